@@ -1,0 +1,42 @@
+"""Positives are the items of the same class."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ssc_toolkit.targets.base import Target, values_are_readable
+
+
+class SameClass(Target):
+    """Weight 1 for two items of the same class, else 0 (Khosla et al. 2020, arXiv 2004.11362).
+
+    Shape:
+        - rows: (R,) integer class indices
+        - columns: (C,) integer class indices
+        - output: (R, C) float32
+
+    Example:
+        >>> import torch
+        >>> SameClass()(torch.tensor([0, 1]), torch.tensor([1, 1, 0]))
+        tensor([[0., 0., 1.],
+                [1., 1., 0.]])
+    """
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        return (rows[:, None] == columns[None, :]).float()
+
+    def check(self, labels: Tensor, labeled: Tensor) -> None:
+        """Raise ValueError for labels that are not 1-D or negative, TypeError for non-integers."""
+        if labels.dim() == 2:
+            raise ValueError(
+                "labels: SameClass expects one class index an item, shape (items,), "
+                f"got {tuple(labels.shape)}; for multi-hot labels pass target=SharedLabels(minimum=1)"
+            )
+        if labels.dim() != 1:
+            raise ValueError(f"labels: SameClass expects shape (items,), got {tuple(labels.shape)}")
+        if labels.is_floating_point() or labels.is_complex():
+            raise TypeError(f"labels: SameClass expects integer class indices, got {labels.dtype}")
+        if values_are_readable(labels) and bool((labels[labeled] < 0).any()):
+            raise ValueError(
+                "labels: a labelled item has a negative class index; mark unknown labels with labeled=False instead"
+            )
