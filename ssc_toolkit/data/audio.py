@@ -1,0 +1,137 @@
+"""Reading audio files: mono, at a given rate, whole or by segment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+if TYPE_CHECKING:
+    from torchaudio.transforms import Resample
+
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
+"""File names that are taken for audio."""
+
+_FILTER_WIDTH = 32  # zero crossings of the resampling filter on either side
+
+
+class UnreadableAudio(Exception):
+    """A file that cannot be decoded; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of an audio file says.
+
+    Attributes:
+        frames: samples per channel.
+        sample_rate: hertz.
+        channels: how many.
+    """
+
+    frames: int
+    sample_rate: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate
+
+
+def audio_info(path: Path | str) -> AudioInfo:
+    """Read the header of an audio file.
+
+    Raises:
+        UnreadableAudio: if there is no such file or it is no audio that libsndfile knows.
+    """
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
+    if info.frames <= 0:
+        raise UnreadableAudio(f"{path}: holds no audio")
+    return AudioInfo(info.frames, info.samplerate, info.channels)
+
+
+def read_audio(path: Path | str, sample_rate: int, start: int = 0, length: int | None = None) -> np.ndarray:
+    """Decode a file, or a segment of it, to mono at a given rate.
+
+    Channels are averaged, nothing is normalised. A segment holds what the same span of the whole
+    decoded and resampled file holds, up to rounding.
+
+    Args:
+        path: WAV, FLAC, MP3, OGG or anything else that libsndfile reads.
+        sample_rate: hertz of the result.
+        start: first sample of the segment, at `sample_rate`.
+        length: samples of the segment, at `sample_rate`; zeros follow where the file has ended. None:
+            to the end.
+
+    Returns:
+        (samples,) float32, -1 to 1.
+
+    Raises:
+        UnreadableAudio: if the file cannot be decoded.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            samples = _read_resampled(file, sample_rate, start, length)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
+    if not np.isfinite(samples).all():
+        raise UnreadableAudio(f"{path}: holds samples that are not numbers")
+    if length is None or len(samples) == length:
+        return samples
+    return np.pad(samples, (0, length - len(samples)))
+
+
+def _read_resampled(file: soundfile.SoundFile, sample_rate: int, start: int, length: int | None) -> np.ndarray:
+    rate = file.samplerate
+    common = math.gcd(rate, sample_rate)
+    block_in, block_out = rate // common, sample_rate // common
+    # Resampling begins at a sample that both rates share, far enough ahead that the filter has settled.
+    margin = 0 if rate == sample_rate else math.ceil(2 * _FILTER_WIDTH * max(1, block_in / block_out) / block_in)
+    first_block = max(0, start // block_out - margin)
+    if first_block * block_in >= file.frames:
+        return np.zeros(0, dtype=np.float32)
+    file.seek(first_block * block_in)
+    if length is None:
+        frames = -1
+    else:
+        last_block = -(-(start + length) // block_out) + margin
+        frames = (last_block - first_block) * block_in
+    samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
+    skipped = start - first_block * block_out
+    resampled = resample(samples, rate, sample_rate)
+    return resampled[skipped:] if length is None else resampled[skipped : skipped + length]
+
+
+def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Band-limited resampling along the last axis, float32 in and out.
+
+    Args:
+        samples: (..., samples) float32.
+        from_rate, to_rate: hertz.
+    """
+    if from_rate == to_rate:
+        return samples
+    import torch
+
+    return _resampler(from_rate, to_rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+
+
+@lru_cache(maxsize=16)
+def _resampler(from_rate: int, to_rate: int) -> Resample:
+    from torchaudio.transforms import Resample
+
+    return Resample(from_rate, to_rate, lowpass_filter_width=_FILTER_WIDTH)
+
+
+def _reason(path: Path | str, error: Exception) -> str:
+    if not Path(path).exists():
+        return "no such file"
+    return getattr(error, "error_string", None) or str(error)

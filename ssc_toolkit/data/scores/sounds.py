@@ -1,0 +1,88 @@
+"""Single notes of many instruments, rendered once from the SoundFont that pretty_midi ships."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ssc_toolkit.errors import InputError
+
+SOUND_FONT = "TimGM6mb.sf2"
+RENDER_RATE = 48000
+
+
+@dataclass(frozen=True)
+class Family:
+    """General MIDI programs (0-based) of one instrument family.
+
+    `known` programs sound on every side of the split, `new` ones on the test side only.
+    """
+
+    name: str
+    known: tuple[int, ...]
+    new: tuple[int, ...]
+
+
+FAMILIES = (
+    Family("brass", known=(56, 57, 60, 61), new=(59, 62)),
+    Family("flute", known=(72, 73, 74, 75), new=(77, 79)),
+    Family("guitar", known=(24, 25, 26, 27), new=(28, 105)),
+    Family("keyboard", known=(0, 4, 5, 6), new=(3, 7)),
+    Family("mallet", known=(9, 11, 12, 13), new=(8, 10)),
+    Family("organ", known=(16, 17, 18, 19), new=(20,)),
+    Family("reed", known=(65, 66, 68, 71), new=(64, 70)),
+    Family("string", known=(40, 41, 42, 48), new=(44, 49)),
+    Family("synth", known=(80, 81, 84, 90), new=(82, 87)),
+    Family("voice", known=(52, 53), new=(54, 91)),
+)
+FAMILY_OF = {program: family.name for family in FAMILIES for program in family.known + family.new}
+
+
+def sound_font() -> bytes:
+    """The SoundFont inside the installed pretty_midi package."""
+    spec = importlib.util.find_spec("pretty_midi")
+    path = Path(spec.origin).parent / SOUND_FONT if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise InputError(
+            f"the default corpus needs {SOUND_FONT} from pretty_midi; cure: pip install 'ssc-toolkit[corpus]'"
+        )
+    return path.read_bytes()
+
+
+def render_notes(
+    font: bytes, program: int, pitches: np.ndarray, velocities: np.ndarray, held_seconds: float, total_seconds: float
+) -> np.ndarray:
+    """Render single notes one after another in one call; mono, (notes, samples) at 48 kHz.
+
+    Args:
+        font: bytes of a SoundFont; the renderer reads it anew in every call.
+        program: General MIDI program, 0-based.
+        pitches, velocities: one MIDI number a note.
+        held_seconds: time from note-on to note-off.
+        total_seconds: length of each row, at least `held_seconds`; what sounds longer is cut.
+    """
+    import midirenderer
+    import pretty_midi
+
+    instrument = pretty_midi.Instrument(program)
+    rest = 0.3  # the tail of one note has died when the next begins
+    step = total_seconds + rest
+    for index, (pitch, velocity) in enumerate(zip(pitches, velocities, strict=True)):
+        start = index * step
+        instrument.notes.append(pretty_midi.Note(int(velocity), int(pitch), start, start + held_seconds))
+    midi = pretty_midi.PrettyMIDI(resolution=960, initial_tempo=120)
+    midi.instruments.append(instrument)
+    file = io.BytesIO()
+    midi.write(file)
+    wave = midirenderer.render_wave_from(font, file.getvalue())
+    stereo, _ = soundfile.read(io.BytesIO(bytes(wave)), dtype="float32")
+    row, length = round(step * RENDER_RATE), round(total_seconds * RENDER_RATE)
+    mono = np.zeros(len(pitches) * row, dtype=np.float32)
+    rendered = stereo.mean(axis=1)[: len(mono)]
+    mono[: len(rendered)] = rendered
+    return mono.reshape(len(pitches), row)[:, :length]

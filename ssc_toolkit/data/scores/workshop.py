@@ -1,0 +1,111 @@
+"""What the builders of both rendered corpora share: the cache, the folder, parallel work."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import platformdirs
+import soundfile
+from tqdm import tqdm
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import atomic_path, writable_folder, write_json, write_text
+
+SAMPLE_RATE = 16000
+VERSION = 1
+"""Of what the builders make; raised when the bytes change."""
+PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "torchaudio")
+"""Packages that the bytes depend on."""
+
+Result = TypeVar("Result")
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what the corpora are made from."""
+    try:
+        return {name: importlib.metadata.version(name) for name in PACKAGES}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"the rendered corpora need the package {error.name}; cure: pip install 'ssc-toolkit[corpus]'"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for this library."""
+    return Path(platformdirs.user_cache_dir("ssc-toolkit", appauthor=False))
+
+
+def fingerprint(content: Any) -> str:
+    """Short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> tuple[Path, bool]:
+    """The folder of a corpus, made if need be, and whether the corpus is there already.
+
+    Args:
+        folder: where to put it; None for a folder in the user's cache, named after the settings.
+        settings: all that decides the bytes; kept in the folder's `corpus.json`.
+
+    Raises:
+        InputError: if it cannot be written, or holds something else.
+    """
+    if folder is None:
+        folder = cache_folder() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
+    folder = writable_folder(Path(folder), "folder")
+    note = folder / "corpus.json"
+    if not note.exists():
+        if any(folder.iterdir()):
+            raise InputError(f"folder: {folder} is not empty and holds no corpus; choose another folder")
+        write_json(note, settings)
+    elif json.loads(note.read_text()) != settings:
+        raise InputError(
+            f"folder: {folder} holds a corpus with other settings (see corpus.json); choose another folder"
+        )
+    (folder / "audio").mkdir(exist_ok=True)
+    return folder, (folder / "tracks.csv").exists()
+
+
+def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
+    """Write the track table, whose presence says that the corpus is whole."""
+    write_text(folder / "tracks.csv", tracks.to_csv(index=False))
+    return folder
+
+
+def clip_path(number: int) -> str:
+    """Path of a clip below the corpus folder."""
+    return f"audio/{number:06d}.wav"
+
+
+def write_clip(path: Path, samples: np.ndarray, peak: float = 0.7) -> None:
+    """Write mono float samples as a 16-bit WAV file, scaled to a peak, atomically."""
+    loudest = np.abs(samples).max()
+    scaled = samples * (peak / loudest) if loudest > 0 else samples
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, scaled, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+
+
+def in_parallel(
+    function: Callable[..., Result], tasks: Iterable[tuple], jobs: int, title: str, progress: bool
+) -> list[Result]:
+    """Call a function for each tuple of arguments in worker processes; results in order.
+
+    Args:
+        function: importable by name.
+        tasks: arguments of each call.
+        jobs: processes, -1 for one a core.
+        title: what the progress bar says.
+        progress: show it.
+    """
+    from joblib import Parallel, delayed
+
+    tasks = list(tasks)
+    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
+    return list(tqdm(results, total=len(tasks), desc=title, disable=not progress or not tasks))

@@ -1,0 +1,77 @@
+"""A small convolutional encoder over a log-mel spectrogram, made to train on a CPU."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit.encoders.base import Encoder
+from ssc_toolkit.encoders.log_mel import LogMel
+
+
+class MelCNN(Encoder):
+    """Log-mel spectrogram, two strided 2-D convolutions, two 1-D convolutions over time, mean over time.
+
+    The 1-D convolutions see every band at its place, so that absolute pitch survives: averaging over
+    frequency as well would lose it. About a million parameters and 20 million multiply-adds a 3 s clip.
+
+    Args:
+        sample_rate: hertz.
+        n_mels: mel bands between 30 Hz and `highest_hz`.
+        n_fft: window length in samples; 128 ms by default, long enough to part semitones.
+        hop_length: samples from frame to frame; 40 ms by default.
+        highest_hz: upper edge of the bands.
+        channels: of the two 2-D convolutions.
+        embedding_dim: width of the embedding.
+
+    Shape:
+        - input: (N, samples), (N, channels, samples) or (items, views, channels, samples)
+        - output: (N, embedding_dim) or (items, views, embedding_dim)
+
+    Example:
+        >>> import torch
+        >>> encoder = MelCNN(sample_rate=16000)
+        >>> encoder(torch.randn(4, 2, 1, 48000)).shape                 # (items, views, channels, samples)
+        torch.Size([4, 2, 256])
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_mels: int = 96,
+        n_fft: int | None = None,
+        hop_length: int | None = None,
+        highest_hz: float = 5000.0,
+        channels: int = 32,
+        embedding_dim: int = 256,
+    ) -> None:
+        n_fft = round(0.128 * sample_rate) if n_fft is None else n_fft
+        hop_length = round(0.04 * sample_rate) if hop_length is None else hop_length
+        super().__init__(embedding_dim=embedding_dim, sample_rate=sample_rate, minimum_samples=n_fft)
+        self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=min(highest_hz, sample_rate / 2))
+        self.scale = nn.BatchNorm2d(1)
+        self.spectral = nn.Sequential(
+            nn.Conv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        ).to(memory_format=cast(torch.memory_format, torch.channels_last))
+        bands = -(-(-(-n_mels // 2)) // 2)
+        self.temporal = nn.Sequential(
+            nn.Conv1d(channels * bands, embedding_dim, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm1d(embedding_dim),
+            nn.ReLU(),
+            nn.Conv1d(embedding_dim, embedding_dim, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm1d(embedding_dim),
+            nn.ReLU(),
+        )
+
+    def encode(self, signals: Tensor) -> Tensor:
+        image = self.scale(self.log_mel(signals)[:, None])
+        # The channels-last layout makes the 2-D convolutions of a CPU about a third faster.
+        image = self.spectral(image.contiguous(memory_format=torch.channels_last))
+        return self.temporal(image.flatten(1, 2)).mean(dim=-1)

@@ -1,0 +1,33 @@
+"""What any representation has to be compared with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.encoders import Encoder, LogMel
+
+
+class LogMelStatistics(Encoder):
+    """Mean and standard deviation over time of a log-mel spectrogram: no learning at all.
+
+    Args:
+        sample_rate: hertz.
+        n_mels: mel bands between 30 Hz and 5 kHz.
+
+    Shape:
+        - output: (N, 2 * n_mels)
+
+    Example:
+        >>> LogMelStatistics()(torch.randn(2, 1, 16000)).shape
+        torch.Size([2, 192])
+    """
+
+    def __init__(self, sample_rate: int = 16000, n_mels: int = 96) -> None:
+        n_fft = round(0.128 * sample_rate)
+        super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, minimum_samples=n_fft)
+        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, highest_hz=min(5000.0, sample_rate / 2))
+
+    def encode(self, signals: Tensor) -> Tensor:
+        bands = self.log_mel(signals)
+        return torch.cat([bands.mean(dim=-1), bands.std(dim=-1, correction=0)], dim=1)

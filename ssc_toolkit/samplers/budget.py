@@ -1,0 +1,64 @@
+"""Which of the labels may be used."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.seeds import generator_for
+
+
+def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
+    """Rows of a nested, class-covering share of labelled items.
+
+    The items are put in one seeded order that first meets every class once and is random after
+    that; the budget is its beginning. So 1 % is part of 5 %, which is part of 10 %, and classes are
+    covered as soon as the budget has room for them.
+
+    Args:
+        labels: of the labelled items, class indices (N,) or multi-hot (N, classes).
+        share: of the items, 0 to 1; round(share * N) of them are kept, at least one if share > 0.
+        seed: of the order.
+
+    Returns:
+        (round(share * N),) row numbers.
+
+    Raises:
+        ValueError: for a share out of range or labels of another shape.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
+        >>> label_budget(labels, share=3 / 8)[:3].sort().values.tolist()[1:]
+        [6, 7]
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share: expected 0 to 1, got {share}")
+    if labels.dim() not in (1, 2):
+        raise ValueError(f"labels: expected (items,) or (items, classes), got {tuple(labels.shape)}")
+    count = round(share * len(labels))
+    if share > 0 and len(labels):
+        count = max(1, count)
+    return _covering_order(labels, seed)[:count]
+
+
+def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
+    """Class indices that occur among the labels and in no row of the budget."""
+    if labels.dim() == 2:
+        return ((labels > 0).any(0) & ~(labels[budget] > 0).any(0)).nonzero()[:, 0]
+    classes = labels.unique()
+    return classes[~torch.isin(classes, labels[budget])]
+
+
+def _covering_order(labels: Tensor, seed: int) -> Tensor:
+    order = torch.randperm(len(labels), generator=generator_for(seed, "label budget"))
+    shuffled = labels[order]
+    if labels.dim() == 1:
+        shuffled = torch.nn.functional.one_hot(shuffled.unique(return_inverse=True)[1]) if len(labels) else shuffled
+    if not len(labels):
+        return order
+    # An item leads if it is the first of the order that has some class.
+    present = shuffled > 0
+    first = present.int().argmax(dim=0)[present.any(dim=0)].unique()
+    leads = torch.zeros(len(order), dtype=torch.bool)
+    leads[first] = True
+    return torch.cat([order[leads], order[~leads]])

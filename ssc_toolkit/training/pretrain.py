@@ -1,0 +1,268 @@
+"""Pretrain an encoder on a folder of music: the whole method in one call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pickle
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from ssc_toolkit import __version__
+from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
+from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
+from ssc_toolkit.files import writable_folder, write_json
+from ssc_toolkit.losses import SemiSupConLoss
+from ssc_toolkit.samplers import uncovered_classes
+from ssc_toolkit.targets import SameClass, SharedLabels
+from ssc_toolkit.training.callbacks import AtomicCheckpointIO, History, StepProgress
+from ssc_toolkit.training.data import SemiSupConDataModule
+from ssc_toolkit.training.module import SemiSupConModule
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "last.ckpt"
+ENCODER_FOLDER = "encoder"
+HISTORY = "history.csv"
+SETTINGS = "settings.json"
+NEIGHBORS = "neighbor_agreement"
+
+
+def pretrain(
+    tracks: str,
+    out: str,
+    root: str | None = None,
+    labels: str | None = None,
+    encoder: Literal["MelCNN", "SampleCNN"] = "MelCNN",
+    view_seconds: float = 3.0,
+    views: int = 2,
+    batch_size: int = 96,
+    labeled_fraction: float = 0.5,
+    label_budget: float = 1.0,
+    minimum_shared: int = 1,
+    temperature: float = 0.1,
+    steps: int = 1000,
+    learning_rate: float = 1e-3,
+    severity: float = 1.0,
+    omit: tuple[str, ...] = (),
+    monitor: str | None = None,
+    seed: int = 0,
+    checkpoint_every: int = 25,
+    most_skipped: float = 0.1,
+    workers: int = 0,
+    title: str = "pretraining",
+) -> Path:
+    """Pretrain an encoder on music of which some is labelled.
+
+    Writes to the output folder: `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or give it to
+    `ssc-toolkit probe`), `history.csv`, `settings.json` and the checkpoint `last.ckpt`. The same call
+    goes on from the checkpoint if it was interrupted, and does nothing if it had finished.
+
+    Args:
+        tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio. Only
+            the rows whose `split` is "train" are used, if there is such a column.
+        out: output folder.
+        root: folder that the paths in the CSV file start from; its own folder by default.
+        labels: label column; one class a cell, or several separated by "|"; empty cells are unknown.
+            Without it the training is self-supervised.
+        encoder: architecture.
+        view_seconds: length of a view.
+        views: views of each track.
+        batch_size: tracks in a batch.
+        labeled_fraction: share of labelled tracks in a batch; 0 is self-supervised, 1 supervised.
+        label_budget: share of the labels that may be used.
+        minimum_shared: labels that two tracks must share to be positives, where cells hold several.
+        temperature: of the loss.
+        steps: optimiser steps.
+        learning_rate: highest rate of Adam.
+        severity: of the augmentation chain, 0 (none) to 2.5.
+        omit: stages of the chain to leave out: gain, polarity_inversion, colored_noise, filter, pitch_shift,
+            delay. Leave out pitch_shift where the labels speak of key or pitch.
+        monitor: label column by which the nearest neighbours in the valid split are compared while
+            training; `labels` by default.
+        seed: of the weights, batches and augmentations.
+        checkpoint_every: steps between checkpoints.
+        most_skipped: share of the files that may be unreadable or shorter than a view.
+        workers: processes that read audio; 0 reads in the training process.
+        title: what the progress line begins with.
+
+    Returns:
+        The folder of the encoder.
+
+    Raises:
+        InputError: for anything in the arguments or the files that cannot work, before training.
+    """
+    settings = {name: value for name, value in locals().items() if name not in _WITHOUT_EFFECT}
+    folder = writable_folder(Path(out), "out")
+    for name, number, least in (("steps", steps, 1), ("checkpoint_every", checkpoint_every, 1), ("batch_size", batch_size, 2)):
+        if number < least:
+            raise InputError(f"{name}: expected at least {least}, got {number}")
+    table = _load_table(tracks, root, [column for column in (labels, monitor) if column])
+    table = check_audio(table, view_seconds, most_skipped)
+    train = table[table["split"] == "train"].reset_index(drop=True) if "split" in table else table
+    if train.empty:
+        raise InputError("tracks: no row has split 'train'")
+    signal = None if labels is None else encode_labels(train, labels)
+    try:
+        torch.manual_seed(seed)
+        module = SemiSupConModule(
+            model := ContrastiveModel(make_encoder(encoder)),
+            SemiSupConLoss(temperature, SharedLabels(minimum_shared) if signal and signal.is_multi_hot else SameClass()),
+            semisupcon_chain(model.encoder.sample_rate, severity, omit),
+            learning_rate,
+            seed=seed,
+        )
+        _check_view(model.encoder, view_seconds)
+        data = SemiSupConDataModule(
+            ContrastiveDataset(train, model.encoder.sample_rate, view_seconds, views, signal),
+            batch_size,
+            labeled_fraction,
+            label_budget,
+            seed,
+            workers,
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
+    _claim(folder, settings | {"tracks_hash": _hash(train), "version": __version__})
+    if (folder / ENCODER_FOLDER).is_dir():
+        logger.info("%s is complete: nothing left to do", folder)
+        return folder / ENCODER_FOLDER
+    if signal is not None:
+        _report_uncovered(data, signal)
+    measures = _neighbor_measure(table, monitor or labels, view_seconds)
+    _fit(module, data, folder, steps, checkpoint_every, History(folder / HISTORY, measures), title)
+    return _save_encoder(model.encoder, folder)
+
+
+_WITHOUT_EFFECT = ("out", "checkpoint_every", "most_skipped", "workers", "title")
+"""Arguments that may differ when a run is taken up again."""
+
+
+def _load_table(tracks: str, root: str | None, columns: list[str]) -> pd.DataFrame:
+    table = load_tracks(tracks, root)
+    for column in columns:
+        encode_labels(table, column)  # a wrong column is an error before any file is opened
+    return table
+
+
+def _check_view(encoder: Encoder, view_seconds: float) -> None:
+    if view_seconds * encoder.sample_rate < encoder.minimum_samples:
+        raise InputError(
+            f"view_seconds: {type(encoder).__name__} needs at least "
+            f"{encoder.minimum_samples / encoder.sample_rate:.2f} s, got {view_seconds}"
+        )
+
+
+def _hash(train: pd.DataFrame) -> str:
+    """Hash of what is trained on, so that a run is not taken up with other data."""
+    return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Write down the settings of a run, or make sure that the run already there has the same."""
+    path = folder / SETTINGS
+    settings = json.loads(json.dumps(settings))  # tuples become lists, as they are in the file
+    if not path.exists():
+        if (folder / CHECKPOINT).exists():
+            raise InputError(f"out: {folder} holds a checkpoint without {SETTINGS}; choose another folder")
+        write_json(path, settings)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    differing = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
+    if differing:
+        changes = ", ".join(f"{name} was {found.get(name)!r}, is {settings.get(name)!r}" for name in differing)
+        raise InputError(f"out: {folder} holds a run with other settings ({changes}); choose another folder")
+
+
+def _report_uncovered(data: SemiSupConDataModule, signal: Labels) -> None:
+    missing = uncovered_classes(signal.values[signal.labeled], data.budget())
+    if len(missing):
+        names = ", ".join(signal.names[number] for number in missing.tolist())
+        logger.warning("%d classes have no label within the budget: %s", len(missing), names)
+
+
+def _neighbor_measure(
+    table: pd.DataFrame, column: str | None, view_seconds: float
+) -> dict[str, Callable[[nn.Module], float]]:
+    """Nearest-neighbour agreement in the valid split, if there is one with labels."""
+    if column is None or "split" not in table or not (table["split"] == "valid").any():
+        return {}
+    labels = encode_labels(table, column)
+    rows = torch.as_tensor((table["split"] == "valid").to_numpy())
+    valid, own = table[rows.numpy()].reset_index(drop=True), labels[rows]
+
+    def measure(encoder: Any) -> float:
+        return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)
+
+    return {NEIGHBORS: measure}
+
+
+def _fit(
+    module: SemiSupConModule,
+    data: SemiSupConDataModule,
+    folder: Path,
+    steps: int,
+    checkpoint_every: int,
+    history: History,
+    title: str,
+) -> None:
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        _check_checkpoint(checkpoint, module)
+        logger.info("going on from %s", checkpoint)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer = pl.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator="auto",
+            devices=1,
+            callbacks=[
+                StepProgress(title),
+                history,
+                ModelCheckpoint(folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False),
+            ],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _check_checkpoint(path: Path, module: nn.Module) -> None:
+    """Raise InputError unless the checkpoint holds the weights of this model."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"out: {path} is no checkpoint of this library; choose another folder or delete it") from error
+    shapes = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+    if {name: tuple(weight.shape) for name, weight in found.items()} != shapes:
+        raise InputError(f"out: {path} is a checkpoint of another model; choose another folder or delete it")
+
+
+def _save_encoder(encoder: Encoder, folder: Path) -> Path:
+    """Write the encoder's folder; it appears at once and whole."""
+    temporary = folder / f".{ENCODER_FOLDER}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    encoder.save_pretrained(temporary)
+    return temporary.rename(folder / ENCODER_FOLDER)
