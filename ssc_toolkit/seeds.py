@@ -10,7 +10,7 @@ import torch
 def generator_for(*key: int | str) -> torch.Generator:
     """A CPU generator that depends on the key alone, such as (seed, "augment", step).
 
-    Example:
+    Examples:
         >>> torch.rand(1, generator=generator_for(0, "a")) == torch.rand(1, generator=generator_for(0, "a"))
         tensor([True])
     """

@@ -20,7 +20,9 @@ def naive_loss(embeddings, items, weight, temperature: float) -> tuple[list[floa
     count = len(rows)
     losses, valid = [], []
     for i in range(count):
-        similarity = {k: sum(a * b for a, b in zip(unit[i], unit[k])) / temperature for k in range(count) if k != i}
+        similarity = {
+            k: sum(a * b for a, b in zip(unit[i], unit[k], strict=True)) / temperature for k in range(count) if k != i
+        }
         weights = {j: 1.0 if items[i] == items[j] else weight(i, j) for j in similarity}
         total = sum(weights.values())
         valid.append(total > 0)
@@ -49,7 +51,7 @@ def shared_labels_weight(labels: Tensor, labeled: Tensor, minimum: int):
     def weight(i: int, j: int) -> float:
         if not (labeled[i] and labeled[j]):
             return 0.0
-        return float(sum(int(a) * int(b) for a, b in zip(labels[i], labels[j])) >= minimum)
+        return float(sum(int(a) * int(b) for a, b in zip(labels[i], labels[j], strict=True)) >= minimum)
 
     return weight
 

@@ -68,9 +68,7 @@ def test_flat_form_takes_any_ids_in_any_order(batch):
     rows, items, row_labels, row_labeled = flat(embeddings, ids, labels, labeled)
     order = torch.randperm(len(rows), generator=generator)
     expected = semi_supcon_loss(embeddings, labels, labeled, reduction="none").flatten()
-    got = semi_supcon_loss(
-        rows[order], row_labels[order], row_labeled[order], items=items[order], reduction="none"
-    )
+    got = semi_supcon_loss(rows[order], row_labels[order], row_labeled[order], items=items[order], reduction="none")
     torch.testing.assert_close(got, expected[order])
 
 
@@ -240,7 +238,11 @@ classes = torch.tensor([0, 1, 0, 1])
         ({"embeddings": three, "labels": torch.tensor([0, -1, 0, 1])}, ValueError, "negative"),
         ({"embeddings": three, "labels": torch.ones(4, 3)}, ValueError, "SharedLabels"),
         ({"embeddings": three, "labels": classes, "target": SharedLabels()}, ValueError, "multi-hot"),
-        ({"embeddings": three, "labels": torch.full((4, 3), torch.nan), "target": SharedLabels()}, ValueError, "0 or 1"),
+        (
+            {"embeddings": three, "labels": torch.full((4, 3), torch.nan), "target": SharedLabels()},
+            ValueError,
+            "0 or 1",
+        ),
         ({"embeddings": three, "labeled": classes.bool()}, ValueError, "without labels"),
         ({"embeddings": three, "labels": classes, "labeled": classes}, TypeError, "labeled"),
         ({"embeddings": three, "labels": classes, "labeled": torch.ones(3, dtype=torch.bool)}, ValueError, "labeled"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,12 @@ class Container(Augmentation):
                 raise TypeError(f"transforms: expected transforms or containers, got {type(transform).__name__}")
         self.transforms = nn.ModuleList(transforms)
 
+    def members(self) -> Iterator[Augmentation]:
+        """The transforms, in order."""
+        return cast(Iterator[Augmentation], iter(self.transforms))
+
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        for transform, child in zip(self.transforms, draw.children, strict=True):
+        for transform, child in zip(self.members(), draw.children, strict=True):
             clips = transform.apply_to_clips(clips, child)
         return clips
 
@@ -34,7 +39,7 @@ class Chain(Container):
         transforms: members, applied in this order.
         p: probability that an example goes through the chain at all.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ssc_toolkit.augmentations import Gain, PolarityInversion
         >>> chain = Chain([Gain(gain_db=(-6, 0), p=0.5), PolarityInversion(p=0.5)])
@@ -47,7 +52,7 @@ class Chain(Container):
     def draw(self, count: int, generator: torch.Generator | None = None) -> Draw:
         """Draw for `count` examples from a CPU generator (torch's global one if None)."""
         applied = torch.rand(count, generator=generator) < self.p
-        children = tuple(transform.draw(count, generator).gated(applied) for transform in self.transforms)
+        children = tuple(transform.draw(count, generator).gated(applied) for transform in self.members())
         return Draw(type(self).__name__, applied, children=children)
 
 
@@ -62,7 +67,7 @@ class OneOf(Container):
     Raises:
         ValueError: for no members, or weights that do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ssc_toolkit.augmentations import HighPass, LowPass
         >>> filters = OneOf([LowPass(cutoff_hz=(500, 2000), sample_rate=16000),
@@ -92,6 +97,6 @@ class OneOf(Container):
         picked = picked.clamp(max=len(self.weights) - 1)
         children = tuple(
             transform.draw(count, generator).gated(applied & (picked == index))
-            for index, transform in enumerate(self.transforms)
+            for index, transform in enumerate(self.members())
         )
         return Draw(type(self).__name__, applied, {"picked": picked}, children)

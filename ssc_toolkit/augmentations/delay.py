@@ -25,7 +25,7 @@ class Delay(Transform):
         sample_rate: hertz.
         p: probability for each example.
 
-    Example:
+    Examples:
         >>> import torch
         >>> click = torch.zeros(1, 1, 8)
         >>> click[..., 0] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -62,12 +62,8 @@ class Draw:
 
     def gated(self, allowed: Tensor) -> Draw:
         """The same draw, applied only where `allowed` (N,) is True too; children included."""
-        return replace(
-            self,
-            applied=self.applied & allowed,
-            children=tuple(child.gated(allowed) for child in self.children),
-            chosen=None,
-        )
+        children = tuple(child.gated(allowed) for child in self.children)
+        return Draw(self.transform, self.applied & allowed, self.values, children)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and tensors, fit for `torch.save` and `weights_only` loading."""

@@ -71,7 +71,7 @@ class LowPass(Filter):
     Raises:
         ValueError: for a cutoff that is not above 0, or above the Nyquist frequency.
 
-    Example:
+    Examples:
         >>> import torch
         >>> LowPass(cutoff_hz=1000, sample_rate=16000)(torch.randn(2, 1, 8000)).shape
         torch.Size([2, 1, 8000])
@@ -94,7 +94,7 @@ class LowPass(Filter):
 class HighPass(LowPass):
     """Keep what lies above a cutoff; arguments and errors as for `LowPass`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> HighPass(cutoff_hz=(200, 1200), sample_rate=16000)(torch.randn(2, 1, 8000)).shape
         torch.Size([2, 1, 8000])
@@ -115,7 +115,7 @@ class BandPass(Filter):
     Raises:
         ValueError: for a centre above the Nyquist frequency or a fraction out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> band = BandPass(center_hz=(200, 4000), bandwidth_fraction=(0.5, 1.99), sample_rate=16000)
         >>> band(torch.randn(2, 1, 8000)).shape
@@ -151,7 +151,7 @@ class BandPass(Filter):
 class BandStop(BandPass):
     """Remove what lies between two cutoffs; arguments and errors as for `BandPass`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> notch = BandStop(center_hz=1000, bandwidth_fraction=0.5, sample_rate=16000)
         >>> notch(torch.randn(2, 1, 8000)).shape

@@ -17,7 +17,7 @@ class Gain(Transform):
         gain_db: (low, high) in decibels, drawn uniformly.
         p: probability for each example.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Gain(gain_db=-20)(torch.ones(1, 1, 3))
         tensor([[[0.1000, 0.1000, 0.1000]]])
@@ -40,7 +40,7 @@ class PolarityInversion(Transform):
     Args:
         p: probability for each example.
 
-    Example:
+    Examples:
         >>> import torch
         >>> PolarityInversion()(torch.ones(1, 1, 3))
         tensor([[[-1., -1., -1.]]])

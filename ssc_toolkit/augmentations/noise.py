@@ -28,7 +28,7 @@ class ColoredNoise(Transform):
         sample_rate: hertz.
         p: probability for each example.
 
-    Example:
+    Examples:
         >>> import torch
         >>> noise = ColoredNoise(snr_db=(3, 30), spectral_decay=(-2, 2), sample_rate=16000)
         >>> noise(torch.randn(2, 1, 8000)).shape
@@ -67,7 +67,9 @@ class ColoredNoise(Transform):
     def _noise(self, samples: int, values: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         length = fast_length(samples)
         seed = values["seed"]
-        frequencies = torch.fft.rfftfreq(length, 1 / need_sample_rate(self.sample_rate), device=seed.device, dtype=dtype)
+        frequencies = torch.fft.rfftfreq(
+            length, 1 / need_sample_rate(self.sample_rate), device=seed.device, dtype=dtype
+        )
         log_frequencies = frequencies.clamp(min=FLOOR_HZ).log()
         amplitudes = torch.exp(-0.5 * values["spectral_decay"].to(dtype)[:, None] * log_frequencies)
         amplitudes = amplitudes * (frequencies > 0)

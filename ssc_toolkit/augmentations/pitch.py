@@ -34,7 +34,7 @@ class PitchShift(Transform):
     Raises:
         ValueError: for a range or a window out of bounds.
 
-    Example:
+    Examples:
         >>> import torch
         >>> shift = PitchShift(shift_semitones=(-4, 4), sample_rate=22050)
         >>> shift(torch.randn(2, 1, 22050)).shape

@@ -32,11 +32,13 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
     | gain | -15 s ... +5 s dB | min(.7, .4 s) |
     | polarity_inversion | | min(.8, .6 s) |
     | colored_noise | SNR 3/s ... 30/s dB, spectral decay -2 s ... 2 s | min(.8, .6 s) |
-    | filter, one of four | band-pass, band-stop: centre 200 ... 4000 Hz, bandwidth fraction .5 s ... 1.99; high-pass: 200 s ... 2400 s Hz; low-pass: max(75, 150/s) ... 7500/max(1, s) Hz | min(.6, .3 s) |
+    | filter, one of four | as below | min(.6, .3 s) |
     | pitch_shift | -4 s ... 4 s semitones | min(.75, .6 s) |
     | delay | min(500, 100/s) ... 500 ms, volume and attenuation min(1, .5 s), round(2 s) echoes | min(.6, .6 s) |
 
-    with every range clamped to low <= high <= Nyquist.
+    The filter is a band-pass or a band-stop (centre 200 ... 4000 Hz, bandwidth fraction .5 s ... 1.99), a
+    high-pass (200 s ... 2400 s Hz) or a low-pass (max(75, 150/s) ... 7500/max(1, s) Hz). Every range is
+    clamped to low <= high <= Nyquist.
 
     Args:
         sample_rate: hertz.
@@ -47,7 +49,7 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
     Raises:
         ValueError: for a severity out of range or an unknown stage in `omit`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> chain = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
         >>> chain(torch.randn(4, 2, 1, 16000)).shape
@@ -59,7 +61,9 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
         raise ValueError(f"omit: expected stages among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}")
     if severity == 0:
         return Chain([])
-    stages = [_stage(name, sample_rate, severity, p) for name, p in _probabilities(severity).items() if name not in omit]
+    stages = [
+        _stage(name, sample_rate, severity, p) for name, p in _probabilities(severity).items() if name not in omit
+    ]
     return Chain(stages, p=min(1.0, 0.8 * severity))
 
 
@@ -74,7 +78,7 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
     Raises:
         ValueError: for an unknown name or a severity out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> corruption("colored_noise", sample_rate=16000, severity=2.0)(torch.randn(2, 1, 8000)).shape
         torch.Size([2, 1, 8000])

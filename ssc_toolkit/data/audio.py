@@ -18,6 +18,7 @@ SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
 """File names that are taken for audio."""
 
 _FILTER_WIDTH = 32  # zero crossings of the resampling filter on either side
+_MP3_RUN_UP = 16 * 1152  # more frames than its bit reservoir spans at any bit rate
 
 
 class UnreadableAudio(Exception):
@@ -62,7 +63,8 @@ def read_audio(path: Path | str, sample_rate: int, start: int = 0, length: int |
     """Decode a file, or a segment of it, to mono at a given rate.
 
     Channels are averaged, nothing is normalised. A segment holds what the same span of the whole
-    decoded and resampled file holds, up to rounding.
+    decoded and resampled file holds; only towards the end of an OGG file libsndfile seeks a little beside
+    the place, by less than a block of the codec.
 
     Args:
         path: WAV, FLAC, MP3, OGG or anything else that libsndfile reads.
@@ -98,16 +100,23 @@ def _read_resampled(file: soundfile.SoundFile, sample_rate: int, start: int, len
     first_block = max(0, start // block_out - margin)
     if first_block * block_in >= file.frames:
         return np.zeros(0, dtype=np.float32)
-    file.seek(first_block * block_in)
-    if length is None:
-        frames = -1
-    else:
+    frames = None
+    if length is not None:
         last_block = -(-(start + length) // block_out) + margin
         frames = (last_block - first_block) * block_in
-    samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1)
+    samples = _read_frames(file, first_block * block_in, frames).mean(axis=1)
     skipped = start - first_block * block_out
     resampled = resample(samples, rate, sample_rate)
     return resampled[skipped:] if length is None else resampled[skipped : skipped + length]
+
+
+def _read_frames(file: soundfile.SoundFile, start: int, frames: int | None) -> np.ndarray:
+    """(frames, channels) from `start` on; to the end if frames is None."""
+    # After a seek an MP3 decoder lacks the bits that earlier frames have put by: let it run up to the start.
+    run_up = min(start, _MP3_RUN_UP) if file.format == "MP3" else 0
+    file.seek(start - run_up)
+    samples = file.read(-1 if frames is None else run_up + frames, dtype="float32", always_2d=True)
+    return samples[run_up:]
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

@@ -41,7 +41,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     Raises:
         ValueError: if the table lacks a column or labels and tracks differ in number.
 
-    Example:
+    Examples:
         >>> import tempfile, soundfile, pandas
         >>> path = tempfile.mkdtemp() + "/tone.wav"
         >>> soundfile.write(path, np.zeros(16000), 8000)
@@ -85,9 +85,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise InputError(f"tracks: {self.unreadable[self.paths[index]]}")
         return items[0]
 
-    def __getitems__(
-        self, indices: Sequence[int], generator: torch.Generator | None = None
-    ) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[int], generator: torch.Generator | None = None) -> list[dict[str, Any]]:
         """Items of several tracks at once, as a DataLoader asks for them.
 
         Args:

@@ -47,7 +47,7 @@ def encode_labels(tracks: pd.DataFrame, column: str) -> Labels:
     Raises:
         InputError: if there is no such column, no row has a label, or the labels are real numbers.
 
-    Example:
+    Examples:
         >>> table = pd.DataFrame({"path": ["a", "b", "c"], "tags": ["jazz|piano", "", "piano"]})
         >>> labels = encode_labels(table, "tags")
         >>> labels.names, labels.values.tolist(), labels.labeled.tolist()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ssc_toolkit.data.audio import SUFFIXES, UnreadableAudio, audio_info
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _SHOWN = 5  # files that a message names
 
 
 def load_tracks(source: str | Path, root: str | Path | None = None) -> pd.DataFrame:
-    """Track table of the default corpus, of a CSV file, or of a folder of audio.
+    r"""Track table of the default corpus, of a CSV file, or of a folder of audio.
 
     Args:
         source: "scores" for the default corpus (rendered now if it is not yet there), the path of a CSV
@@ -35,10 +35,10 @@ def load_tracks(source: str | Path, root: str | Path | None = None) -> pd.DataFr
     Raises:
         InputError: for a source that is missing or empty.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib
         >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = (folder / "my.csv").write_text("path,genre\\na.wav,jazz\\nb.wav,\\n")
+        >>> _ = (folder / "my.csv").write_text("path,genre\na.wav,jazz\nb.wav,\n")
         >>> load_tracks(folder / "my.csv")["genre"].tolist()
         ['jazz', nan]
     """
@@ -119,10 +119,12 @@ def check_audio(
 
     with ThreadPoolExecutor() as pool:
         answers = pool.map(problem_or_seconds, tracks["path"])
-        found = list(tqdm(answers, total=len(tracks), desc="checking audio", disable=not progress))
+        found = list(progress_bar(answers, total=len(tracks), desc="checking audio", disable=not progress))
     problems = [answer for answer in found if isinstance(answer, str)]
     if problems:
-        shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else "")
+        shown = "; ".join(problems[:_SHOWN]) + (
+            f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        )
         summary = f"{len(problems)} of {len(tracks)} audio files cannot be used: {shown}"
         if len(problems) == len(tracks) or len(problems) > most_skipped * len(tracks):
             raise InputError(f"{summary}. Mend or remove them, or allow more (most_skipped, now {most_skipped:g})")

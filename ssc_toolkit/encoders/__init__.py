@@ -3,7 +3,7 @@
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.mel_cnn import MelCNN
-from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder
+from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialized
 from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 
@@ -18,4 +18,5 @@ __all__ = [
     "SampleCNN",
     "load_encoder",
     "make_encoder",
+    "reinitialized",
 ]

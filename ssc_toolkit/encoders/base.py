@@ -13,7 +13,18 @@ CLASS_KEY = "encoder_class"
 """Key of the saved configuration that names the encoder's class."""
 
 
-class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit"):
+MODEL_CARD = """---
+{{ card_data }}
+---
+
+An audio encoder of ssc_toolkit. Load it with
+
+    from ssc_toolkit.encoders import load_encoder
+    encoder = load_encoder("path/to/this/folder")
+"""
+
+
+class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", model_card_template=MODEL_CARD):
     """Waveforms in, one embedding each out.
 
     A subclass defines `encode`; its constructor passes the numbers below. It is saved and loaded in the
@@ -70,5 +81,6 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit"):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write `config.json` and `model.safetensors` to a folder; see huggingface_hub for the options."""
-        config = {**(self._hub_mixin_config or {}), CLASS_KEY: type(self).__name__}
+        arguments: Any = self._hub_mixin_config or {}
+        config = {**arguments, CLASS_KEY: type(self).__name__}
         return super().save_pretrained(save_directory, config=config, **kwargs)

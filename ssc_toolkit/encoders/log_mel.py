@@ -18,14 +18,15 @@ class LogMel(nn.Module):
         n_fft: window length in samples.
         hop_length: samples from frame to frame.
         n_mels: number of bands.
-        lowest_hz, highest_hz: edges of the bands.
+        lowest_hz: lower edge of the lowest band.
+        highest_hz: upper edge of the highest band; the Nyquist frequency if None.
         compression: factor before the logarithm.
 
     Shape:
         - input: (N, samples), at least `n_fft`
         - output: (N, n_mels, frames), frames = (samples - n_fft) // hop_length + 1
 
-    Example:
+    Examples:
         >>> import torch
         >>> LogMel(sample_rate=16000, n_mels=72)(torch.randn(2, 16000)).shape
         torch.Size([2, 72, 24])
@@ -48,7 +49,9 @@ class LogMel(nn.Module):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.compression = compression
-        bands = melscale_fbanks(n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, sample_rate, norm=None, mel_scale="slaney")
+        bands = melscale_fbanks(
+            n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, sample_rate, norm=None, mel_scale="slaney"
+        )
         self.bands: Tensor
         self.window: Tensor
         # Bins above the highest band do not count.

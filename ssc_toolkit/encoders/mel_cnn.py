@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+import math
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class MelCNN(Encoder):
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples)
         - output: (N, embedding_dim) or (items, views, embedding_dim)
 
-    Example:
+    Examples:
         >>> import torch
         >>> encoder = MelCNN(sample_rate=16000)
         >>> encoder(torch.randn(4, 2, 1, 48000)).shape                 # (items, views, channels, samples)
@@ -59,8 +59,8 @@ class MelCNN(Encoder):
             nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
-        ).to(memory_format=cast(torch.memory_format, torch.channels_last))
-        bands = -(-(-(-n_mels // 2)) // 2)
+        ).to(memory_format=torch.channels_last)
+        bands = math.ceil(math.ceil(n_mels / 2) / 2)
         self.temporal = nn.Sequential(
             nn.Conv1d(channels * bands, embedding_dim, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm1d(embedding_dim),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
 from ssc_toolkit.encoders.base import CLASS_KEY, Encoder
@@ -14,7 +16,7 @@ from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.errors import InputError
 
-ENCODERS: dict[str, type[Encoder]] = {"MelCNN": MelCNN, "SampleCNN": SampleCNN}
+ENCODERS: dict[str, type[MelCNN] | type[SampleCNN]] = {"MelCNN": MelCNN, "SampleCNN": SampleCNN}
 """Encoder classes by the name that a saved folder and the command line give them."""
 
 
@@ -29,6 +31,25 @@ def make_encoder(name: str) -> Encoder:
     return ENCODERS[name]()
 
 
+def reinitialized(encoder: Encoder, seed: int) -> Encoder:
+    """An untrained encoder of the same architecture, its weights drawn anew from the seed.
+
+    Examples:
+        >>> encoder = MelCNN()
+        >>> twins = [reinitialized(encoder, seed=1).temporal[0].weight for _ in range(2)]
+        >>> bool((twins[0] == twins[1]).all()), bool((twins[0] == encoder.temporal[0].weight).all())
+        (True, False)
+    """
+    fresh = copy.deepcopy(encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh
+
+
 def load_encoder(folder: str | Path) -> Encoder:
     """Load the encoder that `Encoder.save_pretrained` wrote, whichever its class; in eval mode.
 
@@ -38,7 +59,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     Raises:
         InputError: if the folder holds no encoder, one of an unknown class, or weights of another model.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> _ = MelCNN(n_mels=48).save_pretrained(folder)

@@ -17,7 +17,7 @@ class Projector(nn.Sequential):
         hidden_dim: width between the layers; `input_dim` if None.
         output_dim: width that the loss sees.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Projector(512)(torch.randn(4, 2, 512)).shape
         torch.Size([4, 2, 128])
@@ -49,7 +49,7 @@ class ContrastiveModel(nn.Module):
         encoder: any module from waveforms to embeddings.
         projector: `Projector(encoder.embedding_dim)` if None.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ssc_toolkit.encoders import MelCNN
         >>> model = ContrastiveModel(MelCNN())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
@@ -25,7 +27,7 @@ class SampleCNN(Encoder):
           59 049 samples
         - output: (N, 512) or (items, views, 512)
 
-    Example:
+    Examples:
         >>> import torch
         >>> SampleCNN()(torch.randn(2, 1, 59049)).shape
         torch.Size([2, 512])
@@ -34,7 +36,7 @@ class SampleCNN(Encoder):
     def __init__(self, sample_rate: int = 22050) -> None:
         super().__init__(embedding_dim=WIDTHS[-1], sample_rate=sample_rate, minimum_samples=3 ** len(WIDTHS))
         blocks = [_block(1, WIDTHS[0], stride=3, padding=0)]
-        for width_in, width_out in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        for width_in, width_out in itertools.pairwise(WIDTHS):
             blocks.append(_block(width_in, width_out).append(nn.MaxPool1d(3)))
         blocks.append(_block(WIDTHS[-1], WIDTHS[-1]))
         self.sequential = nn.Sequential(*blocks)

@@ -2,6 +2,7 @@
 
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean
+from ssc_toolkit.evaluation.corrupted import Task, robustness
 from ssc_toolkit.evaluation.embed import embed_tracks
 from ssc_toolkit.evaluation.neighbors import neighbor_agreement
 from ssc_toolkit.evaluation.probing import Probe, Score, fit_probe, probe
@@ -11,9 +12,11 @@ __all__ = [
     "LogMelStatistics",
     "Probe",
     "Score",
+    "Task",
     "bootstrap_mean",
     "embed_tracks",
     "fit_probe",
     "neighbor_agreement",
     "probe",
+    "robustness",
 ]

@@ -18,7 +18,7 @@ class LogMelStatistics(Encoder):
     Shape:
         - output: (N, 2 * n_mels)
 
-    Example:
+    Examples:
         >>> LogMelStatistics()(torch.randn(2, 1, 16000)).shape
         torch.Size([2, 192])
     """

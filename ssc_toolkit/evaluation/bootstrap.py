@@ -39,7 +39,7 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
         groups: (tracks,) group of each.
         seed: of the resampling.
 
-    Example:
+    Examples:
         >>> interval = bootstrap_mean(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 2]))
         >>> interval.value, interval.low <= 0.75 <= interval.high
         (0.75, True)

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import UnreadableAudio, read_audio
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.seeds import generator_for
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def embed_tracks(
     device = _device(model)
     vectors: dict[int, np.ndarray] = {}
     problems: list[str] = []
-    with _eval_mode(model), tqdm(total=len(paths), desc="embedding", unit="track", disable=not progress) as bar:
+    with _eval_mode(model), progress_bar(total=len(paths), desc="embedding", unit="track", disable=not progress) as bar:
         for rows in _runs_of_equal_length(lengths, batch_size):
             decoded = _decode(paths, rows, int(lengths[rows[0]]), model.sample_rate, problems)
             if len(problems) > most_unreadable * len(paths):

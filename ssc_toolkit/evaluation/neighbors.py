@@ -16,11 +16,11 @@ def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
         embeddings: (N, dim).
         labels: of the same N items.
 
-    Example:
+    Examples:
         >>> import torch
         >>> labels = Labels(torch.tensor([0, 0, 1, 1]), torch.ones(4, dtype=torch.bool), ("a", "b"))
         >>> neighbor_agreement(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), labels)
-        0.5
+        0.75
     """
     known = labels.labeled.numpy() & np.isfinite(embeddings).all(axis=1)
     if known.sum() < 2:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, recall_score, roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -69,27 +69,35 @@ class Probe:
     regularisation: float
     labels: Labels
 
-    def score(self, embeddings: np.ndarray, tracks: pd.DataFrame, seed: int = 0) -> Score:
+    def score(
+        self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None, seed: int = 0
+    ) -> Score:
         """Score the probe on the tracks of the test split.
 
         Args:
             embeddings: (tracks, dim), one row a track of the whole table; only test rows are read.
             tracks: the table that the probe was fitted on.
+            subset: (tracks,) bool, to score some of the test tracks only.
             seed: of the bootstrap.
+
+        Raises:
+            InputError: if no test track is left.
         """
         rows = _usable_rows(embeddings, tracks, self.labels, "test")
+        if subset is not None:
+            rows = rows[subset[rows]]
+        if len(rows) == 0:
+            raise InputError(f"labels: no test track to score column {self.column!r} on")
         truth = self.labels.values.numpy()[rows]
         groups = tracks["group"].to_numpy()[rows] if "group" in tracks else rows
         if self.labels.is_multi_hot:
             return _multi_label_score(self.classifier.predict_proba(embeddings[rows]), truth, groups, rows, seed)
         predicted = self.classifier.predict(embeddings[rows])
         correct = (predicted == truth).astype(float)
-        others = {"macro_recall": float(balanced_accuracy_score(truth, predicted))}
+        others = {"macro_recall": float(recall_score(truth, predicted, labels=np.unique(truth), average="macro"))}
         if _are_keys(self.labels.names):
             others["weighted_key_score"] = _weighted_key_score(truth, predicted, self.labels.names)
-        return Score(
-            "accuracy", bootstrap_mean(correct, groups, seed), others, len(rows), correct=correct, rows=rows
-        )
+        return Score("accuracy", bootstrap_mean(correct, groups, seed), others, len(rows), correct=correct, rows=rows)
 
 
 def fit_probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str) -> Probe:
@@ -121,7 +129,7 @@ def fit_probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str) -> Prob
         with warnings.catch_warnings():
             # Early stopping at max_iter is one more regularisation, and classes may lack a positive.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", message="Label not .* is present in all training examples")
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
             classifier.fit(embeddings[rows["train"]], values[rows["train"]])
         quality = _quality(classifier, embeddings[rows["valid"]], values[rows["valid"]])
         if best is None or quality > best[0]:
@@ -135,7 +143,7 @@ def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int =
 
     Args and errors as for `fit_probe`.
 
-    Example:
+    Examples:
         >>> random = np.random.default_rng(0)
         >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
         ...                        "genre": ["jazz", "rock"] * 50})
@@ -143,11 +151,11 @@ def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int =
         >>> probe(embeddings, tracks, "genre").headline.value
         1.0
     """
-    return fit_probe(embeddings, tracks, column).score(embeddings, tracks, seed)
+    return fit_probe(embeddings, tracks, column).score(embeddings, tracks, seed=seed)
 
 
 def _classifier(regularisation: float, is_multi_hot: bool) -> Any:
-    regression = LogisticRegression(C=regularisation, max_iter=200)
+    regression = LogisticRegression(C=regularisation, max_iter=200, tol=1e-3)
     return make_pipeline(StandardScaler(), OneVsRestClassifier(regression) if is_multi_hot else regression)
 
 
@@ -162,9 +170,7 @@ def _usable_rows(embeddings: np.ndarray, tracks: pd.DataFrame, labels: Labels, s
     return np.flatnonzero(chosen)
 
 
-def _multi_label_score(
-    scores: np.ndarray, truth: np.ndarray, groups: np.ndarray, rows: np.ndarray, seed: int
-) -> Score:
+def _multi_label_score(scores: np.ndarray, truth: np.ndarray, groups: np.ndarray, rows: np.ndarray, seed: int) -> Score:
     defined = _defined(truth)
     headline = bootstrap_metric(lambda i: _macro(average_precision_score, truth[i], scores[i]), groups, seed)
     others = {"roc_auc": _macro(roc_auc_score, truth, scores)}
@@ -179,7 +185,7 @@ def _macro(metric: Any, truth: np.ndarray, scores: np.ndarray) -> float:
 
 def _defined(truth: np.ndarray) -> np.ndarray:
     """Classes with at least one positive and one negative track."""
-    return (truth > 0).any(axis=0) & (truth <= 0).any(axis=0)
+    return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
 
 
 def _are_keys(names: tuple[str, ...]) -> bool:

@@ -68,7 +68,7 @@ def semi_supcon_loss(
             that `target` does not accept.
         TypeError: for integer embeddings, a `labeled` that is not bool, or non-integer `items`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> embeddings = torch.randn(4, 2, 8, generator=generator)   # 4 items, 2 views

@@ -17,7 +17,7 @@ class SemiSupConLoss(nn.Module):
             `SameClass()` by default.
         reduction: "mean" over the anchors that have positives, "sum" or "none".
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ssc_toolkit.targets import SharedLabels
         >>> criterion = SemiSupConLoss(temperature=0.1, target=SharedLabels(minimum=1))
@@ -64,7 +64,7 @@ class SemiSupConLoss(nn.Module):
 class SupConLoss(SemiSupConLoss):
     """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2): every item is labelled.
 
-    Example:
+    Examples:
         >>> import torch
         >>> loss = SupConLoss(temperature=0.1)(torch.randn(8, 2, 16), labels=torch.arange(8) % 3)
     """
@@ -81,7 +81,7 @@ class NTXentLoss(SemiSupConLoss):
 
     Two views of an item are positives, all else is contrast; no labels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> loss = NTXentLoss(temperature=0.1)(torch.randn(8, 2, 16))
     """

@@ -53,13 +53,14 @@ class SemiSupervisedBatchSampler(Sampler[list[int]]):
         labels: of the labelled items, class indices (n,) or multi-hot (n, classes); needed for a budget
             below 1, which covers every class first.
         seed: of everything that is drawn.
-        rank, world_size: this process and the number of processes; each gets its own part of batch k.
+        rank: number of this process; each process gets its own part of batch k.
+        world_size: number of processes.
 
     Raises:
         ValueError: for shares out of range, too few items for the proportion asked for, a missing or
             wrong `labels`, or a rank outside the world.
 
-    Example:
+    Examples:
         >>> sampler = SemiSupervisedBatchSampler(range(10), range(10, 100), batch_size=4, labeled_fraction=0.5)
         >>> batch = sampler.batch(0)
         >>> [int(index) < 10 for index in batch], [index.labeled for index in batch]

@@ -26,7 +26,7 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
     Raises:
         ValueError: for a share out of range or labels of another shape.
 
-    Example:
+    Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
         >>> label_budget(labels, share=3 / 8)[:3].sort().values.tolist()[1:]
         [6, 7]

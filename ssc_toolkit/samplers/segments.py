@@ -9,22 +9,24 @@ from torch import Tensor
 
 
 class ViewSampler(Protocol):
-    """Maps track lengths to the starts of their views.
-
-    Args of a call:
-        track_lengths: (tracks,) int64, in samples.
-        view_length: samples of a view.
-        views: views of each track.
-        generator: CPU generator; torch's global one if None.
-
-    Returns:
-        (tracks, views) int64 starts in samples. A track shorter than a view starts at 0, to be padded
-        at its end by whoever reads it.
-    """
+    """Maps track lengths to the starts of their views."""
 
     def __call__(
         self, track_lengths: Tensor, view_length: int, views: int, generator: torch.Generator | None = None
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Starts of the views of some tracks.
+
+        Args:
+            track_lengths: (tracks,) int64, in samples.
+            view_length: samples of a view.
+            views: views of each track.
+            generator: CPU generator; torch's global one if None.
+
+        Returns:
+            (tracks, views) int64 starts in samples. A track shorter than a view starts at 0, to be
+            padded at its end by whoever reads it.
+        """
+        ...
 
 
 class AdjacentSegments:
@@ -33,7 +35,7 @@ class AdjacentSegments:
     A track too short for all of them side by side has them overlap, evenly spaced from its beginning to
     its end; one shorter than a view has them all start at 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> AdjacentSegments()(torch.tensor([1000, 150]), view_length=100, views=2, generator=generator)
@@ -47,16 +49,16 @@ class AdjacentSegments:
         _check(track_lengths, view_length, views)
         room = (track_lengths - view_length).clamp(min=0)  # for the last view's start
         # Side by side where there is room; closer together where there is not.
-        spacing = (room / max(views - 1, 1)).clamp(max=view_length).to(torch.float64)
-        offsets = (spacing[:, None] * torch.arange(views)).long()
-        spare = room - offsets[:, -1]
+        span = room.clamp(max=view_length * (views - 1))
+        offsets = span[:, None] * torch.arange(views) // max(views - 1, 1)
+        spare = room - span
         return _random_up_to(spare, generator)[:, None] + offsets
 
 
 class RandomSegments:
     """Segments anywhere in the track, each on its own; they may overlap.
 
-    Example:
+    Examples:
         >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> RandomSegments()(torch.tensor([1000, 150]), view_length=100, views=2, generator=generator)

@@ -15,7 +15,7 @@ class SameClass(Target):
         - columns: (C,) integer class indices
         - output: (R, C) float32
 
-    Example:
+    Examples:
         >>> import torch
         >>> SameClass()(torch.tensor([0, 1]), torch.tensor([1, 1, 0]))
         tensor([[0., 0., 1.],

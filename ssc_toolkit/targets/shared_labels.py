@@ -24,7 +24,7 @@ class SharedLabels(Target):
     Raises:
         ValueError: if `minimum` is below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tags = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
         >>> SharedLabels(minimum=1)(tags, tags)

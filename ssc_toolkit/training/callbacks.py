@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
-from tqdm import tqdm
 
 from ssc_toolkit.files import atomic_path, write_text
+from ssc_toolkit.progress import progress_bar
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,10 +39,10 @@ class StepProgress(pl.Callback):
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self._bar: tqdm | None = None
+        self._bar: Any | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc=self.title, unit="step")
+        self._bar = progress_bar(total=trainer.max_steps, initial=trainer.global_step, desc=self.title, unit="step")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any, **kwargs: Any

@@ -32,7 +32,7 @@ class SemiSupConModule(pl.LightningModule):
         warmup: share of the steps, 0 to 1.
         seed: of the augmentation.
 
-    Example:
+    Examples:
         >>> from ssc_toolkit.augmentations import Gain
         >>> from ssc_toolkit.encoders import MelCNN
         >>> module = SemiSupConModule(ContrastiveModel(MelCNN()), augment=Gain())

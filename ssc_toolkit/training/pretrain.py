@@ -27,7 +27,7 @@ from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import writable_folder, write_json
 from ssc_toolkit.losses import SemiSupConLoss
 from ssc_toolkit.samplers import uncovered_classes
-from ssc_toolkit.targets import SameClass, SharedLabels
+from ssc_toolkit.targets import SameClass, SharedLabels, Target
 from ssc_toolkit.training.callbacks import AtomicCheckpointIO, History, StepProgress
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
@@ -107,33 +107,27 @@ def pretrain(
     """
     settings = {name: value for name, value in locals().items() if name not in _WITHOUT_EFFECT}
     folder = writable_folder(Path(out), "out")
-    for name, number, least in (("steps", steps, 1), ("checkpoint_every", checkpoint_every, 1), ("batch_size", batch_size, 2)):
+    for name, number, least in (
+        ("steps", steps, 1),
+        ("checkpoint_every", checkpoint_every, 1),
+        ("batch_size", batch_size, 2),
+    ):
         if number < least:
             raise InputError(f"{name}: expected at least {least}, got {number}")
-    table = _load_table(tracks, root, [column for column in (labels, monitor) if column])
-    table = check_audio(table, view_seconds, most_skipped)
-    train = table[table["split"] == "train"].reset_index(drop=True) if "split" in table else table
-    if train.empty:
-        raise InputError("tracks: no row has split 'train'")
-    signal = None if labels is None else encode_labels(train, labels)
+    table = load_tracks(tracks, root)
+    for column in filter(None, (labels, monitor)):
+        encode_labels(table, column)  # a wrong column is an error before any file is opened
     try:
         torch.manual_seed(seed)
-        module = SemiSupConModule(
-            model := ContrastiveModel(make_encoder(encoder)),
-            SemiSupConLoss(temperature, SharedLabels(minimum_shared) if signal and signal.is_multi_hot else SameClass()),
-            semisupcon_chain(model.encoder.sample_rate, severity, omit),
-            learning_rate,
-            seed=seed,
-        )
+        model = ContrastiveModel(make_encoder(encoder))
         _check_view(model.encoder, view_seconds)
-        data = SemiSupConDataModule(
-            ContrastiveDataset(train, model.encoder.sample_rate, view_seconds, views, signal),
-            batch_size,
-            labeled_fraction,
-            label_budget,
-            seed,
-            workers,
-        )
+        chain = semisupcon_chain(model.encoder.sample_rate, severity, omit)
+        loss = SemiSupConLoss(temperature, _target(table, labels, minimum_shared))
+        module = SemiSupConModule(model, loss, chain, learning_rate, seed=seed)
+        table = check_audio(table, view_seconds, most_skipped)
+        train, signal = _training_part(table, labels)
+        dataset = ContrastiveDataset(train, model.encoder.sample_rate, view_seconds, views, signal)
+        data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
     _claim(folder, settings | {"tracks_hash": _hash(train), "version": __version__})
@@ -151,11 +145,24 @@ _WITHOUT_EFFECT = ("out", "checkpoint_every", "most_skipped", "workers", "title"
 """Arguments that may differ when a run is taken up again."""
 
 
-def _load_table(tracks: str, root: str | None, columns: list[str]) -> pd.DataFrame:
-    table = load_tracks(tracks, root)
-    for column in columns:
-        encode_labels(table, column)  # a wrong column is an error before any file is opened
-    return table
+def _target(table: pd.DataFrame, labels: str | None, minimum_shared: int) -> Target:
+    if labels is not None and encode_labels(table, labels).is_multi_hot:
+        return SharedLabels(minimum_shared)
+    return SameClass()
+
+
+def _training_part(table: pd.DataFrame, labels: str | None) -> tuple[pd.DataFrame, Labels | None]:
+    """The tracks to train on, and their labels."""
+    is_train = table["split"] == "train" if "split" in table else pd.Series(True, index=table.index)
+    if not is_train.any():
+        raise InputError("tracks: no row has split 'train'")
+    train = table[is_train].reset_index(drop=True)
+    if labels is None:
+        return train, None
+    signal = encode_labels(table, labels)[torch.tensor(is_train.tolist())]
+    if not signal.labeled.any():
+        raise InputError(f"labels: no row of split 'train' has a label in column {labels!r}")
+    return train, signal
 
 
 def _check_view(encoder: Encoder, view_seconds: float) -> None:
@@ -201,8 +208,8 @@ def _neighbor_measure(
     if column is None or "split" not in table or not (table["split"] == "valid").any():
         return {}
     labels = encode_labels(table, column)
-    rows = torch.as_tensor((table["split"] == "valid").to_numpy())
-    valid, own = table[rows.numpy()].reset_index(drop=True), labels[rows]
+    is_valid = table["split"] == "valid"
+    valid, own = table[is_valid].reset_index(drop=True), labels[torch.tensor(is_valid.tolist())]
 
     def measure(encoder: Any) -> float:
         return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)
@@ -235,7 +242,9 @@ def _fit(
             callbacks=[
                 StepProgress(title),
                 history,
-                ModelCheckpoint(folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False),
+                ModelCheckpoint(
+                    folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False
+                ),
             ],
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
@@ -244,9 +253,10 @@ def _fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
 
 
 def _check_checkpoint(path: Path, module: nn.Module) -> None:

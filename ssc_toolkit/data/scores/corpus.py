@@ -33,6 +33,7 @@ NEW_TIMBRES = 0.5
 """Share of the test clips that are played by programs kept for the test side."""
 
 _FEWEST_CLIPS = 40
+_FEWEST_PIECES = 600  # so that even a small corpus has minor tunes on every side
 _LOWEST_PITCH, _HIGHEST_PITCH = 43, 91
 _CENTRE_PITCH = (57.0, 77.0)
 _HELD_SECONDS, _NOTE_SECONDS = 2.0, 2.2
@@ -103,7 +104,7 @@ def build_corpus(
     folder, is_whole = claim_folder(folder, settings)
     if is_whole:
         return folder
-    plan = plan_clips(load_pieces(2 * clips, jobs, progress), clips, seed)
+    plan = plan_clips(load_pieces(max(2 * clips, _FEWEST_PIECES), jobs, progress), clips, seed)
     by_program = defaultdict(list)
     for clip in plan:
         if not (folder / clip_path(clip.number)).exists():

@@ -53,6 +53,10 @@ _PITCH_CLASS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _STATED_MODE = {"": 0, "maj": 0, "ion": 0, "m": 1, "min": 1, "aeo": 1}
 
 
+Note = tuple[float, float, int]
+"""Onset and duration in quarter notes, MIDI pitch."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """One composition whose key is sure.
@@ -227,11 +231,23 @@ def _read_chorale(path: Path) -> Piece | None:
     )
 
 
-def _piece(piece_id, collection, title, meter, stated_tonic, stated_mode, notes, melody) -> Piece | None:
+def _piece(
+    *,
+    piece_id: str,
+    collection: str,
+    title: str,
+    meter: str | None,
+    stated_tonic: int | None,
+    stated_mode: int | None,
+    notes: list[Note],
+    melody: list[Note],
+) -> Piece | None:
     if len(melody) < _FEWEST_NOTES:
         return None
     array = np.array(sorted(notes), dtype=np.float64)
-    key = sure_key(*array.T, stated_tonic=stated_tonic, stated_mode=stated_mode)
+    array[:, 0] -= math.floor(array[0, 0] / _beat(meter)) * _beat(meter)  # no rests before the first note
+    onsets, durations, pitches = array.T
+    key = sure_key(onsets, durations, pitches, stated_tonic, stated_mode)
     if key is None:
         return None
     steps = np.diff([pitch for _, _, pitch in sorted(melody)[: OPENING_INTERVALS + 1]]).astype(int)
@@ -247,7 +263,7 @@ def _piece(piece_id, collection, title, meter, stated_tonic, stated_mode, notes,
     )
 
 
-def _stated_key(text: str) -> tuple[int, int] | None:
+def _stated_key(text: str) -> tuple[int, int | None] | None:
     """Tonic and mode (0 major, 1 minor) of the key field; None where it is modal, missing or changing."""
     fields = re.findall(r"(?m)^K:\s*(.*?)\s*$", text)
     if len(fields) != 1:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import platformdirs
 import soundfile
-from tqdm import tqdm
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import atomic_path, writable_folder, write_json, write_text
+from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
 VERSION = 1
@@ -108,4 +108,4 @@ def in_parallel(
 
     tasks = list(tasks)
     results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
-    return list(tqdm(results, total=len(tasks), desc=title, disable=not progress or not tasks))
+    return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))

@@ -1,0 +1,20 @@
+"""Turns equations into MathML while the site is built, so that no page fetches a renderer."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from latex2mathml.converter import convert
+
+_EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
+
+
+def on_page_content(content: str, **_: object) -> str:
+    """Replace the LaTeX that the Markdown extension marks up by MathML."""
+
+    def mathml(match: re.Match[str]) -> str:
+        display = "block" if match[2] == "[" else "inline"
+        return convert(html.unescape(match[3]), display=display)
+
+    return _EQUATION.sub(mathml, content)

@@ -1,0 +1,103 @@
+"""The command line: one command a job."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import itertools
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from ssc_toolkit import __version__
+from ssc_toolkit.doctor import missing_extra, torchaudio_problem
+from ssc_toolkit.errors import InputError
+
+COMMANDS = {
+    "demo": ("ssc_toolkit.demo", "demo", "pretrain, probe, stress and report on the default corpus, in ten minutes"),
+    "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
+    "probe": ("ssc_toolkit.evaluation.commands", "probe", "linear probes of a pretrained encoder"),
+    "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
+    "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz file"),
+    "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus, describe it, listen to it"),
+    "doctor": ("ssc_toolkit.doctor", "doctor", "versions, devices, codecs, and what does not fit together"),
+}
+"""Command -> module, function, what it does. A command's options are the arguments of its function."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0, 2 for what the user can mend, 130 for an interruption."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"ssc-toolkit {__version__}")
+        return 0
+    name, *options = arguments
+    try:
+        return _run(name, options)
+    except InputError as error:
+        return _fail(name, str(error))
+    except ModuleNotFoundError as error:
+        message = missing_extra(error)
+        if message is None:
+            raise
+        return _fail(name, message)
+    except KeyboardInterrupt:
+        print(f"\nssc-toolkit {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, options: list[str]) -> int:
+    if name not in COMMANDS:
+        raise InputError(f"there is no such command; expected one of {', '.join(COMMANDS)}")
+    module, function, _ = COMMANDS[name]
+    if name != "doctor":
+        problem = torchaudio_problem()
+        if problem:
+            raise InputError(problem)
+    from jsonargparse import auto_cli
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    job = getattr(importlib.import_module(module), function)
+    auto_cli(job, args=_spelled_out(options, job), as_positional=False, prog=f"ssc-toolkit {name}")
+    return 0
+
+
+def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
+    """`--flag` as `--flag=true`, and `--list=a,b` as `--list=[a,b]`: what one types without thinking."""
+    kinds = {f"--{name}": str(parameter.annotation) for name, parameter in inspect.signature(job).parameters.items()}
+    spelled = []
+    for option, following in itertools.zip_longest(options, options[1:]):
+        name, equals, value = option.partition("=")
+        kind = kinds.get(name, "")
+        if kind == "bool" and not equals and following not in ("true", "false"):
+            option = f"{name}=true"
+        elif kind.startswith("tuple") and equals and not value.startswith("["):
+            option = f"{name}=[{value}]"
+        spelled.append(option)
+    return spelled
+
+
+def _fail(name: str, message: str) -> int:
+    print(f"ssc-toolkit {name}: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ssc-toolkit COMMAND [--option=value ...] [--flag] [--list=a,b]",
+            "",
+            *lines,
+            "",
+            "ssc-toolkit COMMAND --help explains its options.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The corpus command."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from ssc_toolkit.data.scores.corpus import build_corpus
+from ssc_toolkit.data.scores.notes import build_notes
+from ssc_toolkit.files import writable_folder
+
+BUILDERS = {"scores": build_corpus, "notes": build_notes}
+_MOST_VALUES = 30
+
+
+def corpus(
+    kind: Literal["scores", "notes"] = "scores",
+    clips: int = 4000,
+    seed: int = 0,
+    folder: str | None = None,
+    describe: bool = False,
+    examples: str = "corpus-examples",
+) -> Path:
+    """Render a corpus that needs no download, if it is not there yet, and print where it is.
+
+    Args:
+        kind: "scores", passages of real compositions, or "notes", single notes.
+        clips: number of clips.
+        seed: of everything that is drawn.
+        folder: where to put it; a folder in the user's cache by default.
+        describe: also print how many clips each label has, and write a few of them for listening.
+        examples: folder for these few, one a family, named by what they play.
+
+    Returns:
+        The folder, with `tracks.csv` and `audio/`.
+
+    Raises:
+        InputError: if something is missing or a folder cannot be used.
+    """
+    place = BUILDERS[kind](clips, seed, folder)
+    print(f"{place / 'tracks.csv'}")
+    if describe:
+        tracks = pd.read_csv(place / "tracks.csv")
+        print(describe_tracks(tracks))
+        written = write_examples(tracks, place, writable_folder(Path(examples), "examples"))
+        print(f"listen: {len(written)} clips in {examples}/")
+    return place
+
+
+def describe_tracks(tracks: pd.DataFrame) -> str:
+    """Counts of every label by split."""
+    parts = [f"{len(tracks)} clips, {tracks['seconds'].sum() / 3600:.1f} hours", _counts(tracks["split"])]
+    for column in tracks.columns.drop(["path", "seconds", "split", "title", "piece"], errors="ignore"):
+        values = tracks[column]
+        known = f"known for {values.notna().sum()} of {len(values)}"
+        if values.nunique() > _MOST_VALUES:
+            spread = f", {values.min():g} to {values.max():g}" if pd.api.types.is_numeric_dtype(values) else ""
+            parts.append(f"{column}: {values.nunique()} values{spread}; {known}")
+        else:
+            parts.append(f"{column}: {_counts(values)}; {known}")
+    return "\n".join(parts)
+
+
+def _counts(values: pd.Series) -> str:
+    return ", ".join(f"{name} {count}" for name, count in values.value_counts().sort_index().items())
+
+
+def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
+    """Copy one test clip of each instrument family under a telling name."""
+    written = []
+    for family, own in tracks[tracks["split"] == "test"].groupby("family"):
+        row = own.iloc[0]
+        what = [
+            family,
+            f"program-{row['program']}",
+            *(row[name] for name in ("key", "title", "pitch") if name in row),
+        ]
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(map(str, what))).strip("_")
+        target = folder / f"{name}.wav"
+        shutil.copyfile(corpus_folder / row["path"], target)
+        written.append(target)
+    return written

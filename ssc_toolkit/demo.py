@@ -1,0 +1,255 @@
+"""The demonstration: what a few labels buy, on real music, in ten minutes on two cores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ssc_toolkit import __version__
+from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation import LogMelStatistics, Task, embed_tracks, fit_probe, robustness
+from ssc_toolkit.evaluation.comparison import (
+    difference_section,
+    learning_section,
+    map_section,
+    probe_section,
+    record,
+    severity_section,
+    similarity_section,
+)
+from ssc_toolkit.evaluation.report import Section, table, write_report
+from ssc_toolkit.files import atomic_path, writable_folder, write_json
+from ssc_toolkit.samplers import SemiSupervisedBatchSampler
+from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.targets import SameClass
+from ssc_toolkit.training import pretrain
+from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
+
+LABEL = "key"
+OMIT = ("pitch_shift",)
+"""The labels are keys: a shifted clip would keep the label of another key."""
+COLUMNS = ("key", "family", "mode", "collection")
+STRESSED = ("key", "family")
+SEVERITIES = (0.0, 1.0, 2.0)
+VIEW_SECONDS = 3.0
+BUDGET = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of the comparison."""
+
+    name: str
+    title: str
+    arguments: dict[str, Any]
+
+
+RUNS = (
+    Run("self-supervised", "self-supervised", {}),
+    Run("semi-supervised", "semi-supervised, 5 % of key labels", {"labels": LABEL, "label_budget": BUDGET}),
+    Run("supervised", "supervised, all key labels", {"labels": LABEL, "labeled_fraction": 1.0}),
+)
+RANDOM, STATISTICS = "random encoder", "log-mel statistics"
+DIFFERENCES = (
+    ("semi-supervised", "self-supervised"),
+    ("supervised", "self-supervised"),
+    ("self-supervised", RANDOM),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the demonstration is."""
+
+    clips: int
+    steps: int
+    batch_size: int
+
+
+FULL = Size(clips=4000, steps=150, batch_size=96)
+QUICK = Size(clips=160, steps=6, batch_size=16)
+
+
+def demo(out: str = "demo", quick: bool = False, seed: int = 0) -> Path:
+    """Pretrain on real compositions with no, few and all labels; probe, stress, report.
+
+    Renders the default corpus (cached), trains MelCNN self-supervised, semi-supervised with 5 % of the key
+    labels, and supervised with all of them; probes them on key, family, mode and collection beside a random
+    encoder and log-mel statistics; stresses key and family; and writes `report.html`, `report.md`,
+    `report.json`, the checkpoints and the encoders. The same call goes on where it was interrupted.
+
+    Args:
+        out: output folder.
+        quick: the same on a tiny scale, to see that everything works; its numbers mean nothing.
+        seed: of corpus, weights, batches and augmentations.
+
+    Returns:
+        The HTML report.
+
+    Raises:
+        InputError: if the folder cannot be written or holds a demonstration of another kind.
+    """
+    begin = time.monotonic()
+    folder = writable_folder(Path(out), "out")
+    size = QUICK if quick else FULL
+    _claim(folder, {"quick": quick, "seed": seed, "version": __version__})
+    corpus = build_corpus(size.clips, seed) / "tracks.csv"
+    encoders = train(folder, corpus, size, seed)
+    tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
+    scores, embeddings = {}, {}
+    for name, encoder in encoders.items():
+        scores[name], embeddings[name] = evaluate(folder / "evaluation", name, encoder, tracks, seed)
+    sections = [
+        probe_section(scores),
+        difference_section(scores, DIFFERENCES, STRESSED, tracks["group"].to_numpy(), seed),
+        severity_section(scores, STRESSED),
+        learning_section(histories(folder), {"loss": "loss", NEIGHBORS: "neighbours of the same key"}, list(scores)),
+        batch_section(encoders, tracks, seed),
+        map_section(*test_maps(embeddings, tracks), seed),
+    ]
+    lead = (
+        f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
+        f"views each; seed {seed}. One seed is one draw: intervals speak of the test tunes, not of training anew."
+    )
+    if quick:
+        lead += " This is the quick version: it shows that everything works, its numbers mean nothing."
+    content = {"settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)}, "scores": scores}
+    write_report(folder, "What a few labels buy", lead, sections, content)
+    for section in sections:
+        if section.rows:
+            print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
+    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
+    return folder / "report.html"
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    path = folder / "demo.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise InputError(f"out: {folder} holds a demonstration with other settings; choose another folder")
+    if not path.exists() and any(folder.iterdir()):
+        raise InputError(f"out: {folder} is not empty and holds no demonstration; choose another folder")
+    write_json(path, settings)
+
+
+def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
+    """Train what is not trained yet; encoders and baselines by name."""
+    trained = {}
+    for number, run in enumerate(RUNS, start=1):
+        path = pretrain(
+            tracks=str(corpus),
+            out=str(folder / run.name),
+            view_seconds=VIEW_SECONDS,
+            batch_size=size.batch_size,
+            steps=size.steps,
+            omit=OMIT,
+            monitor=LABEL,
+            seed=seed,
+            title=f"{number} of {len(RUNS)}, {run.title}",
+            **run.arguments,
+        )
+        trained[run.name] = load_encoder(path)
+    some = trained[RUNS[0].name]
+    return {RANDOM: reinitialized(some, seed), STATISTICS: LogMelStatistics(some.sample_rate), **trained}
+
+
+def evaluate(
+    folder: Path, name: str, encoder: Encoder, tracks: pd.DataFrame, seed: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Probe and stress one encoder, or read what an earlier call found.
+
+    Returns:
+        Records of scores by task and severity, and the embeddings of all tracks.
+    """
+    slug = name.replace(" ", "-")
+    scores_path, embeddings_path = folder / f"{slug}.json", folder / f"{slug}.npy"
+    if scores_path.exists():
+        return json.loads(scores_path.read_text()), np.load(embeddings_path)
+    folder.mkdir(exist_ok=True)
+    print(f"\n{name}: probing {', '.join(COLUMNS)}, clean and corrupted")
+    embeddings = embed_tracks(encoder, tracks, VIEW_SECONDS)
+    with atomic_path(embeddings_path) as temporary, temporary.open("wb") as file:
+        np.save(file, embeddings)
+    probes = {column: fit_probe(embeddings, tracks, column) for column in COLUMNS}
+    scores = robustness(
+        encoder,
+        probes,
+        tasks(tracks),
+        tracks,
+        VIEW_SECONDS,
+        lambda severity: semisupcon_chain(encoder.sample_rate, severity, OMIT),
+        SEVERITIES,
+        seed=seed,
+    )
+    found = {
+        task: {f"{severity:g}": record(score) for severity, score in by_severity.items()}
+        for task, by_severity in scores.items()
+    }
+    write_json(scores_path, found)
+    return found, embeddings
+
+
+def tasks(tracks: pd.DataFrame) -> list[Task]:
+    """The questions: family is asked apart for programs that training has heard and has not."""
+    is_new = (tracks["timbre"] == "new").to_numpy()
+    return [
+        Task("key", "key"),
+        Task("family", "family", ~is_new),
+        Task("family, new timbres", "family", is_new),
+        Task("mode", "mode"),
+        Task("collection", "collection"),
+    ]
+
+
+def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
+    """What was logged in each training, a row a step."""
+    rows = {}
+    for run in RUNS:
+        with (folder / run.name / HISTORY).open(newline="") as file:
+            rows[run.name] = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+    return rows
+
+
+def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
+    """Target weights of a mixed batch of test clips, and the similarities that each training arrived at."""
+    test = tracks[tracks["split"] == "test"].reset_index(drop=True)
+    labels = encode_labels(test, LABEL)
+    sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
+    batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))
+    some = next(iter(encoders.values()))
+    dataset = ContrastiveDataset(test, some.sample_rate, VIEW_SECONDS, views=2, labels=labels)
+    read = torch.utils.data.default_collate(dataset.__getitems__(batch, generator_for(seed, "batch section")))
+    rows = torch.arange(len(batch)).repeat_interleave(2)
+    known = read["labeled"][rows]
+    weights = SameClass()(read["labels"][rows], read["labels"][rows]) * (known[:, None] & known)
+    weights = torch.where(rows[:, None] == rows, 1.0, weights)
+    embedded = {}
+    with torch.inference_mode():
+        for run in RUNS:
+            embedded[run.name] = encoders[run.name].eval()(read["waveforms"]).flatten(0, 1).numpy()
+    text = (
+        f"A batch of {len(batch)} test clips, two clean views each: the labelled half first, in the order of keys, "
+        "then the half drawn without labels. Left, the weights that the semi-supervised loss is given; then what each "
+        "training made of the batch."
+    )
+    return similarity_section(weights.numpy(), embedded, text)
+
+
+def test_maps(
+    embeddings: dict[str, np.ndarray], tracks: pd.DataFrame
+) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """Embeddings of the test clips by trained model, and how to colour them."""
+    test = (tracks["split"] == "test").to_numpy()
+    trained = {run.name: embeddings[run.name][test] for run in RUNS}
+    return trained, {name: tracks.loc[test, name].tolist() for name in ("tonic", "family")}

@@ -1,0 +1,113 @@
+"""Is this installation fit to work, and if not, what cures it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+
+from ssc_toolkit import __version__
+from ssc_toolkit.errors import InputError
+
+TORCH_RANGE = "torch>=2.11,<2.15"
+TORCHAUDIO_RANGE = "torchaudio==2.11.*"
+_KNOWN_MISMATCH = (
+    "torchaudio's last release, 2.11, is built for CUDA 13.0 and works beside torch 2.11 to 2.14, but not beside "
+    "the CPU build of 2.13, nor beside 2.15, which is built for CUDA 13.2"
+)
+EXTRAS = {
+    "pytorch_lightning": "train",
+    "sklearn": "eval",
+    "matplotlib": "eval",
+    "mir_eval": "eval",
+    "jinja2": "eval",
+    "music21": "corpus",
+    "symusic": "corpus",
+    "pretty_midi": "corpus",
+    "midirenderer": "corpus",
+    "joblib": "corpus",
+}
+"""Modules of the optional parts, and the extra that installs each."""
+_DISTRIBUTIONS = {"pytorch_lightning": "pytorch-lightning", "sklearn": "scikit-learn", "jinja2": "Jinja2"}
+
+
+def doctor() -> None:
+    """Print versions, devices and codecs, and explain what does not fit together, with its cure."""
+    print(f"ssc_toolkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    problems = []
+    for module in ("torch", "torchaudio", "numpy", "soundfile", *EXTRAS):
+        extra = f"  (optional: {EXTRAS[module]})" if module in EXTRAS else ""
+        print(f"  {module:18} {_version(module) or 'not installed'}{extra}")
+    problem = torchaudio_problem()
+    if problem:
+        problems.append(problem)
+    else:
+        _print_devices()
+        _print_codecs()
+    for problem in problems:
+        print(f"problem: {problem}")
+    if problems:
+        raise InputError(f"{len(problems)} problem found; see above")
+    print("everything fits together")
+
+
+def torchaudio_problem() -> str | None:
+    """Why torch and torchaudio cannot be used together, in one line with the cure; None if they can."""
+    cure = f"cure: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
+    for module in ("torch", "torchaudio"):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name == module:
+                return f"{module} is not installed; {cure}"
+            return f"{module} {_version(module)} cannot be imported ({error}); {cure}"
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            versions = f"torch {_version('torch')} and torchaudio {_version('torchaudio')}"
+            return f"{versions} do not fit together: importing {module} failed ({reason}); {_KNOWN_MISMATCH}; {cure}"
+    return None
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """How to install the optional package whose absence raised the error; None for any other module."""
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return None
+    return f"this needs {module}, which is not installed; cure: pip install 'ssc-toolkit[{EXTRAS[module]}]'"
+
+
+def _version(module: str) -> str | None:
+    try:
+        return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _print_devices() -> None:
+    import torch
+
+    print(f"  CPU with {torch.get_num_threads()} threads")
+    for number in range(torch.cuda.device_count()):
+        print(f"  CUDA device {number}: {torch.cuda.get_device_name(number)} (CUDA {torch.version.cuda})")
+    if not torch.cuda.is_available():
+        print("  no CUDA device")
+    if torch.backends.mps.is_available():
+        print("  Apple GPU (mps)")
+
+
+def _print_codecs() -> None:
+    import soundfile
+
+    formats = soundfile.available_formats()
+    wanted = ("WAV", "FLAC", "OGG", "MP3")
+    print(
+        f"  libsndfile {soundfile.__libsndfile_version__}: "
+        + ", ".join(f"{name} {'yes' if name in formats else 'no'}" for name in wanted)
+    )
+    if "MP3" not in formats:
+        print(
+            "  without MP3: MP3 files will be reported as unreadable; cure: pip install --upgrade soundfile",
+            file=sys.stdout,
+        )

@@ -1,0 +1,95 @@
+"""Who may lean on whom, and what the light parts must not pull in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ssc_toolkit
+
+PACKAGE = Path(ssc_toolkit.__file__).parent
+LEAVES = {"errors", "files", "progress", "seeds"}
+MAY_USE = {
+    "targets": set(),
+    "losses": {"targets"},
+    "augmentations": set(),
+    "samplers": set(),
+    "encoders": set(),
+    "data": {"samplers"},
+    "evaluation": {"data", "samplers", "encoders", "augmentations", "losses", "targets"},
+    "training": {"evaluation", "data", "samplers", "encoders", "augmentations", "losses", "targets"},
+    "demo": {"training", "evaluation", "data", "samplers", "encoders", "augmentations", "losses", "targets"},
+    "doctor": set(),
+    "cli": {"demo", "doctor", "training", "evaluation", "data"},
+    "errors": set(),
+    "files": set(),
+    "progress": set(),
+    "seeds": set(),
+}
+HEAVY = {
+    "torchaudio",
+    "torch_audiomentations",
+    "pandas",
+    "pytorch_lightning",
+    "lightning_fabric",
+    "sklearn",
+    "matplotlib",
+}
+LIGHT_ROOMS = ("targets", "losses", "augmentations", "samplers")
+
+
+def imports_of(file: Path) -> set[str]:
+    """Rooms of this package that a file imports, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value] if node.value.startswith("ssc_toolkit.") and " " not in node.value else []
+        found |= {name.split(".")[1] for name in names if name.startswith("ssc_toolkit.") and name.count(".") >= 1}
+    return found & set(MAY_USE)
+
+
+def rooms() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room != "__init__":
+            found.setdefault(room, []).append(file)
+    return found
+
+
+def test_every_room_is_known():
+    assert set(rooms()) == set(MAY_USE)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_USE))
+def test_arrows_point_down(room):
+    allowed = MAY_USE[room] | LEAVES | {room}
+    for file in rooms()[room]:
+        assert imports_of(file) <= allowed, file
+
+
+def test_the_leaves_use_no_room():
+    for leaf in LEAVES:
+        for file in rooms()[leaf]:
+            assert imports_of(file) <= LEAVES
+
+
+@pytest.mark.parametrize("room", [*LIGHT_ROOMS, "encoders"])
+def test_light_rooms_pull_in_nothing_heavy(room):
+    code = f"import sys, ssc_toolkit.{room}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize("room", [*sorted(rooms()), "losses.functional", "data.scores"])
+def test_every_room_imports_on_its_own(room):
+    subprocess.run([sys.executable, "-c", f"import ssc_toolkit.{room}"], check=True)

@@ -1,0 +1,226 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+
+from ssc_toolkit.cli import COMMANDS
+from ssc_toolkit.encoders import MelCNN
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ssc_toolkit.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("music")
+    rows = []
+    for number in range(40):
+        time = np.arange(16000) / 16000
+        samples = 0.3 * np.sin(2 * np.pi * (220, 440)[number % 2] * time * (1 + number / 1000))
+        soundfile.write(folder / f"{number:02d}.wav", samples, 16000)
+        rows.append((f"{number:02d}.wav", ("low", "high")[number % 2], ("train", "train", "valid", "test")[number % 4]))
+    # Both classes in every split.
+    table = pd.DataFrame(rows, columns=["path", "pitch", "split"])
+    table["split"] = ["train"] * 20 + ["valid"] * 10 + ["test"] * 10
+    table["nothing"] = None
+    table.to_csv(folder / "my.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "encoder"
+    MelCNN().save_pretrained(folder)
+    return folder
+
+
+def refused(*arguments: object, **environment: str) -> str:
+    """Run a command that must fail for a reason the user can mend; the message."""
+    result = run(*arguments, **environment)
+    assert result.returncode == 2, result
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_overview_and_version():
+    for arguments in ((), ("--help",)):
+        result = run(*arguments)
+        assert result.returncode == 0
+        assert all(name in result.stdout for name in COMMANDS)
+    assert run("--version").stdout.startswith("ssc-toolkit 0.")
+    assert "expected one of" in refused("prettrain")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_option(name):
+    result = run(name, "--help")
+    assert result.returncode == 0
+    for line in result.stdout.splitlines():
+        assert not line.rstrip().endswith(("default: None)",))
+    if name == "pretrain":
+        assert "share of labelled tracks in a batch" in " ".join(result.stdout.split())
+
+
+def test_print_config_can_be_run_again(music, tmp_path):
+    options = [
+        f"--tracks={music / 'my.csv'}",
+        f"--out={tmp_path / 'run'}",
+        "--labels=pitch",
+        "--omit=pitch_shift,delay",
+    ]
+    printed = run("pretrain", *options, "--steps=3", "--batch_size=6", "--view_seconds=0.5", "--print_config")
+    assert printed.returncode == 0
+    config = yaml.safe_load(printed.stdout)
+    assert config["omit"] == ["pitch_shift", "delay"]
+    (tmp_path / "config.yaml").write_text(printed.stdout)
+    result = run("pretrain", f"--config={tmp_path / 'config.yaml'}", "--seed=3")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "encoder" / "model.safetensors").exists()
+
+
+def test_doctor():
+    result = run("doctor")
+    assert result.returncode == 0
+    for word in ("torch", "torchaudio", "soundfile", "libsndfile", "MP3", "CPU", "everything fits together"):
+        assert word in result.stdout
+
+
+@pytest.fixture
+def broken_torchaudio(tmp_path) -> str:
+    """A torchaudio that raises on import, as 2.11 does beside torch 2.15."""
+    (tmp_path / "torchaudio").mkdir()
+    (tmp_path / "torchaudio" / "__init__.py").write_text('raise RuntimeError("CUDA 13.0 was wanted, 13.2 found")')
+    return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+
+def test_a_mismatch_of_torch_and_torchaudio_is_explained(broken_torchaudio, music, tmp_path):
+    for arguments in (("doctor",), ("pretrain", f"--tracks={music / 'my.csv'}", f"--out={tmp_path / 'run'}")):
+        result = run(*arguments, PYTHONPATH=broken_torchaudio)
+        assert result.returncode == 2
+        text = result.stdout + result.stderr
+        assert "do not fit together" in text
+        assert "pip install 'torch>=2.11,<2.15'" in text
+        assert "Traceback" not in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_extra_is_explained(tmp_path, music):
+    (tmp_path / "pytorch_lightning.py").write_text("raise ModuleNotFoundError('gone', name='pytorch_lightning')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    message = refused("pretrain", f"--tracks={music}", f"--out={tmp_path / 'run'}", PYTHONPATH=path)
+    assert "pip install 'ssc-toolkit[train]'" in message
+
+
+def test_the_loss_survives_a_broken_torchaudio(broken_torchaudio):
+    code = "import torch; from ssc_toolkit.losses import NTXentLoss; print(NTXentLoss()(torch.randn(4, 2, 8)) > 0)"
+    environment = {**os.environ, "PYTHONPATH": broken_torchaudio}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert "True" in result.stdout
+
+
+def test_embed(music, encoder, tmp_path):
+    result = run(
+        "embed", f"--encoder={encoder}", f"--tracks={music}", f"--out={tmp_path / 'e.npz'}", "--window_seconds=0.5"
+    )
+    assert result.returncode == 0, result.stderr
+    with np.load(tmp_path / "e.npz") as content:
+        assert content["embeddings"].shape == (40, 256)
+        assert content["paths"][3].endswith("03.wav")
+        assert content["seconds"].tolist() == [1.0] * 40
+
+
+def test_probe_and_robustness(music, encoder, tmp_path):
+    shared = [f"--encoder={encoder}", f"--tracks={music / 'my.csv'}", "--labels=pitch", "--window_seconds=0.5"]
+    result = run("probe", *shared, f"--out={tmp_path / 'p'}")
+    assert result.returncode == 0, result.stderr
+    for word in ("random encoder", "log-mel statistics", "this encoder", "accuracy"):
+        assert word in result.stdout
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {"report.json", "report.md", "report.html"}
+    result = run(
+        "robustness", *shared, "--corruptions=chain,colored_noise", "--severities=0,2", f"--out={tmp_path / 'r'}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "colored_noise" in result.stdout
+    assert "severity 2" in result.stdout
+    assert (tmp_path / "r" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tracks": "nowhere"}, "neither a CSV file nor a folder"),
+        ({"tracks": "empty.csv"}, "is empty"),
+        ({"tracks": "one.csv"}, "cannot be used"),
+        ({"root": "nowhere"}, "no folder nowhere"),
+        ({"labels": "genre"}, "no column 'genre'"),
+        ({"labels": "nothing"}, "no row of column 'nothing'"),
+        ({"monitor": "genre"}, "no column 'genre'"),
+        ({"view_seconds": 60}, "at least 60.00 s needed"),
+        ({"view_seconds": 0.01}, "view_seconds"),
+        ({"out": "my.csv/x"}, "cannot write"),
+        ({"steps": 0}, "steps"),
+        ({"severity": 9}, "severity"),
+        ({"omit": "wobble"}, "omit"),
+        ({"temperature": -1}, "temperature"),
+        ({"labels": "pitch", "labeled_fraction": 7, "view_seconds": 0.5}, "labeled_fraction"),
+        ({"encoder": "Perceptron"}, "encoder"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_any_work(music, tmp_path, monkeypatch, change, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my.csv", "00.wav"):
+        (tmp_path / name).write_bytes((music / name).read_bytes())
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "one.csv").write_text("path\n00.wav\nbroken.wav\n")
+    (tmp_path / "broken.wav").write_text("no audio")
+    options = {"tracks": "my.csv", "root": music, "out": tmp_path / "run"} | change
+    if options["tracks"] == "one.csv":
+        del options["root"]
+    assert words in refused("pretrain", *(f"--{name}={value}" for name, value in options.items()))
+    assert not list(tmp_path.glob("run/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["probe", "--encoder=nowhere", "--labels=pitch"], "no saved encoder"),
+        (["probe", "--encoder={encoder}", "--labels=genre", "--tracks={music}/my.csv"], "no column 'genre'"),
+        (["embed", "--encoder={encoder}", "--tracks={music}", "--out=e.csv"], ".npz"),
+        (
+            ["embed", "--encoder={encoder}", "--tracks={music}", "--out=e.npz", "--window_seconds=0.01"],
+            "window_seconds",
+        ),
+        (["robustness", "--encoder={encoder}", "--labels=pitch", "--corruptions=wobble"], "corruptions"),
+        (
+            ["robustness", "--encoder={encoder}", "--labels=pitch", "--tracks={music}/my.csv", "--severities=7"],
+            "severity",
+        ),
+        (["corpus", "--clips=3"], "at least 40"),
+        (["demo", "--out={music}"], "not empty"),
+    ],
+)
+def test_other_commands_refuse_too(music, encoder, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(music.iterdir())
+    assert words in refused(*(argument.format(music=music, encoder=encoder) for argument in arguments))
+    assert sorted(music.iterdir()) == before

@@ -1,0 +1,64 @@
+"""The documentation's Python runs, and its commands are commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssc_toolkit.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.S | re.M)
+    return [block for block in found if "--8<--" not in block]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page):
+    namespace: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), namespace)
+    assert "torch" in namespace
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=lambda page: page.name)
+def test_the_commands_of_a_page_exist_with_their_options(page):
+    for line in "\n".join(blocks(page, "bash")).splitlines():
+        for part in line.split("&&"):
+            words = shlex.split(part)
+            if not words or not words[0].endswith("ssc-toolkit") or words[1].startswith("--"):
+                continue
+            assert words[1] in COMMANDS
+            help_text = subprocess.run(
+                [sys.executable, "-m", "ssc_toolkit.cli", words[1], "--help"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for option in re.findall(r"--\w+", part):
+                assert option in help_text, (page.name, part)
+
+
+def test_the_plain_pytorch_example_learns_and_reports(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = ROOT / "examples" / "plain_pytorch.py"
+    result = subprocess.run(
+        [sys.executable, str(script), "--steps=20", "--batch_size=12", "--clips=80"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    losses = [float(value) for value in re.findall(r"loss (\d+\.\d+)", result.stdout)]
+    assert len(losses) == 2
+    assert losses[-1] < losses[0]
+    assert "key: accuracy 0." in result.stdout
+    assert "family: accuracy 0." in result.stdout

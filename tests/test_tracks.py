@@ -1,0 +1,188 @@
+"""Track tables, labels and the dataset, on real files."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks, with_splits
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.samplers import RandomSegments, SampledIndex, SemiSupervisedBatchSampler
+
+RATE = 8000
+
+
+def constant(path, level, seconds=2.0):
+    """A file whose samples all have one level, so that a view tells which file it is from."""
+    soundfile.write(path, np.full(round(seconds * RATE), level), RATE)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(6):
+        constant(tmp_path / f"{number}.wav", 0.1 * (number + 1))
+    return tmp_path
+
+
+def test_a_csv_file_with_a_root(folder, tmp_path_factory):
+    table = tmp_path_factory.mktemp("tables") / "my.csv"
+    table.write_text("path,genre\n0.wav,jazz\n1.wav,\n")
+    tracks = load_tracks(table, root=folder)
+    assert tracks["path"].tolist() == [str(folder / "0.wav"), str(folder / "1.wav")]
+    assert check_audio(tracks, progress=False)["seconds"].tolist() == [2.0, 2.0]
+
+
+def test_paths_start_from_the_csv_files_own_folder_by_default(folder):
+    (folder / "my.csv").write_text("path\n3.wav\n")
+    assert load_tracks(folder / "my.csv")["path"].tolist() == [str(folder / "3.wav")]
+
+
+def test_a_folder_with_folders(folder):
+    (folder / "deeper").mkdir()
+    constant(folder / "deeper" / "x.FLAC", 0.5)
+    (folder / "notes.txt").write_text("no audio")
+    assert len(load_tracks(folder)) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is empty"),
+        ("path,genre\n", "lists no tracks"),
+        ("file,genre\na.wav,jazz\n", "no 'path' column"),
+        ("path,split\na.wav,dev\n", "expected train, valid, test"),
+        ('path\n"a.wav\n', "not a CSV file"),
+    ],
+)
+def test_a_csv_file_that_cannot_work(tmp_path, content, words):
+    (tmp_path / "my.csv").write_text(content)
+    with pytest.raises(InputError, match=words):
+        load_tracks(tmp_path / "my.csv")
+
+
+def test_sources_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="neither a CSV file nor a folder"):
+        load_tracks(tmp_path / "none")
+    with pytest.raises(InputError, match="no audio file"):
+        load_tracks(tmp_path)
+    (tmp_path / "my.csv").write_text("path\na.wav\n")
+    with pytest.raises(InputError, match="root"):
+        load_tracks(tmp_path / "my.csv", root=tmp_path / "none")
+
+
+def test_bad_files_are_named_counted_and_left_out(folder, caplog):
+    (folder / "broken.wav").write_text("no audio")
+    constant(folder / "short.wav", 0.5, seconds=0.2)
+    tracks = load_tracks(folder)
+    with caplog.at_level(logging.WARNING):
+        kept = check_audio(tracks, minimum_seconds=1.0, most_skipped=0.5, progress=False)
+    assert len(kept) == 6
+    assert "2 of 8" in caplog.text
+    assert "broken.wav" in caplog.text
+    assert "short.wav: 0.20 s long, at least 1.00 s needed" in caplog.text
+    with pytest.raises(InputError, match=r"2 of 8 audio files cannot be used: .*broken\.wav"):
+        check_audio(tracks, minimum_seconds=1.0, most_skipped=0.1, progress=False)
+    with pytest.raises(InputError, match="6 of 6"):
+        check_audio(load_tracks(folder).head(6), minimum_seconds=9.0, most_skipped=1.0, progress=False)
+
+
+def test_labels_of_every_kind():
+    tracks = pd.DataFrame(
+        {
+            "genre": ["rock", "jazz", None, "rock"],
+            "tags": ["a|b", " ", "b", "c | a"],
+            "year": [1990, 2000, None, 1990],
+            "tempo": [120.5, 99.0, None, 60.0],
+            "nothing": [None, None, "", None],
+        }
+    )
+    genre = encode_labels(tracks, "genre")
+    assert (genre.names, genre.values.tolist()) == (("jazz", "rock"), [1, 0, 0, 1])
+    assert genre.labeled.tolist() == [True, True, False, True]
+    tags = encode_labels(tracks, "tags")
+    assert tags.names == ("a", "b", "c")
+    assert tags.values.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert tags.labeled.tolist() == [True, False, True, True]
+    assert encode_labels(tracks, "year").names == ("1990", "2000")
+    for column, words in (("tempo", "real numbers"), ("nothing", "no row"), ("gender", "no column 'gender'")):
+        with pytest.raises(InputError, match=words):
+            encode_labels(tracks, column)
+
+
+def test_splits_keep_groups_together():
+    tracks = pd.DataFrame({"path": [str(i) for i in range(300)], "group": [i // 3 for i in range(300)]})
+    split = with_splits(tracks, seed=1)
+    assert (split.groupby("group")["split"].nunique() == 1).all()
+    counts = split["split"].value_counts()
+    assert (counts["train"], counts["valid"], counts["test"]) == (210, 30, 60)
+    assert with_splits(tracks, seed=1).equals(split)
+    given = pd.DataFrame({"path": ["a", "b"], "split": ["test", None]})
+    assert with_splits(given)["split"].tolist() == ["test", "train"]
+
+
+def dataset(folder, **options):
+    tracks = check_audio(load_tracks(folder), progress=False)
+    return ContrastiveDataset(tracks, RATE, view_seconds=0.5, **options)
+
+
+def test_views_come_from_their_own_track(folder):
+    views = dataset(folder, views=3, view_sampler=RandomSegments())
+    for number in range(6):
+        item = views[number]
+        assert item["waveforms"].shape == (3, 1, RATE // 2)
+        torch.testing.assert_close(
+            item["waveforms"], torch.full((3, 1, RATE // 2), 0.1 * (number + 1)), atol=1e-4, rtol=0
+        )
+        assert item["item"] == number
+
+
+def test_a_track_shorter_than_a_view_is_padded_with_silence(folder):
+    constant(folder / "0.wav", 0.5, seconds=0.25)
+    view = dataset(folder)[0]["waveforms"][0, 0]
+    assert (view[: RATE // 4] != 0).all()
+    assert (view[RATE // 4 :] == 0).all()
+
+
+def test_labels_are_hidden_where_the_sampler_says_so(folder):
+    labels = encode_labels(pd.DataFrame({"genre": ["a", "b", None, "a", "b", "a"]}), "genre")
+    labelled = dataset(folder, labels=labels)
+    items = labelled.__getitems__([SampledIndex(0, True), SampledIndex(1, False), SampledIndex(2, True), 3])
+    assert [bool(item["labeled"]) for item in items] == [True, False, False, True]
+    assert [int(item["labels"]) for item in items] == [0, 1, 0, 0]
+
+
+def test_mixed_batches_through_a_data_loader(folder):
+    labels = encode_labels(pd.DataFrame({"genre": ["a", "b", None, None, None, None]}), "genre")
+    sampler = SemiSupervisedBatchSampler([0, 1], [2, 3, 4, 5], batch_size=4, labeled_fraction=0.5)
+    for workers in (0, 2):
+        for batch in DataLoader(dataset(folder, labels=labels), batch_sampler=sampler, num_workers=workers):
+            assert batch["waveforms"].shape == (4, 2, 1, RATE // 2)
+            assert batch["labeled"].tolist() == [True, True, False, False]
+
+
+def test_a_file_that_breaks_later_is_named_and_left_out(folder, caplog):
+    views = dataset(folder, most_unreadable=1)
+    (folder / "2.wav").write_bytes(b"broken by now")
+    items = views.__getitems__([1, 2, 3])
+    assert [item["item"] for item in items] == [1, 3]
+    assert "2.wav" in caplog.text
+    with pytest.raises(InputError, match=r"2\.wav"):
+        views[2]
+    (folder / "3.wav").unlink()
+    with pytest.raises(InputError, match="2 files could not be decoded"):
+        views.__getitems__([3])
+
+
+def test_the_dataset_refuses_what_does_not_fit(folder):
+    tracks = load_tracks(folder)
+    with pytest.raises(ValueError, match="seconds"):
+        ContrastiveDataset(tracks, RATE, 0.5)
+    labels = encode_labels(pd.DataFrame({"genre": ["a", "b"]}), "genre")
+    with pytest.raises(ValueError, match="2 rows for 6 tracks"):
+        dataset(folder, labels=labels)
