@@ -257,6 +257,7 @@ def _fit(
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
+        trainer.save_checkpoint(checkpoint)  # the last step need not be a multiple of `checkpoint_every`
 
 
 def _check_checkpoint(path: Path, module: nn.Module) -> None:

@@ -29,16 +29,14 @@ class Family:
 
 
 FAMILIES = (
-    Family("brass", known=(56, 57, 60, 61), new=(59, 62)),
-    Family("flute", known=(72, 73, 74, 75), new=(77, 79)),
-    Family("guitar", known=(24, 25, 26, 27), new=(28, 105)),
-    Family("keyboard", known=(0, 4, 5, 6), new=(3, 7)),
-    Family("mallet", known=(9, 11, 12, 13), new=(8, 10)),
-    Family("organ", known=(16, 17, 18, 19), new=(20,)),
-    Family("reed", known=(65, 66, 68, 71), new=(64, 70)),
-    Family("string", known=(40, 41, 42, 48), new=(44, 49)),
-    Family("synth", known=(80, 81, 84, 90), new=(82, 87)),
-    Family("voice", known=(52, 53), new=(54, 91)),
+    Family("brass", known=(56, 57, 60), new=(59, 61)),
+    Family("flute", known=(72, 73, 75), new=(74, 79)),
+    Family("guitar", known=(24, 26, 27), new=(25, 28)),
+    Family("keyboard", known=(0, 4, 6), new=(3, 7)),
+    Family("mallet", known=(9, 11, 12), new=(10, 13)),
+    Family("organ", known=(16, 18, 19), new=(17, 20)),
+    Family("reed", known=(65, 68, 71), new=(66, 70)),
+    Family("string", known=(40, 42, 48), new=(44, 49)),
 )
 FAMILY_OF = {program: family.name for family in FAMILIES for program in family.known + family.new}
 

@@ -1,0 +1,118 @@
+"""The demonstration from end to end, killed on the way and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+
+def command(out: Path) -> list[str]:
+    return [sys.executable, "-m", "ssc_toolkit.cli", "demo", "--quick", f"--out={out}"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(cache, tmp_path_factory) -> tuple[Path, str]:
+    """A demonstration that ran undisturbed, and what it printed."""
+    out = tmp_path_factory.mktemp("demo") / "whole"
+    result = subprocess.run(command(out), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return out, result.stdout
+
+
+MODELS = ("random encoder", "log-mel statistics", "self-supervised", "semi-supervised", "supervised")
+TASKS = ("key", "family", "family, new timbres", "mode", "collection")
+
+
+def test_it_leaves_reports_checkpoints_and_encoders(finished):
+    out, printed = finished
+    for run in ("self-supervised", "semi-supervised", "supervised"):
+        for name in ("encoder/model.safetensors", "encoder/config.json", "last.ckpt", "history.csv", "settings.json"):
+            assert (out / run / name).stat().st_size > 0
+    content = json.loads((out / "report.json").read_text())
+    assert tuple(content["scores"]) == MODELS
+    for scores in content["scores"].values():
+        assert tuple(scores) == TASKS
+        for by_severity in scores.values():
+            assert tuple(by_severity) == ("0", "1", "2")
+            for entry in by_severity.values():
+                value = entry["headline"]
+                assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1
+                assert sum(entry["correct"]) / len(entry["correct"]) == pytest.approx(value["value"])
+    settings = {
+        run: json.loads((out / run / "settings.json").read_text())
+        for run in ("self-supervised", "semi-supervised", "supervised")
+    }
+    assert all("pitch_shift" in s["omit"] for s in settings.values())
+    assert len({(s["steps"], s["batch_size"], s["seed"]) for s in settings.values()}) == 1
+    assert settings["self-supervised"]["labels"] is None
+    assert (settings["semi-supervised"]["label_budget"], settings["supervised"]["labeled_fraction"]) == (0.05, 1.0)
+    text = (out / "report.md").read_text()
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
+        assert table in printed
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, its headings and its figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.references += [value for name, value in attributes if name in ("src", "href", "xlink:href") and value]
+
+
+def test_the_page_needs_nothing_but_itself(finished):
+    text = (finished[0] / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert all(reference.startswith(("#", "data:")) for reference in page.references)
+    assert page.tags.count("figure") == 5  # scores, severities, training, matrices, maps
+    assert page.tags.count("svg") == 5
+    assert page.tags.count("table") == 3
+    for model in MODELS:
+        assert model in text
+
+
+def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
+    out = tmp_path / "killed"
+    for sign in ("semi-supervised/last.ckpt", "evaluation/self-supervised.json"):
+        process = subprocess.Popen(
+            command(out), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 180
+        while not (out / sign).exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (out / "report.html").exists()
+    subprocess.run(command(out), check=True, capture_output=True)
+    scores = [json.loads((folder / "report.json").read_text())["scores"] for folder in (finished[0], out)]
+    assert scores[0] == scores[1]
+
+
+def test_a_folder_of_another_demonstration_is_left_alone(finished):
+    out = finished[0]
+    result = subprocess.run([*command(out), "--seed=1"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "other settings" in result.stderr
