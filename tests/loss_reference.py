@@ -1,37 +1,68 @@
-"""The loss written as a double loop from its equation, in float64."""
+"""The loss as a double loop over plain Python numbers, and label signals with weights from their definitions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+from mir_eval.key import weighted_score
 from torch import Tensor
 
+from ssc_toolkit.targets import (
+    GaussianKernel,
+    KeySimilarity,
+    LabelOverlap,
+    SameClass,
+    SharedLabels,
+    SimilarityMatrix,
+    Target,
+    TempoKernel,
+    Union,
+    WeightedSum,
+)
 
-def naive_loss(embeddings, items, weight, temperature: float) -> tuple[list[float], list[bool]]:
-    """Loss of each anchor and whether it has a positive.
+Weight = Callable[[int, int], float]
+
+
+def naive_loss(
+    embeddings: Tensor,
+    items: Sequence[int],
+    weight: Weight,
+    temperature: float,
+    decoupled: bool = False,
+    keys: Tensor | None = None,
+    key_items: Sequence[int] | None = None,
+) -> tuple[list[float], list[bool]]:
+    """Loss of each anchor and whether it is valid.
 
     Args:
-        embeddings: (N, D); items: (N,) ids; weight: function of two row numbers, for rows of
-            different items.
+        embeddings: (N, D).
+        items: item of each row.
+        weight: target weight of an anchor's row and another row (of the keys, if given) of another item.
+        temperature: divides the cosines.
+        decoupled: whether positives are left out of the denominator.
+        keys: (M, D), what the anchors are compared with instead of each other.
+        key_items: item of each key.
     """
-    rows = [[float(value) for value in row] for row in embeddings.double()]
-    unit = [[value / math.sqrt(sum(v * v for v in row)) for value in row] for row in rows]
-    count = len(rows)
+    unit = [_unit(row) for row in embeddings.double().tolist()]
+    others = unit if keys is None else [_unit(row) for row in keys.double().tolist()]
+    other_items = items if key_items is None else key_items
     losses, valid = [], []
-    for i in range(count):
-        similarity = {
-            k: sum(a * b for a, b in zip(unit[i], unit[k], strict=True)) / temperature for k in range(count) if k != i
-        }
-        weights = {j: 1.0 if items[i] == items[j] else weight(i, j) for j in similarity}
+    for i, anchor in enumerate(unit):
+        rows = [k for k in range(len(others)) if keys is not None or k != i]
+        similarity = {k: sum(a * b for a, b in zip(anchor, others[k], strict=True)) / temperature for k in rows}
+        weights = {k: 1.0 if int(items[i]) == int(other_items[k]) else weight(i, k) for k in rows}
         total = sum(weights.values())
-        valid.append(total > 0)
-        if total == 0:
+        contrasts = [similarity[k] for k in rows if not decoupled or weights[k] == 0]
+        valid.append(total > 0 and len(contrasts) > 0)
+        if not valid[-1]:
             losses.append(0.0)
             continue
-        highest = max(similarity.values())
-        contrast = highest + math.log(sum(math.exp(s - highest) for s in similarity.values()))
-        losses.append(contrast - sum(weights[j] * similarity[j] for j in similarity) / total)
+        highest = max(contrasts)
+        contrast = highest + math.log(sum(math.exp(s - highest) for s in contrasts))
+        losses.append(contrast - sum(weights[k] * similarity[k] for k in rows) / total)
     return losses, valid
 
 
@@ -40,26 +71,195 @@ def naive_mean(losses: list[float], valid: list[bool]) -> float:
     return sum(losses) / max(1, sum(valid))
 
 
-def same_class_weight(labels: Tensor, labeled: Tensor):
-    """Target weight of two rows by class index."""
-    return lambda i, j: float(bool(labeled[i]) and bool(labeled[j]) and int(labels[i]) == int(labels[j]))
+def _unit(row: list[float]) -> list[float]:
+    length = math.sqrt(sum(value * value for value in row))
+    return [value / length for value in row]
 
 
-def shared_labels_weight(labels: Tensor, labeled: Tensor, minimum: int):
-    """Target weight of two multi-hot rows."""
+class Signal(NamedTuple):
+    """Labels of some items, whose are known, the target that reads them, and the weight of two items."""
+
+    labels: Tensor | dict[str, Tensor]
+    labeled: Tensor | dict[str, Tensor]
+    target: Target | Callable
+    weight: Weight
+
+
+def _masked(labeled: Tensor, weight: Weight) -> Weight:
+    return lambda i, j: weight(i, j) if bool(labeled[i]) and bool(labeled[j]) else 0.0
+
+
+def _classes(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    labels = torch.randint(3, (items,), generator=g)
+    return Signal(
+        labels, labeled, SameClass(), _masked(labeled, lambda i, j: float(labels[i].item() == labels[j].item()))
+    )
+
+
+def _tag_sets(items: int, g: torch.Generator) -> tuple[Tensor, list[set[int]]]:
+    tags = torch.randint(0, 2, (items, 4), generator=g)
+    return tags, [{c for c in range(4) if row[c]} for row in tags.tolist()]
+
+
+def _shared(minimum: int):
+    def signal(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+        tags, sets = _tag_sets(items, g)
+        weight = _masked(labeled, lambda i, j: float(len(sets[i] & sets[j]) >= minimum))
+        return Signal(tags, labeled, SharedLabels(minimum), weight)
+
+    return signal
+
+
+def _overlap(measure: str, class_weights: list[float] | None):
+    def signal(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+        tags, sets = _tag_sets(items, g)
+        by_class = class_weights or [1.0] * 4
+        size = lambda classes: sum(by_class[c] for c in classes)  # noqa: E731
+
+        def weight(i: int, j: int) -> float:
+            if not sets[i] and not sets[j]:
+                return 0.0
+            if measure == "dice":
+                return 2 * size(sets[i] & sets[j]) / (size(sets[i]) + size(sets[j]))
+            return size(sets[i] & sets[j]) / size(sets[i] | sets[j])
+
+        return Signal(tags.bool(), labeled, LabelOverlap(measure, class_weights), _masked(labeled, weight))
+
+    return signal
+
+
+def _plane(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    labels = torch.randn(items, 2, generator=g, dtype=torch.float64)
+    points = labels.tolist()
+    weight = _masked(labeled, lambda i, j: math.exp(-(math.dist(points[i], points[j]) ** 2) / (2 * 0.7**2)))
+    return Signal(labels, labeled, GaussianKernel(0.7), weight)
+
+
+def _line(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    labels = torch.randn(items, generator=g, dtype=torch.float64)
+    weight = _masked(labeled, lambda i, j: math.exp(-((float(labels[i] - labels[j])) ** 2) / 2))
+    return Signal(labels, labeled, GaussianKernel(1.0), weight)
+
+
+def _tempo(octave_blind: bool):
+    def signal(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+        tempi = 60 * 4 ** torch.rand(items, generator=g, dtype=torch.float64)
+
+        def weight(i: int, j: int) -> float:
+            octaves = abs(math.log2(float(tempi[i] / tempi[j])))
+            if octave_blind:
+                octaves = min(abs(octaves - k) for k in range(4))
+            return math.exp(-((octaves / 0.3) ** 2) / 2)
+
+        return Signal(tempi, labeled, TempoKernel(0.3, octave_blind), _masked(labeled, weight))
+
+    return signal
+
+
+TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+
+
+def key_name(key: int) -> str:
+    """A key as mir_eval spells it."""
+    return f"{TONICS[key % 12]} {'minor' if key >= 12 else 'major'}"
+
+
+def _keys(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    keys = torch.randint(24, (items,), generator=g)
 
     def weight(i: int, j: int) -> float:
-        if not (labeled[i] and labeled[j]):
-            return 0.0
-        return float(sum(int(a) * int(b) for a, b in zip(labels[i], labels[j], strict=True)) >= minimum)
+        one, other = key_name(int(keys[i])), key_name(int(keys[j]))
+        return max(weighted_score(one, other), weighted_score(other, one))
 
-    return weight
+    return Signal(keys, labeled, KeySimilarity(), _masked(labeled, weight))
 
 
-def random_batch(seed: int, items: int, views: int, dim: int, classes: int, share_labeled: float):
-    """Double-precision embeddings (items, views, dim), class labels and a mask."""
+SIGNATURES = {name: n for n, name in enumerate(["C", "G", "D", "A", "E", "B", "Gb", "Db", "Ab", "Eb", "Bb", "F"])}
+RELATIVES = {name: n for n, name in enumerate(["A", "E", "B", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D"])}
+
+
+def _fifths(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    keys = torch.randint(24, (items,), generator=g)
+    places = [(RELATIVES if key >= 12 else SIGNATURES)[TONICS[key % 12]] for key in keys.tolist()]
+
+    def weight(i: int, j: int) -> float:
+        steps = min(abs(places[i] - places[j] + turn) for turn in (-12, 0, 12))
+        return math.exp(-((steps / 1.5) ** 2) / 2)
+
+    return Signal(keys, labeled, KeySimilarity("fifths", 1.5), _masked(labeled, weight))
+
+
+def _matrix(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    matrix = torch.rand(items, items, generator=g, dtype=torch.float64)
+    rows = torch.randperm(items, generator=g)
+    weight = _masked(labeled, lambda i, j: float(matrix[rows[i], rows[j]]))
+    return Signal(rows, labeled, SimilarityMatrix(matrix), weight)
+
+
+def _function(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+    years = torch.randint(1950, 2020, (items,), generator=g)
+    target = lambda rows, columns: ((rows[:, None] - columns).abs() <= 10).double()  # noqa: E731
+    return Signal(years, labeled, target, _masked(labeled, lambda i, j: float(abs(int(years[i] - years[j])) <= 10)))
+
+
+def _several(combine: str):
+    def signal(items: int, labeled: Tensor, g: torch.Generator) -> Signal:
+        parts = {"class": _classes, "tags": _overlap("dice", None), "tempo": _tempo(False)}
+        masks = {"class": labeled} | {name: torch.rand(items, generator=g) < 0.6 for name in ("tags", "tempo")}
+        each = {name: make(items, masks[name], g) for name, make in parts.items()}
+        shares = {"class": 0.5, "tags": 0.3, "tempo": 0.2}
+        if combine == "union":
+            target: Target = Union({name: part.target for name, part in each.items()})
+        else:
+            target = WeightedSum({name: (part.target, shares[name]) for name, part in each.items()})
+
+        def weight(i: int, j: int) -> float:
+            found = {name: part.weight(i, j) for name, part in each.items()}
+            return max(found.values()) if combine == "union" else sum(shares[name] * w for name, w in found.items())
+
+        return Signal({name: part.labels for name, part in each.items()}, masks, target, weight)
+
+    return signal
+
+
+SIGNALS = {
+    "classes": _classes,
+    "one shared label": _shared(1),
+    "two shared labels": _shared(2),
+    "dice": _overlap("dice", None),
+    "dice, weighted": _overlap("dice", [1.0, 2.0, 0.5, 4.0]),
+    "jaccard": _overlap("jaccard", None),
+    "jaccard, weighted": _overlap("jaccard", [1.0, 2.0, 0.5, 4.0]),
+    "points in a plane": _plane,
+    "points on a line": _line,
+    "tempo": _tempo(False),
+    "tempo, octave-blind": _tempo(True),
+    "keys by MIREX weights": _keys,
+    "keys by fifths": _fifths,
+    "matrix": _matrix,
+    "function": _function,
+    "union": _several("union"),
+    "weighted sum": _several("weighted sum"),
+}
+
+
+class Batch(NamedTuple):
+    """Embeddings (items, views, dim) in double precision and the labels of their items."""
+
+    embeddings: Tensor
+    signal: Signal
+
+    def reference(self, temperature: float, decoupled: bool = False) -> tuple[list[float], list[bool]]:
+        """Loss of each row and whether it is valid, by the double loop."""
+        views = self.embeddings.shape[1]
+        rows = [item for item in range(len(self.embeddings)) for _ in range(views)]
+        weight = lambda i, j: self.signal.weight(rows[i], rows[j])  # noqa: E731
+        return naive_loss(self.embeddings.flatten(0, 1), rows, weight, temperature, decoupled)
+
+
+def random_batch(seed: int, items: int, views: int, dim: int, share_labeled: float, kind: str = "classes") -> Batch:
+    """A batch drawn from a seed."""
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(items, views, dim, generator=generator, dtype=torch.float64)
-    labels = torch.randint(classes, (items,), generator=generator)
     labeled = torch.rand(items, generator=generator) < share_labeled
-    return embeddings, labels, labeled
+    return Batch(embeddings, SIGNALS[kind](items, labeled, generator))

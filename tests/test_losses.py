@@ -6,25 +6,34 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_reference import naive_loss, naive_mean, random_batch, same_class_weight, shared_labels_weight
+from loss_reference import SIGNALS, naive_loss, naive_mean, random_batch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssc_toolkit.losses import NTXentLoss, SemiSupConLoss, SupConLoss
+import ssc_toolkit.losses.tiled
+from ssc_toolkit.losses import LearnableTemperature, NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.functional import semi_supcon_loss
-from ssc_toolkit.targets import SharedLabels
+from ssc_toolkit.targets import SameClass, SharedLabels, SimilarityMatrix, Union
 
-batches = st.fixed_dictionaries(
-    {
-        "seed": st.integers(0, 2**31),
-        "items": st.integers(1, 7),
-        "views": st.integers(1, 4),
-        "dim": st.integers(1, 6),
-        "classes": st.integers(1, 4),
-        "share_labeled": st.sampled_from([0.0, 0.3, 0.7, 1.0]),
-    }
-)
+sizes = {
+    "seed": st.integers(0, 2**31),
+    "items": st.integers(1, 7),
+    "views": st.integers(1, 4),
+    "dim": st.integers(1, 6),
+    "share_labeled": st.sampled_from([0.0, 0.3, 0.7, 1.0]),
+}
+batches = st.fixed_dictionaries(sizes)
+any_batches = st.fixed_dictionaries(sizes | {"kind": st.sampled_from(list(SIGNALS))})
 temperatures = st.sampled_from([0.01, 0.05, 0.1, 0.5, 2.0])
+implementations = pytest.mark.parametrize("implementation", ["dense", "tiled"])
+ROWS_PER_TILE = 16
+"""The least that a tile has; batches here have up to 28 rows."""
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    monkeypatch.setitem(ssc_toolkit.losses.tiled.PAIRS_PER_TILE, "cpu", 1)
 
 
 def flat(embeddings, *per_item):
@@ -32,73 +41,168 @@ def flat(embeddings, *per_item):
     return embeddings.flatten(0, 1), *(tensor.repeat_interleave(views, dim=0) for tensor in per_item)
 
 
-@given(batch=batches, temperature=temperatures)
-def test_equals_the_double_loop_for_classes(batch, temperature):
-    embeddings, labels, labeled = random_batch(**batch)
-    rows, items, row_labels, row_labeled = flat(embeddings, torch.arange(len(embeddings)), labels, labeled)
-    losses, valid = naive_loss(rows, items, same_class_weight(row_labels, row_labeled), temperature)
+@implementations
+@given(batch=any_batches, temperature=temperatures, denominator=st.sampled_from(["all", "negatives"]))
+def test_equals_the_double_loop(implementation, batch, temperature, denominator):
+    made = random_batch(**batch)
+    losses, valid = made.reference(temperature, denominator == "negatives")
     got = {
-        reduction: semi_supcon_loss(embeddings, labels, labeled, temperature=temperature, reduction=reduction)
+        reduction: semi_supcon_loss(
+            made.embeddings,
+            made.signal.labels,
+            made.signal.labeled,
+            target=made.signal.target,
+            temperature=temperature,
+            reduction=reduction,
+            denominator=denominator,
+            implementation=implementation,
+        )
         for reduction in ("mean", "sum", "none")
     }
-    assert got["mean"].item() == pytest.approx(naive_mean(losses, valid), rel=1e-9, abs=1e-9)
-    assert got["sum"].item() == pytest.approx(sum(losses), rel=1e-9, abs=1e-9)
-    assert got["none"].shape == embeddings.shape[:2]
-    assert got["none"].flatten().tolist() == pytest.approx(losses, rel=1e-9, abs=1e-9)
+    close = {"rel": 1e-6, "abs": 1e-6}  # some targets give float32 weights
+    assert got["mean"].item() == pytest.approx(naive_mean(losses, valid), **close)
+    assert got["sum"].item() == pytest.approx(sum(losses), **close)
+    assert got["none"].shape == made.embeddings.shape[:2]
+    assert got["none"].flatten().tolist() == pytest.approx(losses, **close)
 
 
-@given(batch=batches, minimum=st.integers(1, 3), temperature=temperatures)
-def test_equals_the_double_loop_for_shared_labels(batch, minimum, temperature):
-    embeddings, _, labeled = random_batch(**batch)
-    generator = torch.Generator().manual_seed(batch["seed"] + 1)
-    tags = torch.randint(0, 2, (len(embeddings), 4), generator=generator)
-    rows, items, row_tags, row_labeled = flat(embeddings, torch.arange(len(embeddings)), tags, labeled)
-    losses, valid = naive_loss(rows, items, shared_labels_weight(row_tags, row_labeled, minimum), temperature)
-    got = semi_supcon_loss(
-        embeddings, tags.float(), labeled, target=SharedLabels(minimum=minimum), temperature=temperature
-    )
-    assert got.item() == pytest.approx(naive_mean(losses, valid), rel=1e-9, abs=1e-9)
+@given(
+    batch=any_batches,
+    temperature=temperatures,
+    denominator=st.sampled_from(["all", "negatives"]),
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+)
+def test_tiles_give_the_gradient_of_the_whole(batch, temperature, denominator, reduction):
+    made = random_batch(**batch)
+    found = []
+    for implementation in ("dense", "tiled"):
+        embeddings = made.embeddings.clone().requires_grad_()
+        tau = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
+        losses = semi_supcon_loss(
+            embeddings,
+            made.signal.labels,
+            made.signal.labeled,
+            target=made.signal.target,
+            temperature=tau,
+            reduction=reduction,
+            denominator=denominator,
+            implementation=implementation,
+        )
+        weights = torch.arange(1, losses.numel() + 1, dtype=torch.float64).view(losses.shape)
+        gradients = torch.autograd.grad((losses * weights).sum(), (embeddings, tau))
+        found.append((losses.detach(), *gradients))
+    for dense, tiled in zip(*found, strict=True):
+        torch.testing.assert_close(tiled, dense, rtol=1e-9, atol=1e-9)
+
+
+def test_tiles_of_any_height_give_the_same(monkeypatch):
+    made = random_batch(5, 40, 2, 8, 0.7, "dice")
+    arguments = (made.embeddings, made.signal.labels, made.signal.labeled)
+    expected = semi_supcon_loss(*arguments, target=made.signal.target, implementation="dense")
+    for pairs in (1, 80 * 17, 80 * 39, 80 * 79, 80 * 80, 10**6):
+        monkeypatch.setitem(ssc_toolkit.losses.tiled.PAIRS_PER_TILE, "cpu", pairs)
+        got = semi_supcon_loss(*arguments, target=made.signal.target, implementation="tiled")
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Sees the number of elements of the largest tensor that an operation made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_tiles_never_hold_all_pairs(kind, reduction):
+    made = random_batch(0, 256, 2, 8, 0.5, kind)
+    embeddings = made.embeddings.clone().requires_grad_()
+    with LargestTensor() as seen:
+        semi_supcon_loss(
+            embeddings,
+            made.signal.labels,
+            made.signal.labeled,
+            target=made.signal.target,
+            implementation="tiled",
+            reduction=reduction,
+        ).sum().backward()
+    assert seen.elements <= max(ROWS_PER_TILE * 512 * 2, 256 * 256 if kind == "matrix" else 0)
 
 
 @given(batch=batches)
 def test_flat_form_takes_any_ids_in_any_order(batch):
-    embeddings, labels, labeled = random_batch(**batch)
+    made = random_batch(**batch)
     generator = torch.Generator().manual_seed(batch["seed"])
-    ids = torch.randperm(1000, generator=generator)[: len(embeddings)] - 500
-    rows, items, row_labels, row_labeled = flat(embeddings, ids, labels, labeled)
+    ids = torch.randperm(1000, generator=generator)[: len(made.embeddings)] - 500
+    rows, items, labels, labeled = flat(made.embeddings, ids, made.signal.labels, made.signal.labeled)
     order = torch.randperm(len(rows), generator=generator)
-    expected = semi_supcon_loss(embeddings, labels, labeled, reduction="none").flatten()
-    got = semi_supcon_loss(rows[order], row_labels[order], row_labeled[order], items=items[order], reduction="none")
+    expected = semi_supcon_loss(made.embeddings, made.signal.labels, made.signal.labeled, reduction="none").flatten()
+    got = semi_supcon_loss(rows[order], labels[order], labeled[order], items=items[order], reduction="none")
     torch.testing.assert_close(got, expected[order])
+
+
+@given(batch=batches)
+def test_items_of_the_same_id_are_views_of_one(batch):
+    made = random_batch(**batch)
+    twice = torch.cat([made.embeddings, made.embeddings.flip(0)])
+    ids = torch.cat([torch.arange(len(made.embeddings)), torch.arange(len(made.embeddings)).flip(0)])
+    views = torch.cat([made.embeddings, made.embeddings], dim=1)
+    torch.testing.assert_close(semi_supcon_loss(twice, items=ids), semi_supcon_loss(views))
 
 
 @given(batch=batches, scale=st.floats(1e-3, 1e3))
 def test_invariant_to_rotation_and_scale_of_embeddings_and_names_of_classes(batch, scale):
-    embeddings, labels, labeled = random_batch(**batch)
+    made = random_batch(**batch)
     generator = torch.Generator().manual_seed(batch["seed"])
-    dim = embeddings.shape[-1]
+    dim = made.embeddings.shape[-1]
     rotation, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
-    renamed = torch.randperm(batch["classes"], generator=generator)[labels]
-    expected = semi_supcon_loss(embeddings, labels, labeled)
-    torch.testing.assert_close(semi_supcon_loss(embeddings @ rotation * scale, renamed, labeled), expected)
+    renamed = torch.randperm(3, generator=generator)[made.signal.labels]
+    expected = semi_supcon_loss(made.embeddings, made.signal.labels, made.signal.labeled)
+    got = semi_supcon_loss(made.embeddings @ rotation * scale, renamed, made.signal.labeled)
+    torch.testing.assert_close(got, expected)
+
+
+@given(batch=any_batches)
+def test_invariant_to_the_order_of_items_and_views(batch):
+    made = random_batch(**batch)
+    generator = torch.Generator().manual_seed(batch["seed"])
+    order = torch.randperm(len(made.embeddings), generator=generator)
+    views = torch.randperm(made.embeddings.shape[1], generator=generator)
+
+    def permuted(value):
+        return {name: v[order] for name, v in value.items()} if isinstance(value, dict) else value[order]
+
+    expected = semi_supcon_loss(made.embeddings, *made.signal[:2], target=made.signal.target)
+    got = semi_supcon_loss(
+        made.embeddings[order][:, views],
+        permuted(made.signal.labels),
+        permuted(made.signal.labeled),
+        target=made.signal.target,
+    )
+    torch.testing.assert_close(got, expected)
 
 
 @given(batch=batches)
 def test_no_labels_is_nt_xent(batch):
-    embeddings, labels, _ = random_batch(**batch)
-    expected = NTXentLoss()(embeddings)
-    torch.testing.assert_close(SemiSupConLoss()(embeddings), expected)
-    nothing_known = torch.zeros(len(embeddings), dtype=torch.bool)
-    torch.testing.assert_close(SemiSupConLoss()(embeddings, labels, nothing_known), expected)
+    made = random_batch(**batch)
+    expected = NTXentLoss()(made.embeddings)
+    torch.testing.assert_close(SemiSupConLoss()(made.embeddings), expected)
+    nothing_known = torch.zeros(len(made.embeddings), dtype=torch.bool)
+    torch.testing.assert_close(SemiSupConLoss()(made.embeddings, made.signal.labels, nothing_known), expected)
 
 
 @given(batch=batches)
 def test_all_labels_is_supcon(batch):
-    embeddings, labels, _ = random_batch(**batch)
-    everything_known = torch.ones(len(embeddings), dtype=torch.bool)
-    expected = SupConLoss()(embeddings, labels)
-    torch.testing.assert_close(SemiSupConLoss()(embeddings, labels, everything_known), expected)
-    torch.testing.assert_close(SemiSupConLoss()(embeddings, labels), expected)
+    made = random_batch(**batch)
+    everything_known = torch.ones(len(made.embeddings), dtype=torch.bool)
+    expected = SupConLoss()(made.embeddings, made.signal.labels)
+    torch.testing.assert_close(SemiSupConLoss()(made.embeddings, made.signal.labels, everything_known), expected)
+    torch.testing.assert_close(SemiSupConLoss()(made.embeddings, made.signal.labels), expected)
 
 
 def test_two_views_of_one_item_alone_have_loss_zero():
@@ -111,6 +215,8 @@ def test_closed_form_of_orthogonal_items():
     embeddings = torch.eye(2, dtype=torch.float64)[:, None].expand(2, 2, 2)
     expected = math.log(math.exp(10.0) + 2) - 10.0
     assert NTXentLoss(temperature=0.1)(embeddings).item() == pytest.approx(expected, rel=1e-6)
+    decoupled = NTXentLoss(temperature=0.1, denominator="negatives")(embeddings)
+    assert decoupled.item() == pytest.approx(math.log(2) - 10.0, rel=1e-6)
 
 
 def test_anchors_without_positives_do_not_count():
@@ -121,66 +227,170 @@ def test_anchors_without_positives_do_not_count():
     torch.testing.assert_close(semi_supcon_loss(embeddings, labels), losses[:2].mean())
 
 
+@implementations
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("items", [1, 4])
-def test_a_batch_without_positives_gives_zero_and_zero_gradients(items):
+def test_a_batch_without_positives_gives_zero_and_zero_gradients(implementation, denominator, reduction, items):
     embeddings = torch.randn(items, 1, 8, requires_grad=True)
-    loss = semi_supcon_loss(embeddings)
+    loss = semi_supcon_loss(
+        embeddings, reduction=reduction, denominator=denominator, implementation=implementation
+    ).sum()
     loss.backward()
     assert loss.item() == 0
     assert (embeddings.grad == 0).all()
 
 
-def test_one_class_for_the_whole_batch():
+@implementations
+def test_one_class_for_the_whole_batch(implementation):
     embeddings = torch.randn(4, 2, 8, requires_grad=True)
-    loss = semi_supcon_loss(embeddings, torch.zeros(4, dtype=torch.long))
+    labels = torch.zeros(4, dtype=torch.long)
+    loss = semi_supcon_loss(embeddings, labels, implementation=implementation)
     loss.backward()
     assert loss.item() > 0
     assert embeddings.grad.isfinite().all()
+    embeddings.grad = None
+    loss = semi_supcon_loss(embeddings, labels, implementation=implementation, denominator="negatives")
+    loss.backward()
+    assert loss.item() == 0  # nothing to contrast with
+    assert (embeddings.grad == 0).all()
 
 
-def test_nan_in_unlabelled_rows_changes_nothing():
+@implementations
+def test_nan_in_unlabelled_rows_changes_nothing(implementation):
     embeddings = torch.randn(4, 2, 8, requires_grad=True)
     tags = torch.randint(0, 2, (4, 3)).float()
     labeled = torch.tensor([True, True, False, False])
     unknown = torch.where(labeled[:, None], tags, torch.nan)
-    loss = semi_supcon_loss(embeddings, unknown, labeled, target=SharedLabels())
-    torch.testing.assert_close(loss, semi_supcon_loss(embeddings, tags, labeled, target=SharedLabels()))
+    arguments = {"target": SharedLabels(), "implementation": implementation}
+    loss = semi_supcon_loss(embeddings, unknown, labeled, **arguments)
+    torch.testing.assert_close(loss, semi_supcon_loss(embeddings, tags, labeled, **arguments))
     loss.backward()
     assert embeddings.grad.isfinite().all()
 
 
 def test_an_unlabelled_item_only_adds_a_negative():
-    embeddings, labels, _ = random_batch(0, 4, 2, 8, 2, 1.0)
+    made = random_batch(0, 4, 2, 8, 1.0)
     stranger = torch.randn(1, 2, 8, dtype=torch.float64)
+    embeddings, labels = torch.cat([made.embeddings, stranger]), made.signal.labels
     labeled = torch.tensor([True] * 4 + [False])
-    before = semi_supcon_loss(embeddings, labels, reduction="none")
-    after = semi_supcon_loss(
-        torch.cat([embeddings, stranger]), torch.cat([labels, labels[:1]]), labeled, reduction="none"
-    )
+    before = semi_supcon_loss(made.embeddings, labels, reduction="none")
+    after = semi_supcon_loss(embeddings, torch.cat([labels, labels[:1]]), labeled, reduction="none")
     assert (after[:4] > before).all()
+    rows = torch.nn.functional.normalize(embeddings.flatten(0, 1), dim=-1)
+    added = (rows[:8] @ rows[8:].T / 0.1).logsumexp(1).view(4, 2)
+    lse = _denominator(made.embeddings)
+    torch.testing.assert_close(after[:4] - before, torch.logaddexp(lse, added) - lse)
 
 
-def test_any_callable_is_a_target():
-    embeddings, labels, labeled = random_batch(3, 5, 2, 8, 3, 0.7)
-    soft = lambda rows, columns: torch.exp(-((rows[:, None] - columns[None, :]) ** 2).double())  # noqa: E731
-    rows, items, row_labels, row_labeled = flat(embeddings, torch.arange(5), labels, labeled)
-    weight = lambda i, j: (  # noqa: E731
-        math.exp(-((int(row_labels[i]) - int(row_labels[j])) ** 2)) if row_labeled[i] and row_labeled[j] else 0.0
+def _denominator(embeddings):
+    rows = torch.nn.functional.normalize(embeddings.flatten(0, 1), dim=-1)
+    similarities = (rows @ rows.T / 0.1).fill_diagonal_(-torch.inf)
+    return similarities.logsumexp(1).view(embeddings.shape[:2])
+
+
+@implementations
+@given(batch=st.fixed_dictionaries(sizes | {"kind": st.sampled_from(["classes", "dice", "union"])}))
+def test_keys_are_the_only_contrasts(implementation, batch):
+    """A queue: rows of other items, some of which are the anchors' items seen before."""
+    made = random_batch(**batch)
+    count, views = made.embeddings.shape[:2]
+    generator = torch.Generator().manual_seed(batch["seed"] + 1)
+    chosen = torch.randint(count, (count + 2,), generator=generator)  # whose labels the keys have
+    key_items = torch.where(torch.rand(count + 2, generator=generator) < 0.5, chosen, chosen + 100)
+    keys = torch.randn(count + 2, batch["dim"], generator=generator, dtype=torch.float64)
+
+    def of_keys(value):
+        return {name: v[chosen] for name, v in value.items()} if isinstance(value, dict) else value[chosen]
+
+    rows = [item for item in range(count) for _ in range(views)]
+    losses, valid = naive_loss(
+        made.embeddings.flatten(0, 1),
+        rows,
+        lambda i, k: made.signal.weight(rows[i], int(chosen[k])),
+        0.1,
+        keys=keys,
+        key_items=key_items.tolist(),
     )
-    expected = naive_mean(*naive_loss(rows, items, weight, 0.1))
-    assert semi_supcon_loss(embeddings, labels, labeled, target=soft).item() == pytest.approx(expected, rel=1e-9)
+    got = semi_supcon_loss(
+        made.embeddings,
+        made.signal.labels,
+        made.signal.labeled,
+        target=made.signal.target,
+        items=torch.arange(count),
+        keys=keys,
+        key_labels=of_keys(made.signal.labels),
+        key_labeled=of_keys(made.signal.labeled),
+        key_items=key_items,
+        implementation=implementation,
+    )
+    assert got.item() == pytest.approx(naive_mean(losses, valid), rel=1e-6, abs=1e-6)
 
 
-def test_gradcheck():
-    embeddings, labels, labeled = random_batch(1, 3, 2, 4, 2, 0.7)
-    embeddings.requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: semi_supcon_loss(z, labels, labeled, temperature=0.5), embeddings)
+@given(batch=batches)
+def test_keys_of_a_second_encoder_are_views_of_the_same_items(batch):
+    made = random_batch(**batch)
+    keys = torch.randn(made.embeddings.shape, dtype=torch.float64)
+    rows, items, labels, labeled = flat(
+        made.embeddings, torch.arange(len(made.embeddings)), made.signal.labels, made.signal.labeled
+    )
+    expected = semi_supcon_loss(
+        rows,
+        labels,
+        labeled,
+        items=items,
+        keys=keys.flatten(0, 1),
+        key_labels=labels,
+        key_labeled=labeled,
+        key_items=items,
+    )
+    got = semi_supcon_loss(made.embeddings, made.signal.labels, made.signal.labeled, keys=keys)
+    torch.testing.assert_close(got, expected)
 
 
+def test_info_nce_is_cross_entropy_over_the_keys():
+    queries, keys = torch.randn(2, 6, 1, 8, dtype=torch.float64)
+    unit = torch.nn.functional.normalize
+    logits = unit(queries[:, 0], dim=-1) @ unit(keys[:, 0], dim=-1).T / 0.2
+    expected = torch.nn.functional.cross_entropy(logits, torch.arange(6))
+    torch.testing.assert_close(NTXentLoss(temperature=0.2)(queries, keys=keys), expected)
+
+
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+@pytest.mark.parametrize("kind", ["classes", "jaccard", "union"])
+def test_gradients_by_finite_differences(kind, denominator):
+    made = random_batch(1, 4, 2, 3, 0.8, kind)
+
+    def loss(embeddings, temperature, implementation):
+        return semi_supcon_loss(
+            embeddings,
+            *made.signal[:2],
+            target=made.signal.target,
+            temperature=temperature,
+            denominator=denominator,
+            implementation=implementation,
+        )
+
+    inputs = (made.embeddings.requires_grad_(), torch.tensor(0.5, dtype=torch.float64, requires_grad=True))
+    assert torch.autograd.gradcheck(lambda *args: loss(*args, "dense"), inputs)
+    assert torch.autograd.gradcheck(lambda *args: loss(*args, "tiled"), inputs)
+    assert torch.autograd.gradgradcheck(lambda *args: loss(*args, "dense"), inputs)
+
+
+def test_second_derivatives_of_tiles_are_refused_not_wrong():
+    embeddings = torch.randn(4, 2, 8, requires_grad=True)
+    for reduction in ("mean", "none"):
+        loss = semi_supcon_loss(embeddings, implementation="tiled", reduction=reduction).sum()
+        with pytest.raises(RuntimeError, match="implementation='dense'"):
+            torch.autograd.grad(loss, embeddings, create_graph=True)
+
+
+@implementations
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("temperature", [0.01, 0.05, 0.1])
 @pytest.mark.parametrize("kind", ["random", "identical views", "all equal", "orthogonal views"])
-def test_half_precision_is_finite_and_near_float64(dtype, temperature, kind):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_is_finite_and_near_float64(implementation, dtype, temperature, kind, autocast):
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(6, 2, 16, generator=generator)
     if kind == "identical views":
@@ -192,8 +402,9 @@ def test_half_precision_is_finite_and_near_float64(dtype, temperature, kind):
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     half = embeddings.to(dtype).requires_grad_()
     exact = half.detach().double().requires_grad_()
-    loss = semi_supcon_loss(half, labels, temperature=temperature)
-    expected = semi_supcon_loss(exact, labels, temperature=temperature)
+    with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        loss = semi_supcon_loss(half, labels, temperature=temperature, implementation=implementation)
+    expected = semi_supcon_loss(exact, labels, temperature=temperature, implementation="dense")
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-4)
     loss.backward()
@@ -204,23 +415,60 @@ def test_half_precision_is_finite_and_near_float64(dtype, temperature, kind):
     assert (half.grad.double() - exact.grad).abs().max() <= largest * torch.finfo(dtype).eps + 1e-5
 
 
+def test_contradicting_clusters_at_low_temperature_keep_their_gradient():
+    """Positives far apart: where log(p + tiny) has no gradient left, this has that of logsumexp."""
+    embeddings = torch.tensor([[1.0, 0.0], [-1.0, 0.01], [1.0, 0.02], [-1.0, 0.0]], dtype=torch.float64)[:, None]
+    labels = torch.tensor([0, 0, 1, 1])
+    for temperature in (0.05, 0.01):
+        single = embeddings.float().requires_grad_()
+        double = embeddings.clone().requires_grad_()
+        semi_supcon_loss(single, labels, temperature=temperature).backward()
+        semi_supcon_loss(double, labels, temperature=temperature, implementation="dense").backward()
+        torch.testing.assert_close(single.grad.double(), double.grad, rtol=1e-4, atol=1e-4)
+        assert double.grad.norm() > 0.1 / temperature * 0.01
+
+
 def test_autocast_does_not_lower_the_precision_of_similarities():
-    embeddings, labels, labeled = random_batch(5, 6, 2, 16, 3, 0.5)
-    embeddings = embeddings.float()
-    expected = semi_supcon_loss(embeddings, labels, labeled, temperature=0.01)
+    made = random_batch(5, 6, 2, 16, 0.5)
+    embeddings = made.embeddings.float()
+    expected = semi_supcon_loss(embeddings, *made.signal[:2], temperature=0.01)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = semi_supcon_loss(embeddings, labels, labeled, temperature=0.01)
+        got = semi_supcon_loss(embeddings, *made.signal[:2], temperature=0.01)
     torch.testing.assert_close(got, expected)
 
 
-def test_compiles_without_a_graph_break():
-    embeddings, labels, labeled = random_batch(5, 6, 2, 16, 3, 0.5)
-    compiled = torch.compile(semi_supcon_loss, fullgraph=True)
-    torch.testing.assert_close(compiled(embeddings, labels, labeled), semi_supcon_loss(embeddings, labels, labeled))
+@pytest.mark.parametrize("kind", ["classes", "dice", "weighted sum"])
+def test_compiles_without_a_graph_break(kind):
+    made = random_batch(5, 6, 2, 16, 0.5, kind)
+    criterion = SemiSupConLoss(target=made.signal.target)
+    compiled = torch.compile(criterion, fullgraph=True)
+    embeddings = [made.embeddings.clone().requires_grad_() for _ in range(2)]
+    losses = [loss(z, *made.signal[:2]) for loss, z in zip((criterion, compiled), embeddings, strict=True)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    torch.testing.assert_close(embeddings[0].grad, embeddings[1].grad)
+
+
+def test_a_learned_temperature_moves_within_its_bounds():
+    criterion = SemiSupConLoss(temperature=LearnableTemperature(0.1, bounds=(0.05, 0.2)))
+    embeddings = torch.nn.functional.normalize(torch.eye(8)[:, None] + 0.1 * torch.randn(8, 2, 8), dim=-1)
+    optimizer = torch.optim.SGD(criterion.parameters(), lr=100.0)
+    for _ in range(20):
+        optimizer.zero_grad()
+        criterion(embeddings).backward()
+        optimizer.step()
+    # Views agree, so the loss falls with the temperature.
+    assert 0.05 <= criterion.temperature().item() < 0.06
+    fresh = SemiSupConLoss(temperature=LearnableTemperature(0.1, bounds=(0.05, 0.2)))
+    fresh.load_state_dict(criterion.state_dict())
+    assert fresh(embeddings).item() == criterion(embeddings).item()
 
 
 three = torch.randn(4, 2, 8)
 classes = torch.tensor([0, 1, 0, 1])
+yes = torch.ones(4, dtype=torch.bool)
+both = Union({"a": SameClass(), "b": SharedLabels()})
 
 
 @pytest.mark.parametrize(
@@ -228,10 +476,11 @@ classes = torch.tensor([0, 1, 0, 1])
     [
         ({"embeddings": torch.zeros(4, 2, 8, dtype=torch.long)}, TypeError, "embeddings"),
         ({"embeddings": torch.randn(8)}, ValueError, "embeddings"),
+        ({"embeddings": torch.randn(4, 2, 2, 8)}, ValueError, "embeddings"),
         ({"embeddings": torch.randn(4, 8)}, ValueError, "items"),
         ({"embeddings": torch.randn(4, 8), "items": torch.arange(3)}, ValueError, "items"),
         ({"embeddings": torch.randn(4, 8), "items": torch.rand(4)}, TypeError, "items"),
-        ({"embeddings": three, "items": torch.arange(4)}, ValueError, "items"),
+        ({"embeddings": three, "items": torch.arange(8)}, ValueError, "items"),
         ({"embeddings": three, "labels": torch.arange(3)}, ValueError, "labels"),
         ({"embeddings": three, "labels": torch.tensor(1)}, ValueError, "labels"),
         ({"embeddings": three, "labels": torch.rand(4)}, TypeError, "labels"),
@@ -246,9 +495,59 @@ classes = torch.tensor([0, 1, 0, 1])
         ({"embeddings": three, "labeled": classes.bool()}, ValueError, "without labels"),
         ({"embeddings": three, "labels": classes, "labeled": classes}, TypeError, "labeled"),
         ({"embeddings": three, "labels": classes, "labeled": torch.ones(3, dtype=torch.bool)}, ValueError, "labeled"),
+        ({"embeddings": three, "labels": classes, "labeled": {"a": yes}}, TypeError, "labeled"),
+        ({"embeddings": three, "labels": {"a": classes}, "target": both}, ValueError, r"labels.*'b'"),
+        ({"embeddings": three, "labels": {}, "target": both}, ValueError, "labels"),
+        ({"embeddings": three, "labels": classes, "target": both}, TypeError, "labels.*dict"),
+        (
+            {"embeddings": three, "labels": {"a": classes, "b": torch.ones(3, 2)}, "target": both},
+            ValueError,
+            r"labels\['b'\]",
+        ),
+        (
+            {
+                "embeddings": three,
+                "labels": {"a": classes, "b": torch.ones(4, 2)},
+                "labeled": {"a": yes},
+                "target": both,
+            },
+            ValueError,
+            r"labeled.*'b'",
+        ),
+        (
+            {"embeddings": three, "labels": {"a": classes - 1, "b": torch.ones(4, 2)}, "target": both},
+            ValueError,
+            "signal 'a': labels",
+        ),
+        (
+            {"embeddings": three, "labels": classes * 9, "target": SimilarityMatrix(torch.eye(2))},
+            ValueError,
+            "0 to 1",
+        ),
+        ({"embeddings": three, "labels": classes, "target": lambda a, b: torch.ones(2, 2)}, ValueError, "target"),
+        (
+            {"embeddings": three, "labels": classes, "target": lambda a, b: -torch.ones(len(a), len(b))},
+            ValueError,
+            "target",
+        ),
+        ({"embeddings": three, "target": 3}, TypeError, "target"),
+        ({"embeddings": three, "keys": torch.randn(5, 8)}, ValueError, "key_items"),
+        ({"embeddings": three, "keys": torch.randn(5, 2, 8)}, ValueError, "key_items"),
+        ({"embeddings": three, "keys": three, "key_labels": classes}, ValueError, "key_items"),
+        ({"embeddings": three, "key_labels": classes}, ValueError, "keys"),
+        ({"embeddings": three, "keys": torch.randn(4, 2, 7)}, ValueError, "keys.*8"),
+        ({"embeddings": three, "keys": three.long()}, TypeError, "keys"),
+        (
+            {"embeddings": three, "keys": torch.randn(5, 8), "key_items": torch.arange(5), "key_labels": classes},
+            ValueError,
+            "key_labels",
+        ),
         ({"embeddings": three, "temperature": 0.0}, ValueError, "temperature"),
         ({"embeddings": three, "temperature": math.nan}, ValueError, "temperature"),
+        ({"embeddings": three, "temperature": torch.ones(2)}, ValueError, "temperature"),
         ({"embeddings": three, "reduction": "average"}, ValueError, "reduction"),
+        ({"embeddings": three, "denominator": "some"}, ValueError, "denominator"),
+        ({"embeddings": three, "implementation": "fast"}, ValueError, "implementation"),
     ],
 )
 def test_bad_input_is_named(arguments, error, words):
@@ -261,5 +560,17 @@ def test_modules_refuse_bad_settings():
         SemiSupConLoss(temperature=-1)
     with pytest.raises(ValueError, match="reduction"):
         NTXentLoss(reduction="median")
-    with pytest.raises(ValueError, match="minimum"):
-        SharedLabels(minimum=0)
+    with pytest.raises(ValueError, match="initial"):
+        LearnableTemperature(2.0, bounds=(0.01, 1.0))
+    with pytest.raises(ValueError, match="labels"):
+        SupConLoss()(three, None)
+
+
+@settings(max_examples=20)
+@given(views=st.integers(1, 3))
+def test_an_empty_batch_is_zero(views):
+    embeddings = torch.randn(0, views, 8, requires_grad=True)
+    for implementation in ("dense", "tiled"):
+        loss = semi_supcon_loss(embeddings, implementation=implementation)
+        loss.backward()
+        assert loss.item() == 0

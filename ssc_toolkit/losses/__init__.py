@@ -1,5 +1,17 @@
-"""Contrastive losses over embeddings and target weights."""
+"""Contrastive losses for partly labelled batches of embeddings."""
 
+from ssc_toolkit.losses.memory import CrossBatchMemory
 from ssc_toolkit.losses.modules import NTXentLoss, SemiSupConLoss, SupConLoss
+from ssc_toolkit.losses.rank_n_contrast import RankNContrastLoss
+from ssc_toolkit.losses.statistics import contrastive_statistics
+from ssc_toolkit.losses.temperature import LearnableTemperature
 
-__all__ = ["NTXentLoss", "SemiSupConLoss", "SupConLoss"]
+__all__ = [
+    "CrossBatchMemory",
+    "LearnableTemperature",
+    "NTXentLoss",
+    "RankNContrastLoss",
+    "SemiSupConLoss",
+    "SupConLoss",
+    "contrastive_statistics",
+]

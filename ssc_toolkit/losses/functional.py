@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssc_toolkit.losses.dense import dense_losses
+from ssc_toolkit.losses.distributed import gather_rows, processes, sum_over_processes
+from ssc_toolkit.losses.rows import Rows, as_rows
+from ssc_toolkit.losses.tiled import Tiles, tiled_losses, tiled_sum
 from ssc_toolkit.targets import SameClass, Target
+from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
 
 Reduction = Literal["mean", "sum", "none"]
-TargetFunction = Callable[[Tensor, Tensor], Tensor]
+Denominator = Literal["all", "negatives"]
+Implementation = Literal["auto", "dense", "tiled"]
 
-
-class Rows(NamedTuple):
-    """One row an embedding: what the loss works on, whatever form the caller used."""
-
-    embeddings: Tensor
-    items: Tensor
-    labels: Tensor | None
-    labeled: Tensor | None
+LARGEST_DENSE = {"cpu": 0, "cuda": 2**24}
+"""Pairs up to which "auto" is dense. On a CPU tiles are faster at any size, on a GPU few launches are."""
 
 
 def semi_supcon_loss(
     embeddings: Tensor,
-    labels: Tensor | None = None,
-    labeled: Tensor | None = None,
+    labels: Labels | None = None,
+    labeled: Labeled | None = None,
     *,
     items: Tensor | None = None,
+    keys: Tensor | None = None,
+    key_labels: Labels | None = None,
+    key_labeled: Labeled | None = None,
+    key_items: Tensor | None = None,
     target: Target | TargetFunction | None = None,
-    temperature: float = 0.1,
+    temperature: float | Tensor = 0.1,
     reduction: Reduction = "mean",
+    denominator: Denominator = "all",
+    implementation: Implementation = "auto",
+    gather: bool = False,
 ) -> Tensor:
     r"""Contrastive loss over views of an item and, where labels are known, over similar items.
 
@@ -52,19 +58,40 @@ def semi_supcon_loss(
         embeddings: (items, views, dim) with any number of views, or (N, dim) together with `items`.
             Floating point; need not be normalised.
         labels: labels of each item, shape (items,) or (items, ...) as `target` expects; (N, ...) in
-            the flat form. None: nothing is labelled.
-        labeled: bool (items,) or (N,), True where the labels are known. None: all are, if `labels`
-            is given. What unlabelled rows of `labels` hold does not matter, NaN included.
-        items: integer (N,) ids in the flat form; rows with the same id are views of one item.
+            the flat form; a dict of signals for a target that takes several. None: nothing is labelled.
+        labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask for each
+            signal. None: all are, if `labels` is given. What unlabelled rows of `labels` hold does not
+            matter, NaN included.
+        items: integer ids, (items,) or (N,); rows with the same id are views of one item. By default
+            the items of (items, views, dim) are all different.
+        keys: what the anchors are compared with instead of each other, as embeddings of a second encoder or
+            of earlier batches: (items, views, dim), or (N, dim) with `key_items`. Without `key_items` they
+            are views of the same items as `embeddings` and share their labels.
+        key_labels: labels of the keys, with `key_items`.
+        key_labeled: mask of the keys, with `key_items`.
+        key_items: ids of the keys, which are matched with `items`.
         target: weight of a pair of labelled items, `SameClass()` by default.
-        temperature: positive number that divides the cosine similarities.
+        temperature: positive number that divides the cosine similarities, or a scalar tensor.
         reduction: "mean" over the anchors that have positives, "sum", or "none".
+        denominator: "all": the first term runs over all contrasts. "negatives": over those with w = 0 only
+            (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848); an anchor without negatives
+            then does not count.
+        implementation: "dense" holds the matrix of all pairs; it can be compiled and differentiated
+            twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).
+            "auto" is dense while a graph is compiled, and for small batches on a GPU.
+        gather: take the contrasts from all processes of the initialised process group; see below.
+
+    With `gather` every process contrasts its own anchors with the rows of all. "mean" and "sum" return the
+    value of the whole batch on every process, and a gradient that is multiplied by the number of
+    processes: DistributedDataParallel then divides by it when it averages, and every parameter gets
+    the gradient that one process with the whole batch would give it. "none" returns the local anchors'
+    losses with their plain gradient.
 
     Returns:
         A scalar, or for "none" the loss of each anchor, (items, views) or (N,).
 
     Raises:
-        ValueError: for shapes that do not fit, `temperature` <= 0, an unknown `reduction`, or labels
+        ValueError: for shapes that do not fit, `temperature` <= 0, an unknown option, or labels
             that `target` does not accept.
         TypeError: for integer embeddings, a `labeled` that is not bool, or non-integer `items`.
 
@@ -78,99 +105,141 @@ def semi_supcon_loss(
         >>> loss.shape
         torch.Size([])
     """
-    check_settings(temperature, reduction)
-    target = SameClass() if target is None else target
-    rows = _as_rows(embeddings, labels, labeled, items)
-    if isinstance(target, Target) and rows.labels is not None and rows.labeled is not None:
-        target.check(rows.labels, rows.labeled)
-
-    # Autocast would send the similarities to half precision, where they overflow at low temperature.
-    with torch.autocast(embeddings.device.type, enabled=False):
-        losses, valid = _anchor_losses(rows, target, temperature)
-    if reduction == "none":
-        return losses.view(embeddings.shape[:-1])
-    if reduction == "sum":
-        return losses.sum()
-    return losses.sum() / valid.sum().clamp(min=1)
-
-
-def check_settings(temperature: float, reduction: str) -> None:
-    """Raise ValueError for a temperature or a reduction that the loss does not know."""
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-
-
-def _anchor_losses(rows: Rows, target: Target | TargetFunction, temperature: float) -> tuple[Tensor, Tensor]:
-    """Loss of every anchor, 0 where it has no positive, and whether it has one."""
-    z = F.normalize(_at_least_float32(rows.embeddings), dim=-1)
-    similarities = z @ z.T / temperature
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    weights = _target_weights(rows, target).to(similarities.dtype).masked_fill(itself, 0)
-    total = weights.sum(dim=1)
-    valid = total > 0
-    contrast = torch.logsumexp(similarities.masked_fill(itself, -torch.inf), dim=1)
-    attraction = (weights * similarities).sum(dim=1) / torch.where(valid, total, 1)
-    return torch.where(valid, contrast - attraction, 0), valid
-
-
-def _target_weights(rows: Rows, target: Target | TargetFunction) -> Tensor:
-    same_item = rows.items[:, None] == rows.items[None, :]
-    if rows.labels is None or rows.labeled is None:
-        return same_item.float()
-    both_known = rows.labeled[:, None] & rows.labeled[None, :]
-    # `where`, not a product: unknown labels may be NaN.
-    supervised = torch.where(both_known, target(rows.labels, rows.labels), 0)
-    return torch.where(same_item, 1, supervised)
-
-
-def _as_rows(embeddings: Tensor, labels: Tensor | None, labeled: Tensor | None, items: Tensor | None) -> Rows:
-    if not embeddings.is_floating_point():
-        raise TypeError(f"embeddings: expected floating point, got {embeddings.dtype}")
-    if embeddings.dim() == 3:
-        if items is not None:
-            raise ValueError("items: only for flat embeddings (N, dim); (items, views, dim) numbers its items itself")
-        views = embeddings.shape[1]
-        items = torch.arange(len(embeddings), device=embeddings.device)
-    elif embeddings.dim() == 2:
-        if items is None:
-            raise ValueError(
-                f"items: flat embeddings {tuple(embeddings.shape)} need an item id for each row, "
-                "or pass embeddings as (items, views, dim)"
-            )
-        views = 1
+    check_settings(temperature, reduction, denominator, implementation)
+    target = SameClass() if target is None else as_target(target)
+    anchors = as_rows(embeddings, labels, labeled, items, target)
+    if keys is None:
+        if key_items is not None or key_labels is not None or key_labeled is not None:
+            raise ValueError("keys: key_items, key_labels or key_labeled were given without keys")
+        contrasts, itself = anchors, 0
     else:
-        raise ValueError(
-            f"embeddings: expected (items, views, dim) or (N, dim) with items, got {tuple(embeddings.shape)}"
+        contrasts, itself = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, target), None
+    if gather and processes() > 1:
+        contrasts, start = gather_rows(contrasts, items is not None or key_items is not None)
+        if items is None:
+            anchors = anchors._replace(items=anchors.items + start)
+        itself = start if keys is None else None
+    losses = contrast(anchors, contrasts, itself, target, temperature, reduction, denominator, implementation, gather)
+    return losses.view(embeddings.shape[:-1]) if reduction == "none" else losses
+
+
+def contrast(
+    anchors: Rows,
+    contrasts: Rows,
+    itself: int | None,
+    target: Target,
+    temperature: float | Tensor,
+    reduction: Reduction,
+    denominator: Denominator,
+    implementation: Implementation,
+    gather: bool,
+) -> Tensor:
+    """Loss of anchors against contrasts, both checked: the whole of the maths, for every form of it.
+
+    Args:
+        anchors: (N, ...).
+        contrasts: (M, ...); of all processes, with `gather`.
+        itself: the contrast that is the first anchor; anchor i is contrast i + itself. None: anchors are
+            not among the contrasts.
+        target, temperature, reduction, denominator, implementation, gather: as of `semi_supcon_loss`.
+    """
+    # Autocast would send the similarities to half precision, where they overflow at low temperature.
+    with torch.autocast(anchors.embeddings.device.type, enabled=False):
+        normalized = F.normalize(_at_least_float32(anchors.embeddings), dim=-1)
+        others = normalized
+        if contrasts is not anchors:
+            others = F.normalize(_at_least_float32(contrasts.embeddings), dim=-1)
+        queries = normalized / temperature
+        tiles = Tiles(anchors, contrasts, itself, target, denominator == "negatives")
+        if _is_dense(implementation, queries, others):
+            losses, valid = dense_losses(queries, others, *tiles)
+            total = losses if reduction == "none" else losses.sum()
+        elif reduction == "none":
+            total, valid = tiled_losses(queries, others, tiles)
+        else:
+            total, valid = tiled_sum(queries, others, tiles)
+        if reduction == "none":
+            return total
+        anchors_in_mean = valid.sum() if reduction == "mean" else torch.ones_like(valid.sum())
+        if gather and processes() > 1:
+            return _over_processes(total, anchors_in_mean, reduction)
+        return total / anchors_in_mean.clamp(min=1)
+
+
+def _over_processes(total: Tensor, anchors_in_mean: Tensor, reduction: Reduction) -> Tensor:
+    """The value of the whole batch, with the gradient that DDP's averaging turns into that of the whole batch."""
+    count = sum_over_processes(anchors_in_mean).clamp(min=1) if reduction == "mean" else 1
+    share = total / count
+    scaled = share * processes()
+    return scaled + (sum_over_processes(share) - scaled.detach())
+
+
+def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> bool:
+    if implementation != "auto":
+        return implementation == "dense"
+    if torch.compiler.is_compiling():
+        return True
+    return len(queries) * len(keys) <= LARGEST_DENSE.get(queries.device.type, LARGEST_DENSE["cuda"])
+
+
+def _as_keys(
+    embeddings: Tensor,
+    anchors: Rows,
+    keys: Tensor,
+    labels: Labels | None,
+    labeled: Labeled | None,
+    items: Tensor | None,
+    target: Target,
+) -> Rows:
+    """Rows of the keys; those of a second encoder are views of the anchors' items."""
+    if items is not None:
+        rows = as_rows(keys, labels, labeled, items, target, "key")
+    else:
+        if labels is not None or labeled is not None:
+            raise ValueError("key_items: keys with labels of their own need item ids")
+        if embeddings.dim() != 3 or keys.dim() != 3 or len(keys) != len(embeddings):
+            raise ValueError(
+                f"key_items: keys {tuple(keys.shape)} without ids must be (items, views, dim) of the same items as "
+                f"the embeddings {tuple(embeddings.shape)}"
+            )
+        every = embeddings.shape[1]
+        plain = Rows(
+            anchors.embeddings[::every],
+            anchors.items[::every],
+            _every(anchors.labels, every),
+            _every(anchors.labeled, every),
         )
-    if items.shape != embeddings.shape[:1]:
-        raise ValueError(f"items: expected shape ({len(embeddings)},), got {tuple(items.shape)}")
-    if items.is_floating_point() or items.dtype == torch.bool:
-        raise TypeError(f"items: expected integer ids, got {items.dtype}")
-    labeled = _check_labels(len(embeddings), labels, labeled)
-    return Rows(
-        embeddings=embeddings.reshape(-1, embeddings.shape[-1]),
-        items=items.repeat_interleave(views),
-        labels=None if labels is None else labels.repeat_interleave(views, dim=0),
-        labeled=None if labeled is None else labeled.repeat_interleave(views),
-    )
+        rows = as_rows(keys, plain.labels, plain.labeled, plain.items, target, "key")
+    if rows.embeddings.shape[1] != anchors.embeddings.shape[1]:
+        raise ValueError(f"keys: expected dim {anchors.embeddings.shape[1]}, got {rows.embeddings.shape[1]}")
+    return rows
 
 
-def _check_labels(count: int, labels: Tensor | None, labeled: Tensor | None) -> Tensor | None:
-    if labels is None:
-        if labeled is not None:
-            raise ValueError("labels: labeled was given without labels")
-        return None
-    if labels.dim() == 0 or len(labels) != count:
-        raise ValueError(f"labels: expected {count} rows, one an item, got shape {tuple(labels.shape)}")
-    if labeled is None:
-        return torch.ones(count, dtype=torch.bool, device=labels.device)
-    if labeled.dtype != torch.bool:
-        raise TypeError(f"labeled: expected bool, got {labeled.dtype}")
-    if labeled.shape != (count,):
-        raise ValueError(f"labeled: expected shape ({count},), got {tuple(labeled.shape)}")
-    return labeled
+def _every(value: Labels | None, step: int) -> Labels | None:
+    if isinstance(value, dict):
+        return {key: tensor[::step] for key, tensor in value.items()}
+    return None if value is None else value[::step]
+
+
+def check_settings(
+    temperature: float | Tensor,
+    reduction: str,
+    denominator: str = "all",
+    implementation: str = "auto",
+) -> None:
+    """Raise ValueError for a setting that the loss does not know."""
+    if isinstance(temperature, Tensor):
+        if temperature.dim() != 0 or not temperature.is_floating_point():
+            raise ValueError(f"temperature: expected a number or a scalar tensor, got {tuple(temperature.shape)}")
+    elif not temperature > 0:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    for name, value, known in (
+        ("reduction", reduction, ("mean", "sum", "none")),
+        ("denominator", denominator, ("all", "negatives")),
+        ("implementation", implementation, ("auto", "dense", "tiled")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from ssc_toolkit.losses.functional import Reduction, TargetFunction, check_settings, semi_supcon_loss
+from ssc_toolkit.losses.functional import Denominator, Implementation, Reduction, check_settings, semi_supcon_loss
+from ssc_toolkit.losses.temperature import LearnableTemperature
 from ssc_toolkit.targets import SameClass, Target
+from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
 
 
 class SemiSupConLoss(nn.Module):
     """Semi-supervised contrastive loss; see `ssc_toolkit.losses.functional.semi_supcon_loss`.
 
     Args:
-        temperature: positive number that divides the cosine similarities.
-        target: which labelled items are positives of each other, and how strongly.
-            `SameClass()` by default.
+        temperature: positive number that divides the cosine similarities, or a `LearnableTemperature`.
+        target: which labelled items are positives of each other, and how strongly: a target, or a function
+            of two label blocks. `SameClass()` by default.
         reduction: "mean" over the anchors that have positives, "sum" or "none".
+        denominator: "all", or "negatives" for the decoupled form.
+        implementation: "auto", "dense" or "tiled".
+        gather: take the contrasts from all processes. "mean" and "sum" then return the whole batch's value on
+            every process, with a gradient that is right after DistributedDataParallel's averaging.
 
     Examples:
         >>> import torch
@@ -29,22 +37,38 @@ class SemiSupConLoss(nn.Module):
 
     def __init__(
         self,
-        temperature: float = 0.1,
+        temperature: float | LearnableTemperature = 0.1,
         target: Target | TargetFunction | None = None,
         reduction: Reduction = "mean",
+        denominator: Denominator = "all",
+        implementation: Implementation = "auto",
+        gather: bool = False,
     ) -> None:
         super().__init__()
-        check_settings(temperature, reduction)
+        check_settings(
+            1.0 if isinstance(temperature, LearnableTemperature) else temperature,
+            reduction,
+            denominator,
+            implementation,
+        )
         self.temperature = temperature
-        self.target = SameClass() if target is None else target
+        self.target = SameClass() if target is None else as_target(target)
         self.reduction: Reduction = reduction
+        self.denominator: Denominator = denominator
+        self.implementation: Implementation = implementation
+        self.gather = gather
 
     def forward(
         self,
         embeddings: Tensor,
-        labels: Tensor | None = None,
-        labeled: Tensor | None = None,
+        labels: Labels | None = None,
+        labeled: Labeled | None = None,
         items: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        key_labels: Labels | None = None,
+        key_labeled: Labeled | None = None,
+        key_items: Tensor | None = None,
     ) -> Tensor:
         """Loss of a batch; shapes, dtypes and errors as in `semi_supcon_loss`."""
         return semi_supcon_loss(
@@ -52,13 +76,31 @@ class SemiSupConLoss(nn.Module):
             labels,
             labeled,
             items=items,
-            target=self.target,
-            temperature=self.temperature,
-            reduction=self.reduction,
+            keys=keys,
+            key_labels=key_labels,
+            key_labeled=key_labeled,
+            key_items=key_items,
+            **self.settings(),
         )
 
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of `semi_supcon_loss` that this module holds."""
+        learned = isinstance(self.temperature, LearnableTemperature)
+        return {
+            "target": self.target,
+            "temperature": self.temperature() if learned else self.temperature,  # type: ignore[operator]
+            "reduction": self.reduction,
+            "denominator": self.denominator,
+            "implementation": self.implementation,
+            "gather": self.gather,
+        }
+
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, reduction={self.reduction!r}"
+        fixed = "" if isinstance(self.temperature, nn.Module) else f"temperature={self.temperature}, "
+        return (
+            f"{fixed}reduction={self.reduction!r}, denominator={self.denominator!r}, "
+            f"implementation={self.implementation!r}, gather={self.gather}"
+        )
 
 
 class SupConLoss(SemiSupConLoss):
@@ -70,25 +112,42 @@ class SupConLoss(SemiSupConLoss):
     """
 
     def forward(  # type: ignore[override]  # labels are no option here
-        self, embeddings: Tensor, labels: Tensor, items: Tensor | None = None
+        self, embeddings: Tensor, labels: Labels, items: Tensor | None = None
     ) -> Tensor:
         """Loss of a fully labelled batch; shapes and errors as in `semi_supcon_loss`."""
+        if labels is None:
+            raise ValueError("labels: SupConLoss needs the labels of all items; use SemiSupConLoss or NTXentLoss")
         return super().forward(embeddings, labels, items=items)
 
 
 class NTXentLoss(SemiSupConLoss):
     """Normalised temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
-    Two views of an item are positives, all else is contrast; no labels.
+    Two views of an item are positives, all else is contrast; no labels. With `keys` from a second encoder it
+    is the InfoNCE loss. Settings as of `SemiSupConLoss`, less the target.
 
     Examples:
         >>> import torch
         >>> loss = NTXentLoss(temperature=0.1)(torch.randn(8, 2, 16))
     """
 
-    def __init__(self, temperature: float = 0.1, reduction: Reduction = "mean") -> None:
-        super().__init__(temperature=temperature, reduction=reduction)
+    def __init__(
+        self,
+        temperature: float | LearnableTemperature = 0.1,
+        reduction: Reduction = "mean",
+        denominator: Denominator = "all",
+        implementation: Implementation = "auto",
+        gather: bool = False,
+    ) -> None:
+        super().__init__(temperature, None, reduction, denominator, implementation, gather)
 
-    def forward(self, embeddings: Tensor, items: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]  # no labels here
+        self,
+        embeddings: Tensor,
+        items: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        key_items: Tensor | None = None,
+    ) -> Tensor:
         """Loss of an unlabelled batch; shapes and errors as in `semi_supcon_loss`."""
-        return super().forward(embeddings, items=items)
+        return super().forward(embeddings, items=items, keys=keys, key_items=key_items)

@@ -6,7 +6,21 @@ with that signature works where a target is asked for.
 """
 
 from ssc_toolkit.targets.base import Target
+from ssc_toolkit.targets.combined import Union, WeightedSum
+from ssc_toolkit.targets.kernels import GaussianKernel, TempoKernel
+from ssc_toolkit.targets.lookup import KeySimilarity, SimilarityMatrix
 from ssc_toolkit.targets.same_class import SameClass
-from ssc_toolkit.targets.shared_labels import SharedLabels
+from ssc_toolkit.targets.shared_labels import LabelOverlap, SharedLabels
 
-__all__ = ["SameClass", "SharedLabels", "Target"]
+__all__ = [
+    "GaussianKernel",
+    "KeySimilarity",
+    "LabelOverlap",
+    "SameClass",
+    "SharedLabels",
+    "SimilarityMatrix",
+    "Target",
+    "TempoKernel",
+    "Union",
+    "WeightedSum",
+]

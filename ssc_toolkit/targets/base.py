@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+Labels: TypeAlias = Tensor | dict[str, Tensor]
+"""Label rows (N, ...), or several signals by name, each (N, ...)."""
+
+Labeled: TypeAlias = Tensor | dict[str, Tensor]
+"""Which rows are known: bool (N,), or one mask for each signal."""
+
+TargetFunction: TypeAlias = Callable[[Any, Any], Tensor]
+"""Any function of two label blocks: `(rows, ...), (columns, ...) -> (rows, columns)`."""
 
 
 class Target(nn.Module, ABC):
     """Base class of the targets; a module, so that what it holds moves with the loss.
 
     Subclasses implement `forward(rows, columns)` and may extend `check`. A plain function with the
-    signature of `forward` is a target too, without the check.
+    signature of `forward` is a target too. Target weights are constants of the loss: no gradient flows
+    through them.
     """
 
     @abstractmethod
-    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def forward(self, rows: Any, columns: Any) -> Tensor:
         """Weights of one block of pairs.
 
         Args:
@@ -28,17 +40,100 @@ class Target(nn.Module, ABC):
             reads them.
         """
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+        """Weights of one block of pairs, 0 where either side is unknown.
+
+        Args:
+            rows: labels of the anchors, (R, ...).
+            columns: labels of the others, (C, ...).
+            rows_known: bool (R,), True where the labels are known.
+            columns_known: bool (C,).
+
+        Returns:
+            (R, C) weights in [0, 1].
+        """
+        if isinstance(rows_known, dict) or isinstance(columns_known, dict):
+            raise TypeError(f"labeled: {type(self).__name__} expects one mask, bool (items,), got one for each signal")
+        # `where`, not a product: unknown labels may be NaN.
+        return torch.where(rows_known[:, None] & columns_known[None, :], self(rows, columns), 0)
+
+    def check(self, labels: Any, labeled: Any) -> None:
         """Raise if the labels do not fit this target.
 
         Shapes and dtypes are checked always, values only where that does not make the host wait.
 
         Args:
-            labels: (N, ...), one row an embedding.
+            labels: (N, ...), one row an item.
             labeled: (N,) bool, True where the labels are known.
         """
+
+
+class FunctionTarget(Target):
+    """A plain function of two label blocks as a target; the losses wrap functions themselves.
+
+    Args:
+        function: `(rows, ...), (columns, ...) -> (rows, columns)`, weights in [0, 1].
+
+    Raises:
+        ValueError: when called, if the function returns another shape or, on the CPU, negative or NaN
+            weights for labels that are known.
+    """
+
+    def __init__(self, function: TargetFunction) -> None:
+        super().__init__()
+        if not callable(function):
+            raise TypeError(f"target: expected a Target or a function of two label blocks, got {function!r}")
+        self.function = function
+
+    def forward(self, rows: Any, columns: Any) -> Tensor:
+        expected = (count(rows), count(columns))
+        found = self.function(rows, columns)
+        if tuple(found.shape) != expected:
+            raise ValueError(f"target: expected weights of shape {expected}, got {tuple(found.shape)}")
+        return found
+
+    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+        found = super().weights(rows, columns, rows_known, columns_known)
+        if values_are_readable(found) and not bool((found >= 0).all()):
+            raise ValueError("target: expected weights from 0 to 1 for known labels, got negative or NaN")
+        return found
+
+    def extra_repr(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
+
+def as_target(target: Target | TargetFunction) -> Target:
+    """The target itself, or a function made one."""
+    return target if isinstance(target, Target) else FunctionTarget(target)
+
+
+def count(labels: Labels) -> int:
+    """How many rows the labels have."""
+    return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
 
 
 def values_are_readable(tensor: Tensor) -> bool:
     """Whether reading values costs nothing: on the CPU, and not while a graph is compiled."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_vectors(name: str, labels: Tensor, what: str) -> None:
+    """Raise ValueError unless labels are one number an item."""
+    if labels.dim() != 1:
+        raise ValueError(f"labels: {name} expects {what}, shape (items,), got {tuple(labels.shape)}")
+
+
+def check_integers(name: str, labels: Tensor, what: str) -> None:
+    """Raise TypeError unless labels are integers."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels: {name} expects integer {what}, got {labels.dtype}")
+
+
+def check_multi_hot(name: str, labels: Tensor, labeled: Tensor) -> None:
+    """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row."""
+    if labels.dim() != 2:
+        raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
+    if values_are_readable(labels):
+        known = labels[labeled]
+        if not bool(((known == 0) | (known == 1)).all()):
+            raise ValueError(f"labels: {name} expects 0 or 1 in every labelled row, got other values")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, values_are_readable
+from ssc_toolkit.targets.base import Target, check_integers, check_vectors, values_are_readable
 
 
 class SameClass(Target):
@@ -32,10 +32,8 @@ class SameClass(Target):
                 "labels: SameClass expects one class index an item, shape (items,), "
                 f"got {tuple(labels.shape)}; for multi-hot labels pass target=SharedLabels(minimum=1)"
             )
-        if labels.dim() != 1:
-            raise ValueError(f"labels: SameClass expects shape (items,), got {tuple(labels.shape)}")
-        if labels.is_floating_point() or labels.is_complex():
-            raise TypeError(f"labels: SameClass expects integer class indices, got {labels.dtype}")
+        check_vectors("SameClass", labels, "one class index an item")
+        check_integers("SameClass", labels, "class indices")
         if values_are_readable(labels) and bool((labels[labeled] < 0).any()):
             raise ValueError(
                 "labels: a labelled item has a negative class index; mark unknown labels with labeled=False instead"

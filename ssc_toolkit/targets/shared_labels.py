@@ -1,10 +1,14 @@
-"""Positives are the items that have enough labels in common."""
+"""Positives are the items that have labels in common."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, values_are_readable
+from ssc_toolkit.targets.base import Target, check_multi_hot
 
 
 class SharedLabels(Target):
@@ -44,14 +48,75 @@ class SharedLabels(Target):
 
     def check(self, labels: Tensor, labeled: Tensor) -> None:
         """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row."""
-        if labels.dim() != 2:
-            raise ValueError(
-                f"labels: SharedLabels expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}"
-            )
-        if values_are_readable(labels):
-            known = labels[labeled]
-            if not bool(((known == 0) | (known == 1)).all()):
-                raise ValueError("labels: SharedLabels expects 0 or 1 in every labelled row, got other values")
+        check_multi_hot("SharedLabels", labels, labeled)
 
     def extra_repr(self) -> str:
         return f"minimum={self.minimum}"
+
+
+class LabelOverlap(Target):
+    """Weight by the overlap of two sets of labels, counted in labels or in weights of labels.
+
+    Dice: 2 |A and B| / (|A| + |B|). Jaccard: |A and B| / |A or B|. Two items without labels have
+    overlap 0. With `class_weights` a label counts by its weight: inverse frequencies make rare labels
+    count more.
+
+    Args:
+        measure: "dice" or "jaccard".
+        class_weights: a positive number for each class; all count 1 if None.
+
+    Shape:
+        - rows: (R, classes) multi-hot, bool, integer or float
+        - columns: (C, classes)
+        - output: (R, C) float32
+
+    Raises:
+        ValueError: for another measure, or class weights that are not positive numbers, (classes,).
+
+    Examples:
+        >>> import torch
+        >>> tags = torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 0]])
+        >>> LabelOverlap("dice")(tags, tags)
+        tensor([[1.0000, 0.5000, 0.0000],
+                [0.5000, 1.0000, 0.0000],
+                [0.0000, 0.0000, 0.0000]])
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self, measure: Literal["dice", "jaccard"] = "dice", class_weights: Tensor | Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        if measure not in ("dice", "jaccard"):
+            raise ValueError(f"measure: expected 'dice' or 'jaccard', got {measure!r}")
+        self.measure = measure
+        if class_weights is not None:
+            class_weights = torch.as_tensor(class_weights, dtype=torch.float32)
+            if class_weights.dim() != 1 or not bool((class_weights.isfinite() & (class_weights > 0)).all()):
+                raise ValueError("class_weights: expected a positive number for each class, shape (classes,)")
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        weighted, columns = rows.float(), columns.float()
+        if self.class_weights is not None:
+            weighted = weighted * self.class_weights
+        shared = weighted @ columns.T
+        sizes = columns.sum(1) if self.class_weights is None else columns @ self.class_weights
+        both = weighted.sum(1)[:, None] + sizes
+        if self.measure == "dice":
+            shared, whole = 2 * shared, both
+        else:
+            whole = both - shared
+        return torch.where(whole > 0, shared / whole, 0).clamp(max=1)
+
+    def check(self, labels: Tensor, labeled: Tensor) -> None:
+        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row, or of other classes."""
+        check_multi_hot("LabelOverlap", labels, labeled)
+        if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
+            raise ValueError(
+                f"labels: class_weights name {len(self.class_weights)} classes, got rows of {labels.shape[1]}"
+            )
+
+    def extra_repr(self) -> str:
+        return f"{self.measure!r}" + (", class_weights" if self.class_weights is not None else "")

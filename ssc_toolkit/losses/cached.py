@@ -1,0 +1,130 @@
+"""Gradient caching: a step over a batch that is larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Inputs: TypeAlias = Tensor | Mapping[str, Any]
+
+
+def cached_backward(
+    model: nn.Module,
+    inputs: Inputs,
+    criterion: Callable[[Tensor], Tensor],
+    chunk_size: int,
+    backward: Callable[[Tensor], Any] = torch.Tensor.backward,
+    embeddings_of: Callable[[Any], Tensor] = lambda output: output,
+) -> Tensor:
+    """Gradients of the loss of a whole batch, with the encoder's activations of one chunk in memory at a time.
+
+    A contrastive loss needs all embeddings at once, but an encoder needs only its own items. So the batch goes
+    through the model twice (Gao et al. 2021, arXiv 2101.06983): first without a graph, to collect the embeddings
+    and the loss's gradient with respect to them; then chunk by chunk with a graph, to carry that gradient on
+    to the parameters. The random state of each chunk is restored for its second pass, so dropout falls alike,
+    and the result equals that of the undivided batch up to rounding.
+
+    Batch normalisation is the exception: it looks at the chunk and not at the batch. Its running statistics
+    are updated once, as usual, in the second pass, but means and variances are those of a chunk. Choose a
+    `chunk_size` that is large enough for them, put the layers in eval mode, or use a normalisation that
+    looks at one item (group, layer).
+
+    Under `DistributedDataParallel` the processes are synchronised once, in the last chunk, and `criterion` may
+    gather. Call it within `torch.autocast` for mixed precision; with a gradient scaler pass
+    `backward=lambda loss: scaler.scale(loss).backward()`.
+
+    Args:
+        model: called with a chunk of the inputs: one tensor, or keyword arguments from a mapping.
+        inputs: tensor (items, ...), or a mapping whose tensors are (items, ...); what is not a tensor goes
+            to every chunk as it is.
+        criterion: loss of the embeddings of all items, (items, ...), a scalar.
+        chunk_size: items of a chunk.
+        backward: called with the loss.
+        embeddings_of: picks the embeddings from the output of the model.
+
+    Returns:
+        The loss, detached. Gradients are added to those in the parameters; the optimiser's step is yours.
+
+    Raises:
+        ValueError: if `chunk_size` is below 1, tensors of the inputs differ in length, or there are none.
+
+    Examples:
+        >>> from ssc_toolkit.losses import NTXentLoss
+        >>> model, criterion = nn.Linear(16, 8), NTXentLoss()
+        >>> waveforms = torch.randn(64, 2, 16)
+        >>> loss = cached_backward(model, waveforms, criterion, chunk_size=16)
+        >>> model.weight.grad.shape
+        torch.Size([8, 16])
+    """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
+    chunks = list(_chunks(inputs, chunk_size))
+    device = _device(inputs)
+    states, outputs = [], []
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    with torch.no_grad():
+        for chunk in chunks:
+            states.append(_random_state(device))
+            outputs.append(embeddings_of(_call(model, chunk)))
+        for buffer, before in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    torch.clear_autocast_cache()  # the weights cast in the first pass have no graph
+    embeddings = torch.cat(outputs).requires_grad_()
+    loss = criterion(embeddings)
+    backward(loss)
+    if embeddings.grad is None:
+        raise ValueError("criterion: the loss does not depend on the embeddings")
+    after_loss = _random_state(device)
+    gradients = embeddings.grad.split([len(output) for output in outputs])
+    for number, (chunk, state, gradient) in enumerate(zip(chunks, states, gradients, strict=True), start=1):
+        _set_random_state(state, device)
+        with _without_sync(model) if number < len(chunks) else nullcontext():
+            embeddings_of(_call(model, chunk)).backward(gradient)
+    _set_random_state(after_loss, device)
+    return loss.detach()
+
+
+def _call(model: nn.Module, chunk: Inputs) -> Any:
+    return model(**chunk) if isinstance(chunk, Mapping) else model(chunk)
+
+
+def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
+    tensors = _tensors(inputs)
+    lengths = {len(tensor) for tensor in tensors}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"inputs: expected tensors of one length (items, ...), got lengths {sorted(lengths)}")
+    for start in range(0, lengths.pop(), size):
+        if isinstance(inputs, Tensor):
+            yield inputs[start : start + size]
+        else:
+            yield {
+                name: value[start : start + size] if isinstance(value, Tensor) else value
+                for name, value in inputs.items()
+            }
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    values = [inputs] if isinstance(inputs, Tensor) else inputs.values()
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _device(inputs: Inputs) -> torch.device:
+    return next((tensor.device for tensor in _tensors(inputs)), torch.device("cpu"))
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)
+
+
+def _without_sync(model: nn.Module) -> Any:
+    return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else nullcontext()

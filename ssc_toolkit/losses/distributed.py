@@ -1,0 +1,105 @@
+"""Rows of all processes, with gradients, also where their batches differ in size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ssc_toolkit.losses.rows import Rows
+from ssc_toolkit.targets.base import Labels
+
+
+class Gathered(NamedTuple):
+    """Rows of all processes in the order of their ranks, and where this process's begin."""
+
+    rows: Rows
+    start: int
+
+
+def gather_rows(rows: Rows, items_are_given: bool) -> Gathered:
+    """Rows of all processes; gradients of the embeddings flow back to the process they came from.
+
+    Reads one small tensor on the host to learn the sizes of the other batches.
+
+    Args:
+        rows: of this process.
+        items_are_given: whether item ids are the caller's, the same everywhere; otherwise they are
+            moved apart, so that items of two processes are never taken for one.
+
+    Raises:
+        ValueError: on every process, if only some of them have labels.
+    """
+    signals = [] if rows.labels is None else list(_tensors(rows.labels)) + list(_tensors(rows.labeled))
+    own = torch.tensor([len(rows.items), len(signals)], device=rows.embeddings.device)
+    found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, own)
+    table = torch.stack(found).tolist()
+    sizes = [size for size, _ in table]
+    if len({count for _, count in table}) > 1:
+        raise ValueError("labels: with gather=True, all processes must pass the same label signals and masks, or none")
+    start = sum(sizes[: dist.get_rank()])
+    items = rows.items if items_are_given else rows.items + start
+
+    def gathered(value: Tensor) -> Tensor:
+        return _all_gather(value, sizes)
+
+    whole = Rows(
+        _GatherWithGradient.apply(rows.embeddings, sizes),
+        gathered(items),
+        _map(rows.labels, gathered),
+        _map(rows.labeled, gathered),
+    )
+    return Gathered(whole, start)
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        return _all_gather(embeddings, sizes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.split(ctx.sizes)[dist.get_rank()], None
+
+
+def _all_gather(value: Tensor, sizes: list[int]) -> Tensor:
+    """Rows of all processes; padded on the way, because collectives want equal shapes."""
+    is_bool = value.dtype == torch.bool
+    sent = value.new_zeros((max(sizes), *value.shape[1:]), dtype=torch.uint8 if is_bool else value.dtype)
+    sent[: len(value)] = value
+    received = [torch.empty_like(sent) for _ in sizes]
+    dist.all_gather(received, sent)
+    whole = torch.cat([part[:size] for part, size in zip(received, sizes, strict=True)])
+    return whole.bool() if is_bool else whole
+
+
+def _tensors(value: Labels | None) -> list[Tensor]:
+    if value is None:
+        return []
+    return [value[key] for key in sorted(value)] if isinstance(value, dict) else [value]
+
+
+def _map(value: Labels | None, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, dict):
+        return {key: function(value[key]) for key in sorted(value)}  # one order on all processes
+    return None if value is None else function(value)
+
+
+def processes() -> int:
+    """How many processes work together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, without a gradient."""
+    value = value.detach().clone()
+    if processes() > 1:
+        dist.all_reduce(value)
+    return value

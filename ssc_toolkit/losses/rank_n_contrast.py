@@ -1,0 +1,103 @@
+"""Contrast by the order of continuous labels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit.losses.functional import Reduction, check_settings
+from ssc_toolkit.losses.rows import as_rows
+from ssc_toolkit.targets.base import Target
+from ssc_toolkit.targets.kernels import check_continuous, label_distance
+
+
+class RankNContrastLoss(nn.Module):
+    r"""Rank-N-Contrast (Zha et al. 2023, arXiv 2210.01189): who is nearer in the label shall be nearer in space.
+
+    With \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\) and \(d_{ij}\) the distance of the labels, every other
+    labelled row j is in turn the positive of anchor i, against itself and all that are as far from i or farther:
+
+    $$L_i = \frac{1}{n - 1} \sum_{j \neq i} -\log
+    \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$
+
+    over the n labelled rows; rows that are not labelled take no part. Embeddings are taken as they are, not
+    normalised. Time grows as n² log n and memory as n².
+
+    Args:
+        temperature: positive number that divides the distances.
+        reduction: "mean" over the labelled rows, "sum", or "none".
+
+    Shape:
+        - embeddings: (items, views, dim), or (N, dim) with `items`
+        - labels: (items,) or (items, k) numbers; (N, ...) in the flat form
+        - labeled: bool (items,) or (N,), True where labels are known; all of them by default
+        - output: scalar, or for "none" (items, views) or (N,), 0 where a row takes no part
+
+    Raises:
+        ValueError: for shapes that do not fit, or labels that are not finite in a labelled row.
+        TypeError: for integer embeddings or a `labeled` that is not bool.
+
+    Examples:
+        >>> import torch
+        >>> tempo = torch.tensor([90.0, 92.0, 140.0])
+        >>> loss = RankNContrastLoss()(torch.randn(3, 2, 16), labels=tempo)
+    """
+
+    def __init__(self, temperature: float = 2.0, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_settings(temperature, reduction)
+        self.temperature = temperature
+        self.reduction = reduction
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, labeled: Tensor | None = None, items: Tensor | None = None
+    ) -> Tensor:
+        """Loss of a batch."""
+        if items is None and embeddings.dim() == 2:
+            items = torch.arange(len(embeddings), device=embeddings.device)  # views have no part in this loss
+        rows = as_rows(embeddings, labels, labeled, items, _CONTINUOUS)
+        assert isinstance(rows.labels, Tensor)
+        assert isinstance(rows.labeled, Tensor)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            losses, valid = _rank_losses(rows.embeddings, rows.labels, rows.labeled, self.temperature)
+        if self.reduction == "none":
+            return losses.view(embeddings.shape[:-1])
+        total = losses.sum()
+        return total if self.reduction == "sum" else total / valid.sum().clamp(min=1)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, reduction={self.reduction!r}"
+
+
+def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+    similarities = -torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist") / temperature
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    taken = labeled[:, None] & labeled & ~itself
+    with torch.no_grad():
+        # Those left out come last, at a distance that nobody has.
+        nearness = torch.where(taken, -label_distance(labels, labels), torch.inf)
+        nearness, order = nearness.sort(dim=1)
+        # Rows as near as j are in the denominator too, so each takes the sum up to the last of its equals.
+        last = torch.searchsorted(nearness, nearness, right=True) - 1
+    ordered = similarities.gather(1, order)
+    is_taken = nearness < math.inf
+    denominators = torch.logcumsumexp(ordered.masked_fill(~is_taken, -torch.inf), dim=1).gather(1, last)
+    pairs = torch.where(is_taken, denominators - ordered, 0)
+    others = is_taken.sum(dim=1)
+    return pairs.sum(dim=1) / others.clamp(min=1), others > 0
+
+
+class _Continuous(Target):
+    """Checks labels as continuous ones are checked."""
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        return -label_distance(rows, columns)
+
+    def check(self, labels: Tensor, labeled: Tensor) -> None:
+        check_continuous("RankNContrastLoss", labels, labeled)
+
+
+_CONTINUOUS = _Continuous()

@@ -1,0 +1,99 @@
+"""Numbers that say how a representation is doing, for logging."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssc_toolkit.losses.rows import as_rows, pair_weights
+from ssc_toolkit.losses.tiled import Tiles
+from ssc_toolkit.targets import SameClass, Target
+from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
+
+
+@torch.no_grad()
+def contrastive_statistics(
+    embeddings: Tensor,
+    labels: Labels | None = None,
+    labeled: Labeled | None = None,
+    *,
+    items: Tensor | None = None,
+    target: Target | TargetFunction | None = None,
+) -> dict[str, Tensor]:
+    r"""What a batch looks like to the loss: tensors on the batch's device, computed without waiting for it.
+
+    Args:
+        embeddings: (items, views, dim), or (N, dim) with `items`; need not be normalised.
+        labels, labeled, items, target: as of `semi_supcon_loss`.
+
+    Returns:
+        Scalars by name:
+
+        - `alignment`: \(E \lVert z_i - z_j \rVert^2\) over pairs of views of one item (Wang & Isola 2020,
+          arXiv 2005.10242); smaller is better
+        - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs; smaller is better
+        - `positive_share`: share of the pairs of different rows whose target weight is above 0
+        - `positives_per_anchor`: mean number of such pairs of an anchor
+        - `neighbor_agreement`: mean target weight between a row that has a known label and its most similar
+          row of another item that has one; NaN if there is no such pair
+
+        A mean over no pair at all is NaN.
+
+    Raises:
+        ValueError, TypeError: as `semi_supcon_loss`.
+
+    Examples:
+        >>> import torch
+        >>> views = torch.eye(4)[:, None].expand(4, 2, 4)            # identical views, orthogonal items
+        >>> found = contrastive_statistics(views, labels=torch.tensor([0, 0, 1, 1]))
+        >>> found["alignment"].item(), found["positives_per_anchor"].item()
+        (0.0, 3.0)
+    """
+    target = SameClass() if target is None else as_target(target)
+    rows = as_rows(embeddings, labels, labeled, items, target)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        z = F.normalize(rows.embeddings.double() if embeddings.dtype == torch.float64 else rows.embeddings.float())
+        sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "asked")}
+        known = _known(rows.labeled, len(z), z.device)
+        for start, stop in Tiles(rows, rows, 0, target, False).spans():
+            part = rows.part(start, stop)
+            similarities = z[start:stop] @ z.T
+            weights = pair_weights(part, rows, target).to(z.dtype)
+            same_item = part.items[:, None] == rows.items
+            weights.diagonal(start).zero_()
+            # |a - b|² of rows of length 1; rounding must not make it negative.
+            distances = (2 - 2 * similarities).clamp(min=0)
+            is_view = same_item.clone()
+            is_view.diagonal(start).fill_(False)
+            sums["distance"] += torch.where(is_view, distances, 0).sum()
+            sums["views"] += is_view.sum()
+            potential = torch.exp(-2 * distances)
+            potential.diagonal(start).zero_()
+            sums["potential"] += potential.sum()
+            sums["positives"] += (weights > 0).sum()
+            candidates = similarities.masked_fill(same_item | ~known, -torch.inf)
+            highest, nearest = candidates.max(dim=1)
+            asked = known[start:stop] & (highest > -torch.inf)
+            agreement = weights.gather(1, nearest[:, None]).squeeze(1)
+            sums["agreement"] += torch.where(asked, agreement, 0).sum()
+            sums["asked"] += asked.sum()
+    pairs = len(z) * (len(z) - 1)
+    return {
+        "alignment": sums["distance"] / sums["views"],
+        "uniformity": (sums["potential"] / pairs).log() if pairs else z.new_tensor(torch.nan),
+        "positive_share": sums["positives"] / pairs if pairs else z.new_tensor(torch.nan),
+        "positives_per_anchor": sums["positives"] / max(len(z), 1),
+        "neighbor_agreement": sums["agreement"] / sums["asked"],
+    }
+
+
+def _known(labeled: Labeled | None, count: int, device: torch.device) -> Tensor:
+    """Rows of which any signal is known."""
+    if labeled is None:
+        return torch.zeros(count, dtype=torch.bool, device=device)
+    masks = list(labeled.values()) if isinstance(labeled, dict) else [labeled]
+    known = masks[0]
+    for mask in masks[1:]:
+        known = known | mask
+    return known

@@ -1,0 +1,47 @@
+"""A temperature that is learned with the encoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class LearnableTemperature(nn.Module):
+    r"""Temperature as a parameter that stays within bounds.
+
+    \(\log \tau\) is a sigmoid of the parameter between the logarithms of the bounds, so that the gradient
+    never vanishes altogether, as it does where a value is clamped.
+
+    Args:
+        initial: where it starts, between the bounds.
+        bounds: lowest and highest temperature, positive.
+
+    Raises:
+        ValueError: unless 0 < low < initial < high.
+
+    Examples:
+        >>> from ssc_toolkit.losses import SemiSupConLoss
+        >>> criterion = SemiSupConLoss(temperature=LearnableTemperature(0.1, bounds=(0.01, 1.0)))
+        >>> round(criterion.temperature().item(), 4)
+        0.1
+        >>> optimizer = torch.optim.Adam(criterion.parameters())
+    """
+
+    def __init__(self, initial: float = 0.1, bounds: tuple[float, float] = (0.01, 1.0)) -> None:
+        super().__init__()
+        low, high = bounds
+        if not 0 < low < initial < high < math.inf:
+            raise ValueError(f"initial: expected 0 < low < initial < high, got {initial} in {bounds}")
+        self.bounds = bounds
+        place = math.log(initial / low) / math.log(high / low)
+        self.logit = nn.Parameter(torch.tensor(math.log(place / (1 - place))))
+
+    def forward(self) -> Tensor:
+        """The temperature, a scalar."""
+        low, high = self.bounds
+        return low * (high / low) ** self.logit.sigmoid()
+
+    def extra_repr(self) -> str:
+        return f"bounds={self.bounds}"

@@ -1,0 +1,131 @@
+"""Several label signals at once, each known for some items only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit.targets.base import Labeled, Labels, Target, TargetFunction, as_target, count
+
+
+class _Combined(Target):
+    """Targets by the name of their signal; labels are a dict of the same names."""
+
+    def __init__(self, targets: Mapping[str, Target | TargetFunction]) -> None:
+        super().__init__()
+        if not targets:
+            raise ValueError("targets: expected at least one signal, got none")
+        self.names = tuple(targets)
+        self.targets = nn.ModuleList(as_target(target) for target in targets.values())
+
+    def forward(self, rows: dict[str, Tensor], columns: dict[str, Tensor]) -> Tensor:
+        return self.weights(rows, columns, _all_known(rows), _all_known(columns))
+
+    def check(self, labels: Any, labeled: Any) -> None:
+        """Raise unless labels are a dict of the signals' names, and what each signal's target raises."""
+        if not isinstance(labels, dict):
+            raise TypeError(f"labels: {type(self).__name__} expects a dict of {list(self.names)}, got {type(labels)}")
+        _check_names("labels", labels, self.names)
+        if isinstance(labeled, dict):
+            _check_names("labeled", labeled, self.names)
+        for name, target in self._signals():
+            try:
+                target.check(labels[name], _mask(labeled, name))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"signal {name!r}: {error}") from error
+
+    def _each(self, rows: Any, columns: Any, rows_known: Labeled, columns_known: Labeled) -> list[Tensor]:
+        return [
+            target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
+            for name, target in self._signals()
+        ]
+
+    def _signals(self) -> list[tuple[str, Target]]:
+        return list(zip(self.names, cast(Iterable[Target], self.targets), strict=True))
+
+
+class Union(_Combined):
+    """Weight of the signal that says most: the maximum over the signals known for both items.
+
+    Args:
+        targets: a target, or a function of two label blocks, for each signal.
+
+    Shape:
+        - rows: dict of (R, ...), the signals' labels
+        - columns: dict of (C, ...)
+        - output: (R, C)
+
+    Examples:
+        >>> import torch
+        >>> from ssc_toolkit.targets import KeySimilarity, SharedLabels
+        >>> target = Union({"tags": SharedLabels(1), "key": KeySimilarity()})
+        >>> labels = {"tags": torch.eye(3), "key": torch.tensor([0, 7, 7])}
+        >>> target(labels, labels)
+        tensor([[1.0000, 0.5000, 0.5000],
+                [0.5000, 1.0000, 1.0000],
+                [0.5000, 1.0000, 1.0000]])
+    """
+
+    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+        first, *others = self._each(rows, columns, rows_known, columns_known)
+        for other in others:
+            first = torch.maximum(first, other.to(first.dtype))
+        return first
+
+
+class WeightedSum(_Combined):
+    """Weighted sum of the signals. One that is unknown for a pair gives 0; nothing is renormalised.
+
+    Args:
+        targets: for each signal a target, or a function of two label blocks, and its positive weight; the
+            weights sum to at most 1.
+
+    Shape:
+        - rows: dict of (R, ...), the signals' labels
+        - columns: dict of (C, ...)
+        - output: (R, C)
+
+    Raises:
+        ValueError: for weights that are not positive or sum to more than 1.
+
+    Examples:
+        >>> import torch
+        >>> from ssc_toolkit.targets import SameClass, TempoKernel
+        >>> target = WeightedSum({"genre": (SameClass(), 0.75), "tempo": (TempoKernel(0.1), 0.25)})
+        >>> labels = {"genre": torch.tensor([0, 0, 1]), "tempo": torch.tensor([120.0, 60.0, 120.0])}
+        >>> target(labels, labels)[0]
+        tensor([1.0000, 0.7500, 0.2500])
+    """
+
+    def __init__(self, targets: Mapping[str, tuple[Target | TargetFunction, float]]) -> None:
+        super().__init__({name: target for name, (target, _) in targets.items()})
+        self.shares = tuple(float(share) for _, share in targets.values())
+        if not all(share > 0 for share in self.shares) or sum(self.shares) > 1 + 1e-6:
+            raise ValueError(f"targets: expected positive weights that sum to at most 1, got {list(self.shares)}")
+
+    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+        each = self._each(rows, columns, rows_known, columns_known)
+        first, *others = [share * weights for share, weights in zip(self.shares, each, strict=True)]
+        for other in others:
+            first = first + other
+        return first
+
+    def extra_repr(self) -> str:
+        return f"shares={dict(zip(self.names, self.shares, strict=True))}"
+
+
+def _mask(labeled: Labeled, name: str) -> Tensor:
+    return labeled[name] if isinstance(labeled, dict) else labeled
+
+
+def _all_known(labels: dict[str, Tensor]) -> Tensor:
+    some = next(iter(labels.values()))
+    return torch.ones(count(labels), dtype=torch.bool, device=some.device)
+
+
+def _check_names(argument: str, found: dict[str, Tensor], expected: tuple[str, ...]) -> None:
+    if set(found) != set(expected):
+        raise ValueError(f"{argument}: expected the signals {sorted(expected)}, got {sorted(found)}")

@@ -1,0 +1,128 @@
+"""Continuous labels: the nearer, the heavier."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.targets.base import Target, check_vectors, values_are_readable
+
+
+class GaussianKernel(Target):
+    r"""Weight that falls with the distance of continuous labels (y-Aware; Dufumier et al. 2021, arXiv 2106.08808).
+
+    $$w = \exp\left(-\frac{\lVert a - b \rVert^2}{2 \sigma^2}\right)$$
+
+    Args:
+        bandwidth: σ in units of the labels, positive.
+
+    Shape:
+        - rows: (R,) or (R, k), real numbers
+        - columns: (C,) or (C, k)
+        - output: (R, C), at least float32
+
+    Raises:
+        ValueError: if `bandwidth` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> arousal = torch.tensor([0.0, 0.1, 1.0])
+        >>> GaussianKernel(bandwidth=0.1)(arousal, arousal)[0]
+        tensor([1.0000e+00, 6.0653e-01, 1.9287e-22])
+    """
+
+    def __init__(self, bandwidth: float) -> None:
+        super().__init__()
+        self.bandwidth = _positive("bandwidth", bandwidth)
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        distance = label_distance(rows, columns)
+        return torch.exp(-((distance / self.bandwidth) ** 2) / 2)
+
+    def check(self, labels: Tensor, labeled: Tensor) -> None:
+        """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labelled row."""
+        check_continuous("GaussianKernel", labels, labeled)
+
+    def extra_repr(self) -> str:
+        return f"bandwidth={self.bandwidth}"
+
+
+class TempoKernel(Target):
+    r"""Weight that falls with the distance of tempi in octaves.
+
+    With \(d = \log_2(a / b)\), and for an octave-blind kernel d less the nearest whole number, so that half
+    and double tempo count as the same: \(w = \exp(-d^2 / 2 \sigma^2)\).
+
+    Args:
+        bandwidth_octaves: σ in octaves, positive; 0.06 is about 4 % of the tempo.
+        octave_blind: whether half and double tempo are the same.
+
+    Shape:
+        - rows: (R,) beats a minute, positive
+        - columns: (C,)
+        - output: (R, C), at least float32
+
+    Raises:
+        ValueError: if `bandwidth_octaves` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> tempo = torch.tensor([60.0, 120.0])
+        >>> TempoKernel(bandwidth_octaves=0.5, octave_blind=True)(tempo, tempo)
+        tensor([[1., 1.],
+                [1., 1.]])
+        >>> TempoKernel(bandwidth_octaves=0.5)(tempo, tempo)
+        tensor([[1.0000, 0.1353],
+                [0.1353, 1.0000]])
+    """
+
+    def __init__(self, bandwidth_octaves: float, octave_blind: bool = False) -> None:
+        super().__init__()
+        self.bandwidth_octaves = _positive("bandwidth_octaves", bandwidth_octaves)
+        self.octave_blind = octave_blind
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        octaves = real(rows).log2()[:, None] - real(columns).log2()
+        if self.octave_blind:
+            octaves = octaves - octaves.round()
+        return torch.exp(-((octaves / self.bandwidth_octaves) ** 2) / 2)
+
+    def check(self, labels: Tensor, labeled: Tensor) -> None:
+        """Raise ValueError for labels that are not (items,), or not positive in a labelled row."""
+        check_vectors("TempoKernel", labels, "beats a minute")
+        if values_are_readable(labels):
+            known = labels[labeled]
+            if not bool(((known > 0) & known.isfinite()).all()):
+                raise ValueError("labels: TempoKernel expects positive beats a minute in every labelled row")
+
+    def extra_repr(self) -> str:
+        return f"bandwidth_octaves={self.bandwidth_octaves}, octave_blind={self.octave_blind}"
+
+
+def label_distance(rows: Tensor, columns: Tensor) -> Tensor:
+    """Euclidean distance of continuous labels, (R, C), computed from differences, so that equal labels have 0."""
+    rows, columns = real(rows), real(columns)
+    if rows.dim() == 1:
+        return (rows[:, None] - columns).abs()
+    return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def check_continuous(name: str, labels: Tensor, labeled: Tensor) -> None:
+    """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labelled row."""
+    if labels.dim() not in (1, 2):
+        raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
+    if values_are_readable(labels) and not bool(labels[labeled].isfinite().all()):
+        raise ValueError(f"labels: {name} expects finite numbers in every labelled row")
+
+
+def real(labels: Tensor) -> Tensor:
+    """Labels as float32, or float64 where they are."""
+    return labels if labels.dtype == torch.float64 else labels.float()
+
+
+def _positive(name: str, value: float) -> float:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name}: expected a positive number, got {value}")
+    return value

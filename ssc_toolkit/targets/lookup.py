@@ -1,0 +1,129 @@
+"""Weights looked up in a table: musical keys, and any precomputed similarity."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.targets.base import Target, check_integers, check_vectors, values_are_readable
+
+
+class SimilarityMatrix(Target):
+    """Weight looked up in a precomputed matrix of similarities.
+
+    The label of an item is its row in the matrix: an artist's number, a work's, its own.
+
+    Args:
+        matrix: (M, M) weights in [0, 1]; need not be symmetric. It moves with the module and is not part of
+            the state dict.
+
+    Shape:
+        - rows: (R,) integer row numbers, 0 to M - 1
+        - columns: (C,)
+        - output: (R, C) dtype of the matrix
+
+    Raises:
+        ValueError: for a matrix that is not square, or holds anything but 0 to 1.
+        TypeError: for a matrix of integers.
+
+    Examples:
+        >>> import torch
+        >>> artists = SimilarityMatrix(torch.tensor([[1.0, 0.3], [0.3, 1.0]]))
+        >>> artists(torch.tensor([0, 1]), torch.tensor([1, 1, 0]))
+        tensor([[0.3000, 0.3000, 1.0000],
+                [1.0000, 1.0000, 0.3000]])
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        if not matrix.is_floating_point():
+            raise TypeError(f"matrix: expected floating point, got {matrix.dtype}")
+        if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"matrix: expected a square matrix, got {tuple(matrix.shape)}")
+        if not bool(((matrix >= 0) & (matrix <= 1)).all()):
+            raise ValueError("matrix: expected weights from 0 to 1")
+        self.register_buffer("matrix", matrix.detach(), persistent=False)
+
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        last = len(self.matrix) - 1  # unlabelled rows may hold any number
+        return self.matrix[rows.clamp(0, last)[:, None], columns.clamp(0, last)]
+
+    def check(self, labels: Tensor, labeled: Tensor) -> None:
+        """Raise TypeError for non-integers, ValueError for a labelled row outside the matrix."""
+        name, size = type(self).__name__, len(self.matrix)
+        check_vectors(name, labels, "one number an item")
+        check_integers(name, labels, "row numbers")
+        if values_are_readable(labels):
+            known = labels[labeled]
+            if not bool(((known >= 0) & (known < size)).all()):
+                raise ValueError(f"labels: {name} expects 0 to {size - 1} in every labelled row, got other values")
+
+    def extra_repr(self) -> str:
+        return f"{len(self.matrix)} rows"
+
+
+class KeySimilarity(SimilarityMatrix):
+    r"""Weight by the relation of two musical keys. A key is its tonic (C = 0 … B = 11), plus 12 if minor.
+
+    "mirex": the weights of the MIREX key evaluation, made symmetric: same key 1, a fifth apart (same mode)
+    0.5, relative 0.3, parallel 0.2, else 0.
+
+    "fifths": \(\exp(-d^2 / 2 \sigma^2)\) with d the distance of the key signatures on the circle of
+    fifths, 0 to 6; relative keys share a signature.
+
+    Args:
+        kernel: "mirex" or "fifths".
+        bandwidth_fifths: σ of "fifths" in steps on the circle, positive.
+
+    Shape:
+        - rows: (R,) integer keys, 0 to 23
+        - columns: (C,)
+        - output: (R, C) float32
+
+    Raises:
+        ValueError: for another kernel, or a bandwidth that is not positive.
+
+    Examples:
+        >>> import torch
+        >>> c_major, g_major, a_minor = torch.tensor([[0], [7], [9 + 12]])
+        >>> KeySimilarity()(c_major, torch.cat([c_major, g_major, a_minor]))
+        tensor([[1.0000, 0.5000, 0.3000]])
+        >>> KeySimilarity("fifths", bandwidth_fifths=1.0)(c_major, torch.cat([c_major, g_major, a_minor]))
+        tensor([[1.0000, 0.6065, 1.0000]])
+    """
+
+    def __init__(self, kernel: Literal["mirex", "fifths"] = "mirex", bandwidth_fifths: float = 1.0) -> None:
+        if kernel not in ("mirex", "fifths"):
+            raise ValueError(f"kernel: expected 'mirex' or 'fifths', got {kernel!r}")
+        if not (bandwidth_fifths > 0 and math.isfinite(bandwidth_fifths)):
+            raise ValueError(f"bandwidth_fifths: expected a positive number, got {bandwidth_fifths}")
+        super().__init__(_mirex_weights() if kernel == "mirex" else _fifths_weights(bandwidth_fifths))
+        self.kernel, self.bandwidth_fifths = kernel, bandwidth_fifths
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel!r}" + (f", bandwidth_fifths={self.bandwidth_fifths}" if self.kernel == "fifths" else "")
+
+
+def _mirex_weights() -> Tensor:
+    weights = torch.eye(24)
+    for tonic in range(12):
+        for minor in (0, 12):
+            for fifth in (7, 5):
+                weights[tonic + minor, (tonic + fifth) % 12 + minor] = 0.5
+        relative = (tonic + 9) % 12 + 12
+        weights[tonic, relative] = weights[relative, tonic] = 0.3
+        weights[tonic, tonic + 12] = weights[tonic + 12, tonic] = 0.2
+    return weights
+
+
+def _fifths_weights(bandwidth: float) -> Tensor:
+    keys = torch.arange(24)
+    signature_tonic = torch.where(keys < 12, keys, keys + 3) % 12  # the major key of the same signature
+    place = signature_tonic * 7 % 12
+    steps = (place[:, None] - place).abs()
+    return torch.exp(-((torch.minimum(steps, 12 - steps) / bandwidth) ** 2) / 2)

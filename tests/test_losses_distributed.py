@@ -1,0 +1,182 @@
+"""Real processes: the loss and every gradient equal those of one process with the whole batch."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from loss_reference import random_batch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss
+from ssc_toolkit.losses.cached import cached_backward
+
+ITEMS, VIEWS, DIM = 12, 2, 6
+SHARES = {1: [[12]], 2: [[6, 6], [9, 3], [12, 0]], 4: [[3, 3, 3, 3], [1, 5, 4, 2]]}
+KINDS = ("classes", "dice", "union")
+REDUCTIONS = ("mean", "sum")
+IMPLEMENTATIONS = ("dense", "tiled")
+
+
+class Trained(nn.Module):
+    """An encoder and a loss whose temperature is learned: everything that DDP averages."""
+
+    def __init__(self, kind: str, reduction: str, implementation: str, gather: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Linear(DIM, 8), nn.Tanh(), nn.Linear(8, 5)).double()
+        self.criterion = SemiSupConLoss(
+            LearnableTemperature(0.3).double(),
+            random_batch(3, ITEMS, VIEWS, DIM, 0.7, kind).signal.target,
+            reduction,
+            implementation=implementation,
+            gather=gather,
+        )
+
+    def forward(self, inputs, labels=None, labeled=None, items=None):
+        return self.criterion(self.encoder(inputs), labels, labeled, items)
+
+
+def part(value, start, stop):
+    return {k: v[start:stop] for k, v in value.items()} if isinstance(value, dict) else value[start:stop]
+
+
+def cases():
+    for kind in KINDS:
+        for reduction in REDUCTIONS:
+            for implementation in IMPLEMENTATIONS:
+                for ids in (False, True):
+                    yield kind, reduction, implementation, ids
+
+
+def item_ids(given: bool):
+    """Ids by which two items are views of one, also across processes."""
+    return torch.arange(ITEMS) % (ITEMS - 3) if given else None
+
+
+def gradients(model: nn.Module) -> list[torch.Tensor]:
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def join(rank: int, world: int, port: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def work(rank: int, world: int, port: int, folder: str) -> None:
+    join(rank, world, port)
+    found = {}
+    for number, shares in enumerate(SHARES[world]):
+        start = sum(shares[:rank])
+        stop = start + shares[rank]
+        for kind, reduction, implementation, ids in cases():
+            made = random_batch(3, ITEMS, VIEWS, DIM, 0.7, kind)
+            model = DistributedDataParallel(Trained(kind, reduction, implementation, gather=True))
+            items = item_ids(ids)
+            loss = model(
+                made.embeddings[start:stop],
+                part(made.signal.labels, start, stop),
+                part(made.signal.labeled, start, stop),
+                None if items is None else items[start:stop],
+            )
+            loss.backward()
+            found[number, kind, reduction, implementation, ids] = (loss.detach(), gradients(model))
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", SHARES)
+def test_any_number_of_processes_is_one(world, tmp_path):
+    mp.spawn(work, (world, free_port(), str(tmp_path)), nprocs=world)
+    whole = {}
+    for kind, reduction, implementation, ids in cases():
+        made = random_batch(3, ITEMS, VIEWS, DIM, 0.7, kind)
+        model = Trained(kind, reduction, "dense", gather=False)
+        loss = model(made.embeddings, *made.signal[:2], item_ids(ids))
+        loss.backward()
+        whole[kind, reduction, implementation, ids] = (loss.detach(), gradients(model))
+    for rank in range(world):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert len(found) == len(SHARES[world]) * len(whole)
+        for (_, *case), (loss, by_parameter) in found.items():
+            expected_loss, expected = whole[tuple(case)]
+            torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=1e-10)
+            for got, wanted in zip(by_parameter, expected, strict=True):
+                torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+
+
+def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
+    join(rank, world, port)
+    made = random_batch(4, 8, VIEWS, DIM, 0.7)
+    local = slice(4 * rank, 4 * rank + 4)
+    found = {}
+
+    none = SemiSupConLoss(reduction="none", gather=True)
+    found["none"] = none(made.embeddings[local], made.signal.labels[local], made.signal.labeled[local])
+
+    memory = CrossBatchMemory(SemiSupConLoss(gather=True), size=20)
+    items = torch.arange(8) + 100
+    found["memory"] = [
+        memory(made.embeddings[local] + step, made.signal.labels[local], made.signal.labeled[local], items=items[local])
+        for step in range(3)
+    ]
+    found["queue"] = memory.queue.embeddings
+
+    model = DistributedDataParallel(Trained("classes", "mean", "auto", gather=True).encoder)
+    criterion = SemiSupConLoss(gather=True)
+    cached_backward(
+        model,
+        made.embeddings[local],
+        lambda z: criterion(z, made.signal.labels[local], made.signal.labeled[local]),
+        chunk_size=3 - rank,  # another number of chunks on each process
+    )
+    found["cached"] = gradients(model)
+
+    with pytest.raises(ValueError, match="labels: with gather"):
+        SemiSupConLoss(gather=True)(made.embeddings[local], made.signal.labels[local] if rank else None)
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_what_else_gathers(tmp_path):
+    mp.spawn(odd_jobs, (2, free_port(), str(tmp_path)), nprocs=2)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    made = random_batch(4, 8, VIEWS, DIM, 0.7)
+
+    expected = SemiSupConLoss(reduction="none")(made.embeddings, *made.signal[:2])
+    torch.testing.assert_close(torch.cat([f["none"] for f in found]), expected)
+
+    memory = CrossBatchMemory(SemiSupConLoss(), size=20)
+    items = torch.arange(8) + 100
+    for step in range(3):
+        expected = memory(made.embeddings + step, *made.signal[:2], items=items)
+        for one in found:
+            torch.testing.assert_close(one["memory"][step], expected)
+    for one in found:
+        torch.testing.assert_close(one["queue"], memory.queue.embeddings)
+
+    model = Trained("classes", "mean", "auto", gather=False).encoder
+    SemiSupConLoss()(model(made.embeddings), *made.signal[:2]).backward()
+    for one in found:
+        for got, wanted in zip(one["cached"], gradients(model), strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_without_a_process_group_gathering_changes_nothing():
+    made = random_batch(4, 8, VIEWS, DIM, 0.7)
+    losses = [SemiSupConLoss(gather=gather)(made.embeddings, *made.signal[:2]) for gather in (False, True)]
+    assert losses[0] == losses[1]
