@@ -6,6 +6,7 @@ import importlib
 import inspect
 import itertools
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,8 @@ COMMANDS = {
     "doctor": ("ssc_toolkit.doctor", "doctor", "versions, devices, codecs, and what does not fit together"),
 }
 """Command -> module, function, what it does. A command's options are the arguments of its function."""
+
+RESUMABLE = ("demo", "pretrain", "corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(name, message)
     except KeyboardInterrupt:
-        print(f"\nssc-toolkit {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        hint = "; the same command goes on from what is saved" if name in RESUMABLE else ""
+        print(f"\nssc-toolkit {name}: interrupted{hint}", file=sys.stderr)
         return 130
 
 
@@ -57,12 +61,24 @@ def _run(name: str, options: list[str]) -> int:
         problem = torchaudio_problem()
         if problem:
             raise InputError(problem)
-    from jsonargparse import auto_cli
+    from jsonargparse import ArgumentError, auto_cli
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
     job = getattr(importlib.import_module(module), function)
-    auto_cli(job, args=_spelled_out(options, job), as_positional=False, prog=f"ssc-toolkit {name}")
+    spelled = _spelled_out(options, job)
+    try:
+        auto_cli(job, args=spelled, as_positional=False, prog=f"ssc-toolkit {name}", exit_on_error=False)
+    except ArgumentError as error:
+        raise InputError(f"{_in_plain_words(str(error))}; --help explains the options") from error
     return 0
+
+
+def _in_plain_words(message: str) -> str:
+    """A parser's message without the names of Python's types."""
+    message = re.sub(r'Parser key "(\w+)":', r"\1:", message)
+    message = re.sub(r"<class '(\w+)'>", r"\1", message)
+    return re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
 
 
 def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
@@ -71,6 +87,8 @@ def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
     spelled = []
     for option, following in itertools.zip_longest(options, options[1:]):
         name, equals, value = option.partition("=")
+        if equals and not value:
+            raise InputError(f"{name} is empty; give a value or leave it out")
         kind = kinds.get(name, "")
         if kind == "bool" and not equals and following not in ("true", "false"):
             option = f"{name}=true"

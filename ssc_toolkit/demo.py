@@ -18,7 +18,7 @@ from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.scores import build_corpus
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation import LogMelStatistics, Task, embed_tracks, fit_probe, robustness
 from ssc_toolkit.evaluation.comparison import (
     difference_section,
@@ -30,7 +30,7 @@ from ssc_toolkit.evaluation.comparison import (
     similarity_section,
 )
 from ssc_toolkit.evaluation.report import Section, table, write_report
-from ssc_toolkit.files import atomic_path, writable_folder, write_json
+from ssc_toolkit.files import atomic_path, held, json_text, writable_folder, write_json
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
@@ -103,8 +103,17 @@ def demo(out: str = "demo", quick: bool = False, seed: int = 0) -> Path:
     """
     begin = time.monotonic()
     folder = writable_folder(Path(out), "out")
+    at_least("seed", seed, 0)
     size = QUICK if quick else FULL
     _claim(folder, {"quick": quick, "seed": seed, "version": __version__})
+    with held(folder, "out"):
+        _run(folder, size, quick, seed)
+    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
+    return folder / "report.html"
+
+
+def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
+    """Train, evaluate, report."""
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
@@ -130,13 +139,11 @@ def demo(out: str = "demo", quick: bool = False, seed: int = 0) -> Path:
     for section in sections:
         if section.rows:
             print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
-    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
-    return folder / "report.html"
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "demo.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if path.exists() and path.read_text(encoding="utf-8") != json_text(settings):
         raise InputError(f"out: {folder} holds a demonstration with other settings; choose another folder")
     if not path.exists() and any(folder.iterdir()):
         raise InputError(f"out: {folder} is not empty and holds no demonstration; choose another folder")

@@ -1,11 +1,14 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,11 +16,31 @@ import pytest
 import soundfile
 import yaml
 
-from ssc_toolkit.cli import COMMANDS
+from ssc_toolkit.cli import COMMANDS, main
 from ssc_toolkit.encoders import MelCNN
 
 
+class Result(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments: object) -> Result:
+    """Run a command in this process: starting a new one takes seconds."""
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+    return Result(code, out.getvalue(), errors.getvalue())
+
+
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "ssc_toolkit.cli", *map(str, arguments)],
         capture_output=True,
@@ -53,7 +76,7 @@ def encoder(tmp_path_factory) -> Path:
 
 def refused(*arguments: object, **environment: str) -> str:
     """Run a command that must fail for a reason the user can mend; the message."""
-    result = run(*arguments, **environment)
+    result = run(*arguments, **environment) if environment else call(*arguments)
     assert result.returncode == 2, result
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if "error:" in line]
@@ -72,7 +95,7 @@ def test_overview_and_version():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_explains_every_option(name):
-    result = run(name, "--help")
+    result = call(name, "--help")
     assert result.returncode == 0
     for line in result.stdout.splitlines():
         assert not line.rstrip().endswith(("default: None)",))
@@ -87,12 +110,12 @@ def test_print_config_can_be_run_again(music, tmp_path):
         "--labels=pitch",
         "--omit=pitch_shift,delay",
     ]
-    printed = run("pretrain", *options, "--steps=3", "--batch_size=6", "--view_seconds=0.5", "--print_config")
+    printed = call("pretrain", *options, "--steps=3", "--batch_size=6", "--view_seconds=0.5", "--print_config")
     assert printed.returncode == 0
     config = yaml.safe_load(printed.stdout)
     assert config["omit"] == ["pitch_shift", "delay"]
     (tmp_path / "config.yaml").write_text(printed.stdout)
-    result = run("pretrain", f"--config={tmp_path / 'config.yaml'}", "--seed=3")
+    result = call("pretrain", f"--config={tmp_path / 'config.yaml'}", "--seed=3")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "encoder" / "model.safetensors").exists()
 
@@ -150,12 +173,12 @@ def test_embed(music, encoder, tmp_path):
 
 def test_probe_and_robustness(music, encoder, tmp_path):
     shared = [f"--encoder={encoder}", f"--tracks={music / 'my.csv'}", "--labels=pitch", "--window_seconds=0.5"]
-    result = run("probe", *shared, f"--out={tmp_path / 'p'}")
+    result = call("probe", *shared, f"--out={tmp_path / 'p'}")
     assert result.returncode == 0, result.stderr
     for word in ("random encoder", "log-mel statistics", "this encoder", "accuracy"):
         assert word in result.stdout
     assert {path.name for path in (tmp_path / "p").iterdir()} == {"report.json", "report.md", "report.html"}
-    result = run(
+    result = call(
         "robustness", *shared, "--corruptions=chain,colored_noise", "--severities=0,2", f"--out={tmp_path / 'r'}"
     )
     assert result.returncode == 0, result.stderr
@@ -184,6 +207,18 @@ def test_probe_and_robustness(music, encoder, tmp_path):
         ({"labels": "pitch", "labeled_fraction": 7, "view_seconds": 0.5}, "labeled_fraction"),
         ({"encoder": "Perceptron"}, "encoder"),
         ({"nonsense": 1}, "nonsense"),
+        ({"steps": "ten"}, "steps: Expected a int"),
+        ({"out": ""}, "--out is empty"),
+        ({"views": 1}, "views: expected at least 2"),
+        ({"workers": -1}, "workers: expected at least 0"),
+        ({"seed": -1}, "seed: expected at least 0"),
+        ({"label_budget": 0.5}, "label_budget"),
+        ({"labels": "pitch", "label_budget": 0}, "label_budget"),
+        ({"tracks": "00.wav"}, "is an audio file"),
+        ({"tracks": "semicolons.csv"}, "separated by commas"),
+        ({"tracks": "utf16.csv"}, "UTF-8"),
+        ({"tracks": "leak.csv"}, "more than one split"),
+        ({"tracks": "short.csv", "view_seconds": 0.5}, "2 of 3 audio files"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_any_work(music, tmp_path, monkeypatch, change, words):
@@ -193,8 +228,18 @@ def test_what_cannot_work_is_one_line_before_any_work(music, tmp_path, monkeypat
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "one.csv").write_text("path\n00.wav\nbroken.wav\n")
     (tmp_path / "broken.wav").write_text("no audio")
+    (tmp_path / "semicolons.csv").write_text("path;genre\n00.wav;jazz\n")
+    (tmp_path / "utf16.csv").write_text("path\n00.wav\n", encoding="utf-16")
+    (tmp_path / "leak.csv").write_text("path,split\n00.wav,train\n00.wav,test\n")
+    # Cut short: their headers promise a second that is not there.
+    soundfile.write(tmp_path / "whole.flac", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    soundfile.write(tmp_path / "whole.mp3", 0.1 * np.random.default_rng(0).standard_normal(160000), 16000)
+    for name in ("whole.flac", "whole.mp3"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / f"cut{Path(name).suffix}").write_bytes(content[: len(content) // 3])
+    (tmp_path / "short.csv").write_text("path\n00.wav\ncut.flac\ncut.mp3\n")
     options = {"tracks": "my.csv", "root": music, "out": tmp_path / "run"} | change
-    if options["tracks"] == "one.csv":
+    if options["tracks"] in ("one.csv", "short.csv"):
         del options["root"]
     assert words in refused("pretrain", *(f"--{name}={value}" for name, value in options.items()))
     assert not list(tmp_path.glob("run/*"))

@@ -91,7 +91,7 @@ def test_a_track_that_breaks_is_named_and_gets_nan(tracks, caplog):
         embeddings = embed_tracks(Levels(), tracks, 1.0, most_unreadable=0.5, progress=False)
     assert np.isnan(embeddings[:, 0]).tolist() == [False, True, False]
     assert path in caplog.text
-    with pytest.raises(InputError, match="1 could not be decoded"):
+    with pytest.raises(InputError, match="1 of 3 could not be decoded"):
         embed_tracks(Levels(), tracks, 1.0, most_unreadable=0.1, progress=False)
     with pytest.raises(InputError, match="shorter than a window"):
         embed_tracks(Levels(), tracks, 2.0, progress=False)

@@ -133,8 +133,47 @@ def test_an_interrupted_run_says_so_and_exits_with_130(music, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted; the same command goes on from here" in errors
+    assert "interrupted; the same command goes on from what is saved" in errors
     assert "Traceback" not in errors
+
+
+def test_a_loss_that_is_no_number_stops_the_run(music, tmp_path):
+    with pytest.raises(InputError, match=r"loss is .* at step .*learning_rate"):
+        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, learning_rate=1e30)
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_two_runs_do_not_share_a_folder(music, tmp_path):
+    first = subprocess.Popen(command(music, tmp_path, "--steps=3000"), stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "last.ckpt").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        second = subprocess.run(
+            command(music, tmp_path, "--steps=3000"), capture_output=True, text=True, check=False, timeout=120
+        )
+        assert second.returncode == 2
+        assert "another process is at work" in second.stderr
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_folders_of_others_are_left_alone(music, tmp_path):
+    arguments = {"tracks": str(music / "my.csv"), **SMALL}
+    (tmp_path / "foreign" / "encoder").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"holds encoder without settings.json"):
+        pretrain(out=str(tmp_path / "foreign"), **arguments)
+    pretrain(out=str(tmp_path / "mine"), **arguments)
+    assert (tmp_path / "mine" / "encoder" / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    (tmp_path / "mine" / "settings.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        pretrain(out=str(tmp_path / "mine"), **arguments)
+    # A run that left nothing to go on from holds nobody up.
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "settings.json").write_text('{"steps": 7}')
+    pretrain(out=str(tmp_path / "early"), **arguments)
 
 
 def test_a_finished_run_is_left_alone(music, tmp_path):
@@ -150,7 +189,7 @@ def test_a_run_with_other_settings_or_data_is_refused(music, tmp_path):
     pretrain(**arguments)
     with pytest.raises(InputError, match=r"temperature was 0\.1, is 0\.2"):
         pretrain(**arguments, temperature=0.2)
-    with pytest.raises(InputError, match="tracks_hash"):
+    with pytest.raises(InputError, match="tracks or their labels have changed"):
         pretrain(**arguments | {"tracks": str(music)}, root=None)
 
 

@@ -58,6 +58,8 @@ class Augmentation(nn.Module, ABC):
         """
         check_waveforms(waveforms)
         clips = waveforms.reshape(-1, *waveforms.shape[-2:])
+        if draw.transform != type(self).__name__:
+            raise ValueError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
         if len(draw) != len(clips):
             raise ValueError(f"draw: made for {len(draw)} clips, but there are {len(clips)}")
         if waveforms.dtype in (torch.float16, torch.bfloat16):
@@ -129,6 +131,8 @@ class Transform(Augmentation):
 
 def check_waveforms(waveforms: Tensor) -> None:
     """Raise unless the tensor is a batch of waveforms."""
+    if not isinstance(waveforms, Tensor):
+        raise TypeError(f"waveforms: expected a tensor, got {type(waveforms).__name__}")
     if waveforms.dim() not in (3, 4):
         raise ValueError(
             "waveforms: expected (batch, channels, samples) or (items, views, channels, samples), "
@@ -136,6 +140,8 @@ def check_waveforms(waveforms: Tensor) -> None:
         )
     if not waveforms.is_floating_point():
         raise TypeError(f"waveforms: expected floating point, -1 to 1, got {waveforms.dtype}")
+    if waveforms.shape[-1] == 0:
+        raise ValueError(f"waveforms: expected at least 1 sample, got {tuple(waveforms.shape)}")
 
 
 def check_range(name: str, value: tuple[float, float] | float, lowest: float, highest: float) -> tuple[float, float]:

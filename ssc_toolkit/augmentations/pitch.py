@@ -140,7 +140,9 @@ def _nearest_peak(magnitude: Tensor) -> Tensor:
     is_peak = magnitude == highest
     below = torch.where(is_peak, index, -bins).cummax(dim=-1).values
     above = torch.where(is_peak, index, 2 * bins).flip(-1).cummin(dim=-1).values.flip(-1)
-    return torch.where(index - below <= above - index, below, above)
+    # A spectrum without a peak, of NaN for one, leaves every bin to itself.
+    found = torch.where(index - below <= above - index, below, above)
+    return torch.where((found >= 0) & (found < bins), found, index)
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:

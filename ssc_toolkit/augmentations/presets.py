@@ -56,6 +56,8 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
         torch.Size([4, 2, 1, 16000])
     """
     _check_severity(severity)
+    if isinstance(omit, str):
+        raise TypeError(f"omit: expected a collection of stages, such as ({omit!r},), got a string")
     unknown = set(omit) - set(STAGES)
     if unknown:
         raise ValueError(f"omit: expected stages among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}")

@@ -18,6 +18,7 @@ SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
 """File names that are taken for audio."""
 
 _FILTER_WIDTH = 32  # zero crossings of the resampling filter on either side
+_CUT_SHORT = "ends before its header says it does; was it copied whole?"
 _MP3_RUN_UP = 16 * 1152  # more frames than its bit reservoir spans at any bit rate
 
 
@@ -57,6 +58,26 @@ def audio_info(path: Path | str) -> AudioInfo:
     if info.frames <= 0:
         raise UnreadableAudio(f"{path}: holds no audio")
     return AudioInfo(info.frames, info.samplerate, info.channels)
+
+
+def check_decodes(path: Path | str) -> AudioInfo:
+    """Decode the beginning and the end of an audio file: what is cut short or no audio at all shows there.
+
+    Raises:
+        UnreadableAudio: if either cannot be decoded, or holds samples that are not numbers.
+    """
+    info = audio_info(path)
+    length = min(info.frames, info.sample_rate // 4)
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            ends = [_read_frames(file, start, length) for start in (0, info.frames - length)]
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
+    if min(map(len, ends)) < length // 2:
+        raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
+    if not all(np.isfinite(end).all() for end in ends):
+        raise UnreadableAudio(f"{path}: holds samples that are not numbers")
+    return info
 
 
 def read_audio(path: Path | str, sample_rate: int, start: int = 0, length: int | None = None) -> np.ndarray:
@@ -105,6 +126,8 @@ def _read_resampled(file: soundfile.SoundFile, sample_rate: int, start: int, len
         last_block = -(-(start + length) // block_out) + margin
         frames = (last_block - first_block) * block_in
     samples = _read_frames(file, first_block * block_in, frames).mean(axis=1)
+    if len(samples) == 0:
+        raise soundfile.SoundFileError(_CUT_SHORT)
     skipped = start - first_block * block_out
     resampled = resample(samples, rate, sample_rate)
     return resampled[skipped:] if length is None else resampled[skipped : skipped + length]

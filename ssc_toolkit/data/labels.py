@@ -35,7 +35,7 @@ class Labels:
         return Labels(self.values[rows], self.labeled[rows], self.names)
 
 
-def encode_labels(tracks: pd.DataFrame, column: str) -> Labels:
+def encode_labels(tracks: pd.DataFrame, column: str, argument: str = "labels") -> Labels:
     """Turn a column into class indices, or into multi-hot rows if some cell holds several labels.
 
     Classes are numbered in the alphabetical order of their names. An empty cell is an unknown label.
@@ -43,6 +43,7 @@ def encode_labels(tracks: pd.DataFrame, column: str) -> Labels:
     Args:
         tracks: track table.
         column: its label column; several labels in a cell are separated by "|".
+        argument: what the user calls the column, for messages.
 
     Raises:
         InputError: if there is no such column, no row has a label, or the labels are real numbers.
@@ -54,15 +55,15 @@ def encode_labels(tracks: pd.DataFrame, column: str) -> Labels:
         (('jazz', 'piano'), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]], [True, False, True])
     """
     if column not in tracks:
-        raise InputError(f"labels: there is no column {column!r}; the table has {', '.join(map(str, tracks.columns))}")
+        raise InputError(f"{argument}: there is no column {column!r} among {', '.join(map(repr, tracks.columns))}")
     cells = tracks[column]
     if pd.api.types.is_float_dtype(cells):
         if (cells.dropna() % 1 != 0).any():
-            raise InputError(f"labels: column {column!r} holds real numbers; expected class names or whole numbers")
+            raise InputError(f"{argument}: column {column!r} holds real numbers; expected class names or whole numbers")
         cells = cells.astype("Int64")
     known = cells.notna() & (cells.astype(str).str.strip() != "")
     if not known.any():
-        raise InputError(f"labels: no row of column {column!r} has a label; fill in some, or leave labels out")
+        raise InputError(f"{argument}: no row of column {column!r} has a label; fill in some, or leave {argument} out")
     sets = [
         [name.strip() for name in str(cell).split(SEPARATOR) if name.strip()] if is_known else []
         for cell, is_known in zip(cells, known, strict=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.data.audio import SUFFIXES, UnreadableAudio, audio_info
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.data.audio import SUFFIXES, UnreadableAudio, check_decodes
+from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None) -> pd.DataFr
     path = Path(source)
     if path.is_dir():
         return from_folder(path)
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        raise InputError(f"tracks: {source} is an audio file; give its folder, or a CSV file that lists it")
     if path.is_file():
         return from_csv(path, root)
     raise InputError(
@@ -63,20 +65,33 @@ def from_csv(path: Path, root: str | Path | None = None) -> pd.DataFrame:
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root}")
     try:
-        tracks = pd.read_csv(path, dtype={"path": str})
+        # Only an empty cell is unknown: "None" or "NA" may be the name of a class.
+        cells = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
+        tracks = pd.read_csv(path, dtype={"path": str}, encoding="utf-8-sig", **cells)  # type: ignore[call-overload]
     except pd.errors.EmptyDataError:
         raise InputError(f"tracks: {path} is empty; expected a header with a 'path' column and a row a track") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"tracks: {path} is not text in UTF-8; save it as a CSV file in UTF-8") from error
+    except pd.errors.ParserError as error:
         raise InputError(f"tracks: {path} is not a CSV file ({str(error).strip()})") from error
+    tracks.columns = [str(name).strip() for name in tracks.columns]
     if "path" not in tracks:
-        raise InputError(f"tracks: {path} has no 'path' column; it has {', '.join(map(str, tracks.columns))}")
-    tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
-    if tracks.empty:
+        found = ", ".join(map(repr, tracks.columns))
+        raise InputError(f"tracks: {path} has no 'path' column among {found}; columns are separated by commas")
+    missing = int(tracks["path"].isna().sum())
+    if missing == len(tracks):
         raise InputError(f"tracks: {path} lists no tracks")
+    if missing:
+        logger.warning("%d rows of %s have no path and are left out", missing, path)
+    tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
     if "split" in tracks and not set(tracks["split"].dropna()) <= set(SPLITS):
         odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
         raise InputError(f"tracks: column 'split' of {path} holds {', '.join(odd)}; expected {', '.join(SPLITS)}")
     tracks["path"] = [str((root / name).absolute()) for name in tracks["path"]]
+    if "split" in tracks:
+        sides = tracks.dropna(subset="split").groupby("path")["split"].nunique()
+        if (sides > 1).any():
+            raise InputError(f"tracks: {path} has {sides.index[sides > 1][0]} in more than one split")
     return tracks
 
 
@@ -91,7 +106,7 @@ def from_folder(folder: Path) -> pd.DataFrame:
 def check_audio(
     tracks: pd.DataFrame, minimum_seconds: float = 0.0, most_skipped: float = 0.1, progress: bool = True
 ) -> pd.DataFrame:
-    """Open every file of a table, and leave out those that cannot be used.
+    """Open every file of a table, decode its two ends, and leave out those that cannot be used.
 
     Args:
         tracks: table with a `path` column.
@@ -110,7 +125,7 @@ def check_audio(
 
     def problem_or_seconds(path: str) -> str | float:
         try:
-            seconds = audio_info(path).seconds
+            seconds = check_decodes(path).seconds
         except UnreadableAudio as error:
             return str(error)
         if seconds < minimum_seconds:
@@ -145,6 +160,7 @@ def with_splits(tracks: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     if "split" in tracks:
         tracks["split"] = tracks["split"].fillna("train")
         return tracks
+    at_least("seed", seed, 0)
     groups = tracks["group"].astype(str) if "group" in tracks else pd.Series(np.arange(len(tracks))).astype(str)
     names = sorted(groups.unique())
     places = np.random.default_rng(seed).permutation(len(names)) / len(names)

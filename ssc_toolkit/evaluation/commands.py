@@ -15,7 +15,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task, robustness
 from ssc_toolkit.evaluation.embed import embed_tracks
-from ssc_toolkit.evaluation.probing import Probe, Score, fit_probe
+from ssc_toolkit.evaluation.probing import Probe, Score, check_labels, fit_probe
 from ssc_toolkit.evaluation.report import Section, table, write_report
 from ssc_toolkit.files import atomic_path, writable_folder
 
@@ -35,7 +35,7 @@ def embed(
     Args:
         encoder: folder of a saved encoder.
         tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio.
-        out: file to write, ending in .npz.
+        out: file to write, ending in .npz; one of that name is replaced.
         root: folder that the paths in the CSV file start from; its own folder by default.
         window_seconds: an embedding is the mean over non-overlapping windows of this length.
         most_skipped: share of the files that may be unreadable or shorter than a window.
@@ -54,6 +54,8 @@ def embed(
     kept = _open(model, tracks, root, window_seconds, most_skipped)
     embeddings = embed_tracks(model, kept, window_seconds)
     decoded = np.isfinite(embeddings).all(axis=1)
+    if not decoded.any():
+        raise InputError("tracks: none of the files could be decoded")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
@@ -87,7 +89,7 @@ def probe(
             70/10/20, a `group` together.
         root: folder that the paths in the CSV file start from; its own folder by default.
         window_seconds: an embedding is the mean over non-overlapping windows of this length.
-        out: folder for report.json, report.md and report.html; nothing is written by default.
+        out: folder for report.json, report.md and report.html, which are replaced; nothing is written by default.
         most_skipped: share of the files that may be unreadable or shorter than a window.
         seed: of the random encoder and the split.
 
@@ -140,7 +142,7 @@ def stress(
         severities: 0 (clean) to 2.5.
         omit: stages to leave out of the chain; leave out pitch_shift where labels speak of key or pitch.
         window_seconds: an embedding is the mean over non-overlapping windows of this length.
-        out: folder for report.json, report.md and report.html; nothing is written by default.
+        out: folder for report.json, report.md and report.html, which are replaced; nothing is written by default.
         most_skipped: share of the files that may be unreadable or shorter than a window.
         seed: of the corruptions and the split.
 
@@ -196,10 +198,10 @@ def _open(
     if window_seconds * model.sample_rate < model.minimum_samples:
         needed = model.minimum_samples / model.sample_rate
         raise InputError(f"window_seconds: the encoder needs at least {needed:.2f} s, got {window_seconds}")
-    found = load_tracks(tracks, root)
+    found = with_splits(load_tracks(tracks, root), seed)
     for column in labels:
-        encode_labels(found, column)  # a wrong column is an error before any file is opened
-    return with_splits(check_audio(found, window_seconds, most_skipped), seed)
+        check_labels(found, encode_labels(found, column), column)  # an error before any file is opened
+    return check_audio(found, window_seconds, most_skipped)
 
 
 def _with_baselines(model: Encoder, seed: int) -> dict[str, Encoder]:

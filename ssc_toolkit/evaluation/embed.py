@@ -78,16 +78,23 @@ def embed_tracks(
         for rows in _runs_of_equal_length(lengths, batch_size):
             decoded = _decode(paths, rows, int(lengths[rows[0]]), model.sample_rate, problems)
             if len(problems) > most_unreadable * len(paths):
-                raise InputError(f"tracks: {len(problems)} could not be decoded, such as {problems[0]}")
+                raise InputError(
+                    f"tracks: {len(problems)} of {len(paths)} could not be decoded, such as {problems[0]}. Mend or "
+                    "remove them"
+                )
             if decoded:
                 waveforms = torch.from_numpy(np.stack(list(decoded.values())))[:, None].to(device)
                 if corruption is not None and draw is not None:
                     waveforms = corruption.apply(waveforms, draw[torch.tensor(list(decoded))])
                 embedded = model(waveforms.reshape(-1, 1, window)).unflatten(0, (len(decoded), -1)).mean(dim=1)
+                if not embedded.isfinite().all():
+                    raise InputError("encoder: gives embeddings that are not numbers; its training has diverged")
                 vectors.update(zip(decoded, embedded.float().cpu().numpy(), strict=True))
             bar.update(len(rows))
     for problem in problems:
         logger.warning("not embedded: %s", problem)
+    if not vectors:
+        raise InputError(f"tracks: none could be decoded, such as {problems[0]}")
     nothing = np.full_like(next(iter(vectors.values())), np.nan)
     return np.stack([vectors.get(row, nothing) for row in range(len(paths))])
 

@@ -116,13 +116,8 @@ def fit_probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str) -> Prob
             fewer than two classes.
     """
     labels = encode_labels(tracks, column)
-    rows = {split: _usable_rows(embeddings, tracks, labels, split) for split in ("train", "valid", "test")}
-    for split, own in rows.items():
-        if len(own) == 0:
-            raise InputError(f"labels: no track of the {split} split has a label in column {column!r}")
+    rows = check_labels(tracks, labels, column, np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
-    if not labels.is_multi_hot and len(np.unique(values[rows["train"]])) < 2:
-        raise InputError(f"labels: the training split holds fewer than two classes of column {column!r}")
     best = None
     for regularisation in REGULARISATIONS:
         classifier = _classifier(regularisation, labels.is_multi_hot)
@@ -136,6 +131,34 @@ def fit_probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str) -> Prob
             best = (quality, regularisation, classifier)
     assert best is not None
     return Probe(column, best[2], best[1], labels)
+
+
+def check_labels(
+    tracks: pd.DataFrame, labels: Labels, column: str, usable: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Row numbers of the labelled tracks of each split.
+
+    Args:
+        tracks: table with a `split` column.
+        labels: of all its rows.
+        column: what the user calls them, for messages.
+        usable: (tracks,) bool, rows that may be used; all if None.
+
+    Raises:
+        InputError: if a split has no labelled track, or there is nothing to learn in the training split.
+    """
+    usable = np.ones(len(tracks), dtype=bool) if usable is None else usable
+    rows = {}
+    for split in ("train", "valid", "test"):
+        rows[split] = np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)
+        if len(rows[split]) == 0:
+            raise InputError(f"labels: no track of the {split} split has a label in column {column!r}")
+    values = labels.values.numpy()[rows["train"]]
+    if labels.is_multi_hot and not _defined(values).any():
+        raise InputError(f"labels: no label of column {column!r} is on some training tracks and not on others")
+    if not labels.is_multi_hot and len(np.unique(values)) < 2:
+        raise InputError(f"labels: the training split holds fewer than two classes of column {column!r}")
+    return rows
 
 
 def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int = 0) -> Score:

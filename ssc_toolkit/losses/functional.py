@@ -231,7 +231,7 @@ def check_settings(
     if isinstance(temperature, Tensor):
         if temperature.dim() != 0 or not temperature.is_floating_point():
             raise ValueError(f"temperature: expected a number or a scalar tensor, got {tuple(temperature.shape)}")
-    elif not temperature > 0:
+    elif not isinstance(temperature, (int, float)) or not temperature > 0:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),

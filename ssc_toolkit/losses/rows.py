@@ -55,6 +55,9 @@ def as_rows(
     """
     said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled")}
     said["embeddings"] = f"{name}s" if name else "embeddings"
+    for key, value in (("embeddings", embeddings), ("items", items)):
+        if not isinstance(value, Tensor) and not (key == "items" and value is None):
+            raise TypeError(f"{said[key]}: expected a tensor, got {type(value).__name__}")
     if not embeddings.is_floating_point():
         raise TypeError(f"{said['embeddings']}: expected floating point, got {embeddings.dtype}")
     if embeddings.dim() not in (2, 3):
@@ -62,6 +65,8 @@ def as_rows(
             f"{said['embeddings']}: expected (items, views, dim), or (N, dim) with {said['items']}, "
             f"got {tuple(embeddings.shape)}"
         )
+    if embeddings.shape[-1] == 0:
+        raise ValueError(f"{said['embeddings']}: expected at least 1 dimension, got {tuple(embeddings.shape)}")
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
     if items is None:
         if embeddings.dim() == 2:
@@ -95,6 +100,8 @@ def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dic
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
         where = f"{said['labels']}[{key!r}]" if key else said["labels"]
+        if not isinstance(signal, Tensor):
+            raise TypeError(f"{where}: expected a tensor, got {type(signal).__name__}")
         if signal.dim() == 0 or len(signal) != count:
             raise ValueError(f"{where}: expected {count} rows, one an item, got shape {tuple(signal.shape)}")
     if labeled is None:
@@ -104,8 +111,8 @@ def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dic
         raise TypeError(f"{said['labeled']}: a dict of masks goes with a dict of labels, got one label tensor")
     for key, mask in (labeled if isinstance(labeled, dict) else {"": labeled}).items():
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
-        if mask.dtype != torch.bool:
-            raise TypeError(f"{where}: expected bool, got {mask.dtype}")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError(f"{where}: expected bool, got {getattr(mask, 'dtype', type(mask).__name__)}")
         if mask.shape != (count,):
             raise ValueError(f"{where}: expected shape ({count},), got {tuple(mask.shape)}")
     return labeled

@@ -94,8 +94,8 @@ class FunctionTarget(Target):
 
     def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
         found = super().weights(rows, columns, rows_known, columns_known)
-        if values_are_readable(found) and not bool((found >= 0).all()):
-            raise ValueError("target: expected weights from 0 to 1 for known labels, got negative or NaN")
+        if values_are_readable(found) and not bool(((found >= 0) & (found <= 1 + 1e-6)).all()):
+            raise ValueError("target: expected weights from 0 to 1 for known labels, got others, or NaN")
         return found
 
     def extra_repr(self) -> str:

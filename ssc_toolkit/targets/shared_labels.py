@@ -39,7 +39,7 @@ class SharedLabels(Target):
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__()
-        if minimum < 1:
+        if minimum < 1 or minimum != int(minimum):
             raise ValueError(f"minimum: expected a whole number of labels, at least 1, got {minimum}")
         self.minimum = minimum
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import atomic_path, write_text
 from ssc_toolkit.progress import progress_bar
 
@@ -85,6 +87,11 @@ class History(pl.Callback):
     ) -> None:
         step = trainer.global_step
         row = {"step": step, "loss": float(outputs["loss"]), "learning_rate": self._learning_rate}
+        if not math.isfinite(row["loss"]):
+            raise InputError(
+                f"the loss is {row['loss']} at step {step}: lower learning_rate or raise temperature, and choose "
+                "another folder; the last checkpoint is as it was"
+            )
         if self.measures and (step % self.every == 0 or step == trainer.max_steps):
             row |= _measure(pl_module.model.encoder, self.measures)  # type: ignore[union-attr,arg-type]
         self.rows.append(row)

@@ -22,9 +22,9 @@ from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import writable_folder, write_json
+from ssc_toolkit.files import held, writable_folder, write_json
 from ssc_toolkit.losses import SemiSupConLoss
 from ssc_toolkit.samplers import uncovered_classes
 from ssc_toolkit.targets import SameClass, SharedLabels, Target
@@ -111,12 +111,20 @@ def pretrain(
         ("steps", steps, 1),
         ("checkpoint_every", checkpoint_every, 1),
         ("batch_size", batch_size, 2),
+        ("views", views, 2 if labels is None or labeled_fraction < 1 else 1),  # without labels, views are all there is
+        ("minimum_shared", minimum_shared, 1),
+        ("workers", workers, 0),
+        ("seed", seed, 0),
     ):
-        if number < least:
-            raise InputError(f"{name}: expected at least {least}, got {number}")
+        at_least(name, number, least)
+    if not 0 < label_budget <= 1:
+        raise InputError(f"label_budget: expected a share above 0 and up to 1, got {label_budget}")
+    if label_budget < 1 and labels is None:
+        raise InputError("label_budget: a share of which labels? name their column by labels")
     table = load_tracks(tracks, root)
-    for column in filter(None, (labels, monitor)):
-        encode_labels(table, column)  # a wrong column is an error before any file is opened
+    for argument, column in (("labels", labels), ("monitor", monitor)):
+        if column is not None:
+            encode_labels(table, column, argument)  # a wrong column is an error before any file is opened
     try:
         torch.manual_seed(seed)
         model = ContrastiveModel(make_encoder(encoder))
@@ -126,23 +134,44 @@ def pretrain(
         module = SemiSupConModule(model, loss, chain, learning_rate, seed=seed)
         table = check_audio(table, view_seconds, most_skipped)
         train, signal = _training_part(table, labels)
-        dataset = ContrastiveDataset(train, model.encoder.sample_rate, view_seconds, views, signal)
+        dataset = ContrastiveDataset(
+            train,
+            model.encoder.sample_rate,
+            view_seconds,
+            views,
+            signal,
+            most_unreadable=int(most_skipped * len(train)),
+        )
         data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
     _claim(folder, settings | {"tracks_hash": _hash(train), "version": __version__})
-    if (folder / ENCODER_FOLDER).is_dir():
-        logger.info("%s is complete: nothing left to do", folder)
-        return folder / ENCODER_FOLDER
-    if signal is not None:
-        _report_uncovered(data, signal)
-    measures = _neighbor_measure(table, monitor or labels, view_seconds)
-    _fit(module, data, folder, steps, checkpoint_every, History(folder / HISTORY, measures), title)
-    return _save_encoder(model.encoder, folder)
+    with held(folder, "out"):
+        if (folder / ENCODER_FOLDER).is_dir():
+            logger.info("%s is complete: nothing left to do", folder)
+            return folder / ENCODER_FOLDER
+        logger.info("%s: %s", title, _summary(train, signal, data, labels))
+        if signal is not None:
+            _report_uncovered(data, signal)
+        measures = _neighbor_measure(table, monitor or labels, view_seconds)
+        _fit(module, data, folder, steps, checkpoint_every, History(folder / HISTORY, measures), title)
+        saved = _save_encoder(model.encoder, folder)
+    logger.info("encoder saved in %s", saved)
+    return saved
 
 
 _WITHOUT_EFFECT = ("out", "checkpoint_every", "most_skipped", "workers", "title")
 """Arguments that may differ when a run is taken up again."""
+_DECIDED_BY_HASH = ("tracks", "root")
+"""Arguments that may be spelled differently as long as they lead to the same tracks and labels."""
+
+
+def _summary(train: pd.DataFrame, signal: Labels | None, data: SemiSupConDataModule, labels: str | None) -> str:
+    """What is trained on, in one line."""
+    if signal is None:
+        return f"{len(train)} tracks, no labels"
+    kind = "labels" if signal.is_multi_hot else "classes"
+    return f"{len(train)} tracks, {len(data.budget())} of them with {labels}, {len(signal.names)} {kind}"
 
 
 def _target(table: pd.DataFrame, labels: str | None, minimum_shared: int) -> Target:
@@ -183,14 +212,30 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS
     settings = json.loads(json.dumps(settings))  # tuples become lists, as they are in the file
     if not path.exists():
-        if (folder / CHECKPOINT).exists():
-            raise InputError(f"out: {folder} holds a checkpoint without {SETTINGS}; choose another folder")
-        write_json(path, settings)
+        for name in (CHECKPOINT, ENCODER_FOLDER):
+            if (folder / name).exists():
+                raise InputError(f"out: {folder} holds {name} without {SETTINGS}; choose another folder")
+    elif (folder / CHECKPOINT).exists() or (folder / ENCODER_FOLDER).exists():
+        _compare(folder, settings)
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    differing = [name for name in {**found, **settings} if found.get(name) != settings.get(name)]
+    write_json(path, settings)  # also over those of a run that left nothing to go on from
+
+
+def _compare(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise InputError unless the run in the folder has these settings."""
+    try:
+        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"out: {folder / SETTINGS} is damaged; choose another folder") from error
+    names = {**found, **settings}.keys() - set(_DECIDED_BY_HASH)
+    differing = sorted(name for name in names if found.get(name) != settings.get(name))
     if differing:
-        changes = ", ".join(f"{name} was {found.get(name)!r}, is {settings.get(name)!r}" for name in differing)
+        changes = ", ".join(
+            "the tracks or their labels have changed"
+            if name == "tracks_hash"
+            else f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
+            for name in differing
+        )
         raise InputError(f"out: {folder} holds a run with other settings ({changes}); choose another folder")
 
 
@@ -276,4 +321,6 @@ def _save_encoder(encoder: Encoder, folder: Path) -> Path:
     temporary = folder / f".{ENCODER_FOLDER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.save_pretrained(temporary)
+    for path in temporary.iterdir():
+        path.chmod(0o644)  # safetensors leaves its files readable by their owner alone
     return temporary.rename(folder / ENCODER_FOLDER)

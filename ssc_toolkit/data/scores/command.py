@@ -11,6 +11,7 @@ import pandas as pd
 
 from ssc_toolkit.data.scores.corpus import build_corpus
 from ssc_toolkit.data.scores.notes import build_notes
+from ssc_toolkit.errors import at_least
 from ssc_toolkit.files import writable_folder
 
 BUILDERS = {"scores": build_corpus, "notes": build_notes}
@@ -33,7 +34,7 @@ def corpus(
         seed: of everything that is drawn.
         folder: where to put it; a folder in the user's cache by default.
         describe: also print how many clips each label has, and write a few of them for listening.
-        examples: folder for these few, one a family, named by what they play.
+        examples: folder for these few, one for each family in the test split, named by what they play.
 
     Returns:
         The folder, with `tracks.csv` and `audio/`.
@@ -41,12 +42,16 @@ def corpus(
     Raises:
         InputError: if something is missing or a folder cannot be used.
     """
+    at_least("clips", clips, 1)
+    at_least("seed", seed, 0)
+    if describe:
+        writable_folder(Path(examples), "examples")
     place = BUILDERS[kind](clips, seed, folder)
     print(f"{place / 'tracks.csv'}")
     if describe:
         tracks = pd.read_csv(place / "tracks.csv")
         print(describe_tracks(tracks))
-        written = write_examples(tracks, place, writable_folder(Path(examples), "examples"))
+        written = write_examples(tracks, place, Path(examples))
         print(f"listen: {len(written)} clips in {examples}/")
     return place
 
