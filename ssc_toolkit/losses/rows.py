@@ -132,6 +132,5 @@ def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
     same_item = anchors.items[:, None] == contrasts.items
     if anchors.labels is None or anchors.labeled is None or contrasts.labels is None or contrasts.labeled is None:
         return same_item.float()
-    return target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled).masked_fill(
-        same_item, 1
-    )
+    weights = target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
+    return weights.masked_fill_(same_item, 1)

@@ -117,12 +117,15 @@ def _tile(
         similarities.masked_fill_(weights > 0, -torch.inf)
     if own is not None:
         similarities.diagonal(own).fill_(-torch.inf)
-    contrast = torch.logsumexp(similarities, dim=1)
-    valid = (total > 0) & (contrast != -torch.inf)  # an embedding of NaN shall show
+    highest = similarities.amax(dim=1)
+    highest = torch.where(highest == -torch.inf, 0, highest)  # of an anchor without contrasts
+    exponentials = similarities.sub_(highest[:, None]).exp_()
+    denominator = exponentials.sum(dim=1)
+    valid = (total > 0) & (denominator != 0)  # an embedding of NaN shall show
+    contrast = denominator.log() + highest
     losses = torch.where(valid, contrast - attraction / torch.where(valid, total, 1), 0)
     if not want_gradient:
         return losses, valid, None
-    # Infinity for an anchor that is not valid: all of its shares become 0.
-    shares = similarities.sub_(torch.where(valid, contrast, torch.inf)[:, None]).exp_()
+    shares = exponentials.mul_(torch.where(valid, 1 / denominator, 0)[:, None])
     shares.addcmul_(weights, torch.where(valid, 1 / total, 0)[:, None], value=-1)
     return losses, valid, shares

@@ -1,0 +1,288 @@
+"""Time and memory of the losses against their peers, on equal work.
+
+Three tasks: multi-hot labels (positives share a label), classes, and no labels. A contender is first checked to give
+the value that ours gives; then all contenders of a task take turns in one process, forward and backward, masks
+included, and the medians of their ratios to ours are what counts. Extra memory is the highest sum of what a step
+allocates. What would need more than 20 GB, by its memory at the size before, does not fit.
+
+    python benchmarks/losses.py --out=docs/benchmarks     # writes losses-cpu.md, .json and .svg there
+
+Peers that are not installed are left out; `pip install -e '.[peers]'` installs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssc_toolkit.losses import NTXentLoss, SemiSupConLoss, SupConLoss
+from ssc_toolkit.targets import SharedLabels
+
+SIZES = (192, 256, 1024, 4096, 16384, 32768)
+VIEWS, DIM, CLASSES, TEMPERATURE = 2, 128, 50, 0.1
+LIMIT_BYTES = 20e9
+SECONDS_A_SIZE = 40.0
+MOST_REPEATS, LEAST_REPEATS = 60, 3
+SLOW_SECONDS = 10.0
+"""A step that takes longer is timed once."""
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(items, views, dim) embeddings, (items, classes) tags and (items,) classes to a scalar."""
+
+
+def sup_contrast(embeddings: Tensor, mask: Tensor) -> Tensor:
+    """SupCon from a mask of item pairs, by the formulation of Khosla et al. as it is commonly written."""
+    rows = F.normalize(torch.cat(embeddings.unbind(1)), dim=1)
+    views = embeddings.shape[1]
+    logits = rows @ rows.T / TEMPERATURE
+    logits = logits - logits.max(dim=1, keepdim=True).values.detach()
+    others = 1 - torch.eye(len(rows), device=rows.device)
+    mask = mask.repeat(views, views) * others
+    log_probability = logits - (logits.exp() * others).sum(1, keepdim=True).log()
+    return -((mask * log_probability).sum(1) / mask.sum(1)).mean()
+
+
+def share_a_tag(tags: Tensor) -> Tensor:
+    """Mask of item pairs with a tag in common, or of an item with itself."""
+    return ((tags.float() @ tags.float().T > 0) | torch.eye(len(tags), dtype=torch.bool, device=tags.device)).float()
+
+
+def published(embeddings: Tensor, tags: Tensor) -> Tensor:
+    """The formulation of the published SemiSupCon, from its description: broadcast cosine, all label triples."""
+    rows, labels = embeddings.flatten(0, 1), tags.repeat_interleave(embeddings.shape[1], 0)
+    items = torch.arange(len(tags), device=tags.device).repeat_interleave(embeddings.shape[1])
+    similarity = F.cosine_similarity(rows[:, None, :], rows[None, :, :], dim=-1) / TEMPERATURE
+    shared = (labels[:, None, :] * labels[None, :, :]).sum(-1) >= 1
+    itself = torch.eye(len(rows), device=rows.device)
+    positive = (shared | (items[:, None] == items)).float() * (1 - itself)
+    exponentials = similarity.exp() * (1 - itself)
+    probability = exponentials / exponentials.sum(1, keepdim=True)
+    return (-(torch.log(probability + 1e-6) * positive).sum(1) / positive.sum(1)).mean()
+
+
+def contenders() -> dict[str, dict[str, Loss]]:
+    """Losses by task and name; ours come first."""
+    tasks: dict[str, dict[str, Loss]] = {"multi-hot labels": {}, "classes": {}, "no labels": {}}
+    for implementation in ("tiled", "dense"):
+        options: Any = {"temperature": TEMPERATURE, "implementation": implementation}
+        shared = SemiSupConLoss(target=SharedLabels(), **options)
+        supervised, unsupervised = SupConLoss(**options), NTXentLoss(**options)
+        name = f"ssc_toolkit, {implementation}"
+        tasks["multi-hot labels"][name] = lambda z, tags, classes, loss=shared: loss(z, tags)
+        tasks["classes"][name] = lambda z, tags, classes, loss=supervised: loss(z, classes)
+        tasks["no labels"][name] = lambda z, tags, classes, loss=unsupervised: loss(z)
+    tasks["multi-hot labels"]["SupContrast formulation"] = lambda z, tags, classes: sup_contrast(z, share_a_tag(tags))
+    tasks["multi-hot labels"]["published SemiSupCon formulation"] = lambda z, tags, classes: published(z, tags)
+    tasks["classes"]["SupContrast formulation"] = lambda z, tags, classes: sup_contrast(
+        z, (classes[:, None] == classes).float()
+    )
+    try:
+        from pytorch_metric_learning import losses as peers
+    except ImportError:
+        print("pytorch-metric-learning is not installed")
+    else:
+        supcon, nt_xent = peers.SupConLoss(TEMPERATURE), peers.NTXentLoss(TEMPERATURE)
+        tasks["classes"]["pytorch-metric-learning SupConLoss"] = lambda z, tags, classes: supcon(
+            z.flatten(0, 1), classes.repeat_interleave(VIEWS)
+        )
+        tasks["no labels"]["pytorch-metric-learning NTXentLoss"] = lambda z, tags, classes: nt_xent(
+            z.flatten(0, 1), torch.arange(len(z), device=z.device).repeat_interleave(VIEWS)
+        )
+    try:
+        from lightly.loss import NTXentLoss as LightlyLoss
+    except ImportError:
+        print("lightly is not installed")
+    else:
+        lightly = LightlyLoss(TEMPERATURE)
+        tasks["no labels"]["lightly NTXentLoss"] = lambda z, tags, classes: lightly(z[:, 0], z[:, 1])
+    return tasks
+
+
+def step(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> tuple[float, float]:
+    """One forward and backward pass: its value and seconds."""
+    leaf = embeddings.clone().requires_grad_()
+    _wait(leaf)
+    begin = time.perf_counter()
+    value = loss(leaf, tags, classes)
+    value.backward()
+    _wait(leaf)
+    return value.item(), time.perf_counter() - begin
+
+
+def extra_bytes(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> int:
+    """Highest sum of what a step allocates beyond what was there."""
+    if embeddings.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(loss, embeddings, tags, classes)
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step(loss, embeddings, tags, classes)
+    allocations = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    allocations.sort(key=lambda event: event.start_ns())
+    now = highest = 0
+    for event in allocations:
+        now += event.nbytes()
+        highest = max(highest, now)
+    return highest
+
+
+def _wait(tensor: Tensor) -> None:
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
+
+
+def measure(device: str, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """A row for each task, size and contender."""
+    rows: list[dict[str, Any]] = []
+    for task, losses in contenders().items():
+        known: dict[str, tuple[int, float, float]] = {}  # size, bytes and seconds of the last size that ran
+        for size in sizes:
+            rows += measure_size(task, losses, size, device, known)
+    return rows
+
+
+def measure_size(
+    task: str, losses: dict[str, Loss], size: int, device: str, known: dict[str, tuple[int, float, float]]
+) -> list[dict[str, Any]]:
+    """All contenders of a task at one size, in turns."""
+    generator = torch.Generator().manual_seed(size)
+    items = size // VIEWS
+    batch = (
+        torch.randn(items, VIEWS, DIM, generator=generator).to(device),
+        (torch.rand(items, CLASSES, generator=generator) < 0.05).long().to(device),
+        torch.randint(CLASSES, (items,), generator=generator).to(device),
+    )
+    fits = {
+        name: loss
+        for name, loss in losses.items()
+        if name not in known or known[name][1] * (size / known[name][0]) ** 2 < LIMIT_BYTES
+    }
+    memory, first = {}, {}
+    expected = None
+    for name, loss in fits.items():
+        memory[name] = extra_bytes(loss, *batch)
+        value, first[name] = step(loss, *batch)
+        expected = value if expected is None else expected
+        if abs(value - expected) > 2e-3 * abs(expected):
+            raise SystemExit(f"{task}, {size}: {name} gives {value}, ours {expected}: not the same work")
+        known[name] = (size, memory[name], first[name])
+    quick = sum(time for time in first.values() if time < SLOW_SECONDS)
+    repeats = int(min(MOST_REPEATS, max(LEAST_REPEATS, SECONDS_A_SIZE / max(quick, 1e-3))))
+    seconds: dict[str, list[float]] = {name: [] for name in fits}
+    for repeat in range(repeats):
+        for name, loss in fits.items():
+            if first[name] < SLOW_SECONDS:
+                seconds[name].append(step(loss, *batch)[1])
+            elif repeat == 0:
+                seconds[name].append(first[name])
+    ours = seconds[next(iter(losses))]
+    rows = []
+    for name in losses:
+        row: dict[str, Any] = {"task": task, "size": size, "name": name, "fits": name in fits}
+        if name in fits:
+            row |= {
+                "milliseconds": 1e3 * statistics.median(seconds[name]),
+                "ratio": statistics.median(theirs / own for theirs, own in zip(seconds[name], ours, strict=False)),
+                "megabytes": memory[name] / 1e6,
+                "repeats": len(seconds[name]),
+            }
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]], header: str) -> str:
+    """A table for each task: time as a ratio to ours, and extra memory."""
+    parts = [header]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        sizes = list(dict.fromkeys(row["size"] for row in own))
+        parts.append(f"\n**{task[0].upper()}{task[1:]}**\n")
+        parts.append("| loss | " + " | ".join(f"N = {size}" for size in sizes) + " |")
+        parts.append("|---|" + "---|" * len(sizes))
+        for name in dict.fromkeys(row["name"] for row in own):
+            cells = [_cell(row) for row in own if row["name"] == name]
+            parts.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(parts) + "\n"
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if not row["fits"]:
+        return "does not fit"
+    ratio = row["ratio"]
+    shown = f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
+    milliseconds = row["milliseconds"]
+    took = f"{milliseconds:.1f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+    memory = row["megabytes"]
+    held = f"{memory:.1f} MB" if memory < 1000 else f"{memory / 1000:.1f} GB"
+    return f"{shown} ({took}), {held}"
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time and memory over the size, a pair of panels for each task."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    figure, axes = plt.subplots(2, len(tasks), figsize=(4 * len(tasks), 6.5), sharex=True, sharey="row")
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row["name"] for row in rows))}
+    for column, task in enumerate(tasks):
+        for name, colour in colours.items():
+            own = [row for row in rows if row["task"] == task and row["name"] == name and row["fits"]]
+            for axis, key in zip(axes[:, column], ("milliseconds", "megabytes"), strict=True):
+                if own:
+                    axis.loglog([r["size"] for r in own], [r[key] for r in own], "o-", color=colour, ms=3.5, label=name)
+        axes[0, column].set_title(task)
+        axes[1, column].set_xlabel("N = items x views")
+    axes[0, 0].set_ylabel("forward and backward, ms")
+    axes[1, 0].set_ylabel("extra memory, MB")
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    handles = {h.get_label(): h for axis in axes.flat for h in axis.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=2, frameon=False)
+    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES)
+    parser.add_argument("--out", type=Path, help="folder for the table, the numbers and the figure")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = measure(options.device, options.sizes)
+    on = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} CPU cores"
+    header = (
+        f"Measured {date.today().isoformat()} on {on} ({platform.machine()}), torch {torch.__version__}. D = {DIM}, "
+        f"C = {CLASSES}, {VIEWS} views, float32. Time of a forward and backward pass as a multiple of the first row's "
+        "(median of paired ratios), median time, extra memory."
+    )
+    text = markdown(rows, header)
+    print(text)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        stem = f"losses-{options.device}"
+        (options.out / f"{stem}.md").write_text(text)
+        (options.out / f"{stem}.json").write_text(json.dumps({"header": header, "rows": rows}, indent=1) + "\n")
+        plot(rows, options.out / f"{stem}.svg")
+
+
+if __name__ == "__main__":
+    main()
