@@ -88,12 +88,13 @@ class _TiledLosses(torch.autograd.Function):
         _refuse_second_derivative()
         queries, keys = ctx.saved_tensors
         by_queries, by_keys = torch.empty_like(queries), torch.zeros_like(keys)
-        for start, stop in ctx.tiles.spans():
-            by_similarity = _tile(queries, keys, ctx.tiles, start, stop, True)[2]
-            assert by_similarity is not None
-            by_similarity *= upstream[start:stop, None]
-            torch.mm(by_similarity, keys, out=by_queries[start:stop])
-            by_keys.addmm_(by_similarity.T, queries[start:stop])
+        with torch.autocast(queries.device.type, enabled=False):  # backward() may have been called within autocast
+            for start, stop in ctx.tiles.spans():
+                by_similarity = _tile(queries, keys, ctx.tiles, start, stop, True)[2]
+                assert by_similarity is not None
+                by_similarity *= upstream[start:stop, None]
+                torch.mm(by_similarity, keys, out=by_queries[start:stop])
+                by_keys.addmm_(by_similarity.T, queries[start:stop])
         return by_queries, by_keys, None
 
 
