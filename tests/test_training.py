@@ -125,7 +125,13 @@ def test_a_killed_run_goes_on_to_the_same_losses(music, tmp_path, workers):
 
 
 def test_an_interrupted_run_says_so_and_exits_with_130(music, tmp_path):
-    process = subprocess.Popen(command(music, tmp_path, "--steps=3000"), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(music, tmp_path, "--steps=3000"),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "last.ckpt").exists():
         assert time.monotonic() < deadline
