@@ -28,12 +28,13 @@ any_batches = st.fixed_dictionaries(sizes | {"kind": st.sampled_from(list(SIGNAL
 temperatures = st.sampled_from([0.01, 0.05, 0.1, 0.5, 2.0])
 implementations = pytest.mark.parametrize("implementation", ["dense", "tiled"])
 ROWS_PER_TILE = 16
-"""The least that a tile has; batches here have up to 28 rows."""
+"""Batches here have up to 28 rows, so that two tiles are walked over."""
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setitem(ssc_toolkit.losses.tiled.PAIRS_PER_TILE, "cpu", 1)
+    monkeypatch.setattr(ssc_toolkit.losses.tiled, "LEAST_ROWS", ROWS_PER_TILE)
 
 
 def flat(embeddings, *per_item):

@@ -13,6 +13,8 @@ from ssc_toolkit.targets import Target
 
 PAIRS_PER_TILE = {"cpu": 2**19, "cuda": 2**25}
 """Pairs looked at together: what stays in the cache of a core, and what keeps a GPU busy."""
+LEAST_ROWS = 128
+"""Anchors of a tile at least: with fewer, matrix products are slow. So memory grows with the number of contrasts."""
 
 
 class Tiles(NamedTuple):
@@ -28,7 +30,7 @@ class Tiles(NamedTuple):
         """First and last row of each tile; the same for every process and every call of one size."""
         count = len(self.anchors.items)
         pairs = PAIRS_PER_TILE.get(self.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
-        height = max(16, pairs // max(1, len(self.contrasts.items)))
+        height = max(LEAST_ROWS, pairs // max(1, len(self.contrasts.items)))
         for start in range(0, count, height):
             yield start, min(start + height, count)
 
