@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ssc_toolkit.losses.tiled
 from ssc_toolkit.losses import LearnableTemperature, NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.functional import semi_supcon_loss
-from ssc_toolkit.targets import SharedLabels
+from ssc_toolkit.targets import KeySimilarity, LabelOverlap, SharedLabels
 
 sizes = {
     "seed": st.integers(0, 2**31),
@@ -479,6 +479,29 @@ def test_a_learned_temperature_moves_within_its_bounds():
     fresh = SemiSupConLoss(temperature=LearnableTemperature(0.1, bounds=(0.05, 0.2)))
     fresh.load_state_dict(criterion.state_dict())
     assert fresh(embeddings).item() == criterion(embeddings).item()
+
+
+@implementations
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_row_of_zeros_gets_no_gradient_and_spoils_no_other(implementation, dtype):
+    embeddings = torch.randn(6, 2, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    embeddings[0] = 0
+    embeddings.requires_grad_()
+    semi_supcon_loss(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), implementation=implementation).backward()
+    assert embeddings.grad.isfinite().all()
+    assert (embeddings.grad[0] == 0).all()
+    assert embeddings.grad.abs().max() < 10
+
+
+def test_modules_of_other_dtypes_read_the_same_labels():
+    tags = torch.tensor([[1, 0], [1, 1]] * 3)
+    keys = torch.tensor([0, 7, 0, 9, 1, 0], dtype=torch.uint8)
+    for dtype in (torch.float64, torch.float16):
+        embeddings = torch.randn(6, 2, 8).to(dtype)
+        for target, labels in ((LabelOverlap("dice", [1.0, 2.0]), tags), (KeySimilarity(), keys)):
+            expected = SemiSupConLoss(target=target)(embeddings, labels)
+            got = SemiSupConLoss(target=target).to(dtype)(embeddings, labels)
+            torch.testing.assert_close(got, expected, rtol=2e-3, atol=2e-3)
 
 
 @settings(max_examples=20)

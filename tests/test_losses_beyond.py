@@ -39,7 +39,7 @@ def test_a_memory_contrasts_with_the_last_rows(kind):
         embeddings = made.embeddings.clone().requires_grad_()
         got = criterion(embeddings, *made.signal[:2], items=items)
         rows = [(made.embeddings.flatten(0, 1)[r], int(items[r // 2]), made.signal, r // 2) for r in range(8)]
-        contrasts = rows + seen[:size]
+        contrasts = rows + seen
         unit = torch.nn.functional.normalize(torch.stack([row[0] for row in contrasts]), dim=-1)
         losses = []
         for i in range(8):
@@ -51,7 +51,7 @@ def test_a_memory_contrasts_with_the_last_rows(kind):
         assert got.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
         got.backward()
         assert embeddings.grad.abs().sum() > 0
-        seen = rows + seen
+        seen = (seen + rows)[-size:]
         assert len(criterion) == min(size, 8 * (step + 1))
 
 
@@ -102,8 +102,31 @@ def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
     memory(torch.randn(4, 2, 6), items=torch.arange(4))
     with pytest.raises(ValueError, match="same label signals"):
         memory(torch.randn(4, 2, 6), labels=torch.arange(4), items=torch.arange(4))
+    with pytest.raises(ValueError, match="same dim"):
+        memory(torch.randn(4, 2, 5), items=torch.arange(4))
     memory.clear()
     assert len(memory) == 0
+    with pytest.raises(TypeError, match="loss"):
+        CrossBatchMemory(RankNContrastLoss(), 8)
+    tags = CrossBatchMemory(SemiSupConLoss(target=SharedLabels()), 8)
+    tags(torch.randn(2, 2, 6), labels=torch.ones(2, 3), items=torch.arange(2))
+    with pytest.raises(ValueError, match="labels: expected rows like"):
+        tags(torch.randn(2, 2, 6), labels=torch.ones(2, 4), items=torch.arange(2))
+
+
+def test_a_memory_outlives_a_batch_that_is_not_finite():
+    memory = CrossBatchMemory(NTXentLoss(), 64)
+    broken = torch.randn(4, 2, 6)
+    broken[0, 0, 0] = torch.inf
+    assert memory(broken, items=torch.arange(4)).isnan()
+    assert memory(torch.randn(4, 2, 6), items=torch.arange(4, 8)).isfinite()
+
+
+def test_a_memory_keeps_the_last_rows():
+    memory = CrossBatchMemory(NTXentLoss(), 4)
+    memory(torch.randn(8, 1, 4), items=torch.arange(8))
+    memory(torch.randn(3, 1, 4), items=torch.arange(8, 11))
+    assert memory.queue.items.tolist() == [7, 8, 9, 10]
 
 
 # Gradient caching
@@ -201,8 +224,17 @@ def test_caching_refuses_what_cannot_be_cut():
     ):
         with pytest.raises(ValueError, match=words):
             cached_backward(model, inputs, lambda z: z.sum(), 2)
-    with pytest.raises(ValueError, match="chunk_size"):
-        cached_backward(model, torch.randn(4, 6), lambda z: z.sum(), 0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match="chunk_size"):
+            cached_backward(model, torch.randn(4, 6), lambda z: z.sum(), size)
+    twice = nn.Module()
+    twice.forward = lambda x: (x, x)
+    with pytest.raises(TypeError, match="embeddings_of"):
+        cached_backward(twice, torch.randn(4, 6), lambda z: z.sum(), 2)
+    with pytest.raises(TypeError, match="inputs"):
+        cached_backward(model, [torch.randn(4, 6)], lambda z: z.sum(), 2)
+    with pytest.raises(ValueError, match="criterion"):
+        cached_backward(model, torch.randn(4, 6, dtype=torch.float64), lambda z: z, 2)
 
 
 # Statistics
@@ -228,8 +260,8 @@ def test_statistics_by_their_definitions(seed, kind, views):
     expected = {
         "alignment": np.mean(aligned) if aligned else math.nan,
         "uniformity": math.log(np.mean([math.exp(-2 * d) for d in distance.values()])),
-        "positive_share": np.mean([w > 0 for w in weight.values()]),
-        "positives_per_anchor": sum(w > 0 for w in weight.values()) / len(z),
+        "positive_share": np.mean(list(weight.values())),
+        "positives_per_anchor": sum(weight.values()) / len(z),
         "neighbor_agreement": np.mean(agreements) if agreements else math.nan,
     }
     assert set(found) == set(expected)
@@ -281,6 +313,15 @@ def test_rank_n_contrast_equals_the_double_loop(seed, items, views, width, level
     assert (none[~labeled] == 0).all()
     mean = sum(expected) / len(expected) if len(expected) > 1 else 0.0
     assert RankNContrastLoss(temperature)(embeddings, labels, labeled).item() == pytest.approx(mean, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rank_n_contrast_takes_a_grid_of_tenths_for_a_grid(dtype):
+    embeddings = torch.randn(11, 3, dtype=dtype)
+    whole = torch.arange(11, dtype=dtype)
+    torch.testing.assert_close(RankNContrastLoss()(embeddings, whole / 10), RankNContrastLoss()(embeddings, whole))
+    with pytest.raises(TypeError, match="labels"):
+        RankNContrastLoss()(embeddings, {"year": whole})
 
 
 def test_rank_n_contrast_has_gradients_also_at_equal_points():

@@ -39,8 +39,8 @@ def cached_backward(
 
     Args:
         model: called with a chunk of the inputs: one tensor, or keyword arguments from a mapping.
-        inputs: tensor (items, ...), or a mapping whose tensors are (items, ...); what is not a tensor goes
-            to every chunk as it is.
+        inputs: tensor (items, ...), or a mapping whose tensors are (items, ...); scalars and what is not a tensor
+            go to every chunk as they are.
         criterion: loss of the embeddings of all items, (items, ...), a scalar.
         chunk_size: items of a chunk.
         backward: called with the loss.
@@ -60,8 +60,10 @@ def cached_backward(
         >>> model.weight.grad.shape
         torch.Size([8, 16])
     """
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+        raise ValueError(f"chunk_size: expected a whole number of items, at least 1, got {chunk_size}")
+    if not isinstance(inputs, (Tensor, Mapping)):
+        raise TypeError(f"inputs: expected a tensor or a mapping of keyword arguments, got {type(inputs).__name__}")
     chunks = list(_chunks(inputs, chunk_size))
     device = _device(inputs)
     states, outputs = [], []
@@ -70,11 +72,16 @@ def cached_backward(
         for chunk in chunks:
             states.append(_random_state(device))
             outputs.append(embeddings_of(_call(model, chunk)))
+            if not isinstance(outputs[-1], Tensor):
+                kind = type(outputs[-1]).__name__
+                raise TypeError(f"embeddings_of: expected a tensor, got {kind}; say which part of the output it is")
         for buffer, before in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(before)
     torch.clear_autocast_cache()  # the weights cast in the first pass have no graph
     embeddings = torch.cat(outputs).requires_grad_()
     loss = criterion(embeddings)
+    if loss.dim():
+        raise ValueError(f"criterion: expected a scalar loss, got shape {tuple(loss.shape)}")
     backward(loss)
     if embeddings.grad is None:
         raise ValueError("criterion: the loss does not depend on the embeddings")
@@ -101,15 +108,17 @@ def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
         if isinstance(inputs, Tensor):
             yield inputs[start : start + size]
         else:
-            yield {
-                name: value[start : start + size] if isinstance(value, Tensor) else value
-                for name, value in inputs.items()
-            }
+            yield {name: value[start : start + size] if _is_cut(value) else value for name, value in inputs.items()}
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:
     values = [inputs] if isinstance(inputs, Tensor) else inputs.values()
-    return [value for value in values if isinstance(value, Tensor)]
+    return [value for value in values if _is_cut(value)]
+
+
+def _is_cut(value: Any) -> bool:
+    """Whether a chunk gets a part of the value: a scalar goes to every chunk as it is."""
+    return isinstance(value, Tensor) and value.dim() > 0
 
 
 def _device(inputs: Inputs) -> torch.device:

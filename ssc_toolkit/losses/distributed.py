@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssc_toolkit.losses.rows import Rows
+from ssc_toolkit.losses.rows import Rows, signals_of, with_mask
 from ssc_toolkit.targets.base import Labels
 
 
@@ -31,16 +32,19 @@ def gather_rows(rows: Rows, items_are_given: bool) -> Gathered:
             moved apart, so that items of two processes are never taken for one.
 
     Raises:
-        ValueError: on every process, if only some of them have labels.
+        ValueError: on every process, if they do not all have the same signals, widths and dtypes.
     """
-    signals = [] if rows.labels is None else list(_tensors(rows.labels)) + list(_tensors(rows.labeled))
-    own = torch.tensor([len(rows.items), len(signals)], device=rows.embeddings.device)
+    rows = with_mask(rows)
+    own = torch.tensor([len(rows.items), _kind(rows)], device=rows.embeddings.device)
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(found, own)
     table = torch.stack(found).tolist()
     sizes = [size for size, _ in table]
-    if len({count for _, count in table}) > 1:
-        raise ValueError("labels: with gather=True, all processes must pass the same label signals and masks, or none")
+    if len({kind for _, kind in table}) > 1:
+        raise ValueError(
+            "labels: with gather=True, all processes must pass the same label signals and masks, or none, and "
+            "embeddings of the same dim and dtype"
+        )
     start = sum(sizes[: dist.get_rank()])
     items = rows.items if items_are_given else rows.items + start
 
@@ -80,10 +84,13 @@ def _all_gather(value: Tensor, sizes: list[int]) -> Tensor:
     return whole.bool() if is_bool else whole
 
 
-def _tensors(value: Labels | None) -> list[Tensor]:
-    if value is None:
-        return []
-    return [value[key] for key in sorted(value)] if isinstance(value, dict) else [value]
+def _kind(rows: Rows) -> int:
+    """A number that two processes share if their rows can be gathered: names, widths and dtypes of everything."""
+    said = []
+    for value in rows:
+        named = signals_of(value)
+        said.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
+    return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest(), "little")
 
 
 def _map(value: Labels | None, function: Callable[[Tensor], Tensor]) -> Any:

@@ -6,14 +6,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssc_toolkit.losses.dense import dense_losses
 from ssc_toolkit.losses.distributed import gather_rows, processes, sum_over_processes
-from ssc_toolkit.losses.rows import Rows, as_rows
+from ssc_toolkit.losses.rows import Rows, as_rows, signals_of
 from ssc_toolkit.losses.tiled import Tiles, tiled_losses, tiled_sum
 from ssc_toolkit.targets import SameClass, Target
-from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
+from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target, values_are_readable
 
 Reduction = Literal["mean", "sum", "none"]
 Denominator = Literal["all", "negatives"]
@@ -75,10 +74,12 @@ def semi_supcon_loss(
         reduction: "mean" over the anchors that have positives, "sum", or "none".
         denominator: "all": the first term runs over all contrasts. "negatives": over those with w = 0 only
             (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848); an anchor without negatives
-            then does not count.
+            then does not count. A kernel that never reaches 0 leaves no negatives among labelled items: it
+            does not go with this option.
         implementation: "dense" holds the matrix of all pairs; it can be compiled and differentiated
             twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).
-            "auto" is dense while a graph is compiled, and for small batches on a GPU.
+            "auto" is dense while a graph is compiled, and for small batches on a GPU. Only dense goes
+            through `torch.func`.
         gather: take the contrasts from all processes of the initialised process group; see below.
 
     With `gather` every process contrasts its own anchors with the rows of all. "mean" and "sum" return the
@@ -145,10 +146,10 @@ def contrast(
     """
     # Autocast would send the similarities to half precision, where they overflow at low temperature.
     with torch.autocast(anchors.embeddings.device.type, enabled=False):
-        normalized = F.normalize(_at_least_float32(anchors.embeddings), dim=-1)
+        normalized = unit_length(anchors.embeddings)
         others = normalized
         if contrasts is not anchors:
-            others = F.normalize(_at_least_float32(contrasts.embeddings), dim=-1)
+            others = unit_length(contrasts.embeddings).to(normalized.dtype)
         queries = normalized / temperature
         tiles = Tiles(anchors, contrasts, itself, target, denominator == "negatives")
         if _is_dense(implementation, queries, others):
@@ -192,8 +193,11 @@ def _as_keys(
     target: Target,
 ) -> Rows:
     """Rows of the keys; those of a second encoder are views of the anchors' items."""
+    if not isinstance(keys, Tensor):
+        raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:
         rows = as_rows(keys, labels, labeled, items, target, "key")
+        check_same_signals(anchors, rows, "key_labels")
     else:
         if labels is not None or labeled is not None:
             raise ValueError("key_items: keys with labels of their own need item ids")
@@ -215,6 +219,14 @@ def _as_keys(
     return rows
 
 
+def check_same_signals(first: Rows, second: Rows, name: str) -> None:
+    """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
+    signals = [signals_of(rows.labels) for rows in (first, second) if rows.labels is not None]
+    shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
+
+
 def _every(value: Labels | None, step: int) -> Labels | None:
     if isinstance(value, dict):
         return {key: tensor[::step] for key, tensor in value.items()}
@@ -231,6 +243,8 @@ def check_settings(
     if isinstance(temperature, Tensor):
         if temperature.dim() != 0 or not temperature.is_floating_point():
             raise ValueError(f"temperature: expected a number or a scalar tensor, got {tuple(temperature.shape)}")
+        if values_are_readable(temperature) and not temperature > 0:
+            raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
     elif not isinstance(temperature, (int, float)) or not temperature > 0:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")
     for name, value, known in (
@@ -242,5 +256,8 @@ def check_settings(
             raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def unit_length(embeddings: Tensor) -> Tensor:
+    """Rows scaled to length 1, in float32 or float64; a row of zeros stays what it is and gets no gradient."""
+    rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return rows / torch.where(length > 0, length, torch.inf)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.losses.distributed import gather_rows, processes
-from ssc_toolkit.losses.functional import contrast
+from ssc_toolkit.losses.functional import check_same_signals, contrast
 from ssc_toolkit.losses.modules import SemiSupConLoss
-from ssc_toolkit.losses.rows import Rows, as_rows
+from ssc_toolkit.losses.rows import Rows, as_rows, with_mask
 from ssc_toolkit.targets.base import Labeled, Labels
 
 
@@ -19,9 +19,9 @@ class CrossBatchMemory(nn.Module):
 
     The queue holds the embeddings of the last rows with their item ids, labels and masks, whatever the
     target of the loss: the batch's anchors find positives and negatives there by the same rules as in the
-    batch. No gradient flows into the queue. It is part of the state dict, grows in training mode only, and
-    follows the batch from device to device. When the loss gathers, the queue takes the rows of all
-    processes, and every process holds the same queue.
+    batch. No gradient flows into the queue, and a row that is not finite enters it as zeros. It is part of the
+    state dict, grows in training mode only, and follows the batch from device to device. When the loss gathers,
+    the queue takes the rows of all processes, and every process holds the same queue.
 
     The encoder changes while embeddings wait, so a long queue suits a small learning rate: start with a few
     batches' worth.
@@ -48,8 +48,10 @@ class CrossBatchMemory(nn.Module):
 
     def __init__(self, loss: SemiSupConLoss, size: int) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size: expected at least 1 row, got {size}")
+        if not isinstance(loss, SemiSupConLoss):
+            raise TypeError(f"loss: expected SemiSupConLoss, SupConLoss or NTXentLoss, got {loss!r}")
+        if size < 1 or size != int(size):
+            raise ValueError(f"size: expected a whole number of rows, at least 1, got {size}")
         self.loss = loss
         self.size = size
         self.queue: Rows | None = None
@@ -68,7 +70,7 @@ class CrossBatchMemory(nn.Module):
         if items is None:
             raise ValueError("items: a memory needs the ids of the items, the same in every batch")
         settings = self.loss.settings()
-        anchors = as_rows(embeddings, labels, labeled, items, settings["target"])
+        anchors = with_mask(as_rows(embeddings, labels, labeled, items, settings["target"]))
         batch, start = anchors, 0
         if settings["gather"] and processes() > 1:
             batch, start = gather_rows(anchors, items_are_given=True)
@@ -76,9 +78,13 @@ class CrossBatchMemory(nn.Module):
         contrasts = batch if queue is None else _join(batch, queue)
         losses = contrast(anchors, contrasts, start, **settings)
         if self.training:
-            kept = batch._replace(embeddings=batch.embeddings.detach())
-            joined = kept if queue is None else _join(kept, queue)
-            self.queue = _copy(joined.part(0, self.size))
+            fresh = batch.embeddings.detach()
+            # One row that is not finite would make every loss NaN for as long as it waits; zeros are near to nobody.
+            finite = torch.where(fresh.isfinite().all(dim=1, keepdim=True), fresh, 0)
+            kept = batch._replace(embeddings=finite)
+            joined = kept if queue is None else _join(queue, kept)
+            count = len(joined.items)
+            self.queue = _copy(joined.part(max(0, count - self.size), count))
         return losses.view(embeddings.shape[:-1]) if settings["reduction"] == "none" else losses
 
     def clear(self) -> None:
@@ -94,19 +100,28 @@ class CrossBatchMemory(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the queue of a state dict."""
-        self.queue = Rows(**state).part(0, self.size) if state else None
+        if not state:
+            self.queue = None
+            return
+        queue = Rows(**state)
+        count = len(queue.items)
+        self.queue = queue.part(max(0, count - self.size), count)
 
     def extra_repr(self) -> str:
         return f"size={self.size}"
 
 
-def _join(batch: Rows, queue: Rows) -> Rows:
-    """The rows of both, the batch first."""
+def _join(first: Rows, second: Rows) -> Rows:
+    """The rows of both."""
+    dims = first.embeddings.shape[1], second.embeddings.shape[1]
+    if dims[0] != dims[1]:
+        raise ValueError(f"embeddings: a memory needs the same dim in every batch, got {dims[0]} and {dims[1]}")
+    check_same_signals(first, second, "labels")
     return Rows(
-        torch.cat([batch.embeddings, queue.embeddings.to(batch.embeddings.dtype)]),
-        torch.cat([batch.items, queue.items]),
-        _cat(batch.labels, queue.labels),
-        _cat(batch.labeled, queue.labeled),
+        torch.cat([first.embeddings, second.embeddings.to(first.embeddings.dtype)]),
+        torch.cat([first.items, second.items]),
+        _cat(first.labels, second.labels),
+        _cat(first.labeled, second.labeled),
     )
 
 

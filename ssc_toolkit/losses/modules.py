@@ -144,8 +144,8 @@ class NTXentLoss(SemiSupConLoss):
     def forward(  # type: ignore[override]  # no labels here
         self,
         embeddings: Tensor,
-        items: Tensor | None = None,
         *,
+        items: Tensor | None = None,
         keys: Tensor | None = None,
         key_items: Tensor | None = None,
     ) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.losses.functional import Reduction, check_settings
-from ssc_toolkit.losses.rows import as_rows
+from ssc_toolkit.losses.rows import as_rows, with_mask
 from ssc_toolkit.targets.base import Target
 from ssc_toolkit.targets.kernels import check_continuous, label_distance
 
@@ -23,14 +23,15 @@ class RankNContrastLoss(nn.Module):
     \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$
 
     over the n labelled rows; rows that are not labelled take no part. Embeddings are taken as they are, not
-    normalised. Time grows as n² log n and memory as n².
+    normalised. Distances of labels that differ by no more than rounding are ties. Time grows as n² log n and
+    memory as n².
 
     Args:
         temperature: positive number that divides the distances.
         reduction: "mean" over the labelled rows, "sum", or "none".
 
     Shape:
-        - embeddings: (items, views, dim), or (N, dim) with `items`
+        - embeddings: (items, views, dim), or (N, dim)
         - labels: (items,) or (items, k) numbers; (N, ...) in the flat form
         - labeled: bool (items,) or (N,), True where labels are known; all of them by default
         - output: scalar, or for "none" (items, views) or (N,), 0 where a row takes no part
@@ -57,7 +58,9 @@ class RankNContrastLoss(nn.Module):
         """Loss of a batch."""
         if items is None and embeddings.dim() == 2:
             items = torch.arange(len(embeddings), device=embeddings.device)  # views have no part in this loss
-        rows = as_rows(embeddings, labels, labeled, items, _CONTINUOUS)
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
+        rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS))
         assert isinstance(rows.labels, Tensor)
         assert isinstance(rows.labeled, Tensor)
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -78,7 +81,7 @@ def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperatur
     taken = labeled[:, None] & labeled & ~itself
     with torch.no_grad():
         # Those left out come last, at a distance that nobody has.
-        nearness = torch.where(taken, -label_distance(labels, labels), torch.inf)
+        nearness = torch.where(taken, -_up_to_rounding(label_distance(labels, labels), labels, labeled), torch.inf)
         nearness, order = nearness.sort(dim=1)
         # Rows as near as j are in the denominator too, so each takes the sum up to the last of its equals.
         last = torch.searchsorted(nearness, nearness, right=True) - 1
@@ -88,6 +91,13 @@ def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperatur
     pairs = torch.where(is_taken, denominators - ordered, 0)
     others = is_taken.sum(dim=1)
     return pairs.sum(dim=1) / others.clamp(min=1), others > 0
+
+
+def _up_to_rounding(distance: Tensor, labels: Tensor, labeled: Tensor) -> Tensor:
+    """Distances in whole steps of the rounding error of the largest label, so that 0.3 - 0.2 ties with 0.2 - 0.1."""
+    largest = torch.where(labeled, labels.abs().reshape(len(labels), -1).sum(dim=1), 0).max()
+    step = 16 * torch.finfo(distance.dtype).eps * largest
+    return (distance / torch.where(step > 0, step, 1)).round()
 
 
 class _Continuous(Target):

@@ -12,7 +12,10 @@ from ssc_toolkit.targets.base import Labeled, Labels
 
 
 class Rows(NamedTuple):
-    """Embeddings (N, D) with the item id (N,), labels (N, ...) and mask (N,) of each row."""
+    """Embeddings (N, D) with the item id (N,), labels (N, ...) and mask (N,) of each row.
+
+    Labels without a mask are all known.
+    """
 
     embeddings: Tensor
     items: Tensor
@@ -21,6 +24,8 @@ class Rows(NamedTuple):
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows start to stop."""
+        if start == 0 and stop >= len(self.items):
+            return self
 
         def cut(value: Labels | None) -> Labels | None:
             return {k: v[start:stop] for k, v in value.items()} if isinstance(value, dict) else _cut(value, start, stop)
@@ -66,7 +71,7 @@ def as_rows(
             f"got {tuple(embeddings.shape)}"
         )
     if embeddings.shape[-1] == 0:
-        raise ValueError(f"{said['embeddings']}: expected at least 1 dimension, got {tuple(embeddings.shape)}")
+        raise ValueError(f"{said['embeddings']}: expected dim of at least 1, got {tuple(embeddings.shape)}")
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
     if items is None:
         if embeddings.dim() == 2:
@@ -79,12 +84,25 @@ def as_rows(
         raise ValueError(f"{said['items']}: expected shape ({len(embeddings)},), got {tuple(items.shape)}")
     if items.is_floating_point() or items.dtype == torch.bool:
         raise TypeError(f"{said['items']}: expected integer ids, got {items.dtype}")
+    given: dict[str, Labels | None] = {"items": items, "labels": labels, "labeled": labeled}
+    for key, argument in given.items():
+        for tensor in signals_of(argument).values():
+            if isinstance(tensor, Tensor) and tensor.device != embeddings.device:
+                raise ValueError(f"{said[key]}: expected on {embeddings.device} like embeddings, got {tensor.device}")
     if labels is None:
         if labeled is not None:
             raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
     else:
-        labeled = _check_labels(len(embeddings), labels, labeled, said)
-        target.check(labels, labeled)
+        _check_labels(len(embeddings), labels, labeled, said)
+        if isinstance(labels, dict) and not target.takes_dicts:
+            raise TypeError(
+                f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; Union and WeightedSum take "
+                "several signals"
+            )
+        try:
+            target.check(labels, labeled)
+        except (TypeError, ValueError) as error:
+            raise type(error)(str(error).replace("labels", said["labels"], 1)) from error
     return Rows(
         embeddings.reshape(-1, embeddings.shape[-1]),
         items.repeat_interleave(views),
@@ -93,8 +111,7 @@ def as_rows(
     )
 
 
-def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> Labeled:
-    """The mask, made of ones where none was given."""
+def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
     signals = labels if isinstance(labels, dict) else {"": labels}
     if not signals:
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
@@ -105,17 +122,23 @@ def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dic
         if signal.dim() == 0 or len(signal) != count:
             raise ValueError(f"{where}: expected {count} rows, one an item, got shape {tuple(signal.shape)}")
     if labeled is None:
-        some = next(iter(signals.values()))
-        return torch.ones(count, dtype=torch.bool, device=some.device)
+        return
     if isinstance(labeled, dict) and not isinstance(labels, dict):
         raise TypeError(f"{said['labeled']}: a dict of masks goes with a dict of labels, got one label tensor")
     for key, mask in (labeled if isinstance(labeled, dict) else {"": labeled}).items():
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError(f"{where}: expected bool, got {getattr(mask, 'dtype', type(mask).__name__)}")
+            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(f"{where}: expected a tensor of bool, got {kind}")
         if mask.shape != (count,):
             raise ValueError(f"{where}: expected shape ({count},), got {tuple(mask.shape)}")
-    return labeled
+
+
+def signals_of(value: Labels | None) -> dict[str, Tensor]:
+    """Labels or masks as a dict; a single signal has no name."""
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else {"": value}
 
 
 def _repeat(value: Labels | None, views: int) -> Labels | None:
@@ -126,11 +149,21 @@ def _repeat(value: Labels | None, views: int) -> Labels | None:
     return value.repeat_interleave(views, dim=0)
 
 
+def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
+    """Rows with the mask that they may do without; with `other`, only if that has one."""
+    if rows.labels is None or rows.labeled is not None or (other is not None and other.labeled is None):
+        return rows
+    return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
+
+
 @torch.no_grad()
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
     """Target weight of each pair of rows, (anchors, contrasts); a row and itself count as views of one item."""
     same_item = anchors.items[:, None] == contrasts.items
-    if anchors.labels is None or anchors.labeled is None or contrasts.labels is None or contrasts.labeled is None:
+    if anchors.labels is None or contrasts.labels is None:
         return same_item.float()
+    anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
+    assert anchors.labels is not None
+    assert contrasts.labels is not None
     weights = target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
     return weights.masked_fill_(same_item, 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ssc_toolkit.losses.rows import as_rows, pair_weights
+from ssc_toolkit.losses.functional import unit_length
+from ssc_toolkit.losses.rows import as_rows, pair_weights, with_mask
 from ssc_toolkit.losses.tiled import Tiles
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
@@ -33,8 +33,9 @@ def contrastive_statistics(
         - `alignment`: \(E \lVert z_i - z_j \rVert^2\) over pairs of views of one item (Wang & Isola 2020,
           arXiv 2005.10242); smaller is better
         - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs; smaller is better
-        - `positive_share`: share of the pairs of different rows whose target weight is above 0
-        - `positives_per_anchor`: mean number of such pairs of an anchor
+        - `positive_share`: mean target weight of the pairs of different rows; for a hard target, the share of
+            positives
+        - `positives_per_anchor`: mean of an anchor's sum of weights; for a hard target, its number of positives
         - `neighbor_agreement`: mean target weight between a row that has a known label and its most similar
           row of another item that has one; NaN if there is no such pair
 
@@ -51,9 +52,9 @@ def contrastive_statistics(
         (0.0, 3.0)
     """
     target = SameClass() if target is None else as_target(target)
-    rows = as_rows(embeddings, labels, labeled, items, target)
+    rows = with_mask(as_rows(embeddings, labels, labeled, items, target))
     with torch.autocast(embeddings.device.type, enabled=False):
-        z = F.normalize(rows.embeddings.double() if embeddings.dtype == torch.float64 else rows.embeddings.float())
+        z = unit_length(rows.embeddings)
         sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "asked")}
         known = _known(rows.labeled, len(z), z.device)
         for start, stop in Tiles(rows, rows, 0, target, False).spans():
@@ -71,7 +72,7 @@ def contrastive_statistics(
             potential = torch.exp(-2 * distances)
             potential.diagonal(start).zero_()
             sums["potential"] += potential.sum()
-            sums["positives"] += (weights > 0).sum()
+            sums["positives"] += weights.sum()
             candidates = similarities.masked_fill(same_item | ~known, -torch.inf)
             highest, nearest = candidates.max(dim=1)
             asked = known[start:stop] & (highest > -torch.inf)

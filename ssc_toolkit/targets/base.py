@@ -27,6 +27,9 @@ class Target(nn.Module, ABC):
     through them.
     """
 
+    takes_dicts = False
+    """Whether labels may be a dict of signals."""
+
     @abstractmethod
     def forward(self, rows: Any, columns: Any) -> Tensor:
         """Weights of one block of pairs.
@@ -40,18 +43,22 @@ class Target(nn.Module, ABC):
             reads them.
         """
 
-    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+    def weights(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor:
         """Weights of one block of pairs, 0 where either side is unknown.
 
         Args:
             rows: labels of the anchors, (R, ...).
             columns: labels of the others, (C, ...).
-            rows_known: bool (R,), True where the labels are known.
-            columns_known: bool (C,).
+            rows_known: bool (R,), True where the labels are known. None: all are.
+            columns_known: bool (C,), or None together with `rows_known`.
 
         Returns:
-            (R, C) weights in [0, 1].
+            (R, C) weights in [0, 1], in memory of their own.
         """
+        if rows_known is None or columns_known is None:
+            return self(rows, columns)
         if isinstance(rows_known, dict) or isinstance(columns_known, dict):
             raise TypeError(f"labeled: {type(self).__name__} expects one mask, bool (items,), got one for each signal")
         # `where`, not a product: unknown labels may be NaN.
@@ -64,7 +71,7 @@ class Target(nn.Module, ABC):
 
         Args:
             labels: (N, ...), one row an item.
-            labeled: (N,) bool, True where the labels are known.
+            labeled: (N,) bool, True where the labels are known. None: all are.
         """
 
 
@@ -79,21 +86,29 @@ class FunctionTarget(Target):
             weights for labels that are known.
     """
 
+    takes_dicts = True
+
     def __init__(self, function: TargetFunction) -> None:
         super().__init__()
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             raise TypeError(f"target: expected a Target or a function of two label blocks, got {function!r}")
         self.function = function
 
     def forward(self, rows: Any, columns: Any) -> Tensor:
         expected = (count(rows), count(columns))
         found = self.function(rows, columns)
+        if not isinstance(found, Tensor) or found.is_complex():
+            raise TypeError(f"target: expected a tensor of real weights, got {getattr(found, 'dtype', type(found))}")
         if tuple(found.shape) != expected:
             raise ValueError(f"target: expected weights of shape {expected}, got {tuple(found.shape)}")
         return found
 
-    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+    def weights(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor:
         found = super().weights(rows, columns, rows_known, columns_known)
+        if rows_known is None:
+            found = found.clone()  # it may be the function's own
         if values_are_readable(found) and not bool(((found >= 0) & (found <= 1 + 1e-6)).all()):
             raise ValueError("target: expected weights from 0 to 1 for known labels, got others, or NaN")
         return found
@@ -110,6 +125,11 @@ def as_target(target: Target | TargetFunction) -> Target:
 def count(labels: Labels) -> int:
     """How many rows the labels have."""
     return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
+
+
+def known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
+    """Labels of the rows that are known."""
+    return labels if labeled is None else labels[labeled]
 
 
 def values_are_readable(tensor: Tensor) -> bool:
@@ -129,11 +149,11 @@ def check_integers(name: str, labels: Tensor, what: str) -> None:
         raise TypeError(f"labels: {name} expects integer {what}, got {labels.dtype}")
 
 
-def check_multi_hot(name: str, labels: Tensor, labeled: Tensor) -> None:
+def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
     """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row."""
     if labels.dim() != 2:
         raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
     if values_are_readable(labels):
-        known = labels[labeled]
+        known = known_rows(labels, labeled)
         if not bool(((known == 0) | (known == 1)).all()):
             raise ValueError(f"labels: {name} expects 0 or 1 in every labelled row, got other values")

@@ -8,11 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.targets.base import Labeled, Labels, Target, TargetFunction, as_target, count
+from ssc_toolkit.targets.base import Labeled, Labels, Target, TargetFunction, as_target
 
 
 class _Combined(Target):
     """Targets by the name of their signal; labels are a dict of the same names."""
+
+    takes_dicts = True
 
     def __init__(self, targets: Mapping[str, Target | TargetFunction]) -> None:
         super().__init__()
@@ -22,7 +24,7 @@ class _Combined(Target):
         self.targets = nn.ModuleList(as_target(target) for target in targets.values())
 
     def forward(self, rows: dict[str, Tensor], columns: dict[str, Tensor]) -> Tensor:
-        return self.weights(rows, columns, _all_known(rows), _all_known(columns))
+        return self.weights(rows, columns, None, None)
 
     def check(self, labels: Any, labeled: Any) -> None:
         """Raise unless labels are a dict of the signals' names, and what each signal's target raises."""
@@ -37,7 +39,7 @@ class _Combined(Target):
             except (TypeError, ValueError) as error:
                 raise type(error)(f"signal {name!r}: {error}") from error
 
-    def _each(self, rows: Any, columns: Any, rows_known: Labeled, columns_known: Labeled) -> list[Tensor]:
+    def _each(self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None) -> list[Tensor]:
         return [
             target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
             for name, target in self._signals()
@@ -69,7 +71,9 @@ class Union(_Combined):
                 [0.5000, 1.0000, 1.0000]])
     """
 
-    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+    def weights(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor:
         first, *others = self._each(rows, columns, rows_known, columns_known)
         for other in others:
             first = torch.maximum(first, other.to(first.dtype))
@@ -101,12 +105,17 @@ class WeightedSum(_Combined):
     """
 
     def __init__(self, targets: Mapping[str, tuple[Target | TargetFunction, float]]) -> None:
+        for name, pair in targets.items():
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise TypeError(f"targets: expected a target and its weight for signal {name!r}, got {pair!r}")
         super().__init__({name: target for name, (target, _) in targets.items()})
         self.shares = tuple(float(share) for _, share in targets.values())
         if not all(share > 0 for share in self.shares) or sum(self.shares) > 1 + 1e-6:
             raise ValueError(f"targets: expected positive weights that sum to at most 1, got {list(self.shares)}")
 
-    def weights(self, rows: Labels, columns: Labels, rows_known: Labeled, columns_known: Labeled) -> Tensor:
+    def weights(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor:
         each = self._each(rows, columns, rows_known, columns_known)
         first, *others = [share * weights for share, weights in zip(self.shares, each, strict=True)]
         for other in others:
@@ -117,13 +126,8 @@ class WeightedSum(_Combined):
         return f"shares={dict(zip(self.names, self.shares, strict=True))}"
 
 
-def _mask(labeled: Labeled, name: str) -> Tensor:
+def _mask(labeled: Labeled | None, name: str) -> Tensor | None:
     return labeled[name] if isinstance(labeled, dict) else labeled
-
-
-def _all_known(labels: dict[str, Tensor]) -> Tensor:
-    some = next(iter(labels.values()))
-    return torch.ones(count(labels), dtype=torch.bool, device=some.device)
 
 
 def _check_names(argument: str, found: dict[str, Tensor], expected: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, check_vectors, values_are_readable
+from ssc_toolkit.targets.base import Target, check_vectors, known_rows, values_are_readable
 
 
 class GaussianKernel(Target):
@@ -41,7 +41,7 @@ class GaussianKernel(Target):
         distance = label_distance(rows, columns)
         return torch.exp(-((distance / self.bandwidth) ** 2) / 2)
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labelled row."""
         check_continuous("GaussianKernel", labels, labeled)
 
@@ -89,11 +89,11 @@ class TempoKernel(Target):
             octaves = octaves - octaves.round()
         return torch.exp(-((octaves / self.bandwidth_octaves) ** 2) / 2)
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not (items,), or not positive in a labelled row."""
         check_vectors("TempoKernel", labels, "beats a minute")
         if values_are_readable(labels):
-            known = labels[labeled]
+            known = known_rows(labels, labeled)
             if not bool(((known > 0) & known.isfinite()).all()):
                 raise ValueError("labels: TempoKernel expects positive beats a minute in every labelled row")
 
@@ -109,11 +109,11 @@ def label_distance(rows: Tensor, columns: Tensor) -> Tensor:
     return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def check_continuous(name: str, labels: Tensor, labeled: Tensor) -> None:
+def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
     """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labelled row."""
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
-    if values_are_readable(labels) and not bool(labels[labeled].isfinite().all()):
+    if values_are_readable(labels) and not bool(known_rows(labels, labeled).isfinite().all()):
         raise ValueError(f"labels: {name} expects finite numbers in every labelled row")
 
 

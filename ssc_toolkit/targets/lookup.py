@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, check_integers, check_vectors, values_are_readable
+from ssc_toolkit.targets.base import Target, check_integers, check_vectors, known_rows, values_are_readable
 
 
 class SimilarityMatrix(Target):
@@ -41,6 +41,7 @@ class SimilarityMatrix(Target):
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
+        matrix = torch.as_tensor(matrix)
         if not matrix.is_floating_point():
             raise TypeError(f"matrix: expected floating point, got {matrix.dtype}")
         if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -51,15 +52,15 @@ class SimilarityMatrix(Target):
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         last = len(self.matrix) - 1  # unlabelled rows may hold any number
-        return self.matrix[rows.clamp(0, last)[:, None], columns.clamp(0, last)]
+        return self.matrix[rows.long().clamp(0, last)[:, None], columns.long().clamp(0, last)]
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise TypeError for non-integers, ValueError for a labelled row outside the matrix."""
         name, size = type(self).__name__, len(self.matrix)
         check_vectors(name, labels, "one number an item")
         check_integers(name, labels, "row numbers")
         if values_are_readable(labels):
-            known = labels[labeled]
+            known = known_rows(labels, labeled)
             if not bool(((known >= 0) & (known < size)).all()):
                 raise ValueError(f"labels: {name} expects 0 to {size - 1} in every labelled row, got other values")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, check_integers, check_vectors, values_are_readable
+from ssc_toolkit.targets.base import Target, check_integers, check_vectors, known_rows, values_are_readable
 
 
 class SameClass(Target):
@@ -25,7 +25,7 @@ class SameClass(Target):
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return (rows[:, None] == columns[None, :]).float()
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not 1-D or negative, TypeError for non-integers."""
         if labels.dim() == 2:
             raise ValueError(
@@ -34,7 +34,7 @@ class SameClass(Target):
             )
         check_vectors("SameClass", labels, "one class index an item")
         check_integers("SameClass", labels, "class indices")
-        if values_are_readable(labels) and bool((labels[labeled] < 0).any()):
+        if values_are_readable(labels) and bool((known_rows(labels, labeled) < 0).any()):
             raise ValueError(
                 "labels: a labelled item has a negative class index; mark unknown labels with labeled=False instead"
             )

@@ -46,7 +46,7 @@ class SharedLabels(Target):
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return (rows.float() @ columns.float().T >= self.minimum).float()
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row."""
         check_multi_hot("SharedLabels", labels, labeled)
 
@@ -98,11 +98,12 @@ class LabelOverlap(Target):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        weights = None if self.class_weights is None else self.class_weights.float()
         weighted, columns = rows.float(), columns.float()
-        if self.class_weights is not None:
-            weighted = weighted * self.class_weights
+        if weights is not None:
+            weighted = weighted * weights
         shared = weighted @ columns.T
-        sizes = columns.sum(1) if self.class_weights is None else columns @ self.class_weights
+        sizes = columns.sum(1) if weights is None else columns @ weights
         both = weighted.sum(1)[:, None] + sizes
         if self.measure == "dice":
             shared, whole = 2 * shared, both
@@ -110,7 +111,7 @@ class LabelOverlap(Target):
             whole = both - shared
         return torch.where(whole > 0, shared / whole, 0).clamp(max=1)
 
-    def check(self, labels: Tensor, labeled: Tensor) -> None:
+    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row, or of other classes."""
         check_multi_hot("LabelOverlap", labels, labeled)
         if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
