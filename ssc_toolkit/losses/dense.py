@@ -17,8 +17,8 @@ def dense_losses(
     Args:
         queries: (N, D) normalised anchors, divided by the temperature.
         keys: (M, D) normalised contrasts.
-        anchors: what is known about the queries.
-        contrasts: what is known about the keys.
+        anchors: what is known about the items of the queries.
+        contrasts: what is known about the items of the keys.
         itself: the key that is the first query; query i is key i + itself. None: queries are not among the keys.
         target: weight of a pair of labelled rows.
         decoupled: whether the denominator leaves the positives out.

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssc_toolkit.losses.rows import Rows, signals_of, with_mask
-from ssc_toolkit.targets.base import Labels
+from ssc_toolkit.losses.rows import Rows, map_signals, signals_of, with_mask
 
 
 class Gathered(NamedTuple):
-    """Rows of all processes in the order of their ranks, and where this process's begin."""
+    """Rows of all processes in the order of their ranks, and the item with which this process's begin."""
 
     rows: Rows
     start: int
@@ -43,7 +41,7 @@ def gather_rows(rows: Rows, items_are_given: bool) -> Gathered:
     if len({kind for _, kind in table}) > 1:
         raise ValueError(
             "labels: with gather=True, all processes must pass the same label signals and masks, or none, and "
-            "embeddings of the same dim and dtype"
+            "embeddings of the same views, dim and dtype"
         )
     start = sum(sizes[: dist.get_rank()])
     items = rows.items if items_are_given else rows.items + start
@@ -52,10 +50,11 @@ def gather_rows(rows: Rows, items_are_given: bool) -> Gathered:
         return _all_gather(value, sizes)
 
     whole = Rows(
-        _GatherWithGradient.apply(rows.embeddings, sizes),
+        _GatherWithGradient.apply(rows.embeddings, [size * rows.views for size in sizes]),
         gathered(items),
-        _map(rows.labels, gathered),
-        _map(rows.labeled, gathered),
+        map_signals(rows.labels, gathered),
+        map_signals(rows.labeled, gathered),
+        rows.views,
     )
     return Gathered(whole, start)
 
@@ -86,17 +85,11 @@ def _all_gather(value: Tensor, sizes: list[int]) -> Tensor:
 
 def _kind(rows: Rows) -> int:
     """A number that two processes share if their rows can be gathered: names, widths and dtypes of everything."""
-    said = []
-    for value in rows:
+    said: list[Any] = [rows.views]
+    for value in (rows.embeddings, rows.items, rows.labels, rows.labeled):
         named = signals_of(value)
         said.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
     return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest(), "little")
-
-
-def _map(value: Labels | None, function: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, dict):
-        return {key: function(value[key]) for key in sorted(value)}  # one order on all processes
-    return None if value is None else function(value)
 
 
 def processes() -> int:

@@ -116,10 +116,11 @@ def semi_supcon_loss(
     else:
         contrasts, itself = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, target), None
     if gather and processes() > 1:
-        contrasts, start = gather_rows(contrasts, items is not None or key_items is not None)
-        if items is None:
+        items_are_given = items is not None or key_items is not None
+        contrasts, start = gather_rows(contrasts, items_are_given)
+        if not items_are_given:
             anchors = anchors._replace(items=anchors.items + start)
-        itself = start if keys is None else None
+        itself = start * contrasts.views if keys is None else None
     losses = contrast(anchors, contrasts, itself, target, temperature, reduction, denominator, implementation, gather)
     return losses.view(embeddings.shape[:-1]) if reduction == "none" else losses
 
@@ -206,14 +207,7 @@ def _as_keys(
                 f"key_items: keys {tuple(keys.shape)} without ids must be (items, views, dim) of the same items as "
                 f"the embeddings {tuple(embeddings.shape)}"
             )
-        every = embeddings.shape[1]
-        plain = Rows(
-            anchors.embeddings[::every],
-            anchors.items[::every],
-            _every(anchors.labels, every),
-            _every(anchors.labeled, every),
-        )
-        rows = as_rows(keys, plain.labels, plain.labeled, plain.items, target, "key")
+        rows = as_rows(keys, anchors.labels, anchors.labeled, anchors.items, target, "key")
     if rows.embeddings.shape[1] != anchors.embeddings.shape[1]:
         raise ValueError(f"keys: expected dim {anchors.embeddings.shape[1]}, got {rows.embeddings.shape[1]}")
     return rows
@@ -225,12 +219,6 @@ def check_same_signals(first: Rows, second: Rows, name: str) -> None:
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
-
-
-def _every(value: Labels | None, step: int) -> Labels | None:
-    if isinstance(value, dict):
-        return {key: tensor[::step] for key, tensor in value.items()}
-    return None if value is None else value[::step]
 
 
 def check_settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from ssc_toolkit.losses.distributed import gather_rows, processes
 from ssc_toolkit.losses.functional import check_same_signals, contrast
 from ssc_toolkit.losses.modules import SemiSupConLoss
-from ssc_toolkit.losses.rows import Rows, as_rows, with_mask
+from ssc_toolkit.losses.rows import Rows, as_rows, map_signals, with_mask
 from ssc_toolkit.targets.base import Labeled, Labels
 
 
@@ -75,13 +76,13 @@ class CrossBatchMemory(nn.Module):
         if settings["gather"] and processes() > 1:
             batch, start = gather_rows(anchors, items_are_given=True)
         queue = None if self.queue is None else _to(self.queue, embeddings.device)
-        contrasts = batch if queue is None else _join(batch, queue)
-        losses = contrast(anchors, contrasts, start, **settings)
+        contrasts = batch if queue is None else _join(batch.flat(), queue)
+        losses = contrast(anchors, contrasts, start * batch.views, **settings)
         if self.training:
             fresh = batch.embeddings.detach()
             # One row that is not finite would make every loss NaN for as long as it waits; zeros are near to nobody.
             finite = torch.where(fresh.isfinite().all(dim=1, keepdim=True), fresh, 0)
-            kept = batch._replace(embeddings=finite)
+            kept = batch._replace(embeddings=finite).flat()
             joined = kept if queue is None else _join(queue, kept)
             count = len(joined.items)
             self.queue = _copy(joined.part(max(0, count - self.size), count))
@@ -122,6 +123,7 @@ def _join(first: Rows, second: Rows) -> Rows:
         torch.cat([first.items, second.items]),
         _cat(first.labels, second.labels),
         _cat(first.labeled, second.labeled),
+        views=1,
     )
 
 
@@ -136,18 +138,19 @@ def _cat(first: Labels | None, second: Labels | None) -> Any:
 
 
 def _to(queue: Rows, device: torch.device) -> Rows:
-    return _map(queue, lambda tensor: tensor.to(device))
+    return _each(queue, lambda tensor: tensor.to(device))
 
 
 def _copy(rows: Rows) -> Rows:
     """Rows with storage of their own, so that a state dict holds no more than the queue."""
-    return _map(rows, torch.clone)
+    return _each(rows, torch.clone)
 
 
-def _map(rows: Rows, function: Any) -> Rows:
-    def each(value: Labels | None) -> Any:
-        if isinstance(value, dict):
-            return {name: function(tensor) for name, tensor in value.items()}
-        return None if value is None else function(value)
-
-    return Rows(*(each(value) for value in rows))
+def _each(rows: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
+    return Rows(
+        function(rows.embeddings),
+        function(rows.items),
+        map_signals(rows.labels, function),
+        map_signals(rows.labeled, function),
+        rows.views,
+    )

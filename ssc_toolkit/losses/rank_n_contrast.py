@@ -60,7 +60,7 @@ class RankNContrastLoss(nn.Module):
             items = torch.arange(len(embeddings), device=embeddings.device)  # views have no part in this loss
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
-        rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS))
+        rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS)).flat()
         assert isinstance(rows.labels, Tensor)
         assert isinstance(rows.labeled, Tensor)
         with torch.autocast(embeddings.device.type, enabled=False):

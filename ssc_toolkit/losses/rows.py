@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,29 +13,45 @@ from ssc_toolkit.targets.base import Labeled, Labels
 
 
 class Rows(NamedTuple):
-    """Embeddings (N, D) with the item id (N,), labels (N, ...) and mask (N,) of each row.
+    """Embeddings (B * views, D), the views of an item in a row, and ids (B,), labels (B, ...) and masks (B,) of items.
 
-    Labels without a mask are all known.
+    What is known of an item is there once, so pairs of items and not of rows are looked at. Labels without a
+    mask are all known.
     """
 
     embeddings: Tensor
     items: Tensor
     labels: Labels | None
     labeled: Labeled | None
+    views: int
 
     def part(self, start: int, stop: int) -> Rows:
-        """Rows start to stop."""
+        """Items start to stop."""
         if start == 0 and stop >= len(self.items):
             return self
+        rows = self.embeddings[start * self.views : stop * self.views]
+        labels = map_signals(self.labels, lambda value: value[start:stop])
+        labeled = map_signals(self.labeled, lambda value: value[start:stop])
+        return Rows(rows, self.items[start:stop], labels, labeled, self.views)
 
-        def cut(value: Labels | None) -> Labels | None:
-            return {k: v[start:stop] for k, v in value.items()} if isinstance(value, dict) else _cut(value, start, stop)
+    def flat(self) -> Rows:
+        """Every row as an item of its own, with the id of the one that it is a view of."""
+        if self.views == 1:
+            return self
 
-        return Rows(self.embeddings[start:stop], self.items[start:stop], cut(self.labels), cut(self.labeled))
+        def repeat(value: Tensor) -> Tensor:
+            return value.repeat_interleave(self.views, dim=0)
+
+        return Rows(
+            self.embeddings, repeat(self.items), map_signals(self.labels, repeat), map_signals(self.labeled, repeat), 1
+        )
 
 
-def _cut(value: Tensor | None, start: int, stop: int) -> Tensor | None:
-    return None if value is None else value[start:stop]
+def map_signals(value: Labels | None, function: Callable[[Tensor], Tensor]) -> Any:
+    """A function of every tensor of labels or masks, in the order of their names."""
+    if isinstance(value, dict):
+        return {name: function(value[name]) for name in sorted(value)}
+    return None if value is None else function(value)
 
 
 def as_rows(
@@ -103,12 +120,7 @@ def as_rows(
             target.check(labels, labeled)
         except (TypeError, ValueError) as error:
             raise type(error)(str(error).replace("labels", said["labels"], 1)) from error
-    return Rows(
-        embeddings.reshape(-1, embeddings.shape[-1]),
-        items.repeat_interleave(views),
-        _repeat(labels, views),
-        _repeat(labeled, views),
-    )
+    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views)
 
 
 def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
@@ -141,14 +153,6 @@ def signals_of(value: Labels | None) -> dict[str, Tensor]:
     return value if isinstance(value, dict) else {"": value}
 
 
-def _repeat(value: Labels | None, views: int) -> Labels | None:
-    if value is None or views == 1:
-        return value
-    if isinstance(value, dict):
-        return {key: tensor.repeat_interleave(views, dim=0) for key, tensor in value.items()}
-    return value.repeat_interleave(views, dim=0)
-
-
 def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
     """Rows with the mask that they may do without; with `other`, only if that has one."""
     if rows.labels is None or rows.labeled is not None or (other is not None and other.labeled is None):
@@ -161,9 +165,18 @@ def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
     """Target weight of each pair of rows, (anchors, contrasts); a row and itself count as views of one item."""
     same_item = anchors.items[:, None] == contrasts.items
     if anchors.labels is None or contrasts.labels is None:
-        return same_item.float()
+        return _of_rows(same_item.float(), anchors.views, contrasts.views)
     anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
     assert anchors.labels is not None
     assert contrasts.labels is not None
     weights = target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
-    return weights.masked_fill_(same_item, 1)
+    return _of_rows(weights.masked_fill_(same_item, 1), anchors.views, contrasts.views)
+
+
+def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
+    """Weights of pairs of items as weights of pairs of rows, in memory of their own."""
+    if anchor_views == contrast_views == 1:
+        return weights
+    height, width = weights.shape
+    pairs = weights[:, None, :, None].expand(-1, anchor_views, -1, contrast_views)
+    return pairs.clone(memory_format=torch.contiguous_format).view(height * anchor_views, width * contrast_views)

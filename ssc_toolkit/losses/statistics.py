@@ -52,7 +52,7 @@ def contrastive_statistics(
         (0.0, 3.0)
     """
     target = SameClass() if target is None else as_target(target)
-    rows = with_mask(as_rows(embeddings, labels, labeled, items, target))
+    rows = with_mask(as_rows(embeddings, labels, labeled, items, target)).flat()
     with torch.autocast(embeddings.device.type, enabled=False):
         z = unit_length(rows.embeddings)
         sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "asked")}

@@ -27,12 +27,17 @@ class Tiles(NamedTuple):
     decoupled: bool
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """First and last row of each tile; the same for every process and every call of one size."""
-        count = len(self.anchors.items)
+        """First and last item of each tile."""
+        views, count = self.anchors.views, len(self.anchors.items)
+        contrasts = len(self.contrasts.items) * self.contrasts.views
         pairs = PAIRS_PER_TILE.get(self.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
-        height = max(LEAST_ROWS, pairs // max(1, len(self.contrasts.items)))
+        height = max(1, max(LEAST_ROWS, pairs // max(1, contrasts)) // max(1, views))
         for start in range(0, count, height):
             yield start, min(start + height, count)
+
+    def rows(self, start: int, stop: int) -> slice:
+        """Rows of the anchors of a span of items."""
+        return slice(start * self.anchors.views, stop * self.anchors.views)
 
 
 def tiled_sum(queries: Tensor, keys: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
@@ -55,11 +60,12 @@ class _TiledSum(torch.autograd.Function):
         total = queries.new_zeros(())
         gradients = (torch.empty_like(queries), torch.zeros_like(keys)) if wanted else None
         for start, stop in tiles.spans():
-            losses, valid[start:stop], by_similarity = _tile(queries, keys, tiles, start, stop, wanted)
+            rows = tiles.rows(start, stop)
+            losses, valid[rows], by_similarity = _tile(queries, keys, tiles, start, stop, wanted)
             total += losses.sum()
             if gradients is not None and by_similarity is not None:
-                torch.mm(by_similarity, keys, out=gradients[0][start:stop])
-                gradients[1].addmm_(by_similarity.T, queries[start:stop])
+                torch.mm(by_similarity, keys, out=gradients[0][rows])
+                gradients[1].addmm_(by_similarity.T, queries[rows])
         if gradients is not None:
             ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(valid)
@@ -94,9 +100,10 @@ class _TiledLosses(torch.autograd.Function):
             for start, stop in ctx.tiles.spans():
                 by_similarity = _tile(queries, keys, ctx.tiles, start, stop, True)[2]
                 assert by_similarity is not None
-                by_similarity *= upstream[start:stop, None]
-                torch.mm(by_similarity, keys, out=by_queries[start:stop])
-                by_keys.addmm_(by_similarity.T, queries[start:stop])
+                rows = ctx.tiles.rows(start, stop)
+                by_similarity *= upstream[rows, None]
+                torch.mm(by_similarity, keys, out=by_queries[rows])
+                by_keys.addmm_(by_similarity.T, queries[rows])
         return by_queries, by_keys, None
 
 
@@ -109,13 +116,14 @@ def _tile(
     queries: Tensor, keys: Tensor, tiles: Tiles, start: int, stop: int, want_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Losses of the anchors of a tile, which are valid, and their derivative by the similarities."""
-    similarities = queries[start:stop] @ keys.T
+    rows = tiles.rows(start, stop)
+    similarities = queries[rows] @ keys.T
     weights = pair_weights(tiles.anchors.part(start, stop), tiles.contrasts, tiles.target).to(similarities.dtype)
-    own = None if tiles.itself is None else tiles.itself + start
+    own = None if tiles.itself is None else tiles.itself + rows.start
     if own is not None:
         weights.diagonal(own).zero_()
     total = weights.sum(dim=1)
-    attraction = torch.linalg.vecdot(weights, similarities)
+    attraction = (weights * similarities).sum(dim=1)
     if tiles.decoupled:
         similarities.masked_fill_(weights > 0, -torch.inf)
     if own is not None:
