@@ -231,7 +231,7 @@ def _cell(row: dict[str, Any]) -> str:
     took = f"{milliseconds:.1f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
     memory = row["megabytes"]
     held = f"{memory:.1f} MB" if memory < 1000 else f"{memory / 1000:.1f} GB"
-    return f"{shown} ({took}), {held}"
+    return f"**{shown}**<br>{took}<br>{held}"
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -258,7 +258,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axis.grid(alpha=0.3)
     handles = {h.get_label(): h for axis in axes.flat for h in axis.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=2, frameon=False)
-    figure.tight_layout(rect=(0, 0.11, 1, 1))
+    figure.tight_layout(rect=(0, 0.17, 1, 1))
     figure.savefig(path)
 
 
@@ -276,7 +276,7 @@ def main() -> None:
     header = (
         f"Measured {date.today().isoformat()} on {on} ({platform.machine()}), torch {torch.__version__}. D = {DIM}, "
         f"C = {CLASSES}, {VIEWS} views, float32. Time of a forward and backward pass as a multiple of the first row's "
-        "(median of paired ratios), median time, extra memory."
+        "(median of paired ratios), its median, extra memory."
     )
     text = markdown(rows, header)
     print(text)
