@@ -43,6 +43,30 @@ def test_paths_start_from_the_csv_files_own_folder_by_default(folder):
     assert load_tracks(folder / "my.csv")["path"].tolist() == [str(folder / "3.wav")]
 
 
+def test_odd_rows_are_spoken_of_and_odd_cells_are_labels(folder, caplog):
+    (folder / "my.csv").write_text("path, genre\n0.wav, None\n1.wav,\n1.wav,jazz\n,rock\n", encoding="utf-8-sig")
+    with caplog.at_level(logging.WARNING):
+        tracks = load_tracks(folder / "my.csv")
+    assert "1 rows of" in caplog.text
+    assert "have no path" in caplog.text
+    assert "repeat the path" in caplog.text
+    assert encode_labels(tracks, "genre").names == ("None", "jazz")
+
+
+def test_files_that_end_early_are_named(folder, caplog):
+    whole = (folder / "0.wav").read_bytes()
+    soundfile.write(folder / "7.flac", np.random.default_rng(0).uniform(-1, 1, 3 * RATE), RATE)
+    cut = (folder / "7.flac").read_bytes()
+    (folder / "7.flac").write_bytes(cut[: len(cut) // 2])
+    (folder / "8.wav").write_bytes(whole[:20])
+    soundfile.write(folder / "9.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    with caplog.at_level(logging.WARNING):
+        kept = check_audio(load_tracks(folder), most_skipped=0.5, progress=False)
+    assert len(kept) == 6
+    for name in ("7.flac", "8.wav", "9.wav"):
+        assert name in caplog.text
+
+
 def test_a_folder_with_folders(folder):
     (folder / "deeper").mkdir()
     constant(folder / "deeper" / "x.FLAC", 0.5)

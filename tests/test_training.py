@@ -166,6 +166,11 @@ def test_two_runs_do_not_share_a_folder(music, tmp_path):
         first.wait()
 
 
+def test_more_shared_labels_than_anybody_has_are_refused(music, tmp_path):
+    with pytest.raises(InputError, match="minimum_shared: no track has more than"):
+        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, labels="tags", minimum_shared=50)
+
+
 def test_folders_of_others_are_left_alone(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), **SMALL}
     (tmp_path / "foreign" / "encoder").mkdir(parents=True)

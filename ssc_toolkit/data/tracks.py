@@ -88,6 +88,9 @@ def from_csv(path: Path, root: str | Path | None = None) -> pd.DataFrame:
         odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
         raise InputError(f"tracks: column 'split' of {path} holds {', '.join(odd)}; expected {', '.join(SPLITS)}")
     tracks["path"] = [str((root / name).absolute()) for name in tracks["path"]]
+    repeated = int(tracks["path"].duplicated().sum())
+    if repeated:
+        logger.warning("%d rows of %s repeat the path of another row", repeated, path)
     if "split" in tracks:
         sides = tracks.dropna(subset="split").groupby("path")["split"].nunique()
         if (sides > 1).any():

@@ -175,9 +175,13 @@ def _summary(train: pd.DataFrame, signal: Labels | None, data: SemiSupConDataMod
 
 
 def _target(table: pd.DataFrame, labels: str | None, minimum_shared: int) -> Target:
-    if labels is not None and encode_labels(table, labels).is_multi_hot:
-        return SharedLabels(minimum_shared)
-    return SameClass()
+    signal = None if labels is None else encode_labels(table, labels)
+    if signal is None or not signal.is_multi_hot:
+        return SameClass()
+    most = int(signal.values.sum(dim=1).max())
+    if minimum_shared > most:
+        raise InputError(f"minimum_shared: no track has more than {most} labels, got {minimum_shared}")
+    return SharedLabels(minimum_shared)
 
 
 def _training_part(table: pd.DataFrame, labels: str | None) -> tuple[pd.DataFrame, Labels | None]:
