@@ -512,3 +512,13 @@ def test_an_empty_batch_is_zero(views):
         loss = semi_supcon_loss(embeddings, implementation=implementation)
         loss.backward()
         assert loss.item() == 0
+
+
+@implementations
+def test_no_keys_at_all_are_no_positives(implementation):
+    queries = torch.randn(3, 2, 8, requires_grad=True)
+    nothing = {"keys": torch.randn(0, 8), "key_items": torch.zeros(0, dtype=torch.int64)}
+    loss = semi_supcon_loss(queries, items=torch.arange(3), implementation=implementation, **nothing)
+    loss.backward()
+    assert loss.item() == 0
+    assert (queries.grad == 0).all()

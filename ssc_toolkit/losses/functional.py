@@ -177,6 +177,8 @@ def _over_processes(total: Tensor, anchors_in_mean: Tensor, reduction: Reduction
 
 
 def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> bool:
+    if len(keys) == 0:  # nothing to make tiles of
+        return True
     if implementation != "auto":
         return implementation == "dense"
     if torch.compiler.is_compiling():
