@@ -124,7 +124,7 @@ def as_rows(
 
 
 def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
-    signals = labels if isinstance(labels, dict) else {"": labels}
+    signals = signals_of(labels)
     if not signals:
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
@@ -137,7 +137,7 @@ def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dic
         return
     if isinstance(labeled, dict) and not isinstance(labels, dict):
         raise TypeError(f"{said['labeled']}: a dict of masks goes with a dict of labels, got one label tensor")
-    for key, mask in (labeled if isinstance(labeled, dict) else {"": labeled}).items():
+    for key, mask in signals_of(labeled).items():
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__

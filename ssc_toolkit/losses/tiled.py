@@ -64,8 +64,7 @@ class _TiledSum(torch.autograd.Function):
             losses, valid[rows], by_similarity = _tile(queries, keys, tiles, start, stop, wanted)
             total += losses.sum()
             if gradients is not None and by_similarity is not None:
-                torch.mm(by_similarity, keys, out=gradients[0][rows])
-                gradients[1].addmm_(by_similarity.T, queries[rows])
+                _carry_on(by_similarity, queries, keys, rows, *gradients)
         if gradients is not None:
             ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(valid)
@@ -102,9 +101,16 @@ class _TiledLosses(torch.autograd.Function):
                 assert by_similarity is not None
                 rows = ctx.tiles.rows(start, stop)
                 by_similarity *= upstream[rows, None]
-                torch.mm(by_similarity, keys, out=by_queries[rows])
-                by_keys.addmm_(by_similarity.T, queries[rows])
+                _carry_on(by_similarity, queries, keys, rows, by_queries, by_keys)
         return by_queries, by_keys, None
+
+
+def _carry_on(
+    by_similarity: Tensor, queries: Tensor, keys: Tensor, rows: slice, by_queries: Tensor, by_keys: Tensor
+) -> None:
+    """Carry the derivative by a tile's similarities on to those by its queries and by all keys."""
+    torch.mm(by_similarity, keys, out=by_queries[rows])
+    by_keys.addmm_(by_similarity.T, queries[rows])
 
 
 def _refuse_second_derivative() -> None:
