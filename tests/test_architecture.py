@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"errors", "files", "progress", "seeds"}
+LEAVES = {"audio", "errors", "files", "progress", "seeds"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -25,6 +25,7 @@ MAY_USE = {
     "demo": {"training", "evaluation", "data", "samplers", "encoders", "augmentations", "losses", "targets"},
     "doctor": set(),
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
+    "audio": set(),
     "errors": set(),
     "files": set(),
     "progress": set(),

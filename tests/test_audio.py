@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ssc_toolkit.audio import resample
 from ssc_toolkit.data import UnreadableAudio, audio_info, read_audio
-from ssc_toolkit.data.audio import resample
 
 FORMATS = {
     "wav": ("WAV", "PCM_16"),

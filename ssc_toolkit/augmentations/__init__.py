@@ -1,11 +1,11 @@
 """Waveform transforms on whole batches, each example with a draw of its own."""
 
 from ssc_toolkit.augmentations.base import Augmentation, Transform
-from ssc_toolkit.augmentations.containers import Chain, OneOf
+from ssc_toolkit.augmentations.containers import Chain, OneOf, SomeOf
 from ssc_toolkit.augmentations.delay import Delay
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.filters import BandPass, BandStop, HighPass, LowPass
-from ssc_toolkit.augmentations.gain import Gain, PolarityInversion
+from ssc_toolkit.augmentations.gain import Gain, PeakNormalization, PolarityInversion
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.augmentations.presets import corruption, semisupcon_chain

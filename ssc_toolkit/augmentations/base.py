@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+
+Range = tuple[float, float] | Sequence[float] | float
+"""(low, high), or one number that stands for both."""
 
 
 class Augmentation(nn.Module, ABC):
@@ -30,6 +33,8 @@ class Augmentation(nn.Module, ABC):
 
     cpu_slice_size: int | None = 16
     """Clips that are worked on at once on a CPU, so that they stay in cache; None for all."""
+    device_slice_size: int | None = None
+    """Clips that are worked on at once on any other device; None for all. A number bounds the memory."""
 
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
@@ -41,19 +46,30 @@ class Augmentation(nn.Module, ABC):
         self.sample_rate = sample_rate
 
     @abstractmethod
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Draw:
-        """Draw for `count` examples from a CPU generator (torch's global one if None)."""
+    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+        """Draw for a batch, from a CPU generator (torch's global one if None).
+
+        Args:
+            count: number of clips, views counted one by one.
+            generator: where the random numbers come from.
+            views: how many clips that follow one another are views of the same item.
+        """
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
         """Apply what was drawn to (N, channels, samples) in float32 or float64."""
 
-    def apply(self, waveforms: Tensor, draw: Draw) -> Tensor:  # type: ignore[override]  # Module.apply is for weights
+    def apply(self, waveforms: Tensor, draw: Draw, *, inplace: bool = False) -> Tensor:  # type: ignore[override]  # Module.apply is for weights
         """Apply what was drawn; a pure function of its arguments.
+
+        Args:
+            waveforms: (batch, channels, samples) or (items, views, channels, samples).
+            draw: made by this augmentation for as many clips.
+            inplace: write the result over the waveforms, which saves the memory of a second batch.
 
         Raises:
             ValueError: if the shape is not one of those above, or the draw is for another number of
-                clips.
+                clips or another augmentation.
             TypeError: if the waveforms are not floating point.
         """
         check_waveforms(waveforms)
@@ -62,48 +78,83 @@ class Augmentation(nn.Module, ABC):
             raise ValueError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
         if len(draw) != len(clips):
             raise ValueError(f"draw: made for {len(draw)} clips, but there are {len(clips)}")
-        if waveforms.dtype in (torch.float16, torch.bfloat16):
-            clips = clips.float()
-        draw = draw.to(clips.device)
-        size = self.cpu_slice_size
-        if size is None or clips.device.type != "cpu" or len(clips) <= size or torch.compiler.is_compiling():
-            result = self.apply_to_clips(clips, draw)
+        size = self.cpu_slice_size if clips.device.type == "cpu" else self.device_slice_size
+        if size is None or len(clips) <= size or torch.compiler.is_compiling() or draw.needs_all:
+            result = self._in_float(clips, draw)
         else:
-            starts = range(0, len(clips), size)
-            result = torch.cat([self.apply_to_clips(clips[i : i + size], draw[i : i + size]) for i in starts])
-        return result.to(waveforms.dtype).reshape(waveforms.shape)
+            slices = [slice(start, start + size) for start in range(0, len(clips), size)]
+            if torch.is_grad_enabled() and waveforms.requires_grad:
+                result = torch.cat([self._in_float(clips[rows], draw[rows]) for rows in slices])
+            else:
+                result = clips if inplace else torch.empty_like(clips)
+                for rows in slices:
+                    result[rows] = self._in_float(clips[rows], draw[rows])
+        if inplace:
+            return waveforms.copy_(result.view(waveforms.shape))
+        return (result.clone() if result is clips else result).view(waveforms.shape)
+
+    def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
+        """Apply at single precision at least; return in the precision of the clips."""
+        wide = clips.float() if clips.dtype in (torch.float16, torch.bfloat16) else clips
+        return self.apply_to_clips(wide, draw.to(clips.device)).to(clips.dtype)
 
     @overload
-    def __call__(self, waveforms: Tensor, *, generator: torch.Generator | None = None) -> Tensor: ...
+    def __call__(
+        self, waveforms: Tensor, *, generator: torch.Generator | None = None, inplace: bool = False
+    ) -> Tensor: ...
     @overload
     def __call__(
-        self, waveforms: Tensor, *, generator: torch.Generator | None = None, return_draw: Literal[True]
+        self,
+        waveforms: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        inplace: bool = False,
+        return_draw: Literal[True],
     ) -> tuple[Tensor, Draw]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*args, **kwargs)
 
     def forward(
-        self, waveforms: Tensor, *, generator: torch.Generator | None = None, return_draw: bool = False
+        self,
+        waveforms: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        inplace: bool = False,
+        return_draw: bool = False,
     ) -> Tensor | tuple[Tensor, Draw]:
         """Draw and apply.
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
             generator: CPU generator; the same state gives the same result.
+            inplace: write the result over the waveforms.
             return_draw: also return the draw, for `apply` to replay.
         """
         check_waveforms(waveforms)
-        draw = self.draw(waveforms.shape[:-2].numel(), generator)
-        result = self.apply(waveforms, draw)
+        views = waveforms.shape[1] if waveforms.dim() == 4 else 1
+        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views)
+        result = self.apply(waveforms, draw, inplace=inplace)
         return (result, draw) if return_draw else result
+
+    def extra_repr(self) -> str:
+        """Settings, as in the configuration."""
+        settings = {k: v for k, v in self.to_config().items() if k not in ("name", "transforms")}
+        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+
+    def to_config(self) -> dict[str, Any]:
+        """Name and arguments as a plain dictionary, fit for JSON and YAML; see `from_config`."""
+        from ssc_toolkit.augmentations.config import to_config
+
+        return to_config(self)
 
 
 class Transform(Augmentation):
     """Base class of what changes waveforms itself.
 
-    A subclass defines `draw_values`, which draws its parameters for every example, and `transform`,
-    which changes waveforms by given parameters. It sets `selective = True` when it is costly enough
-    that only the touched examples should be computed.
+    A subclass keeps every argument of its constructor in an attribute of the same name, defines
+    `draw_values`, which draws its parameters for every example, and `transform`, which changes waveforms
+    by given parameters. It sets `selective = True` when it is costly enough that only the touched examples
+    should be computed.
     """
 
     selective = False
@@ -116,17 +167,20 @@ class Transform(Augmentation):
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """Change (N, channels, samples) waveforms by parameters (N, ...); same shape out."""
 
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Draw:
+    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         applied = torch.rand(count, generator=generator) < self.p
         return Draw(type(self).__name__, applied, self.draw_values(count, generator))
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
+        touched = len(draw.chosen)
+        if touched == 0:
+            return clips
+        if touched == len(clips):
+            return self.transform(clips, draw.values)
         if self.selective:
-            if len(draw.chosen) == 0:
-                return clips
             values = {name: value[draw.chosen] for name, value in draw.values.items()}
             return clips.index_copy(0, draw.chosen, self.transform(clips[draw.chosen], values))
-        return torch.where(draw.applied[:, None, None], self.transform(clips, draw.values), clips)
+        return torch.where(per_clip(draw.mask), self.transform(clips, draw.values), clips)
 
 
 def check_waveforms(waveforms: Tensor) -> None:
@@ -144,12 +198,30 @@ def check_waveforms(waveforms: Tensor) -> None:
         raise ValueError(f"waveforms: expected at least 1 sample, got {tuple(waveforms.shape)}")
 
 
-def check_range(name: str, value: tuple[float, float] | float, lowest: float, highest: float) -> tuple[float, float]:
+def check_range(name: str, value: Range, lowest: float, highest: float) -> tuple[float, float]:
     """A (low, high) range inside its legal bounds; a single number stands for itself twice."""
-    low, high = (value, value) if isinstance(value, (int, float)) else value
+    try:
+        low, high = (value, value) if isinstance(value, (int, float)) else value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a number or (low, high), got {value!r}") from None
     if not lowest <= low <= high <= highest:
         raise ValueError(f"{name}: expected {lowest:g} <= low <= high <= {highest:g}, got ({low:g}, {high:g})")
     return float(low), float(high)
+
+
+def check_whole_range(name: str, value: Range, lowest: int, highest: float) -> tuple[int, int]:
+    """A (low, high) range of whole numbers, both ends included."""
+    low, high = check_range(name, value, lowest, highest)
+    if low != int(low) or high != int(high):
+        raise ValueError(f"{name}: expected whole numbers, got ({low:g}, {high:g})")
+    return int(low), int(high)
+
+
+def check_number(name: str, value: float, lowest: float, highest: float) -> float:
+    """A number inside its legal bounds."""
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name}: expected {lowest:g} to {highest:g}, got {value}")
+    return value
 
 
 def need_sample_rate(sample_rate: int | None) -> int:
@@ -165,6 +237,22 @@ def uniform(count: int, bounds: tuple[float, float], generator: torch.Generator 
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
+def log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
+    """(count,) positive numbers whose logarithm is drawn uniformly."""
+    low, high = bounds
+    return low * (high / low) ** torch.rand(count, generator=generator)
+
+
+def whole_uniform(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+    """(count,) whole numbers drawn uniformly from low ... high."""
+    return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
+
+
 def per_clip(value: Tensor) -> Tensor:
     """(N,) to (N, 1, 1), to meet (N, channels, samples)."""
     return value[:, None, None]
+
+
+def amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Factor of an amplitude that a number of decibels stands for."""
+    return 10 ** (decibels.to(dtype) / 20)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Range, check_number, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+
+_LONGEST_MS = 60_000.0
 
 
-class Delay(Transform):
+class Delay(Linear):
     """Add echoes: the r-th of them r delays late, at volume * attenuation^(r - 1).
 
         y[n] = x[n] + sum over r = 1 ... repeats of volume * attenuation^(r - 1) * x[n - r * delay]
 
     Args:
-        delay_ms: (low, high) in milliseconds, above 0, drawn uniformly; rounded to whole samples.
+        delay_ms: (low, high) in milliseconds, a sample to a minute, drawn uniformly; rounded to whole samples.
         volume: of the first echo, 0 to 1.
         repeats: number of echoes, at least 1.
-        attenuation: of each further echo, 0 to 1.
+        attenuation: feedback, the volume of each further echo over that of the one before, 0 to 1.
         sample_rate: hertz.
         p: probability for each example.
 
@@ -33,11 +36,11 @@ class Delay(Transform):
         tensor([[[1.0000, 0.0000, 0.5000, 0.0000, 0.2500, 0.0000, 0.0000, 0.0000]]])
     """
 
-    selective = True
+    direct = True
 
     def __init__(
         self,
-        delay_ms: tuple[float, float] | float = (100.0, 500.0),
+        delay_ms: Range = (100.0, 500.0),
         *,
         volume: float = 0.5,
         repeats: int = 2,
@@ -46,9 +49,9 @@ class Delay(Transform):
         p: float = 1.0,
     ) -> None:
         super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        self.delay_ms = check_range("delay_ms", delay_ms, 1000 / sample_rate, math.inf)
-        self.volume, _ = check_range("volume", volume, 0, 1)
-        self.attenuation, _ = check_range("attenuation", attenuation, 0, 1)
+        self.delay_ms = check_range("delay_ms", delay_ms, 1000 / sample_rate, _LONGEST_MS)
+        self.volume = check_number("volume", volume, 0, 1)
+        self.attenuation = check_number("attenuation", attenuation, 0, 1)
         if repeats < 1:
             raise ValueError(f"repeats: expected at least 1 echo, got {repeats}")
         self.repeats = repeats
@@ -57,14 +60,39 @@ class Delay(Transform):
         return {"delay_ms": uniform(count, self.delay_ms, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        rate = need_sample_rate(self.sample_rate)
-        delay = (values["delay_ms"] * (rate / 1000)).round().long()
-        longest = math.ceil(self.delay_ms[1] * rate / 1000)
+        delay, longest = self._delay(values), self._longest()
         result = waveforms
-        for echo in range(1, self.repeats + 1):
-            late = shift_right(waveforms, delay * echo, longest * echo)
-            result = result + self.volume * self.attenuation ** (echo - 1) * late
+        for echo, level in self._echoes():
+            result = torch.add(result, shift_right(waveforms, delay * echo, longest * echo), alpha=level)
         return result
+
+    def reach(self, samples: int) -> Reach:
+        return Reach(0, min(samples, self._longest() * self.repeats))
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        # Whole steps round a circle: in single precision, many turns would blur the angle.
+        step = -2 * math.pi / grid.length
+        angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
+        circle = torch.polar(torch.ones_like(angles), angles)
+        delay = self._delay(values)[:, None]
+        steps = delay * torch.arange(len(grid.cycles), device=delay.device)
+        total = torch.ones_like(circle[:1])
+        for echo, level in self._echoes():
+            audible = delay * echo <= grid.length - grid.samples  # the others begin after the end of the clip
+            total = total + (level * audible) * circle[(steps * echo) % grid.length]
+        return total
+
+    def _echoes(self) -> Iterator[tuple[int, float]]:
+        """Number and level of each echo."""
+        return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, self.repeats + 1))
+
+    def _longest(self) -> int:
+        """Samples of the longest delay that can be drawn."""
+        return math.ceil(self.delay_ms[1] * need_sample_rate(self.sample_rate) / 1000)
+
+    def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
+        """(N,) whole samples."""
+        return (values["delay_ms"] * (need_sample_rate(self.sample_rate) / 1000)).round().long()
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, longest: int) -> Tensor:

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, check_range, need_sample_rate, uniform
-from ssc_toolkit.augmentations.spectrum import fast_length, filter_by_response
+from ssc_toolkit.augmentations.base import Range, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 
 EDGE_WIDTH = 0.09
 """Standard deviation of a filter's edge, as a share of its cutoff."""
@@ -26,10 +26,9 @@ NARROWEST_EDGE_HZ = 4.0
 """Edges of very low cutoffs are no narrower than this, so that impulse responses stay below 0.2 s."""
 
 
-class Filter(Transform):
+class Filter(Linear):
     """What the four filters share: they pass or stop what lies between two cutoffs."""
 
-    selective = True
     stops = False
 
     def __init__(self, *, p: float, sample_rate: int | None) -> None:
@@ -43,21 +42,18 @@ class Filter(Transform):
     def lowest_cutoff_hz(self) -> float:
         """Lowest cutoff that can be drawn: it sets the length of the impulse response."""
 
-    def response(self, values: Mapping[str, Tensor], frequencies: Tensor) -> Tensor:
-        """Gain of each example at each frequency, (N, F) real, for frequencies (F,) in hertz."""
+    def reach(self, samples: int) -> Reach:
+        half = math.ceil(impulse_seconds(self.lowest_cutoff_hz()) * need_sample_rate(self.sample_rate))
+        return Reach(half, half)
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
         low, high = self.cutoffs_hz(values)
         rate = need_sample_rate(self.sample_rate)
+        frequencies = grid.cycles * rate
         passed = low_pass_response(high, frequencies, rate)
         if low is not None:
             passed = passed - low_pass_response(low, frequencies, rate)
         return 1 - passed if self.stops else passed
-
-    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        rate = need_sample_rate(self.sample_rate)
-        tail = math.ceil(impulse_seconds(self.lowest_cutoff_hz()) * rate)
-        length = fast_length(waveforms.shape[-1] + tail)
-        frequencies = torch.fft.rfftfreq(length, 1 / rate, device=waveforms.device, dtype=waveforms.dtype)
-        return filter_by_response(waveforms, self.response(values, frequencies), length)
 
 
 class LowPass(Filter):
@@ -77,7 +73,7 @@ class LowPass(Filter):
         torch.Size([2, 1, 8000])
     """
 
-    def __init__(self, cutoff_hz: tuple[float, float] | float, *, sample_rate: int, p: float = 1.0) -> None:
+    def __init__(self, cutoff_hz: Range, *, sample_rate: int, p: float = 1.0) -> None:
         super().__init__(p=p, sample_rate=sample_rate)
         self.cutoff_hz = check_range("cutoff_hz", cutoff_hz, 1, sample_rate / 2)
 
@@ -124,8 +120,8 @@ class BandPass(Filter):
 
     def __init__(
         self,
-        center_hz: tuple[float, float] | float,
-        bandwidth_fraction: tuple[float, float] | float,
+        center_hz: Range,
+        bandwidth_fraction: Range,
         *,
         sample_rate: int,
         p: float = 1.0,

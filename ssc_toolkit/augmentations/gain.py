@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, check_range, per_clip, uniform
+from ssc_toolkit.augmentations.base import Range, Transform, amplitude, check_range, per_clip, uniform
+from ssc_toolkit.augmentations.linear import Scaling
 
 
-class Gain(Transform):
+class Gain(Scaling):
     """Scale the waveform by a gain in decibels; nothing is clipped.
 
     Args:
-        gain_db: (low, high) in decibels, drawn uniformly.
+        gain_db: (low, high) in decibels, -200 to 200, drawn uniformly.
         p: probability for each example.
 
     Examples:
@@ -23,18 +24,18 @@ class Gain(Transform):
         tensor([[[0.1000, 0.1000, 0.1000]]])
     """
 
-    def __init__(self, gain_db: tuple[float, float] | float = (-15.0, 5.0), *, p: float = 1.0) -> None:
+    def __init__(self, gain_db: Range = (-15.0, 5.0), *, p: float = 1.0) -> None:
         super().__init__(p=p)
         self.gain_db = check_range("gain_db", gain_db, -200, 200)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {"gain_db": uniform(count, self.gain_db, generator)}
 
-    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        return waveforms * per_clip(10 ** (values["gain_db"] / 20)).to(waveforms.dtype)
+    def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        return amplitude(values["gain_db"], like.dtype)
 
 
-class PolarityInversion(Transform):
+class PolarityInversion(Scaling):
     """Flip the sign of the waveform.
 
     Args:
@@ -49,5 +50,38 @@ class PolarityInversion(Transform):
     def __init__(self, *, p: float = 1.0) -> None:
         super().__init__(p=p)
 
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {}
+
+    def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        return -like.new_ones(())
+
+
+class PeakNormalization(Transform):
+    """Scale the waveform so that its greatest magnitude, over all channels, has a given level.
+
+    Silence stays silence.
+
+    Args:
+        peak_db: (low, high) level of the peak in decibels of full scale, -200 to 200, drawn uniformly.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> PeakNormalization()(torch.tensor([[[0.1, -0.2, 0.0]]]))
+        tensor([[[ 0.5000, -1.0000,  0.0000]]])
+    """
+
+    def __init__(self, peak_db: Range = 0.0, *, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.peak_db = check_range("peak_db", peak_db, -200, 200)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"peak_db": uniform(count, self.peak_db, generator)}
+
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        return -waveforms
+        lowest, highest = waveforms.flatten(1).aminmax(dim=1)
+        peak = torch.maximum(highest, -lowest)
+        heard = peak >= torch.finfo(peak.dtype).tiny
+        factor = torch.where(heard, amplitude(values["peak_db"], peak.dtype) / peak.where(heard, 1.0), 1.0)
+        return waveforms * per_clip(factor)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, check_range, need_sample_rate, per_clip, uniform
+from ssc_toolkit.augmentations.base import Range, Transform, amplitude, check_range, need_sample_rate, per_clip, uniform
 from ssc_toolkit.augmentations.spectrum import fast_length
 
 FLOOR_HZ = 20.0
@@ -39,8 +39,8 @@ class ColoredNoise(Transform):
 
     def __init__(
         self,
-        snr_db: tuple[float, float] | float = (3.0, 30.0),
-        spectral_decay: tuple[float, float] | float = (-2.0, 2.0),
+        snr_db: Range = (3.0, 30.0),
+        spectral_decay: Range = (-2.0, 2.0),
         *,
         sample_rate: int,
         p: float = 1.0,
@@ -57,52 +57,63 @@ class ColoredNoise(Transform):
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        samples = waveforms.shape[-1]
-        noise = self._noise(samples, values, waveforms.dtype)
-        signal_rms = waveforms.square().mean(dim=(1, 2)).sqrt()
-        noise_rms = noise.square().mean(dim=1).sqrt().clamp(min=torch.finfo(noise.dtype).tiny)
-        scale = signal_rms / noise_rms * 10 ** (-values["snr_db"].to(waveforms.dtype) / 20)
-        return waveforms + per_clip(scale) * noise[:, None]
+        noise = self._noise(waveforms.shape[-1], values, waveforms.dtype)
+        return add_at_ratio(waveforms, noise[:, None], values["snr_db"])
 
     def _noise(self, samples: int, values: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         length = fast_length(samples)
         seed = values["seed"]
-        frequencies = torch.fft.rfftfreq(
-            length, 1 / need_sample_rate(self.sample_rate), device=seed.device, dtype=dtype
-        )
+        rate = need_sample_rate(self.sample_rate)
+        frequencies = torch.fft.rfftfreq(length, 1 / rate, device=seed.device, dtype=dtype)
         log_frequencies = frequencies.clamp(min=FLOOR_HZ).log()
-        amplitudes = torch.exp(-0.5 * values["spectral_decay"].to(dtype)[:, None] * log_frequencies)
-        amplitudes = amplitudes * (frequencies > 0)
-        real, imaginary = gaussian_pairs(seed, len(frequencies), dtype)
-        return torch.fft.irfft(torch.complex(real * amplitudes, imaginary * amplitudes), n=length)[:, :samples]
+        amplitudes = torch.exp(log_frequencies * (-0.5 * values["spectral_decay"].to(dtype)[:, None]))
+        amplitudes[:, 0] = 0  # no offset
+        spectrum = random_spectrum(seed, len(frequencies), dtype) * amplitudes
+        return torch.fft.irfft(spectrum, n=length)[:, :samples]
 
 
-def gaussian_pairs(seed: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Two independent (N, count) blocks of standard normal numbers that depend on each row's seed alone.
+def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    """Add noise scaled to an exact ratio of the energies, all channels together.
 
-    A counter-based generator: a 32-bit integer hash (the finaliser of MurmurHash3) of seed and
-    position, then Box-Muller. The same on every device up to rounding, and in any slice of a batch.
+    Args:
+        waveforms: (N, channels, samples).
+        noise: of the same shape, or with one channel that all get.
+        snr_db: (N,) decibels.
+    """
+    dimensions = (1, 2)
+    signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())
+    noise_rms = torch.linalg.vector_norm(noise, dim=dimensions) / math.sqrt(noise.shape[1:].numel())
+    scale = signal_rms / noise_rms.clamp(min=torch.finfo(noise.dtype).tiny) * amplitude(-snr_db, noise.dtype)
+    return torch.addcmul(waveforms, per_clip(scale), noise)
+
+
+def random_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """(N, count) complex numbers of mean 0 whose parts are `random_numbers`.
+
+    The samples of the noise are sums of thousands of them, hence Gaussian.
+    """
+    return torch.view_as_complex(random_numbers(seed, 2 * count, dtype).unflatten(-1, (count, 2)))
+
+
+def random_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """(N, count) independent numbers, uniform between -32768 and 32768, that depend on each row's seed alone.
+
+    A counter-based generator: a 32-bit integer hash (the finaliser of MurmurHash3) of seed and position.
+    The same on every device, and in any slice of a batch.
 
     Args:
         seed: (N,) int64, 0 to 2**31 - 1.
-        count: numbers in each row.
-        dtype: of the result.
+        count: numbers in each row, even.
+        dtype: of the numbers.
     """
-    position = torch.arange(count, device=seed.device)
-    start = _hash32(seed[:, None] ^ 0x9E3779B9)
-    first = _hash32((position * 2 + start) & 0xFFFFFFFF)
-    second = _hash32((position * 2 + 1 + start) & 0xFFFFFFFF)
-    radius = torch.sqrt(-2 * torch.log(_unit_interval(first, dtype)))
-    angle = 2 * math.pi * _unit_interval(second, dtype)
-    return radius * torch.cos(angle), radius * torch.sin(angle)
+    position = torch.arange(count // 2, device=seed.device, dtype=torch.int32)
+    start = _hash32(seed.int() ^ -0x61C88647)
+    bits = _hash32(_hash32(position) ^ start[:, None])
+    return bits.view(torch.int16).to(dtype).add_(0.5)
 
 
 def _hash32(value: Tensor) -> Tensor:
-    value = ((value ^ (value >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
-    value = ((value ^ (value >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
-    return value ^ (value >> 16)
-
-
-def _unit_interval(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """32-bit integers to numbers strictly between 0 and 1."""
-    return (value >> 8).to(dtype).add_(0.5).mul_(2.0**-24)
+    """Mix the bits of 32-bit integers; products wrap round."""
+    value = (value ^ ((value >> 16) & 0xFFFF)) * -0x7A143595
+    value = (value ^ ((value >> 13) & 0x7FFFF)) * -0x3D4D51CB
+    return value ^ ((value >> 16) & 0xFFFF)

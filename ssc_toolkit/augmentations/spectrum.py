@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 
 def fast_length(samples: int) -> int:
     """Smallest product of powers of 2, 3 and 5 that is at least `samples`: quick to transform."""
@@ -18,16 +15,3 @@ def fast_length(samples: int) -> int:
             threes *= 3
         fives *= 5
     return best
-
-
-def filter_by_response(waveforms: Tensor, response: Tensor, length: int) -> Tensor:
-    """Multiply the spectrum of zero-padded waveforms by a response.
-
-    Args:
-        waveforms: (N, channels, samples).
-        response: (N, length // 2 + 1), real or complex.
-        length: FFT length, at least samples plus the length of the impulse response, so that
-            nothing wraps round.
-    """
-    spectrum = torch.fft.rfft(waveforms, n=length)
-    return torch.fft.irfft(spectrum * response[:, None], n=length)[..., : waveforms.shape[-1]]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ssc_toolkit.data.audio import UnreadableAudio, read_audio
+from ssc_toolkit.audio import UnreadableAudio, read_audio
 from ssc_toolkit.data.labels import Labels
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, ViewSampler

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.data.audio import SUFFIXES, UnreadableAudio, check_decodes
+from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, check_decodes
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.progress import progress_bar
 

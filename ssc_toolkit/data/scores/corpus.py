@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.data.audio import resample
+from ssc_toolkit.audio import resample
 from ssc_toolkit.data.scores.keys import KEYS, MODES, TONICS
 from ssc_toolkit.data.scores.pieces import Piece, load_pieces
 from ssc_toolkit.data.scores.sounds import FAMILIES, RENDER_RATE, render_notes, sound_font

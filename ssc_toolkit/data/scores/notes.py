@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.data.audio import resample
+from ssc_toolkit.audio import resample
 from ssc_toolkit.data.scores.corpus import SPLITS
 from ssc_toolkit.data.scores.sounds import FAMILIES, FAMILY_OF, RENDER_RATE, render_notes, sound_font
 from ssc_toolkit.data.scores.workshop import (

@@ -1,0 +1,76 @@
+"""Transforms and chains as plain dictionaries, fit for JSON and YAML."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ssc_toolkit.augmentations.base import Augmentation
+
+
+def to_config(augmentation: Augmentation) -> dict[str, Any]:
+    """Class name and constructor arguments of a transform; containers hold those of their members.
+
+    Examples:
+        >>> from ssc_toolkit.augmentations import Chain, Gain
+        >>> to_config(Chain([Gain((-6, 0), p=0.5)]))
+        {'name': 'Chain', 'transforms': [{'name': 'Gain', 'gain_db': [-6.0, 0.0], 'p': 0.5}], 'p': 1.0, 'fuse': 'exact'}
+    """
+    parameters = inspect.signature(type(augmentation).__init__).parameters
+    arguments = {name: _plain(getattr(augmentation, name)) for name in parameters if name != "self"}
+    return {"name": type(augmentation).__name__, **arguments}
+
+
+def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentation]] | None = None) -> Augmentation:
+    """The transform or chain that a dictionary describes.
+
+    Args:
+        config: `name` of a class and its arguments, as `to_config` gives them; ranges may be lists, and
+            what is left out has its default.
+        classes: your own classes by name, beside those of `ssc_toolkit.augmentations`.
+
+    Raises:
+        ValueError: for a dictionary without a name, an unknown class, or arguments that it does not take.
+
+    Examples:
+        >>> chain = from_config({"name": "Chain", "transforms": [{"name": "Gain", "gain_db": [-6, 0]}]})
+        >>> from_config(chain.to_config()).to_config() == chain.to_config()
+        True
+    """
+    from ssc_toolkit import augmentations
+
+    if not isinstance(config, Mapping) or "name" not in config:
+        raise ValueError(f"config: expected a dictionary with the name of a transform, got {config!r}")
+    arguments = dict(config)
+    name = arguments.pop("name")
+    known = {key: getattr(augmentations, key) for key in augmentations.__all__} | dict(classes or {})
+    kind = known.get(name)
+    if not (isinstance(kind, type) and issubclass(kind, Augmentation)) or inspect.isabstract(kind):
+        names = sorted(k for k, v in known.items() if isinstance(v, type) and issubclass(v, Augmentation))
+        raise ValueError(f"config: expected a transform among {', '.join(names)}, got {name!r}")
+    if "transforms" in arguments:
+        arguments["transforms"] = [from_config(member, classes) for member in arguments["transforms"]]
+    parameters = inspect.signature(kind.__init__).parameters
+    unknown = set(arguments) - set(parameters)
+    if unknown:
+        taken = ", ".join(key for key in parameters if key != "self")
+        raise ValueError(f"config: {name} takes {taken}; got {', '.join(sorted(unknown))}")
+    missing = [
+        key
+        for key, parameter in parameters.items()
+        if key != "self" and parameter.default is parameter.empty and key not in arguments
+    ]
+    if missing:
+        raise ValueError(f"config: {name} needs {', '.join(missing)}")
+    return kind(**arguments)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Augmentation):
+        return to_config(value)
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "ModuleList":
+        return [_plain(element) for element in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise ValueError(f"config: {type(value).__name__} cannot be written as plain data")

@@ -1,0 +1,110 @@
+"""Which neighbours in a tree of transforms are computed together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Augmentation
+from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.linear import Grid, Linear, Reach, Scaling, apply_linear
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A transform and where its draw lies in that of the container: an index for each level."""
+
+    transform: Augmentation
+    path: tuple[int, ...]
+
+    def draw(self, of_container: Draw) -> Draw:
+        """Draw of this transform."""
+        for index in self.path:
+            of_container = of_container.children[index]
+        return of_container
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Transforms that are computed together.
+
+    Attributes:
+        leaves: in order; a single one if it has no frequency response.
+        reach: of the impulse response of all together; None if there is no such thing.
+    """
+
+    leaves: tuple[Leaf, ...]
+    reach: Reach | None
+
+    def apply(self, clips: Tensor, draw: Draw) -> Tensor:
+        """Apply to (N, channels, samples) by the draw of the container."""
+        if self.reach is None:
+            leaf = self.leaves[0]
+            return leaf.transform.apply_to_clips(clips, leaf.draw(draw))
+        members = [(leaf.transform, leaf.draw(draw)) for leaf in self.leaves]
+        return apply_linear(clips, members, self.reach)  # type: ignore[arg-type]  # they are Linear: see plan
+
+    def describe(self, clips: Tensor) -> str:
+        """Names of the transforms and how they are computed."""
+        names = " + ".join(type(leaf.transform).__name__ for leaf in self.leaves)
+        filters = [leaf.transform for leaf in self.leaves if not isinstance(leaf.transform, Scaling)]
+        if self.reach is None:
+            return names
+        if not filters:
+            return f"{names}: one multiplication"
+        if all(isinstance(transform, Linear) and transform.direct for transform in filters):
+            return f"{names}: in the time domain"
+        return f"{names}: one FFT pair of {Grid.like(clips, self.reach).length} samples"
+
+
+def plan(container: Augmentation, samples: int) -> list[Stage]:
+    """Stages of a container, in order, for clips of `samples`."""
+    return _stages(container, samples, ())
+
+
+def _stages(augmentation: Augmentation, samples: int, path: tuple[int, ...]) -> list[Stage]:
+    from ssc_toolkit.augmentations.containers import Chain, Container, OneOf
+
+    if not isinstance(augmentation, Container):
+        reach = augmentation.reach(samples) if isinstance(augmentation, Linear) else None
+        return [Stage((Leaf(augmentation, path),), reach)]
+    members = [_stages(member, samples, (*path, index)) for index, member in enumerate(augmentation.members())]
+    if isinstance(augmentation, OneOf):
+        return _joined_alternatives(members)
+    return _joined(
+        [stage for stages in members for stage in stages],
+        augmentation.fuse if isinstance(augmentation, Chain) else "exact",
+    )
+
+
+def _joined(stages: Sequence[Stage], fuse: str) -> list[Stage]:
+    """Neighbours joined where that is allowed."""
+    joined: list[Stage] = []
+    for stage in stages:
+        left = joined[-1] if joined else None
+        if left is None or left.reach is None or stage.reach is None or fuse == "none":
+            joined.append(stage)
+        elif fuse == "all" or _commutes_with_cutting(left.reach, stage.reach):
+            reach = Reach(left.reach.before + stage.reach.before, left.reach.after + stage.reach.after)
+            joined[-1] = Stage(left.leaves + stage.leaves, reach)
+        else:
+            joined.append(stage)
+    return joined
+
+
+def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
+    """Whether what the first moves beyond an end of the clip stays beyond it under the second."""
+    return not (first.before and second.after) and not (first.after and second.before)
+
+
+def _joined_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
+    """Stages of which an example meets those of one member alone: responses go together whatever their reach."""
+    linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
+    others = [stage for stages in members for stage in stages if stage not in linear]
+    if not linear:
+        return others
+    reaches = [stage.reach for stage in linear if stage.reach is not None]
+    reach = Reach(max(r.before for r in reaches), max(r.after for r in reaches))
+    return [Stage(tuple(leaf for stage in linear for leaf in stage.leaves), reach), *others]

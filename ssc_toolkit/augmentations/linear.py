@@ -1,0 +1,141 @@
+"""Linear time-invariant transforms: given by a frequency response, several paid with one FFT pair."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Transform, per_clip
+from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.spectrum import fast_length
+
+
+class Reach(NamedTuple):
+    """How many samples an impulse response reaches before and after time 0."""
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Frequencies of a real FFT.
+
+    Attributes:
+        length: of the FFT, in samples.
+        samples: of the clips.
+        cycles: (length // 2 + 1,) frequencies in cycles per sample, 0 to 1/2.
+    """
+
+    length: int
+    samples: int
+    cycles: Tensor
+
+    @classmethod
+    def like(cls, waveforms: Tensor, reach: Reach) -> Grid:
+        """Grid of an FFT long enough that nothing wraps round into the waveforms."""
+        samples = waveforms.shape[-1]
+        length = fast_length(samples + max(reach))
+        return cls(length, samples, torch.fft.rfftfreq(length, device=waveforms.device, dtype=waveforms.dtype))
+
+
+class Linear(Transform):
+    """A transform that has a frequency response; `Chain` pays one FFT pair for several neighbours.
+
+    A subclass defines `reach` and `response`. What can be computed without an FFT at less cost is
+    `direct` and overrides `transform`.
+    """
+
+    selective = True
+    direct = False
+
+    @abstractmethod
+    def reach(self, samples: int) -> Reach:
+        """Reach of the longest impulse response that can be drawn, for clips of `samples`."""
+
+    @abstractmethod
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        """Frequency responses (N, F), real or complex, on the F frequencies of the grid."""
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        grid = Grid.like(waveforms, self.reach(waveforms.shape[-1]))
+        return filter_by_response(waveforms, self.response(values, grid), grid)
+
+
+class Scaling(Linear):
+    """A transform that multiplies each example by a number."""
+
+    direct = True
+
+    @abstractmethod
+    def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        """(N,) numbers, in the dtype and on the device of `like`."""
+
+    def reach(self, samples: int) -> Reach:
+        return Reach(0, 0)
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        return self.factor(values, grid.cycles)[:, None].expand(-1, len(grid.cycles))
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        return waveforms * per_clip(self.factor(values, waveforms))
+
+    def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
+        return apply_linear(clips, [(self, draw)], Reach(0, 0))
+
+
+def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: Reach) -> Tensor:
+    """Apply linear transforms together: the factors as one product, the responses with one FFT pair.
+
+    Args:
+        clips: (N, channels, samples).
+        members: transforms with their draws for these clips.
+        reach: of all of them together.
+    """
+    members = [(transform, draw) for transform, draw in members if len(draw.chosen)]
+    scalings = [(transform, draw) for transform, draw in members if isinstance(transform, Scaling)]
+    if scalings:
+        factors = (torch.where(draw.mask, t.factor(draw.values, clips), 1.0) for t, draw in scalings)
+        clips = clips * per_clip(torch.stack(list(factors)).prod(0))
+    filters = [(transform, draw) for transform, draw in members if not isinstance(transform, Scaling)]
+    if len(filters) <= 1 or all(transform.direct for transform, _ in filters):
+        for transform, draw in filters:
+            clips = transform.apply_to_clips(clips, draw)
+        return clips
+    touched = torch.stack([draw.applied for _, draw in filters]).any(0)
+    rows = touched.nonzero()[:, 0].to(clips.device, non_blocking=True)
+    chosen = clips if len(rows) == len(clips) else clips[rows]
+    grid = Grid.like(clips, reach)
+    filtered = filter_by_response(chosen, _product(filters, touched, grid), grid)
+    return filtered if len(rows) == len(clips) else clips.index_copy(0, rows, filtered)
+
+
+def _product(members: Sequence[tuple[Linear, Draw]], touched: Tensor, grid: Grid) -> Tensor:
+    """Product (K, F) of the responses, for the K touched examples."""
+    place = touched.cumsum(0) - 1
+    count = int(touched.count_nonzero())
+    total = torch.ones(count, len(grid.cycles), dtype=grid.cycles.dtype, device=grid.cycles.device)
+    for transform, draw in members:
+        chosen = draw.chosen
+        everywhere = len(chosen) == len(draw)
+        values = draw.values if everywhere else {name: value[chosen] for name, value in draw.values.items()}
+        response = transform.response(values, grid)
+        if response.is_complex() and not total.is_complex():
+            total = total.to(response.dtype)
+        if len(chosen) == count:
+            total = total * response
+        else:
+            places = place[draw.applied].to(total.device, non_blocking=True)
+            total[places] = total[places] * response
+    return total
+
+
+def filter_by_response(waveforms: Tensor, response: Tensor, grid: Grid) -> Tensor:
+    """Multiply the spectrum of zero-padded waveforms (N, channels, samples) by responses (N, F)."""
+    spectrum = torch.fft.rfft(waveforms, n=grid.length)
+    return torch.fft.irfft(spectrum * response[:, None], n=grid.length)[..., : waveforms.shape[-1]]
