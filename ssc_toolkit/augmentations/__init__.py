@@ -1,30 +1,61 @@
 """Waveform transforms on whole batches, each example with a draw of its own."""
 
+from ssc_toolkit.augmentations.background import BackgroundNoise
 from ssc_toolkit.augmentations.base import Augmentation, Transform
+from ssc_toolkit.augmentations.chorus import Chorus
+from ssc_toolkit.augmentations.compression import Compression
+from ssc_toolkit.augmentations.config import from_config, to_config
 from ssc_toolkit.augmentations.containers import Chain, OneOf, SomeOf
 from ssc_toolkit.augmentations.delay import Delay
+from ssc_toolkit.augmentations.distortion import BitCrush, Clipping, Distortion
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.equalizer import Equalizer
 from ssc_toolkit.augmentations.filters import BandPass, BandStop, HighPass, LowPass
 from ssc_toolkit.augmentations.gain import Gain, PeakNormalization, PolarityInversion
+from ssc_toolkit.augmentations.linear import Linear
+from ssc_toolkit.augmentations.mp3 import MP3
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
-from ssc_toolkit.augmentations.presets import corruption, semisupcon_chain
+from ssc_toolkit.augmentations.presets import clmr_chain, corruption, semisupcon_chain
+from ssc_toolkit.augmentations.reverb import ImpulseResponse, Reverb
+from ssc_toolkit.augmentations.stretch import TimeStretch
+from ssc_toolkit.augmentations.timing import Reverse, SpliceOut, TimeShift
 
 __all__ = [
+    "MP3",
     "Augmentation",
+    "BackgroundNoise",
     "BandPass",
     "BandStop",
+    "BitCrush",
     "Chain",
+    "Chorus",
+    "Clipping",
     "ColoredNoise",
+    "Compression",
     "Delay",
+    "Distortion",
     "Draw",
+    "Equalizer",
     "Gain",
     "HighPass",
+    "ImpulseResponse",
+    "Linear",
     "LowPass",
     "OneOf",
+    "PeakNormalization",
     "PitchShift",
     "PolarityInversion",
+    "Reverb",
+    "Reverse",
+    "SomeOf",
+    "SpliceOut",
+    "TimeShift",
+    "TimeStretch",
     "Transform",
+    "clmr_chain",
     "corruption",
+    "from_config",
     "semisupcon_chain",
+    "to_config",
 ]

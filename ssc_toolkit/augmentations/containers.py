@@ -102,7 +102,7 @@ class Chain(Container):
             >>> from ssc_toolkit.augmentations import Delay, Gain, Reverb
             >>> chain = Chain([Gain(), Delay(sample_rate=16000), Reverb(sample_rate=16000), Gain()])
             >>> chain.explain(torch.randn(2, 1, 8000))  # doctest: +ELLIPSIS
-            1. Gain + Delay + Reverb + Gain: one FFT pair of 16000 samples; 100 % of the examples; ... ms a clip
+            1. Gain + Delay + Reverb + Gain: one FFT pair of 24000 samples; 100 % of the examples; ... ms a clip
         """
         if waveforms is None:
             waveforms = 0.1 * torch.randn(64, 1, 59535)

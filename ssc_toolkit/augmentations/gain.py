@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations.base import Range, Transform, amplitude, check_range, per_clip, uniform
+from ssc_toolkit.augmentations.distortion import peak_of
 from ssc_toolkit.augmentations.linear import Scaling
 
 
@@ -80,8 +81,7 @@ class PeakNormalization(Transform):
         return {"peak_db": uniform(count, self.peak_db, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        lowest, highest = waveforms.flatten(1).aminmax(dim=1)
-        peak = torch.maximum(highest, -lowest)
+        peak = peak_of(waveforms)
         heard = peak >= torch.finfo(peak.dtype).tiny
         factor = torch.where(heard, amplitude(values["peak_db"], peak.dtype) / peak.where(heard, 1.0), 1.0)
         return waveforms * per_clip(factor)

@@ -15,8 +15,9 @@ from ssc_toolkit.augmentations.stft import (
     Regions,
     analyse,
     hann_window,
+    peak_frequency,
+    rotated,
     synthesise,
-    turns_between,
     window_length,
 )
 
@@ -85,27 +86,14 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
     spectrum = analyse(signals, window)
     with torch.no_grad():
         regions = Regions.around_peaks(spectrum)
-        moved = (ratio[:, None, None] - 1) * _peak_frequency(spectrum, regions, n_fft)
-        # Rotation that a partial at `moved` bins above its old place needs from frame to frame. A
-        # region takes the sum along its peak's bin, so that all its bins turn together.
-        turns = moved / OVERLAP
-        turns = regions.at_peaks(regions.to_bins(turns - turns.round()).cumsum(1))
+        before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
+        moved = (ratio[:, None, None] - 1) * peak_frequency(spectrum, before, regions)
         whole_bins = moved.round()
-        # A shift by whole bins turns the middle of a frame by half a cycle for each of them.
-        angle = math.pi * (2 * turns + whole_bins)
-        rotation = regions.to_bins(torch.polar(torch.ones_like(angle), angle))
+        # A partial that lies `moved` bins above its old place goes on faster from frame to frame; and a shift by
+        # whole bins turns the middle of a frame by half a cycle for each of them.
+        angle = math.pi * (2 * regions.accumulate(moved / OVERLAP) + whole_bins)
         shift = regions.to_bins(whole_bins.long())
-    return synthesise(_move_bins(spectrum * rotation, shift), window, signals.shape[-1])
-
-
-def _peak_frequency(spectrum: Tensor, regions: Regions, n_fft: int) -> Tensor:
-    """Frequency of each peak in bins, from its phase advance since the frame before."""
-    peak = regions.peak.to(spectrum.real.dtype)
-    before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
-    expected = peak / OVERLAP
-    deviation = turns_between(regions.at_peaks(spectrum), regions.at_peaks(before)) - expected
-    measured = peak + (deviation - deviation.round()) * OVERLAP
-    return torch.cat([peak[:, :1], measured[:, 1:]], dim=1)
+    return synthesise(_move_bins(rotated(spectrum, regions, angle), shift), window, signals.shape[-1])
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:

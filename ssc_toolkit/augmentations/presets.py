@@ -1,7 +1,8 @@
-"""The published chain at any severity, and its corruptions one at a time.
+"""Published chains, and corruptions by severity.
 
 Guinot, Quinton and Fazekas, Semi-Supervised Contrastive Learning of Musical Representations, ISMIR
-2024 (arXiv 2407.13840). Severity 1 is the chain of pretraining, 0 the identity.
+2024 (arXiv 2407.13840): severity 1 is the chain of pretraining, 0 the identity. Spijkervet and Burgoyne,
+Contrastive Learning of Musical Representations, ISMIR 2021 (arXiv 2103.09410).
 """
 
 from __future__ import annotations
@@ -9,15 +10,36 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ssc_toolkit.augmentations.base import Augmentation
+from ssc_toolkit.augmentations.chorus import Chorus
+from ssc_toolkit.augmentations.compression import Compression
 from ssc_toolkit.augmentations.containers import Chain, OneOf
 from ssc_toolkit.augmentations.delay import Delay
+from ssc_toolkit.augmentations.distortion import BitCrush, Distortion
 from ssc_toolkit.augmentations.filters import BandPass, BandStop, HighPass, LowPass
 from ssc_toolkit.augmentations.gain import Gain, PolarityInversion
+from ssc_toolkit.augmentations.mp3 import MP3, nearest_bit_rate
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
+from ssc_toolkit.augmentations.reverb import Reverb
+from ssc_toolkit.augmentations.stretch import TimeStretch
+from ssc_toolkit.augmentations.timing import Reverse, SpliceOut
 
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
-"""Stages of the chain, in order; also the names that `corruption` and `omit` take."""
+"""Stages of the chain, in order: the names that `omit` takes."""
+
+CORRUPTIONS = (
+    *STAGES,
+    "time_stretch",
+    "splice_out",
+    "reverb",
+    "chorus",
+    "distortion",
+    "compression",
+    "reverse",
+    "bitcrush",
+    "mp3",
+)
+"""Names that `corruption` takes: the stages of the chain, and what an encoder never met in pretraining."""
 
 HIGHEST_SEVERITY = 2.5
 
@@ -56,11 +78,7 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
         torch.Size([4, 2, 1, 16000])
     """
     _check_severity(severity)
-    if isinstance(omit, str):
-        raise TypeError(f"omit: expected a collection of stages, such as ({omit!r},), got a string")
-    unknown = set(omit) - set(STAGES)
-    if unknown:
-        raise ValueError(f"omit: expected stages among {', '.join(STAGES)}, got {', '.join(sorted(unknown))}")
+    _check_omit(omit, STAGES)
     if severity == 0:
         return Chain([])
     stages = [
@@ -69,31 +87,108 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
     return Chain(stages, p=min(1.0, 0.8 * severity))
 
 
-def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentation:
-    """One corruption for a robustness test: a stage of the chain alone, on every example.
+def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
+    """The augmentation chain of CLMR.
+
+    | stage | range | p |
+    |---|---|---|
+    | polarity_inversion | | .8 |
+    | colored_noise | white, .0001 ... .01 of the clip's standard deviation: SNR 80 ... 40 dB | .01 |
+    | gain | -20 ... -1 dB | .3 |
+    | filter, one of two | high-pass 200 ... 1200 Hz, low-pass 2200 ... 4000 Hz | .8 |
+    | delay | 200 ... 450 ms in steps of 50, volume .5, mean with the dry signal | .3 |
+    | pitch_shift | -7 ... 7 semitones | .6 |
+    | reverb | RT60 .09 ... 6 s, direct-to-reverberant ratio 14 ... 27 dB, damping .44 ... .95 | .6 |
+
+    The published reverb is that of SoX with reverberance, damping and room size uniform in 0 ... 100. Its eight
+    feedback combs have delays of 31 ms on average at full room size and a feedback of .3 ... .98, from which
+    the decay time follows, at low frequencies and, through the loss in each pass, at the highest one; the
+    ratio follows from the energy of the combs. The ranges hold 90 % of what comes out (for the RT60, whose
+    quartiles are .29, .8 and 2.1 s, as those of the range are .26, .73 and 2.1 s) or more.
 
     Args:
-        name: one of "gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay".
         sample_rate: hertz.
-        severity: 0 (the identity) to 2.5; the ranges are those of `semisupcon_chain`.
+        omit: stages to leave out, as for `semisupcon_chain`.
 
     Raises:
-        ValueError: for an unknown name or a severity out of range.
+        ValueError: for an unknown stage in `omit`.
 
     Examples:
         >>> import torch
-        >>> corruption("colored_noise", sample_rate=16000, severity=2.0)(torch.randn(2, 1, 8000)).shape
+        >>> clmr_chain(sample_rate=22050)(torch.randn(4, 1, 22050)).shape
+        torch.Size([4, 1, 22050])
+    """
+    nyquist = sample_rate / 2
+    half_db = -6.0206
+    echoes = [Delay(ms, volume=0.5, repeats=1, sample_rate=sample_rate) for ms in range(200, 451, 50)]
+    low_pass, high_pass = _clamped(2200, 4000, nyquist), _clamped(200, 1200, nyquist)
+    stages: dict[str, Augmentation] = {
+        "polarity_inversion": PolarityInversion(p=0.8),
+        "colored_noise": ColoredNoise((40, 80), 0.0, sample_rate=sample_rate, p=0.01),
+        "gain": Gain((-20, -1), p=0.3),
+        "filter": OneOf(
+            [HighPass(high_pass, sample_rate=sample_rate), LowPass(low_pass, sample_rate=sample_rate)], p=0.8
+        ),
+        "delay": Chain([OneOf(echoes), Gain(half_db)], p=0.3),
+        "pitch_shift": PitchShift((-7, 7), sample_rate=sample_rate, p=0.6),
+        "reverb": Reverb((0.09, 6.0), (14, 27), (0.44, 0.95), sample_rate=sample_rate, p=0.6),
+    }
+    _check_omit(omit, stages)
+    return Chain([stage for name, stage in stages.items() if name not in omit])
+
+
+def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentation:
+    """One corruption for a robustness test, on every example.
+
+    The stages of the chain ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay") have the
+    ranges of `semisupcon_chain`. At severity s > 0 the others are
+
+    | name | setting |
+    |---|---|
+    | time_stretch | rate in 1 ± min(.6, .3 s) |
+    | splice_out | 8 cuts of up to 100 s ms |
+    | reverb | RT60 2.5 s seconds, direct-to-reverberant ratio 0 dB |
+    | chorus | 5 Hz, depth min(1, s), equal mix |
+    | distortion | tanh, drive 9 s dB |
+    | compression | threshold max(-60, -30 s) dB, ratio 1 + 4 s, attack 1 ms, release 100 ms |
+    | reverse | the whole clip, whatever s |
+    | bitcrush | round(4 / s) bits, 1 to 24 |
+    | mp3 | the real codec at the bit rate that MP3 knows nearest to 32 / s kb/s |
+
+    Args:
+        name: one of the fifteen above (`CORRUPTIONS`).
+        sample_rate: hertz.
+        severity: 0 (the identity) to 2.5.
+
+    Raises:
+        ValueError: for an unknown name, a severity out of range, or "mp3" at a sample rate that MP3 does not know.
+
+    Examples:
+        >>> import torch
+        >>> corruption("reverb", sample_rate=16000, severity=2.0)(torch.randn(2, 1, 8000)).shape
         torch.Size([2, 1, 8000])
     """
     _check_severity(severity)
-    if name not in STAGES:
-        raise ValueError(f"name: expected one of {', '.join(STAGES)}, got {name!r}")
-    return Chain([]) if severity == 0 else _stage(name, sample_rate, severity, p=1.0)
+    if name not in CORRUPTIONS:
+        raise ValueError(f"name: expected one of {', '.join(CORRUPTIONS)}, got {name!r}")
+    if severity == 0:
+        return Chain([])
+    if name in STAGES:
+        return _stage(name, sample_rate, severity, p=1.0)
+    return _unseen(name, sample_rate, severity)
 
 
 def _check_severity(severity: float) -> None:
     if not 0 <= severity <= HIGHEST_SEVERITY:
         raise ValueError(f"severity: expected 0 to {HIGHEST_SEVERITY}, got {severity}")
+
+
+def _check_omit(omit: Collection[str], stages: Collection[str]) -> None:
+    if isinstance(omit, str):
+        raise TypeError(f"omit: expected a collection of stages, such as ({omit!r},), got a string")
+    unknown = set(omit) - set(stages)
+    if unknown:
+        raise ValueError(f"omit: expected stages among {', '.join(stages)}, got {', '.join(sorted(unknown))}")
 
 
 def _probabilities(s: float) -> dict[str, float]:
@@ -129,6 +224,30 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
                 sample_rate=sample_rate,
                 p=p,
             )
+
+
+def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
+    """One corruption that is no stage of the chain, at severity s > 0."""
+    match name:
+        case "time_stretch":
+            spread = min(0.6, 0.3 * s)
+            return TimeStretch((1 - spread, 1 + spread), sample_rate=sample_rate)
+        case "splice_out":
+            return SpliceOut(8, (0, 100 * s), sample_rate=sample_rate)
+        case "reverb":
+            return Reverb(2.5 * s, 0.0, sample_rate=sample_rate)
+        case "chorus":
+            return Chorus(5.0, min(1.0, s), mix=0.5, sample_rate=sample_rate)
+        case "distortion":
+            return Distortion(9 * s)
+        case "compression":
+            return Compression(max(-60, -30 * s), 1 + 4 * s, 1.0, 100.0, sample_rate=sample_rate)
+        case "reverse":
+            return Reverse()
+        case "bitcrush":
+            return BitCrush(min(24, max(1, round(4 / s))))
+        case _:
+            return MP3(nearest_bit_rate(32 / s, sample_rate), implementation="codec", sample_rate=sample_rate)
 
 
 def _one_filter(sample_rate: int, s: float, p: float) -> OneOf:

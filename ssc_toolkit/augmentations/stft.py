@@ -93,11 +93,36 @@ class Regions:
         """(N, frames, bins) values to (N, frames, P), those at the peaks."""
         return values.gather(-1, self.peak)
 
+    def accumulate(self, turns: Tensor) -> Tensor:
+        """Sums over the frames of the turns of peaks, (N, frames, P).
+
+        A peak takes the sum along its bin over the regions that held the bin, so that all bins of its
+        region turn together.
+        """
+        return self.at_peaks(self.to_bins(turns - turns.round()).cumsum(1))
+
     def to_bins(self, values: Tensor) -> Tensor:
         """(N, frames, P) values of the peaks to (N, frames, bins)."""
         return values.gather(-1, self.of_bin)
 
 
-def turns_between(later: Tensor, earlier: Tensor) -> Tensor:
-    """Phase that complex numbers have gained, in turns, -1/2 to 1/2."""
-    return torch.angle(later * earlier.conj()) / (2 * math.pi)
+def peak_frequency(spectrum: Tensor, before: Tensor, regions: Regions) -> Tensor:
+    """Frequency of each peak in bins, from its phase advance.
+
+    Args:
+        spectrum: (N, frames, bins).
+        before: spectra one hop, a quarter of the window, before those.
+        regions: of the spectrum.
+
+    Returns:
+        (N, frames, P).
+    """
+    now, then = regions.at_peaks(spectrum), regions.at_peaks(before)
+    peak = regions.peak.to(spectrum.real.dtype)
+    deviation = torch.angle(now * then.conj()) / (2 * math.pi) - peak / OVERLAP
+    return peak + (deviation - deviation.round()) * OVERLAP
+
+
+def rotated(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
+    """Spectra whose regions are turned by the angles of their peaks, (N, frames, P) in radians."""
+    return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))

@@ -1,0 +1,99 @@
+"""Other recordings underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.noise import add_at_ratio
+from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
+
+
+class BackgroundNoise(Transform):
+    """Add a stretch of one of your recordings, or another item of the batch, at a given signal-to-noise ratio.
+
+    The files are read when the transform is made, averaged to mono, resampled, and kept in memory as
+    16-bit samples (160 MB an hour at 22 050 Hz). Each example gets a random stretch of a random file; a file
+    that is shorter than the clip starts over. The ratio is exact, as for `ColoredNoise`.
+
+    Without files the noise is a clip of another item of the same batch, as it is at this point of the chain; a
+    batch of a single item stays as it is. Such a draw belongs to its whole batch: it cannot be indexed, and the
+    batch is worked on in one piece.
+
+    Args:
+        files: a folder, searched at any depth, or a list of files; None for other items of the batch.
+        snr_db: (low, high) signal-to-noise ratio in decibels, drawn uniformly.
+        sample_rate: hertz; needed with files.
+        p: probability for each example.
+
+    Raises:
+        ValueError: if a file is missing, empty or no audio.
+
+    Examples:
+        >>> import torch
+        >>> mix = BackgroundNoise(snr_db=(10, 20))
+        >>> mix(torch.randn(4, 2, 1, 8000)).shape                      # (items, views, channels, samples)
+        torch.Size([4, 2, 1, 8000])
+    """
+
+    selective = True
+    recordings: Tensor
+    begins: Tensor
+    lengths: Tensor
+
+    def __init__(
+        self,
+        files: Files | None = None,
+        snr_db: Range = (3.0, 30.0),
+        *,
+        sample_rate: int | None = None,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p, sample_rate=sample_rate)
+        self.snr_db = check_range("snr_db", snr_db, -200, 200)
+        self.files = None if files is None else file_names(files)
+        if self.files is not None:
+            decoded = read_files("files", self.files, need_sample_rate(sample_rate))
+            samples = np.concatenate(decoded).clip(-1, 1)
+            lengths = torch.tensor([len(one) for one in decoded])
+            self.register_buffer("recordings", torch.from_numpy((samples * 32767).astype(np.int16)), persistent=False)
+            self.register_buffer("begins", lengths.cumsum(0) - lengths, persistent=False)
+            self.register_buffer("lengths", lengths, persistent=False)
+
+    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+        drawn = super().draw(count, generator)
+        if self.files is not None:
+            return drawn
+        items = count // views
+        ahead = torch.randint(1, max(items, 2), (count,), generator=generator)
+        view = torch.randint(views, (count,), generator=generator)
+        partner = (torch.arange(count) // views + ahead) % max(items, 1) * views + view
+        applied = drawn.applied if items > 1 else torch.zeros_like(drawn.applied)
+        return Draw(drawn.transform, applied, {**drawn.values, "partner": partner}, whole=True)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        values = {"snr_db": uniform(count, self.snr_db, generator)}
+        if self.files is not None:
+            values["file"] = torch.randint(len(self.lengths), (count,), generator=generator)
+            values["place"] = torch.rand(count, generator=generator, dtype=torch.float64)
+        return values
+
+    def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
+        if self.files is not None or len(draw.chosen) == 0:
+            return super().apply_to_clips(clips, draw)
+        chosen = draw.chosen
+        noise = clips[draw.values["partner"][chosen]]
+        return clips.index_copy(0, chosen, add_at_ratio(clips[chosen], noise, draw.values["snr_db"][chosen]))
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        file, device = values["file"], waveforms.device
+        length = self.lengths.to(device)[file]
+        start = (values["place"] * length).long()
+        place = (start[:, None] + torch.arange(waveforms.shape[-1], device=device)) % length[:, None]
+        noise = self.recordings.to(device)[self.begins.to(device)[file][:, None] + place].to(waveforms.dtype)
+        return add_at_ratio(waveforms, noise[:, None], values["snr_db"])

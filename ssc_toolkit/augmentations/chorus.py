@@ -1,0 +1,96 @@
+"""Chorus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Range, Transform, check_number, check_range, need_sample_rate, uniform
+
+
+class Chorus(Transform):
+    """Mix the waveform with a copy whose delay swings, so that its pitch wavers.
+
+        y[n] = (1 - mix) * x[n] + mix * x[n - d[n]]
+        d[n] = delay_ms * (1 + depth * sin(2 pi (rate_hz * n / sample_rate + phase)))
+
+    in milliseconds, with a phase of its own for each example. Between the samples the copy is read by cubic (Lagrange)
+    interpolation.
+
+    Args:
+        rate_hz: (low, high) of the swing, 0.01 to 100 Hz, drawn uniformly.
+        depth: (low, high) of the swing as a share of the delay, 0 to 1, drawn uniformly.
+        delay_ms: mean delay of the copy, 0 to 100 ms.
+        mix: share of the copy, 0 to 1.
+        sample_rate: hertz.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> Chorus(rate_hz=(0.5, 5), depth=(0.1, 0.5), sample_rate=16000)(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 1, 8000])
+    """
+
+    selective = True
+
+    def __init__(
+        self,
+        rate_hz: Range = (0.5, 5.0),
+        depth: Range = (0.1, 0.5),
+        *,
+        delay_ms: float = 7.0,
+        mix: float = 0.5,
+        sample_rate: int,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        self.rate_hz = check_range("rate_hz", rate_hz, 0.01, 100)
+        self.depth = check_range("depth", depth, 0, 1)
+        self.delay_ms = check_number("delay_ms", delay_ms, 0, 100)
+        self.mix = check_number("mix", mix, 0, 1)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {
+            "rate_hz": uniform(count, self.rate_hz, generator),
+            "depth": uniform(count, self.depth, generator),
+            "phase": torch.rand(count, generator=generator),
+        }
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        dtype = waveforms.dtype
+        rate = need_sample_rate(self.sample_rate)
+        time = torch.arange(waveforms.shape[-1], device=waveforms.device, dtype=dtype)
+        turns = values["rate_hz"].to(dtype)[:, None] * (time / rate) + values["phase"].to(dtype)[:, None]
+        swing = torch.sin(2 * math.pi * turns)
+        delay = (self.delay_ms * rate / 1000) * (1 + values["depth"].to(dtype)[:, None] * swing)
+        longest = math.ceil(2 * self.delay_ms * rate / 1000)
+        return torch.lerp(waveforms, delayed(waveforms, delay, longest), self.mix)
+
+
+def delayed(waveforms: Tensor, delay: Tensor, longest: int) -> Tensor:
+    """Read each clip by a delay that changes from sample to sample, zeros coming in.
+
+    Args:
+        waveforms: (N, channels, samples).
+        delay: (N, samples), in samples, 0 to `longest`; fractions by cubic interpolation.
+        longest: upper bound that the host knows.
+    """
+    samples = waveforms.shape[-1]
+    whole = delay.floor()
+    fraction = (delay - whole)[:, None]
+    left, right = longest + 2, 1
+    padded = torch.nn.functional.pad(waveforms, (left, right))
+    newest = torch.arange(samples, device=delay.device) + (left + 1) - whole.long()
+
+    def tap(number: int) -> Tensor:
+        return padded.gather(-1, (newest - number)[:, None].expand(-1, waveforms.shape[1], -1))
+
+    # Lagrange's polynomial through the samples at delays of -1, 0, 1 and 2 from the whole part on.
+    after, at, before, far = tap(0), tap(1), tap(2), tap(3)
+    third = (far - after) / 6 + (at - before) / 2
+    second = (after + before) / 2 - at
+    first = before - after / 3 - at / 2 - far / 6
+    return at + fraction * (first + fraction * (second + fraction * third))

@@ -1,0 +1,110 @@
+"""Dynamic range compression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
+
+
+class Compression(Transform):
+    """Turn down what is louder than a threshold.
+
+    The level of each sample, the greatest of its channels, is 20 log10 |x| decibels; what lies over the threshold is
+    to be reduced to a fraction 1 / ratio of itself. The reduction in decibels follows at once where it grows
+    and decays with the release time where it falls, and is then smoothed by a one-pole filter with the attack time
+    (the decoupled peak detector in the log domain of Giannoulis, Massberg and Reiss, Digital Dynamic Range
+    Compressor Design, Journal of the Audio Engineering Society 60(6), 2012). A steady tone is reduced
+    by (1 - 1 / ratio) times what its peaks exceed the threshold.
+
+    Args:
+        threshold_db: (low, high) in decibels of full scale, -120 to 0, drawn uniformly.
+        ratio: (low, high), 1 to 100, drawn uniformly.
+        attack_ms: (low, high) time constant, 0.01 to 1000 ms, drawn uniformly.
+        release_ms: (low, high) time constant, 0.01 to 10000 ms, drawn uniformly.
+        make_up_db: (low, high) gain afterwards in decibels, -60 to 60, drawn uniformly.
+        sample_rate: hertz.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> compress = Compression(threshold_db=-20, ratio=4, sample_rate=16000)
+        >>> compress(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 1, 8000])
+    """
+
+    selective = True
+
+    def __init__(
+        self,
+        threshold_db: Range = (-40.0, -10.0),
+        ratio: Range = (2.0, 8.0),
+        attack_ms: Range = 1.0,
+        release_ms: Range = 100.0,
+        make_up_db: Range = 0.0,
+        *,
+        sample_rate: int,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        self.threshold_db = check_range("threshold_db", threshold_db, -120, 0)
+        self.ratio = check_range("ratio", ratio, 1, 100)
+        self.attack_ms = check_range("attack_ms", attack_ms, 0.01, 1000)
+        self.release_ms = check_range("release_ms", release_ms, 0.01, 10000)
+        self.make_up_db = check_range("make_up_db", make_up_db, -60, 60)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        names = ("threshold_db", "ratio", "attack_ms", "release_ms", "make_up_db")
+        return {name: uniform(count, getattr(self, name), generator) for name in names}
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        per_sample = {name: value.to(waveforms.dtype)[:, None] for name, value in values.items()}
+        samples_per_ms = need_sample_rate(self.sample_rate) / 1000
+        level_db = _DECIBELS * waveforms.abs().amax(1).clamp(min=1e-6).log()
+        excess_db = (level_db - per_sample["threshold_db"]).clamp(min=0) * (1 - 1 / per_sample["ratio"])
+        held = released(excess_db, per_sample["release_ms"] * samples_per_ms)
+        longest_attack = self.attack_ms[1] * samples_per_ms
+        reduction_db = smoothed(held, per_sample["attack_ms"] * samples_per_ms, longest_attack)
+        gain = torch.exp((per_sample["make_up_db"] - reduction_db) / _DECIBELS)
+        return waveforms * gain[:, None]
+
+
+_DECIBELS = 20 / math.log(10)
+_NEGLIGIBLE = 16.0  # time constants after which an exponential decay is below single precision
+
+
+def released(signal: Tensor, time_constant: Tensor) -> Tensor:
+    """y[n] = max(x[n], e^(-1 / time_constant) y[n - 1]), without a loop over the samples.
+
+    A decay is a straight line in the logarithm, so y is a running maximum of log x[n] + n / time_constant.
+
+    Args:
+        signal: (N, samples), not negative.
+        time_constant: (N, 1), in samples.
+    """
+    line = torch.arange(signal.shape[-1], device=signal.device, dtype=signal.dtype) / time_constant
+    highest = (signal.clamp(min=1e-20).log() + line).cummax(-1).values
+    return torch.exp(highest - line)
+
+
+def smoothed(signal: Tensor, time_constant: Tensor, longest: float) -> Tensor:
+    """y[n] = a y[n - 1] + (1 - a) x[n] with a = e^(-1 / time_constant), without a loop over the samples.
+
+    The sum over a^k x[n - k] doubles its length in each step, until the rest is negligible.
+
+    Args:
+        signal: (N, samples).
+        time_constant: (N, 1), in samples.
+        longest: upper bound of the time constants that the host knows.
+    """
+    total = signal * -torch.expm1(-1 / time_constant)
+    covered = 1
+    while covered < min(_NEGLIGIBLE * longest, signal.shape[-1]):
+        weight = torch.exp(-covered / time_constant)
+        total = torch.cat([total[:, :covered], torch.addcmul(total[:, covered:], weight, total[:, :-covered])], dim=1)
+        covered *= 2
+    return total

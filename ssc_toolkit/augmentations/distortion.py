@@ -1,0 +1,113 @@
+"""What bends, cuts and coarsens the samples one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import (
+    Range,
+    Transform,
+    amplitude,
+    check_range,
+    check_whole_range,
+    per_clip,
+    uniform,
+    whole_uniform,
+)
+
+
+class Distortion(Transform):
+    """Drive the waveform into a hyperbolic tangent: y = tanh(10^(drive_db / 20) x).
+
+    Quiet signals become louder by the drive; nothing exceeds full scale.
+
+    Args:
+        drive_db: (low, high) in decibels, -60 to 60, drawn uniformly.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> Distortion(drive_db=20)(torch.tensor([[[0.01, 0.1, 1.0]]]))
+        tensor([[[0.0997, 0.7616, 1.0000]]])
+    """
+
+    def __init__(self, drive_db: Range = (3.0, 15.0), *, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.drive_db = check_range("drive_db", drive_db, -60, 60)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"drive_db": uniform(count, self.drive_db, generator)}
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        return torch.tanh(waveforms * per_clip(amplitude(values["drive_db"], waveforms.dtype)))
+
+
+class Clipping(Transform):
+    """Cut off what exceeds a level below the clip's own peak.
+
+    Args:
+        threshold_db: (low, high) in decibels relative to the greatest magnitude of the clip, over all channels,
+            -60 to 0, drawn uniformly.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> Clipping(threshold_db=-20)(torch.tensor([[[0.02, 0.5, -1.0]]]))
+        tensor([[[ 0.0200,  0.1000, -0.1000]]])
+    """
+
+    def __init__(self, threshold_db: Range = (-12.0, -3.0), *, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.threshold_db = check_range("threshold_db", threshold_db, -60, 0)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"threshold_db": uniform(count, self.threshold_db, generator)}
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        limit = per_clip(peak_of(waveforms) * amplitude(values["threshold_db"], waveforms.dtype))
+        return torch.clamp(waveforms, min=-limit, max=limit)
+
+
+class BitCrush(Transform):
+    """Round to the levels of b-bit integers: y = round(2^(b - 1) x) / 2^(b - 1).
+
+    Gradients pass straight through the rounding.
+
+    Args:
+        bits: (low, high) whole numbers, 1 to 24, drawn uniformly, both included.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> BitCrush(bits=3)(torch.tensor([[[0.1, 0.2, -0.7]]]))
+        tensor([[[ 0.0000,  0.2500, -0.7500]]])
+    """
+
+    def __init__(self, bits: Range = (4, 8), *, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.bits = check_whole_range("bits", bits, 1, 24)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"bits": whole_uniform(count, self.bits, generator)}
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        levels = per_clip(2 ** (values["bits"].to(waveforms.dtype) - 1))
+        with torch.no_grad():
+            crushed = (waveforms * levels).round_().div_(levels)
+        return straight_through(waveforms, crushed)
+
+
+def peak_of(waveforms: Tensor) -> Tensor:
+    """(N,) greatest magnitude of (N, channels, samples)."""
+    lowest, highest = waveforms.flatten(1).aminmax(dim=1)
+    return torch.maximum(highest, -lowest)
+
+
+def straight_through(waveforms: Tensor, changed: Tensor) -> Tensor:
+    """The changed waveforms, with the gradient of the unchanged ones."""
+    if torch.is_grad_enabled() and waveforms.requires_grad:
+        return waveforms + (changed - waveforms).detach()
+    return changed

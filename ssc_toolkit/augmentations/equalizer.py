@@ -1,0 +1,87 @@
+"""Graphic equalizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Range, amplitude, check_range, need_sample_rate
+from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+
+EDGE_OCTAVES = 0.15
+"""Standard deviation of the edge between two bands."""
+_OCTAVE_BANDS_HZ = tuple(1000 * 2.0**octave for octave in range(-5, 5))
+
+
+class Equalizer(Linear):
+    """Graphic equalizer: a gain of its own for each frequency band, without phase shift.
+
+    The bands meet half way between their centres on the logarithmic frequency axis; the gain in
+    decibels goes from one to the next along an integrated Gaussian of 0.15 octaves. The lowest band reaches down to
+    0 Hz, the highest up to the Nyquist frequency.
+
+    Args:
+        gain_db: (low, high) in decibels, -60 to 60, drawn uniformly for each band.
+        center_hz: centres of the bands in ascending order, at least a third of an octave apart; the octaves
+            from 31.25 Hz up to the Nyquist frequency by default.
+        sample_rate: hertz.
+        p: probability for each example.
+
+    Raises:
+        ValueError: for centres that are too close, or not below the Nyquist frequency.
+
+    Examples:
+        >>> import torch
+        >>> equalizer = Equalizer(gain_db=(-12, 6), center_hz=(100, 400, 1600, 6400), sample_rate=16000)
+        >>> equalizer(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 1, 8000])
+    """
+
+    def __init__(
+        self,
+        gain_db: Range = (-12.0, 12.0),
+        *,
+        center_hz: Sequence[float] | None = None,
+        sample_rate: int,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        self.gain_db = check_range("gain_db", gain_db, -60, 60)
+        if center_hz is None:
+            center_hz = [center for center in _OCTAVE_BANDS_HZ if center < sample_rate / 2]
+        centers = [float(center) for center in center_hz]
+        apart = all(low * 1.25 <= high for low, high in pairwise(centers))
+        if not centers or centers[0] < 10 or centers[-1] >= sample_rate / 2 or not apart:
+            raise ValueError(
+                "center_hz: expected ascending frequencies from 10 Hz to below the Nyquist frequency "
+                f"{sample_rate / 2:g}, at least a third of an octave apart, got {centers}"
+            )
+        self.center_hz = tuple(centers)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        low, high = self.gain_db
+        return {"gain_db": low + (high - low) * torch.rand(count, len(self.center_hz), generator=generator)}
+
+    def reach(self, samples: int) -> Reach:
+        # The narrowest structure is the lowest edge; its spread in hertz is that of a Gaussian window's inverse.
+        edge_hz = (self._edges()[0] if len(self.center_hz) > 1 else math.inf) * math.log(2) * EDGE_OCTAVES
+        half = math.ceil(6.5 / (2 * math.pi * edge_hz) * need_sample_rate(self.sample_rate))
+        return Reach(half, half)
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        gains = values["gain_db"].to(grid.cycles.dtype)
+        frequencies = grid.cycles * need_sample_rate(self.sample_rate)
+        octaves = torch.log2(frequencies.clamp(min=1e-3))
+        level = gains[:, :1].expand(-1, len(octaves))
+        for band, edge_hz in enumerate(self._edges(), start=1):
+            above = 0.5 + 0.5 * torch.erf((octaves - math.log2(edge_hz)) * (math.sqrt(0.5) / EDGE_OCTAVES))
+            level = torch.addcmul(level, gains[:, band : band + 1] - gains[:, band - 1 : band], above)
+        return amplitude(level, level.dtype)
+
+    def _edges(self) -> list[float]:
+        """Frequencies in hertz at which two bands meet."""
+        return [math.sqrt(low * high) for low, high in pairwise(self.center_hz)]

@@ -1,0 +1,43 @@
+"""Audio files that transforms keep in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+Files = str | Path | Sequence[str | Path]
+"""A folder, searched at any depth, or the files themselves."""
+
+
+def file_names(files: Files) -> str | list[str]:
+    """The argument as plain strings, fit for a configuration."""
+    return str(files) if isinstance(files, (str, Path)) else [str(file) for file in files]
+
+
+def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.ndarray]:
+    """Decode files to mono, (samples,) float32 each.
+
+    Args:
+        name: of the argument, for messages.
+        files: a folder or file names.
+        sample_rate: hertz.
+
+    Raises:
+        ValueError: if there is none, or one is missing, empty or no audio.
+    """
+    from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, read_audio
+
+    if isinstance(files, str) and Path(files).is_dir():
+        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise ValueError(f"{name}: expected audio files ({', '.join(SUFFIXES)}) in {files}, found none")
+    else:
+        paths = [Path(files)] if isinstance(files, str) else [Path(file) for file in files]
+        if not paths:
+            raise ValueError(f"{name}: expected at least one audio file, got none")
+    try:
+        return [read_audio(path, sample_rate) for path in paths]
+    except UnreadableAudio as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -1,0 +1,150 @@
+"""Rooms: synthesised and recorded impulse responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import Range, amplitude, check_range, log_uniform, need_sample_rate, uniform
+from ssc_toolkit.augmentations.filters import low_pass_response
+from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.augmentations.noise import random_numbers
+from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
+
+CROSSOVER_HZ = 2000.0
+"""Damping sets in about this frequency."""
+_SIXTY_DB = 3 * math.log(10)  # an amplitude falls by it, in nepers, when a level falls by 60 dB
+_AUDIBLE = 4 / 3  # the tail is cut off when it has fallen by this many times 60 dB
+
+
+class Reverb(Linear):
+    """Reverberation by a decaying noise that follows the direct sound.
+
+        h[n] = 1 for n = 0, g * noise[n] * 10^(-3 n / (rt60_seconds * sample_rate)) after it
+
+    with g such that the energy of the direct sound over that of the whole decay is the drawn ratio (Polack's
+    statistical model of a room). With damping d the decay above 2 kHz takes (1 - d) times as long.
+
+    Args:
+        rt60_seconds: (low, high) time in which the reverberation falls by 60 dB, 0.01 to 60 s; its logarithm
+            is drawn uniformly.
+        direct_to_reverberant_db: (low, high) in decibels, drawn uniformly.
+        damping: (low, high) of the high frequencies, 0 to 0.95, drawn uniformly.
+        sample_rate: hertz.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> reverb = Reverb(rt60_seconds=(0.2, 2.0), direct_to_reverberant_db=(0, 10), sample_rate=16000)
+        >>> reverb(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 1, 8000])
+    """
+
+    def __init__(
+        self,
+        rt60_seconds: Range = (0.2, 2.0),
+        direct_to_reverberant_db: Range = (0.0, 15.0),
+        damping: Range = 0.0,
+        *,
+        sample_rate: int,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        self.rt60_seconds = check_range("rt60_seconds", rt60_seconds, 0.01, 60)
+        self.direct_to_reverberant_db = check_range("direct_to_reverberant_db", direct_to_reverberant_db, -60, 60)
+        self.damping = check_range("damping", damping, 0, 0.95)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {
+            "rt60_seconds": log_uniform(count, self.rt60_seconds, generator),
+            "direct_to_reverberant_db": uniform(count, self.direct_to_reverberant_db, generator),
+            "damping": uniform(count, self.damping, generator),
+            "seed": torch.randint(2**31, (count,), generator=generator),
+        }
+
+    def reach(self, samples: int) -> Reach:
+        longest = math.ceil(_AUDIBLE * self.rt60_seconds[1] * need_sample_rate(self.sample_rate))
+        return Reach(0, min(samples - 1, longest))
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        return 1 + torch.fft.rfft(self._tail(values, grid), n=grid.length)
+
+    def _tail(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        """(N, tail samples) reverberation, from time 0 on but silent there."""
+        dtype = grid.cycles.dtype
+        samples = self.reach(grid.samples).after + 1
+        noise = random_numbers(values["seed"], samples + samples % 2, dtype)[:, :samples]
+        time = torch.arange(samples, device=noise.device, dtype=dtype)
+        nepers = (_SIXTY_DB / need_sample_rate(self.sample_rate) / values["rt60_seconds"].to(dtype))[:, None]
+        decay = torch.exp(-nepers * time)
+        if self.damping[1] > 0:
+            low, high = self._bands(noise)
+            tail = low * decay + high * decay ** (1 / (1 - values["damping"].to(dtype)))[:, None]
+        else:
+            tail = noise * decay
+        tail[:, 0] = 0
+        # The share of the decay's energy that lies within these samples, and what it has to be.
+        share = -torch.expm1(-2 * nepers[:, 0] * samples)
+        wanted = amplitude(-values["direct_to_reverberant_db"], dtype) * share.sqrt()
+        norm = torch.linalg.vector_norm(tail, dim=1).clamp(min=torch.finfo(dtype).tiny)
+        return tail * (wanted / norm)[:, None]
+
+    def _bands(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise (N, samples) below and above the crossover."""
+        rate = need_sample_rate(self.sample_rate)
+        samples = noise.shape[1]
+        frequencies = torch.fft.rfftfreq(samples, 1 / rate, device=noise.device, dtype=noise.dtype)
+        crossover = torch.full((1,), min(CROSSOVER_HZ, rate / 4), device=noise.device, dtype=noise.dtype)
+        low = torch.fft.irfft(torch.fft.rfft(noise) * low_pass_response(crossover, frequencies, rate), n=samples)
+        return low, noise - low
+
+
+class ImpulseResponse(Linear):
+    """Convolve with one of your recorded impulse responses, a room or a loudspeaker.
+
+    The files are read when the transform is made, averaged to mono, resampled, and scaled to unit energy, so
+    that white noise keeps its level. Where a response begins late, so does the result.
+
+    Args:
+        files: a folder, searched at any depth, or a list of files; what libsndfile reads.
+        sample_rate: hertz.
+        p: probability for each example.
+
+    Raises:
+        ValueError: if there are no files, or one is missing, empty, silent or no audio.
+
+    Examples:
+        >>> import numpy as np, soundfile, tempfile, torch
+        >>> folder = tempfile.mkdtemp()
+        >>> soundfile.write(f"{folder}/room.wav", np.array([0.5, 0.0, 0.25]), 16000)
+        >>> ImpulseResponse(folder, sample_rate=16000)(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 1, 8000])
+    """
+
+    responses: Tensor
+
+    def __init__(self, files: Files, *, sample_rate: int, p: float = 1.0) -> None:
+        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        self.files = file_names(files)
+        decoded = read_files("files", self.files, sample_rate)
+        energies = [float(np.square(samples).sum()) for samples in decoded]
+        if min(energies) == 0:
+            raise ValueError("files: expected impulse responses, but one of the files is silent")
+        bank = torch.zeros(len(decoded), max(map(len, decoded)))
+        for row, samples, energy in zip(bank, decoded, energies, strict=True):
+            row[: len(samples)] = torch.from_numpy(samples / math.sqrt(energy))
+        self.register_buffer("responses", bank, persistent=False)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"file": torch.randint(len(self.responses), (count,), generator=generator)}
+
+    def reach(self, samples: int) -> Reach:
+        return Reach(0, min(samples, self.responses.shape[1]) - 1)
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        bank = self.responses[:, : grid.samples].to(device=grid.cycles.device, dtype=grid.cycles.dtype)
+        return torch.fft.rfft(bank[values["file"]], n=grid.length)
