@@ -61,6 +61,7 @@ class BackgroundNoise(Transform):
             decoded = read_files("files", self.files, need_sample_rate(sample_rate))
             samples = np.concatenate(decoded).clip(-1, 1)
             lengths = torch.tensor([len(one) for one in decoded])
+            self._shortest = min(map(len, decoded))
             self.register_buffer("recordings", torch.from_numpy((samples * 32767).astype(np.int16)), persistent=False)
             self.register_buffer("begins", lengths.cumsum(0) - lengths, persistent=False)
             self.register_buffer("lengths", lengths, persistent=False)
@@ -91,9 +92,17 @@ class BackgroundNoise(Transform):
         return clips.index_copy(0, chosen, add_at_ratio(clips[chosen], noise, draw.values["snr_db"][chosen]))
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        file, device = values["file"], waveforms.device
-        length = self.lengths.to(device)[file]
-        start = (values["place"] * length).long()
-        place = (start[:, None] + torch.arange(waveforms.shape[-1], device=device)) % length[:, None]
-        noise = self.recordings.to(device)[self.begins.to(device)[file][:, None] + place].to(waveforms.dtype)
+        noise = self._stretches(waveforms.shape[-1], values, waveforms.device).to(waveforms.dtype)
         return add_at_ratio(waveforms, noise[:, None], values["snr_db"])
+
+    def _stretches(self, samples: int, values: Mapping[str, Tensor], device: torch.device) -> Tensor:
+        """(N, samples) 16-bit pieces of the recordings."""
+        recordings = self.recordings.to(device)
+        length = self.lengths.to(device)[values["file"]]
+        begin = self.begins.to(device)[values["file"]]
+        if samples <= self._shortest:
+            return recordings.unfold(0, samples, 1)[begin + (values["place"] * (length - samples + 1)).long()]
+        room = (length - samples + 1).clamp(min=1)
+        start = (values["place"] * torch.where(length < samples, length, room)).long()
+        place = (start[:, None] + torch.arange(samples, device=device)) % length[:, None]
+        return recordings[begin[:, None] + place]

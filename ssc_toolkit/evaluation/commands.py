@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
-from ssc_toolkit.augmentations.presets import STAGES
+from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.data import check_audio, encode_labels, load_tracks, with_splits
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.errors import InputError
@@ -137,8 +137,9 @@ def stress(
         tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio; splits
             as for `probe`.
         root: folder that the paths in the CSV file start from; its own folder by default.
-        corruptions: "chain" for the whole augmentation chain, or its stages alone: gain, polarity_inversion,
-            colored_noise, filter, pitch_shift, delay.
+        corruptions: "chain" for the whole augmentation chain, or one alone: its stages gain, polarity_inversion,
+            colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus, distortion,
+            compression, reverse, bitcrush, mp3.
         severities: 0 (clean) to 2.5.
         omit: stages to leave out of the chain; leave out pitch_shift where labels speak of key or pitch.
         window_seconds: an embedding is the mean over non-overlapping windows of this length.
@@ -154,8 +155,8 @@ def stress(
     """
     folder = None if out is None else writable_folder(Path(out), "out")
     for name in corruptions:
-        if name not in (CHAIN, *STAGES):
-            raise InputError(f"corruptions: expected {CHAIN} or one of {', '.join(STAGES)}, got {name!r}")
+        if name not in (CHAIN, *CORRUPTIONS):
+            raise InputError(f"corruptions: expected {CHAIN} or one of {', '.join(CORRUPTIONS)}, got {name!r}")
     model = load_encoder(encoder)
     try:
         transforms = {
