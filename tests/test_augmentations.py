@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import shutil
 import tempfile
 
@@ -43,10 +44,12 @@ from ssc_toolkit.augmentations import (
     SpliceOut,
     TimeShift,
     TimeStretch,
+    clmr_chain,
     corruption,
+    from_config,
     semisupcon_chain,
 )
-from ssc_toolkit.augmentations.presets import STAGES
+from ssc_toolkit.augmentations.presets import CORRUPTIONS
 
 RATE = 16000
 
@@ -253,12 +256,240 @@ def test_gradients_flow(make):
     assert (waveforms.grad != 0).any()
 
 
-def test_apply_compiles_without_a_graph_break():
+@every_transform
+def test_apply_reads_no_value_on_the_host(make):
+    transform = make(0.6)
+    if any(isinstance(module, MP3) and module.implementation == "auto" for module in transform.modules()):
+        pytest.skip("the codec works on the host")
+    draw = transform.draw(8, generator()).to("meta")
+    # A tensor on the meta device has a shape and no values: whoever asks for one fails.
+    waveforms = torch.empty(8, 1, 3000, device="meta")
+    assert transform.to("meta").apply(waveforms, draw).shape == waveforms.shape
+
+
+@every_transform
+def test_apply_compiles_without_a_graph_break(make):
+    transform = make(0.6)
+    if any(isinstance(module, MP3) and module.implementation == "auto" for module in transform.modules()):
+        pytest.skip("the codec is no part of a graph")
+    waveforms = noise(6, 1, 3000)
+    draw = transform.draw(6, generator())
+    torch._dynamo.reset()
+    compiled = torch.compile(transform.apply, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(waveforms, draw), transform.apply(waveforms, draw))
+
+
+def test_a_chain_compiles_to_machine_code():
     chain = Chain([Gain((-15, 5), p=0.5), LowPass((500, 4000), sample_rate=RATE, p=0.5), Delay(sample_rate=RATE)])
     waveforms = noise(6, 1, 4000)
     draw = chain.draw(6, generator())
     compiled = torch.compile(chain.apply, fullgraph=True)
     torch.testing.assert_close(compiled(waveforms, draw), chain.apply(waveforms, draw))
+
+
+@every_transform
+def test_a_configuration_makes_the_same_transform(make):
+    transform = make(0.6)
+    again = from_config(json.loads(json.dumps(transform.to_config())))
+    assert again.to_config() == transform.to_config()
+    waveforms = noise(6, 1, 3000)
+    assert torch.equal(again(waveforms, generator=generator()), transform(waveforms, generator=generator()))
+
+
+@every_transform
+@pytest.mark.parametrize("shape", [(20, 1, 2000), (20, 2, 1, 2000)])
+def test_in_place_writes_over_the_input(make, shape):
+    waveforms = noise(*shape)
+    expected = make(0.6)(waveforms, generator=generator())
+    result = make(0.6)(waveforms, generator=generator(), inplace=True)
+    assert result is waveforms
+    assert torch.equal(waveforms, expected)
+
+
+@every_transform
+def test_the_result_is_no_view_of_the_input(make):
+    waveforms = noise(3, 1, 2000)
+    before = waveforms.clone()
+    make(0.0)(waveforms).zero_()
+    assert torch.equal(waveforms, before)
+
+
+def test_a_draw_moves_in_one_copy():
+    chain = semisupcon_chain(RATE)
+    draw = chain.draw(6, generator())
+
+    class Transfers(CountOperations):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func is torch.ops.aten._to_copy.default
+            return func(*args, **(kwargs or {}))
+
+    with Transfers() as transfers:
+        moved = draw.to("meta")
+    assert transfers.count == 1
+    assert moved.device.type == "meta"
+    assert [child.transform for child in moved.children] == [child.transform for child in draw.children]
+    assert moved.children[0].values["gain_db"].shape == (6,)
+
+
+def one_after_the_other(chain: Chain, waveforms: torch.Tensor, draw: Draw) -> torch.Tensor:
+    for transform, child in zip(chain.transforms, draw.children, strict=True):
+        waveforms = transform.apply(waveforms, child)
+    return waveforms
+
+
+MIXTURES = {
+    "factors": lambda: [Gain(p=0.5), PolarityInversion(p=0.5), Gain((-3, 3))],
+    "causal": lambda: [
+        Gain(p=0.5),
+        Delay((2, 90), p=0.5, sample_rate=RATE),
+        Reverb((0.05, 0.5), p=0.7, sample_rate=RATE),
+    ],
+    "rooms": lambda: [ImpulseResponse(FOLDER, p=0.5, sample_rate=RATE), Reverb(0.3, p=0.7, sample_rate=RATE)],
+    "a filter between factors": lambda: [Gain(), LowPass((200, 4000), p=0.5, sample_rate=RATE), PolarityInversion()],
+    "filters": lambda: [Equalizer(sample_rate=RATE), LowPass((200, 4000), p=0.5, sample_rate=RATE)],
+    "one of many, then echoes": lambda: [
+        OneOf([LowPass((200, 4000), sample_rate=RATE), HighPass((200, 4000), sample_rate=RATE), Gain()], p=0.8),
+        Delay((2, 90), sample_rate=RATE),
+    ],
+    "some of many": lambda: [
+        SomeOf([Gain(), Reverb(0.2, sample_rate=RATE), Delay((2, 90), sample_rate=RATE)], count=(1, 3)),
+        Chain([Gain(), ColoredNoise(sample_rate=RATE, p=0.5), Reverb(0.1, sample_rate=RATE)], p=0.5),
+    ],
+}
+
+
+@pytest.mark.parametrize("members", MIXTURES.values(), ids=MIXTURES.keys())
+def test_what_is_fused_equals_one_after_the_other(members):
+    waveforms = noise(40, 2, 3000)
+    chain = Chain(members(), p=0.9)
+    draw = chain.draw(40, generator())
+    expected = one_after_the_other(chain, waveforms, draw)
+    assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
+    chain.fuse = "none"
+    assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-6 * expected.abs().max()
+
+
+def transforms_taken(run) -> int:
+    """Number of forward FFTs."""
+
+    class CountTransforms(CountOperations):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func is torch.ops.aten._fft_r2c.default
+            return func(*args, **(kwargs or {}))
+
+    with CountTransforms() as counter:
+        run()
+    return counter.count
+
+
+@pytest.mark.parametrize(
+    ("members", "fuse", "pairs"),
+    [
+        (lambda: [Gain(), LowPass(900.0, sample_rate=RATE), PolarityInversion()], "exact", 1),
+        (lambda: [Delay((2, 90), sample_rate=RATE), ImpulseResponse(FOLDER, sample_rate=RATE)], "none", 2),
+        (lambda: [Delay((2, 90), sample_rate=RATE), ImpulseResponse(FOLDER, sample_rate=RATE)], "exact", 2),
+        (lambda: [ImpulseResponse(FOLDER, sample_rate=RATE), ImpulseResponse(FOLDER, sample_rate=RATE)], "none", 4),
+        (lambda: [ImpulseResponse(FOLDER, sample_rate=RATE), ImpulseResponse(FOLDER, sample_rate=RATE)], "exact", 3),
+        (lambda: [Equalizer(sample_rate=RATE), HighPass(900.0, sample_rate=RATE)], "exact", 2),
+        (lambda: [Equalizer(sample_rate=RATE), HighPass(900.0, sample_rate=RATE)], "all", 1),
+        (lambda: semisupcon_chain(RATE).transforms[3:4], "exact", 1),
+    ],
+)
+def test_fused_neighbours_share_their_fft(members, fuse, pairs):
+    # One forward FFT for the clips of each stage, and one for each impulse response.
+    chain = Chain(list(members()), fuse=fuse)
+    draw = chain.draw(12, generator())
+    assert transforms_taken(lambda: chain.apply(noise(12, 1, 3000), draw)) == pairs
+
+
+def test_fusing_all_is_cutting_once_in_surrounding_silence():
+    chain = Chain(
+        [
+            Equalizer(sample_rate=RATE),
+            LowPass((400, 4000), sample_rate=RATE),
+            Delay((2, 90), sample_rate=RATE),
+            HighPass((200, 1000), sample_rate=RATE),
+        ],
+        fuse="all",
+    )
+    waveforms = noise(6, 1, 3000)
+    draw = chain.draw(6, generator())
+    far = 12000
+    surrounded = torch.nn.functional.pad(waveforms, (far, far))
+    expected = one_after_the_other(chain, surrounded, draw)[..., far:-far]
+    assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_explain_names_the_stages(capsys):
+    chain = Chain(
+        [
+            semisupcon_chain(RATE),
+            Delay((2, 90), sample_rate=RATE, p=0.5),
+            Reverb(0.2, sample_rate=RATE, p=0.5),
+        ]
+    )
+    chain.explain(noise(4, 1, 3000))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1. Gain + PolarityInversion: one multiplication; ")
+    assert lines[2].startswith("3. BandPass + BandStop + HighPass + LowPass: one FFT pair of")
+    assert lines[4].startswith("5. Delay + Delay + Reverb: one FFT pair of")
+    assert all(line.endswith("ms a clip") for line in lines)
+
+
+def test_some_of_takes_as_many_as_it_should():
+    some = SomeOf([Gain(-1.0), Gain(-2.0), Gain(-4.0)], count=(1, 2))
+    picked = some.draw(4000, generator()).values["picked"]
+    counts = torch.bincount(picked.sum(1), minlength=4) / 4000
+    torch.testing.assert_close(counts, torch.tensor([0.0, 0.5, 0.5, 0.0]), atol=0.035, rtol=0)
+    torch.testing.assert_close(picked.float().mean(0), torch.full((3,), 0.5), atol=0.035, rtol=0)
+    assert (SomeOf([Gain(-1.0), Gain(-2.0)], count=0)(torch.ones(5, 1, 3)) == 1).all()
+
+
+def test_background_from_the_batch_takes_another_item():
+    # Each item is a constant of its own, so what was added tells where it came from.
+    items, views = 6, 3
+    waveforms = (10.0 ** torch.arange(items))[:, None, None, None].expand(items, views, 1, 50).contiguous()
+    waveforms = waveforms * torch.linspace(1, 2, 50)
+    mix = BackgroundNoise(snr_db=0.0)
+    result, draw = mix(waveforms, generator=generator(), return_draw=True)
+    partner = draw.values["partner"].view(items, views) // views
+    assert (partner != torch.arange(items)[:, None]).all()
+    assert partner.unique().numel() == items
+    torch.testing.assert_close(result, 2 * waveforms)
+    assert torch.equal(mix.apply(waveforms, draw), result)
+    with pytest.raises(ValueError, match="cannot be indexed"):
+        draw[3]
+
+
+def test_background_from_the_batch_works_in_a_long_batch_and_leaves_a_lone_item_alone():
+    chain = Chain([Gain((-6, 6)), BackgroundNoise(snr_db=3.0, p=0.5)])
+    waveforms = noise(50, 1, 400)
+    result, draw = chain(waveforms, generator=generator(), return_draw=True)
+    assert torch.equal(chain.apply(waveforms, draw), result)
+    lone = noise(1, 4, 1, 400)
+    assert torch.equal(BackgroundNoise(snr_db=3.0)(lone), lone)
+
+
+def test_recordings_follow_the_module_and_stay_out_of_its_state():
+    chain = Chain([BackgroundNoise(FOLDER, sample_rate=RATE), ImpulseResponse(FOLDER, sample_rate=RATE)])
+    assert chain.state_dict() == {}
+    assert {buffer.device.type for buffer in chain.to("meta").buffers()} == {"meta"}
+
+
+def test_a_transform_works_in_the_workers_of_a_loader():
+    class Clips(torch.utils.data.Dataset):
+        chain = semisupcon_chain(RATE)
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            clip = noise(1, 1, 4000, seed=index)
+            return self.chain(clip, generator=generator(index))[0]
+
+    serial = torch.stack([Clips()[index] for index in range(8)])
+    loader = torch.utils.data.DataLoader(Clips(), batch_size=4, num_workers=2)
+    torch.testing.assert_close(torch.cat(list(loader)), serial)
 
 
 def test_one_of_takes_each_member_as_often_as_its_weight_says():
@@ -299,6 +530,49 @@ def test_the_chain_at_severity_one_has_the_published_settings():
     assert (delay.delay_ms, delay.volume, delay.repeats, delay.attenuation) == ((100, 500), 0.5, 2, 0.5)
 
 
+def test_the_chain_of_clmr():
+    chain = clmr_chain(22050)
+    assert [t.p for t in chain.transforms] == [0.8, 0.01, 0.3, 0.8, 0.3, 0.6, 0.6]
+    echo = chain.transforms[4](torch.eye(1, 22050)[None], generator=generator(5))[0, 0]
+    late = [round(ms * 22.05) for ms in range(200, 451, 50)]
+    if echo[1:].any():
+        assert echo[1:].argmax() + 1 in late
+    waveforms = noise(24, 2, 1, 22050)
+    assert clmr_chain(22050)(waveforms, generator=generator()).isfinite().all()
+    assert len(clmr_chain(8000, omit=("pitch_shift", "reverb")).transforms) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "severity", "settings"),
+    [
+        ("time_stretch", 1, {"rate": (0.7, 1.3)}),
+        ("time_stretch", 2.5, {"rate": (0.4, 1.6)}),
+        ("splice_out", 2, {"cuts": 8, "cut_ms": (0, 200)}),
+        ("reverb", 1, {"rt60_seconds": (2.5, 2.5), "direct_to_reverberant_db": (0, 0)}),
+        ("chorus", 0.5, {"rate_hz": (5, 5), "depth": (0.5, 0.5), "mix": 0.5}),
+        ("chorus", 2, {"depth": (1, 1)}),
+        ("distortion", 2, {"drive_db": (18, 18)}),
+        (
+            "compression",
+            1,
+            {"threshold_db": (-30, -30), "ratio": (5, 5), "attack_ms": (1, 1), "release_ms": (100, 100)},
+        ),
+        ("compression", 2.5, {"threshold_db": (-60, -60), "ratio": (11, 11)}),
+        ("bitcrush", 0.5, {"bits": (8, 8)}),
+        ("bitcrush", 2.5, {"bits": (2, 2)}),
+        ("mp3", 0.5, {"bitrate_kbps": (64, 64), "implementation": "codec"}),
+        ("mp3", 1, {"bitrate_kbps": (32, 32)}),
+        ("mp3", 1.5, {"bitrate_kbps": (24, 24)}),
+        ("mp3", 2, {"bitrate_kbps": (16, 16)}),
+    ],
+)
+def test_the_law_of_the_unseen_corruptions(name, severity, settings):
+    transform = corruption(name, 22050, severity)
+    for setting, value in settings.items():
+        assert getattr(transform, setting) == (pytest.approx(value) if setting != "implementation" else value)
+    assert transform.p == 1
+
+
 def test_the_chain_grows_with_severity():
     waveforms = noise(64, 1, 4000)
     distances = [
@@ -313,7 +587,7 @@ def test_omit_leaves_stages_out():
     assert [type(t).__name__ for t in chain.transforms] == ["Gain", "PolarityInversion", "ColoredNoise", "OneOf"]
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corruption_touches_every_example(name):
     waveforms = noise(16, 1, RATE)
     changed = (corruption(name, RATE, 1.0)(waveforms, generator=generator()) != waveforms).flatten(1).any(1)
@@ -345,6 +619,41 @@ def test_a_corruption_touches_every_example(name):
         (lambda: semisupcon_chain(16000, severity=3), ValueError, "severity"),
         (lambda: semisupcon_chain(16000, omit=("reverb",)), ValueError, "omit"),
         (lambda: corruption("wobble", 16000), ValueError, "name"),
+        (lambda: corruption("mp3", 15000), ValueError, "sample_rate: expected one of 8000"),
+        (lambda: clmr_chain(16000, omit=("echo",)), ValueError, "omit"),
+        (lambda: PeakNormalization("loud"), ValueError, "peak_db"),
+        (lambda: Gain((1, 2, 3)), ValueError, "gain_db"),
+        (lambda: Equalizer(center_hz=(100, 9000), sample_rate=16000), ValueError, "center_hz"),
+        (lambda: Equalizer(center_hz=(100, 110), sample_rate=16000), ValueError, "center_hz"),
+        (lambda: Reverb(-1.0, sample_rate=16000), ValueError, "rt60_seconds"),
+        (lambda: ImpulseResponse("/nowhere.wav", sample_rate=16000), ValueError, "files: .*nowhere.wav"),
+        (lambda: ImpulseResponse([], sample_rate=16000), ValueError, "files"),
+        (lambda: ImpulseResponse(tempfile.gettempdir() + "/", sample_rate=None), ValueError, "sample_rate"),
+        (lambda: BackgroundNoise(FOLDER), ValueError, "sample_rate"),
+        (lambda: TimeStretch(0.0, sample_rate=16000), ValueError, "rate"),
+        (lambda: Chorus(depth=2.0, sample_rate=16000), ValueError, "depth"),
+        (lambda: Chorus(delay_ms=-1, sample_rate=16000), ValueError, "delay_ms"),
+        (lambda: Distortion(90), ValueError, "drive_db"),
+        (lambda: Clipping(3.0), ValueError, "threshold_db"),
+        (lambda: BitCrush(0), ValueError, "bits"),
+        (lambda: BitCrush((2.5, 3)), ValueError, "bits"),
+        (lambda: Compression(ratio=0.5, sample_rate=16000), ValueError, "ratio"),
+        (lambda: Compression(attack_ms=-1, sample_rate=16000), ValueError, "attack_ms"),
+        (lambda: TimeShift(mode="wrap", sample_rate=16000), ValueError, "mode"),
+        (lambda: SpliceOut(cut_ms=(-5, 5), sample_rate=16000), ValueError, "cut_ms"),
+        (lambda: SpliceOut(0, sample_rate=16000), ValueError, "cuts"),
+        (lambda: MP3(5, sample_rate=16000), ValueError, "bitrate_kbps: at 16000 Hz MP3 knows 8, 16"),
+        (lambda: MP3(sample_rate=10000), ValueError, "sample_rate"),
+        (lambda: MP3(sample_rate=16000, implementation="ffmpeg"), ValueError, "implementation"),
+        (lambda: Chain([], fuse="maybe"), ValueError, "fuse"),
+        (lambda: SomeOf([], count=1), ValueError, "transforms"),
+        (lambda: SomeOf([Gain()], count=2), ValueError, "count"),
+        (lambda: from_config({"gain_db": 3}), ValueError, "config"),
+        (lambda: from_config({"name": "Wobble"}), ValueError, "config: expected a transform among BackgroundNoise"),
+        (lambda: from_config({"name": "Transform"}), ValueError, "config"),
+        (lambda: from_config({"name": "Gain", "gain": 3}), ValueError, "config: Gain takes gain_db, p; got gain"),
+        (lambda: from_config({"name": "LowPass", "sample_rate": 16000}), ValueError, "config: LowPass needs cutoff_hz"),
+        (lambda: Gain().apply(torch.zeros(3, 1, 9), PolarityInversion().draw(3)), ValueError, "draw"),
         (lambda: Gain()(torch.zeros(4, 100)), ValueError, "waveforms"),
         (lambda: Gain()(torch.zeros(4, 1, 100, dtype=torch.int16)), TypeError, "waveforms"),
         (lambda: Gain().apply(torch.zeros(4, 1, 100), Gain().draw(3)), ValueError, "draw"),

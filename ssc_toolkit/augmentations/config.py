@@ -45,10 +45,10 @@ def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentati
     arguments = dict(config)
     name = arguments.pop("name")
     known = {key: getattr(augmentations, key) for key in augmentations.__all__} | dict(classes or {})
-    kind = known.get(name)
-    if not (isinstance(kind, type) and issubclass(kind, Augmentation)) or inspect.isabstract(kind):
-        names = sorted(k for k, v in known.items() if isinstance(v, type) and issubclass(v, Augmentation))
-        raise ValueError(f"config: expected a transform among {', '.join(names)}, got {name!r}")
+    kinds = {key: value for key, value in known.items() if _can_be_made(value)}
+    kind = kinds.get(name)
+    if kind is None:
+        raise ValueError(f"config: expected a transform among {', '.join(sorted(kinds))}, got {name!r}")
     if "transforms" in arguments:
         arguments["transforms"] = [from_config(member, classes) for member in arguments["transforms"]]
     parameters = inspect.signature(kind.__init__).parameters
@@ -64,6 +64,10 @@ def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentati
     if missing:
         raise ValueError(f"config: {name} needs {', '.join(missing)}")
     return kind(**arguments)
+
+
+def _can_be_made(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Augmentation) and not inspect.isabstract(value)
 
 
 def _plain(value: Any) -> Any:

@@ -107,31 +107,35 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
         for transform, draw in filters:
             clips = transform.apply_to_clips(clips, draw)
         return clips
-    touched = torch.stack([draw.applied for _, draw in filters]).any(0)
-    rows = touched.nonzero()[:, 0].to(clips.device, non_blocking=True)
-    chosen = clips if len(rows) == len(clips) else clips[rows]
     grid = Grid.like(clips, reach)
-    filtered = filter_by_response(chosen, _product(filters, touched, grid), grid)
-    return filtered if len(rows) == len(clips) else clips.index_copy(0, rows, filtered)
-
-
-def _product(members: Sequence[tuple[Linear, Draw]], touched: Tensor, grid: Grid) -> Tensor:
-    """Product (K, F) of the responses, for the K touched examples."""
+    if torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
+        touched = torch.stack([draw.mask for _, draw in filters]).any(0)
+        product = _product([(t, draw, draw.chosen) for t, draw in filters], len(clips), grid)
+        return torch.where(per_clip(touched), filter_by_response(clips, product, grid), clips)
+    touched = torch.stack([draw.applied for _, draw in filters]).any(0)
+    rows = touched.nonzero()[:, 0]
     place = touched.cumsum(0) - 1
-    count = int(touched.count_nonzero())
+    placed = [(t, draw, place[draw.applied].to(clips.device, non_blocking=True)) for t, draw in filters]
+    product = _product(placed, len(rows), grid)
+    if len(rows) == len(clips):
+        return filter_by_response(clips, product, grid)
+    rows = rows.to(clips.device, non_blocking=True)
+    return clips.index_copy(0, rows, filter_by_response(clips[rows], product, grid))
+
+
+def _product(members: Sequence[tuple[Linear, Draw, Tensor]], count: int, grid: Grid) -> Tensor:
+    """Product (count, F) of responses, each with the rows that the examples it touches have there."""
     total = torch.ones(count, len(grid.cycles), dtype=grid.cycles.dtype, device=grid.cycles.device)
-    for transform, draw in members:
-        chosen = draw.chosen
-        everywhere = len(chosen) == len(draw)
-        values = draw.values if everywhere else {name: value[chosen] for name, value in draw.values.items()}
+    for transform, draw, rows in members:
+        everywhere = len(rows) == len(draw)
+        values = draw.values if everywhere else {name: value[draw.chosen] for name, value in draw.values.items()}
         response = transform.response(values, grid)
         if response.is_complex() and not total.is_complex():
             total = total.to(response.dtype)
-        if len(chosen) == count:
+        if len(rows) == count:
             total = total * response
         else:
-            places = place[draw.applied].to(total.device, non_blocking=True)
-            total[places] = total[places] * response
+            total[rows] = total[rows] * response
     return total
 
 

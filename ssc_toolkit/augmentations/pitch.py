@@ -99,7 +99,7 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:
     """Add each bin to the bin `shift` above it; what leaves the spectrum is dropped."""
     bins = spectrum.shape[-1]
-    target = torch.arange(bins, device=spectrum.device) + shift
-    target = torch.where((target < 0) | (target >= bins), bins, target)  # one bin more, cut off below
-    moved = spectrum.new_zeros(*spectrum.shape[:2], bins + 1)
-    return moved.scatter_add(2, target, spectrum)[:, :, :bins]
+    numbers = torch.arange(1, bins + 1, device=spectrum.device)
+    target = (shift + numbers).clamp_(0, bins + 1)  # a bin more at either end, cut off below
+    moved = spectrum.new_zeros(*spectrum.shape[:2], bins + 2)
+    return moved.scatter_add_(2, target, spectrum)[:, :, 1:-1]

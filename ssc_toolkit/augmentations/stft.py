@@ -62,8 +62,8 @@ class Regions:
     """The local maxima of each frame's spectrum, and for each bin the nearest of them.
 
     Attributes:
-        peak: (N, frames, P) int64, bins of the maxima in ascending order; what follows them is no maximum,
-            and no bin's.
+        peak: (N, frames, P) int64, bins of the maxima in ascending order; the first, and what follows them, is
+            no maximum, and no bin's.
         of_bin: (N, frames, bins) int64, place in `peak` of each bin's maximum.
     """
 
@@ -78,16 +78,15 @@ class Regions:
         greatest = power == F.max_pool1d(power, kernel_size=5, stride=1, padding=2)
         before = F.pad(greatest, (2, 0))
         is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # of several that are equal, the first
-        most = -(-bins // 3) + 1
-        place = torch.where(is_peak, is_peak.cumsum(-1) - 1, most)
+        place = is_peak.cumsum(-1).mul_(is_peak)  # place 0 takes the bins that are no maximum
         beyond = 4 * bins
-        peak = place.new_full((*place.shape[:-1], most + 1), beyond)
+        peak = place.new_full((*place.shape[:-1], -(-bins // 3) + 2), beyond)
         peak.scatter_(-1, place, torch.arange(bins, device=place.device).expand_as(place))
-        peak[..., most] = beyond
+        peak[..., 0] = -beyond
         # A region begins halfway between two peaks; how many began up to a bin is the place of its peak.
-        begin = ((peak[..., 1:] + peak[..., :-1]) // 2 + 1).clamp(max=bins)
+        begin = ((peak[..., 1:] + peak[..., :-1]) >> 1).add_(1).clamp_(0, bins)
         begins = place.new_zeros(*place.shape[:-1], bins + 1).scatter_(-1, begin, 1)
-        return cls(peak.clamp(max=bins - 1), begins[..., :bins].cumsum(-1))
+        return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
         """(N, frames, bins) values to (N, frames, P), those at the peaks."""
