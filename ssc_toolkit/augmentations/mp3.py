@@ -145,6 +145,7 @@ _HEADER_BYTES = 64
 _FRAME = 576
 _BANDS = 22
 _STEPS = 12
+_MASKED = 10**-1.2  # share of a band's power that it masks
 _SIDE_BITS = 136  # of a frame: header and side information
 
 
@@ -201,7 +202,8 @@ def _quantiser_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor
     apart = center[:, None] - center  # of the band that is masked, above the one that masks
     spread = 10 ** -(torch.where(apart > 0, 1.0, 2.7) * apart.abs())
     density = (coefficients.square() @ member / width) @ spread.T.to(coefficients.dtype)
-    masking = density.clamp(min=1e-14).sqrt() @ member.T
+    audible = torch.maximum(_MASKED * (density @ member.T), _threshold_in_quiet(frequencies))
+    masking = audible.to(coefficients.dtype).sqrt()
     bits = bit_rates * (1000 * _FRAME / sample_rate) - _SIDE_BITS
     budget = bits.clamp(min=50).to(coefficients.dtype)[:, None, None]
     low = torch.full_like(coefficients[..., :1], -10.0)
@@ -211,6 +213,14 @@ def _quantiser_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor
         spent = _bits(coefficients / (masking * 2**middle)).sum(-1, keepdim=True)
         low, high = torch.where(spent > budget, middle, low), torch.where(spent > budget, high, middle)
     return masking * 2**high
+
+
+def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
+    """Power of a coefficient that is just heard in silence (Terhardt 1979), full scale being 96 dB SPL."""
+    khz = (frequencies / 1000).clamp(min=0.05)
+    level = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
+    full_scale = _FRAME / 2  # a sine of amplitude 1
+    return full_scale * 10 ** ((level - 96) / 10)
 
 
 def _bits(scaled: Tensor) -> Tensor:

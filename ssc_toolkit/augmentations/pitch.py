@@ -12,10 +12,9 @@ from torch.nn import functional as F
 from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
-    Regions,
     analyse,
     hann_window,
-    peak_frequency,
+    peaks_and_frequencies,
     rotated,
     synthesise,
     window_length,
@@ -85,13 +84,18 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
     window = hann_window(n_fft, signals)
     spectrum = analyse(signals, window)
     with torch.no_grad():
-        regions = Regions.around_peaks(spectrum)
         before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
-        moved = (ratio[:, None, None] - 1) * peak_frequency(spectrum, before, regions)
+        hanging = OVERLAP - 1
+        first = torch.full((len(signals),), hanging, device=signals.device)
+        regions, frequency = peaks_and_frequencies(spectrum, before, first, hanging)
+        moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
-        # A partial that lies `moved` bins above its old place goes on faster from frame to frame; and a shift by
-        # whole bins turns the middle of a frame by half a cycle for each of them.
-        angle = math.pi * (2 * regions.accumulate(moved / OVERLAP) + whole_bins)
+        # A partial that lies `moved` bins above its old place goes on faster from frame to frame, from the second
+        # on, whose middle is the beginning of the signal; and a shift by whole bins turns the middle of a frame
+        # by half a cycle for each of them.
+        steps = moved / OVERLAP
+        steps[:, 0] *= -1
+        angle = math.pi * (2 * regions.accumulate(steps) + whole_bins)
         shift = regions.to_bins(whole_bins.long())
     return synthesise(_move_bins(rotated(spectrum, regions, angle), shift), window, signals.shape[-1])
 

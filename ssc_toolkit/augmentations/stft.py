@@ -92,6 +92,10 @@ class Regions:
         """(N, frames, bins) values to (N, frames, P), those at the peaks."""
         return values.gather(-1, self.peak)
 
+    def to_bins(self, values: Tensor) -> Tensor:
+        """(N, frames, P) values of the peaks to (N, frames, bins)."""
+        return values.gather(-1, self.of_bin)
+
     def accumulate(self, turns: Tensor) -> Tensor:
         """Sums over the frames of the turns of peaks, (N, frames, P).
 
@@ -100,26 +104,32 @@ class Regions:
         """
         return self.at_peaks(self.to_bins(turns - turns.round()).cumsum(1))
 
-    def to_bins(self, values: Tensor) -> Tensor:
-        """(N, frames, P) values of the peaks to (N, frames, bins)."""
-        return values.gather(-1, self.of_bin)
 
+def peaks_and_frequencies(spectrum: Tensor, before: Tensor, first: Tensor, most: int) -> tuple[Regions, Tensor]:
+    """Regions about the peaks, and the frequency of each peak in bins, from its phase advance.
 
-def peak_frequency(spectrum: Tensor, before: Tensor, regions: Regions) -> Tensor:
-    """Frequency of each peak in bins, from its phase advance.
+    Frames that hang over the beginning of the signal see an onset that is none: they have the regions and
+    frequencies of the first frame that does not.
 
     Args:
         spectrum: (N, frames, bins).
         before: spectra one hop, a quarter of the window, before those.
-        regions: of the spectrum.
+        first: (N,) int64, number of the first frame that begins within the signal.
+        most: upper bound of `first` that the host knows.
 
     Returns:
-        (N, frames, P).
+        The regions, and (N, frames, P).
     """
+    regions = Regions.around_peaks(spectrum)
     now, then = regions.at_peaks(spectrum), regions.at_peaks(before)
     peak = regions.peak.to(spectrum.real.dtype)
     deviation = torch.angle(now * then.conj()) / (2 * math.pi) - peak / OVERLAP
-    return peak + (deviation - deviation.round()) * OVERLAP
+    frequency = peak + (deviation - deviation.round()) * OVERLAP
+    rows = torch.arange(len(spectrum), device=spectrum.device)[:, None]
+    early = torch.arange(min(most, spectrum.shape[1]), device=spectrum.device).clamp(min=first[:, None])
+    for values in (regions.peak, regions.of_bin, frequency):
+        values[:, : early.shape[1]] = values[rows, early]
+    return regions, frequency
 
 
 def rotated(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:

@@ -12,10 +12,9 @@ from torch.nn import functional as F
 from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
-    Regions,
     frame_count,
     hann_window,
-    peak_frequency,
+    peaks_and_frequencies,
     rotated,
     synthesise,
     window_length,
@@ -65,16 +64,17 @@ class TimeStretch(Transform):
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         rate = values["rate"].repeat_interleave(waveforms.shape[1])
-        return stretch_time(waveforms.flatten(0, 1), rate, self.n_fft).view_as(waveforms)
+        return stretch_time(waveforms.flatten(0, 1), rate, self.n_fft, self.rate[0]).view_as(waveforms)
 
 
-def stretch_time(signals: Tensor, rate: Tensor, n_fft: int) -> Tensor:
+def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> Tensor:
     """Play each signal at its own rate.
 
     Args:
         signals: (N, samples).
         rate: (N,), above 0.
         n_fft: window length in samples; frames of the result follow each other by a quarter of it.
+        slowest: lower bound of the rates that the host knows.
 
     Returns:
         (N, samples): the beginning of the result, or all of it and zeros.
@@ -87,11 +87,13 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int) -> Tensor:
     source = (middle * rate.double()[:, None]).round().long()
     current, before = (_frames(signals, source - early, window) for early in (0, hop))
     with torch.no_grad():
-        regions = Regions.around_peaks(current)
-        # Between two frames the phases of the signal go on by a step that is not that of the result.
-        step = torch.diff(source, dim=1, prepend=source[:, :1] - hop).to(signals.dtype)
-        missing = peak_frequency(current, before, regions) * ((1 - step / hop) / OVERLAP)[:, :, None]
-        turns = regions.accumulate(missing)
+        most = min(source.shape[1] - 1, math.ceil(OVERLAP / 2 / slowest) + 1)
+        first = (source < n_fft // 2).sum(1).clamp(max=most)
+        regions, frequency = peaks_and_frequencies(current, before, first, most)
+        # Since the beginning of the signal, a partial has gone on in the result for longer than in its source.
+        lag = (middle - source).to(signals.dtype) / hop
+        missing = torch.diff(lag, dim=1, prepend=torch.zeros_like(lag[:, :1])) / OVERLAP
+        turns = regions.accumulate(frequency * missing[:, :, None])
     return synthesise(rotated(current, regions, 2 * math.pi * turns), window, samples)
 
 
