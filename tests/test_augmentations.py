@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
+import socket
 import tempfile
+from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
+from transforms import FOLDER, RATE, TRANSFORMS, WITHOUT_A_DRAW, generator, noise
 
 from ssc_toolkit.augmentations import (
     MP3,
@@ -39,7 +41,6 @@ from ssc_toolkit.augmentations import (
     PitchShift,
     PolarityInversion,
     Reverb,
-    Reverse,
     SomeOf,
     SpliceOut,
     TimeShift,
@@ -51,63 +52,7 @@ from ssc_toolkit.augmentations import (
 )
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 
-RATE = 16000
-
-
-def recordings() -> str:
-    """A folder of two short recordings at two rates, one of them in stereo."""
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder)
-    made = np.random.default_rng(0)
-    soundfile.write(f"{folder}/mono.wav", 0.3 * np.exp(-np.arange(300) / 60) * made.standard_normal(300), RATE)
-    soundfile.write(f"{folder}/stereo.flac", 0.1 * made.standard_normal((900, 2)), 22050)
-    return folder
-
-
-FOLDER = recordings()
-TRANSFORMS = {
-    "Gain": lambda p: Gain((-15, 5), p=p),
-    "PolarityInversion": lambda p: PolarityInversion(p=p),
-    "PeakNormalization": lambda p: PeakNormalization((-6, 0), p=p),
-    "ColoredNoise": lambda p: ColoredNoise((3, 30), (-2, 2), sample_rate=RATE, p=p),
-    "BackgroundNoise": lambda p: BackgroundNoise(FOLDER, (3, 30), sample_rate=RATE, p=p),
-    "LowPass": lambda p: LowPass((150, 7500), sample_rate=RATE, p=p),
-    "HighPass": lambda p: HighPass((200, 2400), sample_rate=RATE, p=p),
-    "BandPass": lambda p: BandPass((200, 4000), (0.5, 1.99), sample_rate=RATE, p=p),
-    "BandStop": lambda p: BandStop((200, 4000), (0.5, 1.99), sample_rate=RATE, p=p),
-    "Equalizer": lambda p: Equalizer((-12, 12), sample_rate=RATE, p=p),
-    "PitchShift": lambda p: PitchShift((-4, 4), sample_rate=RATE, p=p),
-    "TimeStretch": lambda p: TimeStretch((0.7, 1.3), sample_rate=RATE, p=p),
-    "Delay": lambda p: Delay((2, 20), sample_rate=RATE, p=p),
-    "Reverb": lambda p: Reverb((0.05, 0.5), (0, 10), (0, 0.5), sample_rate=RATE, p=p),
-    "ImpulseResponse": lambda p: ImpulseResponse(FOLDER, sample_rate=RATE, p=p),
-    "Chorus": lambda p: Chorus(sample_rate=RATE, p=p),
-    "Distortion": lambda p: Distortion((3, 15), p=p),
-    "Clipping": lambda p: Clipping((-12, -3), p=p),
-    "Compression": lambda p: Compression((-40, -30), sample_rate=RATE, p=p),
-    "BitCrush": lambda p: BitCrush((2, 6), p=p),
-    "Reverse": lambda p: Reverse(p=p),
-    "TimeShift, roll": lambda p: TimeShift((0.001, 0.01), sample_rate=RATE, p=p),
-    "TimeShift, pad": lambda p: TimeShift((-0.01, -0.001), mode="pad", sample_rate=RATE, p=p),
-    "SpliceOut": lambda p: SpliceOut(4, (1, 5), sample_rate=RATE, p=p),
-    "MP3": lambda p: MP3((32, 64), sample_rate=RATE, p=p),
-    "MP3, approximation": lambda p: MP3((32, 64), implementation="approximation", sample_rate=RATE, p=p),
-    "Chain": lambda p: Chain([Gain((-15, 5)), LowPass((150, 7500), sample_rate=RATE)], p=p),
-    "Chain, fused": lambda p: Chain([Gain(), Delay((2, 20), sample_rate=RATE), Reverb(sample_rate=RATE)], p=p),
-    "OneOf": lambda p: OneOf([Gain((-15, -5)), HighPass((500, 7500), sample_rate=RATE)], p=p),
-    "SomeOf": lambda p: SomeOf([Gain((-15, -5)), BitCrush(), Delay((2, 20), sample_rate=RATE)], count=(1, 2), p=p),
-    "nested": lambda p: Chain([OneOf([Gain(-6.0), Chain([PolarityInversion()])])], p=p),
-}
-WITHOUT_A_DRAW = {"PolarityInversion", "Reverse", "nested"}
 every_transform = pytest.mark.parametrize("make", TRANSFORMS.values(), ids=TRANSFORMS.keys())
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(*shape: int, seed: int = 1) -> torch.Tensor:
-    return 0.1 * torch.randn(*shape, generator=generator(seed))
 
 
 @every_transform
@@ -420,6 +365,25 @@ def test_fusing_all_is_cutting_once_in_surrounding_silence():
     assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
+@every_transform
+def test_it_can_be_printed_and_walked_through_as_a_module(make):
+    transform = make(0.25)
+    assert "p=0.25" in repr(transform)
+    seen = []
+    torch.nn.Sequential(transform).apply(seen.append)
+    assert transform in seen
+
+
+def test_a_transform_that_hides_its_arguments_says_so():
+    class Hidden(Gain):
+        def __init__(self, amount):
+            super().__init__(amount)
+
+    with pytest.raises(ValueError, match="keeps no attribute named amount"):
+        Hidden(3.0).to_config()
+    assert "Hidden" in repr(Chain([Hidden(3.0)]))
+
+
 def test_explain_names_the_stages(capsys):
     chain = Chain(
         [
@@ -490,6 +454,30 @@ def test_a_transform_works_in_the_workers_of_a_loader():
     serial = torch.stack([Clips()[index] for index in range(8)])
     loader = torch.utils.data.DataLoader(Clips(), batch_size=4, num_workers=2)
     torch.testing.assert_close(torch.cat(list(loader)), serial)
+
+
+def train_one_step(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    chain = Chain([semisupcon_chain(RATE), ImpulseResponse(FOLDER, sample_rate=RATE, p=0.5)])
+    model = DistributedDataParallel(torch.nn.Sequential(chain, torch.nn.Flatten(), torch.nn.Linear(800, 3)))
+    torch.manual_seed(rank)  # a draw of its own in each process
+    waveforms = noise(6, 1, 800)
+    views = model.module[0](waveforms, generator=generator(rank))
+    model(waveforms).square().sum().backward()
+    torch.save((views, model.module[2].weight.grad), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_a_chain_inside_a_model_trains_on_two_processes(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    mp.spawn(train_one_step, (port, str(tmp_path)), nprocs=2)
+    (first, gradient), (second, same) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(gradient, same)
+    assert not torch.equal(first, second)
 
 
 def test_one_of_takes_each_member_as_often_as_its_weight_says():
@@ -657,6 +645,7 @@ def test_a_corruption_touches_every_example(name):
         (lambda: Gain()(torch.zeros(4, 100)), ValueError, "waveforms"),
         (lambda: Gain()(torch.zeros(4, 1, 100, dtype=torch.int16)), TypeError, "waveforms"),
         (lambda: Gain().apply(torch.zeros(4, 1, 100), Gain().draw(3)), ValueError, "draw"),
+        (lambda: Gain().apply(torch.zeros(4, 1, 100)), TypeError, "draw"),
     ],
 )
 def test_bad_input_is_named(make, error, words):

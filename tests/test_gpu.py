@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from loss_reference import SIGNALS, random_batch
+from transforms import TRANSFORMS, generator, noise
 
+from ssc_toolkit.augmentations import MP3, semisupcon_chain
 from ssc_toolkit.losses import SemiSupConLoss, contrastive_statistics
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -35,3 +37,48 @@ def test_the_loss_never_waits_for_the_device(kind, reduction, implementation):
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(loss.cpu(), expected)
     assert embeddings.grad.isfinite().all()
+
+
+def without_waiting(run):
+    """The result of what may not wait for the device."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        return run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("make", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+def test_a_transform_never_waits_for_the_device(make):
+    transform = make(0.6)
+    waveforms = noise(20, 2, 1, 4000)
+    draw = transform.draw(40, generator())
+    expected = transform.apply(waveforms, draw)
+    transform, moved = transform.cuda(), waveforms.cuda()
+    result = without_waiting(lambda: transform.apply(moved, draw))
+    if any(isinstance(module, MP3) and module.implementation == "auto" for module in transform.modules()):
+        return  # the codec on the CPU, its approximation on the GPU
+    torch.testing.assert_close(result.cpu(), expected, atol=1e-4, rtol=0)
+
+
+def test_the_whole_chain_from_the_draw_on_never_waits():
+    chain = semisupcon_chain(22050).cuda()
+    waveforms = noise(32, 2, 1, 59535).cuda()
+    chain(waveforms)
+    views = without_waiting(lambda: chain(waveforms, generator=generator()))
+    assert views.isfinite().all()
+    assert torch.equal(chain.apply(waveforms, chain.draw(64, generator(), views=2)), views)
+
+
+def test_slices_on_a_device_bound_the_memory_and_change_nothing():
+    waveforms = noise(64, 1, 59535).cuda()
+    peaks, results = [], []
+    for size in (None, 8):
+        chain = semisupcon_chain(22050)
+        chain.device_slice_size = size
+        torch.cuda.reset_peak_memory_stats()
+        results.append(chain(waveforms, generator=generator()))
+        peaks.append(torch.cuda.max_memory_allocated())
+    torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=0)
+    assert peaks[1] < peaks[0] / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
@@ -59,7 +60,7 @@ class Augmentation(nn.Module, ABC):
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
         """Apply what was drawn to (N, channels, samples) in float32 or float64."""
 
-    def apply(self, waveforms: Tensor, draw: Draw, *, inplace: bool = False) -> Tensor:  # type: ignore[override]  # Module.apply is for weights
+    def apply(self, waveforms: Tensor, draw: Draw = None, *, inplace: bool = False) -> Tensor:  # type: ignore[override, assignment]  # see below
         """Apply what was drawn; a pure function of its arguments.
 
         Args:
@@ -72,8 +73,12 @@ class Augmentation(nn.Module, ABC):
                 clips or another augmentation.
             TypeError: if the waveforms are not floating point.
         """
+        if draw is None and callable(waveforms):  # Module.apply, on its way through a model that holds this one
+            return super().apply(waveforms)
         check_waveforms(waveforms)
         clips = waveforms.reshape(-1, *waveforms.shape[-2:])
+        if not isinstance(draw, Draw):
+            raise TypeError(f"draw: expected what `draw` made, got {type(draw).__name__}")
         if draw.transform != type(self).__name__:
             raise ValueError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
         if len(draw) != len(clips):
@@ -137,9 +142,10 @@ class Augmentation(nn.Module, ABC):
         return (result, draw) if return_draw else result
 
     def extra_repr(self) -> str:
-        """Settings, as in the configuration."""
-        settings = {k: v for k, v in self.to_config().items() if k not in ("name", "transforms")}
-        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        """Settings that can be read in a line."""
+        names = inspect.signature(type(self).__init__).parameters
+        settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return ", ".join(f"{k}={v!r}" for k, v in settings.items() if not isinstance(v, nn.Module))
 
     def to_config(self) -> dict[str, Any]:
         """Name and arguments as a plain dictionary, fit for JSON and YAML; see `from_config`."""

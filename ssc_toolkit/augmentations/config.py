@@ -12,14 +12,20 @@ from ssc_toolkit.augmentations.base import Augmentation
 def to_config(augmentation: Augmentation) -> dict[str, Any]:
     """Class name and constructor arguments of a transform; containers hold those of their members.
 
+    Raises:
+        ValueError: if a transform does not keep its arguments, or keeps what is no plain data.
+
     Examples:
         >>> from ssc_toolkit.augmentations import Chain, Gain
         >>> to_config(Chain([Gain((-6, 0), p=0.5)]))
         {'name': 'Chain', 'transforms': [{'name': 'Gain', 'gain_db': [-6.0, 0.0], 'p': 0.5}], 'p': 1.0, 'fuse': 'exact'}
     """
-    parameters = inspect.signature(type(augmentation).__init__).parameters
-    arguments = {name: _plain(getattr(augmentation, name)) for name in parameters if name != "self"}
-    return {"name": type(augmentation).__name__, **arguments}
+    name = type(augmentation).__name__
+    arguments = [key for key in inspect.signature(type(augmentation).__init__).parameters if key != "self"]
+    lacking = [key for key in arguments if not hasattr(augmentation, key)]
+    if lacking:
+        raise ValueError(f"config: {name} keeps no attribute named {', '.join(lacking)}, like its argument")
+    return {"name": name, **{key: _plain(getattr(augmentation, key)) for key in arguments}}
 
 
 def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentation]] | None = None) -> Augmentation:
