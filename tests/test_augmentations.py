@@ -150,7 +150,7 @@ def test_views_of_an_item_are_drawn_apart_and_channels_share_their_draw(make):
 
 @every_transform
 @given(
-    samples=st.sampled_from([1, 2, 3, 17, 255, 1000, 1601]),
+    samples=st.one_of(st.sampled_from([1, 2, 3, 17, 255, 1601]), st.integers(1, 9000)),
     channels=st.integers(1, 3),
     kind=st.sampled_from(["silence", "constant", "full scale", "denormal", "noise"]),
     seed=st.integers(0, 2**31),
@@ -167,6 +167,31 @@ def test_any_length_and_signal_stays_finite(make, samples, channels, kind, seed)
     assert result.shape == waveforms.shape
     assert result.isfinite().all()
     if kind == "silence":
+        assert (result == 0).all()
+
+
+@every_transform
+@pytest.mark.parametrize("samples", [10 * RATE - 1, 10 * RATE])
+def test_ten_seconds(make, samples):
+    waveforms = noise(2, 1, samples)
+    assert make(1.0)(waveforms, generator=generator()).isfinite().all()
+
+
+@given(
+    samples=st.one_of(st.integers(1, 40), st.integers(1, 30000)),
+    severity=st.floats(0, 2.5),
+    sample_rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
+    name=st.sampled_from(["chain", *CORRUPTIONS]),
+    silent=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_any_severity_stays_finite(samples, severity, sample_rate, name, silent, seed):
+    make = semisupcon_chain(sample_rate, severity) if name == "chain" else corruption(name, sample_rate, severity)
+    waveforms = noise(2, 1, samples, seed=seed) * (not silent)
+    result = make(waveforms, generator=generator(seed))
+    assert result.shape == waveforms.shape
+    assert result.isfinite().all()
+    if silent:
         assert (result == 0).all()
 
 

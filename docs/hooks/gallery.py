@@ -135,7 +135,7 @@ def figure(columns: list[tuple[str, np.ndarray]]) -> bytes:
     """Waveforms above spectrograms, a column for each sound, as PNG."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(2.6 * len(columns), 3.0), dpi=110, layout="constrained")
+    drawing = Figure(figsize=(2.6 * len(columns), 3.0), dpi=100, layout="constrained")
     axes = drawing.subplots(2, len(columns), sharex=True, sharey="row", height_ratios=(1, 2), squeeze=False)
     seconds = len(columns[0][1]) / RATE
     for (title, samples), (above, below) in zip(columns, axes.T, strict=True):
@@ -201,7 +201,9 @@ def pages() -> dict[str, str | bytes]:
                 players.append(player(f"{name}-{number}", label))
             files[f"gallery/{name}.png"] = figure(columns)
             summary = (getattr(aug, name).__doc__ or "").splitlines()[0]
-            parts.append(f"## {name}\n\n{summary}\n\n![{name}: before and after](gallery/{name}.png)\n")
+            parts.append(f"## {name}\n\n{summary}\n")
+            width = 100 * len(columns) / 4
+            parts.append(f'![{name}: before and after](gallery/{name}.png){{ width="{width:g}%" }}\n')
             parts.append('<div class="players">' + "".join(players) + "</div>\n")
     files["gallery.md"] = "\n".join(parts)
     return files
