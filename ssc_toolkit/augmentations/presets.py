@@ -42,6 +42,7 @@ CORRUPTIONS = (
 """Names that `corruption` takes: the stages of the chain, and what an encoder never met in pretraining."""
 
 HIGHEST_SEVERITY = 2.5
+_INAUDIBLE_DB = 200.0
 
 
 def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[str] = ()) -> Chain:
@@ -210,7 +211,9 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
         case "polarity_inversion":
             return PolarityInversion(p=p)
         case "colored_noise":
-            return ColoredNoise((3 / s, 30 / s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
+            return ColoredNoise(
+                (min(_INAUDIBLE_DB, 3 / s), min(_INAUDIBLE_DB, 30 / s)), (-2 * s, 2 * s), sample_rate=sample_rate, p=p
+            )
         case "filter":
             return _one_filter(sample_rate, s, p)
         case "pitch_shift":
@@ -235,7 +238,7 @@ def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
         case "splice_out":
             return SpliceOut(8, (0, 100 * s), sample_rate=sample_rate)
         case "reverb":
-            return Reverb(2.5 * s, 0.0, sample_rate=sample_rate)
+            return Reverb(max(0.01, 2.5 * s), 0.0, sample_rate=sample_rate)
         case "chorus":
             return Chorus(5.0, min(1.0, s), mix=0.5, sample_rate=sample_rate)
         case "distortion":
@@ -245,7 +248,7 @@ def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
         case "reverse":
             return Reverse()
         case "bitcrush":
-            return BitCrush(min(24, max(1, round(4 / s))))
+            return BitCrush(max(1, round(min(24, 4 / s))))
         case _:
             return MP3(nearest_bit_rate(32 / s, sample_rate), implementation="codec", sample_rate=sample_rate)
 
@@ -253,7 +256,7 @@ def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
 def _one_filter(sample_rate: int, s: float, p: float) -> OneOf:
     nyquist = sample_rate / 2
     center = _clamped(200, 4000, nyquist)
-    bandwidth = _clamped(0.5 * s, 1.99, 1.99)
+    bandwidth = (max(0.01, min(0.5 * s, 1.99)), 1.99)
     return OneOf(
         [
             BandPass(center, bandwidth, sample_rate=sample_rate),
