@@ -269,5 +269,6 @@ def _one_filter(sample_rate: int, s: float, p: float) -> OneOf:
 
 
 def _clamped(low: float, high: float, highest: float) -> tuple[float, float]:
-    high = min(high, highest)
-    return min(low, high), high
+    """A range of hertz, from 1 to the highest."""
+    high = max(1.0, min(high, highest))
+    return max(1.0, min(low, high)), high
