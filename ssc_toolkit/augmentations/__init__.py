@@ -4,7 +4,7 @@ from ssc_toolkit.augmentations.background import BackgroundNoise
 from ssc_toolkit.augmentations.base import Augmentation, Transform
 from ssc_toolkit.augmentations.chorus import Chorus
 from ssc_toolkit.augmentations.compression import Compression
-from ssc_toolkit.augmentations.config import from_config, to_config
+from ssc_toolkit.augmentations.config import from_config
 from ssc_toolkit.augmentations.containers import Chain, OneOf, SomeOf
 from ssc_toolkit.augmentations.delay import Delay
 from ssc_toolkit.augmentations.distortion import BitCrush, Clipping, Distortion
@@ -57,5 +57,4 @@ __all__ = [
     "corruption",
     "from_config",
     "semisupcon_chain",
-    "to_config",
 ]

@@ -148,10 +148,24 @@ class Augmentation(nn.Module, ABC):
         return ", ".join(f"{k}={v!r}" for k, v in settings.items() if not isinstance(v, nn.Module))
 
     def to_config(self) -> dict[str, Any]:
-        """Name and arguments as a plain dictionary, fit for JSON and YAML; see `from_config`."""
-        from ssc_toolkit.augmentations.config import to_config
+        """Class name and constructor arguments, fit for JSON and YAML; containers hold those of their members.
 
-        return to_config(self)
+        `from_config` makes the same transform of it.
+
+        Raises:
+            ValueError: if a transform does not keep its arguments, or keeps what is no plain data.
+
+        Examples:
+            >>> from ssc_toolkit.augmentations import Gain
+            >>> Gain((-6, 0), p=0.5).to_config()
+            {'name': 'Gain', 'gain_db': [-6.0, 0.0], 'p': 0.5}
+        """
+        name = type(self).__name__
+        arguments = [key for key in inspect.signature(type(self).__init__).parameters if key != "self"]
+        lacking = [key for key in arguments if not hasattr(self, key)]
+        if lacking:
+            raise ValueError(f"config: {name} keeps no attribute named {', '.join(lacking)}, like its argument")
+        return {"name": name, **{key: _plain(getattr(self, key)) for key in arguments}}
 
 
 class Transform(Augmentation):
@@ -262,3 +276,13 @@ def per_clip(value: Tensor) -> Tensor:
 def amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
     """Factor of an amplitude that a number of decibels stands for."""
     return 10 ** (decibels.to(dtype) / 20)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Augmentation):
+        return value.to_config()
+    if isinstance(value, (list, tuple, nn.ModuleList)):
+        return [_plain(element) for element in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise ValueError(f"config: {type(value).__name__} cannot be written as plain data")

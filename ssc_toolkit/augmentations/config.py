@@ -1,4 +1,4 @@
-"""Transforms and chains as plain dictionaries, fit for JSON and YAML."""
+"""Transforms and chains from plain dictionaries."""
 
 from __future__ import annotations
 
@@ -9,30 +9,11 @@ from typing import Any
 from ssc_toolkit.augmentations.base import Augmentation
 
 
-def to_config(augmentation: Augmentation) -> dict[str, Any]:
-    """Class name and constructor arguments of a transform; containers hold those of their members.
-
-    Raises:
-        ValueError: if a transform does not keep its arguments, or keeps what is no plain data.
-
-    Examples:
-        >>> from ssc_toolkit.augmentations import Chain, Gain
-        >>> to_config(Chain([Gain((-6, 0), p=0.5)]))
-        {'name': 'Chain', 'transforms': [{'name': 'Gain', 'gain_db': [-6.0, 0.0], 'p': 0.5}], 'p': 1.0, 'fuse': 'exact'}
-    """
-    name = type(augmentation).__name__
-    arguments = [key for key in inspect.signature(type(augmentation).__init__).parameters if key != "self"]
-    lacking = [key for key in arguments if not hasattr(augmentation, key)]
-    if lacking:
-        raise ValueError(f"config: {name} keeps no attribute named {', '.join(lacking)}, like its argument")
-    return {"name": name, **{key: _plain(getattr(augmentation, key)) for key in arguments}}
-
-
 def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentation]] | None = None) -> Augmentation:
     """The transform or chain that a dictionary describes.
 
     Args:
-        config: `name` of a class and its arguments, as `to_config` gives them; ranges may be lists, and
+        config: `name` of a class and its arguments, as their `to_config` gives them; ranges may be lists, and
             what is left out has its default.
         classes: your own classes by name, beside those of `ssc_toolkit.augmentations`.
 
@@ -74,13 +55,3 @@ def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentati
 
 def _can_be_made(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Augmentation) and not inspect.isabstract(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Augmentation):
-        return to_config(value)
-    if isinstance(value, (list, tuple)) or type(value).__name__ == "ModuleList":
-        return [_plain(element) for element in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise ValueError(f"config: {type(value).__name__} cannot be written as plain data")

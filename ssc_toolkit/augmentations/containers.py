@@ -10,9 +10,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.augmentations import fusion
 from ssc_toolkit.augmentations.base import Augmentation, check_waveforms, check_whole_range, whole_uniform
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.fusion import Stage, joined, joined_alternatives, stage_of
 
 
 class Container(Augmentation):
@@ -42,8 +42,23 @@ class Container(Augmentation):
         )
         return Draw(type(self).__name__, applied, values, children)
 
+    @abstractmethod
+    def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
+        """Put the stages of each member together."""
+
+    def stages(self, samples: int, path: tuple[int, ...] = ()) -> list[Stage]:
+        """What is computed together, in order, for clips of `samples`; `path` leads to this container's draw."""
+        return self.join(
+            [
+                member.stages(samples, (*path, index))
+                if isinstance(member, Container)
+                else [stage_of(member, samples, (*path, index))]
+                for index, member in enumerate(self.members())
+            ]
+        )
+
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        for stage in fusion.plan(self, clips.shape[-1]):
+        for stage in self.stages(clips.shape[-1]):
             clips = stage.apply(clips, draw)
         return clips
 
@@ -90,6 +105,9 @@ class Chain(Container):
     def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
         return {}, [applied] * len(self.transforms)
 
+    def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
+        return joined([stage for own in stages for stage in own], self.fuse)
+
     @torch.no_grad()
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
         """Print the stages in order: what was fused, how it is computed, how many meet it, what it costs.
@@ -111,7 +129,7 @@ class Chain(Container):
         generator = torch.Generator().manual_seed(0)
         many = self.draw(4096, generator)
         draws = [self.draw(len(clips), generator).to(clips.device) for _ in range(repeats + 1)]
-        for number, stage in enumerate(fusion.plan(self, clips.shape[-1]), start=1):
+        for number, stage in enumerate(self.stages(clips.shape[-1]), start=1):
             touched = torch.stack([leaf.draw(many).applied for leaf in stage.leaves]).any(0)
             seconds = sorted(_seconds(stage, clips, draw) for draw in draws)[repeats // 2]
             print(
@@ -159,6 +177,9 @@ class OneOf(Container):
         picked = picked.clamp(max=len(self.weights) - 1)
         return {"picked": picked}, [applied & (picked == index) for index in range(len(self.weights))]
 
+    def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
+        return joined_alternatives(stages)
+
 
 class SomeOf(Container):
     """Some of several transforms, chosen anew for each example and applied in the order given.
@@ -194,8 +215,11 @@ class SomeOf(Container):
         chosen = scores.argsort(1).argsort(1) < wanted[:, None]
         return {"picked": chosen}, [applied & column for column in chosen.unbind(1)]
 
+    def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
+        return joined([stage for own in stages for stage in own], "exact")
 
-def _seconds(stage: fusion.Stage, clips: Tensor, draw: Draw) -> float:
+
+def _seconds(stage: Stage, clips: Tensor, draw: Draw) -> float:
     begin = time.perf_counter()
     stage.apply(clips, draw)
     if clips.is_cuda:

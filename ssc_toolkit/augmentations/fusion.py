@@ -59,39 +59,24 @@ class Stage:
         return f"{names}: one FFT pair of {Grid.like(clips, self.reach).length} samples"
 
 
-def plan(container: Augmentation, samples: int) -> list[Stage]:
-    """Stages of a container, in order, for clips of `samples`."""
-    return _stages(container, samples, ())
+def stage_of(transform: Augmentation, samples: int, path: tuple[int, ...]) -> Stage:
+    """A transform alone, for clips of `samples`."""
+    return Stage((Leaf(transform, path),), transform.reach(samples) if isinstance(transform, Linear) else None)
 
 
-def _stages(augmentation: Augmentation, samples: int, path: tuple[int, ...]) -> list[Stage]:
-    from ssc_toolkit.augmentations.containers import Chain, Container, OneOf
-
-    if not isinstance(augmentation, Container):
-        reach = augmentation.reach(samples) if isinstance(augmentation, Linear) else None
-        return [Stage((Leaf(augmentation, path),), reach)]
-    members = [_stages(member, samples, (*path, index)) for index, member in enumerate(augmentation.members())]
-    if isinstance(augmentation, OneOf):
-        return _joined_alternatives(members)
-    return _joined(
-        [stage for stages in members for stage in stages],
-        augmentation.fuse if isinstance(augmentation, Chain) else "exact",
-    )
-
-
-def _joined(stages: Sequence[Stage], fuse: str) -> list[Stage]:
-    """Neighbours joined where that is allowed."""
-    joined: list[Stage] = []
+def joined(stages: Sequence[Stage], fuse: str) -> list[Stage]:
+    """Neighbours joined where that is allowed: "exact", "all" or "none", as `Chain` explains."""
+    result: list[Stage] = []
     for stage in stages:
-        left = joined[-1] if joined else None
+        left = result[-1] if result else None
         if left is None or left.reach is None or stage.reach is None or fuse == "none":
-            joined.append(stage)
+            result.append(stage)
         elif fuse == "all" or _commutes_with_cutting(left.reach, stage.reach):
             reach = Reach(left.reach.before + stage.reach.before, left.reach.after + stage.reach.after)
-            joined[-1] = Stage(left.leaves + stage.leaves, reach)
+            result[-1] = Stage(left.leaves + stage.leaves, reach)
         else:
-            joined.append(stage)
-    return joined
+            result.append(stage)
+    return result
 
 
 def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
@@ -99,7 +84,7 @@ def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
     return not (first.before and second.after) and not (first.after and second.before)
 
 
-def _joined_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
+def joined_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
     """Stages of which an example meets those of one member alone: responses go together whatever their reach."""
     linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
     others = [stage for stages in members for stage in stages if stage not in linear]
