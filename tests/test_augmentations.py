@@ -7,6 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -257,6 +258,63 @@ def test_a_chain_compiles_to_machine_code():
     torch.testing.assert_close(compiled(waveforms, draw), chain.apply(waveforms, draw))
 
 
+def test_a_compiled_chain_is_compiled_once_for_all_draws():
+    chain = Chain(
+        [
+            semisupcon_chain(RATE, omit=("pitch_shift",)),
+            Delay((2, 90), p=0.3, sample_rate=RATE),
+            Reverb(0.1, p=0.3, sample_rate=RATE),
+            BackgroundNoise(snr_db=(3, 30), p=0.3),
+        ]
+    )
+    waveforms = noise(4, 1, 3000)
+    torch._dynamo.reset()
+    compiled = torch.compile(chain.apply, fullgraph=True, backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for seed in range(12):
+            draw = chain.draw(4, generator(seed))
+            torch.testing.assert_close(compiled(waveforms, draw), chain.apply(waveforms, draw), atol=1e-5, rtol=1e-4)
+
+
+@every_transform
+def test_autocast_leaves_the_precision_alone(make):
+    transform, waveforms = make(1.0), noise(4, 1, 3000)
+    result, draw = transform(waveforms, generator=generator(), return_draw=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(transform.apply(waveforms, draw), result)
+
+
+def test_recordings_survive_a_model_in_half_precision():
+    model = torch.nn.Sequential(ImpulseResponse(FOLDER, sample_rate=RATE), BackgroundNoise(FOLDER, sample_rate=RATE))
+    waveforms = noise(4, 1, 3000)
+    draw = model[0].draw(4, generator())
+    expected = model[0].apply(waveforms, draw)
+    assert torch.equal(model.half().float()[0].apply(waveforms, draw), expected)
+
+
+@pytest.mark.parametrize("index", [3, -2, np.int64(3), torch.tensor(3), [1, 4], slice(1, 3), np.array([2])])
+def test_a_draw_is_indexed_like_a_tensor(index):
+    draw = semisupcon_chain(RATE).draw(6, generator())
+    rows = torch.arange(6)[index].reshape(-1)
+    assert torch.equal(draw[index].children[0].values["gain_db"], draw.children[0].values["gain_db"][rows])
+
+
+@pytest.mark.parametrize("index", [6, -7, None, torch.tensor([[1, 2]])])
+def test_an_index_that_is_none_is_refused(index):
+    with pytest.raises(IndexError):
+        semisupcon_chain(RATE).draw(6, generator())[index]
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    chain = semisupcon_chain(np.int64(22050), np.float32(1.0))
+    assert from_config(json.loads(json.dumps(chain.to_config()))).to_config() == semisupcon_chain(22050).to_config()
+    assert Gain(torch.tensor(3.0)).gain_db == Gain(torch.tensor([3.0, 3.0])).gain_db == (3, 3)
+
+
+def test_many_echoes_cost_no_more_than_those_within_the_clip():
+    assert operations(Delay(400.0, repeats=1000, sample_rate=RATE), noise(2, 1, RATE)) < 50
+
+
 @every_transform
 def test_a_configuration_makes_the_same_transform(make):
     transform = make(0.6)
@@ -320,6 +378,11 @@ MIXTURES = {
     "one of many, then echoes": lambda: [
         OneOf([LowPass((200, 4000), sample_rate=RATE), HighPass((200, 4000), sample_rate=RATE), Gain()], p=0.8),
         Delay((2, 90), sample_rate=RATE),
+    ],
+    "echoes beyond the end": lambda: [
+        Reverb(2.0, 0.0, sample_rate=RATE),
+        Delay((90, 170), volume=1.0, attenuation=1.0, repeats=9, sample_rate=RATE),
+        ImpulseResponse(FOLDER, sample_rate=RATE),
     ],
     "some of many": lambda: [
         SomeOf([Gain(), Reverb(0.2, sample_rate=RATE), Delay((2, 90), sample_rate=RATE)], count=(1, 3)),
@@ -671,6 +734,35 @@ def test_a_corruption_touches_every_example(name):
         (lambda: Gain()(torch.zeros(4, 1, 100, dtype=torch.int16)), TypeError, "waveforms"),
         (lambda: Gain().apply(torch.zeros(4, 1, 100), Gain().draw(3)), ValueError, "draw"),
         (lambda: Gain().apply(torch.zeros(4, 1, 100)), TypeError, "draw"),
+        (lambda: Gain((1, "a")), ValueError, "gain_db"),
+        (lambda: Gain((None, 1)), ValueError, "gain_db"),
+        (lambda: Gain(["1e3", "2e3"]), ValueError, "gain_db"),
+        (lambda: Gain(10**400), ValueError, "gain_db"),
+        (lambda: Gain(float("nan")), ValueError, "gain_db"),
+        (lambda: Gain(p="0.5"), ValueError, "p:"),
+        (lambda: Gain(p=torch.tensor([3.0, 4.0])), ValueError, "p:"),
+        (lambda: ColoredNoise(sample_rate="a"), ValueError, "sample_rate"),
+        (lambda: ColoredNoise(sample_rate=float("inf")), ValueError, "sample_rate"),
+        (lambda: Reverb(sample_rate=True), ValueError, "sample_rate"),
+        (lambda: Equalizer(sample_rate=1e9), ValueError, "sample_rate"),
+        (lambda: clmr_chain(None), ValueError, "sample_rate"),
+        (lambda: PitchShift(n_fft="a", sample_rate=16000), ValueError, "n_fft"),
+        (lambda: Delay(repeats="a", sample_rate=16000), ValueError, "repeats"),
+        (lambda: Delay(repeats=float("nan"), sample_rate=16000), ValueError, "repeats"),
+        (lambda: Delay(repeats=10**6, sample_rate=16000), ValueError, "repeats"),
+        (lambda: Equalizer(center_hz="a", sample_rate=16000), ValueError, "center_hz"),
+        (lambda: Equalizer(center_hz=3, sample_rate=16000), ValueError, "center_hz"),
+        (lambda: BackgroundNoise(3, sample_rate=16000), TypeError, "files"),
+        (lambda: OneOf([Gain()], weights="a"), ValueError, "weights"),
+        (lambda: semisupcon_chain(16000, omit=(5,)), ValueError, "omit"),
+        (lambda: semisupcon_chain(16000, severity="high"), ValueError, "severity"),
+        (lambda: from_config({"name": "Chain", "transforms": None}), ValueError, "config: the transforms of Chain"),
+        (lambda: from_config({"name": "Chain", "transforms": {"name": "Gain"}}), ValueError, "config: the transforms"),
+        (lambda: Chain(Gain()), TypeError, "transforms"),
+        (lambda: Gain().draw(-1), ValueError, "count"),
+        (lambda: Chain([Gain()]).draw(1.5), ValueError, "count"),
+        (lambda: BackgroundNoise().draw(20, views=3), ValueError, "views"),
+        (lambda: Gain()(torch.zeros(4, 0, 100)), ValueError, "waveforms"),
     ],
 )
 def test_bad_input_is_named(make, error, words):

@@ -97,6 +97,27 @@ def test_band_pass_and_band_stop():
     assert stopped[inside].max() < -50
 
 
+@pytest.mark.parametrize("fraction", [0.03, 0.1, 0.3, 1.0])
+def test_narrow_bands_are_passed_and_stopped_whole(fraction):
+    frequencies, passed = frequency_response(BandPass(2000.0, fraction, sample_rate=RATE))
+    _, stopped = frequency_response(BandStop(2000.0, fraction, sample_rate=RATE))
+    center = (frequencies - 2000).abs().argmin()
+    assert passed[center].item() == pytest.approx(0, abs=0.1)
+    assert stopped[center].item() < -40
+    for edge in (2000 * (1 - fraction / 2), 2000 * (1 + fraction / 2)):
+        at = (frequencies - edge).abs().argmin()
+        assert passed[at].item() == pytest.approx(-6.02, abs=0.5)
+
+
+@pytest.mark.parametrize("snr", [-40.0, 0.0, 20.0])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_noise_on_very_short_clips(samples, snr):
+    waveforms = torch.full((3, 1, samples), 0.5)
+    noise = ColoredNoise(snr, 0.0, sample_rate=RATE)(waveforms).double() - 0.5
+    measured = 10 * torch.log10(waveforms.double().square().sum(-1) / noise.square().sum(-1))
+    torch.testing.assert_close(measured.float(), torch.full((3, 1), snr), atol=0.01, rtol=0)
+
+
 def test_each_example_has_its_own_cutoff():
     clips = tone(300.0, 300.0, 3000.0, 3000.0)
     transform = LowPass((1000, 6000), sample_rate=RATE)

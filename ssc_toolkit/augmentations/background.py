@@ -8,7 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import (
+    Range,
+    Transform,
+    check_count,
+    check_range,
+    need_sample_rate,
+    per_clip,
+    uniform,
+)
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.noise import add_at_ratio
 from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
@@ -27,7 +35,7 @@ class BackgroundNoise(Transform):
 
     Args:
         files: a folder, searched at any depth, or a list of files; None for other items of the batch.
-        snr_db: (low, high) signal-to-noise ratio in decibels, drawn uniformly.
+        snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
         sample_rate: hertz; needed with files.
         p: probability for each example.
 
@@ -70,6 +78,8 @@ class BackgroundNoise(Transform):
         drawn = super().draw(count, generator)
         if self.files is not None:
             return drawn
+        check_count(count, views)
+        views = max(views, 1)
         items = count // views
         ahead = torch.randint(1, max(items, 2), (count,), generator=generator)
         view = torch.randint(views, (count,), generator=generator)
@@ -85,8 +95,11 @@ class BackgroundNoise(Transform):
         return values
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        if self.files is not None or len(draw.chosen) == 0:
+        if self.files is not None:
             return super().apply_to_clips(clips, draw)
+        if torch.compiler.is_compiling():
+            mixed = add_at_ratio(clips, clips[draw.values["partner"]], draw.values["snr_db"])
+            return torch.where(per_clip(draw.mask), mixed, clips)
         chosen = draw.chosen
         noise = clips[draw.values["partner"][chosen]]
         return clips.index_copy(0, chosen, add_at_ratio(clips[chosen], noise, draw.values["snr_db"][chosen]))

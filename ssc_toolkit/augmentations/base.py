@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, overload
 
 import torch
@@ -29,7 +30,8 @@ class Augmentation(nn.Module, ABC):
     Shape:
         - input: (batch, channels, samples) or (items, views, channels, samples), floating point.
           Every clip, so every view, has its own draw; the channels of a clip share it.
-        - output: same shape, dtype and device. float16 and bfloat16 are computed in float32.
+        - output: same shape, dtype and device. float16 and bfloat16 are computed in float32,
+          also under autocast; what exceeds their range becomes infinite on the way back.
     """
 
     cpu_slice_size: int | None = 16
@@ -39,12 +41,8 @@ class Augmentation(nn.Module, ABC):
 
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"p: expected a probability from 0 to 1, got {p}")
-        if sample_rate is not None and not sample_rate > 0:
-            raise ValueError(f"sample_rate: expected a positive number of hertz, got {sample_rate}")
-        self.p = p
-        self.sample_rate = sample_rate
+        self.p = check_number("p", p, 0, 1)
+        self.sample_rate = None if sample_rate is None else need_sample_rate(sample_rate)
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
@@ -84,6 +82,8 @@ class Augmentation(nn.Module, ABC):
         if len(draw) != len(clips):
             raise ValueError(f"draw: made for {len(draw)} clips, but there are {len(clips)}")
         size = self.cpu_slice_size if clips.device.type == "cpu" else self.device_slice_size
+        if size is not None and size < 1:
+            raise ValueError(f"cpu_slice_size, device_slice_size: expected at least 1 clip, or None, got {size}")
         if size is None or len(clips) <= size or torch.compiler.is_compiling() or draw.needs_all:
             result = self._in_float(clips, draw)
         else:
@@ -101,7 +101,9 @@ class Augmentation(nn.Module, ABC):
     def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
         """Apply at single precision at least; return in the precision of the clips."""
         wide = clips.float() if clips.dtype in (torch.float16, torch.bfloat16) else clips
-        return self.apply_to_clips(wide, draw.to(clips.device)).to(clips.dtype)
+        kind = clips.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            return self.apply_to_clips(wide, draw.to(clips.device)).to(clips.dtype)
 
     @overload
     def __call__(
@@ -165,7 +167,7 @@ class Augmentation(nn.Module, ABC):
         lacking = [key for key in arguments if not hasattr(self, key)]
         if lacking:
             raise ValueError(f"config: {name} keeps no attribute named {', '.join(lacking)}, like its argument")
-        return {"name": name, **{key: _plain(getattr(self, key)) for key in arguments}}
+        return {"name": name, **{key: _plain(f"{name}.{key}", getattr(self, key)) for key in arguments}}
 
 
 class Transform(Augmentation):
@@ -188,10 +190,13 @@ class Transform(Augmentation):
         """Change (N, channels, samples) waveforms by parameters (N, ...); same shape out."""
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+        check_count(count, views)
         applied = torch.rand(count, generator=generator) < self.p
         return Draw(type(self).__name__, applied, self.draw_values(count, generator))
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
+        if torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
+            return torch.where(per_clip(draw.mask), self.transform(clips, draw.values), clips)
         touched = len(draw.chosen)
         if touched == 0:
             return clips
@@ -214,19 +219,39 @@ def check_waveforms(waveforms: Tensor) -> None:
         )
     if not waveforms.is_floating_point():
         raise TypeError(f"waveforms: expected floating point, -1 to 1, got {waveforms.dtype}")
-    if waveforms.shape[-1] == 0:
-        raise ValueError(f"waveforms: expected at least 1 sample, got {tuple(waveforms.shape)}")
+    if 0 in waveforms.shape[-2:]:
+        raise ValueError(f"waveforms: expected at least 1 channel and 1 sample, got {tuple(waveforms.shape)}")
+
+
+def check_count(count: int, views: int) -> None:
+    """Raise unless so many clips are whole items of so many views."""
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"count: expected a whole number of clips, got {count!r}")
+    if views < 0 or (count and (views == 0 or count % views)):
+        raise ValueError(f"views: expected a divisor of {count} clips, got {views}")
 
 
 def check_range(name: str, value: Range, lowest: float, highest: float) -> tuple[float, float]:
     """A (low, high) range inside its legal bounds; a single number stands for itself twice."""
     try:
-        low, high = (value, value) if isinstance(value, (int, float)) else value
-    except (TypeError, ValueError):
+        ends = list(value) if isinstance(value, (Sequence, Tensor)) and _dimensions(value) else [value, value]
+        low, high = map(_number, ends)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: expected a number or (low, high), got {value!r}") from None
     if not lowest <= low <= high <= highest:
         raise ValueError(f"{name}: expected {lowest:g} <= low <= high <= {highest:g}, got ({low:g}, {high:g})")
-    return float(low), float(high)
+    return low, high
+
+
+def _dimensions(value: Any) -> int:
+    return value.dim() if isinstance(value, Tensor) else 1
+
+
+def _number(value: Any) -> float:
+    """A Python number, of numpy's and torch's too; text is none."""
+    if isinstance(value, (str, bytes, bool)):
+        raise TypeError
+    return float(value)
 
 
 def check_whole_range(name: str, value: Range, lowest: int, highest: float) -> tuple[int, int]:
@@ -239,16 +264,33 @@ def check_whole_range(name: str, value: Range, lowest: int, highest: float) -> t
 
 def check_number(name: str, value: float, lowest: float, highest: float) -> float:
     """A number inside its legal bounds."""
-    if not lowest <= value <= highest:
+    try:
+        number = _number(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name}: expected a number, got {value!r}") from None
+    if not lowest <= number <= highest:
         raise ValueError(f"{name}: expected {lowest:g} to {highest:g}, got {value}")
-    return value
+    return number
+
+
+def check_whole(name: str, value: float, lowest: float, highest: float) -> int:
+    """A whole number inside its legal bounds."""
+    number = check_number(name, value, lowest, highest)
+    if number != int(number):
+        raise ValueError(f"{name}: expected a whole number, got {value}")
+    return int(number)
 
 
 def need_sample_rate(sample_rate: int | None) -> int:
-    """The sample rate of a transform that cannot do without it."""
+    """The checked sample rate of a transform that cannot do without it."""
     if sample_rate is None:
         raise ValueError("sample_rate: expected the hertz of the waveforms, got None")
-    return sample_rate
+    if type(sample_rate) is int and 1 <= sample_rate <= _HIGHEST_RATE:  # as it is asked again and again
+        return sample_rate
+    return check_whole("sample_rate", sample_rate, 1, _HIGHEST_RATE)
+
+
+_HIGHEST_RATE = 1_000_000
 
 
 def uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
@@ -278,11 +320,11 @@ def amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
     return 10 ** (decibels.to(dtype) / 20)
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Augmentation):
         return value.to_config()
     if isinstance(value, (list, tuple, nn.ModuleList)):
-        return [_plain(element) for element in value]
+        return [_plain(name, element) for element in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise ValueError(f"config: {type(value).__name__} cannot be written as plain data")
+    raise ValueError(f"config: {name} holds {type(value).__name__}, which cannot be written as plain data")

@@ -37,6 +37,8 @@ def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentati
     if kind is None:
         raise ValueError(f"config: expected a transform among {', '.join(sorted(kinds))}, got {name!r}")
     if "transforms" in arguments:
+        if not isinstance(arguments["transforms"], (list, tuple)):
+            raise ValueError(f"config: the transforms of {name} are no list but {arguments['transforms']!r}")
         arguments["transforms"] = [from_config(member, classes) for member in arguments["transforms"]]
     parameters = inspect.signature(kind.__init__).parameters
     unknown = set(arguments) - set(parameters)

@@ -10,7 +10,14 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.augmentations.base import Augmentation, check_waveforms, check_whole_range, whole_uniform
+from ssc_toolkit.augmentations.base import (
+    Augmentation,
+    check_count,
+    check_number,
+    check_waveforms,
+    check_whole_range,
+    whole_uniform,
+)
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.fusion import Stage, joined, joined_alternatives, stage_of
 
@@ -20,6 +27,8 @@ class Container(Augmentation):
 
     def __init__(self, transforms: Sequence[Augmentation], *, p: float = 1.0) -> None:
         super().__init__(p=p)
+        if isinstance(transforms, (str, Augmentation)) or not isinstance(transforms, (Sequence, nn.ModuleList)):
+            raise TypeError(f"transforms: expected a list of transforms, got {type(transforms).__name__}")
         for transform in transforms:
             if not isinstance(transform, Augmentation):
                 raise TypeError(f"transforms: expected transforms or containers, got {type(transform).__name__}")
@@ -34,6 +43,7 @@ class Container(Augmentation):
         """What was drawn, by name, and for each member which of the examples meet it, (N,) bool."""
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+        check_count(count, views)
         applied = torch.rand(count, generator=generator) < self.p
         values, allowed = self.choose(applied, generator)
         children = tuple(
@@ -165,9 +175,10 @@ class OneOf(Container):
         if not transforms:
             raise ValueError("transforms: OneOf expects at least one transform, got none")
         weights = [1.0] * len(transforms) if weights is None else list(weights)
+        weights = [check_number("weights", weight, 0, 1e9) for weight in weights]
         if len(weights) != len(transforms):
             raise ValueError(f"weights: expected one for each of {len(transforms)} transforms, got {len(weights)}")
-        if min(weights) < 0 or not sum(weights) > 0:
+        if not sum(weights) > 0:
             raise ValueError(f"weights: expected numbers >= 0 with a positive sum, got {weights}")
         self.weights = weights
 

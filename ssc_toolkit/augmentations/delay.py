@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Range, check_number, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Range, check_number, check_range, check_whole, need_sample_rate, uniform
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 
 _LONGEST_MS = 60_000.0
@@ -23,7 +23,7 @@ class Delay(Linear):
     Args:
         delay_ms: (low, high) in milliseconds, a sample to a minute, drawn uniformly; rounded to whole samples.
         volume: of the first echo, 0 to 1.
-        repeats: number of echoes, at least 1.
+        repeats: number of echoes, 1 to 1000.
         attenuation: feedback, the volume of each further echo over that of the one before, 0 to 1.
         sample_rate: hertz.
         p: probability for each example.
@@ -52,9 +52,7 @@ class Delay(Linear):
         self.delay_ms = check_range("delay_ms", delay_ms, 1000 / sample_rate, _LONGEST_MS)
         self.volume = check_number("volume", volume, 0, 1)
         self.attenuation = check_number("attenuation", attenuation, 0, 1)
-        if repeats < 1:
-            raise ValueError(f"repeats: expected at least 1 echo, got {repeats}")
-        self.repeats = repeats
+        self.repeats = check_whole("repeats", repeats, 1, 1000)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {"delay_ms": uniform(count, self.delay_ms, generator)}
@@ -62,7 +60,7 @@ class Delay(Linear):
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         delay, longest = self._delay(values), self._longest()
         result = waveforms
-        for echo, level in self._echoes():
+        for echo, level in self._echoes(waveforms.shape[-1]):
             result = torch.add(result, shift_right(waveforms, delay * echo, longest * echo), alpha=level)
         return result
 
@@ -77,14 +75,16 @@ class Delay(Linear):
         delay = self._delay(values)[:, None]
         steps = delay * torch.arange(len(grid.cycles), device=delay.device)
         total = torch.ones_like(circle[:1])
-        for echo, level in self._echoes():
-            audible = delay * echo <= grid.length - grid.samples  # the others begin after the end of the clip
+        for echo, level in self._echoes(grid.samples):
+            audible = delay * echo < grid.samples
             total = total + (level * audible) * circle[(steps * echo) % grid.length]
         return total
 
-    def _echoes(self) -> Iterator[tuple[int, float]]:
-        """Number and level of each echo."""
-        return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, self.repeats + 1))
+    def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
+        """Number and level of each echo that can begin within a clip."""
+        shortest = math.floor(self.delay_ms[0] * need_sample_rate(self.sample_rate) / 1000)
+        most = min(self.repeats, samples // max(1, shortest) + 1)
+        return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, most + 1))
 
     def _longest(self) -> int:
         """Samples of the longest delay that can be drawn."""

@@ -58,10 +58,15 @@ class Draw:
 
         Raises:
             ValueError: if the parameters of an example speak of other examples.
+            IndexError: for an index out of range, or of several dimensions.
         """
         if self.whole:
             raise ValueError(f"draw: {self.transform} mixes examples of a batch, so its draw cannot be indexed")
-        rows = slice(index, index + 1 or None) if isinstance(index, int) else index
+        rows = index if isinstance(index, slice) else torch.arange(len(self))[index]
+        if isinstance(rows, Tensor) and rows.dim() != 1:
+            if rows.dim() or not len(self):
+                raise IndexError(f"draw: expected a number, a slice, or one dimension of numbers, got {index!r}")
+            rows = rows[None]
         return Draw(
             self.transform,
             self.applied[rows],

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, amplitude, check_range, need_sample_rate
+from ssc_toolkit.augmentations.base import Range, amplitude, check_number, check_range, need_sample_rate
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 
 EDGE_OCTAVES = 0.15
@@ -53,7 +53,9 @@ class Equalizer(Linear):
         self.gain_db = check_range("gain_db", gain_db, -60, 60)
         if center_hz is None:
             center_hz = [center for center in _OCTAVE_BANDS_HZ if center < sample_rate / 2]
-        centers = [float(center) for center in center_hz]
+        if isinstance(center_hz, str) or not isinstance(center_hz, Sequence):
+            raise ValueError(f"center_hz: expected a list of frequencies, got {center_hz!r}")
+        centers = [check_number("center_hz", center, 10, sample_rate / 2) for center in center_hz]
         apart = all(low * 1.25 <= high for low, high in pairwise(centers))
         if not centers or centers[0] < 10 or centers[-1] >= sample_rate / 2 or not apart:
             raise ValueError(

@@ -5,7 +5,8 @@ All four are linear-phase (zero-delay) Gaussian-windowed sinc filters, given by 
     H(f) = 1/2 [erf((f + c) / (sqrt(2) w)) - erf((f - c) / (sqrt(2) w))]
 
 for a low-pass at c hertz whose edge has the width w hertz; the others are 1 - H and differences of
-two H. The edge is 6 dB down at the cutoff and 60 dB down half an octave beyond.
+two H. The edge is 6 dB down at the cutoff and 60 dB down half an octave beyond; the edges of a narrow band are steeper.
+No edge is narrower than 4 Hz, so that cutoffs below 50 Hz and bands of less than 25 Hz are shallower than that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ EDGE_WIDTH = 0.09
 """Standard deviation of a filter's edge, as a share of its cutoff."""
 NARROWEST_EDGE_HZ = 4.0
 """Edges of very low cutoffs are no narrower than this, so that impulse responses stay below 0.2 s."""
+_EDGE_OF_A_BAND = 1 / 6  # widest edge of a band, as a share of its width
 
 
 class Filter(Linear):
@@ -39,20 +41,25 @@ class Filter(Linear):
         """Lower and upper cutoff of each example, each (N,); None where there is no lower one."""
 
     @abstractmethod
-    def lowest_cutoff_hz(self) -> float:
-        """Lowest cutoff that can be drawn: it sets the length of the impulse response."""
+    def narrowest_edge_hz(self) -> float:
+        """Width of the narrowest edge that can be drawn: it sets the length of the impulse response."""
 
     def reach(self, samples: int) -> Reach:
-        half = math.ceil(impulse_seconds(self.lowest_cutoff_hz()) * need_sample_rate(self.sample_rate))
+        # Half the length of the Gaussian-windowed impulse response, to 4.5 standard deviations of its window.
+        seconds = 4.5 / (2 * math.pi * max(self.narrowest_edge_hz(), NARROWEST_EDGE_HZ))
+        half = math.ceil(seconds * need_sample_rate(self.sample_rate))
         return Reach(half, half)
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
         low, high = self.cutoffs_hz(values)
         rate = need_sample_rate(self.sample_rate)
         frequencies = grid.cycles * rate
-        passed = low_pass_response(high, frequencies, rate)
-        if low is not None:
-            passed = passed - low_pass_response(low, frequencies, rate)
+        if low is None:
+            passed = low_pass_response(high, frequencies, rate)
+        else:
+            widest = (high - low) * _EDGE_OF_A_BAND
+            passed = low_pass_response(high, frequencies, rate, widest)
+            passed = passed - low_pass_response(low, frequencies, rate, widest)
         return 1 - passed if self.stops else passed
 
 
@@ -60,12 +67,13 @@ class LowPass(Filter):
     """Keep what lies below a cutoff.
 
     Args:
-        cutoff_hz: (low, high) range of the -6 dB point, drawn uniformly on the mel scale.
+        cutoff_hz: (low, high) range of the -6 dB point, 1 Hz to the Nyquist frequency, drawn uniformly on the mel
+            scale. Below 50 Hz the edge is shallower.
         sample_rate: hertz.
         p: probability for each example.
 
     Raises:
-        ValueError: for a cutoff that is not above 0, or above the Nyquist frequency.
+        ValueError: for a cutoff below 1 Hz or above the Nyquist frequency.
 
     Examples:
         >>> import torch
@@ -83,8 +91,8 @@ class LowPass(Filter):
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         return None, values["cutoff_hz"]
 
-    def lowest_cutoff_hz(self) -> float:
-        return self.cutoff_hz[0]
+    def narrowest_edge_hz(self) -> float:
+        return EDGE_WIDTH * self.cutoff_hz[0]
 
 
 class HighPass(LowPass):
@@ -103,8 +111,10 @@ class BandPass(Filter):
     """Keep what lies between two cutoffs, center * (1 -+ bandwidth_fraction / 2).
 
     Args:
-        center_hz: (low, high) range of the band's centre, drawn uniformly on the mel scale.
-        bandwidth_fraction: (low, high) range of the bandwidth over the centre, above 0 and below 2.
+        center_hz: (low, high) range of the band's centre, 1 Hz to the Nyquist frequency, drawn uniformly on the
+            mel scale.
+        bandwidth_fraction: (low, high) range of the bandwidth over the centre, 0.01 to 1.999, drawn uniformly. Bands
+            of less than 25 Hz are shallow.
         sample_rate: hertz. An upper cutoff beyond the Nyquist frequency cuts nothing.
         p: probability for each example.
 
@@ -140,8 +150,9 @@ class BandPass(Filter):
         center, half = values["center_hz"], values["bandwidth_fraction"] / 2
         return center * (1 - half), center * (1 + half)
 
-    def lowest_cutoff_hz(self) -> float:
-        return self.center_hz[0] * (1 - self.bandwidth_fraction[1] / 2)
+    def narrowest_edge_hz(self) -> float:
+        narrowest, widest = self.bandwidth_fraction
+        return self.center_hz[0] * min(EDGE_WIDTH * (1 - widest / 2), _EDGE_OF_A_BAND * narrowest)
 
 
 class BandStop(BandPass):
@@ -157,20 +168,22 @@ class BandStop(BandPass):
     stops = True
 
 
-def low_pass_response(cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
-    """Response (N, F) of low-pass filters at cutoffs (N,), for frequencies (F,) from 0 to Nyquist."""
+def low_pass_response(
+    cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, widest_edge_hz: Tensor | None = None
+) -> Tensor:
+    """Response (N, F) of low-pass filters at cutoffs (N,), for frequencies (F,) from 0 to Nyquist.
+
+    Their edges are no wider than `widest_edge_hz` (N,), if it is given.
+    """
     cutoff = cutoff_hz.to(frequencies.dtype)[:, None]
-    scale = math.sqrt(0.5) / (EDGE_WIDTH * cutoff).clamp(min=NARROWEST_EDGE_HZ)
+    edge = EDGE_WIDTH * cutoff
+    if widest_edge_hz is not None:
+        edge = torch.minimum(edge, widest_edge_hz.to(edge.dtype)[:, None])
+    scale = math.sqrt(0.5) / edge.clamp(min=NARROWEST_EDGE_HZ)
     passed = torch.erf((frequencies + cutoff) * scale) - torch.erf((frequencies - cutoff) * scale)
     # The image about the sample rate: it makes a cutoff at Nyquist pass everything.
     image = 1 - torch.erf((sample_rate - frequencies - cutoff) * scale)
     return 0.5 * (passed + image)
-
-
-def impulse_seconds(cutoff_hz: float) -> float:
-    """Half the length of a filter's impulse response, to 4.5 standard deviations of its window."""
-    edge = max(EDGE_WIDTH * cutoff_hz, NARROWEST_EDGE_HZ)
-    return 4.5 / (2 * math.pi * edge)
 
 
 def mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:

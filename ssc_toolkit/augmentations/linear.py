@@ -97,7 +97,8 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
         members: transforms with their draws for these clips.
         reach: of all of them together.
     """
-    members = [(transform, draw) for transform, draw in members if len(draw.chosen)]
+    compiling = torch.compiler.is_compiling()  # a graph has no room for a number of rows that the draw decides
+    members = [(transform, draw) for transform, draw in members if compiling or len(draw.chosen)]
     scalings = [(transform, draw) for transform, draw in members if isinstance(transform, Scaling)]
     if scalings:
         factors = (torch.where(draw.mask, t.factor(draw.values, clips), 1.0) for t, draw in scalings)
@@ -108,33 +109,35 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
             clips = transform.apply_to_clips(clips, draw)
         return clips
     grid = Grid.like(clips, reach)
-    if torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
+    if compiling:
         touched = torch.stack([draw.mask for _, draw in filters]).any(0)
-        product = _product([(t, draw, draw.chosen) for t, draw in filters], len(clips), grid)
+        product = torch.ones_like(grid.cycles)
+        for transform, draw in filters:
+            product = product * torch.where(draw.mask[:, None], transform.response(draw.values, grid), 1.0)
         return torch.where(per_clip(touched), filter_by_response(clips, product, grid), clips)
     touched = torch.stack([draw.applied for _, draw in filters]).any(0)
     rows = touched.nonzero()[:, 0]
-    place = touched.cumsum(0) - 1
-    placed = [(t, draw, place[draw.applied].to(clips.device, non_blocking=True)) for t, draw in filters]
-    product = _product(placed, len(rows), grid)
+    product = _product(filters, touched, len(rows), grid)
     if len(rows) == len(clips):
         return filter_by_response(clips, product, grid)
     rows = rows.to(clips.device, non_blocking=True)
     return clips.index_copy(0, rows, filter_by_response(clips[rows], product, grid))
 
 
-def _product(members: Sequence[tuple[Linear, Draw, Tensor]], count: int, grid: Grid) -> Tensor:
-    """Product (count, F) of responses, each with the rows that the examples it touches have there."""
+def _product(members: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int, grid: Grid) -> Tensor:
+    """Product (count, F) of the responses, for the examples that any of them touches."""
     total = torch.ones(count, len(grid.cycles), dtype=grid.cycles.dtype, device=grid.cycles.device)
-    for transform, draw, rows in members:
-        everywhere = len(rows) == len(draw)
+    place = touched.cumsum(0) - 1
+    for transform, draw in members:
+        everywhere = len(draw.chosen) == len(draw)
         values = draw.values if everywhere else {name: value[draw.chosen] for name, value in draw.values.items()}
         response = transform.response(values, grid)
         if response.is_complex() and not total.is_complex():
             total = total.to(response.dtype)
-        if len(rows) == count:
+        if len(draw.chosen) == count:
             total = total * response
         else:
+            rows = place[draw.applied].to(total.device, non_blocking=True)
             total[rows] = total[rows] * response
     return total
 

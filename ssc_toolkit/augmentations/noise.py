@@ -23,8 +23,8 @@ class ColoredNoise(Transform):
     silence stays silent. The channels of a clip get the same noise.
 
     Args:
-        snr_db: (low, high) signal-to-noise ratio in decibels, drawn uniformly.
-        spectral_decay: (low, high) exponent, drawn uniformly.
+        snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
+        spectral_decay: (low, high) exponent, -10 to 10, drawn uniformly.
         sample_rate: hertz.
         p: probability for each example.
 
@@ -67,7 +67,8 @@ class ColoredNoise(Transform):
         frequencies = torch.fft.rfftfreq(length, 1 / rate, device=seed.device, dtype=dtype)
         log_frequencies = frequencies.clamp(min=FLOOR_HZ).log()
         amplitudes = torch.exp(log_frequencies * (-0.5 * values["spectral_decay"].to(dtype)[:, None]))
-        amplitudes[:, 0] = 0  # no offset
+        if length > 1:
+            amplitudes[:, 0] = 0  # no offset
         spectrum = random_spectrum(seed, len(frequencies), dtype) * amplitudes
         return torch.fft.irfft(spectrum, n=length)[:, :samples]
 
@@ -83,7 +84,8 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     dimensions = (1, 2)
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())
     noise_rms = torch.linalg.vector_norm(noise, dim=dimensions) / math.sqrt(noise.shape[1:].numel())
-    scale = signal_rms / noise_rms.clamp(min=torch.finfo(noise.dtype).tiny) * amplitude(-snr_db, noise.dtype)
+    heard = noise_rms > 0
+    scale = torch.where(heard, signal_rms / noise_rms.where(heard, 1.0) * amplitude(-snr_db, noise.dtype), 0.0)
     return torch.addcmul(waveforms, per_clip(scale), noise)
 
 

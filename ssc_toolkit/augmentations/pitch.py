@@ -33,7 +33,7 @@ class PitchShift(Transform):
     Args:
         shift_semitones: (low, high), drawn uniformly; -48 to 48.
         sample_rate: hertz.
-        n_fft: window length in samples, a multiple of 4. By default the power of two nearest to 93 ms
+        n_fft: window length in samples, a multiple of 4, at least 16. By default the power of two nearest to 93 ms
             (2048 at 22 050 Hz); half of it suits percussive material better.
         p: probability for each example.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ssc_toolkit.augmentations.base import Augmentation
+from ssc_toolkit.augmentations.base import Augmentation, check_number, need_sample_rate
 from ssc_toolkit.augmentations.chorus import Chorus
 from ssc_toolkit.augmentations.compression import Compression
 from ssc_toolkit.augmentations.containers import Chain, OneOf
@@ -78,8 +78,9 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
         >>> chain(torch.randn(4, 2, 1, 16000)).shape
         torch.Size([4, 2, 1, 16000])
     """
-    _check_severity(severity)
+    severity = check_number("severity", severity, 0, HIGHEST_SEVERITY)
     _check_omit(omit, STAGES)
+    sample_rate = need_sample_rate(sample_rate)
     if severity == 0:
         return Chain([])
     stages = [
@@ -119,6 +120,7 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
         >>> clmr_chain(sample_rate=22050)(torch.randn(4, 1, 22050)).shape
         torch.Size([4, 1, 22050])
     """
+    sample_rate = need_sample_rate(sample_rate)
     nyquist = sample_rate / 2
     half_db = -6.0206
     echoes = [Delay(ms, volume=0.5, repeats=1, sample_rate=sample_rate) for ms in range(200, 451, 50)]
@@ -169,9 +171,10 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
         >>> corruption("reverb", sample_rate=16000, severity=2.0)(torch.randn(2, 1, 8000)).shape
         torch.Size([2, 1, 8000])
     """
-    _check_severity(severity)
+    severity = check_number("severity", severity, 0, HIGHEST_SEVERITY)
     if name not in CORRUPTIONS:
         raise ValueError(f"name: expected one of {', '.join(CORRUPTIONS)}, got {name!r}")
+    sample_rate = need_sample_rate(sample_rate)
     if severity == 0:
         return Chain([])
     if name in STAGES:
@@ -179,17 +182,12 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
     return _unseen(name, sample_rate, severity)
 
 
-def _check_severity(severity: float) -> None:
-    if not 0 <= severity <= HIGHEST_SEVERITY:
-        raise ValueError(f"severity: expected 0 to {HIGHEST_SEVERITY}, got {severity}")
-
-
 def _check_omit(omit: Collection[str], stages: Collection[str]) -> None:
     if isinstance(omit, str):
         raise TypeError(f"omit: expected a collection of stages, such as ({omit!r},), got a string")
     unknown = set(omit) - set(stages)
     if unknown:
-        raise ValueError(f"omit: expected stages among {', '.join(stages)}, got {', '.join(sorted(unknown))}")
+        raise ValueError(f"omit: expected stages among {', '.join(stages)}, got {', '.join(map(str, unknown))}")
 
 
 def _probabilities(s: float) -> dict[str, float]:

@@ -13,7 +13,11 @@ Files = str | Path | Sequence[str | Path]
 
 def file_names(files: Files) -> str | list[str]:
     """The argument as plain strings, fit for a configuration."""
-    return str(files) if isinstance(files, (str, Path)) else [str(file) for file in files]
+    if isinstance(files, (str, Path)):
+        return str(files)
+    if not isinstance(files, Sequence):
+        raise TypeError(f"files: expected a folder or a list of files, got {type(files).__name__}")
+    return [str(file) for file in files]
 
 
 def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.ndarray]:

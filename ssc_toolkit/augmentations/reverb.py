@@ -32,7 +32,7 @@ class Reverb(Linear):
     Args:
         rt60_seconds: (low, high) time in which the reverberation falls by 60 dB, 0.01 to 60 s; its logarithm
             is drawn uniformly.
-        direct_to_reverberant_db: (low, high) in decibels, drawn uniformly.
+        direct_to_reverberant_db: (low, high) in decibels, -60 to 60, drawn uniformly.
         damping: (low, high) of the high frequencies, 0 to 0.95, drawn uniformly.
         sample_rate: hertz.
         p: probability for each example.
@@ -137,7 +137,8 @@ class ImpulseResponse(Linear):
         bank = torch.zeros(len(decoded), max(map(len, decoded)))
         for row, samples, energy in zip(bank, decoded, energies, strict=True):
             row[: len(samples)] = torch.from_numpy(samples / math.sqrt(energy))
-        self.register_buffer("responses", bank, persistent=False)
+        # As integers: a model that is cast to half precision would round them for good.
+        self.register_buffer("responses", bank.view(torch.int32), persistent=False)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {"file": torch.randint(len(self.responses), (count,), generator=generator)}
@@ -146,5 +147,6 @@ class ImpulseResponse(Linear):
         return Reach(0, min(samples, self.responses.shape[1]) - 1)
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        bank = self.responses[:, : grid.samples].to(device=grid.cycles.device, dtype=grid.cycles.dtype)
+        bank = self.responses.view(torch.float32)[:, : grid.samples]
+        bank = bank.to(device=grid.cycles.device, dtype=grid.cycles.dtype)
         return torch.fft.rfft(bank[values["file"]], n=grid.length)

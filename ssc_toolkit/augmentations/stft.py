@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssc_toolkit.augmentations.base import check_whole
+
 OVERLAP = 4
 """Frames that every sample lies in: frames follow each other by a quarter of their length."""
 WINDOW_SECONDS = 0.093
@@ -18,7 +20,8 @@ def window_length(sample_rate: int, n_fft: int | None) -> int:
     """Checked length of the window: by default the power of two nearest to 93 ms."""
     if n_fft is None:
         return 2 ** max(4, round(math.log2(WINDOW_SECONDS * sample_rate)))
-    if n_fft < 16 or n_fft % OVERLAP:
+    n_fft = check_whole("n_fft", n_fft, 16, 2**20)
+    if n_fft % OVERLAP:
         raise ValueError(f"n_fft: expected a multiple of {OVERLAP}, at least 16, got {n_fft}")
     return n_fft
 

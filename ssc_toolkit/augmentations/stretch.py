@@ -31,7 +31,7 @@ class TimeStretch(Transform):
     Args:
         rate: (low, high) of the speed, 0.1 to 10, drawn uniformly; 2 is twice as fast.
         sample_rate: hertz.
-        n_fft: window length in samples, a multiple of 4. By default the power of two nearest to 93 ms
+        n_fft: window length in samples, a multiple of 4, at least 16. By default the power of two nearest to 93 ms
             (2048 at 22 050 Hz); half of it suits percussive material better.
         p: probability for each example.
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Range, Transform, check_number, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import (
+    Range,
+    Transform,
+    check_number,
+    check_range,
+    check_whole,
+    need_sample_rate,
+    uniform,
+)
 
 _MOST_REMOVED = 0.9  # of a clip
 
@@ -114,9 +122,7 @@ class SpliceOut(Transform):
         p: float = 1.0,
     ) -> None:
         super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        if not (isinstance(cuts, int) and 1 <= cuts <= 1000):
-            raise ValueError(f"cuts: expected a whole number from 1 to 1000, got {cuts}")
-        self.cuts = cuts
+        self.cuts = check_whole("cuts", cuts, 1, 1000)
         self.cut_ms = check_range("cut_ms", cut_ms, 0, 10_000)
         self.crossfade_ms = check_number("crossfade_ms", crossfade_ms, 0, 1000)
 
