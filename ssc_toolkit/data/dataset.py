@@ -82,7 +82,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         items = self.__getitems__([index])
         if not items:
-            raise InputError(f"tracks: {self.unreadable[self.paths[index]]}")
+            raise InputError(f"tracks: {next(reversed(self.unreadable.values()))}")
         return items[0]
 
     def __getitems__(self, indices: Sequence[int], generator: torch.Generator | None = None) -> list[dict[str, Any]]:
@@ -93,28 +93,35 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             generator: of the views' places; torch's global one if None.
         """
         rows = torch.as_tensor([int(index) for index in indices])
-        starts = self.view_sampler(self.lengths[rows], self.view_length, self.views, generator)
+        found = self.view_sampler.views_of(rows, self.lengths, self.view_length, self.views, generator)
         items = []
-        for index, places in zip(indices, starts.tolist(), strict=True):
-            waveforms = self._read(self.paths[index], places)
+        for index, tracks, starts in zip(indices, found.tracks.tolist(), found.starts.tolist(), strict=True):
+            waveforms = self._read(tracks, starts)
             if waveforms is not None:
                 items.append({"waveforms": waveforms, "item": int(index)} | self._labels_of(index))
         return items
 
-    def _read(self, path: str, starts: list[int]) -> Tensor | None:
-        try:
-            views = [read_audio(path, self.sample_rate, start, self.view_length) for start in starts]
-        except UnreadableAudio as error:
-            if path not in self.unreadable:
-                self.unreadable[path] = str(error)
-                logger.warning("left out of its batch: %s", error)
-            if len(self.unreadable) > self.most_unreadable:
-                raise InputError(
-                    f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; "
-                    "mend or remove them"
-                ) from error
-            return None
+    def _read(self, tracks: Sequence[int], starts: Sequence[int]) -> Tensor | None:
+        """(views, 1, samples), or None if a file cannot be decoded."""
+        views = []
+        for track, start in zip(tracks, starts, strict=True):
+            path = self.paths[track]
+            try:
+                views.append(read_audio(path, self.sample_rate, start, self.view_length))
+            except UnreadableAudio as error:
+                self._report(path, error)
+                return None
         return torch.from_numpy(np.stack(views))[:, None]
+
+    def _report(self, path: str, error: UnreadableAudio) -> None:
+        """Name a file that cannot be decoded, once; too many of them are an error."""
+        if path not in self.unreadable:
+            self.unreadable[path] = str(error)
+            logger.warning("left out of its batch: %s", error)
+        if len(self.unreadable) > self.most_unreadable:
+            raise InputError(
+                f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; mend or remove them"
+            ) from error
 
     def _labels_of(self, index: int) -> dict[str, Any]:
         if self.labels is None:

@@ -2,14 +2,28 @@
 
 from ssc_toolkit.samplers.batches import SampledIndex, SemiSupervisedBatchSampler
 from ssc_toolkit.samplers.budget import label_budget, uncovered_classes
-from ssc_toolkit.samplers.segments import AdjacentSegments, RandomSegments, ViewSampler
+from ssc_toolkit.samplers.segments import (
+    AdjacentSegments,
+    RandomSegments,
+    SameLabelTracks,
+    SameSegment,
+    SegmentSampler,
+    Views,
+    ViewSampler,
+    WeightedViews,
+)
 
 __all__ = [
     "AdjacentSegments",
     "RandomSegments",
+    "SameLabelTracks",
+    "SameSegment",
     "SampledIndex",
+    "SegmentSampler",
     "SemiSupervisedBatchSampler",
     "ViewSampler",
+    "Views",
+    "WeightedViews",
     "label_budget",
     "uncovered_classes",
 ]
