@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ssc_toolkit.samplers import (
     AdjacentSegments,
+    BalancedBatchSampler,
     RandomSegments,
     SameLabelTracks,
     SameSegment,
@@ -337,3 +338,123 @@ def test_the_batch_sampler_refuses_nonsense(options, words):
         SemiSupervisedBatchSampler(**arguments)
     with pytest.raises(ValueError, match="share"):
         label_budget(torch.zeros(3), 1.5)
+
+
+def balanced(seed: int = 0, **options) -> BalancedBatchSampler:
+    labels = torch.randint(6, (200,), generator=generator(seed))
+    return BalancedBatchSampler(labels, 3, 4, seed=seed, **options)
+
+
+def mixed(seed: int = 0, **options) -> SemiSupervisedBatchSampler:
+    return SemiSupervisedBatchSampler(range(50), range(50, 200), 12, labeled_fraction=0.3, seed=seed, **options)
+
+
+every_batch_sampler = pytest.mark.parametrize("make", [balanced, mixed])
+
+
+@given(
+    classes=st.integers(1, 12),
+    per_batch=st.integers(1, 5),
+    each=st.integers(1, 4),
+    world=st.integers(1, 3),
+    multi_hot=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_balanced_batches_hold_so_many_of_so_many_classes(classes, per_batch, each, world, multi_hot, seed):
+    count = 40 * classes + per_batch * each * world
+    labels = torch.randint(classes, (count,), generator=generator(seed))
+    if multi_hot:
+        labels = torch.nn.functional.one_hot(labels, classes) | (
+            torch.rand(count, classes, generator=generator(seed + 1)) < 0.2
+        )
+    known = torch.rand(count, generator=generator(seed + 2)) < 0.95
+    hot = labels if multi_hot else torch.nn.functional.one_hot(labels, classes)
+    samplers = [
+        BalancedBatchSampler(labels, per_batch, each, labeled=known, seed=seed, rank=rank, world_size=world)
+        for rank in range(world)
+    ]
+    for number in (0, 1, 7):
+        parts = [sampler.batch(number) for sampler in samplers]
+        together = [int(item) for part in parts for item in part]
+        assert len(set(together)) == len(together) == per_batch * each * world
+        assert known[together].all()
+        for part in parts:
+            held = (hot[[int(item) for item in part]].sum(0) >= each).sum()
+            assert held >= min(per_batch, classes)
+        assert [list(part) for part in parts] == [list(sampler.batch(number)) for sampler in samplers]
+
+
+def test_balanced_batches_give_every_class_and_every_item_its_turn():
+    labels = torch.tensor([0] * 300 + [1] * 30 + [2] * 30 + [3] * 30)
+    sampler = BalancedBatchSampler(labels, 4, 3, seed=1)
+    batches = [sampler.batch(number) for number in range(100)]
+    assert all(torch.bincount(labels[torch.tensor(batch)]).tolist() == [3, 3, 3, 3] for batch in batches)
+    assert len({int(item) for batch in batches for item in batch}) == len(labels)
+
+
+def test_classes_that_are_too_small_give_what_they_have():
+    labels = torch.tensor([0, 0, 1, 1, 1] + [2] * 20)
+    batch = BalancedBatchSampler(labels, 3, 4).batch(0)
+    assert len({int(item) for item in batch}) == 12
+    assert torch.bincount(labels[torch.tensor(batch)])[:2].tolist() == [2, 3]
+
+
+@every_batch_sampler
+def test_an_epoch_resumes_in_its_middle_with_the_same_batches(make):
+    whole = make()
+    batches = [list(batch) for epoch in range(3) for batch in (whole.set_epoch(epoch), list(whole))[1]]
+    sampler = make()
+    sampler.set_epoch(1)
+    begun = iter(sampler)
+    for _ in range(2):
+        next(begun)
+    again = make()
+    again.load_state_dict(sampler.state_dict())
+    assert again.epoch == 1
+    assert [list(batch) for batch in again] == batches[len(whole) + 2 : 2 * len(whole)]
+    again.set_epoch(2)
+    assert [list(batch) for batch in again] == batches[2 * len(whole) :]
+    # A loader that has fetched ahead says itself how many were trained on.
+    again.load_state_dict(sampler.state_dict(batches=3))
+    assert [list(batch) for batch in again] == batches[3 : len(whole)]
+
+
+@every_batch_sampler
+def test_a_state_of_other_settings_is_refused(make):
+    with pytest.raises(ValueError, match="state: seed is 0, but this sampler has 1"):
+        make(seed=1).load_state_dict(make().state_dict())
+
+
+@every_batch_sampler
+@pytest.mark.parametrize("steps", [1, 7, 60])
+def test_an_epoch_may_be_any_number_of_steps(make, steps):
+    sampler = make(steps=steps)
+    assert len(sampler) == len(list(sampler)) == steps
+    sampler.set_epoch(1)
+    assert next(iter(sampler)) == list(make().batch(steps))
+
+
+@every_batch_sampler
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_loader_takes_its_batches_from_a_sampler(make, workers):
+    sampler = make()
+    loader = DataLoader(torch.arange(200), batch_sampler=sampler, num_workers=workers)
+    assert len(loader) == len(sampler)
+    assert [batch.tolist() for batch in loader] == [list(batch) for batch in make()]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: BalancedBatchSampler(torch.zeros(2, 2, 2), 1, 1), "labels"),
+        (lambda: BalancedBatchSampler(torch.zeros(9).long(), 0, 1), "classes_per_batch"),
+        (lambda: BalancedBatchSampler(torch.zeros(9).long(), 1, 0), "items_per_class"),
+        (lambda: BalancedBatchSampler(torch.zeros(9).long(), 2, 5), "labels: 9 items have a label"),
+        (lambda: BalancedBatchSampler(torch.zeros(9).long(), 1, 1, labeled=torch.ones(3).bool()), "labeled"),
+        (lambda: balanced(steps=0), "steps"),
+        (lambda: balanced(rank=2, world_size=2), "rank"),
+    ],
+)
+def test_batch_samplers_name_what_is_wrong(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

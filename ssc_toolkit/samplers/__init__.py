@@ -1,6 +1,11 @@
 """Which views of a track, which items of a batch."""
 
-from ssc_toolkit.samplers.batches import SampledIndex, SemiSupervisedBatchSampler
+from ssc_toolkit.samplers.batches import (
+    BalancedBatchSampler,
+    NumberedBatchSampler,
+    SampledIndex,
+    SemiSupervisedBatchSampler,
+)
 from ssc_toolkit.samplers.budget import label_budget, uncovered_classes
 from ssc_toolkit.samplers.segments import (
     AdjacentSegments,
@@ -15,6 +20,8 @@ from ssc_toolkit.samplers.segments import (
 
 __all__ = [
     "AdjacentSegments",
+    "BalancedBatchSampler",
+    "NumberedBatchSampler",
     "RandomSegments",
     "SameLabelTracks",
     "SameSegment",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,7 +34,88 @@ class SampledIndex(int):
         return SampledIndex, (int(self), self.labeled)
 
 
-class SemiSupervisedBatchSampler(Sampler[list[int]]):
+class NumberedBatchSampler(Sampler[list[int]]):
+    """A batch sampler whose batch k is a pure function of its arguments and k.
+
+    So nothing has to be stored to resume, and workers that fetch ahead change nothing. Iterating goes through one
+    epoch, a run of successive batches: those of epoch e are numbered e * len(self) to (e + 1) * len(self) - 1.
+
+    Args:
+        batch_size: items in the batch of one process.
+        seed: of everything that is drawn.
+        rank: number of this process; each process gets its own part of batch k.
+        world_size: number of processes.
+        steps: batches of an epoch; by default as many as it takes to go through the items once.
+    """
+
+    def __init__(self, batch_size: int, seed: int, rank: int, world_size: int, steps: int | None) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: expected 0 to world_size - 1 = {world_size - 1}, got {rank}")
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps: expected at least 1 batch, got {steps}")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.steps = steps
+        self.epoch = 0
+        self._handed_out = 0
+        self._resume_at: int | None = None
+
+    @abstractmethod
+    def batch(self, number: int) -> list[SampledIndex]:
+        """Batch `number` of this process, counted from 0 over all epochs."""
+
+    @abstractmethod
+    def batches_of_a_pass(self) -> int:
+        """Batches that it takes to go through the items once."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose which epoch the next iteration goes through."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches_of_a_pass() if self.steps is None else self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first, last = self.epoch * len(self), (self.epoch + 1) * len(self)
+        resume_at, self._resume_at = self._resume_at, None
+        if resume_at is not None and first <= resume_at < last:
+            first = resume_at
+        for number in range(first, last):
+            self._handed_out = number + 1
+            yield list(self.batch(number))
+
+    def state_dict(self, batches: int | None = None) -> dict[str, int]:
+        """Where to go on, and what the numbers of the batches depend on.
+
+        Args:
+            batches: how many were trained on, over all epochs. By default how many were handed out, which is more where
+                the workers of a loader fetch ahead.
+        """
+        done = self._handed_out if batches is None else batches
+        return {"batches": done, **self._identity()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on after the batches of a state: the next iteration gives the remaining ones of their epoch.
+
+        Raises:
+            ValueError: if the state is that of a sampler with other settings.
+        """
+        for name, value in self._identity().items():
+            if state[name] != value:
+                raise ValueError(f"state: {name} is {state[name]}, but this sampler has {value}")
+        self._handed_out = self._resume_at = state["batches"]
+        self.epoch = state["batches"] // len(self)
+
+    def _identity(self) -> dict[str, int]:
+        own = {"seed": self.seed, "batch_size": self.batch_size, "world_size": self.world_size}
+        return {**own, "batches_of_an_epoch": len(self)}
+
+
+class SemiSupervisedBatchSampler(NumberedBatchSampler):
     """Batches that mix labelled and unlabelled items in a fixed proportion.
 
     Of the labelled items a share `label_budget` may be used, with their labels; the unlabelled items are
@@ -55,6 +139,7 @@ class SemiSupervisedBatchSampler(Sampler[list[int]]):
         seed: of everything that is drawn.
         rank: number of this process; each process gets its own part of batch k.
         world_size: number of processes.
+        steps: batches of an epoch; by default as many as it takes to see each item of the larger side once.
 
     Raises:
         ValueError: for shares out of range, too few items for the proportion asked for, a missing or
@@ -80,20 +165,13 @@ class SemiSupervisedBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        steps: int | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        super().__init__(batch_size, seed, rank, world_size, steps)
         for name, share in (("labeled_fraction", labeled_fraction), ("label_budget", label_budget)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, got {share}")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank: expected 0 to world_size - 1 = {world_size - 1}, got {rank}")
-        self.batch_size = batch_size
         self.labeled_fraction = labeled_fraction
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
         self._global_size = batch_size * world_size
         self.labeled, self.unlabeled = _split_by_budget(labeled, unlabeled, label_budget, labels, seed)
         if labeled_fraction > 0 and not len(self.labeled):
@@ -112,15 +190,7 @@ class SemiSupervisedBatchSampler(Sampler[list[int]]):
         indices += [SampledIndex(i, False) for i in self._unlabeled_rounds[others_first:others_last]]
         return indices[self.rank :: self.world_size]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose which epoch the next iteration goes through."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for number in range(self.epoch * len(self), (self.epoch + 1) * len(self)):
-            yield list(self.batch(number))
-
-    def __len__(self) -> int:
+    def batches_of_a_pass(self) -> int:
         sides = ((self.labeled, self.labeled_fraction), (self.unlabeled, 1 - self.labeled_fraction))
         passes = [len(side) / (share * self._global_size) for side, share in sides if share > 0]
         return max(1, math.floor(max(passes)))
@@ -129,6 +199,136 @@ class SemiSupervisedBatchSampler(Sampler[list[int]]):
         """Labelled items in all batches before this one."""
         # The small term keeps products such as 0.1 * 10 * 3 from falling below the whole number they are.
         return math.floor(number * self.labeled_fraction * self._global_size + 1e-6)
+
+
+class BalancedBatchSampler(NumberedBatchSampler):
+    """Batches of m items each of several classes.
+
+    Classes are gone through in shuffled rounds, and so are the items of each class. With multi-hot labels an item
+    counts for every class that it has: a class whose turn it is gets as many new items as it lacks, and further
+    classes fill the batch. No item comes twice in a batch while a class has others; a class of fewer than m items
+    gives what it has.
+
+    Args:
+        labels: of all items, classes (items,) or multi-hot (items, classes).
+        classes_per_batch: classes whose turn it is in the batch of one process.
+        items_per_class: m.
+        labeled: (items,) bool, where the labels are known; everywhere by default. The others are never drawn.
+        seed: of everything that is drawn.
+        rank: number of this process; each process gets its own part of batch k, without overlap.
+        world_size: number of processes.
+        steps: batches of an epoch; by default as many as hold the number of items.
+
+    Raises:
+        ValueError: for labels of another shape, or too few items to fill a batch.
+
+    Examples:
+        >>> labels = torch.tensor([0] * 50 + [1] * 5 + [2] * 5)
+        >>> sampler = BalancedBatchSampler(labels, classes_per_batch=3, items_per_class=2)
+        >>> labels[torch.tensor(sampler.batch(0))].sort().values.tolist()
+        [0, 0, 1, 1, 2, 2]
+    """
+
+    def __init__(
+        self,
+        labels: Tensor,
+        classes_per_batch: int,
+        items_per_class: int,
+        *,
+        labeled: Tensor | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        steps: int | None = None,
+    ) -> None:
+        for name, count in (("classes_per_batch", classes_per_batch), ("items_per_class", items_per_class)):
+            if count < 1:
+                raise ValueError(f"{name}: expected at least 1, got {count}")
+        super().__init__(classes_per_batch * items_per_class, seed, rank, world_size, steps)
+        if labels.dim() not in (1, 2):
+            raise ValueError(f"labels: expected (items,) or (items, classes), got {tuple(labels.shape)}")
+        if labeled is not None and labeled.shape != labels.shape[:1]:
+            raise ValueError(f"labeled: expected {tuple(labels.shape[:1])}, got {tuple(labeled.shape)}")
+        self.classes_per_batch = classes_per_batch
+        self.items_per_class = items_per_class
+        known = torch.ones(len(labels), dtype=torch.bool) if labeled is None else labeled
+        if labels.dim() == 1:
+            item = known.nonzero()[:, 0]
+            label = labels[item]
+        else:
+            item, label = ((labels > 0) & known[:, None]).nonzero().unbind(1)
+        self._drawable = item.unique()
+        if len(self._drawable) < self.batch_size * world_size:
+            raise ValueError(
+                f"labels: {len(self._drawable)} items have a label, but a batch of all processes takes "
+                f"{self.batch_size * world_size}"
+            )
+        by_label = torch.argsort(label, stable=True)
+        names, counts = label[by_label].unique_consecutive(return_counts=True)
+        self._pools = dict(zip(names.tolist(), item[by_label].split(counts.tolist()), strict=True))
+        # Labels of each item, one item after the other.
+        self._labels = label.numpy()
+        self._ends = torch.bincount(item, minlength=len(labels)).cumsum(0).numpy()
+        self._turns = _Rounds(names, classes_per_batch, seed, "classes")
+        self._dealt: dict[int, _Rounds] = {}
+
+    def batch(self, number: int) -> list[SampledIndex]:
+        taken: set[int] = set()
+        items: list[int] = []
+        for rank in range(self.rank + 1):  # what the processes before this one take is not for this one
+            items = self._part(number * self.world_size + rank, taken)
+            taken.update(items)
+        return [SampledIndex(item, True) for item in items]
+
+    def batches_of_a_pass(self) -> int:
+        return max(1, len(self._drawable) // (self.batch_size * self.world_size))
+
+    def _part(self, number: int, taken: Container[int]) -> list[int]:
+        """A batch of one process; parts are numbered over all batches and processes."""
+        items: list[int] = []
+        counts: Counter[int] = Counter()
+        turn = number * self.classes_per_batch
+        for place, label in enumerate(self._classes(turn)):
+            lacking = min(self.items_per_class - counts[label], self.batch_size - len(items))
+            for item in self._deal(label, (turn + place) // len(self._pools), lacking, taken, items):
+                items.append(item)
+                counts.update(self._labels_of(item))
+            if len(items) == self.batch_size:
+                return items
+        # Classes that are too small have given all they have.
+        order = torch.randperm(len(self._drawable), generator=generator_for(self.seed, "any", number))
+        others = (item for item in self._drawable[order].tolist() if item not in taken and item not in items)
+        return items + list(itertools.islice(others, self.batch_size - len(items)))
+
+    def _classes(self, turn: int) -> Iterator[int]:
+        """The classes whose turn it is, then all of them in random order."""
+        yield from self._turns[turn : turn + self.classes_per_batch]
+        names = list(self._pools)
+        order = torch.randperm(len(names), generator=generator_for(self.seed, "more classes", turn))
+        yield from (names[place] for place in order.tolist())
+
+    def _deal(
+        self, label: int, round_number: int, count: int, taken: Container[int], items: Container[int]
+    ) -> list[int]:
+        """Up to `count` items of a class that are not in the batch yet."""
+        if count <= 0:
+            return []
+        pool = self._pools[label]
+        if label not in self._dealt:
+            self._dealt[label] = _Rounds(pool, self.items_per_class, self.seed, f"class {label}")
+        begin = round_number * self.items_per_class
+        span = min(len(pool), 2 * self.batch_size * self.world_size)  # enough that some are free
+        found: dict[int, None] = {}
+        for item in self._dealt[label][begin : begin + span]:
+            if item not in taken and item not in items:
+                found[item] = None
+            if len(found) == count:
+                break
+        return list(found)
+
+    def _labels_of(self, item: int) -> list[int]:
+        begin = self._ends[item - 1] if item else 0
+        return self._labels[begin : self._ends[item]].tolist()
 
 
 class _Rounds:
