@@ -760,6 +760,7 @@ def test_a_corruption_touches_every_example(name):
         (lambda: from_config({"name": "Chain", "transforms": {"name": "Gain"}}), ValueError, "config: the transforms"),
         (lambda: Chain(Gain()), TypeError, "transforms"),
         (lambda: Gain().draw(-1), ValueError, "count"),
+        (lambda: Draw.from_state_dict({"values": {}}), ValueError, "state: .* lacks applied, children"),
         (lambda: Chain([Gain()]).draw(1.5), ValueError, "count"),
         (lambda: BackgroundNoise().draw(20, views=3), ValueError, "views"),
         (lambda: Gain()(torch.zeros(4, 0, 100)), ValueError, "waveforms"),

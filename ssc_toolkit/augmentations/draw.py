@@ -108,7 +108,14 @@ class Draw:
 
     @staticmethod
     def from_state_dict(state: Mapping[str, Any]) -> Draw:
-        """The draw that `state_dict` described, on the CPU."""
+        """The draw that `state_dict` described, on the CPU.
+
+        Raises:
+            ValueError: if it is the state of something else.
+        """
+        lacking = {"transform", "applied", "values", "children", "whole"} - set(state)
+        if lacking:
+            raise ValueError(f"state: expected what `state_dict` gave, but it lacks {', '.join(sorted(lacking))}")
         return Draw(
             state["transform"],
             state["applied"],
