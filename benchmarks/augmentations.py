@@ -418,6 +418,8 @@ def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
             {},
         ),
     }
+    if not find_spec("fast_mp3_augment"):  # audiomentations does not bring its codec
+        del makers["MP3"]
     for name, make in makers.items():
         entries[name].others["audiomentations"] = make
 
