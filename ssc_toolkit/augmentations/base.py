@@ -195,16 +195,15 @@ class Transform(Augmentation):
         return Draw(type(self).__name__, applied, self.draw_values(count, generator))
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        if torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
-            return torch.where(per_clip(draw.mask), self.transform(clips, draw.values), clips)
-        touched = len(draw.chosen)
-        if touched == 0:
-            return clips
-        if touched == len(clips):
-            return self.transform(clips, draw.values)
-        if self.selective:
-            values = {name: value[draw.chosen] for name, value in draw.values.items()}
-            return clips.index_copy(0, draw.chosen, self.transform(clips[draw.chosen], values))
+        if not torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
+            touched = len(draw.chosen)
+            if touched == 0:
+                return clips
+            if touched == len(clips):
+                return self.transform(clips, draw.values)
+            if self.selective:
+                changed = self.transform(clips[draw.chosen], draw.chosen_values())
+                return clips.index_copy(0, draw.chosen, changed)
         return torch.where(per_clip(draw.mask), self.transform(clips, draw.values), clips)
 
 

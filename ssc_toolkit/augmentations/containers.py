@@ -88,7 +88,7 @@ class Chain(Container):
             zero-phase filter and a delay: one after the other, what the first moves beyond an end of the clip is
             cut off before the second sees it. "all" fuses these too, which is as if the clip were
             surrounded by silence and cut off once, at the end; it differs near the ends of the clip
-            alone. "none" fuses nothing.
+            alone. Echoes that begin after the clip are left out in any case. "none" fuses nothing.
 
     Examples:
         >>> import torch

@@ -53,6 +53,12 @@ class Draw:
         """Whether this draw or one below it can only be applied to the whole batch that it was drawn for."""
         return self.whole or any(child.needs_all for child in self.children)
 
+    def chosen_values(self) -> Mapping[str, Tensor]:
+        """Parameters of the touched examples alone, each (K, ...)."""
+        if len(self.chosen) == len(self):
+            return self.values
+        return {name: value[self.chosen] for name, value in self.values.items()}
+
     def __getitem__(self, index: int | slice | Tensor) -> Draw:
         """Draw of some of the examples; a single index keeps the batch axis, with length 1.
 

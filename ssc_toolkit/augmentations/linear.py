@@ -109,12 +109,20 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
             clips = transform.apply_to_clips(clips, draw)
         return clips
     grid = Grid.like(clips, reach)
-    if compiling:
-        touched = torch.stack([draw.mask for _, draw in filters]).any(0)
-        product = torch.ones_like(grid.cycles)
-        for transform, draw in filters:
-            product = product * torch.where(draw.mask[:, None], transform.response(draw.values, grid), 1.0)
-        return torch.where(per_clip(touched), filter_by_response(clips, product, grid), clips)
+    return _filter_all(clips, filters, grid) if compiling else _filter_touched(clips, filters, grid)
+
+
+def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
+    """One FFT pair for every example."""
+    touched = torch.stack([draw.mask for _, draw in filters]).any(0)
+    product = torch.ones_like(grid.cycles)
+    for transform, draw in filters:
+        product = product * torch.where(draw.mask[:, None], transform.response(draw.values, grid), 1.0)
+    return torch.where(per_clip(touched), filter_by_response(clips, product, grid), clips)
+
+
+def _filter_touched(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
+    """One FFT pair for the examples that any of the filters touches."""
     touched = torch.stack([draw.applied for _, draw in filters]).any(0)
     rows = touched.nonzero()[:, 0]
     product = _product(filters, touched, len(rows), grid)
@@ -124,14 +132,12 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
     return clips.index_copy(0, rows, filter_by_response(clips[rows], product, grid))
 
 
-def _product(members: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int, grid: Grid) -> Tensor:
+def _product(filters: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int, grid: Grid) -> Tensor:
     """Product (count, F) of the responses, for the examples that any of them touches."""
     total = torch.ones(count, len(grid.cycles), dtype=grid.cycles.dtype, device=grid.cycles.device)
     place = touched.cumsum(0) - 1
-    for transform, draw in members:
-        everywhere = len(draw.chosen) == len(draw)
-        values = draw.values if everywhere else {name: value[draw.chosen] for name, value in draw.values.items()}
-        response = transform.response(values, grid)
+    for transform, draw in filters:
+        response = transform.response(draw.chosen_values(), grid)
         if response.is_complex() and not total.is_complex():
             total = total.to(response.dtype)
         if len(draw.chosen) == count:

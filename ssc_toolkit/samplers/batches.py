@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from ssc_toolkit.samplers.budget import label_budget
+from ssc_toolkit.samplers.membership import labelled_pairs
 from ssc_toolkit.seeds import generator_for
 
 
@@ -34,7 +35,7 @@ class SampledIndex(int):
         return SampledIndex, (int(self), self.labeled)
 
 
-class NumberedBatchSampler(Sampler[list[int]]):
+class NumberedBatchSampler(Sampler[list[int]], ABC):
     """A batch sampler whose batch k is a pure function of its arguments and k.
 
     So nothing has to be stored to resume, and workers that fetch ahead change nothing. Iterating goes through one
@@ -245,18 +246,9 @@ class BalancedBatchSampler(NumberedBatchSampler):
             if count < 1:
                 raise ValueError(f"{name}: expected at least 1, got {count}")
         super().__init__(classes_per_batch * items_per_class, seed, rank, world_size, steps)
-        if labels.dim() not in (1, 2):
-            raise ValueError(f"labels: expected (items,) or (items, classes), got {tuple(labels.shape)}")
-        if labeled is not None and labeled.shape != labels.shape[:1]:
-            raise ValueError(f"labeled: expected {tuple(labels.shape[:1])}, got {tuple(labeled.shape)}")
+        item, label = labelled_pairs(labels, labeled, "items")
         self.classes_per_batch = classes_per_batch
         self.items_per_class = items_per_class
-        known = torch.ones(len(labels), dtype=torch.bool) if labeled is None else labeled
-        if labels.dim() == 1:
-            item = known.nonzero()[:, 0]
-            label = labels[item]
-        else:
-            item, label = ((labels > 0) & known[:, None]).nonzero().unbind(1)
         self._drawable = item.unique()
         if len(self._drawable) < self.batch_size * world_size:
             raise ValueError(

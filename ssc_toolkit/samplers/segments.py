@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssc_toolkit.samplers.membership import labelled_pairs
+
 
 class Views(NamedTuple):
     """Where the views of some items lie.
@@ -230,18 +232,10 @@ class SameLabelTracks(ViewSampler):
     """
 
     def __init__(self, labels: Tensor, labeled: Tensor | None = None, segments: SegmentSampler | None = None) -> None:
-        if labels.dim() not in (1, 2):
-            raise ValueError(f"labels: expected (tracks,) or (tracks, classes), got {tuple(labels.shape)}")
-        if labeled is not None and labeled.shape != labels.shape[:1]:
-            raise ValueError(f"labeled: expected {tuple(labels.shape[:1])}, got {tuple(labeled.shape)}")
+        member, label = labelled_pairs(labels, labeled, "tracks")
+        label = label.unique(return_inverse=True)[1]
         self.segments = RandomSegments() if segments is None else segments
         self._tracks = len(labels)
-        if labels.dim() == 1:
-            member, label = torch.arange(len(labels)), labels.unique(return_inverse=True)[1]
-        else:
-            member, label = (labels > 0).nonzero().unbind(1)
-        if labeled is not None:
-            member, label = member[labeled[member]], label[labeled[member]]
         # Labels that one track alone has lead nowhere.
         shared = torch.bincount(label, minlength=1)[label] > 1
         member, label = member[shared], label[shared]
@@ -249,8 +243,8 @@ class SameLabelTracks(ViewSampler):
         self._members, self._label_of_member = member[by_label], label[by_label]
         counts = torch.bincount(label, minlength=int(label.max()) + 1 if len(label) else 1)
         self._counts, self._begins = counts, counts.cumsum(0) - counts
-        by_track = torch.argsort(self._members, stable=True)
-        self._entries = by_track  # of a track one after the other: places of its labels in the list of members
+        # Places in the list of members, those of a track one after the other.
+        self._entries = torch.argsort(self._members, stable=True)
         entry_counts = torch.bincount(self._members, minlength=self._tracks)
         self._entry_counts, self._entry_begins = entry_counts, entry_counts.cumsum(0) - entry_counts
 
