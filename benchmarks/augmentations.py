@@ -13,462 +13,23 @@ Peers that are not installed are left out; `pip install -e '.[peers]'` installs 
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import random
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import date
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
 import torch
+from augmentation_effects import RATE, SAMPLES, SIGNALS
+from augmentation_peers import UNCHECKED, Change, Entry, record, registry
+from results import options_of, report
 from torch import Tensor
 
-from ssc_toolkit import augmentations as ours
-
-CLIPS, SAMPLES, RATE = 192, 59535, 22050
-Change = Callable[[Tensor], Tensor]
-Measure = Callable[[Tensor, Tensor], Tensor]
-"""Input and output to numbers that have to agree between contenders."""
-
-
-@dataclass
-class Entry:
-    """A transform and everybody who does the same.
-
-    Attributes:
-        make: ours; called with True for fixed settings, with False for ranges.
-        torch_peers: the same for peers that take torch batches, by name.
-        others: peers that take one clip at a time, or that cannot do it on a GPU, by name.
-        measure: what has to agree with ours, and its tolerance; None where no two do the same.
-        signal: what to check on.
-    """
-
-    make: Callable[[bool], Change]
-    torch_peers: dict[str, Callable[[bool], Change]] = field(default_factory=dict)
-    others: dict[str, Callable[[bool], Change]] = field(default_factory=dict)
-    measure: Measure | None = None
-    tolerance: float = 0.0
-    signal: str = "noise"
-    says: str = ""
-
-
-def noise() -> Tensor:
-    """White noise."""
-    return 0.1 * torch.randn(4, 1, SAMPLES, generator=torch.Generator().manual_seed(0))
-
-
-def tone() -> Tensor:
-    """A sine of 440 Hz."""
-    return 0.5 * torch.sin(2 * np.pi * 440 * torch.arange(SAMPLES) / RATE).expand(4, 1, -1)
-
-
-SIGNALS = {"noise": noise, "tone": tone}
-
-
-def samples(before: Tensor, after: Tensor) -> Tensor:
-    """The samples themselves."""
-    return after
-
-
-def band_levels(before: Tensor, after: Tensor) -> Tensor:
-    """Gain in dB in four bands away from the edges of the filters, at -20 dB at least."""
-    power = [torch.fft.rfft(x, dim=-1).abs().square() for x in (before, after)]
-    frequencies = torch.fft.rfftfreq(SAMPLES, 1 / RATE)
-    levels = []
-    for low, high in ((100, 400), (900, 1100), (1700, 2300), (5000, 9000)):
-        inside = (frequencies > low) & (frequencies < high)
-        levels.append(10 * torch.log10(power[1][..., inside].mean(-1) / power[0][..., inside].mean(-1)))
-    return torch.stack(levels, -1).clamp(min=-20)
-
-
-def noise_ratio(before: Tensor, after: Tensor) -> Tensor:
-    """Signal-to-noise ratio in dB."""
-    return 10 * torch.log10(before.square().sum(-1) / (after - before).square().sum(-1))
-
-
-def strongest_hz(before: Tensor, after: Tensor) -> Tensor:
-    """Frequency of the strongest partial."""
-    middle = after[..., 8000:40000]
-    spectrum = torch.fft.rfft(middle * torch.hann_window(middle.shape[-1]), n=2**19).abs()
-    return spectrum.argmax(-1) * (RATE / 2**19)
-
-
-def error_db(before: Tensor, after: Tensor) -> Tensor:
-    """What coding lost, in dB of the signal, after the best gain."""
-    gain = (before * after).sum(-1, keepdim=True) / after.square().sum(-1, keepdim=True)
-    return 10 * torch.log10(before.square().sum(-1) / (gain * after - before).square().sum(-1))
-
-
-def peak(before: Tensor, after: Tensor) -> Tensor:
-    """Greatest magnitude."""
-    return after.abs().amax(-1)
-
-
-def level(before: Tensor, after: Tensor) -> Tensor:
-    """Change of the level of a steady tone in dB."""
-    middle = slice(20000, 50000)
-    return 20 * torch.log10(after[..., middle].std(-1) / before[..., middle].std(-1))
-
-
-def zeros(before: Tensor, after: Tensor) -> Tensor:
-    """Share that is cut out of the clips, in percent."""
-    return 100 * (after == 0).float().mean()
-
-
-def one_by_one(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """A numpy function of one clip on a batch."""
-
-    def changed(waveforms: Tensor) -> Tensor:
-        out = np.zeros_like(waveforms[:, 0].numpy())
-        for row, clip in zip(out, waveforms[:, 0].numpy(), strict=True):
-            result = np.asarray(change(clip)).reshape(-1)[: len(row)]
-            row[: len(result)] = result
-        return torch.from_numpy(out)[:, None]
-
-    return changed
-
-
-def drawn(low: float, high: float, fixed: float, is_fixed: bool) -> float:
-    """A setting."""
-    return fixed if is_fixed else random.uniform(low, high)
-
-
-def registry(folder: str) -> dict[str, Entry]:
-    """Every transform with its contenders; `folder` holds recordings."""
-    rate = {"sample_rate": RATE}
-    entries = {
-        "Gain": Entry(lambda f: ours.Gain(-6.0 if f else (-15, 5)), measure=samples, tolerance=1e-4, says="samples"),
-        "PolarityInversion": Entry(lambda f: ours.PolarityInversion(), measure=samples, tolerance=0, says="samples"),
-        "PeakNormalization": Entry(lambda f: ours.PeakNormalization(), measure=samples, tolerance=1e-4, says="samples"),
-        "ColoredNoise": Entry(
-            lambda f: ours.ColoredNoise(*(10.0, 1.0) if f else ((3, 30), (-2, 2)), **rate),
-            measure=noise_ratio,
-            tolerance=0.1,
-            says="signal-to-noise ratio within .1 dB",
-        ),
-        "BackgroundNoise": Entry(
-            lambda f: ours.BackgroundNoise(f"{folder}/hiss.wav", 10.0 if f else (3, 30), **rate),
-            measure=noise_ratio,
-            tolerance=0.1,
-            says="signal-to-noise ratio within .1 dB",
-        ),
-        "LowPass": Entry(lambda f: ours.LowPass(1400.0 if f else (150, 7500), **rate)),
-        "HighPass": Entry(lambda f: ours.HighPass(1400.0 if f else (200, 2400), **rate)),
-        "BandPass": Entry(lambda f: ours.BandPass(*(2000.0, 0.6) if f else ((200, 4000), (0.5, 1.99)), **rate)),
-        "BandStop": Entry(lambda f: ours.BandStop(*(2000.0, 0.6) if f else ((200, 4000), (0.5, 1.99)), **rate)),
-        "one filter of four": Entry(lambda f: ours.semisupcon_chain(RATE).transforms[3], measure=None),
-        "Equalizer": Entry(lambda f: ours.Equalizer(**rate)),
-        "Delay": Entry(lambda f: ours.Delay(250.0 if f else (100, 500), volume=0.5, repeats=2, **rate)),
-        "Reverb": Entry(lambda f: ours.Reverb((0.5, 2.5), (0, 10), **rate)),
-        "ImpulseResponse": Entry(
-            lambda f: ours.ImpulseResponse(f"{folder}/room.wav", **rate),
-            measure=samples,
-            tolerance=1e-3,
-            says="samples",
-        ),
-        "PitchShift": Entry(
-            lambda f: ours.PitchShift(4.0 if f else (-4, 4), **rate),
-            measure=strongest_hz,
-            tolerance=8.0,
-            signal="tone",
-            says="strongest partial within a quarter tone",
-        ),
-        "TimeStretch": Entry(
-            lambda f: ours.TimeStretch(0.8 if f else (0.7, 1.3), **rate),
-            measure=strongest_hz,
-            tolerance=3.0,
-            signal="tone",
-            says="pitch kept within 3 Hz",
-        ),
-        "Chorus": Entry(lambda f: ours.Chorus(**rate)),
-        "Distortion": Entry(
-            lambda f: ours.Distortion(12.0 if f else (3, 15)), measure=samples, tolerance=1e-3, says="samples"
-        ),
-        "Clipping": Entry(lambda f: ours.Clipping()),
-        "Compression": Entry(
-            lambda f: ours.Compression(-20.0 if f else (-40, -10), 4.0, **rate),
-            measure=level,
-            tolerance=1.5,
-            signal="tone",
-            says="reduction of a tone within 1.5 dB",
-        ),
-        "Reverse": Entry(lambda f: ours.Reverse(), measure=samples, tolerance=0, says="samples"),
-        "TimeShift": Entry(
-            lambda f: ours.TimeShift(1000 / RATE if f else (-1.35, 1.35), **rate),
-            measure=samples,
-            tolerance=0,
-            says="samples",
-        ),
-        "SpliceOut": Entry(
-            lambda f: ours.SpliceOut(8, (49.9, 50.0) if f else (0, 100), **rate),
-            measure=zeros,
-            tolerance=6,
-            says="share cut out within 6 %",
-        ),
-        "BitCrush": Entry(
-            lambda f: ours.BitCrush(6 if f else (4, 8)), measure=samples, tolerance=1 / 32, says="samples within a step"
-        ),
-        "MP3": Entry(
-            lambda f: ours.MP3(64 if f else (16, 64), implementation="codec", **rate),
-            measure=error_db,
-            tolerance=3.0,
-            says="coding error within 3 dB",
-        ),
-        "MP3 approximation": Entry(lambda f: ours.MP3((16, 64), implementation="approximation", **rate)),
-        "chain at severity 1": Entry(lambda f: whole_chain(())),
-        "chain without pitch shift": Entry(lambda f: whole_chain(("pitch_shift",))),
-    }
-    for name in ("LowPass", "HighPass", "BandPass", "BandStop"):
-        entries[name].measure, entries[name].tolerance = band_levels, 0.5
-        entries[name].says = "levels of bands within .5 dB"
-    if find_spec("torch_audiomentations"):
-        add_torch_audiomentations(entries)
-    add_torchaudio(entries, folder)
-    for package, add in (
-        ("audiomentations", partial(add_audiomentations, folder=folder)),
-        ("pedalboard", add_pedalboard),
-        ("librosa", add_librosa),
-    ):
-        if find_spec(package):
-            add(entries)
-        else:
-            print(f"{package} is not installed")
-    return entries
-
-
-def whole_chain(omit: tuple[str, ...]) -> ours.Chain:
-    """The published chain, met by every example."""
-    chain = ours.semisupcon_chain(RATE, omit=omit)
-    chain.p = 1.0  # theirs can only gate the whole batch
-    return chain
-
-
-def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
-    """What works on torch batches and draws for each example."""
-    import torch_audiomentations as theirs
-    from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
-    from torch_audiomentations.utils.object_dict import ObjectDict
-
-    class Echo(BaseWaveformTransform):
-        """The echo of the published chain, from its description; theirs have none."""
-
-        def randomize_parameters(self, samples: Any = None, **ignored: Any) -> None:
-            milliseconds = torch.empty(len(samples)).uniform_(100, 500)
-            self.transform_parameters["delay"] = (milliseconds * RATE / 1000).long().tolist()
-
-        def apply_transform(self, samples: Any = None, sample_rate: Any = None, **ignored: Any) -> ObjectDict:
-            out = samples.clone()
-            for row, clip, delay in zip(out, samples, self.transform_parameters["delay"], strict=True):
-                for number in (1, 2):
-                    row[:, delay * number :] += 0.5**number * clip[:, : clip.shape[-1] - delay * number]
-            return ObjectDict(samples=out, sample_rate=sample_rate, targets=None, target_rate=None)
-
-    common = {"p": 1.0, "output_type": "tensor", "sample_rate": RATE}
-
-    def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
-        return lambda f: kind(**(fixed if f else ranges), **common)
-
-    low_high = {"min_center_frequency": 200, "max_center_frequency": 4000}
-    low_high |= {"min_bandwidth_fraction": 0.5, "max_bandwidth_fraction": 1.99}
-    one_band = {"min_center_frequency": 1999.9, "max_center_frequency": 2000}
-    one_band |= {"min_bandwidth_fraction": 0.5999, "max_bandwidth_fraction": 0.6}
-    cutoff = {"min_cutoff_freq": 1399.9, "max_cutoff_freq": 1400}
-    decay = {"min_f_decay": 0.99, "max_f_decay": 1}
-    makers = {
-        "Gain": both(theirs.Gain, {"min_gain_in_db": -6.0, "max_gain_in_db": -6.0 + 1e-6}, {}),
-        "PolarityInversion": both(theirs.PolarityInversion, {}, {}),
-        "PeakNormalization": both(theirs.PeakNormalization, {}, {}),
-        "ColoredNoise": both(theirs.AddColoredNoise, {"min_snr_in_db": 9.99, "max_snr_in_db": 10, **decay}, {}),
-        "LowPass": both(theirs.LowPassFilter, cutoff, {"min_cutoff_freq": 150, "max_cutoff_freq": 7500}),
-        "HighPass": both(theirs.HighPassFilter, cutoff, {"min_cutoff_freq": 200, "max_cutoff_freq": 2400}),
-        "BandPass": both(theirs.BandPassFilter, one_band, low_high),
-        "BandStop": both(theirs.BandStopFilter, one_band, low_high),
-        "PitchShift": both(theirs.PitchShift, {"min_transpose_semitones": 3.8, "max_transpose_semitones": 4.2}, {}),
-        "Reverse": both(theirs.TimeInversion, {}, {}),
-        "TimeShift": both(
-            theirs.Shift,
-            {"min_shift": 1000, "max_shift": 1000, "shift_unit": "samples"},
-            {"min_shift": -0.5, "max_shift": 0.5},
-        ),
-        "SpliceOut": both(theirs.SpliceOut, {"max_width": 200}, {"max_width": 100}),
-    }
-    for name, make in makers.items():
-        entries[name].torch_peers["torch-audiomentations"] = make
-
-    def chain(pitch: bool) -> Change:
-        own = {"output_type": "dict", "sample_rate": RATE}
-        filters = [
-            theirs.BandPassFilter(p=1.0, **low_high, **own),
-            theirs.BandStopFilter(p=1.0, **low_high, **own),
-            theirs.HighPassFilter(p=1.0, min_cutoff_freq=200, max_cutoff_freq=2400, **own),
-            theirs.LowPassFilter(p=1.0, min_cutoff_freq=150, max_cutoff_freq=7500, **own),
-        ]
-        stages = [
-            theirs.Gain(p=0.4, min_gain_in_db=-15, max_gain_in_db=5, **own),
-            theirs.PolarityInversion(p=0.6, **own),
-            theirs.AddColoredNoise(p=0.6, min_snr_in_db=3, max_snr_in_db=30, min_f_decay=-2, max_f_decay=2, **own),
-            # Theirs chooses one filter for the whole batch; p = .3 of its examples meet it.
-            theirs.OneOf([_with_p(f, 0.3) for f in filters], output_type="dict"),
-            *([theirs.PitchShift(p=0.6, min_transpose_semitones=-4, max_transpose_semitones=4, **own)] * pitch),
-            Echo(p=0.6, **own),
-        ]
-        return theirs.Compose(stages, output_type="tensor")
-
-    entries["chain at severity 1"].torch_peers["torch-audiomentations"] = lambda f: chain(pitch=True)
-    entries["chain without pitch shift"].torch_peers["torch-audiomentations"] = lambda f: chain(pitch=False)
-    entries["Delay"].torch_peers["published, a loop over the batch"] = lambda f: Echo(**common)
-
-
-def _with_p(transform: Any, p: float) -> Any:
-    transform.p = p
-    return transform
-
-
-def add_torchaudio(entries: dict[str, Entry], folder: str) -> None:
-    """What can be built from torchaudio."""
-    from torchaudio import functional
-
-    room = torch.from_numpy(soundfile.read(f"{folder}/room.wav", dtype="float32")[0])
-    room = room / room.square().sum().sqrt()
-    hiss = torch.from_numpy(soundfile.read(f"{folder}/hiss.wav", dtype="float32")[0])
-
-    def convolve(waveforms: Tensor) -> Tensor:
-        response = room.to(waveforms).expand(len(waveforms), 1, -1)
-        return functional.fftconvolve(waveforms, response)[..., : waveforms.shape[-1]]
-
-    def add(is_fixed: bool) -> Change:
-        def added(waveforms: Tensor) -> Tensor:
-            count, _, length = waveforms.shape
-            begins = torch.randint(len(hiss) - length, (count,)).tolist()
-            piece = torch.stack([hiss[begin : begin + length] for begin in begins])[:, None].to(waveforms)
-            ratio = torch.full(waveforms.shape[:-1], 10.0) if is_fixed else torch.rand(waveforms.shape[:-1]) * 27 + 3
-            return functional.add_noise(waveforms, piece, ratio.to(waveforms))
-
-        return added
-
-    def shift(is_fixed: bool) -> Change:
-        steps = 4 if is_fixed else 3
-        return lambda waveforms: functional.pitch_shift(waveforms, RATE, steps)
-
-    def stretch(is_fixed: bool) -> Change:
-        def stretched(waveforms: Tensor) -> Tensor:
-            speed = drawn(0.7, 1.3, 0.8, is_fixed)
-            window = torch.hann_window(2048, device=waveforms.device)
-            spectrum = torch.stft(waveforms[:, 0], 2048, 512, window=window, return_complex=True)
-            advance = torch.linspace(0, np.pi * 512, 1025, device=waveforms.device)[:, None]
-            slower = functional.phase_vocoder(spectrum, speed, advance)
-            made = torch.istft(slower, 2048, 512, window=window)[:, : waveforms.shape[-1]]
-            return torch.nn.functional.pad(made, (0, waveforms.shape[-1] - made.shape[-1]))[:, None]
-
-        return stretched
-
-    entries["ImpulseResponse"].torch_peers["torchaudio fftconvolve"] = lambda f: convolve
-    entries["BackgroundNoise"].torch_peers["torchaudio add_noise, pieces by a loop"] = add
-    entries["PitchShift"].torch_peers["torchaudio pitch_shift, one shift for all"] = shift
-    entries["TimeStretch"].torch_peers["torchaudio phase_vocoder, one rate for all"] = stretch
-
-
-def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
-    """Numpy, one clip at a time."""
-    import audiomentations as theirs
-
-    def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
-        def make(is_fixed: bool) -> Change:
-            transform = kind(**(fixed if is_fixed else ranges), p=1.0)
-            return one_by_one(lambda clip: transform(clip, sample_rate=RATE))
-
-        return make
-
-    steep = {"min_cutoff_freq": 1400, "max_cutoff_freq": 1400, "min_rolloff": 48, "max_rolloff": 48}
-    makers = {
-        "Gain": both(theirs.Gain, {"min_gain_db": -6.0, "max_gain_db": -6.0}, {}),
-        "PolarityInversion": both(theirs.PolarityInversion, {}, {}),
-        "PeakNormalization": both(theirs.Normalize, {}, {}),
-        "BackgroundNoise": both(
-            partial(theirs.AddBackgroundNoise, sounds_path=f"{folder}/hiss.wav"),
-            {"min_snr_db": 10, "max_snr_db": 10},
-            {"min_snr_db": 3, "max_snr_db": 30},
-        ),
-        "PitchShift": both(theirs.PitchShift, {"min_semitones": 4, "max_semitones": 4}, {}),
-        "TimeStretch": both(theirs.TimeStretch, {"min_rate": 0.8, "max_rate": 0.8}, {"min_rate": 0.7, "max_rate": 1.3}),
-        "Reverse": both(theirs.Reverse, {}, {}),
-        "BitCrush": both(theirs.BitCrush, {"min_bit_depth": 6, "max_bit_depth": 6}, {}),
-        "MP3": both(
-            theirs.Mp3Compression, {"min_bitrate": 64, "max_bitrate": 64}, {"min_bitrate": 16, "max_bitrate": 64}
-        ),
-        "LowPass": both(
-            theirs.LowPassFilter,
-            steep,
-            {},
-        ),
-        "HighPass": both(
-            theirs.HighPassFilter,
-            steep,
-            {},
-        ),
-    }
-    if not find_spec("fast_mp3_augment"):  # audiomentations does not bring its codec
-        del makers["MP3"]
-    for name, make in makers.items():
-        entries[name].others["audiomentations"] = make
-
-
-def add_pedalboard(entries: dict[str, Entry]) -> None:
-    """C++, one clip at a time."""
-    import pedalboard as theirs
-
-    def effect(kind: Any, fixed: dict[str, Any], ranges: dict[str, tuple[float, float]]) -> Callable[[bool], Change]:
-        def make(is_fixed: bool) -> Change:
-            def change(clip: np.ndarray) -> np.ndarray:
-                settings = fixed if is_fixed else {k: random.uniform(*v) for k, v in ranges.items()}
-                return kind(**settings)(clip, RATE, reset=True)
-
-            return one_by_one(change)
-
-        return make
-
-    def bits(is_fixed: bool) -> Change:
-        return one_by_one(lambda clip: theirs.Bitcrush(5 if is_fixed else random.randint(3, 7))(clip, RATE))
-
-    entries["Gain"].others["pedalboard"] = effect(theirs.Gain, {"gain_db": -6.0}, {"gain_db": (-15, 5)})
-    entries["Distortion"].others["pedalboard"] = effect(theirs.Distortion, {"drive_db": 12}, {"drive_db": (3, 15)})
-    entries["Compression"].others["pedalboard"] = effect(
-        theirs.Compressor, {"threshold_db": -20, "ratio": 4}, {"threshold_db": (-40, -10), "ratio": (4, 4)}
-    )
-    entries["Reverb"].others["pedalboard, another room"] = effect(theirs.Reverb, {}, {"room_size": (0.2, 0.8)})
-    entries["Chorus"].others["pedalboard"] = effect(theirs.Chorus, {}, {"rate_hz": (0.5, 5), "depth": (0.1, 0.5)})
-    entries["Delay"].others["pedalboard"] = effect(theirs.Delay, {}, {"delay_seconds": (0.1, 0.5)})
-    entries["BitCrush"].others["pedalboard"] = bits
-    entries["MP3"].others["pedalboard, variable bit rate"] = effect(
-        theirs.MP3Compressor, {"vbr_quality": 4}, {"vbr_quality": (2, 9)}
-    )
-    entries["PitchShift"].others["pedalboard"] = effect(theirs.PitchShift, {"semitones": 4}, {"semitones": (-4, 4)})
-
-
-def add_librosa(entries: dict[str, Entry]) -> None:
-    """Numpy, one clip at a time."""
-    import librosa
-
-    entries["PitchShift"].others["librosa"] = lambda f: one_by_one(
-        lambda clip: librosa.effects.pitch_shift(clip, sr=RATE, n_steps=drawn(-4, 4, 4, f))
-    )
-    entries["TimeStretch"].others["librosa"] = lambda f: one_by_one(
-        lambda clip: librosa.effects.time_stretch(clip, rate=drawn(0.7, 1.3, 0.8, f))
-    )
-
-
-UNCHECKED = ("pedalboard, another room", "pedalboard, variable bit rate")
+CLIPS = 192
 
 
 def check(name: str, entry: Entry) -> None:
@@ -557,14 +118,6 @@ def in_turns(runs: dict[str, Callable[[], Any]], device: str, budget: float) -> 
     return times
 
 
-def record(folder: Path) -> None:
-    """An impulse response and a minute of noise."""
-    made = np.random.default_rng(0)
-    decay = np.exp(-np.arange(RATE) / (0.1 * RATE))
-    soundfile.write(folder / "room.wav", 0.3 * made.uniform(-1, 1, RATE) * decay, RATE)
-    soundfile.write(folder / "hiss.wav", 0.2 * made.uniform(-1, 1, 60 * RATE), RATE)
-
-
 def markdown(rows: list[dict[str, Any]], header: str) -> str:
     """One line for each transform."""
     lines = [
@@ -624,32 +177,20 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Check, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser = options_of(__doc__)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="transforms, separated by commas")
     parser.add_argument("--seconds", type=float, default=12.0, help="budget for each transform")
-    parser.add_argument("--out", type=Path, help="folder for the table, the numbers and the figure")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)
     random.seed(0)
     torch.manual_seed(0)
     rows = measure(options.device, options.only, options.seconds)
-    on = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} CPU cores"
-    header = (
-        f"Measured {date.today().isoformat()} on {on} ({platform.machine()}), torch {torch.__version__}: {CLIPS} "
-        f"clips of {SAMPLES} samples, float32, every clip touched. Peers: their time as a multiple of ours (median of "
-        "paired ratios)."
+    about = (
+        f"{CLIPS} clips of {SAMPLES} samples, float32, every clip touched. Peers: their time as a multiple of ours "
+        "(median of paired ratios)."
     )
-    text = markdown(rows, header)
-    print(text)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"augmentations-{options.device}"
-        (options.out / f"{stem}.md").write_text(text)
-        (options.out / f"{stem}.json").write_text(json.dumps({"header": header, "rows": rows}, indent=1) + "\n")
-        plot(rows, options.out / f"{stem}.svg")
+    report("augmentations", rows, about, markdown, plot, options)
 
 
 if __name__ == "__main__":

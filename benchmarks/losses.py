@@ -12,18 +12,15 @@ Peers that are not installed are left out; `pip install -e '.[peers]'` installs 
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import random
 import statistics
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
+from results import options_of, report
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -264,28 +261,16 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser = options_of(__doc__)
     parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES)
-    parser.add_argument("--out", type=Path, help="folder for the table, the numbers and the figure")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = measure(options.device, options.sizes)
-    on = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} CPU cores"
-    header = (
-        f"Measured {date.today().isoformat()} on {on} ({platform.machine()}), torch {torch.__version__}. D = {DIM}, "
-        f"C = {CLASSES}, {VIEWS} views, float32. Time of a forward and backward pass as a multiple of the first row's "
-        "(median of paired ratios), its median, extra memory."
+    about = (
+        f"D = {DIM}, C = {CLASSES}, {VIEWS} views, float32. Time of a forward and backward pass as a multiple of the "
+        "first row's (median of paired ratios), its median, extra memory."
     )
-    text = markdown(rows, header)
-    print(text)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"losses-{options.device}"
-        (options.out / f"{stem}.md").write_text(text)
-        (options.out / f"{stem}.json").write_text(json.dumps({"header": header, "rows": rows}, indent=1) + "\n")
-        plot(rows, options.out / f"{stem}.svg")
+    report("losses", rows, about, markdown, plot, options)
 
 
 if __name__ == "__main__":
