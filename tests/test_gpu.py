@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from loss_reference import SIGNALS, random_batch
-from transforms import TRANSFORMS, generator, noise
+from seeded import generator, noise
+from transforms import TRANSFORMS
 
 from ssc_toolkit.augmentations import MP3, semisupcon_chain
 from ssc_toolkit.losses import SemiSupConLoss, contrastive_statistics

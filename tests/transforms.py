@@ -8,7 +8,6 @@ import tempfile
 
 import numpy as np
 import soundfile
-import torch
 
 from ssc_toolkit.augmentations import (
     MP3,
@@ -54,6 +53,8 @@ def recordings() -> str:
 
 
 FOLDER = recordings()
+
+
 TRANSFORMS = {
     "Gain": lambda p: Gain((-15, 5), p=p),
     "PolarityInversion": lambda p: PolarityInversion(p=p),
@@ -87,12 +88,6 @@ TRANSFORMS = {
     "SomeOf": lambda p: SomeOf([Gain((-15, -5)), BitCrush(), Delay((2, 20), sample_rate=RATE)], count=(1, 2), p=p),
     "nested": lambda p: Chain([OneOf([Gain(-6.0), Chain([PolarityInversion()])])], p=p),
 }
+
+
 WITHOUT_A_DRAW = {"PolarityInversion", "Reverse", "nested"}
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(*shape: int, seed: int = 1) -> torch.Tensor:
-    return 0.1 * torch.randn(*shape, generator=generator(seed))

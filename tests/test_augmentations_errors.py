@@ -1,0 +1,161 @@
+"""What the transforms say to arguments that cannot be."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+
+import numpy as np
+import pytest
+import torch
+from transforms import FOLDER
+
+from ssc_toolkit.augmentations import (
+    MP3,
+    BackgroundNoise,
+    BandPass,
+    BandStop,
+    BitCrush,
+    Chain,
+    Chorus,
+    Clipping,
+    ColoredNoise,
+    Compression,
+    Delay,
+    Distortion,
+    Draw,
+    Equalizer,
+    Gain,
+    HighPass,
+    ImpulseResponse,
+    LowPass,
+    OneOf,
+    PeakNormalization,
+    PitchShift,
+    PolarityInversion,
+    Reverb,
+    SomeOf,
+    SpliceOut,
+    TimeShift,
+    TimeStretch,
+    clmr_chain,
+    corruption,
+    from_config,
+    semisupcon_chain,
+)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    chain = semisupcon_chain(np.int64(22050), np.float32(1.0))
+    assert from_config(json.loads(json.dumps(chain.to_config()))).to_config() == semisupcon_chain(22050).to_config()
+    assert Gain(torch.tensor(3.0)).gain_db == Gain(torch.tensor([3.0, 3.0])).gain_db == (3, 3)
+
+
+def test_a_transform_that_hides_its_arguments_says_so():
+    class Hidden(Gain):
+        def __init__(self, amount):
+            super().__init__(amount)
+
+    with pytest.raises(ValueError, match="keeps no attribute named amount"):
+        Hidden(3.0).to_config()
+    assert "Hidden" in repr(Chain([Hidden(3.0)]))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Gain(p=1.5), ValueError, "p:"),
+        (lambda: Gain((3, -3)), ValueError, "gain_db"),
+        (lambda: LowPass(9000.0, sample_rate=16000), ValueError, "cutoff_hz"),
+        (lambda: LowPass((2000, 1000), sample_rate=16000), ValueError, "cutoff_hz"),
+        (lambda: LowPass(1000.0, sample_rate=None), ValueError, "sample_rate"),
+        (lambda: HighPass(1000.0, sample_rate=0), ValueError, "sample_rate"),
+        (lambda: BandPass(1000.0, 2.5, sample_rate=16000), ValueError, "bandwidth_fraction"),
+        (lambda: BandStop(9000.0, 0.5, sample_rate=16000), ValueError, "center_hz"),
+        (lambda: ColoredNoise(sample_rate=-1), ValueError, "sample_rate"),
+        (lambda: Delay((-5, 100), sample_rate=16000), ValueError, "delay_ms"),
+        (lambda: Delay(volume=2, sample_rate=16000), ValueError, "volume"),
+        (lambda: Delay(repeats=0, sample_rate=16000), ValueError, "repeats"),
+        (lambda: PitchShift((-90, 0), sample_rate=16000), ValueError, "shift_semitones"),
+        (lambda: PitchShift(n_fft=7, sample_rate=16000), ValueError, "n_fft"),
+        (lambda: Chain([torch.nn.Identity()]), TypeError, "transforms"),
+        (lambda: OneOf([]), ValueError, "transforms"),
+        (lambda: OneOf([Gain()], weights=[0.0]), ValueError, "weights"),
+        (lambda: OneOf([Gain()], weights=[1.0, 2.0]), ValueError, "weights"),
+        (lambda: semisupcon_chain(16000, severity=3), ValueError, "severity"),
+        (lambda: semisupcon_chain(16000, omit=("reverb",)), ValueError, "omit"),
+        (lambda: corruption("wobble", 16000), ValueError, "name"),
+        (lambda: corruption("mp3", 15000), ValueError, "sample_rate: expected one of 8000"),
+        (lambda: clmr_chain(16000, omit=("echo",)), ValueError, "omit"),
+        (lambda: PeakNormalization("loud"), ValueError, "peak_db"),
+        (lambda: Gain((1, 2, 3)), ValueError, "gain_db"),
+        (lambda: Equalizer(center_hz=(100, 9000), sample_rate=16000), ValueError, "center_hz"),
+        (lambda: Equalizer(center_hz=(100, 110), sample_rate=16000), ValueError, "center_hz"),
+        (lambda: Reverb(-1.0, sample_rate=16000), ValueError, "rt60_seconds"),
+        (lambda: ImpulseResponse("/nowhere.wav", sample_rate=16000), ValueError, "files: .*nowhere.wav"),
+        (lambda: ImpulseResponse([], sample_rate=16000), ValueError, "files"),
+        (lambda: ImpulseResponse(tempfile.gettempdir() + "/", sample_rate=None), ValueError, "sample_rate"),
+        (lambda: BackgroundNoise(FOLDER), ValueError, "sample_rate"),
+        (lambda: TimeStretch(0.0, sample_rate=16000), ValueError, "rate"),
+        (lambda: Chorus(depth=2.0, sample_rate=16000), ValueError, "depth"),
+        (lambda: Chorus(delay_ms=-1, sample_rate=16000), ValueError, "delay_ms"),
+        (lambda: Distortion(90), ValueError, "drive_db"),
+        (lambda: Clipping(3.0), ValueError, "threshold_db"),
+        (lambda: BitCrush(0), ValueError, "bits"),
+        (lambda: BitCrush((2.5, 3)), ValueError, "bits"),
+        (lambda: Compression(ratio=0.5, sample_rate=16000), ValueError, "ratio"),
+        (lambda: Compression(attack_ms=-1, sample_rate=16000), ValueError, "attack_ms"),
+        (lambda: TimeShift(mode="wrap", sample_rate=16000), ValueError, "mode"),
+        (lambda: SpliceOut(cut_ms=(-5, 5), sample_rate=16000), ValueError, "cut_ms"),
+        (lambda: SpliceOut(0, sample_rate=16000), ValueError, "cuts"),
+        (lambda: MP3(5, sample_rate=16000), ValueError, "bitrate_kbps: at 16000 Hz MP3 knows 8, 16"),
+        (lambda: MP3(sample_rate=10000), ValueError, "sample_rate"),
+        (lambda: MP3(sample_rate=16000, implementation="ffmpeg"), ValueError, "implementation"),
+        (lambda: Chain([], fuse="maybe"), ValueError, "fuse"),
+        (lambda: SomeOf([], count=1), ValueError, "transforms"),
+        (lambda: SomeOf([Gain()], count=2), ValueError, "count"),
+        (lambda: from_config({"gain_db": 3}), ValueError, "config"),
+        (lambda: from_config({"name": "Wobble"}), ValueError, "config: expected a transform among BackgroundNoise"),
+        (lambda: from_config({"name": "Transform"}), ValueError, "config"),
+        (lambda: from_config({"name": "Gain", "gain": 3}), ValueError, "config: Gain takes gain_db, p; got gain"),
+        (lambda: from_config({"name": "LowPass", "sample_rate": 16000}), ValueError, "config: LowPass needs cutoff_hz"),
+        (lambda: Gain().apply(torch.zeros(3, 1, 9), PolarityInversion().draw(3)), ValueError, "draw"),
+        (lambda: Gain()(torch.zeros(4, 100)), ValueError, "waveforms"),
+        (lambda: Gain()(torch.zeros(4, 1, 100, dtype=torch.int16)), TypeError, "waveforms"),
+        (lambda: Gain().apply(torch.zeros(4, 1, 100), Gain().draw(3)), ValueError, "draw"),
+        (lambda: Gain().apply(torch.zeros(4, 1, 100)), TypeError, "draw"),
+        (lambda: Gain((1, "a")), ValueError, "gain_db"),
+        (lambda: Gain((None, 1)), ValueError, "gain_db"),
+        (lambda: Gain(["1e3", "2e3"]), ValueError, "gain_db"),
+        (lambda: Gain(10**400), ValueError, "gain_db"),
+        (lambda: Gain(float("nan")), ValueError, "gain_db"),
+        (lambda: Gain(p="0.5"), ValueError, "p:"),
+        (lambda: Gain(p=torch.tensor([3.0, 4.0])), ValueError, "p:"),
+        (lambda: ColoredNoise(sample_rate="a"), ValueError, "sample_rate"),
+        (lambda: ColoredNoise(sample_rate=float("inf")), ValueError, "sample_rate"),
+        (lambda: Reverb(sample_rate=True), ValueError, "sample_rate"),
+        (lambda: Equalizer(sample_rate=1e9), ValueError, "sample_rate"),
+        (lambda: clmr_chain(None), ValueError, "sample_rate"),
+        (lambda: PitchShift(n_fft="a", sample_rate=16000), ValueError, "n_fft"),
+        (lambda: Delay(repeats="a", sample_rate=16000), ValueError, "repeats"),
+        (lambda: Delay(repeats=float("nan"), sample_rate=16000), ValueError, "repeats"),
+        (lambda: Delay(repeats=10**6, sample_rate=16000), ValueError, "repeats"),
+        (lambda: Equalizer(center_hz="a", sample_rate=16000), ValueError, "center_hz"),
+        (lambda: Equalizer(center_hz=3, sample_rate=16000), ValueError, "center_hz"),
+        (lambda: BackgroundNoise(3, sample_rate=16000), TypeError, "files"),
+        (lambda: OneOf([Gain()], weights="a"), ValueError, "weights"),
+        (lambda: semisupcon_chain(16000, omit=(5,)), ValueError, "omit"),
+        (lambda: semisupcon_chain(16000, severity="high"), ValueError, "severity"),
+        (lambda: from_config({"name": "Chain", "transforms": None}), ValueError, "config: the transforms of Chain"),
+        (lambda: from_config({"name": "Chain", "transforms": {"name": "Gain"}}), ValueError, "config: the transforms"),
+        (lambda: Chain(Gain()), TypeError, "transforms"),
+        (lambda: Gain().draw(-1), ValueError, "count"),
+        (lambda: Draw.from_state_dict({"values": {}}), ValueError, "state: .* lacks applied, children"),
+        (lambda: Chain([Gain()]).draw(1.5), ValueError, "count"),
+        (lambda: BackgroundNoise().draw(20, views=3), ValueError, "views"),
+        (lambda: Gain()(torch.zeros(4, 0, 100)), ValueError, "waveforms"),
+    ],
+)
+def test_bad_input_is_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

@@ -1,0 +1,108 @@
+"""Pitch shift and time stretch, against tones and played music."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from signals import RATE, chorale, chords, db, log_spectral_distance, peak_hz, tone
+
+from ssc_toolkit.augmentations import (
+    PitchShift,
+    TimeStretch,
+)
+
+
+def test_many_pitches_in_one_batch():
+    semitones = torch.linspace(-12, 12, 33)
+    tones = tone(440.0).expand(33, 1, -1)
+    transform = PitchShift((-12, 12), sample_rate=RATE)
+    draw = transform.draw(33)
+    draw.values["shift_semitones"].copy_(semitones)
+    shifted = transform.apply(tones, draw)[:, 0, 8000:-8000]
+    length = 2**21
+    spectrum = torch.fft.rfft(shifted * torch.hann_window(shifted.shape[-1]), n=length).abs()
+    peaks = spectrum.argmax(-1) * RATE / length
+    assert (peaks - 440 * 2 ** (semitones / 12)).abs().max() < 1
+    assert db(shifted.std(-1) / tones[0, 0].std()).abs().max() < 1.5
+
+
+def test_a_shift_of_zero_semitones_changes_next_to_nothing():
+    waveforms = 0.1 * torch.randn(3, 2, 10001)
+    torch.testing.assert_close(PitchShift(0.0, sample_rate=RATE)(waveforms), waveforms, atol=1e-5, rtol=0)
+
+
+def test_every_note_of_a_chord_moves():
+    chord = tone(220.0, 277.18, 329.63).sum(0, keepdim=True) / 3
+    shifted = PitchShift(3.0, sample_rate=RATE)(chord)[0, 0, 8000:-8000]
+    length = 2**19
+    spectrum = torch.fft.rfft(shifted * torch.hann_window(len(shifted)), n=length).abs()
+    for note in (220.0, 277.18, 329.63):
+        expected = note * 2 ** (3 / 12)
+        around = range(round((expected - 15) * length / RATE), round((expected + 15) * length / RATE))
+        peak = max(around, key=lambda k: spectrum[k].item()) * RATE / length
+        assert peak == pytest.approx(expected, abs=1.0)
+
+
+@pytest.mark.parametrize("semitones", [-4.0, -1.5, 2.0, 4.0])
+def test_shifted_chords_are_no_further_from_played_ones_than_those_of_librosa(semitones):
+    librosa = pytest.importorskip("librosa")
+    original, played = chords(), chords(2 ** (semitones / 12))
+    ours = PitchShift(semitones, sample_rate=RATE)(original)[0, 0]
+    theirs = torch.from_numpy(librosa.effects.pitch_shift(original[0, 0].numpy(), sr=RATE, n_steps=semitones))
+    assert log_spectral_distance(ours, played[0, 0]) <= log_spectral_distance(theirs, played[0, 0])
+
+
+@pytest.mark.parametrize("semitones", [-4, -2, 1, 3])
+def test_shifted_music_is_no_further_from_played_music_than_that_of_librosa(semitones):
+    librosa = pytest.importorskip("librosa")
+    original, played = chorale(0), chorale(semitones)[0, 0]
+    ours = PitchShift(float(semitones), sample_rate=RATE)(original)[0, 0]
+    theirs = torch.from_numpy(librosa.effects.pitch_shift(original[0, 0].numpy(), sr=RATE, n_steps=semitones))
+    assert log_spectral_distance(ours, played) <= log_spectral_distance(theirs, played)
+
+
+def test_many_tempos_in_one_batch_keep_the_pitch():
+    rates = torch.linspace(0.5, 2.0, 13)
+    transform = TimeStretch((0.5, 2.0), sample_rate=RATE)
+    draw = transform.draw(13)
+    draw.values["rate"].copy_(rates)
+    stretched = transform.apply(tone(440.0).expand(13, 1, -1), draw)[:, 0, 4000:18000]
+    assert (peak_hz(stretched) - 440).abs().max() < 1
+    assert db(stretched.std(-1) * math.sqrt(2)).abs().max() < 1.5
+
+
+def test_tempo_changes_the_duration_and_pads_with_silence():
+    samples = 2 * RATE
+    for rate in (0.6, 1.0, 1.4, 2.0):
+        stretched = TimeStretch(rate, sample_rate=RATE)(tone(440.0))[0, 0]
+        end = min(samples, round(samples / rate))
+        assert stretched[: end - 4000].unfold(0, 500, 500).std(-1).min() > 0.5
+        assert stretched[end + 2100 :].abs().max() < 1e-3 if end + 2100 < samples else True
+
+
+def test_clicks_move_to_their_new_time():
+    clicks = torch.zeros(1, 1, 2 * RATE)
+    clicks[..., [8000, 16000, 24000]] = 1
+    for rate in (0.8, 1.25):
+        envelope = TimeStretch(rate, sample_rate=RATE, n_fft=512)(clicks)[0, 0].abs()
+        for place in (8000, 16000, 24000):
+            around = envelope[round(place / rate) - 1000 : round(place / rate) + 1000]
+            assert abs(around.argmax().item() - 1000) < 150
+
+
+def test_a_rate_of_one_changes_next_to_nothing():
+    waveforms = 0.1 * torch.randn(3, 2, 10001)
+    torch.testing.assert_close(TimeStretch(1.0, sample_rate=RATE)(waveforms), waveforms, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("rate", [0.75, 1.3])
+def test_stretched_chords_are_no_further_from_played_ones_than_those_of_librosa(rate):
+    librosa = pytest.importorskip("librosa")
+    original, played = chords(), chords(speed=rate)[0, 0]
+    ours = TimeStretch(rate, sample_rate=RATE)(original)[0, 0]
+    theirs = torch.from_numpy(librosa.effects.time_stretch(original[0, 0].numpy(), rate=rate))
+    heard = slice(0, min(len(ours), len(theirs)))
+    distances = [log_spectral_distance(made[heard], played[heard]) for made in (ours, theirs)]
+    assert distances[0] <= distances[1]
