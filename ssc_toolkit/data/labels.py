@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -12,69 +15,136 @@ from ssc_toolkit.errors import InputError
 
 SEPARATOR = "|"
 
+Kind = Literal["class", "multi-hot", "number"]
+
 
 @dataclass(frozen=True)
 class Labels:
     """One label signal of N tracks.
 
     Attributes:
-        values: (N,) int64 class indices, or (N, classes) float32 multi-hot rows.
+        values: (N,) int64 class indices, (N, classes) float32 multi-hot rows, or (N, columns) float32 numbers.
         labeled: (N,) bool, True where the label is known.
-        names: of the classes, in the order of their indices.
+        names: of the classes in the order of their indices, or of the columns of numbers.
+        kind: "class", "multi-hot" or "number".
     """
 
     values: Tensor
     labeled: Tensor
     names: tuple[str, ...]
+    kind: Kind = "class"
 
     @property
     def is_multi_hot(self) -> bool:
-        return self.values.dim() == 2
+        return self.kind == "multi-hot"
 
     def __getitem__(self, rows: Tensor) -> Labels:
-        return Labels(self.values[rows], self.labeled[rows], self.names)
+        return Labels(self.values[rows], self.labeled[rows], self.names, self.kind)
 
 
-def encode_labels(tracks: pd.DataFrame, column: str, argument: str = "labels") -> Labels:
-    """Turn a column into class indices, or into multi-hot rows if some cell holds several labels.
+def encode_labels(
+    tracks: pd.DataFrame,
+    column: str | Sequence[str],
+    argument: str = "labels",
+    *,
+    kind: Kind | None = None,
+    names: Sequence[str] | None = None,
+    separator: str = SEPARATOR,
+) -> Labels:
+    """Turn a column into class indices, multi-hot rows or numbers.
 
-    Classes are numbered in the alphabetical order of their names. An empty cell is an unknown label.
+    An empty cell is an unknown label; a cell that holds the separator alone has none of the labels, and that is known.
 
     Args:
         tracks: track table.
-        column: its label column; several labels in a cell are separated by "|".
+        column: its label column; of numbers there may be several.
         argument: what the user calls the column, for messages.
+        kind: "class" for one class a cell, "multi-hot" for several, "number" for real numbers. By default what the
+            dataset says of the column; otherwise "multi-hot" if some cell holds the separator, else "class".
+        names: all classes in their order. By default those of the dataset; otherwise those that occur, in alphabetical
+            order, or in order of size if all are whole numbers.
+        separator: between the labels of a cell.
 
     Raises:
-        InputError: if there is no such column, no row has a label, or the labels are real numbers.
+        InputError: if there is no such column, no row has a label, a cell is of another kind, or a label is none of
+            `names`.
 
     Examples:
-        >>> table = pd.DataFrame({"path": ["a", "b", "c"], "tags": ["jazz|piano", "", "piano"]})
+        >>> table = pd.DataFrame({"tags": ["jazz|piano", "", "piano"], "bpm": [90, 120.5, None]})
         >>> labels = encode_labels(table, "tags")
         >>> labels.names, labels.values.tolist(), labels.labeled.tolist()
         (('jazz', 'piano'), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]], [True, False, True])
+        >>> encode_labels(table, "bpm", kind="number").values.tolist()
+        [[90.0], [120.5], [0.0]]
     """
-    if column not in tracks:
-        raise InputError(f"{argument}: there is no column {column!r} among {', '.join(map(repr, tracks.columns))}")
-    cells = tracks[column]
+    if kind not in (None, *get_args(Kind)):
+        raise InputError(f"kind: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
+    columns = [column] if isinstance(column, str) else list(column)
+    for name in columns:
+        if name not in tracks:
+            raise InputError(f"{argument}: there is no column {name!r} among {', '.join(map(repr, tracks.columns))}")
+    if kind == "number":
+        return _numbers(tracks, columns, argument)
+    if len(columns) > 1:
+        raise InputError(f"{argument}: several columns are one signal only as numbers, got {', '.join(columns)}")
+    known_of_dataset = tracks.attrs.get("dataset", {}).get("labels", {}).get(columns[0], {})
+    kind = kind or known_of_dataset.get("kind")
+    if kind == "number":
+        raise InputError(f"{argument}: column {column!r} holds real numbers; expected classes")
+    return _classes(tracks[columns[0]], argument, kind, names or known_of_dataset.get("names"), separator)
+
+
+def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
+    cells = tracks[columns].apply(pd.to_numeric, errors="coerce")
+    wrong = (cells.isna() & tracks[columns].notna()).to_numpy()
+    if wrong.any():
+        row, place = np.argwhere(wrong)[0]
+        raise InputError(f"{argument}: column {columns[place]!r} holds {tracks[columns].iat[row, place]!r}, no number")
+    values = torch.tensor(cells.to_numpy(dtype=np.float32))
+    labeled = values.isfinite().all(dim=1)
+    if not labeled.any():
+        raise InputError(f"{argument}: no row has a number in {', '.join(map(repr, columns))}")
+    return Labels(values.where(labeled[:, None], 0.0), labeled, tuple(columns), "number")
+
+
+def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence[str] | None, separator: str) -> Labels:
     if pd.api.types.is_float_dtype(cells):
         if (cells.dropna() % 1 != 0).any():
-            raise InputError(f"{argument}: column {column!r} holds real numbers; expected class names or whole numbers")
+            raise InputError(
+                f"{argument}: column {cells.name!r} holds real numbers; expected class names or whole numbers"
+            )
         cells = cells.astype("Int64")
-    known = cells.notna() & (cells.astype(str).str.strip() != "")
+    texts = cells.astype(str).str.strip()
+    known = cells.notna() & (texts != "")
     if not known.any():
-        raise InputError(f"{argument}: no row of column {column!r} has a label; fill in some, or leave {argument} out")
+        raise InputError(
+            f"{argument}: no row of column {cells.name!r} has a label; fill in some, or leave {argument} out"
+        )
+    if kind is None:
+        kind = "multi-hot" if texts[known].str.contains(separator, regex=False).any() else "class"
     sets = [
-        [name.strip() for name in str(cell).split(SEPARATOR) if name.strip()] if is_known else []
-        for cell, is_known in zip(cells, known, strict=True)
+        ([name.strip() for name in text.split(separator) if name.strip()] if kind == "multi-hot" else [text])
+        if is_known
+        else []
+        for text, is_known in zip(texts, known, strict=True)
     ]
-    names = tuple(sorted({name for labels in sets for name in labels}))
-    index = {name: number for number, name in enumerate(names)}
-    labeled = torch.tensor(known.tolist())
-    if any(len(labels) > 1 for labels in sets):
-        values = torch.zeros(len(sets), len(names))
+    found = {name for labels in sets for name in labels}
+    order = sorted(found, key=_by_size_or_name(found)) if names is None else list(map(str, names))
+    index = {name: number for number, name in enumerate(order)}
+    if not found <= index.keys():
+        odd = sorted(found - index.keys())
+        raise InputError(
+            f"{argument}: column {cells.name!r} holds {odd[0]!r}, which is none of its {len(order)} classes"
+        )
+    values: Tensor
+    if kind == "multi-hot":
+        values = torch.zeros(len(sets), len(order))
         for row, labels in enumerate(sets):
             values[row, [index[name] for name in labels]] = 1
     else:
         values = torch.tensor([index[labels[0]] if labels else 0 for labels in sets])
-    return Labels(values, labeled, names)
+    return Labels(values, torch.tensor(known.tolist()), tuple(order), kind)
+
+
+def _by_size_or_name(names: set[str]) -> Any:
+    return int if all(name.lstrip("-").isdecimal() for name in names) else str

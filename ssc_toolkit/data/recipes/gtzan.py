@@ -1,0 +1,48 @@
+"""GTZAN: ten genres of a hundred 30 s excerpts (Tzanetakis and Cook 2002), in the fault-filtered split.
+
+Sturm (2013) found exact copies, wrong labels and distorted files; the split of Kereliuk, Sturm and Larsen (2015)
+leaves them out and keeps artists apart as far as they are known: 930 of the 1,000 excerpts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, Task, shipped_list
+
+_FOLDERS = ("genres/", "", "genres_original/", "Data/genres_original/", "gtzan_genre/genres/")
+
+
+class GTZAN(Recipe):
+    """Genre, one of ten."""
+
+    name = "gtzan"
+    variants = ("filtered",)
+
+    def needs(self, variant: str) -> tuple[NeededFile, ...]:
+        return (
+            NeededFile(
+                "genres/<genre>/<genre>.<number>.wav",
+                "the excerpts as .wav or .au; the original host is gone, copies abound",
+            ),
+        )
+
+    def task(self, variant: str) -> Task:
+        return Task(
+            labels={"genre": LabelColumn("class", shipped_list("gtzan_genres"))},
+            metrics=("accuracy",),
+            source="fault-filtered lists of Kereliuk, Sturm and Larsen (2015)",
+            counts=(443, 197, 290),
+        )
+
+    def tracks(self, root: Path, variant: str) -> pd.DataFrame:
+        rows = [_track(name, split) for split in SPLITS for name in shipped_list(f"gtzan_{split}")]
+        return pd.DataFrame(rows)
+
+
+def _track(name: str, split: str) -> dict[str, object]:
+    genre = name.partition(".")[0]
+    places = tuple(f"{folder}{genre}/{name}{suffix}" for folder in _FOLDERS for suffix in (".wav", ".au"))
+    return {"track_id": name, "split": split, "genre": genre, "audio": places}

@@ -1,0 +1,111 @@
+"""MTG-Jamendo: 55,525 whole tracks with genre, instrument and mood tags (Bogdanov et al. 2019).
+
+The split is split-0 of the five that the dataset comes with; no artist is in two of its parts. The files have
+a tag in each further column, so that rows differ in length.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, joined, shipped_list
+from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_text
+
+logger = logging.getLogger(__name__)
+
+_REPOSITORY = "https://github.com/MTG/mtg-jamendo-dataset"
+_FOLDER = "data/splits/split-0"
+_FILES = {
+    "top50": "autotagging_top50tags",
+    "genre": "autotagging_genre",
+    "instrument": "autotagging_instrument",
+    "mood": "autotagging_moodtheme",
+}
+_COUNTS = {
+    "top50": (32136, 10888, 11356),
+    "genre": (32572, 11043, 11479),
+    "instrument": (14395, 5466, 5115),
+    "mood": (9949, 3802, 4231),
+}
+_PARTS = {"train": "train", "validation": "valid", "test": "test"}
+_HEADER = ["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"]
+_AUDIO_FOLDERS = tuple(
+    place + quality for place in ("", "raw_30s/", "autotagging_moodtheme/") for quality in ("", "audio/", "audio-low/")
+)
+
+
+def _split_file(name: str) -> NeededFile:
+    return NeededFile(
+        f"{_FOLDER}/{name}",
+        f"from {_REPOSITORY}",
+        elsewhere=(f"mtg-jamendo-dataset/{_FOLDER}/{name}", f"splits/split-0/{name}", name),
+    )
+
+
+class MTGJamendo(Recipe):
+    """Tagging with the 50 most frequent tags, or with those of one category."""
+
+    name = "mtg_jamendo"
+    variants = tuple(_FILES)
+
+    def needs(self, variant: str) -> tuple[NeededFile, ...]:
+        subset = "autotagging_moodtheme" if variant == "mood" else "raw_30s"
+        audio = f"the tracks as .mp3 or .low.mp3: {subset} by scripts/download/download.py of {_REPOSITORY}"
+        return (
+            *(_split_file(f"{_FILES[variant]}-{part}.tsv") for part in _PARTS),
+            NeededFile("00/ ... 99/", audio),
+        )
+
+    def task(self, variant: str) -> Task:
+        return Task(
+            labels={"tags": LabelColumn("multi-hot", shipped_list(f"mtg_jamendo_{variant}"))},
+            metrics=("roc_auc", "average_precision"),
+            source=f"split-0 of {_REPOSITORY}",
+            counts=_COUNTS[variant],
+        )
+
+    def tracks(self, root: Path, variant: str) -> pd.DataFrame:
+        names = set(shipped_list(f"mtg_jamendo_{variant}"))
+        rows: list[dict[str, object]] = []
+        unknown: set[str] = set()
+        for part, split in _PARTS.items():
+            path = needed_path(self, root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
+            for cells in _read(path):
+                tags = {tag.strip() for tag in cells[5:] if tag.strip()}
+                unknown |= tags - names
+                rows.append(_track(cells, split, sorted(tags & names)))
+        if unknown:
+            logger.warning(
+                "mtg_jamendo %s: tags outside its list are left out: %s", variant, ", ".join(sorted(unknown))
+            )
+        return pd.DataFrame(rows, columns=["track_id", "split", "group", "tags", "audio"])
+
+
+def _read(path: Path) -> list[list[str]]:
+    lines = read_text(path).split("\n")
+    header = lines[0].rstrip("\r").split("\t")
+    if header[: len(_HEADER)] != _HEADER:
+        raise malformed(path, 1, "the header " + " ".join(_HEADER), " ".join(header))
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        cells = line.rstrip("\r").split("\t")
+        if len(cells) < len(_HEADER) or not cells[3].endswith(".mp3"):
+            raise malformed(path, number, "six or more cells, the fourth a path of an .mp3 file", line[:80])
+        rows.append(cells)
+    return rows
+
+
+def _track(cells: list[str], split: str, tags: list[str]) -> dict[str, object]:
+    low = str(PurePosixPath(cells[3]).with_suffix(".low.mp3"))
+    return {
+        "track_id": cells[0],
+        "split": split,
+        "group": cells[1],
+        "tags": joined(tags),
+        "audio": tuple(folder + path for folder in _AUDIO_FOLDERS for path in (cells[3], low)),
+    }

@@ -1,0 +1,75 @@
+"""NSynth: 305,979 single notes of 4 s (Engel et al. 2017).
+
+The split is the official one; no instrument of train is in valid or test. Pitches are MIDI numbers 9 to 120.
+The family synth_lead has notes in train alone: it keeps its output and is left out of averages over classes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, Task, shipped_list
+from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_text
+
+_HOST = "https://magenta.tensorflow.org/datasets/nsynth"
+_FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
+
+
+class NSynth(Recipe):
+    """Pitch, one of 112, or instrument family, one of 11."""
+
+    name = "nsynth"
+    variants = tuple(_FIELDS)
+
+    def needs(self, variant: str) -> tuple[NeededFile, ...]:
+        return tuple(
+            need
+            for split in SPLITS
+            for need in (
+                NeededFile(f"nsynth-{split}/examples.json", f"nsynth-{split}.jsonwav.tar.gz from {_HOST}"),
+                NeededFile(f"nsynth-{split}/audio", "the notes as .wav, in the same archive"),
+            )
+        )
+
+    def task(self, variant: str) -> Task:
+        names = tuple(map(str, range(9, 121))) if variant == "pitch" else shipped_list("nsynth_families")
+        return Task(
+            labels={variant: LabelColumn("class", names)},
+            metrics=("accuracy",),
+            source="official folders nsynth-train, nsynth-valid and nsynth-test",
+            counts=(289205, 12678, 4096),
+        )
+
+    def tracks(self, root: Path, variant: str) -> pd.DataFrame:
+        names = set(self.task(variant).labels[variant].names)
+        rows = []
+        for split in SPLITS:
+            path = needed_path(self, root, variant, f"nsynth-{split}/examples.json")
+            for note, fields in _notes(path).items():
+                label = str(_field(path, note, fields, _FIELDS[variant]))
+                if label not in names:
+                    raise malformed(path, None, f"a known {_FIELDS[variant]} for {note}", label)
+                instrument = _field(path, note, fields, "instrument_str")
+                audio = (f"nsynth-{split}/audio/{note}.wav",)
+                rows.append({"track_id": note, "split": split, "group": instrument, variant: label, "audio": audio})
+        return pd.DataFrame(rows, columns=["track_id", "split", "group", variant, "audio"])
+
+
+def _notes(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        notes = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise malformed(path, error.lineno, "JSON", error.msg) from error
+    if not isinstance(notes, dict):
+        raise malformed(path, None, "an object with a note in each field", type(notes).__name__)
+    return notes
+
+
+def _field(path: Path, note: str, fields: Any, name: str) -> Any:
+    if not isinstance(fields, dict) or name not in fields:
+        raise malformed(path, None, f"a field {name!r} of {note}", fields)
+    return fields[name]
