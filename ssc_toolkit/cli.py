@@ -16,6 +16,7 @@ from ssc_toolkit.errors import InputError
 
 COMMANDS = {
     "demo": ("ssc_toolkit.demo", "demo", "pretrain, probe, stress and report on the default corpus, in ten minutes"),
+    "prepare": ("ssc_toolkit.data.store.command", "prepare", "decode your music or a dataset once, for fast training"),
     "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
     "probe": ("ssc_toolkit.evaluation.commands", "probe", "linear probes of a pretrained encoder"),
     "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
@@ -25,7 +26,7 @@ COMMANDS = {
 }
 """Command -> module, function, what it does. A command's options are the arguments of its function."""
 
-RESUMABLE = ("demo", "pretrain", "corpus")
+RESUMABLE = ("demo", "prepare", "pretrain", "corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +77,7 @@ def _run(name: str, options: list[str]) -> int:
 
 def _in_plain_words(message: str) -> str:
     """A parser's message without the names of Python's types."""
-    message = re.sub(r'Parser key "(\w+)":', r"\1:", message)
+    message = re.sub(r'Parser key "(\w+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
     return re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
 
@@ -99,7 +100,8 @@ def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
 
 
 def _fail(name: str, message: str) -> int:
-    print(f"ssc-toolkit {name}: error: {' '.join(message.split())}", file=sys.stderr)
+    lines = [" ".join(line.split()) for line in message.splitlines()]
+    print(f"ssc-toolkit {name}: error: " + "\n  ".join(lines), file=sys.stderr)
     return 2
 
 

@@ -236,7 +236,7 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
     batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))
     some = next(iter(encoders.values()))
     dataset = ContrastiveDataset(test, some.sample_rate, VIEW_SECONDS, views=2, labels=labels)
-    read = torch.utils.data.default_collate(dataset.__getitems__(batch, generator_for(seed, "batch section")))
+    read = dataset.batch(batch, generator_for(seed, "batch section"))
     rows = torch.arange(len(batch)).repeat_interleave(2)
     known = read["labeled"][rows]
     weights = SameClass()(read["labels"][rows], read["labels"][rows]) * (known[:, None] & known)

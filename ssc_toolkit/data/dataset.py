@@ -14,32 +14,39 @@ from torch.utils.data import Dataset
 
 from ssc_toolkit.audio import UnreadableAudio, read_audio
 from ssc_toolkit.data.labels import Labels
+from ssc_toolkit.data.store import AudioStore, store_of
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.samplers import AdjacentSegments, ViewSampler
+from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
 
 logger = logging.getLogger(__name__)
 
 
 class ContrastiveDataset(Dataset[dict[str, Any]]):
-    """Views of tracks, decoded from their files as they are asked for.
+    """Views of tracks, from an audio store or decoded from their files as they are asked for.
 
     An item is a dictionary of `waveforms` (views, 1, samples), `item` (its row in the table), and, if
     labels were given, `labels` and `labeled`. The default collation of a DataLoader stacks them to what
     the losses take. An index drawn as unlabelled by `SemiSupervisedBatchSampler` has `labeled` False.
 
+    A list of indices gives a whole batch, stacked already: `DataLoader(dataset, sampler=batch_sampler,
+        batch_size=None)`
+    spares the copy that stacking takes, which from a store is most of the time.
+
     A file that cannot be decoded is named in a warning and left out of its batch, which is then smaller.
 
     Args:
-        tracks: table with `path` and `seconds`, as `check_audio` returns it.
-        sample_rate: hertz of the views; files are resampled to it.
+        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` gives it.
+        sample_rate: hertz of the views; files are resampled to it, a store must have it.
         view_seconds: length of a view.
         views: views of each track.
         labels: of all tracks, or None.
         view_sampler: where the views lie; the paper's `AdjacentSegments` by default.
         most_unreadable: files that may turn out not to be decodable before it is an error.
+        store: holds the audio of the tracks. By default the one that the table comes from, if it comes from one.
 
     Raises:
         ValueError: if the table lacks a column or labels and tracks differ in number.
+        InputError: if the store is at another rate or lacks a track.
 
     Examples:
         >>> import tempfile, soundfile, pandas
@@ -47,8 +54,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         >>> soundfile.write(path, np.zeros(16000), 8000)
         >>> tracks = pandas.DataFrame({"path": [path], "seconds": [2.0]})
         >>> dataset = ContrastiveDataset(tracks, sample_rate=8000, view_seconds=0.5, views=2)
-        >>> dataset[0]["waveforms"].shape
-        torch.Size([2, 1, 4000])
+        >>> dataset[0]["waveforms"].shape, dataset[[0, 0, 0]]["waveforms"].shape
+        (torch.Size([2, 1, 4000]), torch.Size([3, 2, 1, 4000]))
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         labels: Labels | None = None,
         view_sampler: ViewSampler | None = None,
         most_unreadable: int = 10,
+        store: AudioStore | None = None,
     ) -> None:
         missing = {"path", "seconds"} - set(tracks.columns)
         if missing:
@@ -67,8 +75,15 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         if labels is not None and len(labels.values) != len(tracks):
             raise ValueError(f"labels: {len(labels.values)} rows for {len(tracks)} tracks")
         self.paths = tracks["path"].tolist()
-        self.lengths = torch.as_tensor(np.floor(tracks["seconds"].to_numpy() * sample_rate), dtype=torch.int64)
         self.sample_rate = sample_rate
+        self.store = store_of(tracks, sample_rate) if store is None else store
+        if self.store is None:
+            lengths = np.floor(tracks["seconds"].to_numpy() * sample_rate)
+            self.lengths = torch.as_tensor(lengths, dtype=torch.int64)
+        else:
+            self.store.check_rate(sample_rate)
+            self._stored = self.store.rows_of(self.paths)
+            self.lengths = self.store.lengths[self._stored]
         self.view_length = round(view_seconds * sample_rate)
         self.views = views
         self.labels = labels
@@ -79,29 +94,58 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        items = self.__getitems__([index])
-        if not items:
-            raise InputError(f"tracks: {next(reversed(self.unreadable.values()))}")
-        return items[0]
+    def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
+        """An item, or the batch of a list of them."""
+        if isinstance(index, Sequence):
+            return self.batch(index)
+        return {name: value[0] for name, value in self.batch([index]).items()}
 
-    def __getitems__(self, indices: Sequence[int], generator: torch.Generator | None = None) -> list[dict[str, Any]]:
-        """Items of several tracks at once, as a DataLoader asks for them.
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Items of several tracks at once, as a DataLoader asks for them."""
+        batch = self.batch(indices)
+        return [{name: value[place] for name, value in batch.items()} for place in range(len(batch["item"]))]
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Several tracks at once, stacked.
 
         Args:
             indices: rows of the table.
             generator: of the views' places; torch's global one if None.
+
+        Returns:
+            `waveforms` (items, views, 1, samples) float32, `item` (items,) int64, and with labels `labels` and
+            `labeled` (items,) bool. Files that cannot be decoded are left out.
+
+        Raises:
+            InputError: if none of the files, or too many in all, can be decoded.
         """
         rows = torch.as_tensor([int(index) for index in indices])
         found = self.view_sampler.views_of(rows, self.lengths, self.view_length, self.views, generator)
-        items = []
-        for index, tracks, starts in zip(indices, found.tracks.tolist(), found.starts.tolist(), strict=True):
-            waveforms = self._read(tracks, starts)
-            if waveforms is not None:
-                items.append({"waveforms": waveforms, "item": int(index)} | self._labels_of(index))
-        return items
+        waveforms, kept = self._read(found)
+        batch = {"waveforms": waveforms, "item": rows[kept]}
+        if self.labels is None:
+            return batch
+        may_be_seen = torch.tensor([getattr(index, "labeled", True) for index in indices])
+        own = self.labels[rows]
+        return {**batch, "labels": own.values[kept], "labeled": (own.labeled & may_be_seen)[kept]}
 
-    def _read(self, tracks: Sequence[int], starts: Sequence[int]) -> Tensor | None:
+    def _read(self, places: Views) -> tuple[Tensor, Tensor]:
+        """Waveforms (items, views, 1, samples) of the items that can be read, and which they are."""
+        everything = torch.arange(len(places.tracks))
+        if self.store is not None:
+            rows = self._stored[places.tracks.flatten()]
+            segments = self.store.read(rows, places.starts.flatten(), self.view_length)
+            return segments.view(*places.tracks.shape, 1, self.view_length), everything
+        decoded = [
+            self._decode(tracks, starts)
+            for tracks, starts in zip(places.tracks.tolist(), places.starts.tolist(), strict=True)
+        ]
+        kept = [place for place, item in enumerate(decoded) if item is not None]
+        if not kept:
+            raise InputError(f"tracks: {next(reversed(self.unreadable.values()))}")
+        return torch.from_numpy(np.stack([item for item in decoded if item is not None])), everything[kept]
+
+    def _decode(self, tracks: Sequence[int], starts: Sequence[int]) -> np.ndarray | None:
         """(views, 1, samples), or None if a file cannot be decoded."""
         views = []
         for track, start in zip(tracks, starts, strict=True):
@@ -111,7 +155,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             except UnreadableAudio as error:
                 self._report(path, error)
                 return None
-        return torch.from_numpy(np.stack(views))[:, None]
+        return np.stack(views)[:, None]
 
     def _report(self, path: str, error: UnreadableAudio) -> None:
         """Name a file that cannot be decoded, once; too many of them are an error."""
@@ -122,9 +166,3 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise InputError(
                 f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; mend or remove them"
             ) from error
-
-    def _labels_of(self, index: int) -> dict[str, Any]:
-        if self.labels is None:
-            return {}
-        may_be_seen = getattr(index, "labeled", True)
-        return {"labels": self.labels.values[index], "labeled": self.labels.labeled[index] & may_be_seen}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,30 +11,35 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, check_decodes
+from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
+from ssc_toolkit.data.recipes.base import SPLITS
+from ssc_toolkit.data.store import AudioStore, is_store
+from ssc_toolkit.data.unusable import check_share, settle
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_CORPUS = "scores"
-SPLITS = ("train", "valid", "test")
-_SHOWN = 5  # files that a message names
 
 
-def load_tracks(source: str | Path, root: str | Path | None = None) -> pd.DataFrame:
-    r"""Track table of the default corpus, of a CSV file, or of a folder of audio.
+def load_tracks(source: str | Path, root: str | Path | None = None, variant: str | None = None) -> pd.DataFrame:
+    r"""Track table of a published dataset, a CSV file, a folder of audio, an audio store, or the default corpus.
 
     Args:
-        source: "scores" for the default corpus (rendered now if it is not yet there), the path of a CSV
-            file, or the path of a folder.
-        root: folder that the paths in a CSV file start from; its own folder by default.
+        source: name of a dataset (`ssc_toolkit.data.RECIPES` lists them), the path of a CSV file, of a folder of
+            audio, or of an audio store (or its URL), or "scores" for the default corpus, which is rendered now if it
+            is not yet there.
+        root: folder where the dataset lies, or that the paths in a CSV file start from (by default its own folder).
+        variant: of a dataset: which labels and which split; its first by default.
 
     Returns:
         A row for each track: `path` (absolute) and whatever columns the source has, such as `split`
-        ("train", "valid", "test"), `group` and labels.
+        ("train", "valid", "test"), `group` and labels. What a dataset says of itself (variant, names of the labels in
+        their order, metrics, hash of the split) is in `tracks.attrs["dataset"]`.
 
     Raises:
-        InputError: for a source that is missing or empty.
+        InputError: for a source that is missing or empty, or a dataset of which files are missing: it says which.
 
     Examples:
         >>> import tempfile, pathlib
@@ -42,11 +48,20 @@ def load_tracks(source: str | Path, root: str | Path | None = None) -> pd.DataFr
         >>> load_tracks(folder / "my.csv")["genre"].tolist()
         ['jazz', nan]
     """
-    if str(source) == DEFAULT_CORPUS:
+    name, path = str(source), Path(source)
+    if name in RECIPES:
+        if root is None:
+            folder = f"; or give ./{name} for the folder of that name" if path.is_dir() else ""
+            raise InputError(f"root: in which folder does the dataset {name} lie? give root{folder}")
+        return dataset_tracks(name, root, variant)
+    if variant is not None:
+        raise InputError(f"variant: only a dataset has variants ({', '.join(RECIPES)}), not {source}")
+    if name == DEFAULT_CORPUS:
         from ssc_toolkit.data.scores import build_corpus
 
         return from_csv(build_corpus() / "tracks.csv")
-    path = Path(source)
+    if is_store(name):
+        return AudioStore(name).tracks
     if path.is_dir():
         return from_folder(path)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
@@ -54,20 +69,70 @@ def load_tracks(source: str | Path, root: str | Path | None = None) -> pd.DataFr
     if path.is_file():
         return from_csv(path, root)
     raise InputError(
-        f"tracks: {source} is neither a CSV file nor a folder; give one of them, or {DEFAULT_CORPUS!r} for the "
-        "default corpus"
+        f"tracks: {source} is neither a CSV file nor a folder; give one of them, {DEFAULT_CORPUS!r} for the default "
+        f"corpus, or a dataset ({', '.join(RECIPES)})"
     )
 
 
-def from_csv(path: Path, root: str | Path | None = None) -> pd.DataFrame:
-    """Track table of a CSV file with a `path` column; see `load_tracks`."""
+def from_csv(
+    path: str | Path, root: str | Path | None = None, *, split: str = "split", group: str = "group"
+) -> pd.DataFrame:
+    r"""Track table of a CSV file in UTF-8 with a header and a `path` column.
+
+    Only an empty cell is unknown. Labels may be of any kind; `encode_labels` makes tensors of them.
+
+    Args:
+        path: of the file.
+        root: folder that relative paths start from; the file's own folder by default.
+        split: name of the column that says "train", "valid" or "test", if there is one.
+        group: name of the column whose tracks belong together, such as the artist, if there is one.
+
+    Returns:
+        The table; `split` and `group` are called so, `path` is absolute.
+
+    Raises:
+        InputError: if the file cannot be read or has no paths, a split is none of the three, or a track is in two.
+
+    Examples:
+        >>> import tempfile, pathlib
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "my.csv"
+        >>> _ = file.write_text("path,artist,fold\na.wav,Ann,train\nb.wav,Bob,test\n")
+        >>> from_csv(file, split="fold", group="artist").columns.tolist()
+        ['path', 'group', 'split']
+    """
+    path = Path(path)
     root = path.parent if root is None else Path(root)
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root}")
+    tracks = _read_csv(path)
+    for argument, column, name in (("split", split, "split"), ("group", group, "group")):
+        if column != name and column not in tracks:
+            raise InputError(f"{argument}: {path} has no column {column!r}")
+        if column != name and name in tracks:
+            raise InputError(f"{argument}: {path} has a column {name!r} beside {column!r}; which of them is meant?")
+        tracks = tracks.rename(columns={column: name})
+    missing = int(tracks["path"].isna().sum())
+    if missing == len(tracks):
+        raise InputError(f"tracks: {path} lists no tracks")
+    if missing:
+        logger.warning("%d rows of %s have no path and are left out", missing, path)
+    tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
+    tracks["path"] = [str((root / name).absolute()) for name in tracks["path"]]
+    repeated = int(tracks["path"].duplicated().sum())
+    if repeated:
+        logger.warning("%d rows of %s repeat the path of another row", repeated, path)
+    if "split" in tracks:
+        _check_splits(tracks, path)
+    return tracks
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
     try:
         # Only an empty cell is unknown: "None" or "NA" may be the name of a class.
         cells = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
         tracks = pd.read_csv(path, dtype={"path": str}, encoding="utf-8-sig", **cells)  # type: ignore[call-overload]
+    except FileNotFoundError:
+        raise InputError(f"tracks: there is no file {path}") from None
     except pd.errors.EmptyDataError:
         raise InputError(f"tracks: {path} is empty; expected a header with a 'path' column and a row a track") from None
     except UnicodeDecodeError as error:
@@ -78,95 +143,186 @@ def from_csv(path: Path, root: str | Path | None = None) -> pd.DataFrame:
     if "path" not in tracks:
         found = ", ".join(map(repr, tracks.columns))
         raise InputError(f"tracks: {path} has no 'path' column among {found}; columns are separated by commas")
-    missing = int(tracks["path"].isna().sum())
-    if missing == len(tracks):
-        raise InputError(f"tracks: {path} lists no tracks")
-    if missing:
-        logger.warning("%d rows of %s have no path and are left out", missing, path)
-    tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
-    if "split" in tracks and not set(tracks["split"].dropna()) <= set(SPLITS):
-        odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
-        raise InputError(f"tracks: column 'split' of {path} holds {', '.join(odd)}; expected {', '.join(SPLITS)}")
-    tracks["path"] = [str((root / name).absolute()) for name in tracks["path"]]
-    repeated = int(tracks["path"].duplicated().sum())
-    if repeated:
-        logger.warning("%d rows of %s repeat the path of another row", repeated, path)
-    if "split" in tracks:
-        sides = tracks.dropna(subset="split").groupby("path")["split"].nunique()
-        if (sides > 1).any():
-            raise InputError(f"tracks: {path} has {sides.index[sides > 1][0]} in more than one split")
     return tracks
 
 
-def from_folder(folder: Path) -> pd.DataFrame:
-    """Track table of all audio files below a folder, in order of their paths."""
+def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
+    """Raise InputError for an unknown split, or a track in two; warn of a group in two."""
+    if not set(tracks["split"].dropna()) <= set(SPLITS):
+        odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
+        raise InputError(f"tracks: column 'split' of {path} holds {', '.join(odd)}; expected {', '.join(SPLITS)}")
+    known = tracks.dropna(subset="split")
+    sides = known.groupby("path")["split"].nunique()
+    if (sides > 1).any():
+        raise InputError(f"tracks: {path} has {sides.index[sides > 1][0]} in more than one split")
+    if "group" in known:
+        apart = known.groupby("group")["split"].nunique()
+        apart = apart[apart > 1]
+        if len(apart):
+            logger.warning("%d groups of %s are in more than one split, such as %s", len(apart), path, apart.index[0])
+
+
+def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
+    """Track table of all audio files below a folder, in order of their paths.
+
+    Args:
+        folder: where to look, at any depth.
+        label: name for a column that holds the name of the folder right below `folder` in which a file lies, as in
+            `genres/jazz/one.wav`; unknown for files that lie in none. Without it there are no labels.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: if there is no audio file.
+
+    Examples:
+        >>> import tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> for name in ("jazz/a.wav", "jazz/live/b.mp3", "rock/c.flac"):
+        ...     (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        ...     (folder / name).touch()
+        >>> from_folder(folder, label="genre")["genre"].tolist()
+        ['jazz', 'jazz', 'rock']
+    """
+    folder = Path(folder)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"tracks: there is no audio file below {folder} (looked for {', '.join(SUFFIXES)})")
-    return pd.DataFrame({"path": [str(path.absolute()) for path in paths]})
+    tracks = pd.DataFrame({"path": [str(path.absolute()) for path in paths]})
+    if label is not None:
+        inside = [path.relative_to(folder).parts[:-1] for path in paths]
+        tracks[label] = [parts[0] if parts else np.nan for parts in inside]
+    return tracks
 
 
 def check_audio(
-    tracks: pd.DataFrame, minimum_seconds: float = 0.0, most_skipped: float = 0.1, progress: bool = True
+    tracks: pd.DataFrame,
+    minimum_seconds: float = 0.0,
+    most_skipped: float = 0.1,
+    progress: bool = True,
+    *,
+    strict: bool = False,
+    report: Path | None = None,
 ) -> pd.DataFrame:
     """Open every file of a table, decode its two ends, and leave out those that cannot be used.
+
+    They are those that are missing, unreadable, cut short, empty, silent or too short. Of a table from an audio store
+    no file is opened: the store has decoded them whole.
 
     Args:
         tracks: table with a `path` column.
         minimum_seconds: shorter files are left out.
         most_skipped: share of files that may be left out before it is an error.
         progress: show a progress bar.
+        strict: the first file that cannot be used is an error.
+        report: CSV file to list what was left out in, and why.
 
     Returns:
         The table without those files, with a `seconds` column. What was left out is named in a warning.
 
     Raises:
-        InputError: if more than `most_skipped` of the files, or all, cannot be used.
+        InputError: if more than `most_skipped` of the files, or all, cannot be used, or one if `strict`.
     """
-    if not 0 <= most_skipped <= 1:
-        raise InputError(f"most_skipped: expected a share from 0 to 1, got {most_skipped}")
-
-    def problem_or_seconds(path: str) -> str | float:
-        try:
-            seconds = check_decodes(path).seconds
-        except UnreadableAudio as error:
-            return str(error)
-        if seconds < minimum_seconds:
-            return f"{path}: {seconds:.2f} s long, at least {minimum_seconds:.2f} s needed"
-        return seconds
-
-    with ThreadPoolExecutor() as pool:
-        answers = pool.map(problem_or_seconds, tracks["path"])
-        found = list(progress_bar(answers, total=len(tracks), desc="checking audio", disable=not progress))
-    problems = [answer for answer in found if isinstance(answer, str)]
-    if problems:
-        shown = "; ".join(problems[:_SHOWN]) + (
-            f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        )
-        summary = f"{len(problems)} of {len(tracks)} audio files cannot be used: {shown}"
-        if len(problems) == len(tracks) or len(problems) > most_skipped * len(tracks):
-            raise InputError(f"{summary}. Mend or remove them, or allow more (most_skipped, now {most_skipped:g})")
-        logger.warning("%s. They are left out.", summary)
-    usable = [not isinstance(answer, str) for answer in found]
-    result = tracks[usable].reset_index(drop=True)
-    result["seconds"] = [answer for answer in found if not isinstance(answer, str)]
+    check_share(most_skipped)
+    if "store" in tracks.attrs:
+        seconds = dict(zip(tracks["path"], tracks["seconds"], strict=True))
+        problems: dict[str, str] = {}
+    else:
+        seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), strict, progress)
+    problems |= {
+        path: f"{found:.2f} s long, at least {minimum_seconds:.2f} s needed"
+        for path, found in seconds.items()
+        if found < minimum_seconds
+    }
+    settle(problems, tracks["path"].nunique(), most_skipped, strict, report)
+    result = tracks[~tracks["path"].isin(problems)].reset_index(drop=True)
+    result["seconds"] = result["path"].map(seconds)
     return result
 
 
-def with_splits(tracks: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Give each track a split if the table has none: 70 % train, 10 % valid, 20 % test.
+def _look_into(paths: list[str], strict: bool, progress: bool) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of the files that can be decoded, and why the others cannot."""
 
-    Tracks with the same value in a `group` column stay together. Rows whose `split` is empty in a table
-    that has the column go to train.
+    def seconds_or_problem(path: str) -> float | str:
+        try:
+            return check_decodes(path).seconds
+        except UnreadableAudio as error:
+            return str(error).removeprefix(f"{path}: ")
+
+    seconds: dict[str, float] = {}
+    problems: dict[str, str] = {}
+    with ThreadPoolExecutor() as pool:
+        answers = pool.map(seconds_or_problem, paths)
+        for path, answer in zip(
+            paths, progress_bar(answers, total=len(paths), desc="checking audio", disable=not progress), strict=True
+        ):
+            if isinstance(answer, str):
+                problems[path] = answer
+                if strict:
+                    pool.shutdown(cancel_futures=True)
+                    break
+            else:
+                seconds[path] = answer
+    return seconds, problems
+
+
+def with_splits(
+    tracks: pd.DataFrame, seed: int = 0, *, group: str = "group", shares: Sequence[float] = (0.7, 0.1, 0.2)
+) -> pd.DataFrame:
+    """Give each track a split if the table has none.
+
+    Tracks with the same value in the group column stay together, so that no artist, say, is on two sides. A track
+    whose group is unknown is a group of its own. Rows whose `split` is empty in a table that has the column go to
+    train.
+
+    Args:
+        tracks: track table.
+        seed: of the split, which also does not depend on the order of the rows.
+        group: name of the column; without such a column each track is a group.
+        shares: of the groups that go to train, valid and test; they sum to 1.
+
+    Returns:
+        A copy with a `split` column.
+
+    Raises:
+        InputError: for a seed below 0, a column that is not there, or shares that do not sum to 1.
+
+    Examples:
+        >>> table = pd.DataFrame({"path": list("abcdef"), "artist": ["x", "x", "y", "y", "z", "z"]})
+        >>> split = with_splits(table, group="artist", shares=(2 / 3, 0, 1 / 3))
+        >>> split.groupby("artist")["split"].nunique().tolist()
+        [1, 1, 1]
     """
     tracks = tracks.copy()
     if "split" in tracks:
         tracks["split"] = tracks["split"].fillna("train")
         return tracks
     at_least("seed", seed, 0)
-    groups = tracks["group"].astype(str) if "group" in tracks else pd.Series(np.arange(len(tracks))).astype(str)
+    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"shares: expected three that sum to 1 (train, valid, test), got {tuple(shares)}")
+    if group != "group" and group not in tracks:
+        raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks.columns))}")
+    groups = pd.Series([f"path {path}" for path in tracks["path"]], index=tracks.index)
+    if group in tracks:
+        groups = groups.where(tracks[group].isna(), tracks[group].astype(str))
     names = sorted(groups.unique())
     places = np.random.default_rng(seed).permutation(len(names)) / len(names)
-    sides = dict(zip(names, np.select([places < 0.7, places < 0.8], ["train", "valid"], "test"), strict=True))
+    train, valid, _ = np.cumsum(shares)
+    sides = dict(zip(names, np.select([places < train, places < valid], ["train", "valid"], "test"), strict=True))
     tracks["split"] = groups.map(sides)
     return tracks
+
+
+def dataset_of(tracks: pd.DataFrame) -> dict[str, str]:
+    """What a result has to say of the published dataset that a table comes from; nothing if it comes from none.
+
+    Returns:
+        `name`, `variant`, `split_hash` and `labels_hash`.
+
+    Examples:
+        >>> dataset_of(pd.DataFrame({"path": ["a.wav"]}))
+        {}
+    """
+    described = tracks.attrs.get("dataset", {})
+    return {name: described[name] for name in ("name", "variant", "split_hash", "labels_hash") if name in described}

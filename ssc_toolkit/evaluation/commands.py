@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
-from ssc_toolkit.data import check_audio, encode_labels, load_tracks, with_splits
+from ssc_toolkit.data import check_audio, dataset_of, encode_labels, load_tracks, with_splits
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
@@ -27,6 +27,7 @@ def embed(
     tracks: str,
     out: str,
     root: str | None = None,
+    variant: str | None = None,
     window_seconds: float = 3.0,
     most_skipped: float = 0.1,
 ) -> Path:
@@ -34,9 +35,11 @@ def embed(
 
     Args:
         encoder: folder of a saved encoder.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio.
+        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
+            `ssc-toolkit prepare` made, or the name of a dataset.
         out: file to write, ending in .npz; one of that name is replaced.
-        root: folder that the paths in the CSV file start from; its own folder by default.
+        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
+        variant: of the dataset: which labels and which split.
         window_seconds: an embedding is the mean over non-overlapping windows of this length.
         most_skipped: share of the files that may be unreadable or shorter than a window.
 
@@ -51,7 +54,7 @@ def embed(
         raise InputError(f"out: expected a file name ending in .npz, got {out}")
     writable_folder(path.absolute().parent, "out")
     model = load_encoder(encoder)
-    kept = _open(model, tracks, root, window_seconds, most_skipped)
+    kept = _open(model, tracks, root, variant, window_seconds, most_skipped)
     embeddings = embed_tracks(model, kept, window_seconds)
     decoded = np.isfinite(embeddings).all(axis=1)
     if not decoded.any():
@@ -72,6 +75,7 @@ def probe(
     labels: tuple[str, ...],
     tracks: str = "scores",
     root: str | None = None,
+    variant: str | None = None,
     window_seconds: float = 3.0,
     out: str | None = None,
     most_skipped: float = 0.1,
@@ -84,10 +88,11 @@ def probe(
     Args:
         encoder: folder of a saved encoder.
         labels: label columns to predict.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio. A `split`
-            column (train, valid, test) is used if there is one; otherwise tracks are split at random,
-            70/10/20, a `group` together.
-        root: folder that the paths in the CSV file start from; its own folder by default.
+        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
+            `ssc-toolkit prepare` made, or the name of a dataset. A `split` column (train, valid, test) is used if
+            there is one; otherwise tracks are split at random, 70/10/20, a `group` together.
+        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
+        variant: of the dataset: which labels and which split.
         window_seconds: an embedding is the mean over non-overlapping windows of this length.
         out: folder for report.json, report.md and report.html, which are replaced; nothing is written by default.
         most_skipped: share of the files that may be unreadable or shorter than a window.
@@ -101,7 +106,7 @@ def probe(
     """
     folder = None if out is None else writable_folder(Path(out), "out")
     model = load_encoder(encoder)
-    kept = _open(model, tracks, root, window_seconds, most_skipped, labels, seed)
+    kept = _open(model, tracks, root, variant, window_seconds, most_skipped, labels, seed)
     scores: dict[str, dict[str, Score]] = {}
     for name, candidate in _with_baselines(model, seed).items():
         embeddings = embed_tracks(candidate, kept, window_seconds)
@@ -109,7 +114,10 @@ def probe(
     section = _probe_section(scores)
     print(table(section.header, section.rows))
     if folder is not None:
-        content = {"probes": {m: {t: s.to_json() for t, s in own.items()} for m, own in scores.items()}}
+        content = {
+            "dataset": dataset_of(kept),
+            "probes": {m: {t: s.to_json() for t, s in own.items()} for m, own in scores.items()},
+        }
         write_report(folder, "Linear probes", f"Encoder {encoder}, tracks {tracks}.", [section], content)
     return scores
 
@@ -119,6 +127,7 @@ def stress(
     labels: tuple[str, ...],
     tracks: str = "scores",
     root: str | None = None,
+    variant: str | None = None,
     corruptions: tuple[str, ...] = (CHAIN,),
     severities: tuple[float, ...] = SEVERITIES,
     omit: tuple[str, ...] = (),
@@ -134,9 +143,10 @@ def stress(
     Args:
         encoder: folder of a saved encoder.
         labels: label columns to predict.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio; splits
-            as for `probe`.
-        root: folder that the paths in the CSV file start from; its own folder by default.
+        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
+            `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
+        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
+        variant: of the dataset: which labels and which split.
         corruptions: "chain" for the whole augmentation chain, or one alone: its stages gain, polarity_inversion,
             colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus, distortion,
             compression, reverse, bitcrush, mp3.
@@ -165,7 +175,7 @@ def stress(
         }
     except ValueError as error:
         raise InputError(str(error)) from error
-    kept = _open(model, tracks, root, window_seconds, most_skipped, labels, seed)
+    kept = _open(model, tracks, root, variant, window_seconds, most_skipped, labels, seed)
     embeddings = embed_tracks(model, kept, window_seconds)
     probes: dict[str, Probe] = {column: fit_probe(embeddings, kept, column) for column in labels}
     tasks = [Task(column, column) for column in labels]
@@ -177,10 +187,11 @@ def stress(
     print(table(section.header, section.rows))
     if folder is not None:
         content = {
+            "dataset": dataset_of(kept),
             "robustness": {
                 name: {t: {str(s): score.to_json() for s, score in own.items()} for t, own in by_task.items()}
                 for name, by_task in scores.items()
-            }
+            },
         }
         write_report(folder, "Robustness", f"Encoder {encoder}, tracks {tracks}.", [section], content)
     return scores
@@ -190,6 +201,7 @@ def _open(
     model: Encoder,
     tracks: str,
     root: str | None,
+    variant: str | None,
     window_seconds: float,
     most_skipped: float,
     labels: tuple[str, ...] = (),
@@ -199,7 +211,7 @@ def _open(
     if window_seconds * model.sample_rate < model.minimum_samples:
         needed = model.minimum_samples / model.sample_rate
         raise InputError(f"window_seconds: the encoder needs at least {needed:.2f} s, got {window_seconds}")
-    found = with_splits(load_tracks(tracks, root), seed)
+    found = with_splits(load_tracks(tracks, root, variant), seed)
     for column in labels:
         check_labels(found, encode_labels(found, column), column)  # an error before any file is opened
     return check_audio(found, window_seconds, most_skipped)

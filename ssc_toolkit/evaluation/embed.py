@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import UnreadableAudio, read_audio
+from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.seeds import generator_for
@@ -52,7 +53,7 @@ def embed_tracks(
     Args:
         model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has a
             `sample_rate`.
-        tracks: table with `path` and `seconds`, as `check_audio` returns it.
+        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` gives it.
         window_seconds: length of a window.
         corruption: applied to each whole track (up to its 64 windows) before it is cut. What it draws
             for a track depends on the seed and the track's row alone, so every model hears the same.
@@ -69,17 +70,20 @@ def embed_tracks(
     """
     window = round(window_seconds * model.sample_rate)
     lengths = window_counts(tracks, model.sample_rate, window) * window
-    paths = tracks["path"].tolist()
+    read = _reader(tracks, model.sample_rate)
     draw = None if corruption is None else corruption.draw(len(tracks), generator_for(seed, "corruption"))
     device = _device(model)
     vectors: dict[int, np.ndarray] = {}
     problems: list[str] = []
-    with _eval_mode(model), progress_bar(total=len(paths), desc="embedding", unit="track", disable=not progress) as bar:
+    with (
+        _eval_mode(model),
+        progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
+    ):
         for rows in _runs_of_equal_length(lengths, batch_size):
-            decoded = _decode(paths, rows, int(lengths[rows[0]]), model.sample_rate, problems)
-            if len(problems) > most_unreadable * len(paths):
+            decoded = _decode(read, rows, int(lengths[rows[0]]), problems)
+            if len(problems) > most_unreadable * len(tracks):
                 raise InputError(
-                    f"tracks: {len(problems)} of {len(paths)} could not be decoded, such as {problems[0]}. Mend or "
+                    f"tracks: {len(problems)} of {len(tracks)} could not be decoded, such as {problems[0]}. Mend or "
                     "remove them"
                 )
             if decoded:
@@ -96,7 +100,7 @@ def embed_tracks(
     if not vectors:
         raise InputError(f"tracks: none could be decoded, such as {problems[0]}")
     nothing = np.full_like(next(iter(vectors.values())), np.nan)
-    return np.stack([vectors.get(row, nothing) for row in range(len(paths))])
+    return np.stack([vectors.get(row, nothing) for row in range(len(tracks))])
 
 
 def window_counts(tracks: pd.DataFrame, sample_rate: int, window: int) -> np.ndarray:
@@ -123,14 +127,24 @@ def _runs_of_equal_length(lengths: np.ndarray, most: int) -> Iterator[list[int]]
         yield from (rows[first : first + most] for first in range(0, len(rows), most))
 
 
+def _reader(tracks: pd.DataFrame, sample_rate: int) -> Callable[[int, int], np.ndarray]:
+    """From a row and a number of samples to the beginning of that track, from its store or its file."""
+    paths = tracks["path"].tolist()
+    store = store_of(tracks, sample_rate)
+    if store is None:
+        return lambda row, length: read_audio(paths[row], sample_rate, 0, length)
+    rows = store.rows_of(paths).tolist()
+    return lambda row, length: store.read([rows[row]], [0], length)[0].numpy()
+
+
 def _decode(
-    paths: list[str], rows: list[int], length: int, sample_rate: int, problems: list[str]
+    read: Callable[[int, int], np.ndarray], rows: list[int], length: int, problems: list[str]
 ) -> dict[int, np.ndarray]:
     """The first `length` samples of each track, by row; adds to `problems` what cannot be decoded."""
     decoded = {}
     for row in rows:
         try:
-            decoded[row] = read_audio(paths[row], sample_rate, 0, length)
+            decoded[row] = read(row, length)
         except UnreadableAudio as error:
             problems.append(str(error))
     return decoded

@@ -9,10 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssc_toolkit.data import ContrastiveDataset
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 
@@ -103,10 +102,7 @@ class NumberedBatches(Dataset[dict[str, Any]]):
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         generator = generator_for(self.seed, "views", number, self.batch_sampler.rank)
-        items = self.dataset.__getitems__(self.batch_sampler.batch(number), generator)
-        if not items:
-            raise InputError(f"tracks: none of the files of batch {number} could be decoded")
-        return default_collate(items)
+        return self.dataset.batch(self.batch_sampler.batch(number), generator)
 
 
 class CountFrom(Sampler[int]):

@@ -20,7 +20,7 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, dataset_of, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
@@ -38,6 +38,7 @@ CHECKPOINT = "last.ckpt"
 ENCODER_FOLDER = "encoder"
 HISTORY = "history.csv"
 SETTINGS = "settings.json"
+UNUSABLE = "unusable.csv"
 NEIGHBORS = "neighbor_agreement"
 
 
@@ -45,6 +46,7 @@ def pretrain(
     tracks: str,
     out: str,
     root: str | None = None,
+    variant: str | None = None,
     labels: str | None = None,
     encoder: Literal["MelCNN", "SampleCNN"] = "MelCNN",
     view_seconds: float = 3.0,
@@ -72,10 +74,12 @@ def pretrain(
     goes on from the checkpoint if it was interrupted, and does nothing if it had finished.
 
     Args:
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, or a folder of audio. Only
-            the rows whose `split` is "train" are used, if there is such a column.
+        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
+            `ssc-toolkit prepare` made, or the name of a dataset. Only the rows whose `split` is "train" are used, if
+            there is such a column.
         out: output folder.
-        root: folder that the paths in the CSV file start from; its own folder by default.
+        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
+        variant: of the dataset: which labels and which split.
         labels: label column; one class a cell, or several separated by "|"; empty cells are unknown.
             Without it the training is self-supervised.
         encoder: architecture.
@@ -121,7 +125,7 @@ def pretrain(
         raise InputError(f"label_budget: expected a share above 0 and up to 1, got {label_budget}")
     if label_budget < 1 and labels is None:
         raise InputError("label_budget: a share of which labels? name their column by labels")
-    table = load_tracks(tracks, root)
+    table = load_tracks(tracks, root, variant)
     for argument, column in (("labels", labels), ("monitor", monitor)):
         if column is not None:
             encode_labels(table, column, argument)  # a wrong column is an error before any file is opened
@@ -132,7 +136,7 @@ def pretrain(
         chain = semisupcon_chain(model.encoder.sample_rate, severity, omit)
         loss = SemiSupConLoss(temperature, _target(table, labels, minimum_shared))
         module = SemiSupConModule(model, loss, chain, learning_rate, seed=seed)
-        table = check_audio(table, view_seconds, most_skipped)
+        table = check_audio(table, view_seconds, most_skipped, report=folder / UNUSABLE)
         train, signal = _training_part(table, labels)
         dataset = ContrastiveDataset(
             train,
@@ -145,7 +149,7 @@ def pretrain(
         data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
-    _claim(folder, settings | {"tracks_hash": _hash(train), "version": __version__})
+    _claim(folder, settings | {"tracks_hash": _hash(train), "dataset": dataset_of(train), "version": __version__})
     with held(folder, "out"):
         if (folder / ENCODER_FOLDER).is_dir():
             logger.info("%s is complete: nothing left to do", folder)
@@ -162,7 +166,7 @@ def pretrain(
 
 _WITHOUT_EFFECT = ("out", "checkpoint_every", "most_skipped", "workers", "title")
 """Arguments that may differ when a run is taken up again."""
-_DECIDED_BY_HASH = ("tracks", "root")
+_DECIDED_BY_HASH = ("tracks", "root", "variant")
 """Arguments that may be spelled differently as long as they lead to the same tracks and labels."""
 
 

@@ -1,0 +1,8 @@
+"""Decoded music in memory-mapped shards."""
+
+from ssc_toolkit.data.store.layout import is_store
+from ssc_toolkit.data.store.reader import AudioStore, store_of
+from ssc_toolkit.data.store.verify import Verification, verify_store
+from ssc_toolkit.data.store.writer import prepare_store
+
+__all__ = ["AudioStore", "Verification", "is_store", "prepare_store", "store_of", "verify_store"]

@@ -1,0 +1,101 @@
+"""The prepare command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssc_toolkit.data.recipes import RECIPES, describe_dataset
+from ssc_toolkit.data.store.reader import AudioStore
+from ssc_toolkit.data.store.verify import verify_store
+from ssc_toolkit.data.store.writer import prepare_store
+from ssc_toolkit.data.tracks import load_tracks
+from ssc_toolkit.errors import InputError, at_least
+
+_SHOWN = 10
+
+
+def prepare(
+    tracks: str | None = None,
+    dataset: str | None = None,
+    root: str | None = None,
+    variant: str | None = None,
+    out: str = "store",
+    sample_rate: int = 22050,
+    minimum_seconds: float = 0.0,
+    most_skipped: float = 0.1,
+    strict: bool = False,
+    workers: int | None = None,
+    shard_megabytes: int = 256,
+    verify: bool = False,
+    describe: bool = False,
+) -> Path:
+    """Decode music once into a store that serves segments at memory speed; give it as `--tracks` anywhere.
+
+    The same call goes on where it was interrupted, and decodes only what is new when files were added.
+
+    Args:
+        tracks: a CSV file with a `path` column, a folder of audio, or "scores" for the default corpus.
+        dataset: a published dataset instead; if files are missing, the error says which to put where.
+        root: folder of the dataset, or that the paths in the CSV file start from (by default its own folder).
+        variant: of the dataset: which labels and which split.
+        out: folder of the store.
+        sample_rate: hertz; that of the encoder to be trained (MelCNN 16000, SampleCNN 22050).
+        minimum_seconds: shorter tracks are left out.
+        most_skipped: share of the files that may be unreadable, silent or too short.
+        strict: stop at the first of them.
+        workers: threads that decode; one for each CPU core by default.
+        shard_megabytes: size of the files of the store.
+        verify: only check the store in `out` against what was written to it and what it was made from.
+        describe: only print what a dataset offers and which files it needs.
+
+    Returns:
+        The store.
+
+    Raises:
+        InputError: for anything in the arguments or the files that cannot work.
+    """
+    if verify:
+        return _verify(out)
+    if describe:
+        for name in RECIPES if dataset is None else [dataset]:
+            print(describe_dataset(name))
+        return Path(out)
+    if (tracks is None) == (dataset is None):
+        raise InputError(f"tracks, dataset: give one of them; the datasets are {', '.join(RECIPES)}")
+    if dataset is not None and dataset not in RECIPES:
+        raise InputError(f"dataset: expected one of {', '.join(RECIPES)}, got {dataset!r}")
+    if dataset is not None and root is None:
+        raise InputError(f"root: in which folder does the dataset lie? give --root. {describe_dataset(dataset)}")
+    if workers is not None:
+        at_least("workers", workers, 1)
+    prepare_store(
+        load_tracks(dataset or tracks or "", root, variant),
+        out,
+        sample_rate,
+        minimum_seconds=minimum_seconds,
+        most_skipped=most_skipped,
+        strict=strict,
+        workers=workers,
+        shard_megabytes=shard_megabytes,
+    )
+    print(AudioStore(out))
+    return Path(out)
+
+
+def _verify(folder: str) -> Path:
+    found = verify_store(folder)
+    print(f"{found.tracks} tracks in {found.shards} shards; {found.gone} sources are not there any more")
+    if found.changed:
+        print(f"{len(found.changed)} sources have changed since: {_some(found.changed)}")
+        print("the same `ssc-toolkit prepare` without --verify decodes them anew")
+    if found.damaged:
+        raise InputError(
+            f"out: {len(found.damaged)} shards are damaged: {_some(found.damaged)}; delete them, and the same "
+            "`ssc-toolkit prepare` without --verify decodes their tracks anew"
+        )
+    print("the store is as it was written")
+    return Path(folder)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

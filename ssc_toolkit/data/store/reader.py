@@ -1,0 +1,244 @@
+"""Reading a store: random segments at memory speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ssc_toolkit.data.store.layout import (
+    FULL_SCALE,
+    SAMPLE,
+    SHARDS,
+    STORE_FILE,
+    read_info,
+    read_table,
+)
+from ssc_toolkit.data.store.mirror import Files, LocalFiles, MirroredFiles
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.progress import progress_bar
+
+_MOST_OPEN = 4096  # shards mapped at once: a system allows some ten thousands
+_SHOWN = 5
+
+
+class AudioStore:
+    """Decoded music in memory-mapped shards, and the table of its tracks.
+
+    Every track is mono at one rate, 16 bits, not normalised. `AudioStore.prepare` makes a store; this class reads it,
+    from any number of processes at once. Workers of a DataLoader take no more than the path with them.
+
+    Args:
+        path: folder of the store, or a URL that fsspec opens (`s3://…`, `gs://…`, `https://…`): then each shard is
+            copied to this machine before its first use.
+        sample_rate: hertz that the caller needs; None takes the store's.
+        cache: folder for what is copied from a URL; one in the user's cache by default.
+
+    Attributes:
+        sample_rate: hertz.
+        lengths: (tracks,) int64, samples of every track.
+
+    Raises:
+        InputError: if there is no store, another version wrote it, or its rate is another.
+
+    Examples:
+        >>> import tempfile, soundfile
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("a.wav", "b.flac"):
+        ...     soundfile.write(f"{folder}/{name}", 0.1 * np.random.randn(44100, 2), 44100)
+        >>> from ssc_toolkit.data import load_tracks
+        >>> store = AudioStore.prepare(load_tracks(folder), f"{folder}/store", sample_rate=22050, progress=False)
+        >>> len(store), store.lengths
+        (2, tensor([22050, 22050]))
+        >>> store.read(rows=[0, 1, 1], starts=[0, 5000, 20000], length=4410).shape
+        torch.Size([3, 4410])
+    """
+
+    def __init__(self, path: str | Path, sample_rate: int | None = None, cache: str | Path | None = None) -> None:
+        self._arguments = (str(path), sample_rate, cache)
+        self._files: Files = MirroredFiles(str(path), cache) if "://" in str(path) else LocalFiles(Path(path))
+        self._info = read_info(self._files.local(STORE_FILE, fresh=True), self._files.name)
+        if not self._info.index:
+            raise InputError(f"store: {self._files.name} is not finished; run the same `ssc-toolkit prepare` again")
+        self.sample_rate = self._info.sample_rate
+        if sample_rate is not None:
+            self.check_rate(sample_rate)
+        index = np.asarray(np.load(self._files.local(self._info.index), mmap_mode="r"))
+        self._shards, self._offsets, self._lengths = index["shard"], index["offset"], index["length"]
+        self._open: dict[int, np.ndarray] = {}
+
+    @classmethod
+    def prepare(
+        cls,
+        tracks: pd.DataFrame,
+        folder: str | Path,
+        sample_rate: int = 22050,
+        **options: Any,
+    ) -> AudioStore:
+        """Decode what is not yet in a store, and open it; see `prepare_store`, which takes the options."""
+        from ssc_toolkit.data.store.writer import prepare_store
+
+        prepare_store(tracks, folder, sample_rate, **options)
+        return cls(folder, sample_rate)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AudioStore, self._arguments
+
+    def __repr__(self) -> str:
+        return f"AudioStore({self._files.name!r}, {len(self)} tracks at {self.sample_rate} Hz)"
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def check_rate(self, sample_rate: int) -> None:
+        """Raise InputError unless the store is at a rate in hertz."""
+        if sample_rate != self.sample_rate:
+            raise InputError(
+                f"store: {self._files.name} is at {self.sample_rate} Hz, {sample_rate} Hz are needed; prepare "
+                f"another one with --sample_rate={sample_rate}"
+            )
+
+    @property
+    def lengths(self) -> Tensor:
+        return torch.from_numpy(np.array(self._lengths))
+
+    @cached_property
+    def tracks(self) -> pd.DataFrame:
+        """The track table that the store was prepared from, with `seconds`, `clipped` (samples) and `checksum`.
+
+        `path` and `checksum` are those of the sources. What the table is given to reads from the store.
+        """
+        tracks = read_table(self._files.local(self._info.table), self._info)
+        tracks.attrs["store"] = self._arguments[0]
+        return tracks
+
+    @cached_property
+    def _row_of_path(self) -> pd.Series:
+        paths = self.tracks["path"]
+        return pd.Series(np.arange(len(paths)), index=paths).groupby(level=0).first()
+
+    def rows_of(self, paths: Sequence[str]) -> Tensor:
+        """Rows of some tracks, found by the paths of their sources.
+
+        Raises:
+            InputError: naming those that the store does not hold.
+        """
+        rows = self._row_of_path.reindex(list(paths))
+        lacking = rows.index[rows.isna()]
+        if len(lacking):
+            raise InputError(
+                f"store: {self._files.name} lacks {len(lacking)} of {len(rows)} tracks, such as "
+                f"{', '.join(map(str, lacking[:_SHOWN]))}; prepare them with `ssc-toolkit prepare`"
+            )
+        return torch.tensor(rows.to_numpy(dtype=np.int64))
+
+    def read(self, rows: Sequence[int] | Tensor, starts: Sequence[int] | Tensor, length: int) -> Tensor:
+        """Segments of some tracks.
+
+        Args:
+            rows: (n,) of the table.
+            starts: (n,) first samples, at least 0.
+            length: samples of a segment; zeros follow where a track has ended.
+
+        Returns:
+            (n, length) float32, -1 to 1.
+
+        Raises:
+            IndexError: for a row that there is not.
+            ValueError: for negative starts or a length below 1.
+            InputError: if a shard is damaged or cannot be copied.
+        """
+        row, start = (np.asarray(numbers, dtype=np.int64) for numbers in (rows, starts))
+        if length < 1 or (start < 0).any():
+            raise ValueError(f"starts, length: expected at least 0 and 1, got {start.min(initial=0)} and {length}")
+        if ((row < 0) | (row >= len(self))).any():
+            raise IndexError(f"rows: expected 0 to {len(self) - 1}, got {row.min()} to {row.max()}")
+        counts = np.clip(self._lengths[row] - start, 0, length).tolist()
+        begins = (self._offsets[row] + np.minimum(start, self._lengths[row])).tolist()
+        # NumPy allocates large arrays in large pages, and a row that was just converted is still in the cache when
+        # it is scaled: both halve the time.
+        segments = np.empty((len(row), length), dtype=np.float32)
+        scale = np.float32(1 / FULL_SCALE)
+        for segment, shard, begin, count in zip(segments, self._shards[row].tolist(), begins, counts, strict=True):
+            segment[:count] = self._samples(shard)[begin : begin + count]
+            segment[count:] = 0
+            segment *= scale
+        return torch.from_numpy(segments)
+
+    def __getitem__(self, row: int) -> Tensor:
+        """A whole track, (samples,) float32."""
+        return self.read([row], [0], max(1, int(self._lengths[row])))[0]
+
+    def part(self, rank: int, world_size: int) -> Tensor:
+        """Rows for one of several processes: whole shards, so that each process needs only its own.
+
+        Shards are dealt out so that the processes have about as many samples each.
+
+        Args:
+            rank: number of this process.
+            world_size: number of processes.
+
+        Returns:
+            (tracks of this process,) int64 rows in ascending order; those of all processes together are all rows,
+            without overlap.
+
+        Raises:
+            ValueError: for a rank outside the world.
+        """
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: expected 0 to world_size - 1 = {world_size - 1}, got {rank}")
+        sizes = np.bincount(self._shards, weights=self._lengths, minlength=len(self._info.shards))
+        owner = np.zeros(len(sizes), dtype=np.int64)
+        load = np.zeros(world_size)
+        for shard in np.argsort(-sizes, kind="stable"):
+            owner[shard] = load.argmin()
+            load[owner[shard]] += sizes[shard]
+        return torch.from_numpy(np.flatnonzero(owner[self._shards] == rank))
+
+    def fetch(self, rows: Sequence[int] | Tensor | None = None, progress: bool = True) -> None:
+        """Copy the shards of some tracks (of all by default) to this machine now; a local store has them already."""
+        wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
+        for shard in progress_bar(np.unique(wanted).tolist(), desc="copying shards", disable=not progress):
+            self._shard_file(shard)
+
+    def _samples(self, shard: int) -> np.ndarray:
+        if shard not in self._open:
+            if len(self._open) == _MOST_OPEN:
+                del self._open[next(iter(self._open))]
+            self._open[shard] = np.asarray(np.memmap(self._shard_file(shard), dtype=SAMPLE, mode="r"))
+        return self._open[shard]
+
+    def _shard_file(self, shard: int) -> Path:
+        size = int(self._ends[shard]) * SAMPLE.itemsize
+        path = self._files.local(f"{SHARDS}/{self._info.shards[shard]}.pcm", size)
+        found = path.stat().st_size if path.is_file() else 0
+        if found < size:
+            raise InputError(f"store: {path} has {found} bytes instead of {size}; `ssc-toolkit prepare` mends it")
+        return path
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Samples of every shard."""
+        ends = np.zeros(len(self._info.shards), dtype=np.int64)
+        np.maximum.at(ends, self._shards, self._offsets + self._lengths)
+        return ends
+
+
+def store_of(tracks: pd.DataFrame, sample_rate: int) -> AudioStore | None:
+    """The store that a track table comes from, if it comes from one.
+
+    Args:
+        tracks: track table, perhaps part of `AudioStore.tracks`.
+        sample_rate: hertz that the store must have.
+
+    Raises:
+        InputError: if it has another.
+    """
+    path = tracks.attrs.get("store")
+    return None if path is None else AudioStore(path, sample_rate)

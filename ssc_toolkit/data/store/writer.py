@@ -1,0 +1,246 @@
+"""Making a store: decode what it does not hold yet, then say what is in force."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ssc_toolkit.audio import UnreadableAudio
+from ssc_toolkit.data.store.layout import (
+    INDEX,
+    SHARDS,
+    STORE_FILE,
+    UNUSABLE,
+    StoredTrack,
+    StoreInfo,
+    read_info,
+    read_shard_index,
+)
+from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_leftovers, file_checksum
+from ssc_toolkit.data.unusable import check_share, settle, too_many
+from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.files import atomic_path, held, writable_folder, write_text
+from ssc_toolkit.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str, StoredTrack]
+"""A shard, and a track in it."""
+
+
+def prepare_store(
+    tracks: pd.DataFrame,
+    folder: str | Path,
+    sample_rate: int = 22050,
+    *,
+    minimum_seconds: float = 0.0,
+    most_skipped: float = 0.1,
+    strict: bool = False,
+    workers: int | None = None,
+    shard_megabytes: int = 256,
+    progress: bool = True,
+) -> None:
+    """Make a store hold the tracks of a table, decoding only what it does not hold yet.
+
+    Files are decoded in parallel, averaged to mono, resampled, and rounded to 16 bits; nothing is normalised, and
+    samples beyond full scale are clipped and counted. Whatever ends the work early, complete shards stay, and the
+    same call goes on from them. A file that has changed since (size and time, then checksum) is decoded anew; one
+    that is gone is served from the store. Tracks that the table no longer lists are no longer served, but their audio
+    stays.
+
+    Files that are unreadable, cut short, empty, silent or too short are left out, named, counted, and listed in
+    `unusable.csv` in the folder.
+
+    Args:
+        tracks: table with a `path` column; its other columns are kept in the store.
+        folder: of the store; made if it is not there.
+        sample_rate: hertz of what is stored.
+        minimum_seconds: shorter tracks are left out.
+        most_skipped: share of the files that may be left out before it is an error.
+        strict: the first file that cannot be used is an error.
+        workers: threads that decode; one for each CPU core by default.
+        shard_megabytes: size at which a shard is closed; a single longer track has a shard of its own.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: for bad settings, a folder that cannot be used or holds something else, or too many bad files.
+    """
+    for name, number, least in (("sample_rate", sample_rate, 1), ("shard_megabytes", shard_megabytes, 1)):
+        at_least(name, number, least)
+    check_share(most_skipped)
+    workers = workers or os.cpu_count() or 1
+    place = writable_folder(Path(folder), "out")
+    with held(place, "out"):
+        earlier = _open_folder(place, sample_rate)
+        stored = _stored_tracks(place)
+        paths = list(dict.fromkeys(map(str, tracks["path"])))
+        if earlier.index and not any(path in stored for path in paths):
+            raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
+        found = {path: _current(path, stored.get(path, [])) for path in paths}
+        missing = [path for path in paths if found[path] is None]
+        enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
+        problems = _decode(missing, place, sample_rate, workers, shard_megabytes * 2**20, enough, progress)
+        stored = _stored_tracks(place)
+        found = {path: found[path] or _current(path, stored.get(path, [])) for path in paths if path not in problems}
+        problems |= _too_short(found, minimum_seconds, sample_rate)
+        settle(problems, len(paths), most_skipped, strict, place / UNUSABLE)
+        usable = {path: where for path, where in found.items() if where is not None and path not in problems}
+        _commit(place, tracks, usable, sample_rate)
+    logger.info("%s", _summary(usable, len(missing), sample_rate))
+
+
+def _open_folder(folder: Path, sample_rate: int) -> StoreInfo:
+    """What is in force in the folder, begun now if there is nothing, cleared of what a killed process left behind."""
+    if (folder / STORE_FILE).exists():
+        info = read_info(folder / STORE_FILE, str(folder))
+        if info.sample_rate != sample_rate:
+            raise InputError(
+                f"out: {folder} is a store at {info.sample_rate} Hz, not {sample_rate}; choose another folder"
+            )
+    else:
+        if any(entry.name != ".lock" for entry in folder.iterdir()):
+            raise InputError(f"out: {folder} holds something else than a store; choose another folder")
+        info = StoreInfo(sample_rate)
+        info.write(folder)
+    (folder / SHARDS).mkdir(exist_ok=True)
+    clear_leftovers(folder)
+    return info
+
+
+def _stored_tracks(folder: Path) -> dict[str, list[Place]]:
+    """Path of a source -> where its audio lies, the latest last."""
+    found: dict[str, list[Place]] = {}
+    for file in sorted((folder / SHARDS).glob("*.json")):
+        for track in read_shard_index(folder, file.stem):
+            found.setdefault(track.path, []).append((file.stem, track))
+    for places in found.values():
+        places.sort(key=lambda where: where[1].modified_ns)
+    return found
+
+
+def _current(path: str, places: list[Place]) -> Place | None:
+    """Where the audio of a file lies as it is now, or None."""
+    if not places:
+        return None
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return places[-1]
+    alike = [where for where in places if where[1].size == status.st_size]
+    for where in alike:
+        if where[1].modified_ns == status.st_mtime_ns:
+            return where
+    checksum = file_checksum(path) if alike else None
+    return next((where for where in alike if where[1].checksum == checksum), None)
+
+
+def _decode(
+    paths: list[str],
+    folder: Path,
+    sample_rate: int,
+    workers: int,
+    shard_bytes: int,
+    enough: Callable[[dict[str, str]], bool],
+    progress: bool,
+) -> dict[str, str]:
+    """Decode files into new shards; the problems met, path -> why, up to where they are enough to stop."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for path in paths:
+        waiting.put(path)
+    problems: dict[str, str] = {}
+    stop, bar_lock = threading.Event(), threading.Lock()
+
+    def work() -> None:
+        torch.set_num_threads(1)  # of this thread: the files themselves are the parallel part
+        with ShardWriter(folder, sample_rate, shard_bytes, stop) as shard:
+            while not stop.is_set():
+                try:
+                    path = waiting.get_nowait()
+                    shard.add(path)
+                except (queue.Empty, Stopped):
+                    return
+                except UnreadableAudio as error:
+                    problems[path] = str(error).removeprefix(f"{path}: ")
+                    if enough(problems):
+                        stop.set()
+                with bar_lock:
+                    bar.update()
+
+    threads = torch.get_num_threads()
+    try:
+        with (
+            progress_bar(total=len(paths), desc="decoding", unit="track", disable=not progress or not paths) as bar,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+            try:
+                for done in as_completed([pool.submit(work) for _ in range(min(workers, len(paths)))]):
+                    done.result()
+            finally:
+                stop.set()  # whatever happened, each worker closes its shard
+    except OSError as error:
+        raise InputError(
+            f"out: cannot write to {folder} ({error.strerror}); the same call goes on from what is done"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)
+    return problems
+
+
+def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_rate: int) -> dict[str, str]:
+    lengths = {path: where[1].length / sample_rate for path, where in found.items() if where is not None}
+    return {
+        path: f"{seconds:.2f} s long, at least {minimum_seconds:.2f} s needed"
+        for path, seconds in lengths.items()
+        if seconds < minimum_seconds
+    }
+
+
+def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int) -> None:
+    """Put a table in force."""
+    paths = tracks["path"].astype(str)
+    table = tracks[paths.isin(usable)].reset_index(drop=True)
+    places = [usable[path] for path in table["path"].astype(str)]
+    shards = list(dict.fromkeys(shard for shard, _ in places))
+    number = {shard: place for place, shard in enumerate(shards)}
+    index = np.array([(number[shard], track.offset, track.length) for shard, track in places], dtype=INDEX)
+    table = table.assign(
+        seconds=index["length"] / sample_rate,
+        clipped=[track.clipped for _, track in places],
+        checksum=[track.checksum for _, track in places],
+    )
+    content, text = io.BytesIO(), table.to_csv(index=False)
+    np.save(content, index)
+    index_name, table_name = f"index-{_hash(content.getvalue())}.npy", f"tracks-{_hash(text.encode())}.csv"
+    with atomic_path(folder / index_name) as temporary:
+        temporary.write_bytes(content.getvalue())
+    write_text(folder / table_name, text)
+    text_columns = [str(name) for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    dataset = tracks.attrs.get("dataset", {})
+    StoreInfo(sample_rate, index_name, table_name, tuple(shards), tuple(text_columns), dataset).write(folder)
+    for file in (*folder.glob("index-*.npy"), *folder.glob("tracks-*.csv")):
+        if file.name not in (index_name, table_name):
+            file.unlink()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _summary(usable: dict[str, Place], decoded: int, sample_rate: int) -> str:
+    tracks = [track for _, track in usable.values()]
+    hours = sum(track.length for track in tracks) / sample_rate / 3600
+    clipped = [track.clipped for track in tracks if track.clipped]
+    text = f"{len(tracks)} tracks, {hours:.1f} hours at {sample_rate} Hz; {decoded} files were decoded now"
+    return text + (f"; {sum(clipped)} samples of {len(clipped)} tracks were clipped" if clipped else "")
