@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -177,9 +178,10 @@ every_batch_sampler = pytest.mark.parametrize("make", [balanced, mixed])
     each=st.integers(1, 4),
     world=st.integers(1, 3),
     multi_hot=st.booleans(),
+    later=st.integers(2, 300),
     seed=st.integers(0, 2**31),
 )
-def test_balanced_batches_hold_so_many_of_so_many_classes(classes, per_batch, each, world, multi_hot, seed):
+def test_balanced_batches_hold_so_many_of_so_many_classes(classes, per_batch, each, world, multi_hot, later, seed):
     count = 40 * classes + per_batch * each * world
     labels = torch.randint(classes, (count,), generator=generator(seed))
     if multi_hot:
@@ -192,7 +194,7 @@ def test_balanced_batches_hold_so_many_of_so_many_classes(classes, per_batch, ea
         BalancedBatchSampler(labels, per_batch, each, labeled=known, seed=seed, rank=rank, world_size=world)
         for rank in range(world)
     ]
-    for number in (0, 1, 7):
+    for number in (0, 1, later):
         parts = [sampler.batch(number) for sampler in samplers]
         together = [int(item) for part in parts for item in part]
         assert len(set(together)) == len(together) == per_batch * each * world
@@ -216,6 +218,12 @@ def test_classes_that_are_too_small_give_what_they_have():
     batch = BalancedBatchSampler(labels, 3, 4).batch(0)
     assert len({int(item) for item in batch}) == 12
     assert torch.bincount(labels[torch.tensor(batch)])[:2].tolist() == [2, 3]
+
+
+def test_indices_may_come_as_any_sequence_or_tensor():
+    forms = (range(3, 40), list(range(3, 40)), torch.arange(3, 40), np.arange(3, 40))
+    batches = [list(SemiSupervisedBatchSampler(form, range(40, 90), 8, seed=2).batch(5)) for form in forms]
+    assert batches == [batches[0]] * 4
 
 
 @every_batch_sampler

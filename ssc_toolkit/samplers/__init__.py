@@ -1,11 +1,7 @@
 """Which views of a track, which items of a batch."""
 
-from ssc_toolkit.samplers.batches import (
-    BalancedBatchSampler,
-    NumberedBatchSampler,
-    SampledIndex,
-    SemiSupervisedBatchSampler,
-)
+from ssc_toolkit.samplers.balanced import BalancedBatchSampler
+from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.budget import label_budget, uncovered_classes
 from ssc_toolkit.samplers.segments import (
     AdjacentSegments,
@@ -17,6 +13,7 @@ from ssc_toolkit.samplers.segments import (
     ViewSampler,
     WeightedViews,
 )
+from ssc_toolkit.samplers.semi_supervised import SemiSupervisedBatchSampler
 
 __all__ = [
     "AdjacentSegments",
