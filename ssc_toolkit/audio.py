@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
+import soxr
 
-if TYPE_CHECKING:
-    from torchaudio.transforms import Resample
+from ssc_toolkit.codecs import read_frames
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
 """File names that are taken for audio."""
 
 SILENT = "is silent from beginning to end"
 
-_FILTER_WIDTH = 32  # zero crossings of the resampling filter on either side
+_QUALITY = "VHQ"
+_FILTER_SECONDS = 0.04  # reach of the resampling filter on either side, at 8 kHz; less at higher rates
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
-_MP3_RUN_UP = 16 * 1152  # more frames than its bit reservoir spans at any bit rate
-_OGG_PAGE = 65_307  # most bytes of a page
-_VORBIS_BLOCK = 8192  # most frames of a block
-_STANDARD_ERROR = 2
 
 
 class UnreadableAudio(Exception):
@@ -79,7 +72,7 @@ def check_decodes(path: Path | str) -> AudioInfo:
     info = audio_info(path)
     length = min(info.frames, info.sample_rate // 4)
     with _opened(path) as file:
-        ends = [_read_frames(file, start, length) for start in (0, info.frames - length)]
+        ends = [read_frames(file, start, length) for start in (0, info.frames - length)]
     if min(map(len, ends)) < length // 2:
         raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
     for end in ends:
@@ -151,7 +144,11 @@ def _check_finite(samples: np.ndarray, path: Path | str) -> None:
 
 
 def _read_resampled(file: soundfile.SoundFile, sample_rate: int, start: int, length: int | None) -> np.ndarray:
-    step_in, step_out, margin = _grid(file.samplerate, sample_rate)
+    rate = file.samplerate
+    common = math.gcd(rate, sample_rate)
+    step_in, step_out = rate // common, sample_rate // common
+    # Resampling begins at a sample that both rates share, far enough ahead that the filter has settled.
+    margin = 0 if rate == sample_rate else math.ceil(_FILTER_SECONDS * rate / step_in)
     first_step = max(0, start // step_out - margin)
     if first_step * step_in >= file.frames:
         return np.zeros(0, dtype=np.float32)
@@ -159,134 +156,48 @@ def _read_resampled(file: soundfile.SoundFile, sample_rate: int, start: int, len
     if length is not None:
         last_step = -(-(start + length) // step_out) + margin
         frames = (last_step - first_step) * step_in
-    samples = _read_frames(file, first_step * step_in, frames).mean(axis=1)
+    samples = _mono(read_frames(file, first_step * step_in, frames))
     if len(samples) == 0:
         raise soundfile.SoundFileError(_CUT_SHORT)
     skipped = start - first_step * step_out
-    resampled = resample(samples, file.samplerate, sample_rate)
+    resampled = resample(samples, rate, sample_rate)
     return resampled[skipped:] if length is None else resampled[skipped : skipped + length]
 
 
 def _resampled_blocks(file: soundfile.SoundFile, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
-    step_in, step_out, margin = _grid(file.samplerate, sample_rate)
-    frames = step_in * max(1, round(block_seconds * file.samplerate / step_in))
-    held = np.zeros(0, dtype=np.float32)  # decoded samples from a margin before the first that was not yielded
-    yielded = read = 0  # steps from the beginning of what is held; frames
-    while True:
+    rate, frames = file.samplerate, max(1, round(block_seconds * file.samplerate))
+    resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", _QUALITY)
+    read, is_last = 0, False
+    while not is_last:
         # soundfile seeks after each read, so what follows needs a run-up.
-        samples = _read_frames(file, read, frames).mean(axis=1)
-        read += len(samples)
-        held = np.concatenate([held, samples])
-        resampled = resample(held, file.samplerate, sample_rate)
-        if len(samples) < frames:
-            break
-        settled = len(held) // step_in - margin
-        if settled > yielded:
-            yield resampled[yielded * step_out : settled * step_out]
-            begin = max(0, settled - margin)
-            held, yielded = held[begin * step_in :], settled - begin
-    if file.frames - read > file.samplerate // 8:
+        samples = _mono(read_frames(file, read, frames))
+        read, is_last = read + len(samples), len(samples) < frames
+        yield samples if resampler is None else resampler.resample_chunk(samples, last=is_last)
+    if file.frames - read > rate // 8:
         raise soundfile.SoundFileError(_CUT_SHORT)
-    yield resampled[yielded * step_out :]
 
 
-class _Quiet:
-    """Keeps the process's standard error closed; entered by several threads, until the last has left.
-
-    The decoder of MP3 complains there, from C, of every run-up whose first frames lack bits.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._kept = -1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
-                return
-            try:
-                self._kept = os.dup(_STANDARD_ERROR)
-            except OSError:  # there is none
-                self._kept = -1
-                return
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, _STANDARD_ERROR)
-            os.close(nowhere)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._kept >= 0:
-                os.dup2(self._kept, _STANDARD_ERROR)
-                os.close(self._kept)
-
-
-_quiet = _Quiet()
-
-
-def _grid(from_rate: int, to_rate: int) -> tuple[int, int, int]:
-    """Samples between two that both rates share, at either rate, and how many such steps the filter reaches."""
-    common = math.gcd(from_rate, to_rate)
-    step_in, step_out = from_rate // common, to_rate // common
-    margin = 0 if from_rate == to_rate else math.ceil(2 * _FILTER_WIDTH * max(1, step_in / step_out) / step_in)
-    return step_in, step_out, margin
-
-
-def _read_frames(file: soundfile.SoundFile, start: int, frames: int | None) -> np.ndarray:
-    """(frames, channels) from `start` on; to the end if frames is None."""
-    run_up = _run_up(file, start)
-    with _quiet if run_up and file.format == "MP3" else nullcontext():
-        file.seek(start - run_up)
-        samples = file.read(-1 if frames is None else run_up + frames, dtype="float32", always_2d=True)
-    return samples[run_up:]
-
-
-def _run_up(file: soundfile.SoundFile, start: int) -> int:
-    """Frames to decode ahead of a segment, so that it is what a decoder has there that came from the beginning."""
-    if file.format == "MP3":
-        # After a seek the decoder lacks the bits that earlier frames have put by.
-        return min(start, _MP3_RUN_UP)
-    if file.format == "OGG" and file.subtype == "VORBIS":
-        # libsndfile's seek goes astray in the last page, and there alone.
-        before_last_page = max(0, _begin_of_last_page(file.name) - _VORBIS_BLOCK)
-        return max(0, start - before_last_page)
-    return 0
-
-
-def _begin_of_last_page(path: str) -> int:
-    """First frame of the last page of an OGG file: where the page before it ends; 0 if it cannot be found."""
-    with Path(path).open("rb") as raw:
-        raw.seek(max(0, raw.seek(0, os.SEEK_END) - 2 * _OGG_PAGE))
-        tail = raw.read()
-    last = tail.rfind(b"OggS")
-    before = tail.rfind(b"OggS", 0, max(0, last))
-    if before < 0:
-        return 0
-    # RFC 3533, section 6: eight bytes, from the sixth on, say how many frames there are up to the end of the page.
-    return max(0, int.from_bytes(tail[before + 6 : before + 14], "little", signed=True))
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """Mean of the channels of (frames, channels)."""
+    return samples @ np.full(samples.shape[1], 1 / samples.shape[1], dtype=np.float32)
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Band-limited resampling along the last axis, float32 in and out.
+    """Band-limited resampling along the last axis, float32 in and out (soxr's very high quality).
 
     Args:
         samples: (..., samples) float32.
         from_rate, to_rate: hertz.
+
+    Examples:
+        >>> resample(np.zeros((2, 44100), dtype=np.float32), 44100, 16000).shape
+        (2, 16000)
     """
     if from_rate == to_rate:
         return samples
-    import torch
-
-    return _resampler(from_rate, to_rate)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
-
-
-@lru_cache(maxsize=16)
-def _resampler(from_rate: int, to_rate: int) -> Resample:
-    from torchaudio.transforms import Resample
-
-    return Resample(from_rate, to_rate, lowpass_filter_width=_FILTER_WIDTH)
+    channels = samples.reshape(-1, samples.shape[-1]).T
+    resampled = soxr.resample(channels, from_rate, to_rate, _QUALITY)
+    return np.ascontiguousarray(resampled.T).reshape(*samples.shape[:-1], -1)
 
 
 def _reason(path: Path | str, error: Exception) -> str:

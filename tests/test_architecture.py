@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "errors", "files", "progress", "seeds"}
+LEAVES = {"audio", "codecs", "errors", "files", "progress", "seeds"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -26,6 +26,7 @@ MAY_USE = {
     "doctor": set(),
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
+    "codecs": set(),
     "errors": set(),
     "files": set(),
     "progress": set(),

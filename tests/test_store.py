@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from ssc_toolkit.data import (
     AudioStore,
     ContrastiveDataset,
+    as_float,
     check_audio,
     encode_labels,
     load_tracks,
@@ -456,3 +457,18 @@ def test_an_interrupted_run_keeps_its_tracks(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         prepare_store(load_tracks(tmp_path / "music"), tmp_path / "store", 22050, progress=False)
     assert 0 < int(caplog.text.split("; ")[1].split(" ")[0]) < 60
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sixteen_bits_are_the_same_waveforms(store, workers):
+    halves, floats = (ContrastiveDataset(store.tracks, RATE, 0.5, dtype=kind) for kind in (torch.int16, torch.float32))
+    sampler = BalancedBatchSampler(torch.arange(10) % 2, classes_per_batch=2, items_per_class=2, steps=3)
+    loader = DataLoader(halves, sampler=sampler, batch_size=None, num_workers=workers)
+    assert {batch["waveforms"].dtype for batch in loader} == {torch.int16}
+    one, other = (dataset.batch([1, 2], torch.Generator().manual_seed(0))["waveforms"] for dataset in (halves, floats))
+    assert torch.equal(as_float(one), other)
+    assert torch.equal(as_float(other), other)
+    with pytest.raises(ValueError, match="expected float32 where there is no store"):
+        ContrastiveDataset(pd.DataFrame({"path": ["a"], "seconds": [1.0]}), RATE, 0.5, dtype=torch.int16)
+    with pytest.raises(ValueError, match="expected float32 or int16"):
+        store.read([0], [0], 10, torch.float64)

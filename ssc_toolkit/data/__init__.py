@@ -1,7 +1,7 @@
 """Files on disk, track tables, tensors."""
 
 from ssc_toolkit.audio import UnreadableAudio, audio_info, read_audio, stream_audio
-from ssc_toolkit.data.dataset import ContrastiveDataset
+from ssc_toolkit.data.dataset import ContrastiveDataset, as_float
 from ssc_toolkit.data.labels import Labels, encode_labels
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store import AudioStore, Verification, prepare_store, verify_store
@@ -14,6 +14,7 @@ __all__ = [
     "Labels",
     "UnreadableAudio",
     "Verification",
+    "as_float",
     "audio_info",
     "check_audio",
     "dataset_of",

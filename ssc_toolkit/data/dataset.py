@@ -15,10 +15,21 @@ from torch.utils.data import Dataset
 from ssc_toolkit.audio import UnreadableAudio, read_audio
 from ssc_toolkit.data.labels import Labels
 from ssc_toolkit.data.store import AudioStore, store_of
+from ssc_toolkit.data.store.layout import FULL_SCALE
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
 
 logger = logging.getLogger(__name__)
+
+
+def as_float(waveforms: Tensor) -> Tensor:
+    """Waveforms as floats, -1 to 1, whether they came as floats or as 16 bits; same shape and device.
+
+    Examples:
+        >>> as_float(torch.tensor([-32768, 0, 16384], dtype=torch.int16))
+        tensor([-1.0000,  0.0000,  0.5000])
+    """
+    return waveforms if waveforms.is_floating_point() else waveforms.float() / FULL_SCALE
 
 
 class ContrastiveDataset(Dataset[dict[str, Any]]):
@@ -43,9 +54,12 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         view_sampler: where the views lie; the paper's `AdjacentSegments` by default.
         most_unreadable: files that may turn out not to be decodable before it is an error.
         store: holds the audio of the tracks. By default the one that the table comes from, if it comes from one.
+        dtype: float32, or from a store int16: then `as_float` makes waveforms of a batch, on the device where that
+            costs nothing, and half the bytes are moved until then.
 
     Raises:
-        ValueError: if the table lacks a column or labels and tracks differ in number.
+        ValueError: if the table lacks a column, labels and tracks differ in number, or int16 is asked for without a
+            store.
         InputError: if the store is at another rate or lacks a track.
 
     Examples:
@@ -68,6 +82,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         view_sampler: ViewSampler | None = None,
         most_unreadable: int = 10,
         store: AudioStore | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         missing = {"path", "seconds"} - set(tracks.columns)
         if missing:
@@ -77,7 +92,10 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         self.paths = tracks["path"].tolist()
         self.sample_rate = sample_rate
         self.store = store_of(tracks, sample_rate) if store is None else store
+        self.dtype = dtype
         if self.store is None:
+            if dtype != torch.float32:
+                raise ValueError(f"dtype: expected float32 where there is no store, got {dtype}")
             lengths = np.floor(tracks["seconds"].to_numpy() * sample_rate)
             self.lengths = torch.as_tensor(lengths, dtype=torch.int64)
         else:
@@ -113,7 +131,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             generator: of the views' places; torch's global one if None.
 
         Returns:
-            `waveforms` (items, views, 1, samples) float32, `item` (items,) int64, and with labels `labels` and
+            `waveforms` (items, views, 1, samples) of `dtype`, `item` (items,) int64, and with labels `labels` and
             `labeled` (items,) bool. Files that cannot be decoded are left out.
 
         Raises:
@@ -134,7 +152,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         everything = torch.arange(len(places.tracks))
         if self.store is not None:
             rows = self._stored[places.tracks.flatten()]
-            segments = self.store.read(rows, places.starts.flatten(), self.view_length)
+            segments = self.store.read(rows, places.starts.flatten(), self.view_length, self.dtype)
             return segments.view(*places.tracks.shape, 1, self.view_length), everything
         decoded = [
             self._decode(tracks, starts)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import SemiSupConLoss
 from ssc_toolkit.seeds import generator_for
@@ -19,9 +20,9 @@ class SemiSupConModule(pl.LightningModule):
     """Augment on the device, embed, contrast.
 
     A training batch is a dictionary with `waveforms` (items, views, channels, samples) and, where there
-    are labels, `labels` and `labeled` (items, ...): what `ContrastiveDataset` gives. What is drawn in a
-    step depends on the seed, the epoch, the batch's number and the process alone, so a resumed run draws
-    the same.
+    are labels, `labels` and `labeled` (items, ...): what `ContrastiveDataset` gives, 16 bits included. What is drawn
+    in a step depends on the seed, the epoch, the batch's number and the process alone, so a resumed run draws the
+    same.
 
     Args:
         model: encoder and projector.
@@ -63,7 +64,7 @@ class SemiSupConModule(pl.LightningModule):
 
     def contrast(self, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """Loss of a batch under augmentation drawn from the generator."""
-        views = batch["waveforms"]
+        views = as_float(batch["waveforms"])
         if self.augment is not None:
             views = self.augment(views, generator=generator)
         return self.loss(self.model(views).projection, batch.get("labels"), batch.get("labeled"))

@@ -145,6 +145,7 @@ def pretrain(
             views,
             signal,
             most_unreadable=int(most_skipped * len(train)),
+            dtype=torch.int16 if "store" in train.attrs else torch.float32,
         )
         data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:

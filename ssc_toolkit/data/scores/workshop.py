@@ -19,7 +19,7 @@ from ssc_toolkit.files import atomic_path, writable_folder, write_json, write_te
 from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
-VERSION = 1
+VERSION = 2
 """Of what the builders make; raised when the bytes change."""
 PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "torchaudio")
 """Packages that the bytes depend on."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ssc_toolkit.audio import UnreadableAudio
 from ssc_toolkit.data.store.layout import (
@@ -163,7 +162,6 @@ def _decode(
     stop, bar_lock = threading.Event(), threading.Lock()
 
     def work() -> None:
-        torch.set_num_threads(1)  # of this thread: the files themselves are the parallel part
         with ShardWriter(folder, sample_rate, shard_bytes, stop) as shard:
             while not stop.is_set():
                 try:
@@ -178,7 +176,6 @@ def _decode(
                 with bar_lock:
                     bar.update()
 
-    threads = torch.get_num_threads()
     try:
         with (
             progress_bar(total=len(paths), desc="decoding", unit="track", disable=not progress or not paths) as bar,
@@ -193,8 +190,6 @@ def _decode(
         raise InputError(
             f"out: cannot write to {folder} ({error.strerror}); the same call goes on from what is done"
         ) from error
-    finally:
-        torch.set_num_threads(threads)
     return problems
 
 
