@@ -21,7 +21,7 @@ from ssc_toolkit.progress import progress_bar
 SAMPLE_RATE = 16000
 VERSION = 2
 """Of what the builders make; raised when the bytes change."""
-PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "torchaudio")
+PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
 """Packages that the bytes depend on."""
 
 Result = TypeVar("Result")
