@@ -269,3 +269,50 @@ def test_other_commands_refuse_too(music, encoder, tmp_path, monkeypatch, argume
     before = sorted(music.iterdir())
     assert words in refused(*(argument.format(music=music, encoder=encoder) for argument in arguments))
     assert sorted(music.iterdir()) == before
+
+
+def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
+    store = tmp_path / "store"
+    made = call("prepare", f"--tracks={music / 'my.csv'}", "--sample_rate=16000", f"--out={store}")
+    assert made.returncode == 0, made
+    assert "tracks at 16000 Hz" in made.stdout
+    assert "the store is as it was written" in call("prepare", "--verify", f"--out={store}").stdout
+    trained = call(
+        "pretrain", f"--tracks={store}", "--labels=pitch", "--steps=2", "--batch_size=8", "--view_seconds=0.5",
+        f"--out={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained
+    wrong = refused("pretrain", f"--tracks={store}", "--encoder=SampleCNN", f"--out={tmp_path / 'other'}")
+    assert "is at 16000 Hz, 22050 Hz are needed" in wrong
+    shard = next((store / "shards").glob("*.pcm"))
+    shard.write_bytes(shard.read_bytes()[:-2] + b"xx")
+    assert f"{shard}; delete them" in refused("prepare", "--verify", f"--out={store}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give one of them"),
+        (["--tracks=a.csv", "--dataset=gtzan"], "give one of them"),
+        (["--dataset=gtzan"], "in which folder"),
+        (["--dataset=nothing", "--root=."], "expected one of magnatagatune"),
+        (["--dataset=gtzan", "--root=nowhere"], "there is no folder nowhere"),
+        (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),
+        (["--tracks=nowhere"], "neither a CSV file nor a folder"),
+        (["--verify", "--out=nowhere"], "there is no store in nowhere"),
+        (["--tracks=scores", "--workers=0"], "workers: expected at least 1"),
+    ],
+)
+def test_a_store_that_cannot_be_prepared(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused("prepare", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_prepare_says_which_files_a_dataset_needs(tmp_path):
+    message = call("prepare", "--dataset=magnatagatune", f"--root={tmp_path}").stderr
+    assert "annotations_final.csv from https://" in message
+    assert "0/ ... f/" in message
+    described = call("prepare", "--describe").stdout
+    for name in ("magnatagatune", "mtg_jamendo", "gtzan", "giantsteps", "nsynth", "vocalset", "medleydb", "fma"):
+        assert f"{name}: variant" in described

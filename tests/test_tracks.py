@@ -9,9 +9,20 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks, with_splits
+from ssc_toolkit.data import (
+    ContrastiveDataset,
+    check_audio,
+    dataset_of,
+    encode_labels,
+    from_csv,
+    from_folder,
+    load_tracks,
+    with_splits,
+)
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import RandomSegments, SampledIndex, SemiSupervisedBatchSampler
 
@@ -210,3 +221,96 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b"]}), "genre")
     with pytest.raises(ValueError, match="2 rows for 6 tracks"):
         dataset(folder, labels=labels)
+
+
+def test_a_csv_file_may_name_its_columns_otherwise(folder, caplog):
+    (folder / "my.csv").write_text("path,fold,artist\n0.wav,train,Ann\n1.wav,test,Ann\n2.wav,test,Bob\n")
+    with caplog.at_level(logging.WARNING):
+        tracks = from_csv(folder / "my.csv", split="fold", group="artist")
+    assert tracks.columns.tolist() == ["path", "split", "group"]
+    assert "1 groups of" in caplog.text
+    assert "such as Ann" in caplog.text
+    with pytest.raises(InputError, match="has no column 'singer'"):
+        from_csv(folder / "my.csv", group="singer")
+    (folder / "my.csv").write_text("path,fold,split\n0.wav,a,train\n")
+    with pytest.raises(InputError, match="which of them is meant"):
+        from_csv(folder / "my.csv", split="fold")
+    with pytest.raises(InputError, match="there is no file"):
+        from_csv(folder / "none.csv")
+
+
+def test_folders_may_be_labels(folder):
+    for name in ("jazz/live/a.wav", "rock/b.wav"):
+        (folder / name).parent.mkdir(parents=True)
+        constant(folder / name, 0.5)
+    tracks = from_folder(folder, label="genre")
+    labels = encode_labels(tracks, "genre")
+    assert labels.names == ("jazz", "rock")
+    assert labels.labeled.tolist() == [False] * 6 + [True] * 2
+    assert "genre" not in from_folder(folder)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    shares=st.sampled_from([(0.7, 0.1, 0.2), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]),
+    seed=st.integers(0, 99),
+)
+def test_no_artist_is_on_two_sides(sizes, shares, seed):
+    artists = [f"artist {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    tracks = pd.DataFrame({"path": [f"{row}.wav" for row in range(len(artists))], "artist": artists})
+    split = with_splits(tracks, seed, group="artist", shares=shares)
+    sides = split.groupby("artist")["split"]
+    assert (sides.nunique() == 1).all()
+    counts = sides.first().value_counts()
+    for name, share in zip(("train", "valid", "test"), shares, strict=True):
+        assert abs(counts.get(name, 0) - share * len(sizes)) <= 1
+    backwards = with_splits(tracks[::-1], seed, group="artist", shares=shares)
+    assert backwards.sort_index()["split"].tolist() == split["split"].tolist()
+
+
+def test_splits_that_cannot_be_made():
+    tracks = pd.DataFrame({"path": ["a", "b"]})
+    for options, words in (
+        ({"shares": (0.5, 0.5)}, "sum to 1"),
+        ({"shares": (0.9, 0.9, -0.8)}, "sum to 1"),
+        ({"group": "artist"}, "no column 'artist'"),
+        ({"seed": -1}, "at least 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            with_splits(tracks, **options)
+
+
+def test_labels_of_a_named_kind():
+    tracks = pd.DataFrame(
+        {"mood": ["1.5", "2", None], "energy": [0.0, None, 1.0], "tags": ["a;b", "b", ";"], "key": ["C", "G", "C"]}
+    )
+    numbers = encode_labels(tracks, ["mood", "energy"], kind="number")
+    assert numbers.values.tolist() == [[1.5, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    assert numbers.labeled.tolist() == [True, False, False]
+    assert (numbers.names, numbers.kind) == (("mood", "energy"), "number")
+    tags = encode_labels(tracks, "tags", separator=";", names=["b", "a", "c"])
+    assert tags.values.tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert tags.labeled.all()
+    assert encode_labels(tracks, "key", kind="multi-hot").values.tolist() == [[1, 0], [0, 1], [1, 0]]
+    for options, words in (
+        ({"column": "key", "kind": "number"}, "'key' holds 'C', no number"),
+        ({"column": "key", "names": ["C"]}, "'G', which is none of its 1 classes"),
+        ({"column": ["key", "tags"]}, "several columns"),
+        ({"column": "key", "kind": "tags"}, "expected one of class, multi-hot, number"),
+    ):
+        with pytest.raises(InputError, match=words):
+            encode_labels(tracks, **options)
+
+
+def test_datasets_are_sources_too(tmp_path):
+    with pytest.raises(InputError, match="in which folder does the dataset gtzan lie"):
+        load_tracks("gtzan")
+    with pytest.raises(InputError, match="only a dataset has variants"):
+        load_tracks(tmp_path, variant="top50")
+    (tmp_path / "genres" / "blues").mkdir(parents=True)
+    constant(tmp_path / "genres" / "blues" / "blues.00029.wav", 0.5)
+    tracks = load_tracks("gtzan", tmp_path)
+    assert encode_labels(tracks, "genre").names[:2] == ("blues", "classical")
+    told = dataset_of(check_audio(tracks, progress=False))
+    assert (told["name"], told["variant"]) == ("gtzan", "filtered")
+    assert dataset_of(pd.DataFrame({"path": []})) == {}

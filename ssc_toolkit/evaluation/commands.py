@@ -10,6 +10,7 @@ import pandas as pd
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels, load_tracks, with_splits
+from ssc_toolkit.data.store import store_of
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
@@ -212,6 +213,7 @@ def _open(
         needed = model.minimum_samples / model.sample_rate
         raise InputError(f"window_seconds: the encoder needs at least {needed:.2f} s, got {window_seconds}")
     found = with_splits(load_tracks(tracks, root, variant), seed)
+    store_of(found, model.sample_rate)  # a store at another rate is an error before anything is looked at
     for column in labels:
         check_labels(found, encode_labels(found, column), column)  # an error before any file is opened
     return check_audio(found, window_seconds, most_skipped)

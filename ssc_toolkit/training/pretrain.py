@@ -21,6 +21,7 @@ from torch import nn
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, dataset_of, encode_labels, load_tracks
+from ssc_toolkit.data.store import store_of
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
@@ -133,6 +134,7 @@ def pretrain(
         torch.manual_seed(seed)
         model = ContrastiveModel(make_encoder(encoder))
         _check_view(model.encoder, view_seconds)
+        store_of(table, model.encoder.sample_rate)  # a store at another rate is an error before anything is looked at
         chain = semisupcon_chain(model.encoder.sample_rate, severity, omit)
         loss = SemiSupConLoss(temperature, _target(table, labels, minimum_shared))
         module = SemiSupConModule(model, loss, chain, learning_rate, seed=seed)
