@@ -1,11 +1,12 @@
 """Files on disk, track tables, tensors."""
 
 from ssc_toolkit.audio import UnreadableAudio, audio_info, read_audio, stream_audio
+from ssc_toolkit.data.checking import check_audio
 from ssc_toolkit.data.dataset import ContrastiveDataset, as_float
 from ssc_toolkit.data.labels import Labels, encode_labels
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store import AudioStore, Verification, prepare_store, verify_store
-from ssc_toolkit.data.tracks import check_audio, dataset_of, from_csv, from_folder, load_tracks, with_splits
+from ssc_toolkit.data.tracks import dataset_of, from_csv, from_folder, load_tracks, with_splits
 
 __all__ = [
     "RECIPES",

@@ -3,17 +3,10 @@
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.budget import label_budget, uncovered_classes
-from ssc_toolkit.samplers.segments import (
-    AdjacentSegments,
-    RandomSegments,
-    SameLabelTracks,
-    SameSegment,
-    SegmentSampler,
-    Views,
-    ViewSampler,
-    WeightedViews,
-)
+from ssc_toolkit.samplers.same_label import SameLabelTracks
+from ssc_toolkit.samplers.segments import AdjacentSegments, RandomSegments, SameSegment, SegmentSampler
 from ssc_toolkit.samplers.semi_supervised import SemiSupervisedBatchSampler
+from ssc_toolkit.samplers.views import Views, ViewSampler, WeightedViews
 
 __all__ = [
     "AdjacentSegments",

@@ -1,0 +1,99 @@
+"""View samplers: where the views of an item lie."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Views(NamedTuple):
+    """Where the views of some items lie.
+
+    Attributes:
+        tracks: (items, views) int64, rows of the track table.
+        starts: (items, views) int64, first samples. A track shorter than a view starts at 0, to be padded at
+            its end by whoever reads it; never with another track.
+    """
+
+    tracks: Tensor
+    starts: Tensor
+
+
+class ViewSampler(ABC):
+    """Maps items to the places of their views."""
+
+    @abstractmethod
+    def views_of(
+        self,
+        items: Tensor,
+        track_lengths: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None = None,
+    ) -> Views:
+        """Places of the views of some items.
+
+        Args:
+            items: (items,) int64, rows of the track table.
+            track_lengths: (tracks,) int64, samples of every track of the table.
+            view_length: samples of a view.
+            views: views of each item.
+            generator: CPU generator; torch's global one if None.
+        """
+
+
+class WeightedViews(ViewSampler):
+    """One of several view samplers, chosen anew for each item.
+
+    Args:
+        samplers: with their weights, not negative, of a positive sum.
+
+    Raises:
+        ValueError: for no samplers, or weights that do not fit.
+
+    Examples:
+        >>> import torch
+        >>> from ssc_toolkit.samplers import AdjacentSegments, SameSegment
+        >>> sampler = WeightedViews([(AdjacentSegments(), 0.8), (SameSegment(), 0.2)])
+        >>> views = sampler.views_of(torch.arange(3), torch.full((3,), 1000), view_length=100, views=2)
+        >>> views.tracks
+        tensor([[0, 0],
+                [1, 1],
+                [2, 2]])
+    """
+
+    def __init__(self, samplers: Sequence[tuple[ViewSampler, float]]) -> None:
+        weights = [weight for _, weight in samplers]
+        if not weights or min(weights) < 0 or not sum(weights) > 0:
+            raise ValueError(f"samplers: expected weights >= 0 with a positive sum, got {weights}")
+        self.samplers = [sampler for sampler, _ in samplers]
+        self.weights = weights
+
+    def views_of(
+        self,
+        items: Tensor,
+        track_lengths: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None = None,
+    ) -> Views:
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        chosen = torch.multinomial(weights, max(1, len(items)), replacement=True, generator=generator)[: len(items)]
+        tracks = torch.empty(len(items), views, dtype=torch.int64)
+        starts = torch.empty_like(tracks)
+        for number, sampler in enumerate(self.samplers):
+            rows = (chosen == number).nonzero()[:, 0]
+            if len(rows):
+                found = sampler.views_of(items[rows], track_lengths, view_length, views, generator)
+                tracks[rows], starts[rows] = found.tracks, found.starts
+        return Views(tracks, starts)
+
+
+def random_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Whole numbers drawn uniformly from 0 to `highest`, both included."""
+    fraction = torch.rand(highest.shape, generator=generator, dtype=torch.float64)
+    return torch.minimum((fraction * (highest + 1)).long(), highest)
