@@ -320,6 +320,7 @@ def plot(rows: Rows, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(8, 0.26 * len(reading) + 1))
     axis.barh([row["name"] for row in reading], [row["per_second"] for row in reading], color=colours)
     axis.set_xscale("log")
+    axis.set_xlim(left=100)
     axis.set_xlabel("segments of 2.7 s in a second")
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
