@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from ssc_toolkit.codecs import read_frames
+from ssc_toolkit.codecs import is_cut_short, quiet, read_frames
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
 """File names that are taken for audio."""
@@ -51,15 +51,16 @@ def audio_info(path: Path | str) -> AudioInfo:
     """Read the header of an audio file.
 
     Raises:
-        UnreadableAudio: if there is no such file or it is no audio that libsndfile knows.
+        UnreadableAudio: if there is no such file, it is no audio that libsndfile knows, or it ends before its header
+            says.
     """
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
+    with _opened(path) as file:
+        info = AudioInfo(file.frames, file.samplerate, file.channels)
     if info.frames <= 0:
         raise UnreadableAudio(f"{path}: holds no audio")
-    return AudioInfo(info.frames, info.samplerate, info.channels)
+    if is_cut_short(path):
+        raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
+    return info
 
 
 def check_decodes(path: Path | str) -> AudioInfo:
@@ -132,8 +133,12 @@ def stream_audio(path: Path | str, sample_rate: int, block_seconds: float = 30.0
 def _opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
     """An open file, whose errors name it."""
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with quiet if str(path).lower().endswith(".mp3") else nullcontext():
+            file = soundfile.SoundFile(str(path))
+        with file:
             yield file
+    except UnicodeEncodeError as error:
+        raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
     except (soundfile.SoundFileError, OSError) as error:
         raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
 
@@ -206,4 +211,6 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 def _reason(path: Path | str, error: Exception) -> str:
     if not Path(path).exists():
         return "no such file"
-    return getattr(error, "error_string", None) or str(error)
+    text = str(getattr(error, "error_string", None) or error).rstrip(".")
+    # What libsndfile says of a file whose beginning none of its decoders knows.
+    return "no audio that can be decoded" if "does not exist" in text else text

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import itertools
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         return _fail(name, message)
+    except BrokenPipeError:  # whoever read the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         hint = "; the same command goes on from what is saved" if name in RESUMABLE else ""
         print(f"\nssc-toolkit {name}: interrupted{hint}", file=sys.stderr)

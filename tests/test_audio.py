@@ -147,3 +147,17 @@ def test_samples_that_are_not_numbers_are_an_error(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan, 1.0]), 8000, subtype="FLOAT")
     with pytest.raises(UnreadableAudio, match="not numbers"):
         read_audio(tmp_path / "a.wav", 8000)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.ogg", "a.flac", "a.mp3"])
+@pytest.mark.parametrize("share", [0.6, 0.97])
+def test_a_file_that_was_not_copied_whole_is_found(tmp_path, name, share):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (6 * 16000, 1))
+    soundfile.write(tmp_path / name, samples, 16000)
+    check_decodes(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UnreadableAudio, match=name):
+        check_decodes(tmp_path / name)
+    with pytest.raises(UnreadableAudio, match=name):
+        [audio_info(tmp_path / name), *stream_audio(tmp_path / name, 16000)]

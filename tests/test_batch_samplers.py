@@ -285,3 +285,30 @@ def test_any_loader_takes_its_batches_from_a_sampler(make, workers):
 def test_batch_samplers_name_what_is_wrong(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_indices_that_are_none_are_named():
+    for labeled, unlabeled, words in (
+        (torch.ones(4, dtype=torch.bool), range(4, 9), "expected dataset indices"),
+        ([0.5, 1.5], range(4, 9), "expected dataset indices"),
+        ([-1, 2], range(4, 9), "expected dataset indices"),
+        (range(5), range(4, 9), "1 items are in both, such as 4"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            SemiSupervisedBatchSampler(labeled, unlabeled, 2)
+
+
+def test_a_state_of_other_items_or_shares_is_refused():
+    state = SemiSupervisedBatchSampler(range(20), range(20, 99), 4, steps=9).state_dict(batches=3)
+    for items, fraction in ((range(20), 0.25), (range(1, 21), 0.5)):
+        other = SemiSupervisedBatchSampler(items, range(21, 99), 4, labeled_fraction=fraction, steps=9)
+        with pytest.raises(ValueError, match="items_and_shares"):
+            other.load_state_dict(state)
+    with pytest.raises(ValueError, match="one that state_dict"):
+        other.load_state_dict({})
+    with pytest.raises(ValueError, match="at least 0"):
+        other.state_dict(batches=-1)
+    labels = torch.arange(40) % 4
+    state = BalancedBatchSampler(labels, 2, 4, steps=9).state_dict()
+    with pytest.raises(ValueError, match="items_and_shares"):
+        BalancedBatchSampler(labels, 4, 2, steps=9).load_state_dict(state)

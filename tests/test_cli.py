@@ -286,7 +286,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
     assert "is at 16000 Hz, 22050 Hz are needed" in wrong
     shard = next((store / "shards").glob("*.pcm"))
     shard.write_bytes(shard.read_bytes()[:-2] + b"xx")
-    assert f"{shard}; delete them" in refused("prepare", "--verify", f"--out={store}")
+    assert f"{shard}. Delete them" in refused("prepare", "--verify", f"--out={store}")
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_second_run_decodes_only_what_is_new(music, tmp_path, caplog):
     tracks = pd.concat([load_tracks(music), pd.DataFrame({"path": [str(music / "8.wav")]})], ignore_index=True)
     with caplog.at_level(logging.INFO):
         store = AudioStore.prepare(tracks, folder, RATE, progress=False)
-    assert "2 files were decoded now" in caplog.text
+    assert "2 of them were decoded now" in caplog.text
     assert before.items() <= {path.name: path.stat().st_mtime_ns for path in (folder / "shards").iterdir()}.items()
     assert len(store) == 11
     row = store.tracks["path"].tolist().index(str(music / "4.wav"))
@@ -270,7 +270,7 @@ def test_too_many_bad_files_stop_the_run_and_lose_nothing(tmp_path):
     bad_files(tmp_path / "music")
     tracks = load_tracks(tmp_path / "music")
     for options in ({"most_skipped": 0.05}, {"strict": True}):
-        with pytest.raises(InputError, match=r"of 25 audio files cannot be used: .*unusable\.csv"):
+        with pytest.raises(InputError, match=r"of 25 audio files cannot be used.*: .*unusable\.csv"):
             prepare_store(tracks, tmp_path / "store", RATE, progress=False, **options)
         assert (tmp_path / "store" / "unusable.csv").exists()
     for name in ("broken.mp3", "empty.wav", "silent.flac", "cut.flac"):
@@ -472,3 +472,87 @@ def test_sixteen_bits_are_the_same_waveforms(store, workers):
         ContrastiveDataset(pd.DataFrame({"path": ["a"], "seconds": [1.0]}), RATE, 0.5, dtype=torch.int16)
     with pytest.raises(ValueError, match="expected float32 or int16"):
         store.read([0], [0], 10, torch.float64)
+
+
+def test_a_dataset_in_another_process_does_not_take_one_track_for_another(store, music, tmp_path):
+    dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
+    loader = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn")
+    assert len(list(loader)) == 3
+    backwards = load_tracks(music)[::-1].reset_index(drop=True)
+    prepare_store(backwards, tmp_path / "store", RATE, progress=False)
+    with pytest.raises(InputError, match="was prepared again since it was opened"):
+        pickle.loads(pickle.dumps(dataset))
+    assert dataset[0]["waveforms"].shape == (2, 1, RATE // 2)  # what was opened stays open
+
+
+def test_every_file_of_a_store_is_verified(store, music, tmp_path):
+    folder = tmp_path / "store"
+    table, index = next(folder.glob("tracks-*.csv")), next(folder.glob("index-*.npy"))
+    for file in (table, index):
+        whole = file.read_bytes()
+        for content in (whole[: len(whole) // 2], None):
+            file.unlink() if content is None else file.write_bytes(content)
+            assert verify_store(folder, progress=False).damaged == [str(file)]
+            with pytest.raises(InputError, match="is damaged"):
+                len(AudioStore(folder).tracks)
+        prepare_store(load_tracks(music), folder, RATE, progress=False)
+        assert not verify_store(folder, progress=False).damaged
+
+
+def test_a_store_without_its_first_file_is_made_whole_from_its_shards(store, music, tmp_path, caplog):
+    folder = tmp_path / "store"
+    for content in ("{", None):
+        file = folder / "store.json"
+        file.unlink() if content is None else file.write_text(content)
+        with caplog.at_level(logging.INFO):
+            caplog.clear()
+            prepare_store(load_tracks(music), folder, RATE, progress=False)
+        assert "0 of them were decoded now" in caplog.text
+    file.unlink()
+    prepare_store(load_tracks(music), folder, 2 * RATE, progress=False)  # shards at another rate are not taken
+    found = AudioStore(folder, 2 * RATE)
+    assert len(found[0]) == len(read_audio(found.tracks["path"][0], 2 * RATE))
+
+
+def test_tracks_that_damage_would_cost_are_counted(store, music, tmp_path):
+    for shard in (tmp_path / "store" / "shards").glob("*.pcm"):
+        content = bytearray(shard.read_bytes())
+        content[10] ^= 1
+        shard.write_bytes(content)
+    for name in ("0.wav", "4.wav", "8.wav"):
+        (music / name).unlink()
+    assert verify_store(tmp_path / "store", progress=False).lost == 3
+
+
+def test_a_store_named_by_a_relative_path_stays_where_it_is(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = ContrastiveDataset(load_tracks("store"), RATE, 0.5)
+    monkeypatch.chdir("/")
+    assert dataset[0]["waveforms"].abs().max() > 0
+    assert ContrastiveDataset(dataset.store.tracks, RATE, 0.5)[0]["waveforms"].abs().max() > 0
+
+
+def test_a_table_of_ones_own_needs_paths_alone(store, music):
+    mine = pd.DataFrame({"path": [str(music / "1.flac"), str(music / "0.wav")]})
+    dataset = ContrastiveDataset(mine, RATE, 0.5, store=store)
+    assert dataset.lengths.tolist() == store.lengths[store.rows_of(mine["path"])].tolist()
+    for index in (-1, 2):
+        with pytest.raises(IndexError, match="expected 0 to 1"):
+            dataset[index]
+    with pytest.raises(ValueError, match="expected whole numbers"):
+        store.read([0.5], [0], 10)
+    with pytest.raises(ValueError, match="as many of each"):
+        store.read([0, 1], [0], 10)
+
+
+def test_a_place_elsewhere_is_refused_before_work(music):
+    with pytest.raises(InputError, match="in a folder of this machine"):
+        prepare_store(load_tracks(music), "file:///tmp/store", RATE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_name_that_is_not_text_is_one_bad_file(music, tmp_path, caplog):
+    (music / "0.wav").rename(music / os.fsdecode(b"latin\xe9.wav"))
+    store = AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False, most_skipped=0.2)
+    assert len(store) == 9
+    assert "its name is not text in UTF-8; rename it" in (tmp_path / "store" / "unusable.csv").read_text()

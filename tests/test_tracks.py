@@ -314,3 +314,15 @@ def test_datasets_are_sources_too(tmp_path):
     told = dataset_of(check_audio(tracks, progress=False))
     assert (told["name"], told["variant"]) == ("gtzan", "filtered")
     assert dataset_of(pd.DataFrame({"path": []})) == {}
+
+
+def test_numbers_that_are_names_keep_their_zeros(folder):
+    (folder / "my.csv").write_text(
+        "path,id,version,year,tempo\n0.wav,007,1.10,1990,99.5\n1.wav,7,1.1,2000,\n2.wav,,1.2,,80\n"
+    )
+    tracks = from_csv(folder / "my.csv")
+    assert tracks["id"].tolist()[:2] == ["007", "7"]
+    assert tracks["version"].tolist() == ["1.10", "1.1", "1.2"]
+    assert tracks["year"].tolist()[:2] == [1990, 2000]
+    assert tracks["tempo"].dtype == float
+    assert encode_labels(tracks, "year").names == ("1990", "2000")

@@ -51,7 +51,8 @@ def check_audio(
         for path, found in seconds.items()
         if found < minimum_seconds
     }
-    settle(problems, tracks["path"].nunique(), most_skipped, strict, report)
+    paths = tracks["path"].nunique()
+    settle(problems, paths, most_skipped, strict, report, complete=len(seconds.keys() | problems.keys()) == paths)
     result = tracks[~tracks["path"].isin(problems)].reset_index(drop=True)
     result["seconds"] = result["path"].map(seconds)
     return result

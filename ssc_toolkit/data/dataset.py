@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     A file that cannot be decoded is named in a warning and left out of its batch, which is then smaller.
 
     Args:
-        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` gives it.
+        tracks: table with `path` and, without a store, `seconds`, as `check_audio` adds it.
         sample_rate: hertz of the views; files are resampled to it, a store must have it.
         view_seconds: length of a view.
         views: views of each track.
@@ -84,7 +85,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         store: AudioStore | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        missing = {"path", "seconds"} - set(tracks.columns)
+        from_store = store is not None or "store" in tracks.attrs
+        missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
         if missing:
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
         if labels is not None and len(labels.values) != len(tracks):
@@ -93,6 +95,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         self.sample_rate = sample_rate
         self.store = store_of(tracks, sample_rate) if store is None else store
         self.dtype = dtype
+        if dtype not in (torch.float32, torch.int16):
+            raise ValueError(f"dtype: expected float32 or int16, got {dtype}")
         if self.store is None:
             if dtype != torch.float32:
                 raise ValueError(f"dtype: expected float32 where there is no store, got {dtype}")
@@ -137,7 +141,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         Raises:
             InputError: if none of the files, or too many in all, can be decoded.
         """
-        rows = torch.as_tensor([int(index) for index in indices])
+        rows = torch.tensor([operator.index(index) for index in indices], dtype=torch.int64)
+        if ((rows < 0) | (rows >= len(self))).any():
+            raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
         found = self.view_sampler.views_of(rows, self.lengths, self.view_length, self.views, generator)
         waveforms, kept = self._read(found)
         batch = {"waveforms": waveforms, "item": rows[kept]}

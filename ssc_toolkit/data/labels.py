@@ -79,6 +79,8 @@ def encode_labels(
     """
     if kind not in (None, *get_args(Kind)):
         raise InputError(f"kind: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
+    if not separator:
+        raise InputError("separator: expected what stands between the labels of a cell, got nothing")
     columns = [column] if isinstance(column, str) else list(column)
     for name in columns:
         if name not in tracks:
@@ -111,7 +113,8 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
     if pd.api.types.is_float_dtype(cells):
         if (cells.dropna() % 1 != 0).any():
             raise InputError(
-                f"{argument}: column {cells.name!r} holds real numbers; expected class names or whole numbers"
+                f"{argument}: column {cells.name!r} holds real numbers; expected class names or whole "
+                "numbers (or kind='number' in Python)"
             )
         cells = cells.astype("Int64")
     texts = cells.astype(str).str.strip()

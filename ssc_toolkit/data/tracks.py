@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         # Only an empty cell is unknown: "None" or "NA" may be the name of a class.
         cells = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
-        tracks = pd.read_csv(path, dtype={"path": str}, encoding="utf-8-sig", **cells)  # type: ignore[call-overload]
+        tracks = pd.read_csv(path, dtype=str, encoding="utf-8-sig", **cells)  # type: ignore[call-overload]
     except FileNotFoundError:
         raise InputError(f"tracks: there is no file {path}") from None
     except pd.errors.EmptyDataError:
@@ -140,7 +141,20 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if "path" not in tracks:
         found = ", ".join(map(repr, tracks.columns))
         raise InputError(f"tracks: {path} has no 'path' column among {found}; columns are separated by commas")
+    for name in tracks.columns.drop("path"):
+        tracks[name] = _as_numbers(tracks[name])
     return tracks
+
+
+def _as_numbers(cells: pd.Series) -> pd.Series:
+    """A column as numbers, if that loses nothing: 007 and 7, or 1.10 and 1.1, stay what they are."""
+    texts = cells.dropna().str.strip()
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if not len(texts) or numbers.isna().any() or texts.nunique() != numbers.nunique():
+        return cells
+    if texts.str.match(r"[+-]?0\d|\+").any():
+        return cells
+    return pd.to_numeric(cells)
 
 
 def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
@@ -225,7 +239,7 @@ def with_splits(
         tracks["split"] = tracks["split"].fillna("train")
         return tracks
     at_least("seed", seed, 0)
-    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    if len(shares) != len(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
         raise InputError(f"shares: expected three that sum to 1 (train, valid, test), got {tuple(shares)}")
     if group != "group" and group not in tracks:
         raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks.columns))}")
@@ -240,15 +254,17 @@ def with_splits(
     return tracks
 
 
-def dataset_of(tracks: pd.DataFrame) -> dict[str, str]:
+def dataset_of(tracks: pd.DataFrame) -> dict[str, Any]:
     """What a result has to say of the published dataset that a table comes from; nothing if it comes from none.
 
     Returns:
-        `name`, `variant`, `split_hash` and `labels_hash`.
+        `name`, `variant`, `split_hash` and `labels_hash` (of the whole split and its labels, whatever part of them is
+        here), and `tracks`, the number of those that are here.
 
     Examples:
         >>> dataset_of(pd.DataFrame({"path": ["a.wav"]}))
         {}
     """
     described = tracks.attrs.get("dataset", {})
-    return {name: described[name] for name in ("name", "variant", "split_hash", "labels_hash") if name in described}
+    told = {name: described[name] for name in ("name", "variant", "split_hash", "labels_hash") if name in described}
+    return {**told, "tracks": len(tracks)} if told else {}

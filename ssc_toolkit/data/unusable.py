@@ -28,7 +28,12 @@ def too_many(problems: Mapping[str, str], total: int, most_skipped: float, stric
 
 
 def settle(
-    problems: Mapping[str, str], total: int, most_skipped: float, strict: bool = False, report: Path | None = None
+    problems: Mapping[str, str],
+    total: int,
+    most_skipped: float,
+    strict: bool = False,
+    report: Path | None = None,
+    complete: bool = True,
 ) -> None:
     """Say which files cannot be used, in a warning or, if they are too many, in an error.
 
@@ -38,6 +43,7 @@ def settle(
         most_skipped: share of them that may be left out.
         strict: none may.
         report: CSV file that lists them all, replaced atomically; there is none when there are no problems.
+        complete: all files were looked at; otherwise there may be more.
 
     Raises:
         InputError: if they are too many.
@@ -49,11 +55,11 @@ def settle(
     where = ""
     if report is not None:
         write_text(report, _listed(problems))
-        where = f" All are listed in {report}."
+        where = f" All {'' if complete else 'so far '}are listed in {report}."
     shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:_SHOWN]]
     more = len(problems) - len(shown)
     listed = "; ".join(shown) + (f"; and {more} more" if more else "")
-    summary = f"{len(problems)} of {total} audio files cannot be used: {listed}"
+    summary = f"{len(problems)} of {total} audio files cannot be used{'' if complete else ' so far'}: {listed}"
     if too_many(problems, total, most_skipped, strict):
         allowed = "strict allows none" if strict else f"most_skipped, now {most_skipped:g}"
         raise InputError(f"{summary}. Mend or remove them, or allow more ({allowed}).{where}")
@@ -65,4 +71,4 @@ def _listed(problems: Mapping[str, str]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "problem"])
     table.writerows(problems.items())
-    return text.getvalue()
+    return text.getvalue().encode(errors="backslashreplace").decode()

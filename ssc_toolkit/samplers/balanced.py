@@ -98,6 +98,14 @@ class BalancedBatchSampler(NumberedBatchSampler):
     def batches_of_a_pass(self) -> int:
         return max(1, len(self._drawable) // (self.batch_size * self.world_size))
 
+    def settings(self) -> tuple[float | Tensor, ...]:
+        return (
+            self.classes_per_batch,
+            self.items_per_class,
+            torch.from_numpy(self._labels),
+        )
+        torch.from_numpy(self._ends)
+
     def _part(self, number: int, taken: Container[int]) -> list[int]:
         """A batch of one process; parts are numbered over all batches and processes."""
         items: list[int] = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from torch import Tensor
 from torch.utils.data import Sampler
 
 
@@ -55,6 +58,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         self.epoch = 0
         self._handed_out = 0
         self._resume_at: int | None = None
+        self._settings_hash: str | None = None
 
     @abstractmethod
     def batch(self, number: int) -> list[SampledIndex]:
@@ -80,28 +84,43 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
             self._handed_out = number + 1
             yield list(self.batch(number))
 
-    def state_dict(self, batches: int | None = None) -> dict[str, int]:
+    def state_dict(self, batches: int | None = None) -> dict[str, Any]:
         """Where to go on, and what the numbers of the batches depend on.
 
         Args:
             batches: how many were trained on, over all epochs. By default how many were handed out, which is more where
                 the workers of a loader fetch ahead.
         """
+        if batches is not None and batches < 0:
+            raise ValueError(f"batches: expected at least 0, got {batches}")
         done = self._handed_out if batches is None else batches
         return {"batches": done, **self._identity()}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the batches of a state: the next iteration gives the remaining ones of their epoch.
 
         Raises:
             ValueError: if the state is that of a sampler with other settings.
         """
         for name, value in self._identity().items():
+            if name not in state or "batches" not in state:
+                raise ValueError(
+                    f"state: expected one that state_dict() gave, got only {', '.join(state) or 'nothing'}"
+                )
             if state[name] != value:
                 raise ValueError(f"state: {name} is {state[name]}, but this sampler has {value}")
         self._handed_out = self._resume_at = state["batches"]
         self.epoch = state["batches"] // len(self)
 
-    def _identity(self) -> dict[str, int]:
+    @abstractmethod
+    def settings(self) -> tuple[float | Tensor, ...]:
+        """Numbers and tensors that the batches depend on, beside seed, sizes and processes."""
+
+    def _identity(self) -> dict[str, Any]:
         own = {"seed": self.seed, "batch_size": self.batch_size, "world_size": self.world_size}
-        return {**own, "batches_of_an_epoch": len(self)}
+        if self._settings_hash is None:
+            digest = hashlib.blake2b(digest_size=8)
+            for value in self.settings():
+                digest.update(value.numpy().tobytes() if isinstance(value, Tensor) else repr(value).encode())
+            self._settings_hash = digest.hexdigest()
+        return {**own, "batches_of_an_epoch": len(self), "items_and_shares": self._settings_hash}

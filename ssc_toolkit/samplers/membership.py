@@ -20,6 +20,7 @@ def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[T
     Raises:
         ValueError: for labels or a mask of another shape.
     """
+    labels = torch.as_tensor(labels)
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(labels.shape)}")
     if labeled is None:

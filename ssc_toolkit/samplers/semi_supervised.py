@@ -40,8 +40,8 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         steps: batches of an epoch; by default as many as it takes to see each item of the larger side once.
 
     Raises:
-        ValueError: for shares out of range, too few items for the proportion asked for, a missing or
-            wrong `labels`, or a rank outside the world.
+        ValueError: for shares out of range, items that are no indices or on both sides, too few of them for the
+            proportion asked for, a missing or wrong `labels`, or a rank outside the world.
 
     Examples:
         >>> sampler = SemiSupervisedBatchSampler(range(10), range(10, 100), batch_size=4, labeled_fraction=0.5)
@@ -93,23 +93,36 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         passes = [len(side) / (share * self._global_size) for side, share in sides if share > 0]
         return max(1, math.floor(max(passes)))
 
+    def settings(self) -> tuple[float | Tensor, ...]:
+        return self.labeled_fraction, self.labeled, self.unlabeled
+
     def _labeled_before(self, number: int) -> int:
         """Labelled items in all batches before this one."""
         # The small term keeps products such as 0.1 * 10 * 3 from falling below the whole number they are.
         return math.floor(number * self.labeled_fraction * self._global_size + 1e-6)
 
 
-def _indices(items: Sequence[int] | Tensor) -> Tensor:
+def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
+    """Dataset indices as a tensor."""
     if isinstance(items, range):
         return torch.arange(items.start, items.stop, items.step)
-    return torch.as_tensor(items, dtype=torch.int64)
+    found = torch.as_tensor(items)
+    if len(found) and (found.dtype == torch.bool or found.is_floating_point() or found.dim() != 1 or found.min() < 0):
+        raise ValueError(f"{name}: expected dataset indices from 0 on, got {found.dtype} {tuple(found.shape)}")
+    return found.long()
 
 
 def _split_by_budget(
     labeled: Sequence[int] | Tensor, unlabeled: Sequence[int] | Tensor, share: float, labels: Tensor | None, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Items whose labels may be used, and the pool of those drawn without."""
-    known, unknown = _indices(labeled), _indices(unlabeled)
+    known, unknown = _indices("labeled", labeled), _indices("unlabeled", unlabeled)
+    if len(known) and len(unknown):
+        is_known = torch.zeros(int(torch.maximum(known.max(), unknown.max())) + 1, dtype=torch.bool)
+        is_known[known] = True
+        if is_known[unknown].any():
+            both = unknown[is_known[unknown]]
+            raise ValueError(f"labeled, unlabeled: {len(both)} items are in both, such as {both[0]}")
     if labels is None and share < 1:
         raise ValueError("labels: a label_budget below 1 needs the labels of the labelled items, to cover the classes")
     if labels is not None and len(labels) != len(known):

@@ -89,9 +89,10 @@ def _verify(folder: str) -> Path:
         print(f"{len(found.changed)} sources have changed since: {_some(found.changed)}")
         print("the same `ssc-toolkit prepare` without --verify decodes them anew")
     if found.damaged:
+        lost = f" The sources of {found.lost} of their tracks are gone: restore those first, or a copy of the store."
         raise InputError(
-            f"out: {len(found.damaged)} shards are damaged: {_some(found.damaged)}; delete them, and the same "
-            "`ssc-toolkit prepare` without --verify decodes their tracks anew"
+            f"out: {len(found.damaged)} files are damaged: {_some(found.damaged)}. Delete them, and the same "
+            f"`ssc-toolkit prepare` without --verify makes them anew.{lost if found.lost else ''}"
         )
     print("the store is as it was written")
     return Path(folder)

@@ -13,6 +13,7 @@ to agree with itself.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,6 +59,10 @@ class StoreInfo:
         write_json(folder / STORE_FILE, asdict(self))
 
 
+class DamagedStore(InputError):
+    """A file of a store does not hold what was written."""
+
+
 def read_info(path: Path, name: str) -> StoreInfo:
     """Read `store.json`.
 
@@ -76,7 +81,7 @@ def read_info(path: Path, name: str) -> StoreInfo:
             f"store: there is no store in {name} (no {STORE_FILE}); `ssc-toolkit prepare` makes one"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"store: {name}/{STORE_FILE} is damaged; run `ssc-toolkit prepare` again") from None
+        raise DamagedStore(f"store: {name}/{STORE_FILE} is damaged; `ssc-toolkit prepare` mends it") from None
     if version != FORMAT:
         raise InputError(
             f"store: {name} has format {version}, this version reads {FORMAT}; prepare it anew in another folder"
@@ -114,25 +119,31 @@ class StoredTrack:
     clipped: int
 
 
+def content_hash(content: bytes) -> str:
+    """What the index and the table are named by."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
 def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:
     """Where a shard's samples lie, or with ".json" what they are."""
     return folder / SHARDS / f"{shard}{suffix}"
 
 
-def write_shard_index(folder: Path, shard: str, tracks: list[StoredTrack]) -> None:
+def write_shard_index(folder: Path, shard: str, sample_rate: int, tracks: list[StoredTrack]) -> None:
     """Say what a shard holds; with this it is complete."""
-    write_json(shard_path(folder, shard, ".json"), {"tracks": [asdict(track) for track in tracks]})
+    content = {"sample_rate": sample_rate, "tracks": [asdict(track) for track in tracks]}
+    write_json(shard_path(folder, shard, ".json"), content)
 
 
-def read_shard_index(folder: Path, shard: str) -> list[StoredTrack]:
-    """What a shard holds; nothing if it is damaged or its samples are not all there."""
+def read_shard_index(folder: Path, shard: str, sample_rate: int) -> list[StoredTrack]:
+    """What a shard holds; nothing if it is damaged, its samples are not all there, or they are at another rate."""
     try:
         content = json.loads(shard_path(folder, shard, ".json").read_text(encoding="utf-8"))
         tracks = [StoredTrack(**track) for track in content["tracks"]]
         size = shard_path(folder, shard).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return tracks if size == shard_bytes(tracks) else []
+    return tracks if size == shard_bytes(tracks) and content.get("sample_rate") == sample_rate else []
 
 
 def shard_bytes(tracks: list[StoredTrack]) -> int:

@@ -61,7 +61,8 @@ class AudioStore:
     """
 
     def __init__(self, path: str | Path, sample_rate: int | None = None, cache: str | Path | None = None) -> None:
-        self._arguments = (str(path), sample_rate, cache)
+        place = str(path) if "://" in str(path) else str(Path(path).absolute())
+        self._arguments = (place, sample_rate, cache)
         self._files: Files = MirroredFiles(str(path), cache) if "://" in str(path) else LocalFiles(Path(path))
         self._info = read_info(self._files.local(STORE_FILE, fresh=True), self._files.name)
         if not self._info.index:
@@ -69,7 +70,12 @@ class AudioStore:
         self.sample_rate = self._info.sample_rate
         if sample_rate is not None:
             self.check_rate(sample_rate)
-        index = np.asarray(np.load(self._files.local(self._info.index), mmap_mode="r"))
+        try:
+            index = np.asarray(np.load(self._files.local(self._info.index), mmap_mode="r"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"store: {self._files.name}/{self._info.index} is damaged; `ssc-toolkit prepare` mends it"
+            ) from error
         self._shards, self._offsets, self._lengths = index["shard"], index["offset"], index["length"]
         self._open: dict[int, np.ndarray] = {}
 
@@ -88,7 +94,7 @@ class AudioStore:
         return cls(folder, sample_rate)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AudioStore, self._arguments
+        return _reopened, (self._arguments, self._info.index)
 
     def __repr__(self) -> str:
         return f"AudioStore({self._files.name!r}, {len(self)} tracks at {self.sample_rate} Hz)"
@@ -114,7 +120,13 @@ class AudioStore:
 
         `path` and `checksum` are those of the sources. What the table is given to reads from the store.
         """
-        tracks = read_table(self._files.local(self._info.table), self._info)
+        damaged = f"store: {self._files.name}/{self._info.table} is damaged; `ssc-toolkit prepare` mends it"
+        try:
+            tracks = read_table(self._files.local(self._info.table), self._info)
+        except (OSError, ValueError) as error:
+            raise InputError(damaged) from error
+        if len(tracks) != len(self):
+            raise InputError(damaged)
         tracks.attrs["store"] = self._arguments[0]
         return tracks
 
@@ -159,10 +171,13 @@ class AudioStore:
 
         Raises:
             IndexError: for a row that there is not.
-            ValueError: for negative starts, a length below 1, or another dtype.
+            ValueError: for negative starts, a length below 1, numbers that are not whole or not as many, or another
+                dtype.
             InputError: if a shard is damaged or cannot be copied.
         """
-        row, start = (np.asarray(numbers, dtype=np.int64) for numbers in (rows, starts))
+        row, start = _whole("rows", rows), _whole("starts", starts)
+        if row.shape != start.shape or row.ndim != 1:
+            raise ValueError(f"rows, starts: expected as many of each, got {row.shape} and {start.shape}")
         if length < 1 or (start < 0).any():
             raise ValueError(f"starts, length: expected at least 0 and 1, got {start.min(initial=0)} and {length}")
         if ((row < 0) | (row >= len(self))).any():
@@ -226,7 +241,9 @@ class AudioStore:
     def _shard_file(self, shard: int) -> Path:
         size = int(self._ends[shard]) * SAMPLE.itemsize
         path = self._files.local(f"{SHARDS}/{self._info.shards[shard]}.pcm", size)
-        found = path.stat().st_size if path.is_file() else 0
+        if not path.is_file():
+            raise InputError(f"store: there is no {path}; was the store moved?")
+        found = path.stat().st_size
         if found < size:
             raise InputError(f"store: {path} has {found} bytes instead of {size}; `ssc-toolkit prepare` mends it")
         return path
@@ -237,6 +254,21 @@ class AudioStore:
         ends = np.zeros(len(self._info.shards), dtype=np.int64)
         np.maximum.at(ends, self._shards, self._offsets + self._lengths)
         return ends
+
+
+def _reopened(arguments: tuple[str, int | None, str | Path | None], index: str) -> AudioStore:
+    """The same store in another process; rows mean the same tracks there, or it is an error."""
+    store = AudioStore(*arguments)
+    if store._info.index != index:
+        raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it anew")
+    return store
+
+
+def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:
+    found = np.asarray(numbers)
+    if found.size and not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"{name}: expected whole numbers, got {found.dtype}")
+    return found.astype(np.int64)
 
 
 def _empty(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:

@@ -112,7 +112,7 @@ class ShardWriter:
             return
         shard = _shard_name(self._digest, self._tracks)
         self._path.replace(shard_path(self._folder, shard))
-        write_shard_index(self._folder, shard, self._tracks)
+        write_shard_index(self._folder, shard, self._sample_rate, self._tracks)
 
 
 def is_intact(folder: Path, shard: str, tracks: list[StoredTrack]) -> bool:

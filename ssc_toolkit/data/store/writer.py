@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import os
@@ -22,8 +21,10 @@ from ssc_toolkit.data.store.layout import (
     SHARDS,
     STORE_FILE,
     UNUSABLE,
+    DamagedStore,
     StoredTrack,
     StoreInfo,
+    content_hash,
     read_info,
     read_shard_index,
 )
@@ -76,14 +77,20 @@ def prepare_store(
     Raises:
         InputError: for bad settings, a folder that cannot be used or holds something else, or too many bad files.
     """
-    for name, number, least in (("sample_rate", sample_rate, 1), ("shard_megabytes", shard_megabytes, 1)):
+    for name, number, least in (
+        ("sample_rate", sample_rate, 1),
+        ("shard_megabytes", shard_megabytes, 1),
+        ("minimum_seconds", minimum_seconds, 0),
+    ):
         at_least(name, number, least)
+    if "://" in str(folder):
+        raise InputError(f"out: a store is made in a folder of this machine, not at {folder}; copy it there afterwards")
     check_share(most_skipped)
     workers = workers or os.cpu_count() or 1
     place = writable_folder(Path(folder), "out")
     with held(place, "out"):
         earlier = _open_folder(place, sample_rate)
-        stored = _stored_tracks(place)
+        stored = _stored_tracks(place, sample_rate)
         paths = list(dict.fromkeys(map(str, tracks["path"])))
         if earlier.index and not any(path in stored for path in paths):
             raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
@@ -91,38 +98,42 @@ def prepare_store(
         missing = [path for path in paths if found[path] is None]
         enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
         problems = _decode(missing, place, sample_rate, workers, shard_megabytes * 2**20, enough, progress)
-        stored = _stored_tracks(place)
+        stored = _stored_tracks(place, sample_rate)
         found = {path: found[path] or _current(path, stored.get(path, [])) for path in paths if path not in problems}
         problems |= _too_short(found, minimum_seconds, sample_rate)
-        settle(problems, len(paths), most_skipped, strict, place / UNUSABLE)
+        complete = all(path in problems or found[path] for path in paths)
+        settle(problems, len(paths), most_skipped, strict, place / UNUSABLE, complete)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
         _commit(place, tracks, usable, sample_rate)
-    logger.info("%s", _summary(usable, len(missing), sample_rate))
+    logger.info("%s", _summary(usable, len(set(missing) & usable.keys()), sample_rate))
 
 
 def _open_folder(folder: Path, sample_rate: int) -> StoreInfo:
     """What is in force in the folder, begun now if there is nothing, cleared of what a killed process left behind."""
+    info = StoreInfo(sample_rate)
     if (folder / STORE_FILE).exists():
-        info = read_info(folder / STORE_FILE, str(folder))
+        try:
+            info = read_info(folder / STORE_FILE, str(folder))
+        except DamagedStore as error:
+            logger.warning("%s", error)
         if info.sample_rate != sample_rate:
             raise InputError(
                 f"out: {folder} is a store at {info.sample_rate} Hz, not {sample_rate}; choose another folder"
             )
-    else:
-        if any(entry.name != ".lock" for entry in folder.iterdir()):
-            raise InputError(f"out: {folder} holds something else than a store; choose another folder")
-        info = StoreInfo(sample_rate)
+    elif not (folder / SHARDS).is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
+        raise InputError(f"out: {folder} holds something else than a store; choose another folder")
+    if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
     clear_leftovers(folder)
     return info
 
 
-def _stored_tracks(folder: Path) -> dict[str, list[Place]]:
+def _stored_tracks(folder: Path, sample_rate: int) -> dict[str, list[Place]]:
     """Path of a source -> where its audio lies, the latest last."""
     found: dict[str, list[Place]] = {}
     for file in sorted((folder / SHARDS).glob("*.json")):
-        for track in read_shard_index(folder, file.stem):
+        for track in read_shard_index(folder, file.stem, sample_rate):
             found.setdefault(track.path, []).append((file.stem, track))
     for places in found.values():
         places.sort(key=lambda where: where[1].modified_ns)
@@ -217,7 +228,8 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample
     )
     content, text = io.BytesIO(), table.to_csv(index=False)
     np.save(content, index)
-    index_name, table_name = f"index-{_hash(content.getvalue())}.npy", f"tracks-{_hash(text.encode())}.csv"
+    index_name = f"index-{content_hash(content.getvalue())}.npy"
+    table_name = f"tracks-{content_hash(text.encode())}.csv"
     with atomic_path(folder / index_name) as temporary:
         temporary.write_bytes(content.getvalue())
     write_text(folder / table_name, text)
@@ -229,13 +241,9 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample
             file.unlink()
 
 
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
 def _summary(usable: dict[str, Place], decoded: int, sample_rate: int) -> str:
     tracks = [track for _, track in usable.values()]
     hours = sum(track.length for track in tracks) / sample_rate / 3600
     clipped = [track.clipped for track in tracks if track.clipped]
-    text = f"{len(tracks)} tracks, {hours:.1f} hours at {sample_rate} Hz; {decoded} files were decoded now"
+    text = f"{len(tracks)} tracks, {hours:.1f} hours at {sample_rate} Hz; {decoded} of them were decoded now"
     return text + (f"; {sum(clipped)} samples of {len(clipped)} tracks were clipped" if clipped else "")
