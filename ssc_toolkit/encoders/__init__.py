@@ -5,6 +5,7 @@ from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialized
 from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
+from ssc_toolkit.encoders.published import load_published
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Projector",
     "SampleCNN",
     "load_encoder",
+    "load_published",
     "make_encoder",
     "reinitialized",
 ]

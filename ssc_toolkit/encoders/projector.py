@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
 
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+"""Normalisations by name."""
+
 
 class Projector(nn.Sequential):
-    """Two linear layers without bias, ReLU between them: 512 to 512 to 128 in the paper.
+    """Linear layers with ReLU between them: 512 to 512 to 128 without bias in SimCLR, CLMR and SemiSupCon.
 
     Args:
         input_dim: width of the representation.
         hidden_dim: width between the layers; `input_dim` if None.
         output_dim: width that the loss sees.
+        depth: number of linear layers; 1 is a linear map without ReLU.
+        bias: whether the linear layers add one.
+        norm: "batch" or "layer" for a normalisation after each linear layer but the last, before its ReLU.
+
+    Shape:
+        - input: (..., input_dim); batch normalisation takes all leading dimensions as one batch
+        - output: (..., output_dim)
+
+    Raises:
+        ValueError: for a width or depth that is no positive integer, or another normalisation.
+
+    References:
+        Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
 
     Examples:
         >>> import torch
         >>> Projector(512)(torch.randn(4, 2, 512)).shape
         torch.Size([4, 2, 128])
+        >>> Projector(512, 2048, 256, depth=3, norm="batch")(torch.randn(4, 2, 512)).shape
+        torch.Size([4, 2, 256])
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int | None = None, output_dim: int = 128) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int | None = None,
+        output_dim: int = 128,
+        *,
+        depth: int = 2,
+        bias: bool = False,
+        norm: Literal["batch", "layer"] | None = None,
+    ) -> None:
         hidden_dim = input_dim if hidden_dim is None else hidden_dim
-        super().__init__(
-            nn.Linear(input_dim, hidden_dim, bias=False), nn.ReLU(), nn.Linear(hidden_dim, output_dim, bias=False)
-        )
+        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "output_dim": output_dim, "depth": depth}
+        for name, size in sizes.items():
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{name}: expected a positive integer, got {size!r}")
+        if norm not in (None, *NORMS):
+            raise ValueError(f"norm: expected None, {' or '.join(map(repr, NORMS))}, got {norm!r}")
+        widths = [input_dim, *[hidden_dim] * (depth - 1)]
+        layers: list[nn.Module] = []
+        for width_in, width_out in itertools.pairwise(widths):
+            layers.append(nn.Linear(width_in, width_out, bias=bias))
+            if norm is not None:
+                layers.append(NORMS[norm](width_out))
+            layers.append(nn.ReLU())
+        super().__init__(*layers, nn.Linear(widths[-1], output_dim, bias=bias))
+        self.output_dim = output_dim
+
+    def forward(self, representation: Tensor) -> Tensor:
+        """Project representations."""
+        rows = representation.reshape(-1, representation.shape[-1])
+        return super().forward(rows).view(*representation.shape[:-1], self.output_dim)
 
 
 class ModelOutput(NamedTuple):
