@@ -8,7 +8,7 @@ from ssc_toolkit.encoders.sample_cnn import SampleCNN
 
 
 class SampleCNNXL(SampleCNN):
-    """SampleCNN with widths that double to 2048 (Vélez Vásquez and Burgoyne 2022, "Tailed U-Net").
+    """SampleCNN-XL: SampleCNN with widths that double up to 2048.
 
     The layers of `SampleCNN`, its arguments and its shapes, with an embedding of 2048. 25 190 400
     parameters.
