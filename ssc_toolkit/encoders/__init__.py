@@ -1,5 +1,6 @@
 """Waveform in, embedding out."""
 
+from ssc_toolkit.encoders.adapter import EncoderAdapter
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.mel_cnn import MelCNN
@@ -7,16 +8,23 @@ from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder
 from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
 from ssc_toolkit.encoders.published import load_published
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
+from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
+from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
+from ssc_toolkit.encoders.tune_plus import TUNePlus
 
 __all__ = [
     "ENCODERS",
     "ContrastiveModel",
     "Encoder",
+    "EncoderAdapter",
     "LogMel",
     "MelCNN",
     "ModelOutput",
     "Projector",
     "SampleCNN",
+    "SampleCNNXL",
+    "ShortChunkCNN",
+    "TUNePlus",
     "load_encoder",
     "load_published",
     "make_encoder",

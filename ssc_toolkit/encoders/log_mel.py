@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _CPU_SLICE = 8  # clips at once, so that their frames stay in cache
+_SMALLEST = 1e-10  # power in units of the reference, -100 dB
 
 
 class LogMel(nn.Module):
-    """Logarithmic mel spectrogram, in float32 whatever the autocast around it.
+    """Logarithmic mel spectrogram, in float32 whatever the autocast or half precision around it.
 
-    log(1 + compression * mel power), so that silence maps to zero.
+    By default log(1 + compression * mel power), so that silence maps to zero; or decibels,
+    10 log10(mel power / reference_power), at least -100.
 
     Args:
         sample_rate: hertz.
@@ -20,16 +26,30 @@ class LogMel(nn.Module):
         n_mels: number of bands.
         lowest_hz: lower edge of the lowest band.
         highest_hz: upper edge of the highest band; the Nyquist frequency if None.
-        compression: factor before the logarithm.
+        compression: factor before the logarithm; decibels do without.
+        scale: "log1p" or "decibels".
+        reference_power: mel power at 0 dB.
+        top_db: nothing is more than this below the highest value of its clip; None for no such floor.
+            Only for decibels.
+        standardize: give every band of a clip mean 0 and standard deviation 1 over time (0 where it does
+            not change).
+        center: reflect half a window at either end, so that frame k is centred on sample k * hop_length.
+        mel_scale: "slaney" (linear below 1 kHz) or "htk".
+
+    Raises:
+        ValueError: for another scale, or a reference or floor that is not positive.
 
     Shape:
-        - input: (N, samples), at least `n_fft`
-        - output: (N, n_mels, frames), frames = (samples - n_fft) // hop_length + 1
+        - input: (N, samples), at least `n_fft` (`n_fft // 2 + 1` if centred)
+        - output: (N, n_mels, frames), frames = (samples - n_fft) // hop_length + 1, or
+          samples // hop_length + 1 if centred
 
     Examples:
         >>> import torch
         >>> LogMel(sample_rate=16000, n_mels=72)(torch.randn(2, 16000)).shape
         torch.Size([2, 72, 24])
+        >>> round(LogMel(16000, scale="decibels", top_db=80)(torch.zeros(1, 16000)).max().item())
+        -100
     """
 
     def __init__(
@@ -41,16 +61,34 @@ class LogMel(nn.Module):
         lowest_hz: float = 30.0,
         highest_hz: float | None = None,
         compression: float = 1e3,
+        *,
+        scale: Literal["log1p", "decibels"] = "log1p",
+        reference_power: float = 1.0,
+        top_db: float | None = None,
+        standardize: bool = False,
+        center: bool = False,
+        mel_scale: Literal["slaney", "htk"] = "slaney",
     ) -> None:
         super().__init__()
         from torchaudio.functional import melscale_fbanks
 
+        if scale not in ("log1p", "decibels"):
+            raise ValueError(f"scale: expected 'log1p' or 'decibels', got {scale!r}")
+        if not reference_power > 0:
+            raise ValueError(f"reference_power: expected a positive number, got {reference_power}")
+        if top_db is not None and not top_db > 0:
+            raise ValueError(f"top_db: expected a positive number of decibels or None, got {top_db}")
         highest_hz = sample_rate / 2 if highest_hz is None else highest_hz
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.compression = compression
+        self.scale = scale
+        self.reference_power = reference_power
+        self.top_db = top_db
+        self.standardize = standardize
+        self.center = center
         bands = melscale_fbanks(
-            n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, sample_rate, norm=None, mel_scale="slaney"
+            n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, sample_rate, norm=None, mel_scale=mel_scale
         )
         self.bands: Tensor
         self.window: Tensor
@@ -62,11 +100,34 @@ class LogMel(nn.Module):
     def forward(self, signals: Tensor) -> Tensor:
         with torch.autocast(signals.device.type, enabled=False):
             if signals.device.type != "cpu" or torch.compiler.is_compiling():
-                return self._log_mel(signals.float())
-            return torch.cat([self._log_mel(part.float()) for part in signals.split(_CPU_SLICE)])
+                return self._log_mel(signals.to(self.bands.dtype))
+            return torch.cat([self._log_mel(part.to(self.bands.dtype)) for part in signals.split(_CPU_SLICE)])
 
     def _log_mel(self, signals: Tensor) -> Tensor:
+        if self.center:
+            signals = F.pad(signals, (self.n_fft // 2, self.n_fft // 2), mode="reflect")
         frames = signals.unfold(-1, self.n_fft, self.hop_length)
         spectrum = torch.fft.rfft(frames * self.window)[..., : len(self.bands)]
         power = torch.view_as_real(spectrum).square().sum(-1)
-        return torch.log1p(self.compression * (power @ self.bands)).transpose(1, 2)
+        values = self._logarithm(power @ self.bands).transpose(1, 2)
+        if not self.standardize:
+            return values
+        centred = values - values.mean(dim=-1, keepdim=True)
+        return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=1e-5)
+
+    def _logarithm(self, power: Tensor) -> Tensor:
+        if self.scale == "log1p":
+            return torch.log1p(self.compression * power)
+        decibels = 10 * (power / self.reference_power).clamp(min=_SMALLEST).log10()
+        if self.top_db is None:
+            return decibels
+        return decibels.maximum(decibels.amax(dim=(1, 2), keepdim=True) - self.top_db)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # A module cast to half precision keeps its window and bands: rounded, they would be another filterbank.
+        whole: dict[str, Any] = {"bands": self.bands, "window": self.window}
+        super()._apply(fn, recurse)
+        for name, buffer in whole.items():
+            if getattr(self, name).dtype in (torch.float16, torch.bfloat16):
+                setattr(self, name, buffer.to(getattr(self, name).device))
+        return self

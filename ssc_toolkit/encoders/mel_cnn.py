@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
+from ssc_toolkit.encoders.receptive_field import receptive_field
 
 
 class MelCNN(Encoder):
@@ -28,7 +29,8 @@ class MelCNN(Encoder):
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples)
-        - output: (N, embedding_dim) or (items, views, embedding_dim)
+        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames; with
+          `frames=True` (..., frames, embedding_dim), one frame for four hops
 
     Examples:
         >>> import torch
@@ -49,7 +51,12 @@ class MelCNN(Encoder):
     ) -> None:
         n_fft = round(0.128 * sample_rate) if n_fft is None else n_fft
         hop_length = round(0.04 * sample_rate) if hop_length is None else hop_length
-        super().__init__(embedding_dim=embedding_dim, sample_rate=sample_rate, minimum_samples=n_fft)
+        super().__init__(
+            embedding_dim=embedding_dim,
+            sample_rate=sample_rate,
+            minimum_samples=n_fft,
+            receptive_field_samples=receptive_field([(n_fft, hop_length), (5, 2), (3, 2), (3, 1), (3, 1)]),
+        )
         self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=min(highest_hz, sample_rate / 2))
         self.scale = nn.BatchNorm2d(1)
         self.spectral = nn.Sequential(
@@ -70,8 +77,8 @@ class MelCNN(Encoder):
             nn.ReLU(),
         )
 
-    def encode(self, signals: Tensor) -> Tensor:
-        image = self.scale(self.log_mel(signals)[:, None])
+    def encode_frames(self, signals: Tensor) -> Tensor:
+        image = self.scale(self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
         # The channels-last layout makes the 2-D convolutions of a CPU about a third faster.
-        image = self.spectral(image.contiguous(memory_format=torch.channels_last))
-        return self.temporal(image.flatten(1, 2)).mean(dim=-1)
+        image = self.stage(self.spectral, image.contiguous(memory_format=torch.channels_last))
+        return self.stage(self.temporal, image.flatten(1, 2))

@@ -14,9 +14,18 @@ from safetensors import SafetensorError
 from ssc_toolkit.encoders.base import CLASS_KEY, Encoder
 from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
+from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
+from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
+from ssc_toolkit.encoders.tune_plus import TUNePlus
 from ssc_toolkit.errors import InputError
 
-ENCODERS: dict[str, type[MelCNN] | type[SampleCNN]] = {"MelCNN": MelCNN, "SampleCNN": SampleCNN}
+ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[ShortChunkCNN]] = {
+    "MelCNN": MelCNN,
+    "SampleCNN": SampleCNN,
+    "SampleCNNXL": SampleCNNXL,
+    "TUNePlus": TUNePlus,
+    "ShortChunkCNN": ShortChunkCNN,
+}
 """Encoder classes by the name that a saved folder and the command line give them."""
 
 

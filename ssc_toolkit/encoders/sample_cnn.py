@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
-
-WIDTHS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
-"""Channels after the stem and after each of the nine blocks."""
+from ssc_toolkit.encoders.receptive_field import receptive_field
 
 
 class SampleCNN(Encoder):
@@ -21,33 +22,60 @@ class SampleCNN(Encoder):
 
     Args:
         sample_rate: hertz.
+        strides: width of the stem's windows, which do not overlap, and of the nine pools, each 1 or
+            more. A frame stands for their product, which is the shortest input. The convolutions of the
+            blocks are 3 wide whatever the strides.
+
+    Raises:
+        ValueError: for other than ten strides, or one below 1.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
-          59 049 samples
-        - output: (N, 512) or (items, views, 512)
+          59 049 samples (the product of the strides)
+        - output: (N, 512) or (items, views, 512), the mean of the frames; with `frames=True`
+          (..., frames, 512), frames = samples // 59 049
 
     Examples:
         >>> import torch
-        >>> SampleCNN()(torch.randn(2, 1, 59049)).shape
-        torch.Size([2, 512])
+        >>> encoder = SampleCNN(strides=(3, 3, 3, 3, 3, 3, 3, 1, 1, 1))
+        >>> encoder.minimum_samples
+        2187
+        >>> encoder(torch.randn(2, 1, 5000)).shape, encoder(torch.randn(2, 1, 5000), frames=True).shape
+        (torch.Size([2, 512]), torch.Size([2, 2, 512]))
     """
 
-    def __init__(self, sample_rate: int = 22050) -> None:
-        super().__init__(embedding_dim=WIDTHS[-1], sample_rate=sample_rate, minimum_samples=3 ** len(WIDTHS))
-        blocks = [_block(1, WIDTHS[0], stride=3, padding=0)]
-        for width_in, width_out in itertools.pairwise(WIDTHS):
-            blocks.append(_block(width_in, width_out).append(nn.MaxPool1d(3)))
-        blocks.append(_block(WIDTHS[-1], WIDTHS[-1]))
-        self.sequential = nn.Sequential(*blocks)
+    widths: ClassVar[tuple[int, ...]] = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
+    """Channels after the stem and after each of the nine blocks."""
 
-    def encode(self, signals: Tensor) -> Tensor:
-        return self.sequential(signals[:, None]).mean(dim=-1)
+    def __init__(self, sample_rate: int = 22050, strides: Sequence[int] = (3,) * 10) -> None:
+        strides = tuple(strides)
+        if len(strides) != len(self.widths) or min(strides) < 1:
+            raise ValueError(f"strides: expected {len(self.widths)} of at least 1, got {strides}")
+        blocks = [layer for stride in strides[1:] for layer in ((3, 1), (stride, stride))]
+        super().__init__(
+            embedding_dim=self.widths[-1],
+            sample_rate=sample_rate,
+            minimum_samples=math.prod(strides),
+            receptive_field_samples=receptive_field([(strides[0], strides[0]), *blocks, (3, 1)]),
+        )
+        stem = nn.Conv1d(1, self.widths[0], kernel_size=strides[0], stride=strides[0])
+        layers = [nn.Sequential(stem, nn.BatchNorm1d(self.widths[0]), nn.ReLU())]
+        for (width_in, width_out), stride in zip(itertools.pairwise(self.widths), strides[1:], strict=True):
+            layers.append(conv_block(width_in, width_out, pool=stride))
+        layers.append(conv_block(self.widths[-1], self.widths[-1]))
+        self.sequential = nn.Sequential(*layers)
+
+    def encode_frames(self, signals: Tensor) -> Tensor:
+        features = signals[:, None]
+        for block in self.sequential:
+            features = self.stage(block, features)
+        return features
 
 
-def _block(width_in: int, width_out: int, stride: int = 1, padding: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv1d(width_in, width_out, kernel_size=3, stride=stride, padding=padding),
-        nn.BatchNorm1d(width_out),
-        nn.ReLU(),
-    )
+def conv_block(width_in: int, width_out: int, pool: int | None = None) -> nn.Sequential:
+    """Convolution 3 wide, batch norm, max-pool if asked for, ReLU: (N, width_in, L) to (N, width_out, L // pool)."""
+    layers: list[nn.Module] = [nn.Conv1d(width_in, width_out, kernel_size=3, padding=1), nn.BatchNorm1d(width_out)]
+    if pool is not None:
+        # Before the ReLU, with which it commutes (gradients too), so that the ReLU has less to do.
+        layers.append(nn.MaxPool1d(pool))
+    return nn.Sequential(*layers, nn.ReLU())

@@ -28,6 +28,7 @@ class LogMelStatistics(Encoder):
         super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, minimum_samples=n_fft)
         self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, highest_hz=min(5000.0, sample_rate / 2))
 
-    def encode(self, signals: Tensor) -> Tensor:
+    def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
-        return torch.cat([bands.mean(dim=-1), bands.std(dim=-1, correction=0)], dim=1)
+        statistics = [bands.mean(dim=-1, keepdim=True), bands.std(dim=-1, correction=0, keepdim=True)]
+        return torch.cat(statistics, dim=1)  # a single frame: the whole input

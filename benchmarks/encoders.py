@@ -1,0 +1,252 @@
+"""Clips a second of the encoders, against the least time that their arithmetic and their bytes take.
+
+Each encoder embeds and trains on clips of its usual length: layer by layer as it is written, fused (`fuse()`), compiled
+(`torch.compile`), and under bfloat16 autocast. All contenders of an encoder take turns in one process; ratios are
+medians over the same turns. A contender is first checked to give the embeddings of the plain encoder.
+
+The bounds: multiply-adds counted by `FlopCounterMode`, two operations each, over the measured rate of a matrix product
+in float32; and the fewest bytes (waveforms in, weights once, embeddings out) over the measured rate of a copy. The
+larger one binds. Those of a training step count the operations of forward and backward pass, and the bytes twice.
+
+    python benchmarks/encoders.py --out=docs/benchmarks   # writes encoders-cpu.md, .json and .svg there
+    python benchmarks/encoders.py --quick                 # does it run
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from results import Rows, options_of, report
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssc_toolkit.encoders import ENCODERS, Encoder
+
+CLIP_SAMPLES = {"MelCNN": 48_000}
+USUAL_SAMPLES = 59_049
+TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 0.1
+"""Largest difference to the plain encoder's embeddings, relative to their norm."""
+
+Run = Callable[[], Tensor]
+
+
+def wait(device: str) -> None:
+    """Until the device has done what it was told."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds_of(run: Callable[[], Any], device: str) -> float:
+    """Of one call."""
+    wait(device)
+    begin = time.perf_counter()
+    run()
+    wait(device)
+    return time.perf_counter() - begin
+
+
+def rates(device: str, quick: bool) -> tuple[float, float]:
+    """Operations a second of the fastest float32 matrix product, and bytes a second of the fastest copy."""
+    side = 512 if quick else 4096 if device == "cuda" else 2048
+    left, right = torch.randn(2, side, side, device=device)
+    source = torch.randn(side * side * 8, device=device)
+    target = torch.empty_like(source)
+    repeats = 3 if quick else 40
+    product = min(seconds_of(lambda: left @ right, device) for _ in range(repeats))
+    copy = min(seconds_of(lambda: target.copy_(source), device) for _ in range(repeats))
+    return 2 * side**3 / product, 2 * source.nbytes / copy
+
+
+def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
+    """The encoder's forward pass through `torch.compile`."""
+    return torch.compile(encoder, dynamic=False)
+
+
+def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], Tensor]:
+    """The same under bfloat16 autocast."""
+
+    def run(waveforms: Tensor) -> Tensor:
+        with torch.autocast(device, dtype=torch.bfloat16):
+            return call(waveforms)
+
+    return run
+
+
+def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
+    """Ways to embed, the plain one first."""
+    fused = encoder.fuse()
+    calls: dict[str, Callable[[Tensor], Tensor]] = {
+        "plain": encoder,
+        "fused": fused,
+        "compiled": compiled(encoder),
+        "fused, compiled": compiled(fused),
+        "bfloat16 autocast": autocast(encoder, device),
+        "fused, bfloat16 autocast": autocast(fused, device),
+    }
+    return {name: inference(call, waveforms) for name, call in calls.items()}
+
+
+def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
+    """One forward pass without gradients."""
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            return call(waveforms)
+
+    return run
+
+
+def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
+    """Ways to take a step's forward and backward pass, the plain one first."""
+
+    def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False) -> Run:
+        def run() -> Tensor:
+            encoder.zero_grad()
+            encoder.gradient_checkpointing_(checkpointing)
+            embeddings = call(waveforms)
+            embeddings.float().square().mean().backward()
+            return embeddings.detach()
+
+        return run
+
+    return {
+        "plain": step(encoder),
+        "gradient checkpointing": step(encoder, checkpointing=True),
+        "compiled": step(compiled(encoder)),
+        "bfloat16 autocast": step(autocast(encoder, device)),
+    }
+
+
+def check(name: str, found: Tensor, expected: Tensor) -> None:
+    """Stop if a contender does other work."""
+    tolerance = BFLOAT16_TOLERANCE if "bfloat16" in name else TOLERANCE
+    difference = ((found.float() - expected).norm() / expected.norm()).item()
+    if not difference < tolerance:
+        raise SystemExit(f"{name}: embeddings differ by {difference:.2g}: not the same work")
+
+
+def bounds(run: Run, encoder: Encoder, waveforms: Tensor, peak: tuple[float, float], passes: int) -> dict[str, Any]:
+    """Least seconds by arithmetic and by bytes, and which of them binds."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    weights = sum(parameter.nbytes for parameter in encoder.parameters())
+    embeddings = 4 * len(waveforms) * encoder.embedding_dim
+    arithmetic = counter.get_total_flops() / peak[0]
+    traffic = passes * (waveforms.nbytes + weights + embeddings) / peak[1]
+    return {
+        "gigaflops_a_clip": counter.get_total_flops() / len(waveforms) / 1e9,
+        "arithmetic_seconds": arithmetic,
+        "traffic_seconds": traffic,
+        "bound": "arithmetic" if arithmetic > traffic else "bytes",
+    }
+
+
+def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[float]]:
+    """Seconds of every contender in every turn, in an order drawn anew each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name in random.sample(list(runs), len(runs)):
+            seconds[name].append(seconds_of(runs[name], device))
+    return seconds
+
+
+def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> Iterator[dict[str, Any]]:
+    """Rows of one encoder: embedding, then training."""
+    device = options.device
+    encoder = ENCODERS[name]().to(device)
+    waveforms = 0.1 * torch.randn(clips, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
+    for part, make, passes in (("embedding", forwards, 1), ("training", training_steps, 2)):
+        encoder.train(part == "training")
+        runs = make(encoder, waveforms, device)
+        if options.no_compile:
+            runs = {contender: run for contender, run in runs.items() if "compiled" not in contender}
+        expected = runs["plain"]()
+        for contender, run in runs.items():
+            found = run()
+            if part == "embedding":
+                check(f"{name}, {contender}", found, expected)
+        limit = bounds(runs["plain"], encoder, waveforms, peak, passes)
+        seconds = turns(runs, options.repeats, device)
+        for contender, times in seconds.items():
+            pairs = zip(seconds["plain"], times, strict=True)
+            yield {
+                "encoder": name,
+                "part": part,
+                "contender": contender,
+                "clips": clips,
+                "clips_per_second": clips / statistics.median(times),
+                "speedup": statistics.median(plain / own for plain, own in pairs),
+                "of_the_bound": max(limit["arithmetic_seconds"], limit["traffic_seconds"]) / statistics.median(times),
+                "repeats": len(times),
+                **limit,
+            }
+
+
+def markdown(rows: Rows, header: str) -> str:
+    """A table for embedding, one for training."""
+    lines = [header]
+    for part in ("embedding", "training"):
+        own = [row for row in rows if row["part"] == part]
+        lines += ["", f"**{part.capitalize()}**", ""]
+        lines += ["| encoder | way | clips/s | times plain | of the bound | bound | GFLOP a clip |", "|---" * 7 + "|"]
+        lines += [
+            f"| {row['encoder']} | {row['contender']} | {row['clips_per_second']:.3g} | {row['speedup']:.2f} "
+            f"| {row['of_the_bound']:.0%} | {row['bound']} | {row['gigaflops_a_clip']:.3g} |"
+            for row in own
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: Rows, path: Path) -> None:
+    """Clips a second of every encoder and way, and the bound."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 0.32 * len(rows) / 2 + 1.5))
+    for axis, part in zip(axes, ("embedding", "training"), strict=True):
+        own = [row for row in rows if row["part"] == part][::-1]
+        labels = [f"{row['encoder']}, {row['contender']}" for row in own]
+        axis.barh(labels, [row["clips_per_second"] for row in own], color="C0")
+        limits = [row["clips"] / max(row["arithmetic_seconds"], row["traffic_seconds"]) for row in own]
+        axis.plot(limits, labels, "|", color="0.3", markersize=9, label="bound")
+        axis.set(xscale="log", xlabel="clips in a second", title=part)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+        axis.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Check, measure, print, write."""
+    parser = options_of(__doc__)
+    parser.add_argument("--encoders", type=lambda text: tuple(text.split(",")), default=tuple(ENCODERS))
+    parser.add_argument("--clips", type=int, default=16, help="in a batch")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which needs a C++ compiler")
+    parser.add_argument("--quick", action="store_true", help="two clips, one turn, no compilation: does it run")
+    options = parser.parse_args()
+    if options.quick:
+        options.clips, options.repeats, options.no_compile = 2, 1, True
+    torch.set_num_threads(options.threads)
+    random.seed(0)
+    torch.manual_seed(0)
+    peak = rates(options.device, options.quick)
+    rows = [row for name in options.encoders for row in measure(name, options.clips, options, peak)]
+    about = (
+        f"batches of {options.clips} clips, float32 unless said; a matrix product runs at {peak[0] / 1e9:.0f} GFLOP/s, "
+        f"a copy at {peak[1] / 1e9:.1f} GB/s. Times plain: median of ratios over the same turns."
+    )
+    report("encoders", rows, about, markdown, plot, options)
+
+
+if __name__ == "__main__":
+    main()

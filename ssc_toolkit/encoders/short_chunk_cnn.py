@@ -1,0 +1,109 @@
+"""Short-chunk CNN: small 2-D convolutions over a mel spectrogram."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import cast
+
+from torch import Tensor, nn
+
+from ssc_toolkit.encoders.base import Encoder
+from ssc_toolkit.encoders.log_mel import LogMel
+from ssc_toolkit.encoders.receptive_field import receptive_field
+
+N_FFT, HOP_LENGTH, N_MELS = 512, 256, 128
+FACTORS = (1, 1, 2, 2, 2, 2, 4)
+"""Channels after each layer, in units of `channels`."""
+
+
+class ShortChunkCNN(Encoder):
+    """Short-chunk CNN of Won et al. 2020, "Evaluation of CNN-based automatic music tagging models".
+
+    A mel spectrogram in decibels (128 bands, windows of 512 samples every 256, centred), batch norm, seven
+    layers of 3 x 3 convolution, batch norm, ReLU and max-pooling by 2 x 2, which leave one band; the
+    maximum over time. Or, with `residual`, seven residual layers of stride 2 in place of the pools.
+
+    Args:
+        sample_rate: hertz.
+        channels: of the first layer; the last has four times as many.
+        residual: two convolutions a layer, the first of stride 2, added to a third of stride 2.
+
+    Shape:
+        - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
+          32 512 samples (2.03 s at 16 kHz; 257 samples with `residual`, whose layers pad)
+        - output: (N, 4 * channels) or (items, views, 4 * channels), the maximum of the frames; with
+          `frames=True` (..., frames, 4 * channels), one frame for 32 768 samples
+
+    Examples:
+        >>> import torch
+        >>> ShortChunkCNN()(torch.randn(2, 1, 32768)).shape
+        torch.Size([2, 512])
+        >>> ShortChunkCNN(channels=8, residual=True)(torch.randn(2, 1, 59049), frames=True).shape
+        torch.Size([2, 2, 32])
+    """
+
+    def __init__(self, sample_rate: int = 16000, channels: int = 128, residual: bool = False) -> None:
+        if channels < 1:
+            raise ValueError(f"channels: expected at least 1, got {channels}")
+        layer = [(3, 2), (3, 1)] if residual else [(3, 1), (2, 2)]
+        super().__init__(
+            embedding_dim=FACTORS[-1] * channels,
+            sample_rate=sample_rate,
+            minimum_samples=N_FFT // 2 + 1 if residual else (2 ** len(FACTORS) - 1) * HOP_LENGTH,
+            receptive_field_samples=receptive_field([(N_FFT, HOP_LENGTH), *layer * len(FACTORS)]),
+        )
+        with warnings.catch_warnings():
+            # The lowest of 128 bands are narrower than a bin of 31 Hz, and some hold none: so in the paper.
+            warnings.filterwarnings("ignore", message="At least one mel filterbank")
+            self.log_mel = LogMel(
+                sample_rate, N_FFT, HOP_LENGTH, N_MELS, lowest_hz=0.0, scale="decibels", mel_scale="htk", center=True
+            )
+        self.scale = nn.BatchNorm2d(1)
+        make = ResidualBlock if residual else _block
+        widths = [1, *(channels * factor for factor in FACTORS)]
+        self.layers = nn.ModuleList(make(a, b) for a, b in itertools.pairwise(widths))
+
+    def encode_frames(self, signals: Tensor) -> Tensor:
+        image = self.scale(self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
+        for layer in self.layers:
+            image = self.stage(layer, image)
+        return image.squeeze(2)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Embeddings of framewise features, (N, embedding_dim, frames) to (N, embedding_dim): their maximum."""
+        return features.amax(dim=-1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions, the first of stride 2, plus a third of stride 2; ReLU.
+
+    Shape:
+        - input: (N, width_in, bands, frames)
+        - output: (N, width_out, ceil(bands / 2), ceil(frames / 2))
+    """
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.straight = nn.Sequential(
+            nn.Conv2d(width_in, width_out, kernel_size=3, stride=2, padding=1),
+            nn.BatchNorm2d(width_out),
+            nn.ReLU(),
+            nn.Conv2d(width_out, width_out, kernel_size=3, padding=1),
+            nn.BatchNorm2d(width_out),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(width_in, width_out, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(width_out)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return cast(Tensor, self.straight(image) + self.shortcut(image)).relu()
+
+
+def _block(width_in: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width_in, width_out, kernel_size=3, padding=1),
+        nn.BatchNorm2d(width_out),
+        nn.MaxPool2d(2),  # before the ReLU, with which it commutes
+        nn.ReLU(),
+    )

@@ -1,0 +1,113 @@
+"""TUNe+: a U-Net over the waveform whose output goes through a tail of convolutions."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit.encoders.base import Encoder
+
+FACTORS = (1, 2, 4, 8, 16)
+"""Channels at each depth of the U, in units of `channels`."""
+
+_UNIT = 3 ** (len(FACTORS) - 1)
+
+
+class TUNePlus(Encoder):
+    """TUNe+, the tailed U-Net (Vélez Vásquez and Burgoyne 2022, "Tailed U-Net: multi-scale music representation").
+
+    Four pools by 3 down, four transposed convolutions up, each joined with what was on the way down; a
+    tail down once more, joined with what was on the way up; five convolutions more. 59 049 = 3^10 samples
+    (2.68 s at 22 050 Hz) give one frame. Longer input gives several, which are averaged. 2 220 390
+    parameters.
+
+    Every length from the minimum on fits: up to 80 samples at the end that do not fill a window of
+    81 = 3^4 are left out, so that the way up gives the lengths of the way down. 59 049 and 59 535 are
+    multiples of 81 and lose nothing.
+
+    Args:
+        sample_rate: hertz.
+        channels: of the first layer.
+
+    Shape:
+        - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
+          59 049 samples
+        - output: (N, 512) or (items, views, 512), the mean of the frames; with `frames=True`
+          (..., frames, 512), frames = samples // 59 049
+
+    Examples:
+        >>> import torch
+        >>> TUNePlus()(torch.randn(2, 1, 59535)).shape
+        torch.Size([2, 512])
+    """
+
+    def __init__(self, sample_rate: int = 22050, channels: int = 11) -> None:
+        if channels < 1:
+            raise ValueError(f"channels: expected at least 1, got {channels}")
+        super().__init__(
+            embedding_dim=512,
+            sample_rate=sample_rate,
+            minimum_samples=3**10,
+            receptive_field_samples=_receptive_field(),
+        )
+        widths = [channels * factor for factor in FACTORS]
+        deepest = widths[-1]
+        self.pooling = nn.Sequential(nn.MaxPool1d(3))
+        self.down = nn.ModuleList(_block(a, b) for a, b in itertools.pairwise([1, *widths]))
+        rising = list(itertools.pairwise(widths[::-1]))
+        self.upsample = nn.ModuleList(nn.ConvTranspose1d(a, b, kernel_size=3, stride=3) for a, b in rising)
+        self.up = nn.ModuleList(_block(2 * b, b) for _, b in rising)
+        self.tail = nn.ModuleList(_block(a + b, b) for a, b in itertools.pairwise(widths))
+        self.extra = nn.ModuleList(_block(a, 2 * deepest) for a in [deepest, *[2 * deepest] * 3])
+        self.last = nn.Sequential(*_block(2 * deepest, 512), nn.AvgPool1d(3))
+
+    def encode_frames(self, signals: Tensor) -> Tensor:
+        features = signals[:, None, : signals.shape[-1] // _UNIT * _UNIT]
+        way_down = [self.stage(self.down[0], features)]
+        for block in self.down[1:]:
+            way_down.append(self.stage(block, self.pooling(way_down[-1])))
+        way_up = [way_down[-1]]
+        for upsample, block, beside in zip(self.upsample, self.up, way_down[-2::-1], strict=True):
+            way_up.append(self.stage(block, self._join(upsample(way_up[-1]), beside)))
+        features = way_up[-1]
+        for block, beside in zip(self.tail, way_up[-2::-1], strict=True):
+            features = self.stage(block, self._join(self.pooling(features), beside))
+        for block in self.extra:
+            features = self.stage(block, self.pooling(features))
+        return self.stage(self.last, self.pooling(features))
+
+    def _join(self, features: Tensor, beside: Tensor) -> Tensor:
+        if not self.fused:
+            return torch.cat([features, beside], dim=1)
+        # Fused layers keep the channels side by side in memory.
+        return torch.cat([features.mT, beside.mT], dim=2).mT
+
+
+class _KaimingConv1d(nn.Conv1d):
+    """A convolution whose weights are drawn for a ReLU behind it (He et al. 2015), uniformly."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+
+
+def _block(width_in: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        _KaimingConv1d(width_in, width_out, kernel_size=3, padding=1), nn.BatchNorm1d(width_out), nn.ReLU()
+    )
+
+
+def _receptive_field() -> int:
+    """Samples behind one frame by its longest way: back through the tail, up from the lowest depth, down to it."""
+    way = ["pool", "conv", "pool", *["conv", "pool"] * 8, *["conv", "upsample"] * 4, *["conv", "pool"] * 4, "conv"]
+    first, last = 0, 0
+    for layer in way:
+        if layer == "conv":
+            first, last = first - 1, last + 1
+        elif layer == "pool":
+            first, last = 3 * first, 3 * last + 2
+        else:
+            first, last = first // 3, last // 3
+    return last - first + 1

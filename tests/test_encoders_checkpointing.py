@@ -1,0 +1,74 @@
+"""Gradient checkpointing changes nothing but memory."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from encoder_kinds import every_small_encoder, lived_in, small_sample_cnn, small_short_chunk
+from seeded import noise
+
+
+def step(encoder, waveforms):
+    """Embeddings, gradients and state after a training step's forward and backward pass."""
+    encoder.zero_grad()
+    embeddings = encoder(waveforms)
+    (embeddings * noise(*embeddings.shape)).sum().backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
+    return embeddings.detach(), gradients, {name: value.clone() for name, value in encoder.state_dict().items()}
+
+
+@every_small_encoder
+def test_output_gradients_and_running_statistics_are_the_same(make):
+    plain = lived_in(make()).train()
+    sparing = copy.deepcopy(plain).gradient_checkpointing_()
+    waveforms = noise(2, plain.minimum_samples + 81)
+    expected, found = step(plain, waveforms), step(sparing, waveforms)
+    assert torch.equal(found[0], expected[0])
+    for one, other in zip(found[1:], expected[1:], strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_momentum_is_put_back(momentum):
+    encoder = small_sample_cnn().train()
+    norms = [part for part in encoder.modules() if isinstance(part, torch.nn.BatchNorm1d)]
+    for norm in norms:
+        norm.momentum = momentum
+    plain = copy.deepcopy(encoder)
+    waveforms = noise(2, encoder.minimum_samples)
+    step(encoder.gradient_checkpointing_(), waveforms)
+    state, expected = encoder.state_dict(), step(plain, waveforms)[2]
+    assert all(norm.momentum == momentum for norm in norms)
+    assert all(torch.equal(state[name], expected[name]) for name in state)
+
+
+def test_less_is_kept_for_the_backward_pass():
+    def kept(encoder):
+        sizes = {}
+
+        def pack(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            embeddings = encoder(waveforms)
+        assert embeddings.requires_grad
+        return sum(sizes.values())
+
+    encoder = small_sample_cnn().train()
+    waveforms = noise(2, 20 * encoder.minimum_samples)
+    whole = kept(encoder)
+    assert kept(encoder.gradient_checkpointing_()) < 0.5 * whole
+    assert kept(encoder.gradient_checkpointing_(False)) == whole
+
+
+def test_nothing_is_run_twice_without_gradients():
+    encoder = small_short_chunk().train().gradient_checkpointing_()
+    with torch.no_grad():
+        encoder(noise(2, encoder.minimum_samples))
+    assert encoder.scale.num_batches_tracked == 1
+    assert encoder.layers[0][1].num_batches_tracked == 1
