@@ -34,6 +34,15 @@ HEADS = frozenset(
 LIGHTNING = ("argparse", "lightning", "pytorch_lightning")
 """Packages whose classes and functions stand in the settings that Lightning saves beside the weights."""
 
+TUNE_PLUS = (
+    (re.compile(r"^conv([1-5])\.layers\."), "down", 1),
+    (re.compile(r"^transposedConv([6-9])\."), "upsample", 6),
+    (re.compile(r"^conv([6-9])\.layers\."), "up", 6),
+    (re.compile(r"^convDown([1-4])\.layers\."), "tail", 1),
+    (re.compile(r"^convDown([5-8])\.layers\."), "extra", 5),
+)
+"""Layers of TUNe+ by their published names, our name for their list, and the published number of its first."""
+
 _SHOWN = 3
 
 
@@ -47,8 +56,8 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
 
     Args:
         path: of the file, unpacked if it was downloaded as a zip archive.
-        encoder: the instance to fill; `SampleCNN()`, at 22 050 Hz, if None. It stays as it is if the
-            weights are not its own.
+        encoder: the instance to fill, such as `TUNePlus()`; `SampleCNN()`, at 22 050 Hz, if None. It stays as it is
+            if the weights are not its own.
 
     Raises:
         InputError: if the file cannot be read, if reading it could run code, or if weights are missing,
@@ -129,12 +138,20 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], own: Mapping[str, Tensor
 def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
     """Prefix and rest of a name: wrappers are stripped until the rest is the encoder's or no wrapper is left."""
     rest = name
-    while rest not in own:
+    while rest not in own and _renamed(rest) not in own:
         top, _, below = rest.partition(".")
         if top not in WRAPPERS or not below:
             break
         rest = below
-    return name[: len(name) - len(rest)], rest
+    return name[: len(name) - len(rest)], rest if rest in own or _renamed(rest) not in own else _renamed(rest)
+
+
+def _renamed(name: str) -> str:
+    """Our name of a layer of TUNe+."""
+    for pattern, own, first in TUNE_PLUS:
+        if found := pattern.match(name):
+            return f"{own}.{int(found[1]) - first}.{name[found.end() :]}"
+    return re.sub(r"^convDown9\.layers\.", "last.", name)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -49,7 +49,7 @@ def pretrain(
     root: str | None = None,
     variant: str | None = None,
     labels: str | None = None,
-    encoder: Literal["MelCNN", "SampleCNN"] = "MelCNN",
+    encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN",
     view_seconds: float = 3.0,
     views: int = 2,
     batch_size: int = 96,

@@ -39,7 +39,7 @@ def prepare(
         root: folder of the dataset, or that the paths in the CSV file start from (by default its own folder).
         variant: of the dataset: which labels and which split.
         out: folder of the store.
-        sample_rate: hertz; that of the encoder to be trained (MelCNN 16000, SampleCNN 22050).
+        sample_rate: hertz; that of the encoder to be trained (MelCNN and ShortChunkCNN 16000, the others 22050).
         minimum_seconds: shorter tracks are left out.
         most_skipped: share of the files that may be unreadable, silent or too short.
         strict: stop at the first of them.
