@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from stores import RATE, noise
+
+from ssc_toolkit.data import AudioStore, load_tracks
 
 # No deadline: machines are shared. Derandomised: the same commit passes or fails the same way everywhere.
 settings.register_profile("ssc_toolkit", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ssc_toolkit")
+
+
+@pytest.fixture
+def music(tmp_path) -> Path:
+    """Ten files of all formats, rates and channels."""
+    folder = tmp_path / "music"
+    for number in range(10):
+        suffix = ("wav", "flac", "ogg", "mp3")[number % 4]
+        rate = (8000, 16000, 44100)[number % 3]
+        noise(folder / f"{number}.{suffix}", 1.0 + number / 4, rate, 1 + number % 2, seed=number)
+    return folder
+
+
+@pytest.fixture
+def store(music, tmp_path) -> AudioStore:
+    """A store of them."""
+    return AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False)

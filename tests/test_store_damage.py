@@ -1,0 +1,76 @@
+"""What is found, named and mended when a store is damaged."""
+
+import logging
+
+import pytest
+from stores import RATE, noise
+
+from ssc_toolkit.data import (
+    AudioStore,
+    load_tracks,
+    prepare_store,
+    read_audio,
+    verify_store,
+)
+from ssc_toolkit.errors import InputError
+
+
+def test_damage_is_found_named_and_mended(store, music, tmp_path):
+    folder = tmp_path / "store"
+    shard = next((folder / "shards").glob("*.pcm"))
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    noise(music / "0.wav", 1.0, seed=123)
+    (music / "5.flac").unlink()
+    found = verify_store(folder, progress=False)
+    assert found.damaged == [str(shard)]
+    assert found.changed == [str(music / "0.wav")]
+    assert found.gone == 1
+    shard.write_bytes(content[:-4])  # shorter than it should be: seen without a verification
+    cut_short = AudioStore(folder)
+    with pytest.raises(InputError, match="instead of"):
+        cut_short.read(range(10), [0] * 10, 100)
+    noise(music / "5.flac", seed=4)
+    prepare_store(load_tracks(music), folder, RATE, progress=False)
+    mended = verify_store(folder, progress=False)
+    assert (mended.damaged, mended.changed, mended.gone) == ([], [], 0)
+
+
+def test_every_file_of_a_store_is_verified(store, music, tmp_path):
+    folder = tmp_path / "store"
+    table, index = next(folder.glob("tracks-*.csv")), next(folder.glob("index-*.npy"))
+    for file in (table, index):
+        whole = file.read_bytes()
+        for content in (whole[: len(whole) // 2], None):
+            file.unlink() if content is None else file.write_bytes(content)
+            assert verify_store(folder, progress=False).damaged == [str(file)]
+            with pytest.raises(InputError, match="is damaged"):
+                len(AudioStore(folder).tracks)
+        prepare_store(load_tracks(music), folder, RATE, progress=False)
+        assert not verify_store(folder, progress=False).damaged
+
+
+def test_a_store_without_its_first_file_is_made_whole_from_its_shards(store, music, tmp_path, caplog):
+    folder = tmp_path / "store"
+    for content in ("{", None):
+        file = folder / "store.json"
+        file.unlink() if content is None else file.write_text(content)
+        with caplog.at_level(logging.INFO):
+            caplog.clear()
+            prepare_store(load_tracks(music), folder, RATE, progress=False)
+        assert "0 of them were decoded now" in caplog.text
+    file.unlink()
+    prepare_store(load_tracks(music), folder, 2 * RATE, progress=False)  # shards at another rate are not taken
+    found = AudioStore(folder, 2 * RATE)
+    assert len(found[0]) == len(read_audio(found.tracks["path"][0], 2 * RATE))
+
+
+def test_tracks_that_damage_would_cost_are_counted(store, music, tmp_path):
+    for shard in (tmp_path / "store" / "shards").glob("*.pcm"):
+        content = bytearray(shard.read_bytes())
+        content[10] ^= 1
+        shard.write_bytes(content)
+    for name in ("0.wav", "4.wav", "8.wav"):
+        (music / name).unlink()
+    assert verify_store(tmp_path / "store", progress=False).lost == 3
