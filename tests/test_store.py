@@ -132,6 +132,8 @@ def test_a_store_that_does_not_fit_is_refused(store, music, tmp_path):
 def test_a_store_named_by_a_relative_path_stays_where_it_is(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = ContrastiveDataset(load_tracks("store"), RATE, 0.5)
+    opened = AudioStore("store")
     monkeypatch.chdir("/")
+    assert torch.equal(opened[0], store[0])
     assert dataset[0]["waveforms"].abs().max() > 0
     assert ContrastiveDataset(dataset.store.tracks, RATE, 0.5)[0]["waveforms"].abs().max() > 0

@@ -60,7 +60,15 @@ class StoreInfo:
 
 
 class DamagedStore(InputError):
-    """A file of a store does not hold what was written."""
+    """A file of a store does not hold what was written.
+
+    Args:
+        name: of the store.
+        file: its file.
+    """
+
+    def __init__(self, name: str, file: str) -> None:
+        super().__init__(f"store: {name}/{file} is damaged; `ssc-toolkit prepare` mends it")
 
 
 def read_info(path: Path, name: str) -> StoreInfo:
@@ -81,7 +89,7 @@ def read_info(path: Path, name: str) -> StoreInfo:
             f"store: there is no store in {name} (no {STORE_FILE}); `ssc-toolkit prepare` makes one"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise DamagedStore(f"store: {name}/{STORE_FILE} is damaged; `ssc-toolkit prepare` mends it") from None
+        raise DamagedStore(name, STORE_FILE) from None
     if version != FORMAT:
         raise InputError(
             f"store: {name} has format {version}, this version reads {FORMAT}; prepare it anew in another folder"

@@ -27,7 +27,7 @@ class LocalFiles:
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        self._folder = folder
+        self._folder = folder.absolute()  # the process may go to another folder
 
     def local(self, file: str, least_bytes: int = 0, fresh: bool = False) -> Path:
         return self._folder / file

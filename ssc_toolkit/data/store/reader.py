@@ -17,10 +17,12 @@ from ssc_toolkit.data.store.layout import (
     SAMPLE,
     SHARDS,
     STORE_FILE,
+    DamagedStore,
     read_info,
     read_table,
 )
 from ssc_toolkit.data.store.mirror import Files, LocalFiles, MirroredFiles
+from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.progress import progress_bar
 
@@ -61,9 +63,9 @@ class AudioStore:
     """
 
     def __init__(self, path: str | Path, sample_rate: int | None = None, cache: str | Path | None = None) -> None:
-        place = str(path) if "://" in str(path) else str(Path(path).absolute())
-        self._arguments = (place, sample_rate, cache)
-        self._files: Files = MirroredFiles(str(path), cache) if "://" in str(path) else LocalFiles(Path(path))
+        is_url = "://" in str(path)
+        self._files: Files = MirroredFiles(str(path), cache) if is_url else LocalFiles(Path(path))
+        self._arguments = (str(path if is_url else Path(path).absolute()), sample_rate, cache)
         self._info = read_info(self._files.local(STORE_FILE, fresh=True), self._files.name)
         if not self._info.index:
             raise InputError(f"store: {self._files.name} is not finished; run the same `ssc-toolkit prepare` again")
@@ -73,9 +75,7 @@ class AudioStore:
         try:
             index = np.asarray(np.load(self._files.local(self._info.index), mmap_mode="r"))
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"store: {self._files.name}/{self._info.index} is damaged; `ssc-toolkit prepare` mends it"
-            ) from error
+            raise DamagedStore(self._files.name, self._info.index) from error
         self._shards, self._offsets, self._lengths = index["shard"], index["offset"], index["length"]
         self._open: dict[int, np.ndarray] = {}
 
@@ -88,8 +88,6 @@ class AudioStore:
         **options: Any,
     ) -> AudioStore:
         """Decode what is not yet in a store, and open it; see `prepare_store`, which takes the options."""
-        from ssc_toolkit.data.store.writer import prepare_store
-
         prepare_store(tracks, folder, sample_rate, **options)
         return cls(folder, sample_rate)
 
@@ -120,13 +118,12 @@ class AudioStore:
 
         `path` and `checksum` are those of the sources. What the table is given to reads from the store.
         """
-        damaged = f"store: {self._files.name}/{self._info.table} is damaged; `ssc-toolkit prepare` mends it"
         try:
             tracks = read_table(self._files.local(self._info.table), self._info)
         except (OSError, ValueError) as error:
-            raise InputError(damaged) from error
+            raise DamagedStore(self._files.name, self._info.table) from error
         if len(tracks) != len(self):
-            raise InputError(damaged)
+            raise DamagedStore(self._files.name, self._info.table)
         tracks.attrs["store"] = self._arguments[0]
         return tracks
 

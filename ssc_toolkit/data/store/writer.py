@@ -146,13 +146,13 @@ def _current(path: str, places: list[Place]) -> Place | None:
         return None
     try:
         status = Path(path).stat()
-    except OSError:
+        alike = [where for where in places if where[1].size == status.st_size]
+        for where in alike:
+            if where[1].modified_ns == status.st_mtime_ns:
+                return where
+        checksum = file_checksum(path) if alike else None
+    except OSError:  # gone, or not to be read
         return places[-1]
-    alike = [where for where in places if where[1].size == status.st_size]
-    for where in alike:
-        if where[1].modified_ns == status.st_mtime_ns:
-            return where
-    checksum = file_checksum(path) if alike else None
     return next((where for where in alike if where[1].checksum == checksum), None)
 
 
