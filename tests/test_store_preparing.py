@@ -124,9 +124,16 @@ def test_an_interrupted_run_keeps_its_tracks(tmp_path, caplog):
     for number in range(1, 150):
         shutil.copyfile(first, tmp_path / "music" / f"{number}.flac")
     command = [sys.executable, "-m", "ssc_toolkit.cli", "prepare", f"--tracks={tmp_path / 'music'}", "--workers=1"]
-    run = subprocess.Popen([*command, f"--out={tmp_path / 'store'}"], stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [*command, f"--out={tmp_path / 'store'}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs this test in the background ignores the signal, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     three_tracks = 3 * 30 * 22050 * 2
     while not any(file.stat().st_size > three_tracks for file in (tmp_path / "store" / "shards").glob(".*")):
+        assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
