@@ -14,6 +14,7 @@ larger one binds. Those of a training step count the operations of forward and b
 
 from __future__ import annotations
 
+import copy
 import random
 import statistics
 import time
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 from results import Rows, options_of, report
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssc_toolkit.encoders import ENCODERS, Encoder
@@ -78,6 +79,16 @@ def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor]
     return run
 
 
+def has_images(encoder: Encoder) -> bool:
+    """Whether it convolves in two dimensions, where the order of the bytes is a choice."""
+    return any(isinstance(module, nn.Conv2d) for module in encoder.modules())
+
+
+def channels_last(encoder: Encoder) -> Encoder:
+    """The encoder with the channels of an image next to each other."""
+    return copy.deepcopy(encoder).to(memory_format=torch.channels_last)
+
+
 def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
     """Ways to embed, the plain one first."""
     fused = encoder.fuse()
@@ -89,6 +100,8 @@ def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]
         "bfloat16 autocast": autocast(encoder, device),
         "fused, bfloat16 autocast": autocast(fused, device),
     }
+    if has_images(encoder):
+        calls["fused, channels last"] = channels_last(fused)
     return {name: inference(call, waveforms) for name, call in calls.items()}
 
 
@@ -105,9 +118,9 @@ def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
 def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
     """Ways to take a step's forward and backward pass, the plain one first."""
 
-    def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False) -> Run:
+    def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False, trained: Encoder = encoder) -> Run:
         def run() -> Tensor:
-            encoder.zero_grad()
+            trained.zero_grad()
             encoder.gradient_checkpointing_(checkpointing)
             embeddings = call(waveforms)
             embeddings.float().square().mean().backward()
@@ -115,12 +128,16 @@ def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str
 
         return run
 
-    return {
+    steps = {
         "plain": step(encoder),
         "gradient checkpointing": step(encoder, checkpointing=True),
         "compiled": step(compiled(encoder)),
         "bfloat16 autocast": step(autocast(encoder, device)),
     }
+    if has_images(encoder):
+        other = channels_last(encoder)
+        steps["channels last"] = step(other, trained=other)
+    return steps
 
 
 def check(name: str, found: Tensor, expected: Tensor) -> None:
@@ -159,6 +176,7 @@ def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[flo
 def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> Iterator[dict[str, Any]]:
     """Rows of one encoder: embedding, then training."""
     device = options.device
+    torch.compiler.reset()  # else the encoders before it use up the allowed number of compilations
     encoder = ENCODERS[name]().to(device)
     waveforms = 0.1 * torch.randn(clips, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
     for part, make, passes in (("embedding", forwards, 1), ("training", training_steps, 2)):
