@@ -22,8 +22,8 @@ from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation import LogMelStatistics, Task, embed_tracks, fit_probe, robustness
 from ssc_toolkit.evaluation.comparison import (
     difference_section,
+    explorer_section,
     learning_section,
-    map_section,
     probe_section,
     record,
     severity_section,
@@ -45,6 +45,8 @@ STRESSED = ("key", "family")
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
+CLIPS = 100
+"""Test clips that can be heard in the report."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         severity_section(scores, STRESSED),
         learning_section(histories(folder), {"loss": "loss", NEIGHBORS: "neighbours of the same key"}, list(scores)),
         batch_section(encoders, tracks, seed),
-        map_section(*test_maps(embeddings, tracks), seed),
+        explorer_section(trained_first(embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
     ]
     lead = (
         f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
@@ -253,10 +255,6 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
     return similarity_section(weights.numpy(), embedded, text)
 
 
-def test_maps(
-    embeddings: dict[str, np.ndarray], tracks: pd.DataFrame
-) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """Embeddings of the test clips by trained model, and how to colour them."""
-    test = (tracks["split"] == "test").to_numpy()
-    trained = {run.name: embeddings[run.name][test] for run in RUNS}
-    return trained, {name: tracks.loc[test, name].tolist() for name in ("tonic", "family")}
+def trained_first(embeddings: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Embeddings by model, those of the trainings before the baselines."""
+    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}

@@ -85,8 +85,10 @@ def test_the_page_needs_nothing_but_itself(finished):
     page = Page()
     page.feed(text)
     assert all(reference.startswith(("#", "data:")) for reference in page.references)
-    assert page.tags.count("figure") == 5  # scores, severities, training, matrices, maps
-    assert page.tags.count("svg") == 5
+    assert page.tags.count("figure") == 4  # scores, severities, training, matrices
+    assert page.tags.count("svg") == 5  # and the map
+    assert page.tags.count("select") == 3  # its model, layout and colours
+    assert text.count("data:audio/mpeg") > 20
     assert page.tags.count("table") == 3
     for model in MODELS:
         assert model in text

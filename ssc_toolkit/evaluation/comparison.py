@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler
+import pandas as pd
 
 from ssc_toolkit.evaluation import plots
 from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean
+from ssc_toolkit.evaluation.explorer import explorer_content
 from ssc_toolkit.evaluation.probing import Score
 from ssc_toolkit.evaluation.report import Section
 
@@ -48,7 +47,11 @@ def probe_section(scores: Scores) -> Section:
         ],
         ["model", *tasks],
         rows,
-        {"Accuracy with 95 % intervals.": plots.score_dots(dots, "accuracy", plots.model_colors(scores))},
+        {
+            "Accuracy with 95 % intervals.": plots.score_dots(
+                dots, dict.fromkeys(tasks, "accuracy"), plots.model_colors(scores)
+            )
+        },
     )
 
 
@@ -137,23 +140,34 @@ def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray]
     return Section("What the loss asks for, and what it got", [text], figures={caption: plots.matrices(blocks)})
 
 
-def map_section(embeddings: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]], seed: int) -> Section:
-    """Two-dimensional maps of the embeddings (t-SNE of the first 30 principal components).
+def explorer_section(
+    embeddings: Mapping[str, np.ndarray],
+    tracks: pd.DataFrame,
+    columns: Sequence[str],
+    clips: int = 200,
+    seed: int = 0,
+) -> Section:
+    """The test clips on an interactive map.
 
     Args:
-        embeddings: (tracks, dim) by model.
-        classes: class name of each track, by the title of the colouring.
-        seed: of t-SNE.
+        embeddings: (tracks, dim) by model, the one to show first at the beginning.
+        tracks: table of all tracks; those of the test split are shown.
+        columns: label columns to colour by.
+        clips: how many of them can be heard.
+        seed: of t-SNE and of what is drawn.
     """
-    points = {}
-    for model, vectors in embeddings.items():
-        components = PCA(min(30, *vectors.shape), random_state=seed).fit_transform(
-            StandardScaler().fit_transform(vectors)
-        )
-        perplexity = min(30.0, (len(vectors) - 1) / 3)
-        points[model] = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(components)
-    text = "Each point is a test clip; t-SNE keeps neighbours together and says little of distances."
-    return Section("Maps of the test clips", [text], figures={"Coloured by label.": plots.maps(points, classes)})
+    is_test = (tracks["split"] == "test").to_numpy()
+    test = tracks[is_test].reset_index(drop=True)
+    content = explorer_content(
+        {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
+    )
+    shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
+    text = (
+        f"Each point is one of {shown} test clips. The {heard} that are filled can be heard here, three seconds each. "
+        "Choose a point, and it plays and its nearest neighbours (largest cosine similarity of the embeddings) are "
+        "marked; below the map they are listed under every model, and each of them plays too."
+    )
+    return Section("Map of the test clips", [text], explorer=content)
 
 
 def learning_section(
