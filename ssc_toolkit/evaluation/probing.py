@@ -31,6 +31,7 @@ class Score:
         metric: name of the headline metric, "accuracy" or "average precision" (macro).
         headline: its value with a 95 % interval over groups of tracks.
         others: further metrics.
+        intervals: 95 % intervals of the further metrics that have one.
         tracks: number of tracks.
         undefined_classes: multi-label classes without a positive or without a negative track, left out
             of the macro means.
@@ -43,6 +44,7 @@ class Score:
     others: dict[str, float]
     tracks: int
     undefined_classes: int = 0
+    intervals: dict[str, Interval] = field(default_factory=dict)
     correct: np.ndarray | None = field(default=None, repr=False)
     rows: np.ndarray | None = field(default=None, repr=False)
 
