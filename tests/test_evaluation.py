@@ -120,8 +120,8 @@ def test_a_probe_does_not_see_the_test_split_or_unknown_labels():
     other = embeddings.copy()
     other[tracks["split"] == "test"] *= -5
     assert np.array_equal(
-        fit_probe(other, tracks, "label").classifier.predict_proba(embeddings),
-        fitted.classifier.predict_proba(embeddings),
+        fit_probe(other, tracks, "label").head.predict(embeddings),
+        fitted.head.predict(embeddings),
     )
     some = tracks.assign(label=tracks["label"].where(np.arange(300) % 2 == 0, None))
     assert probe(embeddings, some, "label").tracks == 30
