@@ -13,7 +13,7 @@ from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import FixedCorruption, Task, as_model, embed_models, embed_tracks, fit_probe, robustness
-from ssc_toolkit.evaluation.corrupted import tested_tracks
+from ssc_toolkit.evaluation.corrupted import split_under_test
 
 RATE = 16000
 
@@ -102,7 +102,7 @@ def test_robustness_takes_stored_corruptions_and_every_head(tracks):
     embeddings = embed_tracks(model, table, 1.0, progress=False)
     probes = {method: fit_probe(embeddings, table, "label", method) for method in ("linear", "knn", "prototypes")}
     seeds = [fit_probe(embeddings, table, "label", "prototypes", label_share=0.6, seed=seed) for seed in range(2)]
-    fixed = FixedCorruption.draw(Gain(-200.0), RATE, tested_tracks(table))
+    fixed = FixedCorruption.draw(Gain(-200.0), RATE, split_under_test(table))
     tasks = [Task(name, name) for name in (*probes, "seeds")]
     scores = robustness(
         model, {**probes, "seeds": seeds}, tasks, table, 1.0, lambda severity: fixed, (0.0, 1.0), progress=False
