@@ -100,16 +100,17 @@ def compare(
     untrained = baselines(models, seed)
     everything = {**models, **untrained}
     windows = {name: window_seconds_of(model, window_seconds) for name, model in everything.items()}
+    rate = max(model.sample_rate for model in everything.values())
+    conditions_for(corruptions, severities, rate, omit)  # an error before a corpus is rendered
     found = with_splits(load_tracks(tracks, root, variant), seed)
     left_out = _left_out(found, labels, numbers, corruptions, omit)
-    rate = max(model.sample_rate for model in everything.values())
     conditions = conditions_for(corruptions, severities, rate, left_out)
     with held(folder, "out"):
         kept = _usable(found, everything, windows, labels, numbers, most_skipped)
         comparison = compare_models(
             everything,
             kept,
-            [Task(label, label) for label in labels],
+            [Task(label, label) for label in dict.fromkeys(labels)],
             conditions,
             folder / "cache",
             numbers=numbers,
@@ -131,7 +132,7 @@ def compare(
         pairs = [*itertools.combinations(reversed(models), 2), *itertools.product(models, untrained)]
         sections = _sections(comparison, pairs, content, method, seed)
         print(f"\n{sections[0].title}\n\n{table(sections[0].header, sections[0].rows)}\n")
-        sections.append(explorer_section(comparison.embeddings, kept, labels, clips, seed))
+        sections.append(explorer_section(comparison.embeddings, kept, dict.fromkeys(labels), clips, seed))
         write_report(folder, "Models side by side", _lead(models, kept, labels, left_out, tracks), sections, content)
     print(f"\nOpen {folder / 'report.html'} for the rest: robustness, differences, retrieval, and the map")
     return folder / "report.html"
