@@ -139,7 +139,7 @@ def test_robustness_with_stored_draws(shared, cache, tmp_path):
         for told in (first, report(tmp_path / "two"))
     ]
     assert numbers[0].items() <= numbers[1].items()
-    assert any("reverse" in name for name in numbers[1])
+    assert any("reverse" in key for key in numbers[1])
     assert (draws / "reverse-1.pt").exists()
     (draws / "gain-1.pt").replace(draws / "reverse-1.pt")
     code, _, errors = call("robustness", *shared, *options, f"--draws={draws}")
