@@ -71,11 +71,7 @@ def open_tracks(
         InputError: for anything that cannot work.
     """
     seconds = window_seconds_of(model, window_seconds)
-    least = getattr(model, "minimum_samples", 1)
-    if seconds * model.sample_rate < least:
-        raise InputError(
-            f"window_seconds: the encoder needs at least {least / model.sample_rate:.2f} s, got {window_seconds}"
-        )
+    _check_window(seconds, THIS, model)
     found = load_tracks(tracks, root, variant)
     if split:
         found = with_splits(found, seed)
@@ -92,13 +88,31 @@ def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
     return reinitialized(module, seed)
 
 
-def with_baselines(model: WaveformModel, seeds: Sequence[int]) -> dict[str, list[WaveformModel]]:
-    """The model beside log-mel statistics and random encoders, one a seed."""
-    return {
+def with_baselines(
+    model: WaveformModel, seeds: Sequence[int], window_seconds: float | None
+) -> dict[str, list[WaveformModel]]:
+    """The model beside log-mel statistics and random encoders, one a seed.
+
+    Raises:
+        InputError: if windows of that length are too short for one of them.
+    """
+    models: dict[str, list[WaveformModel]] = {
         RANDOM: [random_twin(model, seed) for seed in seeds],
         STATISTICS: [LogMelStatistics(model.sample_rate)],
         THIS: [model],
     }
+    for name, (first, *_) in models.items():
+        _check_window(window_seconds_of(model, window_seconds), name, first)
+    return models
+
+
+def _check_window(seconds: float, name: str, model: WaveformModel) -> None:
+    least = getattr(model, "minimum_samples", 1)
+    if seconds * model.sample_rate < least:
+        raise InputError(
+            f"window_seconds: the {name.removeprefix('this ')} needs at least {least / model.sample_rate:.2f} s, "
+            f"got {seconds:g}"
+        )
 
 
 def others(score: Score) -> str:
