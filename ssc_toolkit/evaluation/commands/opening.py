@@ -14,7 +14,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, window_seconds_of
-from ssc_toolkit.evaluation.probing import check_labels, label_signal
+from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
 from ssc_toolkit.evaluation.scores import Score
 
 THIS = "this encoder"
@@ -52,6 +52,8 @@ def open_tracks(
     *,
     labels: Sequence[str] = (),
     numbers: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    label_shares: Sequence[float] = (),
     seed: int = 0,
     split: bool = True,
 ) -> pd.DataFrame:
@@ -64,7 +66,9 @@ def open_tracks(
         most_skipped: as for `check_audio`.
         labels: columns that are needed; every split must have some of each if there are splits.
         numbers: those that hold numbers.
-        seed: of the split, if the table has none.
+        methods: that are to be fitted to them.
+        label_shares: that they are to be fitted to.
+        seed: of the split, if the table has none, and of the shares.
         split: whether to split a table that has none.
 
     Raises:
@@ -77,8 +81,12 @@ def open_tracks(
         found = with_splits(found, seed)
     store_of(found, model.sample_rate)
     for column, signal in signals_of(found, labels, numbers).items():
+        if signal.kind == "number" and "prototypes" in methods:
+            raise InputError(f"methods: prototypes need classes, but {column} holds numbers")
         if split:
-            check_labels(found, signal, column)
+            train = check_labels(found, signal, column)["train"]
+            for share in label_shares:
+                training_share(train, signal, share, seed)
     return check_audio(found, seconds, most_skipped)
 
 

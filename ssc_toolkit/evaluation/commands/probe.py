@@ -85,7 +85,17 @@ def probe(
     seeds = range(seed, seed + repeats)
     models = with_baselines(model, seeds, window_seconds)
     kept = open_tracks(
-        model, tracks, root, variant, window_seconds, most_skipped, labels=labels, numbers=numbers, seed=seed
+        model,
+        tracks,
+        root,
+        variant,
+        window_seconds,
+        most_skipped,
+        labels=labels,
+        numbers=numbers,
+        methods=methods,
+        label_shares=label_shares,
+        seed=seed,
     )
     seconds = window_seconds_of(model, window_seconds)
     embeddings = embed_all(models, kept, seconds, cache)

@@ -85,7 +85,16 @@ def stress(
     models = {name: candidates[0] for name, candidates in with_baselines(model, (seed,), window_seconds).items()}
     store = folder / "draws" if draws is None and folder is not None else draws
     kept = open_tracks(
-        model, tracks, root, variant, window_seconds, most_skipped, labels=labels, numbers=numbers, seed=seed
+        model,
+        tracks,
+        root,
+        variant,
+        window_seconds,
+        most_skipped,
+        labels=labels,
+        numbers=numbers,
+        methods=methods,
+        seed=seed,
     )
     fixed = stored_corruptions(store, transforms, model.sample_rate, kept, seed, replace=draws is None)
     seconds = window_seconds_of(model, window_seconds)
