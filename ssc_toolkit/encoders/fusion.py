@@ -96,7 +96,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     for sequence in _sequences(module):
         for before, norm in itertools.pairwise(sequence):
             if _foldable(before, norm) and not hasattr(norm, "folded"):
-                norm.folded = fuse_conv_bn_eval(before, norm)
+                norm.folded = fuse_conv_bn_eval(cast(nn.Conv1d, before), cast(nn.BatchNorm1d, norm))
                 vars(norm)["folded_from"] = before  # not as a part of it
                 sequence.__class__ = FoldedSequential
 
@@ -131,7 +131,8 @@ def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
         any(_is(layer, kind) for kind in (nn.Conv1d, nn.Conv2d))
         and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
         and "weight" in layer._parameters
-        and None not in (norm.running_mean, norm.running_var)
+        and norm.running_mean is not None
+        and norm.running_var is not None
         and not (layer.training or norm.training)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -123,7 +123,7 @@ class ContrastiveModel(nn.Module):
             raise ValueError(
                 f"projector: expected an input_dim of {width}, as the encoder gives, got {projector.input_dim}"
             )
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.projector = projector
 
     def forward(self, waveforms: Tensor) -> ModelOutput:

@@ -257,9 +257,9 @@ def _stand_ins(path: Path) -> list[Any]:
     """What to read instead of classes of Lightning and NumPy, for `torch.serialization.safe_globals`.
 
     Checkpoints of Lightning before 1.5 name classes of callbacks, those before 1.2.8 a function for the
-    arguments, and some hold an `argparse.Namespace`, or numbers of NumPy. None is needed here. The names are answered with an
-    inert class of ours, so that nothing is imported and nothing of theirs can be called: safer than
-    to allow the real ones. All other names stay refused.
+    arguments, and some hold an `argparse.Namespace`, or numbers of NumPy. None is needed here. The names are
+    answered with an inert class of ours, so that nothing is imported and nothing of theirs can be called:
+    safer than to allow the real ones. All other names stay refused.
     """
     names = list(NUMPY)
     # Not to be found in files before PyTorch 1.6, and in damaged ones, which `torch.load` judges.
