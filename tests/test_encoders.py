@@ -171,3 +171,11 @@ def test_projector_and_model():
     output = ContrastiveModel(MelCNN())(torch.randn(2, 2, 1, 8000))
     assert output.representation.shape == (2, 2, 256)
     assert output.projection.shape == (2, 2, 128)
+
+
+@pytest.mark.parametrize("make", [MelCNN, small_sample_cnn])
+def test_an_exported_encoder_agrees(make):
+    encoder = lived_in(make())
+    exported = torch.export.export(encoder, (noise(2, encoder.minimum_samples),)).module()
+    waveforms = noise(2, encoder.minimum_samples, seed=2)
+    torch.testing.assert_close(exported(waveforms), encoder(waveforms))

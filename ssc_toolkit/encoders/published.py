@@ -227,8 +227,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_stand_ins(path)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, for of a path torch.load believes the suffix.
+        with torch.serialization.safe_globals(_stand_ins(path)), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can make the unpickler raise anything
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
