@@ -143,7 +143,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             indices: rows of the table.
             generator: of the views' places; torch's global one if None.
             part: which of the indices are read; all if None. Places are drawn for all of them, so the parts of a batch
-                that several processes read make up the batch that one would have read.
+                that several processes read make up the batch that one would have read. `places` then says
+                which of the indices the items are.
 
         Returns:
             `waveforms` (items, views, 1, samples) of `dtype`, `item` (items,) int64, and with labels `labels` and
@@ -158,10 +159,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
         found = self.view_sampler.views_of(rows, self.lengths, self.view_length, self.views, generator)
         may_be_seen = torch.tensor([getattr(index, "labeled", True) for index in indices])
+        places = torch.arange(len(rows))
         if part is not None:
             found, rows, may_be_seen = Views(found.tracks[part], found.starts[part]), rows[part], may_be_seen[part]
         waveforms, kept = self._read(found)
-        batch = {"waveforms": waveforms, "item": rows[kept]}
+        batch: dict[str, Any] = {"waveforms": waveforms, "item": rows[kept]}
+        if part is not None:
+            batch["places"] = places[part][kept]
         if self.labels is None:
             return batch
         own = {name: signal[rows[kept]] for name, signal in signals_of(self.labels).items()}

@@ -19,8 +19,7 @@ from ssc_toolkit.samplers import SampledIndex
 class JoinedDataset(Dataset[dict[str, Any]]):
     """The tracks of one dataset after those of another.
 
-    Rows are numbered through. A dataset that lacks a label signal counts as unlabelled in it. A batch holds the items
-    of the first dataset before those of the second, each in the order in which they were asked for.
+    Rows are numbered through. A dataset that lacks a label signal counts as unlabelled in it.
 
     Args:
         datasets: of the same sample rate, view length, number of views and dtype; classes of a signal that several of
@@ -38,7 +37,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         >>> datasets = [ContrastiveDataset(tracks, 8000, 0.5, labels=labels) for labels in (genre, None)]
         >>> batch = JoinedDataset(datasets).batch([5, 1])
         >>> batch["item"].tolist(), batch["labels"].tolist(), batch["labeled"].tolist()
-        ([1, 5], [1, 0], [True, False])
+        ([5, 1], [0, 1], [False, True])
     """
 
     def __init__(self, datasets: Sequence[ContrastiveDataset]) -> None:
@@ -80,8 +79,15 @@ class JoinedDataset(Dataset[dict[str, Any]]):
             rows = [places[place][1] for place in own]
             found = dataset.batch(rows, torch.Generator().manual_seed(seed), is_read)
             found["item"] = found["item"] + self._first[number]
+            found["places"] = torch.tensor(own)[found["places"]]
             batches.append(self._with_labels(found))
-        return _concatenated(batches)
+        batch = _concatenated(batches)
+        places = batch["places"]
+        if (places.diff() < 0).any():
+            batch = _reordered(batch, places.argsort())
+        if part is None:
+            del batch["places"]
+        return batch
 
     def watch(self, notes: ReadingNotes) -> None:
         """Note from now on what is read in the workers of a loader."""
@@ -153,4 +159,11 @@ def _concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if isinstance(value, dict)
         else torch.cat([batch[name] for batch in batches])
         for name, value in first.items()
+    }
+
+
+def _reordered(batch: dict[str, Any], order: Tensor) -> dict[str, Any]:
+    """The items of a batch in another order."""
+    return {
+        name: _reordered(value, order) if isinstance(value, dict) else value[order] for name, value in batch.items()
     }
