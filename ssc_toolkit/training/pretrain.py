@@ -15,7 +15,7 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.data import dataset_of, encode_labels
+from ssc_toolkit.data import check_audio, dataset_of, encode_labels
 from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError, at_least
@@ -44,12 +44,12 @@ from ssc_toolkit.training.sources import (
     Signals,
     Source,
     check_rate,
-    checked_part,
     label_columns,
+    labels_to_train_on,
+    part_to_train_on,
     table_hash,
     target_of,
     training_dataset,
-    training_labels,
 )
 
 logger = logging.getLogger(__name__)
@@ -147,25 +147,25 @@ def pretrain(
     folder = writable_folder(Path(out), "out")
     columns = label_columns(labels)
     arguments["labels"] = columns[0] if len(columns) == 1 else (columns or None)
-    table = Source("tracks", tracks, root, variant).load()
-    more = None if unlabeled is None else Source("unlabeled", unlabeled, unlabeled_root, unlabeled_variant).load()
+    sources = [Source("tracks", tracks, root, variant)]
+    if unlabeled is not None:
+        sources.append(Source("unlabeled", unlabeled, unlabeled_root, unlabeled_variant))
+    tables = [source.load() for source in sources]
     for argument, column in (*(("labels", column) for column in columns), ("monitor", monitor)):
         if column is not None:
-            encode_labels(table, column, argument)  # a wrong column is an error before any file is opened
-    report = folder / UNUSABLE if is_first_process() else None
+            encode_labels(tables[0], column, argument)  # a wrong column is an error before any file is opened
+    first = is_first_process()
     try:
         torch.manual_seed(seed)
         model = ContrastiveModel(make_encoder(encoder))
         _check_view(model.encoder, view_seconds)
-        for source in (table, more):
-            if source is not None:  # a store at another rate is an error before anything is looked at
-                check_rate(source, model.encoder.sample_rate)
-        chain = semisupcon_chain(model.encoder.sample_rate, severity, omit)
-        loss = SemiSupConLoss(temperature, target_of(table, columns, minimum_shared), gather=True)
+        for table in tables:  # a store at another rate is an error before anything is looked at
+            check_rate(table, model.encoder.sample_rate)
+        loss = SemiSupConLoss(temperature, target_of(tables[0], columns, minimum_shared), gather=True)
         module = SemiSupConModule(
             model,
             CrossBatchMemory(loss, memory) if memory else loss,
-            chain,
+            semisupcon_chain(model.encoder.sample_rate, severity, omit),
             learning_rate,
             optimizer.warmup,
             seed,
@@ -173,38 +173,35 @@ def pretrain(
             partial(OPTIMIZERS[optimizer.name], weight_decay=optimizer.weight_decay),
             trainer.chunk_size,
         )
-        table, is_train = checked_part(table, view_seconds, most_skipped, report)
-        parts, signals = [table[is_train.numpy()].reset_index(drop=True)], training_labels(table, is_train, columns)
-        if more is not None:
-            more, is_used = checked_part(more, view_seconds, most_skipped, report, "unlabeled")
-            parts.append(more[is_used.numpy()].reset_index(drop=True))
+        tables = [
+            check_audio(table, view_seconds, most_skipped, report=_report(folder, source))
+            for table, source in zip(tables, sources, strict=True)
+        ]
+        parts = [part_to_train_on(table, source.argument) for table, source in zip(tables, sources, strict=True)]
+        signals = labels_to_train_on(tables[0], columns)
         dataset = training_dataset(parts, signals, model.encoder.sample_rate, view_seconds, views, most_skipped)
         data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
-    if is_first_process():
-        described = {"tracks_hash": table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
-        if more is not None:
-            described |= {"unlabeled_hash": table_hash(parts[1]), "unlabeled_dataset": dataset_of(parts[1])}
-        claim(folder, settings_of(arguments) | described, defaults_of(pretrain))
-    with held(folder, "out") if is_first_process() else nullcontext():
+    if first:
+        claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
+    with held(folder, "out") if first else nullcontext():
         if (folder / ENCODER_FOLDER).is_dir():
             logger.info("%s is complete: nothing left to do", folder)
             return folder / ENCODER_FOLDER
-        if is_first_process():
+        if first:
             remove_leftovers(folder)
             check_space(folder, module)
             write_down(folder, arguments)
             logger.info("%s: %s", title, _summary(parts, signals, data, columns))
             _report_uncovered(data, signals)
-        measures = _neighbor_measure(table, monitor or next(iter(columns), None), view_seconds)
+        measures = _neighbor_measure(tables[0], monitor or next(iter(columns), None), view_seconds)
         history = History(folder / HISTORY, measures, logs.measure_every, dataset.described, logs.every)
         fit(module, data, folder, steps, checkpoint_every, history, title, trainer, logs)
-        if not is_first_process():
-            return folder / ENCODER_FOLDER
-        saved = save_encoder(model.encoder, folder)
-    logger.info("encoder saved in %s", saved)
-    return saved
+        if first:
+            save_encoder(model.encoder, folder)
+            logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
+    return folder / ENCODER_FOLDER
 
 
 def _check(arguments: dict[str, Any]) -> None:
@@ -231,6 +228,20 @@ def _check(arguments: dict[str, Any]) -> None:
     for group in ("optimizer", "trainer", "logs"):
         arguments[group].check()
     check_loggers(arguments["logs"])
+
+
+def _report(folder: Path, source: Source) -> Path | None:
+    """Where to list the files of a source that cannot be used."""
+    name = UNUSABLE if source.argument == "tracks" else f"{source.argument}-{UNUSABLE}"
+    return folder / name if is_first_process() else None
+
+
+def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
+    """Which data, and which version of this library, a run is made with."""
+    told = {"tracks_hash": table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
+    for more in parts[1:]:
+        told |= {"unlabeled_hash": table_hash(more), "unlabeled_dataset": dataset_of(more)}
+    return told
 
 
 def _summary(parts: list[pd.DataFrame], signals: Signals, data: SemiSupConDataModule, columns: tuple[str, ...]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
 
-from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.targets import SameClass, SharedLabels, Target, Union
@@ -54,13 +53,6 @@ def label_columns(labels: Sequence[str] | str | None) -> tuple[str, ...]:
     return columns
 
 
-def encode_signals(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
-    """The label signals of a table."""
-    if len(columns) == 1:
-        return encode_labels(table, columns[0])
-    return {column: encode_labels(table, column) for column in columns} or None
-
-
 def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) -> Target:
     """Who is a positive of whom: the same class, or enough shared labels, by any of the columns."""
     signals = {column: encode_labels(table, column) for column in columns}
@@ -77,22 +69,19 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
     return next(iter(targets.values()), SameClass())
 
 
-def checked_part(
-    table: pd.DataFrame, view_seconds: float, most_skipped: float, report: Path | None, argument: str = "tracks"
-) -> tuple[pd.DataFrame, torch.Tensor]:
-    """The usable tracks of a table, and which of them are to be trained on."""
-    table = check_audio(table, view_seconds, most_skipped, report=report)
-    is_train = table["split"] == "train" if "split" in table else pd.Series(True, index=table.index)
+def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFrame:
+    """The rows of split "train", or all where there are no splits."""
+    is_train = _is_train(table)
     if not is_train.any():
         raise InputError(f"{argument}: no row has split 'train'")
-    return table, torch.tensor(is_train.tolist())
+    return table[is_train].reset_index(drop=True)
 
 
-def training_labels(table: pd.DataFrame, is_train: torch.Tensor, columns: Sequence[str]) -> Signals:
-    """Label signals of the tracks to train on; classes are counted over the whole table."""
+def labels_to_train_on(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
+    """Label signals of these rows; classes are counted over the whole table."""
     found = {}
     for column in columns:
-        found[column] = encode_labels(table, column)[is_train]
+        found[column] = encode_labels(table, column)[torch.tensor(_is_train(table).tolist())]
         if not found[column].labeled.any():
             raise InputError(f"labels: no row of split 'train' has a label in column {column!r}")
     return next(iter(found.values())) if len(found) == 1 else (found or None)
@@ -122,6 +111,10 @@ def training_dataset(
         for part, own in zip(parts, (labels, None), strict=False)
     ]
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
+
+
+def _is_train(table: pd.DataFrame) -> pd.Series:
+    return table["split"] == "train" if "split" in table else pd.Series(True, index=table.index)
 
 
 def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
