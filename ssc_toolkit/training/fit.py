@@ -119,8 +119,8 @@ def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
             files = [data.read_by(int(pid)) for pid in pids.split(",")]
             read = ", ".join(file for file in files if file is not None) or "no file yet"
             raise InputError(
-                f"workers: a process that reads audio (pid {pids}) {fate}; it was reading {read}. If memory ran out, take "
-                "fewer workers; otherwise look at the file. The same command goes on from the last checkpoint"
+                f"workers: a process that reads audio (pid {pids}) {fate}; it was reading {read}. If memory ran out, "
+                "take fewer workers; otherwise look at the file. The same command goes on from the last checkpoint"
             ) from error
         if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
