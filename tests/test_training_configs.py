@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from training_runs import begin, history, make_tones, wait_until
 
 from ssc_toolkit.cli import main
@@ -19,7 +18,7 @@ from ssc_toolkit.data import RECIPES
 from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments
-from ssc_toolkit.training import pretrain
+from ssc_toolkit.training.one_run import typed
 from ssc_toolkit.training.sweep import read_study, sweep
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -38,9 +37,7 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def arguments_of(config: Path) -> dict[str, object]:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(pretrain)
-    return parser.instantiate(parser.parse_object({**yaml.safe_load(config.read_text()), "out": "x"})).as_dict()
+    return typed({**yaml.safe_load(config.read_text()), "out": "x"})
 
 
 def assert_data_exists(tracks: str, variant: str | None, labels: list[str]) -> None:
