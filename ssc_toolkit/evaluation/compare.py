@@ -14,7 +14,7 @@ from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import Interval
-from ssc_toolkit.evaluation.commands.opening import check_methods, signals_of
+from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task
 from ssc_toolkit.evaluation.lineup import baselines, open_models
@@ -172,9 +172,7 @@ def _usable(
 ) -> pd.DataFrame:
     """The tracks that every model can hear."""
     for name, model in models.items():
-        needed = getattr(model, "minimum_samples", 1) / model.sample_rate
-        if windows[name] < needed:
-            raise InputError(f"window_seconds: {name} needs at least {needed:.2f} s, got {windows[name]:g}")
+        check_window(windows[name], name, model)
         store_of(tracks, model.sample_rate)  # a store at another rate is an error before anything is looked at
     kept = check_audio(tracks, max(windows.values()), most_skipped)
     for column, signal in signals_of(kept, labels, numbers).items():
