@@ -19,6 +19,11 @@ COMMANDS = {
     "demo": ("ssc_toolkit.demo", "demo", "pretrain, probe, stress and report on the default corpus, in ten minutes"),
     "prepare": ("ssc_toolkit.data.store.command", "prepare", "decode your music or a dataset once, for fast training"),
     "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
+    "sweep": (
+        "ssc_toolkit.training.sweep",
+        "sweep",
+        "a study: one pretraining after the other, as a file describes them",
+    ),
     "probe": ("ssc_toolkit.evaluation.commands", "probe", "linear probes of a pretrained encoder"),
     "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
     "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz file"),
@@ -27,7 +32,7 @@ COMMANDS = {
 }
 """Command -> module, function, what it does. A command's options are the arguments of its function."""
 
-RESUMABLE = ("demo", "prepare", "pretrain", "corpus")
+RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +76,7 @@ def _run(name: str, options: list[str]) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
     job = getattr(importlib.import_module(module), function)
-    spelled = _spelled_out(options, job)
+    spelled = _spelled_out(_config_first(options), job)
     try:
         auto_cli(job, args=spelled, as_positional=False, prog=f"ssc-toolkit {name}", exit_on_error=False)
     except ArgumentError as error:
@@ -81,9 +86,31 @@ def _run(name: str, options: list[str]) -> int:
 
 def _in_plain_words(message: str) -> str:
     """A parser's message without the names of Python's types."""
-    message = re.sub(r'Parser key "(\w+)":', r"\1:", " ".join(message.split()))
+    message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
     return re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
+
+
+def _config_first(options: list[str]) -> list[str]:
+    """A config before all else, so that what is typed beside it holds; a file of a study by its name alone."""
+    if options and not options[0].startswith("-") and options[0].endswith((".yaml", ".yml")):
+        options = [f"--file={options[0]}", *options[1:]]
+    config: list[str] = []
+    others = list(options)
+    while "--config" in others[:-1]:
+        place = others.index("--config")
+        config += [f"--config={others[place + 1]}"]
+        del others[place : place + 2]
+    config += [option for option in others if option.startswith("--config=")]
+    return [*config, *(option for option in others if not option.startswith("--config="))]
+
+
+def _kind_in_group(name: str, job: Callable[..., object]) -> str:
+    """Type of an option of a group, such as --trainer.compile."""
+    group, _, option = name.removeprefix("--").partition(".")
+    parameter = inspect.signature(job).parameters.get(group)
+    fields = getattr(parameter and parameter.default, "__dataclass_fields__", {})
+    return str(fields[option].type) if option in fields else ""
 
 
 def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
@@ -94,7 +121,7 @@ def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
         name, equals, value = option.partition("=")
         if equals and not value:
             raise InputError(f"{name} is empty; give a value or leave it out")
-        kind = kinds.get(name, "")
+        kind = kinds.get(name) or _kind_in_group(name, job)
         if kind == "bool" and not equals and following not in ("true", "false"):
             option = f"{name}=true"
         elif kind.startswith("tuple") and equals and not value.startswith("["):

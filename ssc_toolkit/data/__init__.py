@@ -3,6 +3,7 @@
 from ssc_toolkit.audio import UnreadableAudio, audio_info, read_audio, stream_audio
 from ssc_toolkit.data.checking import check_audio
 from ssc_toolkit.data.dataset import ContrastiveDataset, as_float
+from ssc_toolkit.data.joined import JoinedDataset
 from ssc_toolkit.data.labels import Labels, encode_labels
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store import AudioStore, Verification, prepare_store, verify_store
@@ -12,6 +13,7 @@ __all__ = [
     "RECIPES",
     "AudioStore",
     "ContrastiveDataset",
+    "JoinedDataset",
     "Labels",
     "UnreadableAudio",
     "Verification",

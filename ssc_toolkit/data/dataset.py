@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssc_toolkit.audio import UnreadableAudio, read_audio
-from ssc_toolkit.data.labels import Labels
+from ssc_toolkit.data.labels import Labels, signals_of
+from ssc_toolkit.data.reading import ReadingNotes
 from ssc_toolkit.data.store import AudioStore, store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
 from ssc_toolkit.errors import InputError
@@ -37,8 +38,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     """Views of tracks, from an audio store or decoded from their files as they are asked for.
 
     An item is a dictionary of `waveforms` (views, 1, samples), `item` (its row in the table), and, if
-    labels were given, `labels` and `labeled`. The default collation of a DataLoader stacks them to what
-    the losses take. An index drawn as unlabelled by `SemiSupervisedBatchSampler` has `labeled` False.
+    labels were given, `labels` and `labeled`, which are dictionaries where several signals were given. The default
+    collation of a DataLoader stacks them to what the losses take. An index drawn as unlabelled by
+    `SemiSupervisedBatchSampler` has `labeled` False, of every signal.
 
     A list of indices gives a whole batch, stacked already: `DataLoader(dataset, sampler=batch_sampler,
         batch_size=None)`
@@ -51,7 +53,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         sample_rate: hertz of the views; files are resampled to it, a store must have it.
         view_seconds: length of a view.
         views: views of each track.
-        labels: of all tracks, or None.
+        labels: of all tracks, several signals by name, or None.
         view_sampler: where the views lie; the paper's `AdjacentSegments` by default.
         most_unreadable: files that may turn out not to be decodable before it is an error.
         store: holds the audio of the tracks. By default the one that the table comes from, if it comes from one.
@@ -79,7 +81,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         sample_rate: int,
         view_seconds: float,
         views: int = 2,
-        labels: Labels | None = None,
+        labels: Labels | Mapping[str, Labels] | None = None,
         view_sampler: ViewSampler | None = None,
         most_unreadable: int = 10,
         store: AudioStore | None = None,
@@ -89,8 +91,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
         if missing:
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
-        if labels is not None and len(labels.values) != len(tracks):
-            raise ValueError(f"labels: {len(labels.values)} rows for {len(tracks)} tracks")
+        for signal in signals_of(labels).values():
+            if len(signal.values) != len(tracks):
+                raise ValueError(f"labels: {len(signal.values)} rows for {len(tracks)} tracks")
         self.paths = tracks["path"].tolist()
         self.sample_rate = sample_rate
         self.store = store_of(tracks, sample_rate) if store is None else store
@@ -112,6 +115,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         self.view_sampler = AdjacentSegments() if view_sampler is None else view_sampler
         self.most_unreadable = most_unreadable
         self.unreadable: dict[str, str] = {}
+        self._notes: tuple[ReadingNotes, int] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -125,18 +129,27 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Items of several tracks at once, as a DataLoader asks for them."""
         batch = self.batch(indices)
-        return [{name: value[place] for name, value in batch.items()} for place in range(len(batch["item"]))]
+        return [
+            {name: _each(value, lambda tensor: tensor[place]) for name, value in batch.items()}  # noqa: B023
+            for place in range(len(batch["item"]))
+        ]
 
-    def batch(self, indices: Sequence[int], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def batch(
+        self, indices: Sequence[int], generator: torch.Generator | None = None, part: slice | Tensor | None = None
+    ) -> dict[str, Any]:
         """Several tracks at once, stacked.
 
         Args:
             indices: rows of the table.
             generator: of the views' places; torch's global one if None.
+            part: which of the indices are read; all if None. Places are drawn for all of them, so the parts of a batch
+                that several processes read make up the batch that one would have read. `places` then says
+                which of the indices the items are.
 
         Returns:
             `waveforms` (items, views, 1, samples) of `dtype`, `item` (items,) int64, and with labels `labels` and
-            `labeled` (items,) bool. Files that cannot be decoded are left out.
+            `labeled` (items,) bool, or a dictionary of them for several signals. Files that cannot be decoded are left
+            out.
 
         Raises:
             InputError: if none of the files, or too many in all, can be decoded.
@@ -145,18 +158,41 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         if ((rows < 0) | (rows >= len(self))).any():
             raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
         found = self.view_sampler.views_of(rows, self.lengths, self.view_length, self.views, generator)
+        may_be_seen = torch.tensor([getattr(index, "labeled", True) for index in indices])
+        places = torch.arange(len(rows))
+        if part is not None:
+            found, rows, may_be_seen = Views(found.tracks[part], found.starts[part]), rows[part], may_be_seen[part]
         waveforms, kept = self._read(found)
-        batch = {"waveforms": waveforms, "item": rows[kept]}
+        batch: dict[str, Any] = {"waveforms": waveforms, "item": rows[kept]}
+        if part is not None:
+            batch["places"] = places[part][kept]
         if self.labels is None:
             return batch
-        may_be_seen = torch.tensor([getattr(index, "labeled", True) for index in indices])
-        own = self.labels[rows]
-        return {**batch, "labels": own.values[kept], "labeled": (own.labeled & may_be_seen)[kept]}
+        own = {name: signal[rows[kept]] for name, signal in signals_of(self.labels).items()}
+        values = {name: signal.values for name, signal in own.items()}
+        labeled = {name: signal.labeled & may_be_seen[kept] for name, signal in own.items()}
+        if isinstance(self.labels, Labels):
+            return {**batch, "labels": values[""], "labeled": labeled[""]}
+        return {**batch, "labels": values, "labeled": labeled}
+
+    def watch(self, notes: ReadingNotes, first_row: int = 0) -> None:
+        """Note from now on what is read in the workers of a loader, counting rows from `first_row`."""
+        self._notes = (notes, first_row)
+
+    def described(self, row: int) -> str:
+        """The file of a row, or its track in the store."""
+        return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
+
+    def _note(self, row: int) -> None:
+        if self._notes is not None:
+            notes, first_row = self._notes
+            notes.note(first_row + row)
 
     def _read(self, places: Views) -> tuple[Tensor, Tensor]:
         """Waveforms (items, views, 1, samples) of the items that can be read, and which they are."""
         everything = torch.arange(len(places.tracks))
         if self.store is not None:
+            self._note(int(places.tracks[0, 0]))
             rows = self._stored[places.tracks.flatten()]
             segments = self.store.read(rows, places.starts.flatten(), self.view_length, self.dtype)
             return segments.view(*places.tracks.shape, 1, self.view_length), everything
@@ -173,6 +209,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         """(views, 1, samples), or None if a file cannot be decoded."""
         views = []
         for track, start in zip(tracks, starts, strict=True):
+            self._note(track)
             path = self.paths[track]
             try:
                 views.append(read_audio(path, self.sample_rate, start, self.view_length))
@@ -190,3 +227,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise InputError(
                 f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; mend or remove them"
             ) from error
+
+
+def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A function of a tensor, or of each in a dictionary."""
+    return {name: function(tensor) for name, tensor in value.items()} if isinstance(value, dict) else function(value)

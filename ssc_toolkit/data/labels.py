@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -40,6 +40,47 @@ class Labels:
 
     def __getitem__(self, rows: Tensor) -> Labels:
         return Labels(self.values[rows], self.labeled[rows], self.names, self.kind)
+
+
+def signals_of(labels: Labels | Mapping[str, Labels] | None) -> dict[str, Labels]:
+    """Label signals by name; a single signal has no name."""
+    if labels is None:
+        return {}
+    return {"": labels} if isinstance(labels, Labels) else dict(labels)
+
+
+def labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Tensor:
+    """Whether any signal of a row is known, (count,) bool."""
+    known = torch.zeros(count, dtype=torch.bool)
+    for signal in signals_of(labels).values():
+        known = known | signal.labeled
+    return known
+
+
+def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
+    """Which classes each row has, for `label_budget` and the like.
+
+    Returns:
+        The values of a single signal; of several, multi-hot rows (N, classes of all signals), zero where a signal is
+        not known. Numbers have no classes.
+
+    Examples:
+        >>> known = torch.tensor([True, False])
+        >>> key = Labels(torch.tensor([1, 0]), known, ("C", "G"))
+        >>> tags = Labels(torch.tensor([[0.0, 0], [1, 1]]), ~known, ("jazz", "piano"), "multi-hot")
+        >>> classes_of_rows({"key": key, "tags": tags}).tolist()
+        [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+    if isinstance(labels, Labels):
+        return labels.values
+    blocks = []
+    for signal in labels.values():
+        if signal.kind == "class":
+            rows = torch.nn.functional.one_hot(signal.values, max(1, len(signal.names))).float()
+        else:
+            rows = signal.values if signal.is_multi_hot else signal.values[:, :0]
+        blocks.append(rows * signal.labeled[:, None])
+    return torch.cat(blocks, dim=1)
 
 
 def encode_labels(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from ssc_toolkit.losses.distributed import processes
 
 Inputs: TypeAlias = Tensor | Mapping[str, Any]
 
@@ -60,39 +61,102 @@ def cached_backward(
         >>> model.weight.grad.shape
         torch.Size([8, 16])
     """
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-        raise ValueError(f"chunk_size: expected a whole number of items, at least 1, got {chunk_size}")
-    if not isinstance(inputs, (Tensor, Mapping)):
-        raise TypeError(f"inputs: expected a tensor or a mapping of keyword arguments, got {type(inputs).__name__}")
-    chunks = list(_chunks(inputs, chunk_size))
-    device = _device(inputs)
-    states, outputs = [], []
-    buffers = [buffer.clone() for buffer in model.buffers()]
-    with torch.no_grad():
-        for chunk in chunks:
-            states.append(_random_state(device))
-            outputs.append(embeddings_of(_call(model, chunk)))
-            if not isinstance(outputs[-1], Tensor):
-                kind = type(outputs[-1]).__name__
-                raise TypeError(f"embeddings_of: expected a tensor, got {kind}; say which part of the output it is")
-        for buffer, before in zip(model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-    torch.clear_autocast_cache()  # the weights cast in the first pass have no graph
-    embeddings = torch.cat(outputs).requires_grad_()
-    loss = criterion(embeddings)
+    cache = EmbeddingCache(model, inputs, chunk_size, embeddings_of)
+    loss = criterion(cache.embeddings)
     if loss.dim():
         raise ValueError(f"criterion: expected a scalar loss, got shape {tuple(loss.shape)}")
     backward(loss)
-    if embeddings.grad is None:
-        raise ValueError("criterion: the loss does not depend on the embeddings")
-    after_loss = _random_state(device)
-    gradients = embeddings.grad.split([len(output) for output in outputs])
-    for number, (chunk, state, gradient) in enumerate(zip(chunks, states, gradients, strict=True), start=1):
-        _set_random_state(state, device)
-        with _without_sync(model) if number < len(chunks) else nullcontext():
-            embeddings_of(_call(model, chunk)).backward(gradient)
-    _set_random_state(after_loss, device)
+    cache.backward()
     return loss.detach()
+
+
+class EmbeddingCache:
+    """The two passes of `cached_backward`, for a loop that has a backward pass of its own.
+
+    Making one is the first pass. Take a loss of `embeddings`, carry its gradient back to them, and call `backward`,
+    the second pass, which adds to the gradients of the parameters.
+
+    Args:
+        model, inputs, chunk_size, embeddings_of: as of `cached_backward`.
+
+    Attributes:
+        embeddings: of all items, (items, ...), a leaf that asks for a gradient.
+
+    Raises:
+        ValueError, TypeError: as `cached_backward`.
+
+    Examples:
+        >>> model = nn.Linear(16, 8)
+        >>> cache = EmbeddingCache(model, torch.randn(64, 2, 16), chunk_size=16)
+        >>> cache.embeddings.square().mean().backward()
+        >>> cache.backward()
+        >>> model.weight.grad.shape
+        torch.Size([8, 16])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        chunk_size: int,
+        embeddings_of: Callable[[Any], Tensor] = lambda output: output,
+    ) -> None:
+        if not isinstance(chunk_size, int) or chunk_size < 1:
+            raise ValueError(f"chunk_size: expected a whole number of items, at least 1, got {chunk_size}")
+        if not isinstance(inputs, (Tensor, Mapping)):
+            raise TypeError(f"inputs: expected a tensor or a mapping of keyword arguments, got {type(inputs).__name__}")
+        self._model, self._embeddings_of, self._device = model, embeddings_of, _device(inputs)
+        self._chunks = list(_chunks(inputs, chunk_size))
+        self._states, outputs = [], []
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        with torch.no_grad():
+            for chunk in self._chunks:
+                self._states.append(_random_state(self._device))
+                outputs.append(embeddings_of(_call(model, chunk)))
+                if not isinstance(outputs[-1], Tensor):
+                    kind = type(outputs[-1]).__name__
+                    raise TypeError(f"embeddings_of: expected a tensor, got {kind}; say which part of the output it is")
+            for buffer, before in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        torch.clear_autocast_cache()  # the weights cast in the first pass have no graph
+        self._lengths = [len(output) for output in outputs]
+        self.embeddings = torch.cat(outputs).requires_grad_()
+
+    def backward(self) -> None:
+        """Carry the gradient of the embeddings on to the parameters, chunk by chunk.
+
+        Raises:
+            ValueError: if the embeddings have no gradient.
+        """
+        if self.embeddings.grad is None:
+            raise ValueError("criterion: the loss does not depend on the embeddings")
+        after_loss = _random_state(self._device)
+        gradients = self.embeddings.grad.split(self._lengths)
+        last = len(self._chunks) - 1
+        for number, (chunk, state, gradient) in enumerate(zip(self._chunks, self._states, gradients, strict=True)):
+            _set_random_state(state, self._device)
+            if number == last:  # its backward pass is the one in which processes synchronise
+                self._embed(chunk).backward(gradient)
+            elif isinstance(self._model, nn.parallel.DistributedDataParallel):
+                with self._model.no_sync():
+                    self._embed(chunk).backward(gradient)
+            elif processes() > 1:  # a wrapper around the model may be watching its parameters
+                _accumulate(self._model, self._embed(chunk), gradient)
+            else:
+                self._embed(chunk).backward(gradient)
+        _set_random_state(after_loss, self._device)
+
+    def _embed(self, chunk: Inputs) -> Tensor:
+        return self._embeddings_of(_call(self._model, chunk))
+
+
+def _accumulate(model: nn.Module, embeddings: Tensor, gradient: Tensor) -> None:
+    """Add to the parameters' gradients without running the hooks by which processes synchronise."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(embeddings, parameters, gradient, allow_unused=True)
+    for parameter, own in zip(parameters, found, strict=True):
+        if own is not None:
+            parameter.grad = own if parameter.grad is None else parameter.grad + own
 
 
 def _call(model: nn.Module, chunk: Inputs) -> Any:
@@ -133,7 +197,3 @@ def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device)
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.cuda.set_rng_state(state[1], device)
-
-
-def _without_sync(model: nn.Module) -> Any:
-    return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else nullcontext()

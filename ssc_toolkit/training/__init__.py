@@ -1,7 +1,21 @@
 """The method assembled."""
 
+from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
+from ssc_toolkit.training.history import History
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.options import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.training.preemption import StopOnSigterm
 from ssc_toolkit.training.pretrain import pretrain
 
-__all__ = ["SemiSupConDataModule", "SemiSupConModule", "pretrain"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "History",
+    "LogOptions",
+    "OptimizerOptions",
+    "SemiSupConDataModule",
+    "SemiSupConModule",
+    "StopOnSigterm",
+    "TrainerOptions",
+    "pretrain",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,21 +12,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ssc_toolkit.data import ContrastiveDataset
-from ssc_toolkit.samplers import SemiSupervisedBatchSampler
+from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
+from ssc_toolkit.data.labels import classes_of_rows, labeled_rows
+from ssc_toolkit.data.reading import ReadingNotes
+from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 
 
 class SemiSupConDataModule(pl.LightningDataModule):
     """Endless mixed batches of a dataset, split over the processes, that resume where a run stopped.
 
+    An item with several label signals counts as labelled if one of them is known, and as one label in the budget: an
+    item within it shows all the labels that it has, one outside of it none.
+
     Args:
         dataset: of all training tracks. Without labels every batch is unlabelled.
         batch_size: items in the batch of one process.
         labeled_fraction: share of labelled items in a batch; see `SemiSupervisedBatchSampler`.
-        label_budget: share of the labels that may be used.
+        label_budget: share of the labelled items whose labels may be used; it covers every class of every signal first.
         seed: of the batches and the places of the views.
         workers: processes that read audio; 0 reads in the training process.
+        batch_sampler: another one, such as a `BalancedBatchSampler`, for the whole batch of all processes, of which
+            each gets its part. It takes the place of `batch_size`, `labeled_fraction` and `label_budget`.
 
     Raises:
         ValueError: as `SemiSupervisedBatchSampler`.
@@ -33,12 +41,13 @@ class SemiSupConDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        dataset: ContrastiveDataset,
+        dataset: ContrastiveDataset | JoinedDataset,
         batch_size: int = 96,
         labeled_fraction: float = 0.5,
         label_budget: float = 1.0,
         seed: int = 0,
         workers: int = 0,
+        batch_sampler: NumberedBatchSampler | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -47,62 +56,91 @@ class SemiSupConDataModule(pl.LightningDataModule):
         self.label_budget = label_budget
         self.seed = seed
         self.workers = workers
+        self.notes = ReadingNotes(workers)
+        self._labeled = labeled_rows(dataset.labels, len(dataset))
+        self._given = batch_sampler
         self._sampler = self.batch_sampler()  # bad settings are an error now, not after the start
+
+    def labeled_rows(self) -> Tensor:
+        """Rows of the tracks of which any signal is known."""
+        return self._labeled.nonzero()[:, 0]
 
     def budget(self) -> Tensor:
         """Rows, among the labelled tracks, of those whose labels may be used."""
-        labels = self.dataset.labels
-        if labels is None:
-            return torch.zeros(0, dtype=torch.int64)
-        return torch.isin(labels.labeled.nonzero()[:, 0], self._sampler.labeled).nonzero()[:, 0]
+        rows = self.labeled_rows()
+        usable = getattr(self._sampler, "labeled", rows)
+        return torch.isin(rows, usable).nonzero()[:, 0]
 
-    def batch_sampler(self, rank: int = 0, world_size: int = 1) -> SemiSupervisedBatchSampler:
-        """The sampler of one process."""
+    def batch_sampler(self, world_size: int = 1) -> NumberedBatchSampler:
+        """The sampler of the whole batch of so many processes."""
+        if self._given is not None:
+            return self._given
         labels = self.dataset.labels
-        everything = range(len(self.dataset))
-        if labels is None:
-            labeled, unlabeled, known = [], list(everything), None
-        else:
-            mask = labels.labeled.tolist()
-            labeled = [row for row in everything if mask[row]]
-            unlabeled = [row for row in everything if not mask[row]]
-            known = labels.values[labels.labeled]
         return SemiSupervisedBatchSampler(
-            labeled,
-            unlabeled,
-            self.batch_size,
+            self.labeled_rows(),
+            (~self._labeled).nonzero()[:, 0],
+            self.batch_size * world_size,
             labeled_fraction=0.0 if labels is None else self.labeled_fraction,
             label_budget=self.label_budget,
-            labels=known,
+            labels=None if labels is None else classes_of_rows(labels)[self._labeled],
             seed=self.seed,
-            rank=rank,
-            world_size=world_size,
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         done = trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
+        if self.workers:
+            self.dataset.watch(self.notes)
         return DataLoader(
-            NumberedBatches(self.dataset, self.batch_sampler(rank, world_size), self.seed),
+            NumberedBatches(self.dataset, self.batch_sampler(world_size), self.seed, rank, world_size),
             batch_size=None,
             sampler=CountFrom(done),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            worker_init_fn=_outlive_sigterm,
         )
+
+    def read_by(self, pid: int) -> str | None:
+        """What a worker process was reading when it was last heard of."""
+        row = self.notes.row_of(pid)
+        return None if row is None or row < 0 else self.dataset.described(row)
 
 
 class NumberedBatches(Dataset[dict[str, Any]]):
-    """Batch k of a dataset as a pure function of k, wherever it is made."""
+    """Batch k of a dataset as a pure function of k, wherever it is made.
 
-    def __init__(self, dataset: ContrastiveDataset, batch_sampler: SemiSupervisedBatchSampler, seed: int) -> None:
+    Args:
+        dataset: of the items.
+        batch_sampler: of the whole batches.
+        seed: of the places of the views.
+        rank: process whose part is wanted.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        dataset: ContrastiveDataset | JoinedDataset,
+        batch_sampler: NumberedBatchSampler,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.dataset = dataset
         self.batch_sampler = batch_sampler
         self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        generator = generator_for(self.seed, "views", number, self.batch_sampler.rank)
-        return self.dataset.batch(self.batch_sampler.batch(number), generator)
+        generator = generator_for(self.seed, "views", number, 0)
+        indices = self.batch_sampler.batch(number)
+        if self.world_size == 1:
+            return self.dataset.batch(indices, generator)
+        batch = self.dataset.batch(indices, generator, slice(self.rank, None, self.world_size))
+        # No tensors: the host needs them, and they would be moved to the device.
+        return {**batch, "places": batch["places"].tolist(), "items_of_all": len(indices)}
 
 
 class CountFrom(Sampler[int]):
@@ -113,3 +151,8 @@ class CountFrom(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.first)
+
+
+def _outlive_sigterm(_: int) -> None:
+    """A signal to the whole group must not take the workers away from a process that is about to save."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -12,8 +13,13 @@ from torch import Tensor, nn
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
-from ssc_toolkit.losses import SemiSupConLoss
+from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
+from ssc_toolkit.losses.cached import EmbeddingCache
 from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.targets import Target
+
+STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
+"""What is logged of `contrastive_statistics`."""
 
 
 class SemiSupConModule(pl.LightningModule):
@@ -21,17 +27,26 @@ class SemiSupConModule(pl.LightningModule):
 
     A training batch is a dictionary with `waveforms` (items, views, channels, samples) and, where there
     are labels, `labels` and `labeled` (items, ...): what `ContrastiveDataset` gives, 16 bits included. What is drawn
-    in a step depends on the seed, the epoch, the batch's number and the process alone, so a resumed run draws the
-    same.
+    in a step depends on the seed, the epoch and the batch's number alone, so a resumed run draws the same. Where
+    the batch says which `places` among the `items_of_all` processes it has, as that of `SemiSupConDataModule` does,
+    the processes draw together what one process with the whole batch would draw.
+
+    Logs `loss`, `learning_rate`, and of each process's own batch `alignment`, `uniformity` and
+    `positives_per_anchor`; nothing of it waits for the device. A step returns the loss, these statistics, and the
+    projections that they are of.
 
     Args:
         model: encoder and projector.
-        loss: `SemiSupConLoss()` if None.
+        loss: `SemiSupConLoss()` if None. With several processes, one that gathers. A `CrossBatchMemory` needs `item`
+            in the batch.
         augment: applied to every view on its own; none if None.
-        learning_rate: highest rate of Adam. It rises linearly over the first `warmup` of the steps and
-            falls to zero along a cosine.
+        learning_rate: highest rate of the optimiser. It rises linearly over the first `warmup` of the steps.
         warmup: share of the steps, 0 to 1.
         seed: of the augmentation.
+        schedule: after the warm-up, "cosine" falls to zero along half a cosine, "constant" stays.
+        optimizer: makes the optimiser, called with the parameters and `lr`; another one, or its settings, by
+            `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
+        chunk_size: items that go through the model at once (`ssc_toolkit.losses.cached`); None: all of them.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -49,37 +64,113 @@ class SemiSupConModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         warmup: float = 0.1,
         seed: int = 0,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
         if not learning_rate > 0:
             raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
         if not 0 <= warmup <= 1:
             raise ValueError(f"warmup: expected a share from 0 to 1, got {warmup}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
         self.model = model
         self.loss = SemiSupConLoss() if loss is None else loss
         self.augment = augment
         self.learning_rate = learning_rate
         self.warmup = warmup
         self.seed = seed
+        self.schedule = schedule
+        self.optimizer = optimizer
+        self.chunk_size = chunk_size
+        self._cache: EmbeddingCache | None = None
+        self._random_state: dict[str, Tensor] | None = None
 
-    def contrast(self, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    def contrast(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         """Loss of a batch under augmentation drawn from the generator."""
-        views = as_float(batch["waveforms"])
-        if self.augment is not None:
-            views = self.augment(views, generator=generator)
-        return self.loss(self.model(views).projection, batch.get("labels"), batch.get("labeled"))
+        return self._loss_of(self._project(self._augmented(batch, generator)), batch)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        generator = generator_for(self.seed, "augment", self.current_epoch, batch_idx, self.global_rank)
-        loss = self.contrast(batch, generator)
-        self.log("loss", loss, batch_size=len(batch["waveforms"]))
-        return loss
+    def statistics(self, projection: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What is logged of `contrastive_statistics`; of a loss that tells no target, by views alone."""
+        target = self.target
+        known = (None, None) if target is None else (batch.get("labels"), batch.get("labeled"))
+        found = contrastive_statistics(projection, *known, target=target)
+        return {name: found[name] for name in STATISTICS}
+
+    @property
+    def target(self) -> Target | None:
+        """Target weights that the loss goes by, if it tells."""
+        loss = self.loss.loss if isinstance(self.loss, CrossBatchMemory) else self.loss
+        return getattr(loss, "target", None)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        generator = generator_for(self.seed, "augment", self.current_epoch, batch_idx, 0)
+        projection = self._project(self._augmented(batch, generator))
+        loss = self._loss_of(projection, batch)
+        statistics = self.statistics(projection, batch)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict({"loss": loss, "learning_rate": rate, **statistics}, batch_size=len(batch["waveforms"]))
+        return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Gradients of the parameters; where chunks were embedded without a graph, by embedding them once more."""
+        super().backward(loss, *args, **kwargs)
+        if self._cache is not None:
+            cache, self._cache = self._cache, None
+            with self.trainer.precision_plugin.forward_context():
+                cache.backward()
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        optimizer = self.optimizer(self.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, self.warmup))
+        factor = SCHEDULES[self.schedule]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["random_state"] = state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers, such as those of dropout, where the checkpoint left them."""
+        state, self._random_state = self._random_state, None
+        if state is None or self.global_rank > 0:
+            return
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+
+    def _augmented(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        """The batch's views; each process applies its own part of what is drawn for the batch of all."""
+        views = as_float(batch["waveforms"])
+        if self.augment is None:
+            return views
+        if "places" not in batch:
+            return self.augment(views, generator=generator)
+        count = views.shape[1]
+        draw = self.augment.draw(batch["items_of_all"] * count, generator, views=count)
+        clips = torch.tensor(batch["places"])[:, None] * count + torch.arange(count)
+        return self.augment.apply(views, draw[clips.flatten()])
+
+    def _project(self, views: Tensor) -> Tensor:
+        if self.chunk_size is None or not torch.is_grad_enabled():
+            return self.model(views).projection
+        self._cache = EmbeddingCache(self.model, views, self.chunk_size, lambda output: output.projection)
+        return self._cache.embeddings
+
+    def _loss_of(self, projection: Tensor, batch: dict[str, Any]) -> Tensor:
+        known = (batch.get("labels"), batch.get("labeled"))
+        if isinstance(self.loss, CrossBatchMemory):
+            return self.loss(projection, *known, items=batch["item"])
+        return self.loss(projection, *known)
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
@@ -94,3 +185,11 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / (rise + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))
+
+
+def warmup_constant(step: int, steps: int, warmup: float) -> float:
+    """Factor of the learning rate at a step: a linear rise, then 1; arguments as of `warmup_cosine`."""
+    return min(1.0, (step + 1) / (warmup * steps + 1))
+
+
+SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant}

@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import pickle
-import shutil
-import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, dataset_of, encode_labels, load_tracks
-from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data import check_audio, dataset_of, encode_labels
+from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import held, writable_folder, write_json
-from ssc_toolkit.losses import SemiSupConLoss
+from ssc_toolkit.files import held, writable_folder
+from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.samplers import uncovered_classes
-from ssc_toolkit.targets import SameClass, SharedLabels, Target
-from ssc_toolkit.training.callbacks import AtomicCheckpointIO, History, StepProgress
+from ssc_toolkit.training.checkpoints import check_space, remove_leftovers
 from ssc_toolkit.training.data import SemiSupConDataModule
+from ssc_toolkit.training.fit import fit, is_first_process
+from ssc_toolkit.training.history import History
+from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.options import OPTIMIZERS, LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.training.run_folder import (
+    ENCODER_FOLDER,
+    HISTORY,
+    UNUSABLE,
+    claim,
+    defaults_of,
+    save_encoder,
+    settings_of,
+    write_down,
+)
+from ssc_toolkit.training.sources import (
+    Signals,
+    Source,
+    check_rate,
+    label_columns,
+    labels_to_train_on,
+    part_to_train_on,
+    table_hash,
+    target_of,
+    training_dataset,
+)
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "last.ckpt"
-ENCODER_FOLDER = "encoder"
-HISTORY = "history.csv"
-SETTINGS = "settings.json"
-UNUSABLE = "unusable.csv"
 NEIGHBORS = "neighbor_agreement"
 
 
@@ -48,7 +62,7 @@ def pretrain(
     out: str,
     root: str | None = None,
     variant: str | None = None,
-    labels: str | None = None,
+    labels: tuple[str, ...] | str | None = None,
     encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN",
     view_seconds: float = 3.0,
     views: int = 2,
@@ -67,12 +81,20 @@ def pretrain(
     most_skipped: float = 0.1,
     workers: int = 0,
     title: str = "pretraining",
+    unlabeled: str | None = None,
+    unlabeled_root: str | None = None,
+    unlabeled_variant: str | None = None,
+    memory: int = 0,
+    optimizer: OptimizerOptions = OptimizerOptions(),
+    trainer: TrainerOptions = TrainerOptions(),
+    logs: LogOptions = LogOptions(),
 ) -> Path:
     """Pretrain an encoder on music of which some is labelled.
 
     Writes to the output folder: `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or give it to
-    `ssc-toolkit probe`), `history.csv`, `settings.json` and the checkpoint `last.ckpt`. The same call
-    goes on from the checkpoint if it was interrupted, and does nothing if it had finished.
+    `ssc-toolkit probe`), `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint `last.ckpt`,
+    `tensorboard/` and `pictures/`. The same call goes on from the checkpoint if it was interrupted, and does nothing if
+    it had finished.
 
     Args:
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
@@ -81,128 +103,157 @@ def pretrain(
         out: output folder.
         root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
         variant: of the dataset: which labels and which split.
-        labels: label column; one class a cell, or several separated by "|"; empty cells are unknown.
-            Without it the training is self-supervised.
+        labels: label column; one class a cell, or several separated by "|"; empty cells are unknown. Several columns
+            are several signals: tracks are positives that one of them says are. Without it the training is
+            self-supervised.
         encoder: architecture.
         view_seconds: length of a view.
         views: views of each track.
-        batch_size: tracks in a batch.
+        batch_size: tracks in a batch of one process.
         labeled_fraction: share of labelled tracks in a batch; 0 is self-supervised, 1 supervised.
-        label_budget: share of the labels that may be used.
+        label_budget: share of the labelled tracks whose labels may be used, those of all columns.
         minimum_shared: labels that two tracks must share to be positives, where cells hold several.
         temperature: of the loss.
         steps: optimiser steps.
-        learning_rate: highest rate of Adam.
+        learning_rate: highest rate of the optimiser.
         severity: of the augmentation chain, 0 (none) to 2.5.
         omit: stages of the chain to leave out: gain, polarity_inversion, colored_noise, filter, pitch_shift,
             delay. Leave out pitch_shift where the labels speak of key or pitch.
         monitor: label column by which the nearest neighbours in the valid split are compared while
-            training; `labels` by default.
+            training; the first of `labels` by default.
         seed: of the weights, batches and augmentations.
         checkpoint_every: steps between checkpoints.
         most_skipped: share of the files that may be unreadable or shorter than a view.
         workers: processes that read audio; 0 reads in the training process.
         title: what the progress line begins with.
+        unlabeled: more tracks, used without labels; anything that `tracks` may be.
+        unlabeled_root: as root, of these.
+        unlabeled_variant: as variant, of these.
+        memory: views of earlier batches that serve as contrasts too; 0 for none.
+        optimizer: the optimiser and its schedule.
+        trainer: devices, precision, and how the steps are computed.
+        logs: what is logged where, and how often.
 
     Returns:
         The folder of the encoder.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before training.
+        InputError: for anything in the arguments or the files that cannot work, before training; for a loss that is no
+            number, a worker that died or a full disk, while training.
+        SystemExit: with status 143 after SIGTERM, when what is done is saved.
     """
-    settings = {name: value for name, value in locals().items() if name not in _WITHOUT_EFFECT}
+    arguments = dict(locals())
+    _check(arguments)
     folder = writable_folder(Path(out), "out")
-    for name, number, least in (
-        ("steps", steps, 1),
-        ("checkpoint_every", checkpoint_every, 1),
-        ("batch_size", batch_size, 2),
-        ("views", views, 2 if labels is None or labeled_fraction < 1 else 1),  # without labels, views are all there is
-        ("minimum_shared", minimum_shared, 1),
-        ("workers", workers, 0),
-        ("seed", seed, 0),
-    ):
-        at_least(name, number, least)
-    if not 0 < label_budget <= 1:
-        raise InputError(f"label_budget: expected a share above 0 and up to 1, got {label_budget}")
-    if label_budget < 1 and labels is None:
-        raise InputError("label_budget: a share of which labels? name their column by labels")
-    table = load_tracks(tracks, root, variant)
-    for argument, column in (("labels", labels), ("monitor", monitor)):
+    columns = label_columns(labels)
+    arguments["labels"] = columns[0] if len(columns) == 1 else (columns or None)
+    sources = [Source("tracks", tracks, root, variant)]
+    if unlabeled is not None:
+        sources.append(Source("unlabeled", unlabeled, unlabeled_root, unlabeled_variant))
+    tables = [source.load() for source in sources]
+    for argument, column in (*(("labels", column) for column in columns), ("monitor", monitor)):
         if column is not None:
-            encode_labels(table, column, argument)  # a wrong column is an error before any file is opened
+            encode_labels(tables[0], column, argument)  # a wrong column is an error before any file is opened
+    first = is_first_process()
     try:
         torch.manual_seed(seed)
         model = ContrastiveModel(make_encoder(encoder))
         _check_view(model.encoder, view_seconds)
-        store_of(table, model.encoder.sample_rate)  # a store at another rate is an error before anything is looked at
-        chain = semisupcon_chain(model.encoder.sample_rate, severity, omit)
-        loss = SemiSupConLoss(temperature, _target(table, labels, minimum_shared))
-        module = SemiSupConModule(model, loss, chain, learning_rate, seed=seed)
-        table = check_audio(table, view_seconds, most_skipped, report=folder / UNUSABLE)
-        train, signal = _training_part(table, labels)
-        dataset = ContrastiveDataset(
-            train,
-            model.encoder.sample_rate,
-            view_seconds,
-            views,
-            signal,
-            most_unreadable=int(most_skipped * len(train)),
-            dtype=torch.int16 if "store" in train.attrs else torch.float32,
+        for table in tables:  # a store at another rate is an error before anything is looked at
+            check_rate(table, model.encoder.sample_rate)
+        loss = SemiSupConLoss(temperature, target_of(tables[0], columns, minimum_shared), gather=True)
+        module = SemiSupConModule(
+            model,
+            CrossBatchMemory(loss, memory) if memory else loss,
+            semisupcon_chain(model.encoder.sample_rate, severity, omit),
+            learning_rate,
+            optimizer.warmup,
+            seed,
+            optimizer.schedule,
+            partial(OPTIMIZERS[optimizer.name], weight_decay=optimizer.weight_decay),
+            trainer.chunk_size,
         )
+        tables = [
+            check_audio(table, view_seconds, most_skipped, report=_report(folder, source))
+            for table, source in zip(tables, sources, strict=True)
+        ]
+        parts = [part_to_train_on(table, source.argument) for table, source in zip(tables, sources, strict=True)]
+        signals = labels_to_train_on(tables[0], columns)
+        dataset = training_dataset(parts, signals, model.encoder.sample_rate, view_seconds, views, most_skipped)
         data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
-    _claim(folder, settings | {"tracks_hash": _hash(train), "dataset": dataset_of(train), "version": __version__})
-    with held(folder, "out"):
+    if first:
+        claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
+    with held(folder, "out") if first else nullcontext():
         if (folder / ENCODER_FOLDER).is_dir():
             logger.info("%s is complete: nothing left to do", folder)
             return folder / ENCODER_FOLDER
-        logger.info("%s: %s", title, _summary(train, signal, data, labels))
-        if signal is not None:
-            _report_uncovered(data, signal)
-        measures = _neighbor_measure(table, monitor or labels, view_seconds)
-        _fit(module, data, folder, steps, checkpoint_every, History(folder / HISTORY, measures), title)
-        saved = _save_encoder(model.encoder, folder)
-    logger.info("encoder saved in %s", saved)
-    return saved
+        if first:
+            remove_leftovers(folder)
+            check_space(folder, module)
+            write_down(folder, arguments)
+            logger.info("%s: %s", title, _summary(parts, signals, data, columns))
+            _report_uncovered(data, signals)
+        measures = _neighbor_measure(tables[0], monitor or next(iter(columns), None), view_seconds)
+        history = History(folder / HISTORY, measures, logs.measure_every, dataset.described, logs.every)
+        fit(module, data, folder, steps, checkpoint_every, history, title, trainer, logs)
+        if first:
+            save_encoder(model.encoder, folder)
+            logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
+    return folder / ENCODER_FOLDER
 
 
-_WITHOUT_EFFECT = ("out", "checkpoint_every", "most_skipped", "workers", "title")
-"""Arguments that may differ when a run is taken up again."""
-_DECIDED_BY_HASH = ("tracks", "root", "variant")
-"""Arguments that may be spelled differently as long as they lead to the same tracks and labels."""
+def _check(arguments: dict[str, Any]) -> None:
+    """Raise InputError for numbers out of range."""
+    labels, fraction, budget = (arguments[name] for name in ("labels", "labeled_fraction", "label_budget"))
+    for name, least in (
+        ("steps", 1),
+        ("checkpoint_every", 1),
+        ("batch_size", 2),
+        ("views", 2 if not labels or fraction < 1 else 1),  # without labels, views are all there is
+        ("minimum_shared", 1),
+        ("workers", 0),
+        ("seed", 0),
+        ("memory", 0),
+    ):
+        at_least(name, arguments[name], least)
+    if not 0 < budget <= 1:
+        raise InputError(f"label_budget: expected a share above 0 and up to 1, got {budget}")
+    if budget < 1 and not labels:
+        raise InputError("label_budget: a share of which labels? name their column by labels")
+    for name in ("root", "variant"):
+        if arguments["unlabeled"] is None and arguments[f"unlabeled_{name}"] is not None:
+            raise InputError(f"unlabeled_{name}: of which tracks? name them by unlabeled")
+    for group in ("optimizer", "trainer", "logs"):
+        arguments[group].check()
+    check_loggers(arguments["logs"])
 
 
-def _summary(train: pd.DataFrame, signal: Labels | None, data: SemiSupConDataModule, labels: str | None) -> str:
+def _report(folder: Path, source: Source) -> Path | None:
+    """Where to list the files of a source that cannot be used."""
+    name = UNUSABLE if source.argument == "tracks" else f"{source.argument}-{UNUSABLE}"
+    return folder / name if is_first_process() else None
+
+
+def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
+    """Which data, and which version of this library, a run is made with."""
+    told = {"tracks_hash": table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
+    for more in parts[1:]:
+        told |= {"unlabeled_hash": table_hash(more), "unlabeled_dataset": dataset_of(more)}
+    return told
+
+
+def _summary(parts: list[pd.DataFrame], signals: Signals, data: SemiSupConDataModule, columns: tuple[str, ...]) -> str:
     """What is trained on, in one line."""
-    if signal is None:
-        return f"{len(train)} tracks, no labels"
-    kind = "labels" if signal.is_multi_hot else "classes"
-    return f"{len(train)} tracks, {len(data.budget())} of them with {labels}, {len(signal.names)} {kind}"
-
-
-def _target(table: pd.DataFrame, labels: str | None, minimum_shared: int) -> Target:
-    signal = None if labels is None else encode_labels(table, labels)
-    if signal is None or not signal.is_multi_hot:
-        return SameClass()
-    most = int(signal.values.sum(dim=1).max())
-    if minimum_shared > most:
-        raise InputError(f"minimum_shared: no track has more than {most} labels, got {minimum_shared}")
-    return SharedLabels(minimum_shared)
-
-
-def _training_part(table: pd.DataFrame, labels: str | None) -> tuple[pd.DataFrame, Labels | None]:
-    """The tracks to train on, and their labels."""
-    is_train = table["split"] == "train" if "split" in table else pd.Series(True, index=table.index)
-    if not is_train.any():
-        raise InputError("tracks: no row has split 'train'")
-    train = table[is_train].reset_index(drop=True)
-    if labels is None:
-        return train, None
-    signal = encode_labels(table, labels)[torch.tensor(is_train.tolist())]
-    if not signal.labeled.any():
-        raise InputError(f"labels: no row of split 'train' has a label in column {labels!r}")
-    return train, signal
+    count = sum(map(len, parts))
+    if signals is None:
+        return f"{count} tracks, no labels"
+    told = [
+        f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
+        for signal in signals_of(signals).values()
+    ]
+    return f"{count} tracks, {len(data.budget())} of them with {' or '.join(columns)}, {' and '.join(told)}"
 
 
 def _check_view(encoder: Encoder, view_seconds: float) -> None:
@@ -213,48 +264,15 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
         )
 
 
-def _hash(train: pd.DataFrame) -> str:
-    """Hash of what is trained on, so that a run is not taken up with other data."""
-    return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]
-
-
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Write down the settings of a run, or make sure that the run already there has the same."""
-    path = folder / SETTINGS
-    settings = json.loads(json.dumps(settings))  # tuples become lists, as they are in the file
-    if not path.exists():
-        for name in (CHECKPOINT, ENCODER_FOLDER):
-            if (folder / name).exists():
-                raise InputError(f"out: {folder} holds {name} without {SETTINGS}; choose another folder")
-    elif (folder / CHECKPOINT).exists() or (folder / ENCODER_FOLDER).exists():
-        _compare(folder, settings)
-        return
-    write_json(path, settings)  # also over those of a run that left nothing to go on from
-
-
-def _compare(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise InputError unless the run in the folder has these settings."""
-    try:
-        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"out: {folder / SETTINGS} is damaged; choose another folder") from error
-    names = {**found, **settings}.keys() - set(_DECIDED_BY_HASH)
-    differing = sorted(name for name in names if found.get(name) != settings.get(name))
-    if differing:
-        changes = ", ".join(
-            "the tracks or their labels have changed"
-            if name == "tracks_hash"
-            else f"{name} was {found.get(name)!r}, is {settings.get(name)!r}"
-            for name in differing
-        )
-        raise InputError(f"out: {folder} holds a run with other settings ({changes}); choose another folder")
-
-
-def _report_uncovered(data: SemiSupConDataModule, signal: Labels) -> None:
-    missing = uncovered_classes(signal.values[signal.labeled], data.budget())
-    if len(missing):
-        names = ", ".join(signal.names[number] for number in missing.tolist())
-        logger.warning("%d classes have no label within the budget: %s", len(missing), names)
+def _report_uncovered(data: SemiSupConDataModule, signals: Signals) -> None:
+    rows = data.labeled_rows()[data.budget()]
+    for signal in signals_of(signals).values():
+        rows_of_signal = rows[signal.labeled[rows]]
+        known = signal.labeled.nonzero()[:, 0]
+        missing = uncovered_classes(signal.values[known], torch.isin(known, rows_of_signal).nonzero()[:, 0])
+        if len(missing):
+            names = ", ".join(signal.names[number] for number in missing.tolist())
+            logger.warning("%d classes have no label within the budget: %s", len(missing), names)
 
 
 def _neighbor_measure(
@@ -271,67 +289,3 @@ def _neighbor_measure(
         return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)
 
     return {NEIGHBORS: measure}
-
-
-def _fit(
-    module: SemiSupConModule,
-    data: SemiSupConDataModule,
-    folder: Path,
-    steps: int,
-    checkpoint_every: int,
-    history: History,
-    title: str,
-) -> None:
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        _check_checkpoint(checkpoint, module)
-        logger.info("going on from %s", checkpoint)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = pl.Trainer(
-            max_steps=steps,
-            max_epochs=-1,
-            accelerator="auto",
-            devices=1,
-            callbacks=[
-                StepProgress(title),
-                history,
-                ModelCheckpoint(
-                    folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False
-                ),
-            ],
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=folder,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        try:
-            trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        except SystemExit as error:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from error
-        trainer.save_checkpoint(checkpoint)  # the last step need not be a multiple of `checkpoint_every`
-
-
-def _check_checkpoint(path: Path, module: nn.Module) -> None:
-    """Raise InputError unless the checkpoint holds the weights of this model."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise InputError(f"out: {path} is no checkpoint of this library; choose another folder or delete it") from error
-    shapes = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
-    if {name: tuple(weight.shape) for name, weight in found.items()} != shapes:
-        raise InputError(f"out: {path} is a checkpoint of another model; choose another folder or delete it")
-
-
-def _save_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Write the encoder's folder; it appears at once and whole."""
-    temporary = folder / f".{ENCODER_FOLDER}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    encoder.save_pretrained(temporary)
-    for path in temporary.iterdir():
-        path.chmod(0o644)  # safetensors leaves its files readable by their owner alone
-    return temporary.rename(folder / ENCODER_FOLDER)

@@ -1,0 +1,93 @@
+"""Checkpoints that are whole or not there, and room for them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import nn
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import atomic_path
+from ssc_toolkit.losses import CrossBatchMemory
+
+CHECKPOINT = "last.ckpt"
+_COPIES = 3
+"""Of the weights in a checkpoint: themselves and the two moments of Adam."""
+_BESIDE = 16 * 2**20
+"""Bytes for all that is not weights: history, event files, pictures."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all, and loaded without running what they hold.
+
+    Raises:
+        InputError: if one cannot be written; that before it is as it was.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch's writer makes a RuntimeError of a full disk
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"out: the checkpoint {path} could not be written ({reason}); the one before is as it was: make room, "
+                "and the same command goes on from it"
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return torch.load(path, map_location="cpu" if map_location is None else map_location, weights_only=True)
+
+
+def check_checkpoint(path: Path, module: nn.Module) -> int:
+    """Raise InputError unless the checkpoint holds the weights of this model; the step that it was written at."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found, step = content["state_dict"], int(content["global_step"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"out: {path} is no checkpoint of this library; choose another folder or delete it") from error
+    if _shapes(found) != _shapes(module.state_dict()):
+        raise InputError(f"out: {path} is a checkpoint of another model; choose another folder or delete it")
+    return step
+
+
+def check_space(folder: Path, module: nn.Module) -> None:
+    """Raise InputError unless there is room for a checkpoint beside the one before, and for the encoder."""
+    needed = checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2) + _bytes(module) + _BESIDE
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"out: {folder} has {free / 2**20:.0f} MB free, checkpoints and encoder need {needed / 2**20:.0f} MB; make "
+            "room or choose another folder"
+        )
+
+
+def checkpoint_bytes(module: nn.Module) -> int:
+    """Size of a checkpoint under Adam, estimated before the first one is written."""
+    queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
+    width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
+    return _COPIES * _bytes(module) + sum(4 * queue.size * width for queue in queues)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the halves of checkpoints that a killed process left."""
+    for path in folder.glob(f".{CHECKPOINT}.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in state.items() if isinstance(weight, torch.Tensor)}

@@ -1,0 +1,164 @@
+"""What happened in each step."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import write_json, write_text
+from ssc_toolkit.training.module import STATISTICS
+
+Measures = Mapping[str, Callable[[nn.Module], float]]
+NOT_FINITE = "not_finite.json"
+"""File that names the items of a batch whose loss was no number."""
+
+
+class _Waiting(NamedTuple):
+    """A step whose numbers are still on the device."""
+
+    step: int
+    learning_rate: float
+    numbers: Tensor
+    items: Tensor
+    clips: int
+
+
+class History(pl.Callback):
+    """Keeps a row for each step, and stops the training when the loss is no number.
+
+    A row holds step, loss, learning rate, the statistics of `SemiSupConModule`, the clips (views) of all processes that
+    were trained on in a second, and what is measured on the encoder now and then. The numbers stay on the device
+    until they are read together, every so many steps and before each checkpoint.
+
+    The rows are part of the checkpoint, so a resumed run goes on with those of its checkpoint and each
+    step is there once; they are also written to a CSV file, with every checkpoint and at the end.
+
+    Args:
+        path: the CSV file.
+        measures: functions of the encoder in eval mode, by the name of their column.
+        every: steps between measurements; the last step is measured too.
+        described: tells what file an item of a batch is, for the report on a loss that is no number.
+        read_every: steps after which numbers are read from a device that is not the CPU.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        measures: Measures | None = None,
+        every: int = 25,
+        described: Callable[[int], str] = str,
+        read_every: int = 10,
+    ) -> None:
+        self.path = path
+        self.measures = measures or {}
+        self.every = every
+        self.described = described
+        self.read_every = read_every
+        self.rows: list[dict[str, float]] = []
+        self._learning_rate = 0.0
+        self._batches: list[tuple[Tensor, Tensor, int]] = []  # of the step that is not complete yet
+        self._waiting: list[_Waiting] = []
+        self._since = 0.0
+        self._rank, self._world_size = 0, 1
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the CSV file."""
+        return ["step", "loss", "learning_rate", *STATISTICS, "clips_per_second", *self.measures]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.monotonic()
+        self._rank, self._world_size = trainer.global_rank, trainer.world_size
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        numbers = [outputs["loss"].detach(), *(outputs["statistics"][name] for name in STATISTICS)]
+        self._batches.append((torch.stack(numbers), batch["item"], batch["waveforms"].shape[:2].numel()))
+        if len(self._batches) < trainer.accumulate_grad_batches:
+            return
+        values, items, clips = zip(*self._batches, strict=True)
+        self._batches = []
+        mean = values[0] if len(values) == 1 else torch.stack(values).mean(dim=0)
+        step = trainer.global_step
+        self._waiting.append(_Waiting(step, self._learning_rate, mean, torch.cat(items), sum(clips)))
+        is_measured = bool(self.measures) and (step % self.every == 0 or step == trainer.max_steps)
+        if mean.device.type == "cpu" or is_measured or step % self.read_every == 0:
+            self._read()
+            pl_module.log("clips_per_second", self.rows[-1]["clips_per_second"])
+        if is_measured and trainer.is_global_zero:
+            found = _measure(pl_module.model.encoder, self.measures)  # type: ignore[union-attr,arg-type]
+            self.rows[-1] |= found
+            pl_module.log_dict(found, rank_zero_only=True)
+            self._since = time.monotonic()  # looking is no training
+
+    def state_dict(self) -> dict[str, Any]:
+        self._read()
+        self._write_from_first_process()
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._read()
+        self._write_from_first_process()
+
+    def _write_from_first_process(self) -> None:
+        if self._rank == 0:
+            self.write()
+
+    def write(self) -> None:
+        """Write the CSV file; a cell is empty where nothing was measured."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+    def _read(self) -> None:
+        """Make rows of what waits on the device."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        numbers = torch.stack([step.numbers for step in waiting]).double().tolist()  # the host waits here
+        now = time.monotonic()
+        clips = sum(step.clips for step in waiting) * self._world_size / max(now - self._since, 1e-9)
+        self._since = now
+        for step, (loss, *statistics) in zip(waiting, numbers, strict=True):
+            if not math.isfinite(loss):
+                self._stop(step, loss)
+            row = {"step": step.step, "loss": loss, "learning_rate": step.learning_rate}
+            self.rows.append({**row, **dict(zip(STATISTICS, statistics, strict=True)), "clips_per_second": clips})
+
+    def _stop(self, step: _Waiting, loss: float) -> None:
+        items = [{"item": item, "file": self.described(item)} for item in step.items.tolist()]
+        name = NOT_FINITE if self._world_size == 1 else f"process-{self._rank}-{NOT_FINITE}"
+        report = self.path.with_name(name)
+        write_json(report, {"step": step.step, "loss": str(loss), "items": items})
+        raise InputError(
+            f"the loss is {loss} at step {step.step}: lower learning_rate or raise temperature, and choose "
+            f"another folder; the last checkpoint is as it was, the batch is listed in {report}"
+        )
+
+
+def _measure(encoder: nn.Module, measures: Measures) -> dict[str, float]:
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        return {name: measure(encoder) for name, measure in measures.items()}
+    finally:
+        encoder.train(was_training)

@@ -1,0 +1,106 @@
+"""Pictures of a batch: who is similar to whom, and who should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssc_toolkit.files import atomic_path
+from ssc_toolkit.losses.rows import as_rows, pair_weights
+from ssc_toolkit.targets import SameClass
+
+MOST_ROWS = 192
+"""Rows of a batch that a picture shows at most: more could not be told apart."""
+
+
+class MatrixPictures(pl.Callback):
+    """Draws similarities and target weights of the current batch at intervals.
+
+    The items that show a label come first, ordered by it, so that classes are blocks. Writes
+    `matrices-<step>.svg` to a folder, and the same picture to TensorBoard and Weights & Biases where they log.
+
+    Args:
+        folder: is made when the first picture is.
+        every: steps between pictures.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder = folder
+        self.every = every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        completes_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if step % self.every or not completes_step or not trainer.is_global_zero:
+            return
+        similarities, weights = batch_matrices(outputs["projection"], batch, pl_module.target)
+        figure = matrix_figure(similarities, weights, f"step {step}")
+        self.folder.mkdir(exist_ok=True)
+        with atomic_path(self.folder / f"matrices-{step:06d}.svg") as path:
+            figure.savefig(path, format="svg")
+        for logger in trainer.loggers:
+            if isinstance(logger, pl.loggers.TensorBoardLogger):
+                logger.experiment.add_figure("matrices", figure, global_step=step)
+            elif isinstance(logger, pl.loggers.WandbLogger):
+                logger.log_image("matrices", [figure], step=step)
+
+
+def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine similarities and target weights of the rows of a batch.
+
+    Args:
+        projection: (items, views, dim).
+        batch: with `labels` and `labeled`, or without.
+        target: of the loss; None where it tells none, and views alone are positives.
+
+    Returns:
+        (rows, rows) each; rows are items times views, those of the labelled items first and ordered by label.
+    """
+    labels, labeled = (None, None) if target is None else (batch.get("labels"), batch.get("labeled"))
+    order = _order(labels, labeled, len(projection))[: max(1, MOST_ROWS // projection.shape[1])]
+    target = SameClass() if target is None else target
+    rows = as_rows(projection[order], _rows_of(labels, order), _rows_of(labeled, order), None, target).flat()
+    weights = pair_weights(rows, rows, target).fill_diagonal_(1)
+    unit = torch.nn.functional.normalize(rows.embeddings.float(), dim=1)
+    return (unit @ unit.T).cpu().numpy(), weights.float().cpu().numpy()
+
+
+def matrix_figure(similarities: np.ndarray, weights: np.ndarray, title: str) -> Figure:
+    """Two square pictures side by side: target weights from 0 to 1, similarities from -1 to 1."""
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    for axis, block, name, colors, lowest in zip(
+        figure.subplots(1, 2),
+        (weights, similarities),
+        ("target weight", "cosine similarity"),
+        ("Greys", "RdBu_r"),
+        (0, -1),
+        strict=True,
+    ):
+        image = axis.imshow(block, cmap=colors, vmin=lowest, vmax=1, interpolation="nearest")
+        axis.set_title(name, fontsize=9)
+        axis.set(xticks=[], yticks=[])
+        figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
+    return figure
+
+
+def _order(labels: Any, labeled: Any, count: int) -> Tensor:
+    """Places of the items, the labelled ones first and ordered by the first of their signals."""
+    if labels is None:
+        return torch.arange(count)
+    values, mask = (next(iter(value.values())) if isinstance(value, dict) else value for value in (labels, labeled))
+    values = values.flatten(1).argmax(dim=1) if values.dim() > 1 else values
+    values, mask = values.cpu(), mask.cpu()
+    return torch.tensor(sorted(range(count), key=lambda place: (not mask[place], int(values[place]))))
+
+
+def _rows_of(value: Any, order: Tensor) -> Any:
+    if isinstance(value, dict):
+        return {name: tensor[order.to(tensor.device)] for name, tensor in value.items()}
+    return None if value is None else value[order.to(value.device)]

@@ -1,0 +1,127 @@
+"""From a user's tables to the dataset that is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
+from ssc_toolkit.data.store import store_of
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.targets import SameClass, SharedLabels, Target, Union
+
+Signals = Labels | dict[str, Labels] | None
+"""Nothing, the one signal, or several by the name of their column."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where tracks come from; arguments of `load_tracks`, and what the user calls the first of them."""
+
+    argument: str
+    tracks: str
+    root: str | None
+    variant: str | None
+
+    def load(self) -> pd.DataFrame:
+        """Its track table.
+
+        Raises:
+            InputError: as `load_tracks`, naming the arguments of this source.
+        """
+        try:
+            return load_tracks(self.tracks, self.root, self.variant)
+        except InputError as error:
+            if self.argument == "tracks":
+                raise
+            name, _, rest = str(error).partition(":")
+            known = {"tracks": self.argument, "root": f"{self.argument}_root", "variant": f"{self.argument}_variant"}
+            raise InputError(f"{known.get(name, f'{self.argument}: {name}')}:{rest}") from error
+
+
+def label_columns(labels: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Names of the label columns; none, one or several."""
+    if labels is None:
+        return ()
+    columns = (labels,) if isinstance(labels, str) else tuple(labels)
+    if len(set(columns)) < len(columns):
+        raise InputError(f"labels: a column is named twice in {', '.join(columns)}")
+    return columns
+
+
+def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) -> Target:
+    """Who is a positive of whom: the same class, or enough shared labels, by any of the columns."""
+    signals = {column: encode_labels(table, column) for column in columns}
+    many = [signal for signal in signals.values() if signal.is_multi_hot]
+    most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=minimum_shared)
+    if minimum_shared > most:
+        raise InputError(f"minimum_shared: no track has more than {most} labels, got {minimum_shared}")
+    targets: dict[str, Target] = {
+        column: SharedLabels(minimum_shared) if signal.is_multi_hot else SameClass()
+        for column, signal in signals.items()
+    }
+    if len(targets) > 1:
+        return Union(targets)
+    return next(iter(targets.values()), SameClass())
+
+
+def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFrame:
+    """The rows of split "train", or all where there are no splits."""
+    is_train = _is_train(table)
+    if not is_train.any():
+        raise InputError(f"{argument}: no row has split 'train'")
+    return table[is_train].reset_index(drop=True)
+
+
+def labels_to_train_on(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
+    """Label signals of these rows; classes are counted over the whole table."""
+    found = {}
+    for column in columns:
+        found[column] = encode_labels(table, column)[torch.tensor(_is_train(table).tolist())]
+        if not found[column].labeled.any():
+            raise InputError(f"labels: no row of split 'train' has a label in column {column!r}")
+    return next(iter(found.values())) if len(found) == 1 else (found or None)
+
+
+def training_dataset(
+    parts: Sequence[pd.DataFrame],
+    labels: Signals,
+    sample_rate: int,
+    view_seconds: float,
+    views: int,
+    most_skipped: float,
+) -> ContrastiveDataset | JoinedDataset:
+    """The tracks to train on: labelled ones, and perhaps a second table without labels."""
+    # 16 bits until the device, where everything comes from stores.
+    dtype = torch.int16 if all("store" in part.attrs for part in parts) else torch.float32
+    datasets = [
+        ContrastiveDataset(
+            part,
+            sample_rate,
+            view_seconds,
+            views,
+            own,
+            most_unreadable=int(most_skipped * len(part)),
+            dtype=dtype,
+        )
+        for part, own in zip(parts, (labels, None), strict=False)
+    ]
+    return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
+
+
+def _is_train(table: pd.DataFrame) -> pd.Series:
+    return table["split"] == "train" if "split" in table else pd.Series(True, index=table.index)
+
+
+def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
+    """Raise InputError if the table comes from a store at another rate."""
+    store_of(table, sample_rate)
+
+
+def table_hash(train: pd.DataFrame) -> str:
+    """Hash of what is trained on, so that a run is not taken up with other data."""
+    return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]
