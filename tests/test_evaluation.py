@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from points import labelled_points
 
 from ssc_toolkit.augmentations import Gain
 from ssc_toolkit.data import check_audio, encode_labels, load_tracks
@@ -97,16 +98,6 @@ def test_a_track_that_breaks_is_named_and_gets_nan(tracks, caplog):
         embed_tracks(Levels(), tracks, 2.0, progress=False)
 
 
-def labelled_points(classes: int = 3, count: int = 300, spread: float = 0.5, seed: int = 0):
-    random = np.random.default_rng(seed)
-    label = random.integers(classes, size=count)
-    centres = 3 * random.normal(size=(classes, 8))
-    embeddings = (centres[label] + spread * random.normal(size=(count, 8))).astype(np.float32)
-    split = np.repeat(["train", "valid", "test"], [200, 40, 60])
-    tracks = pd.DataFrame({"split": split, "label": [f"class {number}" for number in label]})
-    return embeddings, tracks
-
-
 def test_a_probe_finds_what_is_there_and_only_that():
     embeddings, tracks = labelled_points()
     assert probe(embeddings, tracks, "label").headline.value > 0.95
@@ -120,8 +111,8 @@ def test_a_probe_does_not_see_the_test_split_or_unknown_labels():
     other = embeddings.copy()
     other[tracks["split"] == "test"] *= -5
     assert np.array_equal(
-        fit_probe(other, tracks, "label").classifier.predict_proba(embeddings),
-        fitted.classifier.predict_proba(embeddings),
+        fit_probe(other, tracks, "label").head.predict(embeddings),
+        fitted.head.predict(embeddings),
     )
     some = tracks.assign(label=tracks["label"].where(np.arange(300) % 2 == 0, None))
     assert probe(embeddings, some, "label").tracks == 30

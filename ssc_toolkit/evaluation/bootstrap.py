@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 RESAMPLES = 1000
 COVERAGE = 0.95
@@ -32,7 +32,8 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
     """Mean of per-track values, with an interval from resampling whole groups (Efron 1979).
 
     Tracks of one group (versions of a tune, pieces of an artist) are not independent: they are drawn
-    together. For a paired comparison pass the differences of two models on the same tracks.
+    together. For a paired comparison pass the differences of two models on the same tracks. Undefined values (NaN)
+    are left out.
 
     Args:
         values: (tracks,) numbers.
@@ -44,32 +45,68 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
         >>> interval.value, interval.low <= 0.75 <= interval.high
         (0.75, True)
     """
-    _, group = np.unique(groups, return_inverse=True)
+    defined = np.isfinite(values)
+    if not defined.any():
+        return Interval(np.nan, np.nan, np.nan)
+    values = values[defined]
+    _, group = np.unique(np.asarray(groups)[defined], return_inverse=True)
     sums, counts = np.bincount(group, weights=values), np.bincount(group)
     weights = _resampling_weights(len(counts), seed)
     means = (weights @ sums) / (weights @ counts)
     return _interval(float(np.mean(values)), means)
 
 
-def bootstrap_metric(
-    metric: Callable[[np.ndarray], float], groups: np.ndarray, seed: int = 0, resamples: int = 200
-) -> Interval:
-    """A metric of a set of tracks, with an interval from resampling whole groups.
+def distinct(groups: np.ndarray) -> np.ndarray:
+    """The groups of some tracks, where an unknown group (NaN or None) is one of its own.
+
+    Examples:
+        >>> distinct(np.array(["x", None, "x", None], dtype=object)).tolist()
+        ['x', 'track 1', 'x', 'track 3']
+    """
+    unknown = pd.isna(groups)
+    if not unknown.any():
+        return groups
+    return np.array([f"track {row}" if unknown[row] else str(group) for row, group in enumerate(groups)])
+
+
+def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:
+    """How often each track is drawn when whole groups are resampled, (resamples, tracks).
 
     Args:
-        metric: function of row numbers (with repeats).
         groups: (tracks,) group of each.
         seed: of the resampling.
         resamples: how many.
     """
     names, group = np.unique(groups, return_inverse=True)
-    members = [np.flatnonzero(group == number) for number in range(len(names))]
     random = np.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        drawn = random.integers(len(members), size=len(members))
-        values.append(metric(np.concatenate([members[number] for number in drawn])))
-    return _interval(metric(np.arange(len(groups))), np.array(values))
+    drawn = [random.integers(len(names), size=len(names)) for _ in range(resamples)]
+    return np.stack([np.bincount(numbers, minlength=len(names))[group] for numbers in drawn])
+
+
+def interval_over_runs(values: np.ndarray, resampled: np.ndarray, seed: int = 0) -> Interval:
+    """Mean over S runs (seeds of a probe, subsets of the labels) with an interval over tracks and runs.
+
+    Each resample of the tracks draws S runs with replacement as well. Drawing from S runs shrinks their variance by
+    (S - 1) / S, so their deviations are stretched by sqrt(S / (S - 1)) (Davison and Hinkley, Bootstrap Methods and
+    their Application, 1997, section 3.8).
+
+    Args:
+        values: (S,) value of each run on all tracks.
+        resampled: (resamples, S) its values on resampled tracks.
+        seed: of the drawing of runs.
+
+    Examples:
+        >>> interval = interval_over_runs(np.array([0.4, 0.6]), np.tile([0.4, 0.6], (200, 1)))
+        >>> interval.value, bool(interval.low < 0.4 < 0.6 < interval.high)
+        (0.5, True)
+    """
+    count = len(values)
+    means = resampled.mean(axis=1)
+    if count > 1:
+        drawn = np.random.default_rng([seed, 1]).integers(count, size=resampled.shape)
+        deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
+        means = means + np.sqrt(count / (count - 1)) * deviations
+    return _interval(float(np.mean(values)), means)
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:
@@ -79,5 +116,7 @@ def _resampling_weights(groups: int, seed: int) -> np.ndarray:
 
 def _interval(value: float, resampled: np.ndarray) -> Interval:
     tail = 100 * (1 - COVERAGE) / 2
+    if np.isnan(resampled).all():
+        return Interval(value, np.nan, np.nan)
     low, high = np.nanpercentile(resampled, [tail, 100 - tail])
     return Interval(value, float(low), float(high))

@@ -1,73 +1,60 @@
-"""Linear probes on frozen embeddings."""
+"""Probes: how well simple heads on frozen embeddings predict labels."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, average_precision_score, recall_score, roc_auc_score
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+import torch
 
 from ssc_toolkit.data import Labels, encode_labels
-from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean, bootstrap_metric
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.evaluation.bootstrap import distinct
+from ssc_toolkit.evaluation.heads import HEADS, Head, Problem
+from ssc_toolkit.evaluation.metrics import defined_classes
+from ssc_toolkit.evaluation.scores import Predictions, Score, measure
+from ssc_toolkit.samplers import label_budget
 
-REGULARISATIONS = (0.01, 0.1, 1.0)
-"""Inverse strengths among which the validation split chooses."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """How well a probe does on some tracks.
-
-    Attributes:
-        metric: name of the headline metric, "accuracy" or "average precision" (macro).
-        headline: its value with a 95 % interval over groups of tracks.
-        others: further metrics.
-        tracks: number of tracks.
-        undefined_classes: multi-label classes without a positive or without a negative track, left out
-            of the macro means.
-        correct: (tracks,) 0 or 1 for each track of a single-label task, for paired comparisons.
-        rows: (tracks,) row of each in the table.
-    """
-
-    metric: str
-    headline: Interval
-    others: dict[str, float]
-    tracks: int
-    undefined_classes: int = 0
-    correct: np.ndarray | None = field(default=None, repr=False)
-    rows: np.ndarray | None = field(default=None, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """What a report stores: all but the arrays."""
-        content = asdict(self)
-        del content["correct"], content["rows"]
-        return content
+__all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "probe", "problem_of"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted linear probe for one label column.
+    """A fitted head for one label signal.
 
     Attributes:
-        column: the label column.
-        classifier: scikit-learn pipeline of standardisation and logistic regression.
-        regularisation: inverse strength that the validation split chose.
+        column: the label column; several of numbers are joined by "+".
+        head: what predicts; its `settings` are those that the validation split chose.
         labels: of all tracks of the table.
+        method: how it was fitted, a key of `HEADS` or "finetune".
     """
 
     column: str
-    classifier: Any
-    regularisation: float
+    head: Head
     labels: Labels
+    method: str = "linear"
+
+    def predict(self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None) -> Predictions:
+        """Predict the labels of the tracks of the test split.
+
+        Args:
+            embeddings: (tracks, dim), one row a track of the whole table; only test rows are read.
+            tracks: the table that the probe was fitted on.
+            subset: (tracks,) bool, to predict for some of the test tracks only.
+
+        Raises:
+            InputError: if no test track is left.
+        """
+        usable = np.isfinite(embeddings).all(axis=1) & (True if subset is None else subset)
+        rows = _rows_of(tracks, self.labels, "test", usable)
+        if len(rows) == 0:
+            raise InputError(f"labels: no test track to score column {self.column!r} on")
+        outputs = self.head.predict(embeddings[rows])
+        truth = self.labels.values.numpy()[rows]
+        return Predictions(outputs, truth, rows, groups_of(tracks)[rows], self.labels.kind, self.labels.names)
 
     def score(
         self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None, seed: int = 0
@@ -75,62 +62,98 @@ class Probe:
         """Score the probe on the tracks of the test split.
 
         Args:
-            embeddings: (tracks, dim), one row a track of the whole table; only test rows are read.
-            tracks: the table that the probe was fitted on.
-            subset: (tracks,) bool, to score some of the test tracks only.
+            embeddings, tracks, subset: as for `predict`.
             seed: of the bootstrap.
 
         Raises:
             InputError: if no test track is left.
         """
-        rows = _usable_rows(embeddings, tracks, self.labels, "test")
-        if subset is not None:
-            rows = rows[subset[rows]]
-        if len(rows) == 0:
-            raise InputError(f"labels: no test track to score column {self.column!r} on")
-        truth = self.labels.values.numpy()[rows]
-        groups = tracks["group"].to_numpy()[rows] if "group" in tracks else rows
-        if self.labels.is_multi_hot:
-            return _multi_label_score(self.classifier.predict_proba(embeddings[rows]), truth, groups, rows, seed)
-        predicted = self.classifier.predict(embeddings[rows])
-        correct = (predicted == truth).astype(float)
-        others = {"macro_recall": float(recall_score(truth, predicted, labels=np.unique(truth), average="macro"))}
-        if _are_keys(self.labels.names):
-            others["weighted_key_score"] = _weighted_key_score(truth, predicted, self.labels.names)
-        return Score("accuracy", bootstrap_mean(correct, groups, seed), others, len(rows), correct=correct, rows=rows)
+        return measure([self.predict(embeddings, tracks, subset)], seed)
 
 
-def fit_probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str) -> Probe:
-    """Fit logistic regression on standardised embeddings of the training split.
+def fit_probe(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    column: str | Sequence[str],
+    method: str = "linear",
+    *,
+    kind: Kind | None = None,
+    label_share: float = 1.0,
+    seed: int = 0,
+) -> Probe:
+    """Fit a head to the embeddings of the training split.
 
-    Its regularisation is the one that does best on the validation split; nothing looks at the test split.
-    Tracks without a label, and those whose embedding is NaN, are left out.
+    | method | head |
+    |---|---|
+    | "linear" | logistic or ridge regression on standardised embeddings |
+    | "mlp" | one hidden layer of 512, trained as in the paper |
+    | "knn" | the mean of the labels of the k nearest tracks |
+    | "prototypes" | the cosine to the mean of each class, nothing trained |
+
+    Whatever there is to choose is chosen on the validation split; nothing looks at the test split. Tracks without a
+    label, and those whose embedding is NaN, are left out.
 
     Args:
         embeddings: (tracks, dim) one row a track.
         tracks: table with a `split` column (train, valid, test), the label column, and perhaps `group`.
-        column: the label column: one class a cell, or several separated by "|".
+        column: the label column: one class a cell, or several separated by "|"; several columns of numbers.
+        method: as above.
+        kind: "class", "multi-hot" or "number"; by default what the dataset or the cells say.
+        label_share: share of the labelled training tracks to use, above 0 to 1. The tracks of a smaller share are
+            among those of a larger one, and every class is met first (`samplers.label_budget`).
+        seed: of the head's weights, and of which tracks a share holds.
 
     Raises:
         InputError: if the column is missing, or a split has no labelled track, or the training split has
             fewer than two classes.
     """
-    labels = encode_labels(tracks, column)
-    rows = check_labels(tracks, labels, column, np.isfinite(embeddings).all(axis=1))
+    if method not in HEADS:
+        raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
+    labels = label_signal(tracks, column, kind)
+    problem = problem_of(embeddings, tracks, labels, column, label_share, seed)
+    return Probe(_joined(column), HEADS[method](problem, seed), labels, method)
+
+
+def problem_of(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    labels: Labels,
+    column: str | Sequence[str],
+    label_share: float = 1.0,
+    seed: int = 0,
+) -> Problem:
+    """What a head is fitted to: the labelled tracks of the training and the validation split.
+
+    Args and errors as for `fit_probe`, `labels` being those of all tracks.
+    """
+    if not 0 < label_share <= 1:
+        raise InputError(f"label_share: expected a share above 0 and up to 1, got {label_share}")
+    rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
-    best = None
-    for regularisation in REGULARISATIONS:
-        classifier = _classifier(regularisation, labels.is_multi_hot)
-        with warnings.catch_warnings():
-            # Early stopping at max_iter is one more regularisation, and classes may lack a positive.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
-            classifier.fit(embeddings[rows["train"]], values[rows["train"]])
-        quality = _quality(classifier, embeddings[rows["valid"]], values[rows["valid"]])
-        if best is None or quality > best[0]:
-            best = (quality, regularisation, classifier)
-    assert best is not None
-    return Probe(column, best[2], best[1], labels)
+    train, valid = training_share(rows["train"], labels, label_share, seed), rows["valid"]
+    if labels.kind == "class" and len(np.unique(values[train])) < 2:
+        raise InputError(f"label_share: {label_share:g} of column {_joined(column)!r} holds fewer than two classes")
+    return Problem(embeddings[train], values[train], embeddings[valid], values[valid], labels.kind, labels.names)
+
+
+def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) -> np.ndarray:
+    """Some of the labelled training rows, in the order of the table; nested, and every class first."""
+    if share == 1:
+        return rows
+    values = labels.values[torch.from_numpy(rows)]
+    signal = torch.zeros(len(rows), dtype=torch.int64) if labels.kind == "number" else values
+    return rows[np.sort(label_budget(signal, share, seed).numpy())]
+
+
+def label_signal(tracks: pd.DataFrame, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
+    """The labels of a column, as what the dataset says that they are if `kind` is None.
+
+    Raises:
+        InputError: as `encode_labels`.
+    """
+    first = column if isinstance(column, str) else next(iter(column))
+    told = tracks.attrs.get("dataset", {}).get("labels", {}).get(first, {}).get("kind")
+    return encode_labels(tracks, column, kind=kind or told)
 
 
 def check_labels(
@@ -148,23 +171,38 @@ def check_labels(
         InputError: if a split has no labelled track, or there is nothing to learn in the training split.
     """
     usable = np.ones(len(tracks), dtype=bool) if usable is None else usable
-    rows = {}
-    for split in ("train", "valid", "test"):
-        rows[split] = np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)
-        if len(rows[split]) == 0:
+    rows = {split: _rows_of(tracks, labels, split, usable) for split in ("train", "valid", "test")}
+    for split, found in rows.items():
+        if len(found) == 0:
             raise InputError(f"labels: no track of the {split} split has a label in column {column!r}")
     values = labels.values.numpy()[rows["train"]]
-    if labels.is_multi_hot and not _defined(values).any():
+    if labels.is_multi_hot and not defined_classes(values).any():
         raise InputError(f"labels: no label of column {column!r} is on some training tracks and not on others")
-    if not labels.is_multi_hot and len(np.unique(values)) < 2:
+    if labels.kind == "class" and len(np.unique(values)) < 2:
         raise InputError(f"labels: the training split holds fewer than two classes of column {column!r}")
     return rows
 
 
-def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int = 0) -> Score:
-    """Fit a linear probe on the training split and score it on the test split.
+def probe(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    column: str | Sequence[str],
+    seed: int = 0,
+    *,
+    method: str = "linear",
+    kind: Kind | None = None,
+    repeats: int = 1,
+) -> Score:
+    """Fit a head on the training split and score it on the test split.
 
-    Args and errors as for `fit_probe`.
+    Args:
+        embeddings, tracks, column, method, kind: as for `fit_probe`.
+        seed: of the bootstrap, and the first of the head's.
+        repeats: seeds of the head, from `seed` on; the score is the mean over them, with an interval over test groups
+            and seeds.
+
+    Raises:
+        InputError: as `fit_probe`.
 
     Examples:
         >>> random = np.random.default_rng(0)
@@ -174,50 +212,19 @@ def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int =
         >>> probe(embeddings, tracks, "genre").headline.value
         1.0
     """
-    return fit_probe(embeddings, tracks, column).score(embeddings, tracks, seed=seed)
+    at_least("repeats", repeats, 1)
+    fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
+    return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 
 
-def _classifier(regularisation: float, is_multi_hot: bool) -> Any:
-    regression = LogisticRegression(C=regularisation, max_iter=200, tol=1e-3)
-    return make_pipeline(StandardScaler(), OneVsRestClassifier(regression) if is_multi_hot else regression)
+def groups_of(tracks: pd.DataFrame) -> np.ndarray:
+    """(tracks,) group of each: what belongs together when tracks are resampled; an unknown group is one of its own."""
+    return distinct(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
 
 
-def _quality(classifier: Any, embeddings: np.ndarray, truth: np.ndarray) -> float:
-    if truth.ndim == 1:
-        return float(accuracy_score(truth, classifier.predict(embeddings)))
-    return _macro(average_precision_score, truth, classifier.predict_proba(embeddings))
+def _rows_of(tracks: pd.DataFrame, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
+    return np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)
 
 
-def _usable_rows(embeddings: np.ndarray, tracks: pd.DataFrame, labels: Labels, split: str) -> np.ndarray:
-    chosen = (tracks["split"] == split).to_numpy() & labels.labeled.numpy() & np.isfinite(embeddings).all(axis=1)
-    return np.flatnonzero(chosen)
-
-
-def _multi_label_score(scores: np.ndarray, truth: np.ndarray, groups: np.ndarray, rows: np.ndarray, seed: int) -> Score:
-    defined = _defined(truth)
-    headline = bootstrap_metric(lambda i: _macro(average_precision_score, truth[i], scores[i]), groups, seed)
-    others = {"roc_auc": _macro(roc_auc_score, truth, scores)}
-    return Score("average precision", headline, others, len(rows), undefined_classes=int((~defined).sum()), rows=rows)
-
-
-def _macro(metric: Any, truth: np.ndarray, scores: np.ndarray) -> float:
-    """Mean of a metric over the classes for which it is defined; NaN if there are none."""
-    values = [metric(truth[:, c], scores[:, c]) for c in np.flatnonzero(_defined(truth))]
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _defined(truth: np.ndarray) -> np.ndarray:
-    """Classes with at least one positive and one negative track."""
-    return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
-
-
-def _are_keys(names: tuple[str, ...]) -> bool:
-    return all(name.endswith((" major", " minor")) and len(name.split()[0]) <= 2 for name in names)
-
-
-def _weighted_key_score(truth: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> float:
-    """Mean MIREX score: 1 same key, .5 a fifth up, .3 relative, .2 parallel."""
-    from mir_eval.key import weighted_score
-
-    pairs = zip(truth.tolist(), predicted.tolist(), strict=True)
-    return float(np.mean([weighted_score(names[t], names[p]) for t, p in pairs]))
+def _joined(column: str | Sequence[str]) -> str:
+    return column if isinstance(column, str) else "+".join(column)

@@ -1,0 +1,19 @@
+"""Heads on frozen embeddings, each fitted by one function."""
+
+from collections.abc import Callable, Mapping
+
+from ssc_toolkit.evaluation.heads.base import Head, Problem
+from ssc_toolkit.evaluation.heads.knn import fit_knn
+from ssc_toolkit.evaluation.heads.linear import fit_linear
+from ssc_toolkit.evaluation.heads.mlp import fit_mlp
+from ssc_toolkit.evaluation.heads.prototype import fit_prototypes
+
+HEADS: Mapping[str, Callable[[Problem, int], Head]] = {
+    "linear": fit_linear,
+    "mlp": fit_mlp,
+    "knn": fit_knn,
+    "prototypes": fit_prototypes,
+}
+"""Method -> function that fits it to a problem with a seed."""
+
+__all__ = ["HEADS", "Head", "Problem", "fit_knn", "fit_linear", "fit_mlp", "fit_prototypes"]

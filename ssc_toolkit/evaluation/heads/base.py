@@ -1,0 +1,55 @@
+"""What a head is given, and what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.metrics import metrics_of
+
+
+class Head(Protocol):
+    """A fitted head.
+
+    Attributes:
+        settings: what the validation split chose.
+    """
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        """Scores of the classes or numbers, (N, dim) to (N, classes or columns)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Labelled embeddings to fit to, and others to choose settings by; there is no test split in it.
+
+    Attributes:
+        train_x, valid_x: (N, dim) embeddings.
+        train_y, valid_y: (N,) class indices, (N, classes) multi-hot rows or (N, columns) numbers.
+        kind: of the labels.
+        names: of the classes or columns.
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    valid_x: np.ndarray
+    valid_y: np.ndarray
+    kind: Kind
+    names: tuple[str, ...]
+
+    def quality(self, outputs: np.ndarray) -> float:
+        """The headline metric of outputs for the validation split; minus infinity where it is not defined."""
+        headline = next(iter(metrics_of(self.kind, self.names).values()))
+        value = headline.value(outputs, self.valid_y)
+        return value if np.isfinite(value) else -np.inf
+
+    def targets(self) -> np.ndarray:
+        """Training labels as numbers, (N, classes or columns): classes as one-hot rows."""
+        return np.eye(len(self.names), dtype=np.float32)[self.train_y] if self.kind == "class" else self.train_y

@@ -1,0 +1,81 @@
+"""A linear head: logistic or ridge regression."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.heads.base import Problem
+
+INVERSE_STRENGTHS = (0.01, 0.1, 1.0)
+"""Regularisations of logistic regression among which the validation split chooses."""
+PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+"""Those of ridge regression."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A fitted scikit-learn pipeline of standardisation and regression.
+
+    Attributes:
+        model: the pipeline.
+        regularisation: inverse strength, or penalty of ridge regression, that the validation split chose.
+        outputs: number of classes or columns.
+    """
+
+    model: Any
+    regularisation: float
+    outputs: int
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"regularisation": self.regularisation}
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        if not hasattr(self.model, "predict_proba"):
+            return np.asarray(self.model.predict(embeddings)).reshape(len(embeddings), self.outputs)
+        found = self.model.predict_proba(embeddings)
+        if found.shape[1] == self.outputs:
+            return np.asarray(found)
+        everything = np.zeros((len(embeddings), self.outputs), dtype=found.dtype)
+        everything[:, self.model.classes_] = found  # classes without a training track keep 0
+        return everything
+
+
+def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
+    """Logistic regression (one-vs-rest for several labels a track), ridge regression for numbers.
+
+    Embeddings are standardised by the mean and deviation of the training split; the regularisation is the one that does
+    best on the validation split. The problem is convex: the seed changes nothing.
+    """
+    best: tuple[float, LinearHead] | None = None
+    for regularisation in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
+        model = make_pipeline(StandardScaler(), _regression(problem.kind, regularisation))
+        with warnings.catch_warnings():
+            # Early stopping at max_iter is one more regularisation, and classes may lack a positive.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+            model.fit(problem.train_x, problem.train_y)
+        head = LinearHead(model, regularisation, len(problem.names))
+        quality = problem.quality(head.predict(problem.valid_x))
+        if best is None or quality > best[0]:
+            best = (quality, head)
+    assert best is not None
+    return best[1]
+
+
+def _regression(kind: Kind, regularisation: float) -> Any:
+    if kind == "number":
+        return Ridge(regularisation)
+    regression = LogisticRegression(C=regularisation, max_iter=200, tol=1e-3)
+    return OneVsRestClassifier(regression) if kind == "multi-hot" else regression

@@ -1,0 +1,155 @@
+"""What predictions are measured by: scikit-learn's and mir_eval's metrics, undefined classes left out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from sklearn.metrics import average_precision_score, r2_score, recall_score, roc_auc_score
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation import weighted
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of outputs (tracks, classes or columns) against the truth, as `Labels.values` holds it.
+
+    Attributes:
+        value: of outputs and truth.
+        resampled: of outputs, truth and weights (resamples, tracks) to (resamples,) values.
+    """
+
+    value: Callable[[np.ndarray, np.ndarray], float]
+    resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
+    """The metrics of a kind of label, the headline metric first.
+
+    | labels | metrics |
+    |---|---|
+    | one class | accuracy; macro recall over the classes that occur; weighted key score (MIREX) if they are keys |
+    | several of many | average precision and area under the ROC curve, macro over the classes that are defined |
+    | numbers | R², the mean over the columns and each by its name |
+
+    A class without a positive or without a negative track has no average precision and no ROC curve; it is left out of
+    the mean, and `undefined_classes` counts it.
+
+    Args:
+        kind: of the labels.
+        names: of the classes or columns.
+    """
+    if kind == "multi-hot":
+        return {
+            "average precision": _macro(average_precision_score, weighted.weighted_average_precision),
+            "roc_auc": _macro(roc_auc_score, weighted.weighted_roc_auc),
+        }
+    if kind == "number":
+        every = slice(0, len(names))
+        columns = {f"r2_{name}": _r2(slice(c, c + 1)) for c, name in enumerate(names)} if len(names) > 1 else {}
+        return {"r2": _r2(every), **columns}
+    metrics = {"accuracy": _mean_of(_correct), "macro_recall": Metric(_macro_recall, _resampled_macro_recall)}
+    if _are_keys(names):
+        weights = key_weights(names)
+        metrics["weighted_key_score"] = _mean_of(lambda outputs, truth: weights[truth, outputs.argmax(axis=1)])
+    return metrics
+
+
+def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
+    """How many classes the macro means leave out."""
+    if kind == "number":
+        return 0
+    if kind == "class":
+        return len(names) - len(np.unique(truth))
+    return int((~defined_classes(truth)).sum())
+
+
+def defined_classes(truth: np.ndarray) -> np.ndarray:
+    """(classes,) bool: those of (tracks, classes) multi-hot rows with at least one positive and one negative track."""
+    return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
+
+
+@cache
+def key_weights(names: tuple[str, ...]) -> np.ndarray:
+    """MIREX weights of keys, (reference, estimate), by `mir_eval.key.weighted_score`.
+
+    1 for the same key, .5 for an estimate a fifth above the reference (not below), .3 for the relative key, .2 for the
+    parallel one.
+
+    Args:
+        names: of the keys, such as "C major".
+
+    Examples:
+        >>> key_weights(("C major", "G major", "A minor", "C minor"))[0].tolist()
+        [1.0, 0.5, 0.3, 0.2]
+        >>> float(key_weights(("C major", "G major"))[1, 0])  # C is a fifth below G
+        0.0
+    """
+    from mir_eval.key import weighted_score
+
+    return np.array([[weighted_score(reference, estimate) for estimate in names] for reference in names])
+
+
+def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return (outputs.argmax(axis=1) == truth).astype(float)
+
+
+def _mean_of(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
+    """The mean of something that each track has."""
+    return Metric(
+        lambda outputs, truth: float(values(outputs, truth).mean()),
+        lambda outputs, truth, weights: weighted.weighted_mean(values(outputs, truth), weights),
+    )
+
+
+def _macro_recall(outputs: np.ndarray, truth: np.ndarray) -> float:
+    return float(recall_score(truth, outputs.argmax(axis=1), labels=np.unique(truth), average="macro"))
+
+
+def _resampled_macro_recall(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return weighted.weighted_macro_recall(_correct(outputs, truth), truth, weights)
+
+
+def _macro(
+    metric: Callable[..., float], resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+) -> Metric:
+    """The mean of a metric over the classes for which it is defined; NaN if there are none."""
+
+    def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
+        values = [metric(truth[:, c], outputs[:, c]) for c in np.flatnonzero(defined_classes(truth))]
+        return float(np.mean(values)) if values else float("nan")
+
+    def means(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        classes = np.flatnonzero(defined_classes(truth))
+        values = [resampled(outputs[:, c], truth[:, c] > 0, weights) for c in classes]
+        return _mean_of_defined(np.array(values).reshape(len(classes), len(weights)))
+
+    return Metric(mean, means)
+
+
+def _r2(columns: slice) -> Metric:
+    def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
+        if len(truth) < 2:
+            return float("nan")
+        return float(np.mean(r2_score(truth[:, columns], outputs[:, columns], multioutput="raw_values")))
+
+    def means(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        pairs = zip(outputs[:, columns].T, truth[:, columns].T, strict=True)
+        return np.mean([weighted.weighted_r2(predicted, true, weights) for predicted, true in pairs], axis=0)
+
+    return Metric(mean, means)
+
+
+def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """(resamples,) means over (classes, resamples) values that are not NaN."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        return np.nanmean(values, axis=0)
+
+
+def _are_keys(names: tuple[str, ...]) -> bool:
+    return all(name.endswith((" major", " minor")) and len(name.split()[0]) <= 2 for name in names)

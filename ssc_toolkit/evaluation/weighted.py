@@ -1,0 +1,73 @@
+"""The metrics under many weightings of the tracks at once: what a bootstrap needs.
+
+scikit-learn's metrics take one weighting a call; a hundred classes and hundreds of resamples would take minutes. These
+sort once and take all resamples together. A weighting is how often each track was drawn, (resamples, tracks).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) means of (tracks,) values."""
+    return (weights @ values) / weights.sum(axis=1)
+
+
+def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) means over the classes that were drawn of the share of their tracks that is correct."""
+    members = (truth[:, None] == np.unique(truth)).astype(float)
+    hits, counts = weights @ (members * correct[:, None]), weights @ members
+    recalls = np.divide(hits, counts, out=np.full_like(hits, np.nan), where=counts > 0)
+    return np.nanmean(recalls, axis=1)
+
+
+def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) shares of the variance of (tracks,) numbers that are explained."""
+    total = weights.sum(axis=1)
+    centred = truth - truth.mean()
+    variance = (weights @ centred**2) / total - ((weights @ centred) / total) ** 2
+    error = (weights @ (truth - predicted) ** 2) / total
+    return np.where(variance > 0, 1 - error / np.where(variance > 0, variance, 1.0), np.nan)
+
+
+def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) average precisions of one class, NaN where a resample has no positive or no negative track.
+
+    Args:
+        scores: (tracks,) the higher, the more likely.
+        positive: (tracks,) bool.
+        weights: (resamples, tracks).
+    """
+    hits, drawn = _cumulated(scores, positive, weights)
+    found = np.diff(hits, axis=1, prepend=0)
+    precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+    return _where_defined((found * precision).sum(axis=1), hits[:, -1], drawn[:, -1], hits[:, -1])
+
+
+def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(resamples,) areas under the ROC curve of one class, NaN where a resample has no positive or no negative track.
+
+    Args as for `weighted_average_precision`.
+    """
+    hits, drawn = _cumulated(scores, positive, weights)
+    misses = drawn - hits
+    steps = np.diff(misses, axis=1, prepend=0)
+    before = np.concatenate([np.zeros((len(hits), 1)), hits[:, :-1]], axis=1)
+    area = (steps * (hits + before) / 2).sum(axis=1)
+    return _where_defined(area, hits[:, -1], drawn[:, -1], hits[:, -1] * misses[:, -1])
+
+
+def _cumulated(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positives, and tracks, at or above each score that occurs, from the highest: (resamples, scores) each."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    sorted_weights = weights[:, order].astype(float)
+    drawn = sorted_weights.cumsum(axis=1)[:, ends]
+    sorted_weights *= positive[order]
+    return sorted_weights.cumsum(axis=1)[:, ends], drawn
+
+
+def _where_defined(value: np.ndarray, positives: np.ndarray, drawn: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+    defined = (positives > 0) & (positives < drawn)
+    return np.where(defined, value / np.where(defined, divisor, 1.0), np.nan)
