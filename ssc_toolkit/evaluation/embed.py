@@ -2,64 +2,58 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
-from ssc_toolkit.data import UnreadableAudio, read_audio
-from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.draws import FixedCorruption
+from ssc_toolkit.evaluation.embed_cache import EmbeddingCache
+from ssc_toolkit.evaluation.hearing import Hearing
+from ssc_toolkit.evaluation.models import WaveformModel, checked, device_of, eval_mode, window_seconds_of
+from ssc_toolkit.evaluation.windows import pooling_named, window_counts
 from ssc_toolkit.progress import progress_bar
-from ssc_toolkit.seeds import generator_for
 
 logger = logging.getLogger(__name__)
-
-MOST_WINDOWS = 64
-"""Windows of a track that are used, from its beginning (the paper's rule)."""
-
-
-class WaveformModel(Protocol):
-    """Whatever embeds waveforms: (N, 1, samples) at `sample_rate` hertz to (N, dim)."""
-
-    sample_rate: int
-
-    def __call__(self, waveforms: Tensor) -> Tensor: ...
 
 
 def embed_tracks(
     model: WaveformModel,
     tracks: pd.DataFrame,
-    window_seconds: float,
+    window_seconds: float | None = None,
     *,
-    corruption: Augmentation | None = None,
+    pooling: str = "mean",
+    corruption: Augmentation | FixedCorruption | None = None,
     seed: int = 0,
     batch_size: int = 32,
     most_unreadable: float = 0.1,
+    cache: str | Path | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """One embedding a track: the mean over its windows.
+    """One embedding a track: by default the mean over its windows.
 
     A track is cut into non-overlapping windows; what remains at its end is dropped, and of a long track
     the first 64 windows are used. A model that is a module is run in eval mode and left as it was.
 
     Args:
         model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has a
-            `sample_rate`.
+            `sample_rate`; `as_model` makes one of any function.
         tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` gives it.
-        window_seconds: length of a window.
-        corruption: applied to each whole track (up to its 64 windows) before it is cut. What it draws
-            for a track depends on the seed and the track's row alone, so every model hears the same.
+        window_seconds: length of a window; by default what the model is made for (`window_seconds`), or 3.
+        pooling: "mean", "max" or "mean+std" over the windows.
+        corruption: applied to each whole track (its first 192 s, or as much as the windows need) before it is cut.
+            What an `Augmentation` draws for a track depends on the seed and the track's row alone; a
+            `FixedCorruption` keeps its draws.
         seed: of the corruption.
         batch_size: tracks at once.
         most_unreadable: share of the tracks that may turn out not to be decodable before it is an error.
+        cache: folder for embeddings, found again by what the model computes and what the audio holds.
         progress: show a progress bar.
 
     Returns:
@@ -68,102 +62,160 @@ def embed_tracks(
     Raises:
         InputError: if a track is shorter than a window, or too many cannot be decoded.
     """
-    window = round(window_seconds * model.sample_rate)
-    lengths = window_counts(tracks, model.sample_rate, window) * window
-    read = _reader(tracks, model.sample_rate)
-    draw = None if corruption is None else corruption.draw(len(tracks), generator_for(seed, "corruption"))
-    device = _device(model)
-    vectors: dict[int, np.ndarray] = {}
-    problems: list[str] = []
-    with (
-        _eval_mode(model),
-        progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
-    ):
-        for rows in _runs_of_equal_length(lengths, batch_size):
-            decoded = _decode(read, rows, int(lengths[rows[0]]), problems)
-            if len(problems) > most_unreadable * len(tracks):
-                raise InputError(
-                    f"tracks: {len(problems)} of {len(tracks)} could not be decoded, such as {problems[0]}. Mend or "
-                    "remove them"
-                )
-            if decoded:
-                waveforms = torch.from_numpy(np.stack(list(decoded.values())))[:, None].to(device)
-                if corruption is not None and draw is not None:
-                    waveforms = corruption.apply(waveforms, draw[torch.tensor(list(decoded))])
-                embedded = model(waveforms.reshape(-1, 1, window)).unflatten(0, (len(decoded), -1)).mean(dim=1)
-                if not embedded.isfinite().all():
-                    raise InputError("encoder: gives embeddings that are not numbers; its training has diverged")
-                vectors.update(zip(decoded, embedded.float().cpu().numpy(), strict=True))
-            bar.update(len(rows))
-    for problem in problems:
-        logger.warning("not embedded: %s", problem)
-    if not vectors:
-        raise InputError(f"tracks: none could be decoded, such as {problems[0]}")
-    nothing = np.full_like(next(iter(vectors.values())), np.nan)
-    return np.stack([vectors.get(row, nothing) for row in range(len(tracks))])
+    (embeddings,) = embed_models(
+        {"": model},
+        tracks,
+        window_seconds,
+        pooling=pooling,
+        corruption=corruption,
+        seed=seed,
+        batch_size=batch_size,
+        most_unreadable=most_unreadable,
+        cache=cache,
+        progress=progress,
+    ).values()
+    return embeddings
 
 
-def window_counts(tracks: pd.DataFrame, sample_rate: int, window: int) -> np.ndarray:
-    """Windows that are used of each track, at most 64.
+def embed_models(
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    window_seconds: float | None = None,
+    *,
+    pooling: str = "mean",
+    corruption: Augmentation | FixedCorruption | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    most_unreadable: float = 0.1,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Embeddings under several models in one pass: audio is decoded and corrupted once for all of them.
+
+    Args:
+        models: by name.
+        tracks, pooling, seed, batch_size, most_unreadable, cache, progress: as for `embed_tracks`.
+        window_seconds: for all models; by default what each is made for.
+        corruption: as for `embed_tracks`; for models at several rates a `FixedCorruption`, which has one of its own.
+
+    Returns:
+        (tracks, dim) float32 by model.
 
     Raises:
-        InputError: if a track is shorter than a window.
+        InputError: as `embed_tracks`, or if it is not known at which rate to corrupt.
     """
-    # A hair more, because seconds are a rounded quotient.
-    counts = np.floor(tracks["seconds"].to_numpy() * sample_rate / window + 1e-6).astype(int)
-    if (counts < 1).any():
-        short = tracks["path"].iloc[int((counts < 1).argmax())]
-        raise InputError(
-            f"tracks: {int((counts < 1).sum())} tracks are shorter than a window of {window / sample_rate:.2f} s, "
-            f"such as {short}; leave them out (check_audio does) or choose a shorter window"
+    pool = pooling_named(pooling)
+    fixed = _fixed(corruption, models, tracks, seed)
+    store = None if cache is None else EmbeddingCache(Path(cache), tracks, pooling, fixed)
+    seconds = {name: window_seconds_of(model, window_seconds) for name, model in models.items()}
+    found: dict[str, np.ndarray] = {}
+    for name, model in models.items():
+        kept = None if store is None else store.get(model, seconds[name])
+        if kept is not None:
+            found[name] = kept
+    wanted = {name: model for name, model in models.items() if name not in found}
+    if wanted:
+        vectors = _by_row(
+            wanted, tracks, seconds, pool, fixed, batch_size=batch_size, most=most_unreadable, progress=progress
         )
-    return np.minimum(counts, MOST_WINDOWS)
+        for name, rows in vectors.items():
+            nothing = np.full_like(next(iter(rows.values())), np.nan)
+            found[name] = np.stack([rows.get(row, nothing) for row in range(len(tracks))])
+            if store is not None:
+                store.put(wanted[name], seconds[name], found[name])
+    return {name: found[name] for name in models}
 
 
-def _runs_of_equal_length(lengths: np.ndarray, most: int) -> Iterator[list[int]]:
-    """Row numbers in order, in groups of at most `most` neighbours of the same length."""
-    for _, group in itertools.groupby(range(len(lengths)), key=lambda row: lengths[row]):
-        rows = list(group)
-        yield from (rows[first : first + most] for first in range(0, len(rows), most))
+@dataclass(frozen=True)
+class WindowEmbeddings:
+    """The windows of some tracks.
+
+    Attributes:
+        embeddings: (windows, dim) float32.
+        rows: (windows,) row of the track of each.
+        seconds: (windows,) where each begins in its track.
+    """
+
+    embeddings: np.ndarray
+    rows: np.ndarray
+    seconds: np.ndarray
 
 
-def _reader(tracks: pd.DataFrame, sample_rate: int) -> Callable[[int, int], np.ndarray]:
-    """From a row and a number of samples to the beginning of that track, from its store or its file."""
-    paths = tracks["path"].tolist()
-    store = store_of(tracks, sample_rate)
-    if store is None:
-        return lambda row, length: read_audio(paths[row], sample_rate, 0, length)
-    rows = store.rows_of(paths).tolist()
-    return lambda row, length: store.read([rows[row]], [0], length)[0].numpy()
+def embed_windows(
+    model: WaveformModel,
+    tracks: pd.DataFrame,
+    window_seconds: float | None = None,
+    *,
+    batch_size: int = 32,
+    most_unreadable: float = 0.1,
+    progress: bool = True,
+) -> WindowEmbeddings:
+    """The embeddings of the windows themselves, without pooling; otherwise as `embed_tracks`.
+
+    Tracks that cannot be decoded have no windows and are named in a warning.
+    """
+    seconds = window_seconds_of(model, window_seconds)
+    (by_row,) = _by_row(
+        {"": model}, tracks, {"": seconds}, lambda windows: windows, None, batch_size=batch_size,
+        most=most_unreadable, progress=progress,
+    ).values()  # fmt: skip
+    rows = sorted(by_row)
+    counts = [len(by_row[row]) for row in rows]
+    starts = np.concatenate([np.arange(count) for count in counts]) * seconds
+    return WindowEmbeddings(np.concatenate([by_row[row] for row in rows]), np.repeat(rows, counts), starts)
 
 
-def _decode(
-    read: Callable[[int, int], np.ndarray], rows: list[int], length: int, problems: list[str]
-) -> dict[int, np.ndarray]:
-    """The first `length` samples of each track, by row; adds to `problems` what cannot be decoded."""
-    decoded = {}
-    for row in rows:
-        try:
-            decoded[row] = read(row, length)
-        except UnreadableAudio as error:
-            problems.append(str(error))
-    return decoded
+def _by_row(
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    seconds: Mapping[str, float],
+    pool: Callable[[Tensor], Tensor],
+    corruption: FixedCorruption | None,
+    *,
+    batch_size: int,
+    most: float,
+    progress: bool,
+) -> dict[str, dict[int, np.ndarray]]:
+    """What `pool` makes of the windows of each track that could be decoded, by model and row."""
+    sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
+    needs = np.stack(
+        [window_counts(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
+    )
+    rates = [model.sample_rate for model in models.values()]
+    hearing = Hearing(tracks, rates, needs, corruption, batch_size, most)
+    vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
+    device = device_of(next(iter(models.values())))
+    with (
+        eval_mode(*models.values()),
+        progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
+    ):
+        for looked_at, rows, waveforms in hearing.batches(device):
+            for place, (name, model) in enumerate(models.items() if rows else ()):
+                heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(device_of(model))
+                windows = heard.reshape(-1, 1, sizes[name])
+                embedded = checked(model(windows), len(windows)).unflatten(0, (len(rows), -1))
+                vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
+            bar.update(looked_at)
+    for problem in hearing.problems:
+        logger.warning("not embedded: %s", problem)
+    if any(not rows for rows in vectors.values()):
+        raise InputError(f"tracks: none could be decoded, such as {hearing.problems[0]}")
+    return vectors
 
 
-def _device(model: WaveformModel) -> torch.device:
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))
-
-
-@contextmanager
-def _eval_mode(model: WaveformModel) -> Iterator[None]:
-    """Eval mode, without gradients; afterwards a module is back in the mode it was in."""
-    was_training = isinstance(model, nn.Module) and model.training
-    if isinstance(model, nn.Module):
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if isinstance(model, nn.Module):
-            model.train(was_training)
+def _fixed(
+    corruption: Augmentation | FixedCorruption | None,
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    seed: int,
+) -> FixedCorruption | None:
+    """The corruption with its draws."""
+    if corruption is None or isinstance(corruption, FixedCorruption):
+        return corruption
+    rates = {model.sample_rate for model in models.values()}
+    if len(rates) > 1:
+        raise InputError(
+            f"corruption: the models are at {', '.join(map(str, sorted(rates)))} Hz; give a FixedCorruption, which "
+            "says at which rate the tracks are corrupted"
+        )
+    return FixedCorruption.draw(corruption, rates.pop(), tracks, seed)

@@ -1,0 +1,138 @@
+"""Corruptions whose draws are kept, so that every model, now and later, hears the same."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import torch
+
+from ssc_toolkit import __version__
+from ssc_toolkit.augmentations import Augmentation, Draw, from_config
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.provenance import track_names
+from ssc_toolkit.files import atomic_path
+from ssc_toolkit.seeds import generator_for
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FixedCorruption:
+    """A transform with its draw for each of some tracks, on audio at one rate.
+
+    The draw of a track holds all that is random, in hertz, decibels, milliseconds and seeds; the transform holds the
+    rest. Both are stored, so neither another order of the tracks, nor another random generator, nor other ranges in a
+    later version of the presets change what is heard. Models at another rate hear the same corrupted audio, resampled.
+
+    Attributes:
+        transform: the corruption.
+        sample_rate: hertz of the audio that it is applied to.
+        names: of the tracks, as `track_names` gives them.
+        drawn: what was drawn for each.
+
+    Examples:
+        >>> from ssc_toolkit.augmentations import Gain
+        >>> tracks = pd.DataFrame({"path": ["/music/a.wav", "/music/b.wav"]})
+        >>> corruption = FixedCorruption.draw(Gain((-20, 0)), 16000, tracks, seed=0)
+        >>> first, second = corruption.draw_for(tracks[::-1]).values["gain_db"].tolist()
+        >>> [second, first] == corruption.draw_for(tracks).values["gain_db"].tolist()
+        True
+    """
+
+    transform: Augmentation
+    sample_rate: int
+    names: tuple[str, ...]
+    drawn: Draw
+
+    @classmethod
+    def draw(cls, transform: Augmentation, sample_rate: int, tracks: pd.DataFrame, seed: int = 0) -> Self:
+        """Draw for every track of a table.
+
+        Args:
+            transform: the corruption, at a severity.
+            sample_rate: hertz that it is made for.
+            tracks: table with `path`, and `track_id` if there is one.
+            seed: of the draw. The same seed draws alike at every severity.
+        """
+        drawn = transform.draw(len(tracks), generator_for(seed, "corruption"))
+        return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: if the file is missing, damaged or something else.
+        """
+        try:
+            state = torch.load(path, weights_only=True)
+            if state["format"] != _FORMAT:
+                raise InputError(f"draws: {path} is of another version of this library")
+            drawn = Draw.from_state_dict(state["draw"])
+            return cls(from_config(state["transform"]), state["sample_rate"], tuple(state["names"]), drawn)
+        except FileNotFoundError:
+            raise InputError(f"draws: there is no {path}") from None
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"draws: {path} holds no stored corruption ({error})") from error
+
+    def save(self, path: Path) -> None:
+        """Write transform, rate, names and draws to a file, atomically; `load` reads it.
+
+        Raises:
+            ValueError: if the transform cannot be written as plain data.
+        """
+        state = {
+            "format": _FORMAT,
+            "version": __version__,
+            "transform": self.transform.to_config(),
+            "sample_rate": self.sample_rate,
+            "names": list(self.names),
+            "draw": self.drawn.state_dict(),
+        }
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def draw_for(self, tracks: pd.DataFrame) -> Draw:
+        """The draws of the tracks of a table, in its order.
+
+        Raises:
+            InputError: naming a track that was not drawn for.
+        """
+        places = {name: place for place, name in enumerate(self.names)}
+        names = track_names(tracks)
+        lacking = [name for name in names if name not in places]
+        if lacking:
+            raise InputError(
+                f"draws: nothing was drawn for {len(lacking)} of {len(names)} tracks, such as {lacking[0]}; "
+                "choose another file or folder for these tracks"
+            )
+        return self.drawn[torch.tensor([places[name] for name in names])]
+
+    def fingerprint(self) -> str:
+        """Hash of the transform and of what was drawn."""
+        digest = hashlib.blake2b(repr((self.transform.to_config(), self.sample_rate)).encode(), digest_size=16)
+        _update(digest, self.drawn.state_dict())
+        digest.update(repr(self.names).encode())
+        return digest.hexdigest()
+
+
+def _update(digest: Any, state: Any) -> None:
+    """Hash nested dictionaries, lists and tensors."""
+    if isinstance(state, torch.Tensor):
+        digest.update(f"{state.dtype} {tuple(state.shape)}".encode() + state.contiguous().numpy().tobytes())
+    elif isinstance(state, dict):
+        for name in sorted(state):
+            digest.update(name.encode())
+            _update(digest, state[name])
+    elif isinstance(state, list):
+        for element in state:
+            _update(digest, element)
+    else:
+        digest.update(repr(state).encode())

@@ -1,0 +1,92 @@
+"""Embeddings kept on disk, found again by content."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.evaluation.draws import FixedCorruption
+from ssc_toolkit.evaluation.models import WaveformModel, fingerprint
+from ssc_toolkit.evaluation.windows import MOST_WINDOWS
+from ssc_toolkit.files import atomic_path, writable_folder
+
+_CHUNK = 1 << 20
+
+
+class EmbeddingCache:
+    """Embeddings of the tracks of a table, a file for each model, window and corruption.
+
+    The key is a hash of what the model computes (class, settings, weights), of the audio, of the window rule, of the
+    pooling, of the corruption with its draws, and of the version of this library. Audio is known by the content of the
+    files, or by the checksums that a store has of its sources: files may move, and a file that changes counts anew.
+
+    Args:
+        folder: where the files are.
+        tracks: the table.
+        pooling: name of the pooling.
+        corruption: what the tracks go through.
+
+    Raises:
+        InputError: if nothing can be written there.
+    """
+
+    def __init__(self, folder: Path, tracks: pd.DataFrame, pooling: str, corruption: FixedCorruption | None) -> None:
+        self.folder = writable_folder(folder, "cache")
+        self._tracks = tracks
+        self._described = (pooling, MOST_WINDOWS, None if corruption is None else corruption.fingerprint())
+
+    def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
+        """The embeddings, if they are there."""
+        try:
+            return np.load(self._path(model, window_seconds))
+        except (OSError, ValueError, EOFError):  # not there, or damaged
+            return None
+
+    def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
+        """Keep embeddings of all tracks, unless some could not be decoded: that may be mended without a new model."""
+        if not np.isfinite(embeddings).all():
+            return
+        with atomic_path(self._path(model, window_seconds)) as temporary, temporary.open("wb") as file:
+            np.save(file, embeddings)
+
+    def _path(self, model: WaveformModel, window_seconds: float) -> Path:
+        told = (fingerprint(model), self._audio, window_seconds, *self._described)
+        return self.folder / f"{hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()}.npy"
+
+    @cached_property
+    def _audio(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for content in audio_contents(self._tracks):
+            digest.update(content.encode())
+        return digest.hexdigest()
+
+
+def audio_contents(tracks: pd.DataFrame) -> list[str]:
+    """A hash of the audio of each track: a store's checksum of its source, or the hash of the file."""
+    if "store" in tracks.attrs and "checksum" in tracks:
+        return tracks["checksum"].astype(str).tolist()
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_content, tracks["path"]))
+
+
+def _content(path: str) -> str:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return "missing"
+    return _hash_of_file(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 18)
+def _hash_of_file(path: str, size: int, modified: int) -> str:
+    """Hash of a file's content; size and time tell whether it is still what it was."""
+    digest = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

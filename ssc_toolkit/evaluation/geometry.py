@@ -1,0 +1,87 @@
+"""Hubs and directions: how evenly embeddings fill their space."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.neighbors import nearest, unit_rows
+
+
+@dataclass(frozen=True)
+class Geometry:
+    r"""Hubness and anisotropy of N embeddings.
+
+    With \(N_k(i)\) the number of items among whose k nearest neighbours item i is (its k-occurrence; the mean is k),
+    \(u_i\) the embeddings divided by their lengths and \(p_d\) the singular values of the centred embeddings divided
+    by their sum:
+
+    Attributes:
+        hub_skewness: \(\mathrm{E}[(N_k - k)^3] / \sigma^3_{N_k}\) (Radovanovic, Nanopoulos and Ivanovic, Hubs in
+            Space, JMLR 2010); 0 without hubs.
+        robin_hood: \(\sum_i |N_k(i) - k| \,/\, (2 k (N - 1))\), the share of neighbour slots that would have to move
+            for all to be equal, 0 to 1 (Feldbauer, Leodolter, Plant and Flexer, ICBK 2018).
+        anti_hubs: share of items that are nobody's neighbour, \(N_k(i) = 0\).
+        mean_cosine: \(\frac{1}{N (N - 1)} \sum_{i \ne j} u_i \cdot u_j\), 0 for directions all round, 1 for a single
+            one (Ethayarajh, EMNLP 2019).
+        effective_rank: \(\exp(-\sum_d p_d \ln p_d)\), 1 to the width (Roy and Vetterli, EUSIPCO 2007).
+        k: of the neighbours.
+    """
+
+    hub_skewness: float
+    robin_hood: float
+    anti_hubs: float
+    mean_cosine: float
+    effective_rank: float
+    k: int
+
+    def to_json(self) -> dict[str, float]:
+        """The numbers by name."""
+        return asdict(self)
+
+
+def geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
+    """Hubness and anisotropy of embeddings; similarities are walked through in blocks, never held as N x N.
+
+    Args:
+        embeddings: (N, dim); rows with NaN are left out.
+        k: neighbours of each item, by cosine.
+
+    Raises:
+        InputError: if there are not more than k embeddings.
+
+    Examples:
+        >>> circle = np.exp(2j * np.pi * np.arange(24) / 24)
+        >>> found = geometry(np.stack([circle.real, circle.imag], axis=1), k=2)
+        >>> found.robin_hood, round(found.mean_cosine, 4), round(found.effective_rank, 4)
+        (0.0, -0.0435, 2.0)
+    """
+    embeddings = np.asarray(embeddings)[np.isfinite(embeddings).all(axis=1)]
+    count = len(embeddings)
+    if not 1 <= k < count:
+        raise InputError(f"k: expected 1 to {count - 1} neighbours among {count} embeddings, got {k}")
+    occurrence = np.bincount(nearest(embeddings, k).ravel(), minlength=count)
+    deviation = occurrence - k
+    spread = float(np.sqrt((deviation**2).mean()))
+    total = unit_rows(embeddings).sum(axis=0, dtype=np.float64)
+    lengths = float((unit_rows(embeddings) ** 2).sum(dtype=np.float64))
+    return Geometry(
+        hub_skewness=float((deviation.astype(float) ** 3).mean() / spread**3) if spread > 0 else 0.0,
+        robin_hood=float(np.abs(deviation).sum() / (2 * k * (count - 1))),
+        anti_hubs=float((occurrence == 0).mean()),
+        mean_cosine=(float(total @ total) - lengths) / (count * (count - 1)),
+        effective_rank=_effective_rank(embeddings),
+        k=k,
+    )
+
+
+def _effective_rank(embeddings: np.ndarray) -> float:
+    centred = embeddings - embeddings.mean(axis=0)
+    squares = np.linalg.eigvalsh((centred.T @ centred).astype(np.float64)).clip(min=0)
+    singular = np.sqrt(squares)
+    if singular.sum() == 0:
+        return 1.0
+    shares = singular[singular > 0] / singular.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -1,0 +1,143 @@
+"""What models hear: tracks from their store or files, clean or corrupted, some at a time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import soxr
+import torch
+from torch import Tensor
+
+from ssc_toolkit.data import UnreadableAudio, read_audio
+from ssc_toolkit.data.store import store_of
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.draws import FixedCorruption
+from ssc_toolkit.evaluation.models import DEFAULT_WINDOW_SECONDS
+from ssc_toolkit.evaluation.windows import MOST_WINDOWS
+
+MOST_CORRUPTED_SECONDS = MOST_WINDOWS * DEFAULT_WINDOW_SECONDS
+"""Length of a track's beginning that goes through a corruption, unless the windows need more."""
+
+Reader = Callable[[int, int, int], np.ndarray]
+"""From a row, a first sample and a number of samples to that segment of a track."""
+
+
+def reader(tracks: pd.DataFrame, sample_rate: int) -> Reader:
+    """What reads segments of the tracks of a table, from their store or their files.
+
+    Args:
+        tracks: table with `path`.
+        sample_rate: hertz of the segments.
+    """
+    paths = tracks["path"].tolist()
+    store = store_of(tracks, sample_rate)
+    if store is None:
+        return lambda row, start, length: read_audio(paths[row], sample_rate, start, length)
+    rows = store.rows_of(paths).tolist()
+    return lambda row, start, length: store.read([rows[row]], [start], length)[0].numpy()
+
+
+@dataclass
+class Hearing:
+    """Tracks in batches, at the rates that some models want.
+
+    A corruption is applied to the beginning of each track, in whole seconds and whatever the windows of the models, and
+    then resampled for models at another rate than its own: all of them hear the same.
+
+    Args:
+        tracks: table with `path` and `seconds`.
+        rates: hertz that each model wants.
+        needs: (tracks, models) samples that each model needs of each track, at its rate.
+        corruption: what the tracks go through.
+        batch_size: tracks at once.
+        most_unreadable: share of the tracks that may turn out not to be decodable before it is an error.
+
+    Attributes:
+        problems: why tracks could not be decoded, as far as is known.
+    """
+
+    tracks: pd.DataFrame
+    rates: Sequence[int]
+    needs: np.ndarray
+    corruption: FixedCorruption | None = None
+    batch_size: int = 32
+    most_unreadable: float = 0.1
+    problems: list[str] = field(default_factory=list)
+
+    def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], dict[int, Tensor]]]:
+        """Walk through the tracks.
+
+        Args:
+            device: where corruptions are computed.
+
+        Yields:
+            How many tracks were looked at, the rows of those that could be decoded, and their waveforms
+            (rows, 1, samples) by rate.
+        """
+        lengths = self._lengths()
+        readers = {rate: reader(self.tracks, rate) for rate in ([self._own_rate] if self.corruption else self.rates)}
+        draw = None if self.corruption is None else self.corruption.draw_for(self.tracks)
+        for rows in self._groups(lengths):
+            decoded: dict[int, dict[int, np.ndarray]] = {}
+            for row in rows:
+                try:
+                    decoded[row] = {rate: readers[rate](row, 0, int(lengths[rate][row])) for rate in readers}
+                except UnreadableAudio as error:
+                    self._note(str(error))
+            kept = list(decoded)
+            if not kept:
+                yield len(rows), [], {}
+                continue
+            waveforms = {
+                rate: torch.from_numpy(np.stack([decoded[row][rate] for row in kept]))[:, None] for rate in readers
+            }
+            if self.corruption is not None and draw is not None:
+                clean = waveforms[self._own_rate].to(device)
+                corrupted = self.corruption.transform.apply(clean, draw[torch.tensor(kept)])
+                waveforms = {rate: resampled(corrupted, self._own_rate, rate) for rate in self.rates}
+            yield len(rows), kept, waveforms
+
+    @property
+    def _own_rate(self) -> int:
+        assert self.corruption is not None
+        return self.corruption.sample_rate
+
+    def _lengths(self) -> dict[int, np.ndarray]:
+        """Samples of each track to decode, by rate."""
+        if self.corruption is None:
+            wanted = np.asarray(self.rates)
+            return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
+        needed = np.ceil((self.needs / np.asarray(self.rates)).max(axis=1) - 1e-6)
+        whole = np.ceil(self.tracks["seconds"].to_numpy() - 1e-6)
+        seconds = np.maximum(np.minimum(whole, MOST_CORRUPTED_SECONDS), needed)
+        return {self._own_rate: (seconds * self._own_rate).astype(int)}
+
+    def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
+        """Row numbers in order, in groups of neighbours of which as much is needed."""
+        keys = list(zip(*self.needs.T.tolist(), *(length.tolist() for length in lengths.values()), strict=True))
+        for _, group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
+            rows = list(group)
+            yield from (rows[first : first + self.batch_size] for first in range(0, len(rows), self.batch_size))
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        if len(self.problems) > self.most_unreadable * len(self.tracks):
+            raise InputError(
+                f"tracks: {len(self.problems)} of {len(self.tracks)} could not be decoded, such as "
+                f"{self.problems[0]}. Mend or remove them"
+            )
+
+
+def resampled(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
+    """Waveforms (N, 1, samples) at another rate, by soxr."""
+    if sample_rate == wanted:
+        return waveforms
+    signals = waveforms[:, 0].float().cpu().numpy()
+    found = torch.from_numpy(np.stack([soxr.resample(signal, sample_rate, wanted) for signal in signals]))
+    length = math.ceil(waveforms.shape[-1] * wanted / sample_rate)
+    return torch.nn.functional.pad(found, (0, length - found.shape[1]))[:, None].to(waveforms.device)

@@ -1,0 +1,77 @@
+"""What every result says of how it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssc_toolkit.data import dataset_of
+from ssc_toolkit.evaluation.report import environment
+from ssc_toolkit.evaluation.windows import MOST_WINDOWS
+
+
+def provenance(
+    tracks: pd.DataFrame,
+    *,
+    window_seconds: float,
+    pooling: str = "mean",
+    seeds: Sequence[int] = (0,),
+    **further: Any,
+) -> dict[str, Any]:
+    """Data variant, split, window rule, seeds and versions of a result, fit for JSON.
+
+    Args:
+        tracks: the table that was evaluated on.
+        window_seconds: length of a window.
+        pooling: how the windows of a track became one embedding.
+        seeds: of heads, labels and corruptions.
+        further: whatever else tells this result from another.
+
+    Examples:
+        >>> told = provenance(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
+        >>> told["tracks"], told["windows"]["seconds"], "torch" in told["versions"]
+        ({'test': 1}, 3.0, True)
+    """
+    sides = tracks["split"].value_counts().to_dict() if "split" in tracks else {}
+    return {
+        "dataset": dataset_of(tracks),
+        "split_hash": split_hash(tracks),
+        "tracks": {split: int(sides[split]) for split in ("train", "valid", "test") if split in sides} or len(tracks),
+        "windows": {
+            "seconds": window_seconds,
+            "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MOST_WINDOWS}",
+            "pooling": pooling,
+        },
+        "seeds": list(seeds),
+        "versions": environment(),
+        **further,
+    }
+
+
+def track_names(tracks: pd.DataFrame) -> list[str]:
+    """A name for each track that does not depend on where the data lie: its id, or its path below their folder."""
+    if "track_id" in tracks:
+        return tracks["track_id"].astype(str).tolist()
+    paths = tracks["path"].astype(str).tolist()
+    folders = {str(Path(path).parent) for path in paths}
+    root = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else None
+    return [Path(path).relative_to(root).as_posix() if root else path for path in paths]
+
+
+def split_hash(tracks: pd.DataFrame) -> str:
+    """Hash of which track is in which split, whatever the order of the rows and wherever the files lie.
+
+    Examples:
+        >>> here = pd.DataFrame({"path": ["/a/x.wav", "/a/y.wav"], "split": ["train", "test"]})
+        >>> there = pd.DataFrame({"path": ["/b/c/y.wav", "/b/c/x.wav"], "split": ["test", "train"]})
+        >>> split_hash(here) == split_hash(there), split_hash(here) == split_hash(here.assign(split="test"))
+        (True, False)
+    """
+    splits = tracks["split"].astype(str) if "split" in tracks else [""] * len(tracks)
+    lines = sorted(f"{name}\t{split}" for name, split in zip(track_names(tracks), splits, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
