@@ -21,13 +21,14 @@ COMMANDS = {
     "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
     "probe": ("ssc_toolkit.evaluation.commands", "probe", "linear probes of a pretrained encoder"),
     "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
+    "compare": ("ssc_toolkit.evaluation.compare", "compare", "several models side by side, in one report to listen to"),
     "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz file"),
     "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus, describe it, listen to it"),
     "doctor": ("ssc_toolkit.doctor", "doctor", "versions, devices, codecs, and what does not fit together"),
 }
 """Command -> module, function, what it does. A command's options are the arguments of its function."""
 
-RESUMABLE = ("demo", "prepare", "pretrain", "corpus")
+RESUMABLE = ("demo", "prepare", "pretrain", "compare", "corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

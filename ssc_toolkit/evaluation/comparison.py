@@ -19,8 +19,9 @@ from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.evaluation.embed import embed_models
 from ssc_toolkit.evaluation.metrics import metrics_of
 from ssc_toolkit.evaluation.models import WaveformModel
+from ssc_toolkit.evaluation.probing import groups_of, label_signal
+from ssc_toolkit.evaluation.ranking import retrieval
 from ssc_toolkit.evaluation.records import CLEAN, Record, to_records
-from ssc_toolkit.evaluation.retrieval import retrieval
 from ssc_toolkit.evaluation.scores import Score, measure
 from ssc_toolkit.files import writable_folder
 
@@ -91,7 +92,7 @@ class Comparison:
         tasks: what was asked.
         conditions: what the test tracks went through, clean audio first.
         scores: of probes by model, task and condition, by their names.
-        retrieval: of clean test tracks among each other by model and task.
+        retrieval: of clean test tracks among each other by model and label column.
         embeddings: (tracks, dim) of all tracks of the table, clean, by model.
     """
 
@@ -181,12 +182,8 @@ def compare_models(
         for name, own in probes.items():
             for task in tasks:
                 scores[name][task.name][condition.name] = measure([own.predict(heard[name], task)], seed)
-    columns = dict.fromkeys(task.column for task in tasks)
-    found = {
-        name: {column: retrieval(vectors, tracks, column, seed=seed) for column in columns}
-        for name, vectors in clean.items()
-    }
-    return Comparison(tuple(tasks), tuple(conditions), scores, found, clean)
+    ranked = {name: _retrieval(vectors[is_test], test, tasks, seed) for name, vectors in clean.items()}
+    return Comparison(tuple(tasks), tuple(conditions), scores, ranked, clean)
 
 
 def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
@@ -210,6 +207,16 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
         other.outputs, other.truth, weights
     )
     return interval_over_runs(np.array([first.headline.value - second.headline.value]), resampled[:, None], seed)
+
+
+def _retrieval(vectors: np.ndarray, test: pd.DataFrame, tasks: Sequence[Task], seed: int) -> dict[str, Score]:
+    """Scores of test tracks as queries and database, by label column; numbers have no classes to be found by."""
+    signals = {column: label_signal(test, column) for column in dict.fromkeys(task.column for task in tasks)}
+    return {
+        column: retrieval(vectors, labels, groups=groups_of(test), seed=seed)
+        for column, labels in signals.items()
+        if labels.kind != "number"
+    }
 
 
 def _at(where: np.ndarray, vectors: np.ndarray) -> np.ndarray:

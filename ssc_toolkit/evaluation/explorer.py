@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ssc_toolkit.evaluation.clips import clip_uris
 from ssc_toolkit.evaluation.colorings import colorings
+from ssc_toolkit.evaluation.neighbors import nearest, unit_rows
 from ssc_toolkit.progress import progress_bar
 
 WIDTH, HEIGHT = 1000, 700
@@ -54,13 +55,15 @@ def explorer_content(
     tracks = _rows(tracks, shown)
     models = []
     for name, vectors in progress_bar(embeddings.items(), desc="mapping", unit="model", disable=not progress):
-        neighbors, similarities = nearest(vectors[shown], NEIGHBORS)
+        unit = unit_rows(vectors[shown])
+        neighbors = nearest(unit, min(NEIGHBORS, len(unit) - 1))
+        similarities = np.einsum("nd,nkd->nk", unit, unit[neighbors])
         models.append(
             {
                 "name": name,
                 "layouts": layouts(vectors[shown], seed),
                 "neighbors": neighbors.tolist(),
-                "similarities": np.round(similarities, 3).tolist(),
+                "similarities": similarities.astype(float).round(3).tolist(),
             }
         )
     heard = heard_together([model["neighbors"] for model in models], clips, seed)
@@ -73,28 +76,6 @@ def explorer_content(
         "columns": [coloring for column in columns for coloring in colorings(tracks, column)],
         "models": models,
     }
-
-
-def nearest(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest other rows by cosine similarity.
-
-    Args:
-        vectors: (N, dim).
-        count: how many; at most N - 1.
-
-    Returns:
-        (N, count) row numbers, nearest first, and (N, count) similarities.
-
-    Examples:
-        >>> rows, similarities = nearest(np.array([[1.0, 0], [2, 0], [0, 1]]), 1)
-        >>> rows[:2].tolist(), similarities[:2].tolist()
-        ([[1], [0]], [[1.0], [1.0]])
-    """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    similarity = unit @ unit.T
-    np.fill_diagonal(similarity, -np.inf)
-    rows = np.argsort(-similarity, axis=1, kind="stable")[:, : min(count, len(vectors) - 1)]
-    return rows, np.take_along_axis(similarity, rows, axis=1)
 
 
 def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:

@@ -19,8 +19,13 @@ from ssc_toolkit.evaluation.scores import Score, relative_drop
 INTERVALS = "95 % intervals from drawing the groups of test tracks anew"
 
 
-def overview_section(comparison: Comparison, probes: str = "Linear probes") -> Section:
-    """Headline scores on clean audio: a row a model, a column a task."""
+def overview_section(comparison: Comparison, method: str = "linear") -> Section:
+    """Headline scores on clean audio: a row a model, a column a task.
+
+    Args:
+        comparison: of the models.
+        method: of the probes, for the heading.
+    """
     tasks = [task.name for task in comparison.tasks]
     clean = {task: {model: comparison.scores[model][task][CLEAN] for model in comparison.models} for task in tasks}
     metrics = {task: next(iter(by_model.values())).metric for task, by_model in clean.items()}
@@ -31,7 +36,7 @@ def overview_section(comparison: Comparison, probes: str = "Linear probes") -> S
         "validation split."
     )
     return Section(
-        f"{probes} on clean audio",
+        f"Probes on clean audio ({method})",
         [text],
         ["model", *(f"{task} ({metrics[task]})" for task in tasks)],
         rows,
@@ -49,7 +54,7 @@ def task_section(comparison: Comparison, task: str) -> Section:
     ]
     text = f"{some.tracks} test tracks."
     if some.undefined_classes:
-        text += f" {some.undefined_classes} classes are left out of macro means, because the test tracks do not define them."
+        text += f" They do not define {some.undefined_classes} of the classes, which macro means leave out."
     return Section(f"Task: {task}", [text], ["model", some.metric, *(name.replace("_", " ") for name in others)], rows)
 
 
@@ -170,18 +175,24 @@ def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
         retrieval: scores by model and label.
     """
     some = next(iter(next(iter(retrieval.values())).values()))
-    columns = list(next(iter(retrieval.values())))
+    recalls = [name for name in some.others if name.startswith("recall")]
     rows = [
-        [column, model, cell(own[column].headline), *(_other(own[column], name) for name in some.others)]
-        for column in columns
+        [
+            column,
+            model,
+            cell(own[column].headline),
+            *(_other(own[column], name) for name in recalls),
+            str(own[column].tracks),
+        ]
+        for column in next(iter(retrieval.values()))
         for model, own in retrieval.items()
     ]
     text = (
-        "Each clean test track is a query; the other test tracks are ranked by the cosine similarity of their "
-        f"embeddings, without any probe. With {INTERVALS}."
+        "Each clean test track that shares its label with another is a query; the other test tracks are ranked by the "
+        "cosine similarity of their embeddings, without any probe. mAP is the mean average precision, recall@k the "
+        f"share of queries with an answer among the first k; {INTERVALS}."
     )
-    header = ["label", "model", some.metric, *(name.replace("_", " ") for name in some.others)]
-    return Section("Retrieval", [text], header, rows)
+    return Section("Retrieval", [text], ["label", "model", some.metric, *recalls, "queries"], rows)
 
 
 def explorer_section(
