@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ssc_toolkit",
     "font.family": "sans-serif",
+    "text.parse_math": False,  # a $ in a name is a $
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     **dict.fromkeys(
@@ -57,7 +59,9 @@ def learning_curves(
             for model, rows in histories.items():
                 points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
                 marker = "o" if len(points) < 30 else None
-                axis.plot(*zip(*points, strict=True), color=colors[model], label=model, marker=marker, markersize=3)
+                axis.plot(
+                    *zip(*points, strict=True), color=colors[model], label=_shown(model), marker=marker, markersize=3
+                )
             axis.set(xlabel="step", ylabel=label)
         _legend_below(figure, axes.flat[0])
     return _svg(figure)
@@ -106,7 +110,7 @@ def severity_curves(
                 color = colors[model]
                 severities = sorted(by_severity)
                 values = [by_severity[severity] for severity in severities]
-                axis.plot(severities, [v.value for v in values], "o-", color=color, markersize=3, label=model)
+                axis.plot(severities, [v.value for v in values], "o-", color=color, markersize=3, label=_shown(model))
                 axis.fill_between(
                     severities, [v.low for v in values], [v.high for v in values], color=color, alpha=0.13, linewidth=0
                 )
@@ -198,9 +202,16 @@ def _legend_below(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False, fontsize=8)
 
 
+def _shown(name: str) -> str:
+    """A label that stays in the legend: matplotlib leaves out those that begin with an underscore."""
+    return f"\N{ZERO WIDTH SPACE}{name}" if name.startswith("_") else name
+
+
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Texts stay texts: the browser has the glyphs, whatever the font that the layout is measured with.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :].replace(_INK, "currentColor")

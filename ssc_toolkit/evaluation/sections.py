@@ -163,7 +163,7 @@ def difference_section(differences: Mapping[str, Mapping[tuple[str, str], Mappin
     names = list(next(iter(next(iter(differences.values())).values())))
     text = (
         f"Difference of the scores on the same test tracks, with {INTERVALS}, the same for both models. An interval "
-        "that holds 0 leaves the question open; of twenty that do not hold it, one may be chance."
+        "that holds 0 leaves the question open; of twenty pairs that do not differ, one leaves it out by chance."
     )
     return Section("Paired differences", [text], ["task", "models", *names], rows)
 
@@ -176,17 +176,12 @@ def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
     """
     some = next(iter(next(iter(retrieval.values())).values()))
     recalls = [name for name in some.others if name.startswith("recall")]
-    rows = [
-        [
-            column,
-            model,
-            cell(own[column].headline),
-            *(_other(own[column], name) for name in recalls),
-            str(own[column].tracks),
-        ]
-        for column in next(iter(retrieval.values()))
-        for model, own in retrieval.items()
-    ]
+    rows = []
+    for column in next(iter(retrieval.values())):
+        for model, own in retrieval.items():
+            score = own[column]
+            found = [cell(score.headline), *(_other(score, name) for name in recalls)]
+            rows.append([column, model, *found, str(score.tracks)])
     text = (
         "Each clean test track that shares its label with another is a query; the other test tracks are ranked by the "
         "cosine similarity of their embeddings, without any probe. mAP is the mean average precision, recall@k the "
