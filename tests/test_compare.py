@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compared import BASELINES, CONDITIONS, MODELS, RATE, WINDOW, command, run, write_encoders, write_music
+from compared import BASELINES, CONDITIONS, MODELS, PITCHES, RATE, WINDOW, command, run, write_encoders, write_music
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.data import check_audio, load_tracks
@@ -135,7 +135,8 @@ def test_what_is_known_is_not_computed_again(comparison, tracks, tmp_path):
 
 
 def test_a_change_of_labels_or_method_is_answered_anew(comparison, tracks, tmp_path):
-    model = {"mine": as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, :64], RATE, identity="spectrum")}
+    bins = [round(pitch * 0.5) for pitch in PITCHES]  # of half a second
+    model = {"mine": as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, bins], RATE, identity="pitches")}
 
     def value(table: pd.DataFrame, **options) -> float:
         found = compare_models(
@@ -218,7 +219,7 @@ def small(tmp_path_factory):
         (["--clips=-1"], "clips: expected at least 0"),
         (["--seed=-1"], "seed: expected at least 0"),
         (["--window_seconds=0.01"], "window_seconds: one needs at least"),
-        (["--window_seconds=5"], "tracks: 60 of 60 files"),
+        (["--window_seconds=5"], "60 of 60 audio files cannot be used"),
         (["--out=tracks.csv"], "out: tracks.csv is a file"),
     ],
 )

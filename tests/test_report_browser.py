@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -57,6 +58,14 @@ def choose(page: sync_api.Page, place: int, kind: str = "circle:not(.silent)") -
     return page.evaluate("[...document.querySelectorAll('circle')].findIndex((c) => c.matches('.chosen'))")
 
 
+def until(page: sync_api.Page, expression: str) -> None:
+    """Wait until an expression holds; Playwright's own waiting needs what the policy of the page forbids."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
+
+
 def neighbours(page: sync_api.Page) -> dict[str, list[str]]:
     """Titles of the neighbours of the chosen point, by model."""
     lists = page.locator(".explorer .models section")
@@ -99,18 +108,16 @@ def test_tables_sort_both_ways_by_number_and_by_name(visit):
     assert numbers() == sorted(unsorted, reverse=True)
     table.locator("thead th button").first.click()
     assert header.get_attribute("aria-sort") is None
-    found = table.locator("tbody th").all_text_contents()
-    assert sorted(found) != found or sorted(EVERYONE) == list(EVERYONE)
-    assert found == page.evaluate("(names) => names.sort((a, b) => a.localeCompare(b))", list(EVERYONE))
+    assert table.locator("tbody th").all_text_contents() == sorted(EVERYONE) != list(EVERYONE)
 
 
 def test_a_point_plays(visit):
     page = visit()
     choose(page, 3)
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.05")
+    until(page, "document.querySelector('audio').currentTime > 0.05")
     assert not page.evaluate("document.querySelector('audio').paused")
     assert page.locator(".status").text_content().startswith("Playing “")
-    page.wait_for_function("document.querySelector('audio').ended", timeout=10_000)
+    until(page, "document.querySelector('audio').ended")
 
 
 def test_a_point_without_audio_says_so(visit):
@@ -156,12 +163,12 @@ def test_a_neighbour_plays_and_pauses(visit):
     button = page.locator(".explorer ol button").filter(has_text="▶").first
     point = button.get_attribute("data-point")
     button.click()
-    page.wait_for_function(f"document.querySelector('audio').dataset.point === '{point}'")
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.05")
+    until(page, f"document.querySelector('audio').dataset.point === '{point}'")
+    until(page, "document.querySelector('audio').currentTime > 0.05")
     again = page.locator(f".explorer ol button[data-point='{point}']").first
     assert again.get_attribute("aria-label").startswith("pause ")
     again.click()
-    page.wait_for_function("document.querySelector('audio').paused")
+    until(page, "document.querySelector('audio').paused")
     assert again.get_attribute("aria-label").startswith("play ")
 
 
