@@ -19,10 +19,11 @@ COMMANDS = {
     "demo": ("ssc_toolkit.demo", "demo", "pretrain, probe, stress and report on the default corpus, in ten minutes"),
     "prepare": ("ssc_toolkit.data.store.command", "prepare", "decode your music or a dataset once, for fast training"),
     "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
-    "probe": ("ssc_toolkit.evaluation.commands", "probe", "linear probes of a pretrained encoder"),
+    "probe": ("ssc_toolkit.evaluation.commands", "probe", "probes of a pretrained encoder, fine-tuning, prototypes"),
     "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
+    "retrieval": ("ssc_toolkit.evaluation.commands", "retrieve", "what is nearest under a pretrained encoder"),
     "compare": ("ssc_toolkit.evaluation.compare", "compare", "several models side by side, in one report to listen to"),
-    "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz file"),
+    "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz or .parquet file"),
     "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus, describe it, listen to it"),
     "doctor": ("ssc_toolkit.doctor", "doctor", "versions, devices, codecs, and what does not fit together"),
 }
@@ -88,9 +89,14 @@ def _in_plain_words(message: str) -> str:
 
 
 def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
-    """`--flag` as `--flag=true`, and `--list=a,b` as `--list=[a,b]`: what one types without thinking."""
+    """`--flag` as `--flag=true`, `--list=a,b` as `--list=[a,b]`, and a folder in front as the tracks.
+
+    It is what one types without thinking.
+    """
     kinds = {f"--{name}": str(parameter.annotation) for name, parameter in inspect.signature(job).parameters.items()}
     spelled = []
+    if options and not options[0].startswith("-") and "--tracks" in kinds:
+        options = [f"--tracks={options[0]}", *options[1:]]
     for option, following in itertools.zip_longest(options, options[1:]):
         name, equals, value = option.partition("=")
         if equals and not value:

@@ -23,6 +23,7 @@ EXTRAS = {
     "matplotlib": "eval",
     "mir_eval": "eval",
     "jinja2": "eval",
+    "pyarrow": "eval",
     "music21": "corpus",
     "symusic": "corpus",
     "pretty_midi": "corpus",

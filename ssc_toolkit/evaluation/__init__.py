@@ -6,13 +6,13 @@ from ssc_toolkit.evaluation.comparison import Comparison, Condition, compare_mod
 from ssc_toolkit.evaluation.corrupted import Task, robustness, robustness_of_models
 from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.evaluation.embed import WindowEmbeddings, embed_models, embed_tracks, embed_windows
-from ssc_toolkit.evaluation.few_labels import few_labels, prototypes
+from ssc_toolkit.evaluation.few_labels import few_label_curve, prototypes
 from ssc_toolkit.evaluation.finetuning import FineTuned, finetune
-from ssc_toolkit.evaluation.geometry import Geometry, geometry
+from ssc_toolkit.evaluation.geometry import Geometry, embedding_geometry
 from ssc_toolkit.evaluation.models import as_model, open_model
 from ssc_toolkit.evaluation.neighbors import neighbor_agreement
 from ssc_toolkit.evaluation.probing import Probe, fit_probe, probe
-from ssc_toolkit.evaluation.provenance import provenance
+from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.ranking import retrieval
 from ssc_toolkit.evaluation.records import Record, to_records
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure, relative_drop
@@ -38,17 +38,17 @@ __all__ = [
     "embed_models",
     "embed_tracks",
     "embed_windows",
-    "few_labels",
+    "embedding_geometry",
+    "few_label_curve",
     "finetune",
     "fit_probe",
-    "geometry",
     "measure",
     "neighbor_agreement",
     "open_model",
     "paired_difference",
     "probe",
     "prototypes",
-    "provenance",
+    "provenance_of",
     "relative_drop",
     "retrieval",
     "robustness",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 RESAMPLES = 1000
 COVERAGE = 0.95
@@ -53,6 +54,19 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
     weights = _resampling_weights(len(counts), seed)
     means = (weights @ sums) / (weights @ counts)
     return _interval(float(np.mean(values)), means)
+
+
+def distinct(groups: np.ndarray) -> np.ndarray:
+    """The groups of some tracks, where an unknown group (NaN or None) is one of its own.
+
+    Examples:
+        >>> distinct(np.array(["x", None, "x", None], dtype=object)).tolist()
+        ['x', 'track 1', 'x', 'track 3']
+    """
+    unknown = pd.isna(groups)
+    if not unknown.any():
+        return groups
+    return np.array([f"track {row}" if unknown[row] else str(group) for row, group in enumerate(groups)])
 
 
 def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:

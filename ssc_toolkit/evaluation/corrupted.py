@@ -111,9 +111,7 @@ def robustness_of_models(
         Scores by model, task name and severity.
     """
     is_test = (tracks["split"] == "test").to_numpy()
-    named = tracks.assign(track_id=track_names(tracks))
-    named.attrs = tracks.attrs
-    test = named[is_test].reset_index(drop=True)
+    test = test_tracks(tracks)
     scores: dict[str, dict[str, dict[float, Score]]] = {model: {task.name: {} for task in tasks} for model in models}
     for severity in severities:
         transform = corruption(severity) if severity > 0 else None
@@ -127,6 +125,13 @@ def robustness_of_models(
                 predicted = [p.predict(everywhere, tracks, task.subset) for p in _several(probes[model][task.column])]
                 scores[model][task.name][severity] = measure(predicted)
     return scores
+
+
+def test_tracks(tracks: pd.DataFrame) -> pd.DataFrame:
+    """The test split of a table, each track with the name that it has in the whole table as its `track_id`."""
+    named = tracks.assign(track_id=track_names(tracks))
+    named.attrs = tracks.attrs
+    return named[named["split"] == "test"].reset_index(drop=True)
 
 
 def _several(probes: Probe | Sequence[Probe]) -> Sequence[Probe]:

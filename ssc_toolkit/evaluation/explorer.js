@@ -179,9 +179,11 @@ function explore(root) {
     if (data.clips[point] === null) tip.append(element("br"), "audio not included");
     const box = svg.viewBox.baseVal;
     const [x, y] = place(point);
-    tip.style.left = `${(100 * Math.min(x, 0.6 * box.width)) / box.width}%`;
-    tip.style.top = y > box.height / 2 ? "" : `calc(${(100 * y) / box.height}% + 14px)`;
-    tip.style.bottom = y > box.height / 2 ? `calc(${100 - (100 * y) / box.height}% + 14px)` : "";
+    const [right, low] = [x > box.width / 2, y > box.height / 2]; // it lies towards the middle
+    tip.style.left = right ? "" : `${(100 * x) / box.width}%`;
+    tip.style.right = right ? `${100 - (100 * x) / box.width}%` : "";
+    tip.style.top = low ? "" : `calc(${(100 * y) / box.height}% + 14px)`;
+    tip.style.bottom = low ? `calc(${100 - (100 * y) / box.height}% + 14px)` : "";
   }
 
   /** The point under a pointer, or -1. */
@@ -221,7 +223,9 @@ function explore(root) {
     event.preventDefault();
   });
   svg.addEventListener("blur", () => pointTo(-1));
-  svg.addEventListener("pointermove", (event) => pointTo(pointAt(event)));
+  svg.addEventListener("pointermove", (event) => {
+    if (event.pointerType !== "touch") pointTo(pointAt(event));
+  });
   svg.addEventListener("pointerleave", () => pointTo(-1));
   svg.addEventListener("click", (event) => {
     const point = pointAt(event);

@@ -16,7 +16,7 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Shares of the labelled training tracks."""
 
 
-def few_labels(
+def few_label_curve(
     embeddings: np.ndarray,
     tracks: pd.DataFrame,
     column: str | Sequence[str],
@@ -45,7 +45,7 @@ def few_labels(
         >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
         ...                        "genre": ["jazz", "rock"] * 50})
         >>> embeddings = random.normal(size=(100, 4)) + np.where(tracks["genre"] == "jazz", 5, -5)[:, None]
-        >>> curve = few_labels(embeddings, tracks, "genre", "prototypes", shares=(0.1, 1.0))
+        >>> curve = few_label_curve(embeddings, tracks, "genre", "prototypes", shares=(0.1, 1.0))
         >>> [score.headline.value > 0.9 for score in curve.values()]
         [True, True]
     """
@@ -79,9 +79,9 @@ def prototypes(
     `as_model(lambda x: model.projector(model.encoder(x)), sample_rate)` to `embed_tracks` for the latter.
 
     Args:
-        embeddings, tracks, column, shares, seeds: as for `few_labels`.
+        embeddings, tracks, column, shares, seeds: as for `few_label_curve`.
 
     Raises:
-        InputError: as `few_labels`, or for numbers.
+        InputError: as `few_label_curve`, or for numbers.
     """
-    return few_labels(embeddings, tracks, column, "prototypes", shares=shares, seeds=seeds)
+    return few_label_curve(embeddings, tracks, column, "prototypes", shares=shares, seeds=seeds)

@@ -18,7 +18,7 @@ from ssc_toolkit.evaluation.embed import embed_tracks
 from ssc_toolkit.evaluation.heads import Problem
 from ssc_toolkit.evaluation.heads.torch_head import TorchHead
 from ssc_toolkit.evaluation.hearing import reader
-from ssc_toolkit.evaluation.models import WaveformModel, device_of, window_seconds_of
+from ssc_toolkit.evaluation.models import WaveformModel, device_of, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.probing import Probe, check_labels, label_signal, problem_of, training_share
 from ssc_toolkit.evaluation.windows import window_counts
 from ssc_toolkit.progress import progress_bar
@@ -83,7 +83,7 @@ def finetune(
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
         at_least(name, value, 1)
-    if not isinstance(model, nn.Module) or not any(weight.requires_grad for weight in model.parameters()):
+    if not isinstance(model, nn.Module) or not is_trainable(model):
         raise InputError("encoder: only a module with weights to train can be fine-tuned")
     labels = label_signal(tracks, column, kind)
     check_labels(tracks, labels, column)

@@ -42,7 +42,7 @@ class Geometry:
         return asdict(self)
 
 
-def geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
+def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
     """Hubness and anisotropy of embeddings; similarities are walked through in blocks, never held as N x N.
 
     Args:
@@ -54,7 +54,7 @@ def geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.arange(24) / 24)
-        >>> found = geometry(np.stack([circle.real, circle.imag], axis=1), k=2)
+        >>> found = embedding_geometry(np.stack([circle.real, circle.imag], axis=1), k=2)
         >>> found.robin_hood, round(found.mean_cosine, 4), round(found.effective_rank, 4)
         (0.0, -0.0435, 2.0)
     """

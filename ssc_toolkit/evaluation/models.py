@@ -140,6 +140,11 @@ def fingerprint(model: WaveformModel) -> str:
     return digest.hexdigest()
 
 
+def is_trainable(model: WaveformModel) -> bool:
+    """Whether a model is a module with weights to train."""
+    return isinstance(model, nn.Module) and any(weight.requires_grad for weight in model.parameters())
+
+
 def device_of(model: WaveformModel) -> torch.device:
     """Where a model is; the CPU if it has no parameters."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()

@@ -12,6 +12,7 @@ import torch
 from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.bootstrap import distinct
 from ssc_toolkit.evaluation.heads import HEADS, Head, Problem
 from ssc_toolkit.evaluation.metrics import defined_classes
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure
@@ -200,14 +201,7 @@ def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int =
 
 def groups_of(tracks: pd.DataFrame) -> np.ndarray:
     """(tracks,) group of each: what belongs together when tracks are resampled; an unknown group is one of its own."""
-    if "group" not in tracks:
-        return np.arange(len(tracks))
-    groups = tracks["group"].to_numpy()
-    unknown = tracks["group"].isna().to_numpy()
-    if not unknown.any():
-        return groups
-    alone = np.array([f"track {row}" for row in range(len(tracks))])
-    return np.where(unknown, alone, tracks["group"].astype(str).to_numpy())
+    return distinct(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
 
 
 def _rows_of(tracks: pd.DataFrame, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ssc_toolkit.evaluation.report import environment
 from ssc_toolkit.evaluation.windows import MOST_WINDOWS
 
 
-def provenance(
+def provenance_of(
     tracks: pd.DataFrame,
     *,
     window_seconds: float | Mapping[str, float],
@@ -33,7 +33,7 @@ def provenance(
         further: whatever else tells this result from another.
 
     Examples:
-        >>> told = provenance(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
+        >>> told = provenance_of(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
         >>> told["tracks"], told["windows"]["seconds"], "torch" in told["versions"]
         ({'test': 1}, 3.0, True)
     """

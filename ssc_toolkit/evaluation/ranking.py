@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from ssc_toolkit.data import Labels
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean
+from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean, distinct
 from ssc_toolkit.evaluation.neighbors import similarity_blocks
 from ssc_toolkit.evaluation.scores import Score
 
@@ -116,7 +117,7 @@ def _score(
 ) -> Score:
     defined = ~average.isnan().numpy()
     rows = queries[defined]
-    of_queries = rows if groups is None else np.asarray(groups)[rows]
+    of_queries = rows if groups is None else distinct(np.asarray(groups))[rows]
     intervals: dict[str, Interval] = {}
     for place, k in enumerate(cutoffs):
         hits = early[:, place].numpy()[defined]
@@ -139,7 +140,8 @@ def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
 
 
 def _codes(groups: np.ndarray | None, item_groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The groups of queries and items as numbers that can be compared."""
-    first, second = np.asarray(groups).astype(str), np.asarray(item_groups).astype(str)
-    _, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
-    return codes[: len(first)], codes[len(first) :]
+    """The groups of queries and items as numbers that can be compared; an unknown group is like no other."""
+    first, second = pd.Series(groups).astype("string"), pd.Series(item_groups).astype("string")
+    codes, _ = pd.factorize(pd.concat([first, second]))
+    own, other = codes[: len(first)], codes[len(first) :]
+    return own, np.where(other < 0, -2, other)

@@ -1,0 +1,109 @@
+"""What the commands have in common: the model, its baselines, and the tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
+from ssc_toolkit.data.store import store_of
+from ssc_toolkit.encoders import MelCNN, reinitialized
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.baselines import LogMelStatistics
+from ssc_toolkit.evaluation.heads import HEADS
+from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, window_seconds_of
+from ssc_toolkit.evaluation.probing import check_labels, label_signal
+from ssc_toolkit.evaluation.scores import Score
+
+THIS = "this encoder"
+STATISTICS = "log-mel statistics"
+RANDOM = "random encoder"
+FINETUNE = "finetune"
+
+
+def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -> None:
+    """Raise InputError for an unknown method, or none."""
+    for method in methods or ("",):
+        if method not in known:
+            raise InputError(f"methods: expected some of {', '.join(known)}, got {method!r}")
+
+
+def signals_of(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
+    """The label signals of some columns.
+
+    Raises:
+        InputError: for a column that is missing or of another kind, or a name in `numbers` that is no label.
+    """
+    odd = set(numbers) - set(labels)
+    if odd:
+        raise InputError(f"numbers: {', '.join(sorted(odd))} is not among the labels {', '.join(labels)}")
+    return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
+
+
+def open_tracks(
+    model: WaveformModel,
+    tracks: str,
+    root: str | None,
+    variant: str | None,
+    window_seconds: float | None,
+    most_skipped: float,
+    *,
+    labels: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    seed: int = 0,
+    split: bool = True,
+) -> pd.DataFrame:
+    """The usable tracks, with splits; what is wrong with columns or rates shows before any file is opened.
+
+    Args:
+        model: what is to hear them.
+        tracks, root, variant: as for `load_tracks`.
+        window_seconds: length of a window, or None for what the model is made for.
+        most_skipped: as for `check_audio`.
+        labels: columns that are needed; every split must have some of each if there are splits.
+        numbers: those that hold numbers.
+        seed: of the split, if the table has none.
+        split: whether to split a table that has none.
+
+    Raises:
+        InputError: for anything that cannot work.
+    """
+    seconds = window_seconds_of(model, window_seconds)
+    least = getattr(model, "minimum_samples", 1)
+    if seconds * model.sample_rate < least:
+        raise InputError(
+            f"window_seconds: the encoder needs at least {least / model.sample_rate:.2f} s, got {window_seconds}"
+        )
+    found = load_tracks(tracks, root, variant)
+    if split:
+        found = with_splits(found, seed)
+    store_of(found, model.sample_rate)
+    for column, signal in signals_of(found, labels, numbers).items():
+        if split:
+            check_labels(found, signal, column)
+    return check_audio(found, seconds, most_skipped)
+
+
+def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
+    """The model with random weights; of a function, which has none, a random MelCNN at its rate."""
+    module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
+    return reinitialized(module, seed)
+
+
+def with_baselines(model: WaveformModel, seeds: Sequence[int]) -> dict[str, list[WaveformModel]]:
+    """The model beside log-mel statistics and random encoders, one a seed."""
+    return {
+        RANDOM: [random_twin(model, seed) for seed in seeds],
+        STATISTICS: [LogMelStatistics(model.sample_rate)],
+        THIS: [model],
+    }
+
+
+def others(score: Score) -> str:
+    """The further metrics of a score in one cell."""
+    cells = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.others.items()]
+    if score.undefined_classes:
+        cells.append(f"{score.undefined_classes} classes undefined")
+    return ", ".join(cells)

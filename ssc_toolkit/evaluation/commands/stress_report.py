@@ -1,0 +1,115 @@
+"""What `ssc-toolkit robustness` says of its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssc_toolkit.evaluation.bootstrap import Interval
+from ssc_toolkit.evaluation.plots import model_colors
+from ssc_toolkit.evaluation.records import Record, to_records
+from ssc_toolkit.evaluation.report import Section
+from ssc_toolkit.evaluation.robustness_plots import corruption_curves, drop_heat_map
+from ssc_toolkit.evaluation.scores import Score, relative_drop
+
+DROP = "relative_drop"
+"""Metric of the records that say which share of the clean score is lost."""
+
+Scores = dict[str, dict[str, dict[str, dict[float, Score]]]]
+"""By corruption, model, task and severity; severity 0 is clean audio."""
+Drops = dict[str, dict[str, dict[str, dict[float, Interval]]]]
+"""The same with relative drops, without severity 0."""
+
+
+def relative_drops(scores: Scores) -> Drops:
+    """Share of the clean score that each corruption takes away."""
+    return {
+        name: {
+            model: {
+                task: {s: relative_drop(by_severity[0.0], score) for s, score in by_severity.items() if s > 0}
+                for task, by_severity in own.items()
+            }
+            for model, own in by_model.items()
+        }
+        for name, by_model in scores.items()
+    }
+
+
+def sections_of(scores: Scores, drops: Drops) -> list[Section]:
+    """Scores and relative drops, a section each, with curves and a heat map for each task."""
+    first = next(iter(next(iter(scores.values())).values()))
+    severities = sorted(next(iter(first.values())))
+    curves, maps = {}, {}
+    for task, by_severity in first.items():
+        metric = by_severity[0.0].metric
+        curves[f"{task}: {metric} over severity, with 95 % bands."] = _curves(scores, task, metric)
+        maps[f"{task}: percent of the clean {metric} that is lost."] = _heat_map(drops, task)
+    header = ["corruption", "task", "model"]
+    return [
+        Section(
+            "Robustness",
+            ["The probes are fitted on clean audio; every model hears the same corrupted test tracks."],
+            [*header, "metric", *(f"severity {severity:g}" for severity in severities)],
+            [
+                [name, task, model, found[0.0].metric, *(str(found[severity].headline) for severity in severities)]
+                for name, by_model in scores.items()
+                for model, own in by_model.items()
+                for task, found in own.items()
+            ],
+            curves,
+        ),
+        Section(
+            "Relative drops",
+            ["Share of the clean score that is lost, with 95 % intervals of a paired bootstrap."],
+            [*header, *(f"severity {severity:g}" for severity in severities[1:])],
+            [
+                [name, task, model, *(str(found[severity]) for severity in severities[1:])]
+                for name, by_model in drops.items()
+                for model, own in by_model.items()
+                for task, found in own.items()
+            ],
+            maps,
+        ),
+    ]
+
+
+def records_of(scores: Scores, drops: Drops, questions: Mapping[str, tuple[str, str]], seed: int) -> list[Record]:
+    """Scores and relative drops as records; clean audio once, not once a corruption.
+
+    Args:
+        scores: of the probes.
+        drops: of the same.
+        questions: label and method by task.
+        seed: of the probes.
+    """
+    found: list[Record] = []
+    for place, (name, by_model) in enumerate(scores.items()):
+        for model, own in by_model.items():
+            for task, by_severity in own.items():
+                label, method = questions[task]
+                numbers = [(severity, score) for severity, score in by_severity.items() if severity > 0 or place == 0]
+                lost = [
+                    (s, Score(DROP, drop, {}, by_severity[s].tracks)) for s, drop in drops[name][model][task].items()
+                ]
+                for severity, score in [*numbers, *lost]:
+                    found += to_records(
+                        score, model=model, task=label, method=method, corruption=name, severity=severity, seed=seed
+                    )
+    return found
+
+
+def _curves(scores: Scores, task: str, metric: str) -> str:
+    intervals = {
+        name: {model: {s: score.headline for s, score in own[task].items()} for model, own in by_model.items()}
+        for name, by_model in scores.items()
+    }
+    return corruption_curves(intervals, metric, model_colors(next(iter(scores.values()))))
+
+
+def _heat_map(drops: Drops, task: str) -> str:
+    models = next(iter(drops.values()))
+    return drop_heat_map(
+        {
+            model: {name: {s: d.value for s, d in own[model][task].items()} for name, own in drops.items()}
+            for model in models
+        }
+    )
