@@ -18,7 +18,7 @@ from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, loa
 from ssc_toolkit.data.scores import build_corpus
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance
+from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
 from ssc_toolkit.evaluation.lineup import RANDOM, STATISTICS
 from ssc_toolkit.evaluation.report import Section, table, write_report
@@ -148,7 +148,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         lead += " This is the quick version: it shows that everything works, its numbers mean nothing."
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
-        "provenance": provenance(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
+        "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
         "records": comparison.records("linear", seed),
     }
     write_report(folder, "What a few labels buy", lead, sections, content)

@@ -14,7 +14,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compared import BASELINES, CONDITIONS, MODELS, PITCHES, RATE, WINDOW, command, run, write_encoders, write_music
+from compared import (
+    BASELINES,
+    CONDITIONS,
+    KEYS,
+    MODELS,
+    PITCHES,
+    RATE,
+    WINDOW,
+    command,
+    run,
+    write_encoders,
+    write_music,
+)
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.data import check_audio, load_tracks
@@ -191,10 +203,27 @@ def test_names_come_from_the_folders(comparison):
 
 def test_each_architecture_has_its_random_twin():
     models = {"a": MelCNN(sample_rate=RATE), "b": MelCNN(sample_rate=RATE), "c": MelCNN(sample_rate=RATE, n_mels=32)}
-    found = baselines({**models, "d": as_model(lambda waveforms: waveforms[:, :4], 2 * RATE)}, seed=0)
-    assert len(found) == 3
+    function = as_model(lambda waveforms: waveforms[:, :4], 2 * RATE)
+    found = baselines({**models, "d": function}, seed=0)
+    assert list(found) == ["random encoder 1, MelCNN", "random encoder 2, MelCNN", "log-mel statistics"]
     assert found["log-mel statistics"].sample_rate == 2 * RATE
-    assert list(baselines({"a": models["a"]}, seed=0)) == list(BASELINES)
+    for alone in (models["a"], function):
+        twins = [baselines({"a": alone}, seed=seed) for seed in (0, 1)]
+        assert list(twins[0]) == list(BASELINES)
+        first, second = (torch.nn.utils.parameters_to_vector(t["random encoder"].parameters()) for t in twins)
+        assert not torch.equal(first, second)
+
+
+def test_numbers_are_regressed_and_not_retrieved(tracks, tmp_path):
+    table = tracks.assign(pitch=tracks["key"].map(dict(zip(KEYS, PITCHES, strict=True))))
+    found = compare_models(
+        {"statistics": LogMelStatistics(RATE)}, table, [Task("pitch", "pitch")], conditions_for((), (), RATE),
+        tmp_path, numbers=("pitch",), window_seconds=0.5, progress=False,
+    )  # fmt: skip
+    score = found.scores["statistics"]["pitch"]["clean"]
+    assert score.metric == "r2"
+    assert score.headline.value > 0.6
+    assert found.retrieval == {"statistics": {}}
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +244,8 @@ def small(tmp_path_factory):
         (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes what the label 'key' says"),
         (["--severities=1,9"], "severity: expected"),
         (["--omit=hiss"], "omit: expected stages among"),
-        (["--method=magic"], "method: expected one of linear"),
+        (["--method=magic"], "methods: expected some of linear"),
+        (["--numbers=mood"], "numbers: mood is not among the labels key"),
         (["--clips=-1"], "clips: expected at least 0"),
         (["--seed=-1"], "seed: expected at least 0"),
         (["--window_seconds=0.01"], "window_seconds: one needs at least"),

@@ -165,11 +165,11 @@ def test_a_neighbour_plays_and_pauses(visit):
     button.click()
     until(page, f"document.querySelector('audio').dataset.point === '{point}'")
     until(page, "document.querySelector('audio').currentTime > 0.05")
-    again = page.locator(f".explorer ol button[data-point='{point}']").first
-    assert again.get_attribute("aria-label").startswith("pause ")
-    again.click()
+    again = f".explorer ol button[data-point='{point}']"
+    until(page, f"""document.querySelector("{again}").ariaLabel.startsWith("pause ")""")
+    page.locator(again).first.click()
     until(page, "document.querySelector('audio').paused")
-    assert again.get_attribute("aria-label").startswith("play ")
+    until(page, f"""document.querySelector("{again}").ariaLabel.startsWith("play ")""")
 
 
 def test_layout_and_colour_can_be_chosen(visit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 from ssc_toolkit import __version__
 from ssc_toolkit.data import Labels
 from ssc_toolkit.evaluation.corrupted import Task
-from ssc_toolkit.evaluation.probing import Probe, fit_probe, groups_of, label_signal
+from ssc_toolkit.evaluation.probing import Probe, fit_probe, groups_of
 from ssc_toolkit.evaluation.scores import Predictions
 from ssc_toolkit.files import atomic_path
 
@@ -28,19 +29,26 @@ class CachedProbes:
         embeddings: (tracks, dim), clean.
         tracks: the table.
         folder: where predictions are kept.
+        signals: labels of all tracks, by column.
         method: of the probes, as for `fit_probe`.
         seed: of the probes.
     """
 
     def __init__(
-        self, embeddings: np.ndarray, tracks: pd.DataFrame, folder: Path, method: str = "linear", seed: int = 0
+        self,
+        embeddings: np.ndarray,
+        tracks: pd.DataFrame,
+        folder: Path,
+        signals: Mapping[str, Labels],
+        method: str = "linear",
+        seed: int = 0,
     ) -> None:
         self._embeddings = embeddings
         self._tracks = tracks
         self._folder = folder
+        self._signals = signals
         self._method, self._seed = method, seed
         self._probes: dict[str, Probe] = {}
-        self._labels: dict[str, Labels] = {}
 
     def predict(self, embeddings: np.ndarray, task: Task) -> Predictions:
         """Predictions for the test tracks of a task.
@@ -49,7 +57,7 @@ class CachedProbes:
             embeddings: (tracks, dim) of what the probe hears; only test rows are read.
             task: what is asked.
         """
-        labels = self._labels.setdefault(task.column, label_signal(self._tracks, task.column))
+        labels = self._signals[task.column]
         path = self._folder / f"{self._key(embeddings, task, labels)}.npz"
         try:
             with np.load(path) as stored:
@@ -64,7 +72,10 @@ class CachedProbes:
 
     def _probe(self, column: str) -> Probe:
         if column not in self._probes:
-            self._probes[column] = fit_probe(self._embeddings, self._tracks, column, self._method, seed=self._seed)
+            kind = self._signals[column].kind
+            self._probes[column] = fit_probe(
+                self._embeddings, self._tracks, column, self._method, kind=kind, seed=self._seed
+            )
         return self._probes[column]
 
     def _key(self, embeddings: np.ndarray, task: Task, labels: Labels) -> str:

@@ -14,14 +14,14 @@ from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import Interval
+from ssc_toolkit.evaluation.commands.opening import check_methods, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task
-from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.lineup import baselines, open_models
 from ssc_toolkit.evaluation.metrics import metrics_of
 from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, window_seconds_of
-from ssc_toolkit.evaluation.probing import check_labels, label_signal
-from ssc_toolkit.evaluation.provenance import provenance
+from ssc_toolkit.evaluation.probing import check_labels
+from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.report import Section, table, write_report
 from ssc_toolkit.evaluation.sections import (
     difference_section,
@@ -47,6 +47,7 @@ def compare(
     tracks: str = "scores",
     root: str | None = None,
     variant: str | None = None,
+    numbers: tuple[str, ...] = (),
     corruptions: tuple[str, ...] = (CHAIN,),
     severities: tuple[float, ...] = SEVERITIES,
     omit: tuple[str, ...] = (),
@@ -72,6 +73,7 @@ def compare(
             `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
         root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
         variant: of the dataset: which labels and which split.
+        numbers: those of the labels that are real numbers, to be predicted by regression.
         corruptions: "chain" for the whole augmentation chain, or one alone, as for `robustness`.
         severities: 0 to 2.5; clean audio is always there.
         omit: stages to leave out of the chain.
@@ -90,8 +92,7 @@ def compare(
     """
     at_least("seed", seed, 0)
     at_least("clips", clips, 0)
-    if method not in HEADS:
-        raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
+    check_methods((method,))
     if not labels:
         raise InputError("labels: give at least one label column")
     folder = writable_folder(Path(out), "out")
@@ -100,23 +101,24 @@ def compare(
     everything = {**models, **untrained}
     windows = {name: window_seconds_of(model, window_seconds) for name, model in everything.items()}
     found = with_splits(load_tracks(tracks, root, variant), seed)
-    left_out = _left_out(found, labels, corruptions, omit)
+    left_out = _left_out(found, labels, numbers, corruptions, omit)
     rate = max(model.sample_rate for model in everything.values())
     conditions = conditions_for(corruptions, severities, rate, left_out)
     with held(folder, "out"):
-        kept = _usable(found, everything, windows, labels, most_skipped)
+        kept = _usable(found, everything, windows, labels, numbers, most_skipped)
         comparison = compare_models(
             everything,
             kept,
             [Task(label, label) for label in labels],
             conditions,
             folder / "cache",
+            numbers=numbers,
             window_seconds=window_seconds,
             method=method,
             seed=seed,
         )
         content = {
-            "provenance": provenance(
+            "provenance": provenance_of(
                 kept,
                 window_seconds=windows,
                 seeds=(seed,),
@@ -136,7 +138,11 @@ def compare(
 
 
 def _left_out(
-    tracks: pd.DataFrame, labels: Sequence[str], corruptions: Sequence[str], omit: Sequence[str]
+    tracks: pd.DataFrame,
+    labels: Sequence[str],
+    numbers: Sequence[str],
+    corruptions: Sequence[str],
+    omit: Sequence[str],
 ) -> tuple[str, ...]:
     """Stages to leave out of the chain: pitch shift changes what a key says.
 
@@ -144,8 +150,7 @@ def _left_out(
         InputError: for a label column that cannot be probed, or pitch shift alone beside a key.
     """
     keys = []
-    for column in labels:
-        signal = label_signal(tracks, column)
+    for column, signal in signals_of(tracks, labels, numbers).items():
         check_labels(tracks, signal, column)
         if "weighted_key_score" in metrics_of(signal.kind, signal.names):
             keys.append(column)
@@ -161,6 +166,7 @@ def _usable(
     models: Mapping[str, WaveformModel],
     windows: Mapping[str, float],
     labels: Sequence[str],
+    numbers: Sequence[str],
     most_skipped: float,
 ) -> pd.DataFrame:
     """The tracks that every model can hear."""
@@ -170,8 +176,8 @@ def _usable(
             raise InputError(f"window_seconds: {name} needs at least {needed:.2f} s, got {windows[name]:g}")
         store_of(tracks, model.sample_rate)  # a store at another rate is an error before anything is looked at
     kept = check_audio(tracks, max(windows.values()), most_skipped)
-    for column in labels:
-        check_labels(kept, label_signal(kept, column), column)
+    for column, signal in signals_of(kept, labels, numbers).items():
+        check_labels(kept, signal, column)
     return kept
 
 

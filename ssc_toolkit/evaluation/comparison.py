@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
+from ssc_toolkit.data import Labels
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.bootstrap import Interval, drawn_weights, interval_over_runs
 from ssc_toolkit.evaluation.cached_probes import CachedProbes
@@ -139,6 +141,7 @@ def compare_models(
     conditions: Sequence[Condition],
     folder: str | Path,
     *,
+    numbers: Collection[str] = (),
     window_seconds: float | None = None,
     method: str = "linear",
     seed: int = 0,
@@ -156,6 +159,7 @@ def compare_models(
         tasks: what to ask.
         conditions: what test tracks go through, clean audio first, made for the highest rate of the models.
         folder: for what is kept.
+        numbers: columns that hold real numbers, to be predicted by regression.
         window_seconds: of all models; by default what each is made for.
         method: of the probes, as for `fit_probe`.
         seed: of probes, corruptions and bootstrap.
@@ -165,12 +169,13 @@ def compare_models(
         InputError: as `embed_models` and `fit_probe`.
     """
     cache = writable_folder(Path(folder), "folder")
+    signals = {task.column: _signal(tracks, task.column, numbers) for task in tasks}
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks[is_test].reset_index(drop=True)
     rate = max(model.sample_rate for model in models.values())
     _say(progress, f"{len(models)} models, clean audio")
     clean = embed_models(models, tracks, window_seconds, cache=cache, progress=progress)
-    probes = {name: CachedProbes(vectors, tracks, cache, method, seed) for name, vectors in clean.items()}
+    probes = {name: CachedProbes(vectors, tracks, cache, signals, method, seed) for name, vectors in clean.items()}
     scores: dict[str, dict[str, dict[str, Score]]] = {name: {task.name: {} for task in tasks} for name in models}
     for number, condition in enumerate(conditions, start=1):
         heard = clean
@@ -182,7 +187,7 @@ def compare_models(
         for name, own in probes.items():
             for task in tasks:
                 scores[name][task.name][condition.name] = measure([own.predict(heard[name], task)], seed)
-    ranked = {name: _retrieval(vectors[is_test], test, tasks, seed) for name, vectors in clean.items()}
+    ranked = {name: _retrieval(vectors, tracks, signals, seed) for name, vectors in clean.items()}
     return Comparison(tuple(tasks), tuple(conditions), scores, ranked, clean)
 
 
@@ -209,11 +214,16 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
     return interval_over_runs(np.array([first.headline.value - second.headline.value]), resampled[:, None], seed)
 
 
-def _retrieval(vectors: np.ndarray, test: pd.DataFrame, tasks: Sequence[Task], seed: int) -> dict[str, Score]:
+def _signal(tracks: pd.DataFrame, column: str, numbers: Collection[str]) -> Labels:
+    return label_signal(tracks, column, "number" if column in numbers else None)
+
+
+def _retrieval(vectors: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, Labels], seed: int) -> dict[str, Score]:
     """Scores of test tracks as queries and database, by label column; numbers have no classes to be found by."""
-    signals = {column: label_signal(test, column) for column in dict.fromkeys(task.column for task in tasks)}
+    test = np.flatnonzero(tracks["split"] == "test")
+    rows, groups = torch.from_numpy(test), groups_of(tracks)[test]
     return {
-        column: retrieval(vectors, labels, groups=groups_of(test), seed=seed)
+        column: retrieval(vectors[test], labels[rows], groups=groups, seed=seed)
         for column, labels in signals.items()
         if labels.kind != "number"
     }

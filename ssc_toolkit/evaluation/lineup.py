@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssc_toolkit.encoders import Encoder, reinitialized
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
-from ssc_toolkit.evaluation.models import WaveformModel, open_model
-
-RANDOM, STATISTICS = "random encoder", "log-mel statistics"
+from ssc_toolkit.evaluation.commands.opening import RANDOM, STATISTICS, random_twin
+from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, open_model
 
 
 def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:
@@ -39,21 +37,20 @@ def baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, Wavef
     """A random encoder for each architecture among some models, and log-mel statistics at the highest rate.
 
     Args:
-        models: by name; those that are no encoders of this library have no random twin.
+        models: by name. Functions have no weights; where there is nothing else, the random encoder is a MelCNN.
         seed: of the weights.
     """
-    kinds: dict[str, Encoder] = {}
-    for model in models.values():
-        if isinstance(model, Encoder):
-            kinds.setdefault(repr(model) + repr(model._hub_mixin_config), model)
-    several = len(kinds) > 1
-    random: dict[str, WaveformModel] = {}
-    for model in kinds.values():
-        title = f"{RANDOM}, {type(model).__name__}" if several else RANDOM
-        while title in random:
-            title += "\N{PRIME}"
-        random[title] = reinitialized(model, seed)
+    trainable = {_architecture(model): model for model in models.values() if is_trainable(model)}
+    kinds = list(trainable.values()) or [next(iter(models.values()))]
+    random = {}
+    for number, model in enumerate(kinds, start=1):
+        title = RANDOM if len(kinds) == 1 else f"{RANDOM} {number}, {type(model).__name__}"
+        random[title] = random_twin(model, seed)
     return {**random, STATISTICS: LogMelStatistics(max(model.sample_rate for model in models.values()))}
+
+
+def _architecture(model: WaveformModel) -> str:
+    return repr((model, getattr(model, "_hub_mixin_config", None)))
 
 
 def _name_of(encoder: str) -> str:
