@@ -31,7 +31,9 @@ function explore(root) {
 
   const circles = data.titles.map((_, point) => {
     const circle = document.createElementNS(SVG, "circle");
+    const around = data.models.flatMap(({ neighbors }) => neighbors[point]);
     circle.classList.toggle("silent", data.clips[point] === null);
+    circle.classList.toggle("whole", [point, ...around].every((other) => data.clips[other] !== null));
     return circle;
   });
   // Points that play lie above those that do not.

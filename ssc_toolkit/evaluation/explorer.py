@@ -22,6 +22,7 @@ WIDTH, HEIGHT = 1000, 700
 NEIGHBORS = 5
 MOST_POINTS = 1000
 _MARGIN = 20
+_HEARD_A_SEED = 40
 
 
 def explorer_content(
@@ -36,8 +37,7 @@ def explorer_content(
     """Everything that the map of a page needs, as JSON can hold it.
 
     Of more than 1000 tracks, 1000 drawn from the seed are shown. Neighbours are those of largest cosine similarity
-    among the tracks shown. The clips that can be heard are drawn from the seed, each with its neighbours under every
-    model, so that whoever plays one can play what stands beside it.
+    among the tracks shown. The clips that can be heard are chosen together with their neighbours (`heard_together`).
 
     Args:
         embeddings: (tracks, dim) by model; rows that are NaN in any of them are left out.
@@ -104,7 +104,10 @@ def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
 
 
 def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
-    """Which points can be heard: points drawn from the seed, each with its neighbours under every model.
+    """Which points can be heard, so that many of them can be heard with all their neighbours under every model.
+
+    Some points, one for every forty that can be heard, are drawn from the seed; then always that point comes whose
+    neighbours ask for the fewest further ones.
 
     Args:
         neighbors: neighbours by model and point.
@@ -115,11 +118,14 @@ def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, see
         >>> heard_together([[[1], [0], [3], [2]]], 2, seed=0) in ([0, 1], [2, 3])
         True
     """
+    order = np.random.default_rng(seed).permutation(len(neighbors[0])).tolist()
+    asked = {point: {point}.union(*(model[point] for model in neighbors)) for point in order}
     heard: set[int] = set()
-    for point in np.random.default_rng(seed).permutation(len(neighbors[0])).tolist():
-        for other in (point, *(near for model in neighbors for near in model[point])):
-            if len(heard) < count:
-                heard.add(other)
+    spread = order[: max(1, count // _HEARD_A_SEED)]
+    while asked and len(heard) < count:
+        point = spread.pop(0) if spread else min(asked, key=lambda point: len(asked[point] - heard))
+        further = [point, *sorted(asked.pop(point) - {point})]
+        heard.update([other for other in further if other not in heard][: count - len(heard)])
     return sorted(heard)
 
 

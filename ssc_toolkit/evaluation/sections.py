@@ -213,9 +213,10 @@ def explorer_section(
     )
     shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
     text = (
-        f"Each point is one of {shown} test clips. The {heard} that are filled can be heard here, three seconds each. "
-        "Choose a point, and it plays and its nearest neighbours (largest cosine similarity of the embeddings) are "
-        "marked; below the map they are listed under every model, and each of them plays too."
+        f"Each point is one of {shown} test clips. The {heard} that are filled can be heard here, three seconds each, "
+        "the larger ones with all their neighbours. Choose a point: it plays, and its nearest neighbours (largest "
+        "cosine similarity of the embeddings) are marked and, below the map, listed under every model, to be played "
+        "as well."
     )
     return Section("Map of the test clips", [text], explorer=content)
 
