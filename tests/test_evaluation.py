@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from points import labelled_points
 
 from ssc_toolkit.augmentations import Gain
 from ssc_toolkit.data import check_audio, encode_labels, load_tracks
@@ -95,16 +96,6 @@ def test_a_track_that_breaks_is_named_and_gets_nan(tracks, caplog):
         embed_tracks(Levels(), tracks, 1.0, most_unreadable=0.1, progress=False)
     with pytest.raises(InputError, match="shorter than a window"):
         embed_tracks(Levels(), tracks, 2.0, progress=False)
-
-
-def labelled_points(classes: int = 3, count: int = 300, spread: float = 0.5, seed: int = 0):
-    random = np.random.default_rng(seed)
-    label = random.integers(classes, size=count)
-    centres = 3 * random.normal(size=(classes, 8))
-    embeddings = (centres[label] + spread * random.normal(size=(count, 8))).astype(np.float32)
-    split = np.repeat(["train", "valid", "test"], [200, 40, 60])
-    tracks = pd.DataFrame({"split": split, "label": [f"class {number}" for number in label]})
-    return embeddings, tracks
 
 
 def test_a_probe_finds_what_is_there_and_only_that():

@@ -111,7 +111,7 @@ def robustness_of_models(
         Scores by model, task name and severity.
     """
     is_test = (tracks["split"] == "test").to_numpy()
-    test = test_tracks(tracks)
+    test = split_under_test(tracks)
     scores: dict[str, dict[str, dict[float, Score]]] = {model: {task.name: {} for task in tasks} for model in models}
     for severity in severities:
         transform = corruption(severity) if severity > 0 else None
@@ -127,7 +127,7 @@ def robustness_of_models(
     return scores
 
 
-def test_tracks(tracks: pd.DataFrame) -> pd.DataFrame:
+def split_under_test(tracks: pd.DataFrame) -> pd.DataFrame:
     """The test split of a table, each track with the name that it has in the whole table as its `track_id`."""
     named = tracks.assign(track_id=track_names(tracks))
     named.attrs = tracks.attrs

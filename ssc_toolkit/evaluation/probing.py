@@ -11,7 +11,7 @@ import torch
 
 from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import distinct
 from ssc_toolkit.evaluation.heads import HEADS, Head, Problem
 from ssc_toolkit.evaluation.metrics import defined_classes
@@ -183,10 +183,26 @@ def check_labels(
     return rows
 
 
-def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int = 0) -> Score:
-    """Fit a linear probe on the training split and score it on the test split.
+def probe(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    column: str | Sequence[str],
+    seed: int = 0,
+    *,
+    method: str = "linear",
+    kind: Kind | None = None,
+    repeats: int = 1,
+) -> Score:
+    """Fit a head on the training split and score it on the test split.
 
-    Args and errors as for `fit_probe`.
+    Args:
+        embeddings, tracks, column, method, kind: as for `fit_probe`.
+        seed: of the bootstrap, and the first of the head's.
+        repeats: seeds of the head, from `seed` on; the score is the mean over them, with an interval over test groups
+            and seeds.
+
+    Raises:
+        InputError: as `fit_probe`.
 
     Examples:
         >>> random = np.random.default_rng(0)
@@ -196,7 +212,9 @@ def probe(embeddings: np.ndarray, tracks: pd.DataFrame, column: str, seed: int =
         >>> probe(embeddings, tracks, "genre").headline.value
         1.0
     """
-    return fit_probe(embeddings, tracks, column).score(embeddings, tracks, seed=seed)
+    at_least("repeats", repeats, 1)
+    fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
+    return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 
 
 def groups_of(tracks: pd.DataFrame) -> np.ndarray:

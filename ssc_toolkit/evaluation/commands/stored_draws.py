@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.corrupted import test_tracks
+from ssc_toolkit.evaluation.corrupted import split_under_test
 from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.files import writable_folder
 
@@ -39,7 +39,7 @@ def stored_corruptions(
     Raises:
         InputError: if a stored corruption is another than the one asked for, or lacks a track.
     """
-    test = test_tracks(tracks)
+    test = split_under_test(tracks)
     place = None if folder is None else writable_folder(Path(folder), "draws")
     found: dict[str, dict[float, FixedCorruption]] = {}
     for name, by_severity in transforms.items():

@@ -40,7 +40,7 @@ def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
         )
     head = TorchHead(layers, problem)
     x, y = torch.tensor(problem.train_x, dtype=torch.float32), torch.from_numpy(problem.train_y)
-    optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     generator = generator_for(seed, "mlp head")
     best: tuple[float, int, Mapping[str, Any]] | None = None
     for epoch in range(1, MOST_EPOCHS + 1):
