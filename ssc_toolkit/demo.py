@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,24 @@ import pandas as pd
 import torch
 
 from ssc_toolkit import __version__
-from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.scores import build_corpus
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.evaluation import LogMelStatistics, Task, embed_tracks, fit_probe, robustness
-from ssc_toolkit.evaluation.comparison import (
-    difference_section,
-    learning_section,
-    map_section,
-    probe_section,
-    record,
-    severity_section,
-    similarity_section,
-)
+from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
+from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
+from ssc_toolkit.evaluation.lineup import RANDOM, STATISTICS
 from ssc_toolkit.evaluation.report import Section, table, write_report
-from ssc_toolkit.files import atomic_path, held, json_text, writable_folder, write_json
+from ssc_toolkit.evaluation.sections import (
+    difference_section,
+    explorer_section,
+    overview_section,
+    paired_differences,
+    retrieval_section,
+    robustness_section,
+)
+from ssc_toolkit.evaluation.training_sections import learning_section, similarity_section
+from ssc_toolkit.files import held, json_text, writable_folder, write_json
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
@@ -42,9 +43,12 @@ OMIT = ("pitch_shift",)
 """The labels are keys: a shifted clip would keep the label of another key."""
 COLUMNS = ("key", "family", "mode", "collection")
 STRESSED = ("key", "family")
+"""Tasks whose scores under corruption the report shows; its JSON file holds all."""
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
+CLIPS = 100
+"""Test clips that can be heard in the report."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,6 @@ RUNS = (
     Run("semi-supervised", "semi-supervised, 5 % of key labels", {"labels": LABEL, "label_budget": BUDGET}),
     Run("supervised", "supervised, all key labels", {"labels": LABEL, "labeled_fraction": 1.0}),
 )
-RANDOM, STATISTICS = "random encoder", "log-mel statistics"
 DIFFERENCES = (
     ("semi-supervised", "self-supervised"),
     ("supervised", "self-supervised"),
@@ -117,16 +120,25 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
-    scores, embeddings = {}, {}
-    for name, encoder in encoders.items():
-        scores[name], embeddings[name] = evaluate(folder / "evaluation", name, encoder, tracks, seed)
+    comparison = compare_models(
+        encoders,
+        tracks,
+        tasks(tracks),
+        conditions_for((CHAIN,), SEVERITIES, encoders[STATISTICS].sample_rate, OMIT),
+        folder / "evaluation",
+        window_seconds=VIEW_SECONDS,
+        seed=seed,
+    )
     sections = [
-        probe_section(scores),
-        difference_section(scores, DIFFERENCES, STRESSED, tracks["group"].to_numpy(), seed),
-        severity_section(scores, STRESSED),
-        learning_section(histories(folder), {"loss": "loss", NEIGHBORS: "neighbours of the same key"}, list(scores)),
+        overview_section(comparison),
+        difference_section(paired_differences(comparison, DIFFERENCES, seed)),
+        *(robustness_section(comparison, task) for task in STRESSED),
+        retrieval_section(comparison.retrieval),
+        learning_section(
+            histories(folder), {"loss": "loss", NEIGHBORS: "neighbours of the same key"}, comparison.models
+        ),
         batch_section(encoders, tracks, seed),
-        map_section(*test_maps(embeddings, tracks), seed),
+        explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
     ]
     lead = (
         f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
@@ -134,7 +146,11 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     )
     if quick:
         lead += " This is the quick version: it shows that everything works, its numbers mean nothing."
-    content = {"settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)}, "scores": scores}
+    content = {
+        "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
+        "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
+        "records": comparison.records("linear", seed),
+    }
     write_report(folder, "What a few labels buy", lead, sections, content)
     for section in sections:
         if section.rows:
@@ -169,42 +185,6 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
         trained[run.name] = load_encoder(path)
     some = trained[RUNS[0].name]
     return {RANDOM: reinitialized(some, seed), STATISTICS: LogMelStatistics(some.sample_rate), **trained}
-
-
-def evaluate(
-    folder: Path, name: str, encoder: Encoder, tracks: pd.DataFrame, seed: int
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Probe and stress one encoder, or read what an earlier call found.
-
-    Returns:
-        Records of scores by task and severity, and the embeddings of all tracks.
-    """
-    slug = name.replace(" ", "-")
-    scores_path, embeddings_path = folder / f"{slug}.json", folder / f"{slug}.npy"
-    if scores_path.exists():
-        return json.loads(scores_path.read_text()), np.load(embeddings_path)
-    folder.mkdir(exist_ok=True)
-    print(f"\n{name}: probing {', '.join(COLUMNS)}, clean and corrupted")
-    embeddings = embed_tracks(encoder, tracks, VIEW_SECONDS)
-    with atomic_path(embeddings_path) as temporary, temporary.open("wb") as file:
-        np.save(file, embeddings)
-    probes = {column: fit_probe(embeddings, tracks, column) for column in COLUMNS}
-    scores = robustness(
-        encoder,
-        probes,
-        tasks(tracks),
-        tracks,
-        VIEW_SECONDS,
-        lambda severity: semisupcon_chain(encoder.sample_rate, severity, OMIT),
-        SEVERITIES,
-        seed=seed,
-    )
-    found = {
-        task: {f"{severity:g}": record(score) for severity, score in by_severity.items()}
-        for task, by_severity in scores.items()
-    }
-    write_json(scores_path, found)
-    return found, embeddings
 
 
 def tasks(tracks: pd.DataFrame) -> list[Task]:
@@ -253,10 +233,6 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
     return similarity_section(weights.numpy(), embedded, text)
 
 
-def test_maps(
-    embeddings: dict[str, np.ndarray], tracks: pd.DataFrame
-) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """Embeddings of the test clips by trained model, and how to colour them."""
-    test = (tracks["split"] == "test").to_numpy()
-    trained = {run.name: embeddings[run.name][test] for run in RUNS}
-    return trained, {name: tracks.loc[test, name].tolist() for name in ("tonic", "family")}
+def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Embeddings by model, those of the trainings before the baselines."""
+    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from compared import Compared, compared
 from hypothesis import settings
 from stores import RATE, noise
 
@@ -30,3 +31,9 @@ def music(tmp_path) -> Path:
 def store(music, tmp_path) -> AudioStore:
     """A store of them."""
     return AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False)
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory) -> Compared:
+    """A finished comparison of two encoders on files with hostile names."""
+    return compared(tmp_path_factory.mktemp("comparison"))

@@ -2,6 +2,7 @@
 
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean
+from ssc_toolkit.evaluation.comparison import Comparison, Condition, compare_models, conditions_for, paired_difference
 from ssc_toolkit.evaluation.corrupted import Task, robustness, robustness_of_models
 from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.evaluation.embed import WindowEmbeddings, embed_models, embed_tracks, embed_windows
@@ -17,6 +18,8 @@ from ssc_toolkit.evaluation.records import Record, to_records
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure, relative_drop
 
 __all__ = [
+    "Comparison",
+    "Condition",
     "FineTuned",
     "FixedCorruption",
     "Geometry",
@@ -30,6 +33,8 @@ __all__ = [
     "WindowEmbeddings",
     "as_model",
     "bootstrap_mean",
+    "compare_models",
+    "conditions_for",
     "embed_models",
     "embed_tracks",
     "embed_windows",
@@ -40,6 +45,7 @@ __all__ = [
     "measure",
     "neighbor_agreement",
     "open_model",
+    "paired_difference",
     "probe",
     "prototypes",
     "provenance_of",

@@ -1,174 +1,241 @@
-"""Several models side by side: the sections of a report.
-
-Scores are records by model, task and severity ("0" is clean audio), as `record` makes them.
-"""
+"""Several models on several tasks, clean and corrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler
+import pandas as pd
+import torch
 
-from ssc_toolkit.evaluation import plots
-from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean
-from ssc_toolkit.evaluation.probing import Score
-from ssc_toolkit.evaluation.report import Section
+from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
+from ssc_toolkit.augmentations.presets import CORRUPTIONS
+from ssc_toolkit.data import Labels
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.bootstrap import Interval, drawn_weights, interval_over_runs
+from ssc_toolkit.evaluation.cached_probes import CachedProbes
+from ssc_toolkit.evaluation.corrupted import Task
+from ssc_toolkit.evaluation.draws import FixedCorruption
+from ssc_toolkit.evaluation.embed import embed_models
+from ssc_toolkit.evaluation.metrics import metrics_of
+from ssc_toolkit.evaluation.models import WaveformModel
+from ssc_toolkit.evaluation.probing import groups_of, label_signal
+from ssc_toolkit.evaluation.ranking import retrieval
+from ssc_toolkit.evaluation.records import CLEAN, Record, to_records
+from ssc_toolkit.evaluation.scores import Score, measure
+from ssc_toolkit.files import writable_folder
 
-Scores = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
-CLEAN = "0"
-
-
-def record(score: Score) -> dict[str, Any]:
-    """A single-label score as JSON can hold it, track by track."""
-    if score.correct is None or score.rows is None:
-        raise ValueError("score: expected that of a single-label task, which says which tracks are correct")
-    return {**score.to_json(), "correct": score.correct.astype(int).tolist(), "rows": score.rows.tolist()}
-
-
-def headline(entry: Mapping[str, Any]) -> Interval:
-    """The headline metric of a record."""
-    return Interval(**entry["headline"])
+CHAIN = "chain"
 
 
-def probe_section(scores: Scores) -> Section:
-    """Clean test scores: a row a model, a column a task."""
-    tasks = list(next(iter(scores.values())))
-    rows = [[model, *(str(headline(own[task][CLEAN])) for task in tasks)] for model, own in scores.items()]
-    dots = {task: {model: headline(own[task][CLEAN]) for model, own in scores.items()} for task in tasks}
-    tracks = ", ".join(f"{task} {next(iter(scores.values()))[task][CLEAN]['tracks']}" for task in tasks)
-    return Section(
-        "Linear probes on clean audio",
-        [
-            "Accuracy on the test split, with 95 % intervals from resampling the test tunes. The encoders are frozen; "
-            f"regularisation is chosen on the validation split. Test clips: {tracks}."
-        ],
-        ["model", *tasks],
-        rows,
-        {"Accuracy with 95 % intervals.": plots.score_dots(dots, "accuracy", plots.model_colors(scores))},
-    )
+@dataclass(frozen=True)
+class Condition:
+    """What the test tracks go through.
+
+    Attributes:
+        corruption: its name, or "clean".
+        severity: 0 if clean.
+        transform: the corruption at this severity; None if clean.
+    """
+
+    corruption: str = CLEAN
+    severity: float = 0.0
+    transform: Augmentation | None = None
+
+    @property
+    def name(self) -> str:
+        """As a column of a table is headed."""
+        return CLEAN if self.transform is None else f"{self.corruption} {self.severity:g}"
 
 
-def severity_section(scores: Scores, tasks: Sequence[str]) -> Section:
-    """Test scores under corruption: a row a model and task, a column a severity."""
-    severities = list(next(iter(scores.values()))[tasks[0]])
-    rows = [
-        [task, model, *(str(headline(own[task][severity])) for severity in severities)]
-        for task in tasks
-        for model, own in scores.items()
-    ]
-    curves = {
-        task: {model: {float(s): headline(own[task][s]) for s in severities} for model, own in scores.items()}
-        for task in tasks
-    }
-    return Section(
-        "The same probes on corrupted audio",
-        [
-            "The probes are fitted on clean audio; the test clips then go through the augmentation chain at growing "
-            "severity, every model hearing the same corrupted clips. Severity 1 is the chain of the training."
-        ],
-        ["task", "model", *(f"severity {severity}" for severity in severities)],
-        rows,
-        {
-            "Accuracy over severity, with 95 % bands.": plots.severity_curves(
-                curves, "accuracy", plots.model_colors(scores)
-            )
-        },
-    )
-
-
-def difference_section(
-    scores: Scores, pairs: Sequence[tuple[str, str]], tasks: Sequence[str], groups: np.ndarray, seed: int = 0
-) -> Section:
-    """Paired differences of accuracy between models on the same test tracks.
+def conditions_for(
+    corruptions: Sequence[str], severities: Sequence[float], sample_rate: int, omit: Sequence[str] = ()
+) -> list[Condition]:
+    """Clean audio, then every corruption at every severity above 0.
 
     Args:
-        scores: records by model, task and severity.
-        pairs: (model, compared with).
-        tasks: which tasks.
-        groups: (tracks,) group of each track of the table.
+        corruptions: "chain" or names that `corruption` knows.
+        severities: 0 to 2.5.
+        sample_rate: hertz at which to corrupt.
+        omit: stages to leave out of the chain.
+
+    Raises:
+        InputError: for an unknown name, a severity out of range, or a stage that there is not.
+
+    Examples:
+        >>> [condition.name for condition in conditions_for(("reverb",), (0, 0.5, 1), 16000)]
+        ['clean', 'reverb 0.5', 'reverb 1']
+    """
+    found = [Condition()]
+    for name in dict.fromkeys(corruptions):
+        if name not in (CHAIN, *CORRUPTIONS):
+            raise InputError(f"corruptions: expected {CHAIN} or one of {', '.join(CORRUPTIONS)}, got {name!r}")
+        for severity in sorted({float(severity) for severity in severities}):
+            try:
+                made = (
+                    semisupcon_chain(sample_rate, severity, omit)
+                    if name == CHAIN
+                    else corruption(name, sample_rate, severity)
+                )
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            if severity > 0:
+                found.append(Condition(name, severity, made))
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What several models do.
+
+    Attributes:
+        tasks: what was asked.
+        conditions: what the test tracks went through, clean audio first.
+        scores: of probes by model, task and condition, by their names.
+        retrieval: of clean test tracks among each other by model and label column.
+        embeddings: (tracks, dim) of all tracks of the table, clean, by model.
+    """
+
+    tasks: tuple[Task, ...]
+    conditions: tuple[Condition, ...]
+    scores: Mapping[str, Mapping[str, Mapping[str, Score]]]
+    retrieval: Mapping[str, Mapping[str, Score]]
+    embeddings: Mapping[str, np.ndarray]
+
+    @property
+    def models(self) -> list[str]:
+        return list(self.scores)
+
+    def records(self, method: str, seed: int) -> list[Record]:
+        """All scores as a tidy list.
+
+        Args:
+            method: of the probes.
+            seed: of the probes.
+        """
+        found = []
+        for model, by_task in self.scores.items():
+            for task, by_condition in by_task.items():
+                for condition in self.conditions:
+                    found += to_records(
+                        by_condition[condition.name],
+                        model=model,
+                        task=task,
+                        method=method,
+                        corruption=condition.corruption,
+                        severity=condition.severity,
+                        seed=seed,
+                    )
+        for model, by_column in self.retrieval.items():
+            for task, score in by_column.items():
+                found += to_records(score, model=model, task=task, method="retrieval", seed=seed)
+        return found
+
+
+def compare_models(
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    tasks: Sequence[Task],
+    conditions: Sequence[Condition],
+    folder: str | Path,
+    *,
+    numbers: Collection[str] = (),
+    window_seconds: float | None = None,
+    method: str = "linear",
+    seed: int = 0,
+    progress: bool = True,
+) -> Comparison:
+    """Probe several models on clean audio, and score the probes on corrupted audio.
+
+    All models hear the same: a condition is drawn once, and audio is decoded and corrupted once for all of them, at
+    the highest of their rates. Embeddings and predictions are kept in the folder, to be found again by content: a
+    comparison that is interrupted goes on where it was, and one with a further model or condition computes just that.
+
+    Args:
+        models: by name.
+        tracks: table with `path`, `seconds`, `split` and label columns.
+        tasks: what to ask.
+        conditions: what test tracks go through, clean audio first, made for the highest rate of the models.
+        folder: for what is kept.
+        numbers: columns that hold real numbers, to be predicted by regression.
+        window_seconds: of all models; by default what each is made for.
+        method: of the probes, as for `fit_probe`.
+        seed: of probes, corruptions and bootstrap.
+        progress: say what is going on, and show progress bars.
+
+    Raises:
+        InputError: as `embed_models` and `fit_probe`.
+    """
+    cache = writable_folder(Path(folder), "folder")
+    signals = {task.column: _signal(tracks, task.column, numbers) for task in tasks}
+    is_test = (tracks["split"] == "test").to_numpy()
+    test = tracks[is_test].reset_index(drop=True)
+    rate = max(model.sample_rate for model in models.values())
+    _say(progress, f"{len(models)} models, clean audio")
+    clean = embed_models(models, tracks, window_seconds, cache=cache, progress=progress)
+    probes = {name: CachedProbes(vectors, tracks, cache, signals, method, seed) for name, vectors in clean.items()}
+    scores: dict[str, dict[str, dict[str, Score]]] = {name: {task.name: {} for task in tasks} for name in models}
+    for number, condition in enumerate(conditions, start=1):
+        heard = clean
+        if condition.transform is not None:
+            _say(progress, f"{len(models)} models, condition {number} of {len(conditions)}: {condition.name}")
+            fixed = FixedCorruption.draw(condition.transform, rate, test, seed)
+            embedded = embed_models(models, test, window_seconds, corruption=fixed, cache=cache, progress=progress)
+            heard = {name: _at(is_test, vectors) for name, vectors in embedded.items()}
+        for name, own in probes.items():
+            for task in tasks:
+                scores[name][task.name][condition.name] = measure([own.predict(heard[name], task)], seed)
+    ranked = {name: _retrieval(vectors, tracks, signals, seed) for name, vectors in clean.items()}
+    return Comparison(tuple(tasks), tuple(conditions), scores, ranked, clean)
+
+
+def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
+    """Headline metric of one score less that of another, with the interval of a paired bootstrap.
+
+    Both metrics are of the same drawn groups of tracks.
+
+    Args:
+        first, second: scores of one task under two models, one seed each.
         seed: of the bootstrap.
+
+    Raises:
+        ValueError: if the two are not of the same tracks and metric.
     """
-    severities = list(next(iter(scores.values()))[tasks[0]])
-    rows = []
-    for task in tasks:
-        for model, other in pairs:
-            cells = [
-                _difference(scores[model][task][severity], scores[other][task][severity], groups, seed)
-                for severity in severities
-            ]
-            rows.append([task, f"{model} \N{MINUS SIGN} {other}", *cells])
-    return Section(
-        "Paired differences",
-        [
-            "Difference of accuracy on the same test clips, with 95 % intervals from resampling the test tunes. "
-            "An interval that holds 0 leaves the question open."
-        ],
-        ["task", "models", *(f"severity {severity}" for severity in severities)],
-        rows,
+    (one,), (other,) = first.predictions, second.predictions
+    if first.metric != second.metric or not np.array_equal(one.rows, other.rows):
+        raise ValueError("first, second: expected scores of the same tracks and metric")
+    metric = metrics_of(one.kind, one.names)[first.metric]
+    weights = drawn_weights(one.groups, seed)
+    resampled = metric.resampled(one.outputs, one.truth, weights) - metric.resampled(
+        other.outputs, other.truth, weights
     )
+    return interval_over_runs(np.array([first.headline.value - second.headline.value]), resampled[:, None], seed)
 
 
-def _difference(first: Mapping[str, Any], second: Mapping[str, Any], groups: np.ndarray, seed: int) -> str:
-    """Paired difference on the tracks that both records hold."""
-    common, in_first, in_second = np.intersect1d(first["rows"], second["rows"], return_indices=True)
-    difference = np.asarray(first["correct"])[in_first] - np.asarray(second["correct"])[in_second]
-    interval = bootstrap_mean(difference.astype(float), groups[common], seed)
-    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+def _signal(tracks: pd.DataFrame, column: str, numbers: Collection[str]) -> Labels:
+    return label_signal(tracks, column, "number" if column in numbers else None)
 
 
-def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray], text: str) -> Section:
-    """Target weights of a batch beside the cosine similarities of its centred embeddings under each model.
-
-    Args:
-        weights: (N, N) target weights.
-        embeddings: (N, dim) by model.
-        text: what the rows are.
-    """
-    blocks = {"target weights": weights}
-    for model, vectors in embeddings.items():
-        centred = vectors - vectors.mean(axis=0)
-        unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-        blocks[model] = unit @ unit.T
-    caption = "Target weights, and cosine similarities of the representations after centring."
-    return Section("What the loss asks for, and what it got", [text], figures={caption: plots.matrices(blocks)})
+def _retrieval(vectors: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, Labels], seed: int) -> dict[str, Score]:
+    """Scores of test tracks as queries and database, by label column; numbers have no classes to be found by."""
+    test = np.flatnonzero(tracks["split"] == "test")
+    rows, groups = torch.from_numpy(test), groups_of(tracks)[test]
+    return {
+        column: retrieval(vectors[test], labels[rows], groups=groups, seed=seed)
+        for column, labels in signals.items()
+        if labels.kind != "number"
+    }
 
 
-def map_section(embeddings: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]], seed: int) -> Section:
-    """Two-dimensional maps of the embeddings (t-SNE of the first 30 principal components).
-
-    Args:
-        embeddings: (tracks, dim) by model.
-        classes: class name of each track, by the title of the colouring.
-        seed: of t-SNE.
-    """
-    points = {}
-    for model, vectors in embeddings.items():
-        components = PCA(min(30, *vectors.shape), random_state=seed).fit_transform(
-            StandardScaler().fit_transform(vectors)
-        )
-        perplexity = min(30.0, (len(vectors) - 1) / 3)
-        points[model] = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(components)
-    text = "Each point is a test clip; t-SNE keeps neighbours together and says little of distances."
-    return Section("Maps of the test clips", [text], figures={"Coloured by label.": plots.maps(points, classes)})
+def _at(where: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Rows put at their places in a table of NaN."""
+    everywhere = np.full((len(where), vectors.shape[1]), np.nan, dtype=np.float32)
+    everywhere[where] = vectors
+    return everywhere
 
 
-def learning_section(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], models: Sequence[str]
-) -> Section:
-    """Training curves; the losses of different supervision are not on one scale.
-
-    Args:
-        histories: a row a step, by model.
-        measures: column of the rows to axis label.
-        models: all models of the report, for their colours.
-    """
-    text = (
-        "The losses have different positives, so compare their course and not their level. Nearest-neighbour "
-        "agreement is measured on clean validation clips."
-    )
-    curves = plots.learning_curves(histories, measures, plots.model_colors(models))
-    return Section("Training", [text], figures={"Over the steps of training.": curves})
+def _say(progress: bool, text: str) -> None:
+    if progress:
+        print(text, flush=True)

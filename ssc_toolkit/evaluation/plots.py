@@ -1,9 +1,11 @@
-"""Figures of a report, each an SVG text."""
+"""Figures of a report, each an SVG text in the colours of the page that it stands on, light or dark."""
 
 from __future__ import annotations
 
 import io
 import itertools
+import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,17 +17,25 @@ from matplotlib.figure import Figure
 
 from ssc_toolkit.evaluation.bootstrap import Interval
 
-# Okabe and Ito's colours, told apart by colour-blind readers as well.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+# Okabe and Ito's colours, told apart by colour-blind readers as well; those that show on white and on black.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
+_INK = "#010203"  # stands for the page's own text colour, which only the page knows
+_PANELS_ABREAST = 3
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.alpha": 0.25,
+    "grid.alpha": 0.2,
     "svg.fonttype": "none",
     "svg.hashsalt": "ssc_toolkit",
     "font.family": "sans-serif",
+    "text.parse_math": False,  # a $ in a name is a $
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), _INK
+    ),
 }
 
 
@@ -49,59 +59,101 @@ def learning_curves(
             for model, rows in histories.items():
                 points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
                 marker = "o" if len(points) < 30 else None
-                axis.plot(*zip(*points, strict=True), color=colors[model], label=model, marker=marker, markersize=3)
+                axis.plot(
+                    *zip(*points, strict=True), color=colors[model], label=_shown(model), marker=marker, markersize=3
+                )
             axis.set(xlabel="step", ylabel=label)
         _legend_below(figure, axes.flat[0])
     return _svg(figure)
 
 
-def score_dots(scores: Mapping[str, Mapping[str, Interval]], label: str, colors: Mapping[str, str]) -> str:
+def score_dots(
+    scores: Mapping[str, Mapping[str, Interval]], metrics: Mapping[str, str], colors: Mapping[str, str]
+) -> str:
     """Dots with 95 % intervals: a panel a task, a line a model.
 
     Args:
         scores: intervals by task and model.
-        label: of the horizontal axes.
+        metrics: label of the horizontal axis, by task.
         colors: of the models.
     """
     models = list(next(iter(scores.values())))
-    with _figure(1, len(scores), width=2.1 * len(scores) + 1.4, height=0.32 * len(models) + 1, sharey=True) as (
-        figure,
-        axes,
-    ):
-        for axis, (task, by_model) in zip(axes.flat, scores.items(), strict=True):
+    rows, columns = _layout(len(scores))
+    height = (0.32 * len(models) + 1) * rows
+    with _figure(rows, columns, width=2.3 * columns + 1.4, height=height, sharey=True) as (figure, axes):
+        for axis, (task, by_model) in zip(axes.flat, scores.items(), strict=False):
             for place, model in enumerate(models):
                 interval, color = by_model[model], colors[model]
                 axis.plot([interval.low, interval.high], [place, place], color=color, linewidth=2, alpha=0.6)
                 axis.plot(interval.value, place, "o", color=color, markersize=5)
-            axis.set(title=task, xlabel=label)
+            axis.set(title=task, xlabel=metrics[task])
         axes.flat[0].set_yticks(range(len(models)), models)
         axes.flat[0].invert_yaxis()
+        _hide_empty(axes, len(scores))
     return _svg(figure)
 
 
 def severity_curves(
     scores: Mapping[str, Mapping[str, Mapping[float, Interval]]], label: str, colors: Mapping[str, str]
 ) -> str:
-    """Lines over severity with 95 % bands: a panel a task, a line a model.
+    """Lines over severity with 95 % bands: a line a model, and a panel for each task or corruption.
 
     Args:
-        scores: intervals by task, model and severity.
+        scores: intervals by title of the panel, model and severity.
         label: of the vertical axes.
         colors: of the models.
     """
-    with _figure(1, len(scores), width=3.6 * len(scores), height=2.9) as (figure, axes):
-        for axis, (task, by_model) in zip(axes.flat, scores.items(), strict=True):
+    rows, columns = _layout(len(scores))
+    with _figure(rows, columns, width=max(4.2, 3.3 * columns), height=2.7 * rows + 0.3) as (figure, axes):
+        for axis, (title, by_model) in zip(axes.flat, scores.items(), strict=False):
             for model, by_severity in by_model.items():
                 color = colors[model]
                 severities = sorted(by_severity)
                 values = [by_severity[severity] for severity in severities]
-                axis.plot(severities, [v.value for v in values], "o-", color=color, markersize=3, label=model)
+                axis.plot(severities, [v.value for v in values], "o-", color=color, markersize=3, label=_shown(model))
                 axis.fill_between(
                     severities, [v.low for v in values], [v.high for v in values], color=color, alpha=0.13, linewidth=0
                 )
-            axis.set(title=task, xlabel="severity of the chain", ylabel=label, xticks=severities)
-            axis.set_ylim(bottom=0)
+                axis.set_xticks(severities)
+            axis.set(title=title, xlabel="severity", ylabel=label)
+            axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+        _hide_empty(axes, len(scores))
         _legend_below(figure, axes.flat[0])
+    return _svg(figure)
+
+
+def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str) -> str:
+    """Shares as colours and as per cent: a panel a task, a row a model, a column a condition.
+
+    Args:
+        panels: value by title of the panel, row and column; NaN leaves a cell empty.
+        label: of the colours.
+    """
+    first = next(iter(panels.values()))
+    names, conditions = list(first), list(next(iter(first.values())))
+    blocks = {
+        title: np.array([[by_row[name].get(condition, np.nan) for condition in conditions] for name in names])
+        for title, by_row in panels.items()
+    }
+    highest = max([0.1, *(float(np.nanmax(block)) for block in blocks.values() if np.isfinite(block).any())])
+    width, height = 0.62 * len(conditions) + 2.8, (0.36 * len(names) + 1.1) * len(panels) + 0.4
+    with _figure(len(panels), 1, width=width, height=height, sharex=True) as (figure, axes):
+        for axis, (title, block) in zip(axes.flat, blocks.items(), strict=True):
+            image = axis.pcolormesh(block, cmap="YlOrRd", vmin=0, vmax=highest, edgecolors="none")
+            for (row, column), value in np.ndenumerate(block):
+                if np.isfinite(value):
+                    ink = "white" if value > 0.6 * highest else "black"
+                    text = f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
+                    axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center", fontsize=7.5)
+            axis.set_yticks(np.arange(len(names)) + 0.5, names)
+            axis.set_xticks(np.arange(len(conditions)) + 0.5, conditions, rotation=35, ha="right")
+            axis.set_title(title)
+            axis.invert_yaxis()
+            axis.grid(False)
+            axis.tick_params(length=0)
+        bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
+        bar.set_label(label)
+        bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     return _svg(figure)
 
 
@@ -124,41 +176,25 @@ def matrices(blocks: Mapping[str, np.ndarray]) -> str:
     return _svg(figure)
 
 
-def maps(points: Mapping[str, np.ndarray], classes: Mapping[str, Sequence[str]]) -> str:
-    """Maps of the embedding space: a column a model, a row a way of colouring.
-
-    Args:
-        points: (tracks, 2) by model.
-        classes: class name of each track, by the title of the colouring.
-    """
-    with _figure(len(classes), len(points), width=2.9 * len(points) + 1.2, height=2.7 * len(classes)) as (figure, axes):
-        for row, (title, names) in enumerate(classes.items()):
-            distinct = sorted(set(names))
-            colors = mpl.colormaps["hsv" if len(distinct) > 10 else "tab10"]
-            for axis, (model, places) in zip(axes[row], points.items(), strict=True):
-                for number, name in enumerate(distinct):
-                    chosen = np.array([other == name for other in names])
-                    color = colors(number / len(distinct)) if len(distinct) > 10 else colors(number)
-                    axis.scatter(*places[chosen].T, s=6, color=color, label=name, linewidths=0)
-                axis.set(xticks=[], yticks=[])
-                axis.grid(False)
-                if row == 0:
-                    axis.set_title(model, fontsize=9)
-            axes[row][0].set_ylabel(title)
-            axes[row][-1].legend(
-                loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7, markerscale=2, frameon=False
-            )
-    return _svg(figure)
-
-
 @contextmanager
 def _figure(
-    rows: int, columns: int, width: float, height: float, sharey: bool = False
+    rows: int, columns: int, width: float, height: float, sharex: bool = False, sharey: bool = False
 ) -> Iterator[tuple[Figure, np.ndarray]]:
     # Not through pyplot: it keeps global state, and a window system where there is one.
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def _layout(panels: int) -> tuple[int, int]:
+    """Rows and columns for some panels."""
+    columns = min(panels, _PANELS_ABREAST)
+    return math.ceil(panels / columns), columns
+
+
+def _hide_empty(axes: np.ndarray, panels: int) -> None:
+    for axis in axes.flat[panels:]:
+        axis.set_visible(False)
 
 
 def _legend_below(figure: Figure, axis: Axes) -> None:
@@ -166,9 +202,16 @@ def _legend_below(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False, fontsize=8)
 
 
+def _shown(name: str) -> str:
+    """A label that stays in the legend: matplotlib leaves out those that begin with an underscore."""
+    return f"\N{ZERO WIDTH SPACE}{name}" if name.startswith("_") else name
+
+
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Texts stay texts: the browser has the glyphs, whatever the font that the layout is measured with.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ssc_toolkit.evaluation.windows import MOST_WINDOWS
 def provenance_of(
     tracks: pd.DataFrame,
     *,
-    window_seconds: float,
+    window_seconds: float | Mapping[str, float],
     pooling: str = "mean",
     seeds: Sequence[int] = (0,),
     **further: Any,
@@ -27,7 +27,7 @@ def provenance_of(
 
     Args:
         tracks: the table that was evaluated on.
-        window_seconds: length of a window.
+        window_seconds: length of a window, or of each model's.
         pooling: how the windows of a track became one embedding.
         seeds: of heads, labels and corruptions.
         further: whatever else tells this result from another.
@@ -43,7 +43,7 @@ def provenance_of(
         "split_hash": split_hash(tracks),
         "tracks": {split: int(sides[split]) for split in ("train", "valid", "test") if split in sides} or len(tracks),
         "windows": {
-            "seconds": window_seconds,
+            "seconds": dict(window_seconds) if isinstance(window_seconds, Mapping) else window_seconds,
             "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MOST_WINDOWS}",
             "pooling": pooling,
         },

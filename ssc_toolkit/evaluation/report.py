@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from ssc_toolkit import __version__
 from ssc_toolkit.files import write_json, write_text
@@ -26,6 +29,7 @@ class Section:
         text: paragraphs.
         header, rows: of the table, all cells text.
         figures: SVG texts by caption; only the HTML page shows them.
+        explorer: content of an interactive map, as `explorer.explorer_content` makes it; only the HTML page shows it.
     """
 
     title: str
@@ -33,6 +37,7 @@ class Section:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
+    explorer: Mapping[str, Any] | None = None
 
 
 def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section], content: Mapping[str, Any]) -> None:
@@ -53,32 +58,72 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
 
 def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
     """The report without its figures."""
-    parts = [f"# {title}", lead]
+    parts = [f"# {_plain(title)}", _plain(lead)]
     for section in sections:
-        parts += [f"## {section.title}", *section.text]
+        parts += [f"## {_plain(section.title)}", *map(_plain, section.text)]
         if section.rows:
             parts.append(table(section.header, section.rows))
         if section.figures:
             parts.append("Figures: see report.html.")
+        if section.explorer:
+            parts.append("Interactive map: see report.html.")
     parts.append(" · ".join(f"{name} {value}" for name, value in provenance.items()))
     return "\n\n".join(parts) + "\n"
 
 
 def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """The report as a page that needs nothing but itself."""
-    source = files("ssc_toolkit.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    return template.render(title=title, lead=lead, sections=sections, provenance=provenance)
+    """The report as a page that needs nothing but itself.
+
+    Whatever the sections hold is escaped; beyond that, the page's own policy forbids the browser to fetch anything,
+    and to run any script but those of this package.
+    """
+    names = ["report.js"] + ["explorer.js"] * any(section.explorer for section in sections)
+    scripts = [_part(name) for name in names]
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        _part("report.html.j2")
+    )
+    return template.render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        provenance=provenance,
+        style=Markup(_part("report.css")),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts),
+    )
+
+
+def _part(name: str) -> str:
+    return files("ssc_toolkit.evaluation").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Content security policy (W3C CSP 3): nothing from elsewhere, and scripts by their hash alone."""
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned as text too."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [[_cell(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
-    return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([line(lines[0]), rule, *map(line, lines[1:])])
+
+
+def _cell(text: str) -> str:
+    """A cell without what would end it."""
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """One line that Markdown does not take for HTML."""
+    return " ".join(text.split()).replace("<", "\\<")
 
 
 def environment() -> dict[str, str]:

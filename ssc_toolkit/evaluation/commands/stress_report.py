@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ssc_toolkit.evaluation.bootstrap import Interval
-from ssc_toolkit.evaluation.plots import model_colors
+from ssc_toolkit.evaluation.plots import heat_map, model_colors, severity_curves
 from ssc_toolkit.evaluation.records import Record, to_records
 from ssc_toolkit.evaluation.report import Section
-from ssc_toolkit.evaluation.robustness_plots import corruption_curves, drop_heat_map
 from ssc_toolkit.evaluation.scores import Score, relative_drop
 
 DROP = "relative_drop"
@@ -102,14 +101,15 @@ def _curves(scores: Scores, task: str, metric: str) -> str:
         name: {model: {s: score.headline for s, score in own[task].items()} for model, own in by_model.items()}
         for name, by_model in scores.items()
     }
-    return corruption_curves(intervals, metric, model_colors(next(iter(scores.values()))))
+    return severity_curves(intervals, metric, model_colors(next(iter(scores.values()))))
 
 
 def _heat_map(drops: Drops, task: str) -> str:
     models = next(iter(drops.values()))
-    return drop_heat_map(
+    return heat_map(
         {
-            model: {name: {s: d.value for s, d in own[model][task].items()} for name, own in drops.items()}
+            model: {name: {f"{s:g}": d.value for s, d in own[model][task].items()} for name, own in drops.items()}
             for model in models
-        }
+        },
+        "share of the clean score lost",
     )

@@ -1,0 +1,65 @@
+"""Label columns as ways to colour points."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.data import Labels, encode_labels
+from ssc_toolkit.errors import InputError
+
+MOST_COLORS = 40
+_TAGS = 8  # of a multi-label column, the most frequent ones, each a way of colouring
+_BINS = 5  # of a column of numbers
+
+
+def colorings(tracks: pd.DataFrame, column: str) -> list[dict[str, Any]]:
+    """Ways to colour by a label column: its classes, its most frequent tags one by one, or ranges of its numbers.
+
+    Returns:
+        Each with `name`, `classes`, `values` (a class number a track, -1 where it is not known) and `ordered`.
+    """
+    try:
+        labels = encode_labels(tracks, column)
+    except InputError:
+        return _ranges(column, encode_labels(tracks, column, kind="number"))
+    known = labels.labeled.numpy()
+    if not labels.is_multi_hot:
+        return [_most_frequent(column, np.where(known, labels.values.numpy(), -1), labels.names)]
+    hot = labels.values.numpy() > 0
+    frequent = np.argsort(-hot[known].sum(axis=0), kind="stable")[:_TAGS]
+    return [
+        _coloring(f"{column}: {labels.names[int(tag)]}", ("no", "yes"), np.where(known, hot[:, tag], -1))
+        for tag in frequent
+    ]
+
+
+def _coloring(name: str, classes: Sequence[str], values: np.ndarray, ordered: bool = False) -> dict[str, Any]:
+    return {"name": name, "classes": list(classes), "values": values.astype(int).tolist(), "ordered": ordered}
+
+
+def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Classes as colours; of very many the most frequent ones, the rest as one."""
+    counts = np.bincount(values[values >= 0], minlength=len(names))
+    present = np.flatnonzero(counts)
+    kept = present
+    if len(present) > MOST_COLORS:
+        kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_COLORS - 1])
+    number = np.full(len(names) + 1, len(kept))
+    number[kept] = np.arange(len(kept))
+    number[-1] = -1
+    others = ["others"] * (len(kept) < len(present))
+    return _coloring(column, [*(names[int(index)] for index in kept), *others], number[values])
+
+
+def _ranges(column: str, labels: Labels) -> list[dict[str, Any]]:
+    """A column of numbers in ranges that hold as many tracks each."""
+    known, numbers = labels.labeled.numpy(), labels.values.numpy()[:, 0]
+    edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, _BINS + 1)))
+    classes = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)] or [f"{edges[0]:.4g}"]
+    values = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(classes) - 1)
+    return [_coloring(column, classes, np.where(known, values, -1), ordered=True)]

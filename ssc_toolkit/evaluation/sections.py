@@ -1,0 +1,247 @@
+"""The sections of a report that compares models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.evaluation import plots
+from ssc_toolkit.evaluation.bootstrap import Interval
+from ssc_toolkit.evaluation.comparison import Comparison, paired_difference
+from ssc_toolkit.evaluation.explorer import explorer_content
+from ssc_toolkit.evaluation.records import CLEAN
+from ssc_toolkit.evaluation.report import Section
+from ssc_toolkit.evaluation.scores import Score, relative_drop
+
+INTERVALS = "95 % intervals from drawing the groups of test tracks anew"
+
+
+def overview_section(comparison: Comparison, method: str = "linear") -> Section:
+    """Headline scores on clean audio: a row a model, a column a task.
+
+    Args:
+        comparison: of the models.
+        method: of the probes, for the heading.
+    """
+    tasks = [task.name for task in comparison.tasks]
+    clean = {task: {model: comparison.scores[model][task][CLEAN] for model in comparison.models} for task in tasks}
+    metrics = {task: next(iter(by_model.values())).metric for task, by_model in clean.items()}
+    rows = [[model, *(cell(clean[task][model].headline) for task in tasks)] for model in comparison.models]
+    dots = {task: {model: score.headline for model, score in own.items()} for task, own in clean.items()}
+    text = (
+        f"Test scores, with {INTERVALS}. The models are frozen; whatever a probe can choose is chosen on the "
+        "validation split."
+    )
+    return Section(
+        f"Probes on clean audio ({method})",
+        [text],
+        ["model", *(f"{task} ({metrics[task]})" for task in tasks)],
+        rows,
+        {"Test scores with 95 % intervals.": plots.score_dots(dots, metrics, plots.model_colors(comparison.models))},
+    )
+
+
+def task_section(comparison: Comparison, task: str) -> Section:
+    """All metrics of one task on clean audio: a row a model."""
+    scores = {model: comparison.scores[model][task][CLEAN] for model in comparison.models}
+    some = next(iter(scores.values()))
+    others = list(some.others)
+    rows = [
+        [model, cell(score.headline), *(_other(score, metric) for metric in others)] for model, score in scores.items()
+    ]
+    text = f"{some.tracks} test tracks."
+    if some.undefined_classes:
+        text += f" They do not define {some.undefined_classes} of the classes, which macro means leave out."
+    return Section(f"Task: {task}", [text], ["model", some.metric, *(name.replace("_", " ") for name in others)], rows)
+
+
+def robustness_section(comparison: Comparison, task: str) -> Section:
+    """One task on corrupted audio: a row a model and corruption, a column a severity."""
+    conditions = [condition for condition in comparison.conditions if condition.corruption != CLEAN]
+    corruptions = list(dict.fromkeys(condition.corruption for condition in conditions))
+    severities = sorted({condition.severity for condition in conditions})
+    curves: dict[str, dict[str, dict[float, Interval]]] = {}
+    rows = []
+    for corruption in corruptions:
+        for model in comparison.models:
+            own = comparison.scores[model][task]
+            at = {
+                condition.severity: own[condition.name]
+                for condition in conditions
+                if condition.corruption == corruption
+            }
+            by_severity = {0.0: own[CLEAN], **at}
+            curves.setdefault(corruption, {})[model] = {s: score.headline for s, score in by_severity.items()}
+            rows.append([corruption, model, *(cell(by_severity[severity].headline) for severity in [0.0, *severities])])
+    metric = comparison.scores[comparison.models[0]][task][CLEAN].metric
+    text = (
+        f"The probes are fitted on clean audio; the test tracks are corrupted, the same way for every model. "
+        f"{metric.capitalize()}, with {INTERVALS}."
+    )
+    return Section(
+        f"Robustness: {task}",
+        [text],
+        ["corruption", "model", *("clean" if s == 0 else f"severity {s:g}" for s in [0.0, *severities])],
+        rows,
+        {
+            f"{metric.capitalize()} over severity, with 95 % bands.": plots.severity_curves(
+                curves, metric, plots.model_colors(comparison.models)
+            )
+        },
+    )
+
+
+def drop_section(comparison: Comparison, drops: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> Section:
+    """What share of the clean score each corruption takes away.
+
+    Args:
+        comparison: of the models.
+        drops: by task, model and condition, as `relative_drops` gives them.
+    """
+    names = [condition.name for condition in comparison.conditions if condition.name != CLEAN]
+    rows = [
+        [task, model, *(percent(by_condition[name]) for name in names)]
+        for task, by_model in drops.items()
+        for model, by_condition in by_model.items()
+    ]
+    panels = {
+        task: {model: {name: by_condition[name].value for name in names} for model, by_condition in by_model.items()}
+        for task, by_model in drops.items()
+    }
+    return Section(
+        "Relative drop",
+        [f"Share of the clean score that is lost, with {INTERVALS}, clean and corrupted scores paired."],
+        ["task", "model", *names],
+        rows,
+        {"Relative drop by model and condition.": plots.heat_map(panels, "relative drop")},
+    )
+
+
+def relative_drops(comparison: Comparison, seed: int = 0) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Relative drops by task, model and condition."""
+    names = [condition.name for condition in comparison.conditions if condition.name != CLEAN]
+    return {
+        task.name: {
+            model: {name: relative_drop(own[task.name][CLEAN], own[task.name][name], seed) for name in names}
+            for model, own in comparison.scores.items()
+        }
+        for task in comparison.tasks
+    }
+
+
+def paired_differences(
+    comparison: Comparison, pairs: Iterable[tuple[str, str]], seed: int = 0
+) -> dict[str, dict[tuple[str, str], dict[str, Interval]]]:
+    """Paired differences of headline scores by task, pair of models and condition."""
+    pairs = list(pairs)
+    return {
+        task.name: {
+            (one, other): {
+                condition.name: paired_difference(
+                    comparison.scores[one][task.name][condition.name],
+                    comparison.scores[other][task.name][condition.name],
+                    seed,
+                )
+                for condition in comparison.conditions
+            }
+            for one, other in pairs
+        }
+        for task in comparison.tasks
+    }
+
+
+def difference_section(differences: Mapping[str, Mapping[tuple[str, str], Mapping[str, Interval]]]) -> Section:
+    """Paired differences between models: a row a task and pair, a column a condition."""
+    rows = [
+        [task, f"{one} \N{MINUS SIGN} {other}", *(signed(interval) for interval in by_condition.values())]
+        for task, by_pair in differences.items()
+        for (one, other), by_condition in by_pair.items()
+    ]
+    names = list(next(iter(next(iter(differences.values())).values())))
+    text = (
+        f"Difference of the scores on the same test tracks, with {INTERVALS}, the same for both models. An interval "
+        "that holds 0 leaves the question open; of twenty pairs that do not differ, one leaves it out by chance."
+    )
+    return Section("Paired differences", [text], ["task", "models", *names], rows)
+
+
+def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
+    """How well test tracks find others of the same label: a row a label and model.
+
+    Args:
+        retrieval: scores by model and label.
+    """
+    some = next(iter(next(iter(retrieval.values())).values()))
+    recalls = [name for name in some.others if name.startswith("recall")]
+    rows = []
+    for column in next(iter(retrieval.values())):
+        for model, own in retrieval.items():
+            score = own[column]
+            found = [cell(score.headline), *(_other(score, name) for name in recalls)]
+            rows.append([column, model, *found, str(score.tracks)])
+    text = (
+        "Each clean test track that shares its label with another is a query; the other test tracks are ranked by the "
+        "cosine similarity of their embeddings, without any probe. mAP is the mean average precision, recall@k the "
+        f"share of queries with an answer among the first k; {INTERVALS}."
+    )
+    return Section("Retrieval", [text], ["label", "model", some.metric, *recalls, "queries"], rows)
+
+
+def explorer_section(
+    embeddings: Mapping[str, np.ndarray],
+    tracks: pd.DataFrame,
+    columns: Sequence[str],
+    clips: int = 200,
+    seed: int = 0,
+) -> Section:
+    """The test clips on an interactive map.
+
+    Args:
+        embeddings: (tracks, dim) of all tracks by model, the one to show first at the beginning.
+        tracks: table of all tracks; those of the test split are shown.
+        columns: label columns to colour by.
+        clips: how many of them can be heard.
+        seed: of t-SNE and of what is drawn.
+    """
+    is_test = (tracks["split"] == "test").to_numpy()
+    test = tracks[is_test].reset_index(drop=True)
+    content = explorer_content(
+        {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
+    )
+    shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
+    text = (
+        f"Each point is one of {shown} test clips. The {heard} that are filled can be heard here, three seconds each, "
+        "the larger ones with all their neighbours. Choose a point: it plays, and its nearest neighbours (largest "
+        "cosine similarity of the embeddings) are marked and, below the map, listed under every model, to be played "
+        "as well."
+    )
+    return Section("Map of the test clips", [text], explorer=content)
+
+
+def cell(interval: Interval) -> str:
+    """A value with its interval, or a dash where it is not defined."""
+    if math.isnan(interval.value):
+        return "\N{EN DASH}"
+    return f"{interval.value:.3f}" if math.isnan(interval.low) else str(interval)
+
+
+def signed(interval: Interval) -> str:
+    """A difference with its interval."""
+    if math.isnan(interval.value):
+        return "\N{EN DASH}"
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def percent(interval: Interval) -> str:
+    """A share as per cent with its interval."""
+    if math.isnan(interval.value):
+        return "\N{EN DASH}"
+    return f"{100 * interval.value:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def _other(score: Score, metric: str) -> str:
+    value = score.others.get(metric, math.nan)
+    return cell(score.intervals.get(metric, Interval(value, math.nan, math.nan)))

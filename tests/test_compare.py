@@ -1,0 +1,277 @@
+"""Several models side by side, from the command to the numbers of the report."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from compared import (
+    BASELINES,
+    CONDITIONS,
+    KEYS,
+    MODELS,
+    PITCHES,
+    RATE,
+    WINDOW,
+    command,
+    run,
+    write_encoders,
+    write_music,
+)
+
+from ssc_toolkit.cli import main
+from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.encoders import MelCNN, load_encoder
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation import LogMelStatistics, Predictions, Task, as_model, embed_tracks, fit_probe, measure
+from ssc_toolkit.evaluation.comparison import compare_models, conditions_for, paired_difference
+from ssc_toolkit.evaluation.lineup import baselines, open_models
+
+TASKS = ("key", "tags")
+
+
+@pytest.fixture(scope="module")
+def content(comparison) -> dict:
+    return json.loads((comparison.folder / "report.json").read_text())
+
+
+@pytest.fixture
+def tracks(comparison) -> pd.DataFrame:
+    return check_audio(load_tracks(comparison.table), progress=False)
+
+
+def chosen(records: list[dict], **what: object) -> list[dict]:
+    return [record for record in records if all(record[name] == value for name, value in what.items())]
+
+
+def test_every_model_is_asked_everything_and_baselines_are_among_them(content):
+    probed = chosen(content["records"], method="linear")
+    asked = {(r["model"], r["task"], r["corruption"], r["severity"]) for r in probed}
+    conditions = (("clean", 0.0), ("chain", 1.0), ("bitcrush", 1.0))
+    everyone = (*MODELS, *BASELINES)
+    assert asked == {(m, t, *c) for m, t, c in itertools.product(everyone, TASKS, conditions)}
+    assert {(r["model"], r["task"]) for r in chosen(content["records"], method="retrieval")} == set(
+        itertools.product(everyone, TASKS)
+    )
+    pairs = {(d["model"], d["less"]) for d in content["differences"]}
+    assert pairs == {(MODELS[1], MODELS[0]), *itertools.product(MODELS, BASELINES)}
+    assert {d["condition"] for d in content["differences"]} == set(CONDITIONS)
+    assert {d["condition"] for d in content["relative_drops"]} == set(CONDITIONS[1:])
+
+
+def test_the_numbers_are_those_of_a_probe_by_hand(comparison, content, tracks):
+    encoder = load_encoder(comparison.encoders[1])
+    embeddings = embed_tracks(encoder, tracks, WINDOW, progress=False)
+    for task, metric in (("key", "accuracy"), ("tags", "average precision")):
+        score = fit_probe(embeddings, tracks, task).score(embeddings, tracks)
+        (found,) = chosen(
+            content["records"], model=MODELS[1], task=task, metric=metric, corruption="clean", method="linear"
+        )
+        assert (found["value"], found["low"]) == pytest.approx((score.headline.value, score.headline.low), abs=1e-6)
+        (theirs,) = chosen(
+            content["records"], model=MODELS[0], task=task, metric=metric, corruption="clean", method="linear"
+        )
+        (difference,) = chosen(content["differences"], model=MODELS[1], less=MODELS[0], task=task, condition="clean")
+        assert difference["value"] == pytest.approx(found["value"] - theirs["value"])
+
+
+def test_the_report_says_how_it_came_about(comparison, content):
+    told = content["provenance"]
+    assert told["omitted"] == ["pitch_shift"]  # one of the labels is a key
+    assert told["windows"]["seconds"] == dict.fromkeys((*MODELS, *BASELINES), WINDOW)
+    assert told["tracks"] == {"train": 30, "valid": 10, "test": 20}
+    assert len(set(told["models"].values())) == 4
+    assert told["encoders"] == {name: str(folder) for name, folder in zip(MODELS, comparison.encoders, strict=True)}
+    text = (comparison.folder / "report.md").read_text()
+    assert "Left out of the chain: pitch_shift" in text
+    assert comparison.printed.count("log-mel statistics") == 1
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
+        columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(columns) == 1  # a | in a name begins no column
+
+
+def test_killed_on_the_way_it_goes_on_and_comes_to_the_same_numbers(comparison, content, tmp_path):
+    out = tmp_path / "killed"
+    arguments = command(comparison.table, comparison.encoders, out)
+    process = subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while not list(out.glob("cache/*.npz")):  # clean audio is embedded, and the first probe has answered
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "report.html").exists()
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("cache/*.np[yz]")}
+    assert len(kept) >= 5
+    run(arguments)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert json.loads((out / "report.json").read_text())["records"] == content["records"]
+
+
+def test_what_is_known_is_not_computed_again(comparison, tracks, tmp_path):
+    heard = []
+
+    class Counting(torch.nn.Module):
+        sample_rate = RATE
+
+        def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+            heard.append(len(waveforms))
+            return torch.fft.rfft(waveforms[:, 0]).abs()[:, :64]
+
+    def compare(*corruptions: str):
+        conditions = conditions_for(corruptions, (1,), RATE)
+        return compare_models(
+            {"mine": Counting()}, tracks, [Task("key", "key")], conditions, tmp_path, window_seconds=0.5, progress=False
+        )
+
+    first = compare("bitcrush")
+    assert sum(heard) == 2 * 60 + 2 * 20  # windows of all clean tracks, and of the corrupted test tracks
+    second = compare("bitcrush", "reverse")
+    assert sum(heard) == 2 * 60 + 2 * 2 * 20
+    assert list(second.scores["mine"]["key"]) == ["clean", "bitcrush 1", "reverse 1"]
+    for condition in ("clean", "bitcrush 1"):
+        assert second.scores["mine"]["key"][condition].headline == first.scores["mine"]["key"][condition].headline
+    for damaged in tmp_path.glob("*.np[yz]"):
+        damaged.write_bytes(damaged.read_bytes()[:100])
+    assert compare("bitcrush").scores["mine"]["key"]["clean"].headline == first.scores["mine"]["key"]["clean"].headline
+
+
+def test_a_change_of_labels_or_method_is_answered_anew(comparison, tracks, tmp_path):
+    bins = [round(pitch * 0.5) for pitch in PITCHES]  # of half a second
+    model = {"mine": as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, bins], RATE, identity="pitches")}
+
+    def value(table: pd.DataFrame, **options) -> float:
+        found = compare_models(
+            model, table, [Task("key", "key")], conditions_for((), (), RATE), tmp_path, window_seconds=0.5,
+            progress=False, **options,
+        )  # fmt: skip
+        return found.scores["mine"]["key"]["clean"].headline.value
+
+    assert value(tracks) == value(tracks) == 1.0
+    shuffled = tracks.assign(key=np.random.default_rng(0).permutation(tracks["key"]))
+    assert value(shuffled) < 0.8
+    assert value(tracks, method="prototypes") != value(shuffled, method="prototypes")
+    assert len(list(tmp_path.glob("*.npz"))) == 4
+
+
+def test_models_at_several_rates_hear_the_same_corrupted_audio(tracks, tmp_path):
+    models = {"low": LogMelStatistics(RATE), "high": LogMelStatistics(2 * RATE, n_mels=48)}
+    found = compare_models(
+        models, tracks, [Task("key", "key")], conditions_for(("chain",), (2,), 2 * RATE), tmp_path,
+        window_seconds=0.5, progress=False,
+    )  # fmt: skip
+    for model in models:
+        own = found.scores[model]["key"]
+        assert own["clean"].tracks == own["chain 2"].tracks == 20
+        assert own["clean"].headline.value > 0.9
+
+
+def predictions(outputs: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Predictions:
+    return Predictions(outputs, truth, np.arange(len(truth)), groups, "class", ("a", "b"))
+
+
+def test_paired_differences_are_sharper_than_two_intervals():
+    random = np.random.default_rng(0)
+    truth, groups = random.integers(2, size=400), np.arange(400) // 4
+    hard = random.random(100)[groups] < 0.4  # both models fail on the same groups
+    first = np.eye(2)[np.where(hard, 1 - truth, truth)]
+    second = np.eye(2)[np.where(hard | (random.random(400) < 0.06), 1 - truth, truth)]
+    one, other = (measure([predictions(outputs, truth, groups)]) for outputs in (first, second))
+    difference = paired_difference(one, other)
+    assert difference.value == pytest.approx(one.headline.value - other.headline.value)
+    assert difference.low > 0
+    assert one.headline.low < other.headline.high  # apart, the intervals overlap
+    nothing = paired_difference(one, one)
+    assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="same tracks"):
+        paired_difference(one, measure([predictions(second[:40], truth[:40], groups[:40])]))
+
+
+def test_names_come_from_the_folders(comparison):
+    assert list(open_models([str(path) for path in comparison.encoders])) == ["one", "two"]
+
+
+def test_each_architecture_has_its_random_twin():
+    models = {"a": MelCNN(sample_rate=RATE), "b": MelCNN(sample_rate=RATE), "c": MelCNN(sample_rate=RATE, n_mels=32)}
+    function = as_model(lambda waveforms: waveforms[:, :4], 2 * RATE)
+    found = baselines({**models, "d": function}, seed=0)
+    assert list(found) == ["random encoder 1, MelCNN", "random encoder 2, MelCNN", "log-mel statistics"]
+    assert found["log-mel statistics"].sample_rate == 2 * RATE
+    for alone in (models["a"], function):
+        twins = [baselines({"a": alone}, seed=seed) for seed in (0, 1)]
+        assert list(twins[0]) == list(BASELINES)
+        pairs = zip(*(twin["random encoder"].parameters() for twin in twins), strict=True)
+        assert not all(torch.equal(*weights) for weights in pairs)
+
+
+def test_numbers_are_regressed_and_not_retrieved(tracks, tmp_path):
+    table = tracks.assign(pitch=tracks["key"].map(dict(zip(KEYS, PITCHES, strict=True))))
+    found = compare_models(
+        {"statistics": LogMelStatistics(RATE)}, table, [Task("pitch", "pitch")], conditions_for((), (), RATE),
+        tmp_path, numbers=("pitch",), window_seconds=0.5, progress=False,
+    )  # fmt: skip
+    score = found.scores["statistics"]["pitch"]["clean"]
+    assert score.metric == "r2"
+    assert score.headline.value > 0.6
+    assert found.retrieval == {"statistics": {}}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    return write_music(folder), write_encoders(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--names=a"], "names: expected one for each of the 2 encoders, got 1"),
+        (["--names=a,a"], "names: 'a' is taken"),
+        (["--names=a,random encoder"], "names: 'random encoder' is taken"),
+        (["--encoders=/nowhere"], "encoder: /nowhere is no saved encoder"),
+        (["--labels=mood"], "labels: there is no column 'mood'"),
+        (["--corruptions=hiss"], "corruptions: expected chain or one of"),
+        (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes what the label 'key' says"),
+        (["--severities=1,9"], "severity: expected"),
+        (["--omit=hiss"], "omit: expected stages among"),
+        (["--method=magic"], "methods: expected some of linear"),
+        (["--numbers=mood"], "numbers: mood is not among the labels key"),
+        (["--clips=-1"], "clips: expected at least 0"),
+        (["--seed=-1"], "seed: expected at least 0"),
+        (["--window_seconds=0.01"], "window_seconds: one needs at least"),
+        (["--window_seconds=5"], "60 of 60 audio files cannot be used"),
+        (["--out=tracks.csv"], "out: tracks.csv is a file"),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_any_work(small, tmp_path, monkeypatch, capfd, options, words):
+    table, encoders = small
+    monkeypatch.chdir(table.parent)
+    given = {
+        "encoders": f"{encoders[0]},{encoders[1]}",
+        "labels": "key",
+        "tracks": table,
+        "window_seconds": WINDOW,
+        "out": tmp_path / "out",
+    } | dict(option.removeprefix("--").split("=", 1) for option in options)
+    assert main(["compare", *(f"--{name}={value}" for name, value in given.items())]) == 2
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("ssc-toolkit")]
+    assert len(error) == 1
+    assert words in error[0]
+    assert not (tmp_path / "out" / "cache").exists()
+
+
+def test_no_name_is_empty():
+    with pytest.raises(InputError, match="encoders: give at least one"):
+        open_models([])
+    with pytest.raises(InputError, match="names: '' is empty"):
+        open_models(["x"], [" "])
