@@ -50,20 +50,3 @@ def test_the_commands_of_a_page_exist_with_their_options(page):
             assert words[1] in COMMANDS
             for option in re.findall(r"--\w+", part):
                 assert option in help_text(words[1]), (page.name, part)
-
-
-def test_the_plain_pytorch_example_learns_and_reports(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    script = ROOT / "examples" / "plain_pytorch.py"
-    result = subprocess.run(
-        [sys.executable, str(script), "--steps=20", "--batch_size=12", "--clips=80"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    losses = [float(value) for value in re.findall(r"loss (\d+\.\d+)", result.stdout)]
-    assert len(losses) == 2
-    assert losses[-1] < losses[0]
-    assert "key: accuracy 0." in result.stdout
-    assert "family: accuracy 0." in result.stdout
