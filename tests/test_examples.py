@@ -16,25 +16,19 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = ("--steps=10", "--batch_size=8", "--clips=80")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    """Where the examples keep the default corpus, which the first of them renders."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def run(cache, tmp_path):
-    """Runs a script in an empty folder; what it printed."""
+def run(small_corpus, tmp_path):
+    """Runs a script in an empty folder, where the default corpus is in the cache already; what it printed."""
 
     def script(*command: object, **environment: str) -> str:
-        variables = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(EXAMPLES.parent), **environment}
+        variables = {**os.environ, "XDG_CACHE_HOME": str(small_corpus.parents[1]), "PYTHONPATH": str(EXAMPLES.parent)}
         result = subprocess.run(
             [sys.executable, *map(str, command)],
+            env={**variables, **environment},
             capture_output=True,
             text=True,
             check=False,
             cwd=tmp_path,
-            env=variables,
         )
         assert result.returncode == 0, result.stderr
         return result.stdout
