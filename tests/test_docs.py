@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 
 import pytest
-from pages import PAGES, Block, blocks, name_of, pages_with
+from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
 
 PEERS = {"pytorch_metric_learning", "lightly", "torch_audiomentations"}
 """Packages of the extra `peers`: a page that needs one of them is skipped without it."""
@@ -45,3 +48,22 @@ def test_no_code_is_hidden_from_these_tests(page):
     for block in blocks(page, "text"):
         assert "import " not in block.code, f"{block.place} is Python: say so, or what it needs"
         assert "ssc-toolkit " not in block.code, f"{block.place} is a command: say so, or what it needs"
+
+
+def test_the_picture_of_the_readme_is_that_of_the_targets():
+    made = subprocess.run(
+        [sys.executable, "-c", "import overview, sys; sys.stdout.write(overview.picture())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT / "docs" / "hooks",
+    )
+    assert (ROOT / "docs" / "images" / "target-matrix.svg").read_text() == made.stdout
+
+
+def test_the_benchmarks_of_the_readme_are_the_measured_ones():
+    rows = (ROOT / "README.md").read_text().split("## What it costs")[1].split("## ")[0]
+    measured = "".join(file.read_text() for file in (ROOT / "docs" / "benchmarks").glob("*.md"))
+    numbers = re.findall(r"\d[\d.,]* (?:x|ms|MB|GB)\b|\d+,\d{3}", rows)
+    assert len(numbers) > 15
+    assert [number for number in numbers if number not in measured] == []
