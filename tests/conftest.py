@@ -10,6 +10,7 @@ from hypothesis import settings
 from stores import RATE, noise
 
 from ssc_toolkit.data import AudioStore, load_tracks
+from ssc_toolkit.data.scores import build_corpus
 
 # No deadline: machines are shared. Derandomised: the same commit passes or fails the same way everywhere.
 settings.register_profile("ssc_toolkit", deadline=None, derandomize=True, max_examples=60)
@@ -31,6 +32,14 @@ def music(tmp_path) -> Path:
 def store(music, tmp_path) -> AudioStore:
     """A store of them."""
     return AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory) -> Path:
+    """Eighty clips of the default corpus, in a cache of its own: XDG_CACHE_HOME is the folder two above it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return build_corpus(80, progress=False)
 
 
 @pytest.fixture(scope="session")

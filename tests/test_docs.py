@@ -1,69 +1,69 @@
-"""The documentation's Python runs, and its commands are commands."""
+"""The Python of every page runs, and what is marked as needing something at least compiles."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import ast
 import re
-import shlex
 import subprocess
 import sys
-from functools import cache
-from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
 
-from ssc_toolkit.cli import COMMANDS, main
-
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.S | re.M)
-    return [block for block in found if "--8<--" not in block]
+PEERS = {"pytorch_metric_learning", "lightly", "torch_audiomentations"}
+"""Packages of the extra `peers`: a page that needs one of them is skipped without it."""
+MARKED = [block for page in PAGES for block in blocks(page) if block.needs]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page):
+@pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = [block.code for block in blocks(page, "python") if block.needs is None]
+    for package in sorted(PEERS & imported("\n".join(code))):
+        pytest.importorskip(package, reason=f"{package} (extra peers) is not installed")
     namespace: dict[str, object] = {"__name__": "page"}
-    for block in blocks(page, "python"):
+    for block in code:
         exec(compile(block, str(page), "exec"), namespace)
     assert any(getattr(value, "__module__", "").startswith("ssc_toolkit") for value in namespace.values())
 
 
-@cache
-def help_text(command: str) -> str:
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
-        main([command, "--help"])
-    return text.getvalue()
+def imported(code: str) -> set[str]:
+    """Names of the packages that code imports."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=lambda page: page.name)
-def test_the_commands_of_a_page_exist_with_their_options(page):
-    for line in "\n".join(blocks(page, "bash")).splitlines():
-        for part in line.split("&&"):
-            words = shlex.split(part)
-            if not words or not words[0].endswith("ssc-toolkit") or words[1].startswith("--"):
-                continue
-            assert words[1] in COMMANDS
-            for option in re.findall(r"--\w+", part):
-                assert option in help_text(words[1]), (page.name, part)
+@pytest.mark.parametrize("block", MARKED, ids=name_of)
+def test_a_marked_block_is_left_to_those_who_have_what_it_needs(block: Block):
+    if block.language == "python":
+        ast.parse(block.code)
+    pytest.skip(f"needs {block.needs}")
 
 
-def test_the_plain_pytorch_example_learns_and_reports(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    script = ROOT / "examples" / "plain_pytorch.py"
-    result = subprocess.run(
-        [sys.executable, str(script), "--steps=20", "--batch_size=12", "--clips=80"],
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_code_is_hidden_from_these_tests(page):
+    assert {block.language for block in blocks(page)} <= {"python", "bash", "text"}
+    for block in blocks(page, "text"):
+        assert "import " not in block.code, f"{block.place} is Python: say so, or what it needs"
+        assert "ssc-toolkit " not in block.code, f"{block.place} is a command: say so, or what it needs"
+
+
+def test_the_picture_of_the_readme_is_that_of_the_targets():
+    made = subprocess.run(
+        [sys.executable, "-c", "import overview, sys; sys.stdout.write(overview.picture())"],
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
+        cwd=ROOT / "docs" / "hooks",
     )
-    assert result.returncode == 0, result.stderr
-    losses = [float(value) for value in re.findall(r"loss (\d+\.\d+)", result.stdout)]
-    assert len(losses) == 2
-    assert losses[-1] < losses[0]
-    assert "key: accuracy 0." in result.stdout
-    assert "family: accuracy 0." in result.stdout
+    assert (ROOT / "docs" / "images" / "target-matrix.svg").read_text() == made.stdout
+
+
+def test_the_benchmarks_of_the_readme_are_the_measured_ones():
+    rows = (ROOT / "README.md").read_text().split("## What it costs")[1].split("## ")[0]
+    measured = "".join(file.read_text() for file in (ROOT / "docs" / "benchmarks").glob("*.md"))
+    numbers = re.findall(r"\d[\d.,]* (?:x|ms|MB|GB)\b|\d+,\d{3}", rows)
+    assert len(numbers) > 15
+    assert [number for number in numbers if number not in measured] == []

@@ -1,0 +1,88 @@
+"""Supervision by several label signals at once, each known for other tracks: tags, key and tempo.
+
+Tags say that two tracks are alike if they share two of them, keys by how related they are, tempi by their distance on a
+logarithmic axis. A pair counts as much as the signal says that says most about it.
+
+    python examples/several_signals.py --steps=100
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import torch
+from torch.utils.data import DataLoader
+
+from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.encoders import ContrastiveModel, MelCNN
+from ssc_toolkit.losses import SemiSupConLoss, contrastive_statistics
+from ssc_toolkit.samplers import SemiSupervisedBatchSampler
+from ssc_toolkit.targets import KeySimilarity, SharedLabels, TempoKernel, Union
+
+arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+arguments.add_argument("--steps", type=int, default=100)
+arguments.add_argument("--batch_size", type=int, default=96)
+arguments.add_argument("--clips", type=int, default=4000, help="size of the default corpus")
+options = arguments.parse_args()
+torch.manual_seed(0)
+
+tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
+train = tracks[tracks["split"] == "train"].reset_index(drop=True)
+
+# Tags in one cell, separated by a bar, become multi-hot rows.
+train["tags"] = train["family"] + "|" + train["mode"] + "|" + train["collection"]
+
+# KeySimilarity counts the tonic in semitones above C, plus 12 in minor.
+TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+train["key_number"] = train["tonic"].map(TONICS.index) + 12 * (train["mode"] == "minor")
+
+
+def known_for(signal: Labels, share: float, seed: int) -> Labels:
+    """The signal as if it were known for some of the tracks only, for other ones each time."""
+    drawn = torch.rand(len(signal.labeled), generator=torch.Generator().manual_seed(seed)) < share
+    return dataclasses.replace(signal, labeled=signal.labeled & drawn)
+
+
+keys = torch.from_numpy(train["key_number"].to_numpy())
+tempo = encode_labels(train, "tempo_bpm", kind="number")  # unknown where the score gives no metre
+signals = {
+    "tags": known_for(encode_labels(train, "tags"), share=0.5, seed=1),
+    "key": known_for(Labels(keys, torch.ones(len(train), dtype=torch.bool), TONICS), share=0.2, seed=2),
+    "tempo": known_for(dataclasses.replace(tempo, values=tempo.values[:, 0]), share=0.5, seed=3),
+}
+for name, signal in signals.items():
+    print(f"{name}: known for {int(signal.labeled.sum())} of {len(train)} tracks")
+
+# A track counts as labelled if any of its signals is known. What a signal says is asked for each pair on its own.
+some_label = torch.stack([signal.labeled for signal in signals.values()]).any(0)
+sampler = SemiSupervisedBatchSampler(
+    labeled=some_label.nonzero()[:, 0].tolist(),
+    unlabeled=(~some_label).nonzero()[:, 0].tolist(),
+    batch_size=options.batch_size,
+    labeled_fraction=0.75,
+    steps=options.steps,
+)
+dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=signals)
+
+# No pitch shift, because of the keys; there is no time stretch in this chain, which the tempi would mind.
+augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
+model = ContrastiveModel(MelCNN(sample_rate=16000))
+target = Union({"tags": SharedLabels(minimum=2), "key": KeySimilarity(), "tempo": TempoKernel(0.06)})
+criterion = SemiSupConLoss(temperature=0.1, target=target)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+for step, batch in enumerate(DataLoader(dataset, batch_sampler=sampler), start=1):
+    embeddings = model(augment(batch["waveforms"])).projection
+    loss = criterion(embeddings, labels=batch["labels"], labeled=batch["labeled"])  # two dictionaries
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step % 10 == 0 or step == options.steps:
+        found = contrastive_statistics(embeddings.detach(), batch["labels"], batch["labeled"], target=target)
+        print(
+            f"step {step:4}  loss {loss.item():.3f}  positives an anchor {found['positives_per_anchor']:.1f}",
+            flush=True,
+        )
