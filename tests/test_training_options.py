@@ -162,6 +162,13 @@ def test_what_a_run_was_made_with_is_saved(music, plain):
     assert {"ssc_toolkit", "working_directory"} == made["git"].keys()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_on_a_gpu(music, tmp_path, precision):
+    run(music, tmp_path, trainer=TrainerOptions(precision=precision), memory=24, logs=LogOptions(pictures_every=4))
+    assert (tmp_path / "pictures" / "matrices-000008.svg").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
