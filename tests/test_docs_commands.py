@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pages import ROOT, Block, blocks, name_of, pages_with
+from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
 from stores import noise
 
 from ssc_toolkit.cli import COMMANDS, main
@@ -19,6 +19,8 @@ from ssc_toolkit.encoders import MelCNN
 
 SMALL = {"pretrain": ("--steps=2", "--batch_size=4"), "corpus": ("--clips=80",)}
 """What is typed behind a command to make it quick, where the page does not say otherwise."""
+SMALLER = {"--repeats": "2", "--label_shares": "0.2,1"}
+"""Values typed in the place of a page's, which would take long, or need more clips than there are here."""
 ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "test_training_configs.py"}
 """Commands that have tests of their own, too long to be run for every page; their options are looked at."""
 BY_HAND = {"git", "cd", "pre-commit"}
@@ -64,7 +66,7 @@ class Command(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        return re.findall(r"--\w+", " ".join(self.words))
+        return re.findall(r"--[\w.]+", " ".join(self.words))
 
 
 def commands(block: Block) -> list[Command]:
@@ -87,7 +89,11 @@ def help_text(command: str) -> str:
 
 def run(command: Command, corpus: Path) -> str:
     """Run one of our commands; what it printed."""
-    name, *options = command.words[1:]
+    name, *given = command.words[1:]
+    options = [
+        f"{option}={SMALLER[option]}" if option in SMALLER else word
+        for word, option in ((word, word.split("=")[0]) for word in given)
+    ]
     for option in SMALL.get(name, ()):
         if option.split("=")[0] not in command.options:
             options.append(option)
@@ -111,13 +117,28 @@ def test_the_commands_of_a_page_run(page, world, small_corpus):
                 check_program(command)
             elif command.words[1] != "--help":
                 assert command.words[1] in COMMANDS
-                assert all(option in help_text(command.words[1]) for option in command.options), command.words
+                assert all(is_option_of(option, command.words[1]) for option in command.options), command.words
                 if command.words[1] in ELSEWHERE:
                     assert (ROOT / "tests" / ELSEWHERE[command.words[1]]).exists()
                     continue
                 printed = run(command, small_corpus)
                 if command.output:
                     (world / command.output).write_text(printed)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(b.needs for b in blocks(page, "bash"))], ids=name_of)
+def test_the_commands_that_need_something_are_commands_with_their_options(page):
+    for block in (block for block in blocks(page, "bash") if block.needs):
+        for command in commands(block):
+            assert command.program == "ssc-toolkit"
+            assert all(is_option_of(option, command.words[1]) for option in command.options), command.words
+
+
+def is_option_of(option: str, command: str) -> bool:
+    """Whether a command has an option; those of a study are options of the training."""
+    if option.startswith("--options."):
+        command, option = "pretrain", option.replace("options.", "")
+    return re.search(rf"^ +{option}\b", help_text(command), flags=re.M) is not None
 
 
 def check_program(command: Command) -> None:
