@@ -103,8 +103,8 @@ class BalancedBatchSampler(NumberedBatchSampler):
             self.classes_per_batch,
             self.items_per_class,
             torch.from_numpy(self._labels),
+            torch.from_numpy(self._ends),
         )
-        torch.from_numpy(self._ends)
 
     def _part(self, number: int, taken: Container[int]) -> list[int]:
         """A batch of one process; parts are numbered over all batches and processes."""
