@@ -111,10 +111,20 @@ def test_a_config_of_the_default_corpus_runs(config, corpus, tmp_path, capsys):
     ]
     assert main(["pretrain", *arguments]) == 0, capsys.readouterr().err
     assert len(history(tmp_path / "run")) == 2
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["tracks"] == str(corpus)
     # What was saved beside the checkpoint does the same again.
     saved = tmp_path / "run" / "config.yaml"
     assert main(["pretrain", f"--config={saved}", f"--out={tmp_path / 'again'}"]) == 0
     assert history(tmp_path / "again") == history(tmp_path / "run")
+
+
+def test_an_option_of_a_config_can_be_taken_back(corpus, tmp_path, capsys):
+    config = CONFIGS / "corpus" / "key_and_family.yaml"
+    assert (
+        main(["pretrain", "--labels=null", f"--config={config}", "--out=x", "--trainer.compile", "--print_config"]) == 0
+    )
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["labels"], printed["trainer"]["compile"]) == (None, True)
 
 
 @pytest.mark.parametrize(

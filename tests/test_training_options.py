@@ -186,3 +186,8 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
     with pytest.raises(InputError, match=words):
         run(music, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_strategy_that_there_is_not(music, tmp_path):
+    with pytest.raises(InputError, match=r"trainer: .*'telepathy'"):
+        run(music, tmp_path, trainer=TrainerOptions(strategy="telepathy"))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -67,30 +68,14 @@ def fit(
         from ssc_toolkit.training.pictures import MatrixPictures
 
         callbacks.append(MatrixPictures(folder / PICTURES_FOLDER, logs.pictures_every))
-    every = {"every_n_train_steps": checkpoint_every, "enable_version_counter": False}
+    callbacks.append(
+        ModelCheckpoint(folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False)
+    )
     if trainer_options.compile:
         module.model.compile()
     with warnings.catch_warnings(), _in_plain_words(data):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = pl.Trainer(
-            max_steps=steps,
-            max_epochs=-1,
-            accelerator=trainer_options.accelerator,
-            devices=trainer_options.devices,
-            num_nodes=trainer_options.num_nodes,
-            strategy=trainer_options.strategy,
-            sync_batchnorm=trainer_options.sync_batchnorm,
-            precision=PRECISIONS[trainer_options.precision],  # type: ignore[arg-type]
-            accumulate_grad_batches=trainer_options.accumulate,
-            callbacks=[*callbacks, ModelCheckpoint(folder, checkpoint.stem, **every)],  # type: ignore[arg-type]
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=folder,
-            logger=make_loggers(logs, folder, done + 1) or False,
-            log_every_n_steps=logs.every,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        trainer = _make_trainer(folder, steps, done, callbacks, trainer_options, logs)
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except SIGTERMException as error:  # it came before the first step
@@ -105,6 +90,34 @@ def fit(
                 "stopped by SIGTERM after step %d of %d; saved: the same command goes on", trainer.global_step, steps
             )
         raise SystemExit(EXIT_STATUS)
+
+
+def _make_trainer(
+    folder: Path, steps: int, done: int, callbacks: list[pl.Callback], options: TrainerOptions, logs: LogOptions
+) -> pl.Trainer:
+    """Lightning's trainer as the options describe it."""
+    try:
+        return pl.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=options.strategy,
+            sync_batchnorm=options.sync_batchnorm,
+            precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
+            accumulate_grad_batches=options.accumulate,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+            logger=make_loggers(logs, folder, done + 1) or False,
+            log_every_n_steps=logs.every,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, MisconfigurationException) as error:  # such as a strategy that there is not
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
