@@ -131,7 +131,7 @@ def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
         kind = kinds.get(name) or _kind_in_group(name, job)
         if kind == "bool" and not equals and following not in ("true", "false"):
             option = f"{name}=true"
-        elif kind.startswith("tuple") and equals and not value.startswith("["):
+        elif kind.startswith("tuple") and equals and not value.startswith("[") and value != "null":
             option = f"{name}=[{value}]"
         spelled.append(option)
     return spelled

@@ -19,6 +19,7 @@ _KNOWN_MISMATCH = (
 )
 EXTRAS = {
     "pytorch_lightning": "train",
+    "tensorboard": "train",
     "sklearn": "eval",
     "matplotlib": "eval",
     "mir_eval": "eval",

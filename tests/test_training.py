@@ -1,67 +1,29 @@
-"""Pretraining on a user's own files, in real processes that are really killed."""
+"""Pretraining on a user's own files, and the module and data module that it is made of."""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+import pytorch_lightning as pl
 import torch
+from training_runs import SMALL, history, losses, make_tones
 
 from ssc_toolkit.augmentations import Gain
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.losses import NTXentLoss
+from ssc_toolkit.samplers import BalancedBatchSampler
 from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule, pretrain
-from ssc_toolkit.training.module import warmup_cosine
-
-FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", "MPEG_LAYER_III")}
-SMALL = {"view_seconds": 0.5, "batch_size": 6, "steps": 8, "checkpoint_every": 2}
+from ssc_toolkit.training.module import warmup_constant, warmup_cosine
 
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
-    """A folder of tones in three formats at two rates, and a table with partly known labels."""
-    folder = tmp_path_factory.mktemp("music")
-    rows = []
-    random = np.random.default_rng(0)
-    for number in range(24):
-        suffix = list(FORMATS)[number % 3]
-        rate = (16000, 44100)[number % 2]
-        hertz = (220.0, 330.0, 440.0)[number // 8]
-        time_axis = np.arange(int(1.5 * rate)) / rate
-        samples = 0.4 * np.sin(2 * np.pi * hertz * time_axis) + 0.02 * random.normal(size=len(time_axis))
-        container, subtype = FORMATS[suffix]
-        soundfile.write(folder / f"{number:02d}.{suffix}", samples, rate, format=container, subtype=subtype)
-        note = ("A3", "E4", "A4")[number // 8] if number % 2 else ""
-        rows.append(
-            [
-                f"{number:02d}.{suffix}",
-                note,
-                f"{note}|tone" if note else "",
-                ("train", "train", "train", "valid")[number % 4],
-            ]
-        )
-    with (folder / "my.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "note", "tags", "split"], *rows])
-    return folder
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    """Rows of a run, without the one column that tells of the machine."""
-    with (folder / "history.csv").open(newline="") as file:
-        return [
-            {name: cell for name, cell in row.items() if name != "clips_per_second"} for row in csv.DictReader(file)
-        ]
+    return make_tones(tmp_path_factory.mktemp("music"))
 
 
 @pytest.mark.parametrize(
@@ -89,154 +51,13 @@ def test_pretraining_on_own_files(music, tmp_path, arguments):
 
 def test_training_lowers_the_loss(music, tmp_path):
     pretrain(str(music / "my.csv"), str(tmp_path), labels="note", view_seconds=0.5, batch_size=12, steps=40)
-    losses = [float(row["loss"]) for row in history(tmp_path)]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
-
-
-def command(music: Path, out: Path, *extra: str) -> list[str]:
-    options = [f"--{name}={value}" for name, value in SMALL.items() if name != "steps"]
-    return [
-        *(sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--tracks={music / 'my.csv'}", f"--out={out}"),
-        *("--labels=note", "--steps=30", *options, *extra),
-    ]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_run_goes_on_to_the_same_losses(music, tmp_path, workers):
-    subprocess.run(command(music, tmp_path / "whole"), check=True, capture_output=True)
-    process = subprocess.Popen(
-        command(music, tmp_path / "killed", f"--workers={workers}"),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    checkpoint = tmp_path / "killed" / "last.ckpt"
-    while not checkpoint.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "encoder").exists()
-    done = torch.load(checkpoint, weights_only=True)["global_step"]
-    assert 0 < done < 30
-    subprocess.run(command(music, tmp_path / "killed", f"--workers={workers}"), check=True, capture_output=True)
-    assert history(tmp_path / "killed") == history(tmp_path / "whole")
-    first, second = (load_encoder(tmp_path / name / "encoder").state_dict() for name in ("whole", "killed"))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_an_interrupted_run_says_so_and_exits_with_130(music, tmp_path):
-    process = subprocess.Popen(
-        command(music, tmp_path, "--steps=3000"),
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background job ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "last.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted; the same command goes on from what is saved" in errors
-    assert "Traceback" not in errors
-
-
-def test_a_loss_that_is_no_number_stops_the_run(music, tmp_path):
-    with pytest.raises(InputError, match=r"loss is .* at step .*learning_rate"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, learning_rate=1e30)
-    assert not (tmp_path / "encoder").exists()
-
-
-def test_two_runs_do_not_share_a_folder(music, tmp_path):
-    first = subprocess.Popen(command(music, tmp_path, "--steps=3000"), stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "last.ckpt").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        second = subprocess.run(
-            command(music, tmp_path, "--steps=3000"), capture_output=True, text=True, check=False, timeout=120
-        )
-        assert second.returncode == 2
-        assert "another process is at work" in second.stderr
-    finally:
-        first.kill()
-        first.wait()
+    found = losses(tmp_path)
+    assert np.mean(found[-5:]) < np.mean(found[:5]) - 0.3
 
 
 def test_more_shared_labels_than_anybody_has_are_refused(music, tmp_path):
     with pytest.raises(InputError, match="minimum_shared: no track has more than"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, labels="tags", minimum_shared=50)
-
-
-def test_folders_of_others_are_left_alone(music, tmp_path):
-    arguments = {"tracks": str(music / "my.csv"), **SMALL}
-    (tmp_path / "foreign" / "encoder").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"holds encoder without settings.json"):
-        pretrain(out=str(tmp_path / "foreign"), **arguments)
-    pretrain(out=str(tmp_path / "mine"), **arguments)
-    assert (tmp_path / "mine" / "encoder" / "model.safetensors").stat().st_mode & 0o777 == 0o644
-    (tmp_path / "mine" / "settings.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
-        pretrain(out=str(tmp_path / "mine"), **arguments)
-    # A run that left nothing to go on from holds nobody up.
-    (tmp_path / "early").mkdir()
-    (tmp_path / "early" / "settings.json").write_text('{"steps": 7}')
-    pretrain(out=str(tmp_path / "early"), **arguments)
-
-
-def test_a_finished_run_is_left_alone(music, tmp_path):
-    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
-    folder = pretrain(**arguments)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert pretrain(**arguments) == folder
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-def test_a_run_with_other_settings_or_data_is_refused(music, tmp_path):
-    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
-    pretrain(**arguments)
-    with pytest.raises(InputError, match=r"temperature was 0\.1, is 0\.2"):
-        pretrain(**arguments, temperature=0.2)
-    with pytest.raises(InputError, match="tracks or their labels have changed"):
-        pretrain(**arguments | {"tracks": str(music)}, root=None)
-
-
-def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
-    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
-    pretrain(**arguments)
-    encoder = tmp_path / "encoder"
-    encoder.rename(tmp_path / "elsewhere")
-    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    checkpoint["state_dict"]["model.projector.0.weight"] = torch.zeros(3, 3)
-    torch.save(checkpoint, tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match="checkpoint of another model"):
-        pretrain(**arguments)
-    (tmp_path / "last.ckpt").write_bytes(b"half a checkp")
-    with pytest.raises(InputError, match="no checkpoint of this library"):
-        pretrain(**arguments)
-    assert not encoder.exists()
-
-
-class Hostile:
-    def __reduce__(self):
-        return os.system, ("touch hostile-code-ran",)
-
-
-def test_a_hostile_checkpoint_does_not_run(music, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL}
-    pretrain(**arguments)
-    (tmp_path / "run" / "encoder").rename(tmp_path / "elsewhere")
-    torch.save({"state_dict": Hostile()}, tmp_path / "run" / "last.ckpt")
-    with pytest.raises(InputError, match="no checkpoint"):
-        pretrain(**arguments)
-    assert not (tmp_path / "hostile-code-ran").exists()
 
 
 def small_module(**options) -> SemiSupConModule:
@@ -283,3 +104,80 @@ def test_the_learning_rate_rises_and_falls():
     assert factors[11:] == sorted(factors[11:], reverse=True)
     assert factors[-1] < 0.01
     assert warmup_cosine(0, 1, 0.0) == 1
+    assert [warmup_constant(step, 100, 0.1) for step in (0, 10, 99)] == [pytest.approx(1 / 11), 1, 1]
+    assert warmup_constant(0, 100, 0.0) == 1
+
+
+def test_several_signals_share_one_budget(music):
+    tracks = check_audio(load_tracks(music / "my.csv"), progress=False)
+    labels = {column: encode_labels(tracks, column) for column in ("note", "range")}
+    dataset = ContrastiveDataset(tracks, 16000, 0.5, labels=labels)
+    data = SemiSupConDataModule(dataset, batch_size=8, label_budget=0.4, seed=1)
+    inside = set(data.labeled_rows()[data.budget()].tolist())
+    either = labels["note"].labeled | labels["range"].labeled
+    assert len(inside) == round(0.4 * int(either.sum()))
+    for signal in labels.values():  # every class of every signal
+        rows = torch.tensor([row for row in inside if signal.labeled[row]])
+        assert set(signal.values[rows].tolist()) == set(range(len(signal.names)))
+    loader = iter(data.train_dataloader())
+    for _ in range(10):
+        batch = next(loader)
+        for place, row in enumerate(batch["item"].tolist()):
+            for name, signal in labels.items():
+                shown = bool(batch["labeled"][name][place])
+                assert shown <= (row in inside and bool(signal.labeled[row]))
+                assert not shown or batch["labels"][name][place] == signal.values[row]
+            # All that an item has is shown, or nothing.
+            masks = {bool(batch["labeled"][name][place]) for name in labels if labels[name].labeled[row]}
+            assert len(masks) <= 1
+
+
+def test_another_batch_sampler(music):
+    tracks = check_audio(load_tracks(music / "my.csv"), progress=False)
+    labels = encode_labels(tracks, "note")
+    sampler = BalancedBatchSampler(labels.values, 3, 2, labeled=labels.labeled)
+    data = SemiSupConDataModule(ContrastiveDataset(tracks, 16000, 0.5, labels=labels), batch_sampler=sampler)
+    batch = next(iter(data.train_dataloader()))
+    assert batch["labels"].sort().values.tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(data.budget()) == 12
+
+
+class Forgetful(MelCNN):
+    """An encoder with dropout, whose random numbers are torch's own."""
+
+    def encode_frames(self, signals):
+        return torch.nn.functional.dropout(super().encode_frames(signals), 0.5, self.training)
+
+
+def trained(music: Path, folder: Path, steps: int, stop_at: int | None = None) -> list[float]:
+    """Losses of a training, perhaps interrupted and resumed with another state of torch's random numbers."""
+    tracks = check_audio(load_tracks(music / "my.csv"), progress=False)
+    found: list[float] = []
+
+    class Record(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            found.append(float(outputs["loss"]))
+            if trainer.global_step == stop_at:
+                trainer.save_checkpoint(folder / "stopped.ckpt")
+                raise KeyboardInterrupt
+
+    def fit(checkpoint: Path | None) -> None:
+        torch.manual_seed(0 if checkpoint is None else 99)
+        module = SemiSupConModule(ContrastiveModel(Forgetful()))
+        data = SemiSupConDataModule(ContrastiveDataset(tracks, 16000, 0.5), batch_size=4)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        trainer = pl.Trainer(max_steps=steps, accelerator="cpu", callbacks=[Record()], **quiet)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+
+    if stop_at is not None:
+        with pytest.raises(SystemExit):
+            fit(None)
+        stop_at = None
+        fit(folder / "stopped.ckpt")
+    else:
+        fit(None)
+    return found
+
+
+def test_dropout_goes_on_where_the_checkpoint_left_it(music, tmp_path):
+    assert trained(music, tmp_path, 6, stop_at=3) == trained(music, tmp_path, 6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from ssc_toolkit.files import atomic_path
 from ssc_toolkit.losses import CrossBatchMemory
 
 CHECKPOINT = "last.ckpt"
-_COPIES = 3
-"""Of the weights in a checkpoint: themselves and the two moments of Adam."""
+_MOMENTS = 2
+"""Of each parameter, that Adam keeps."""
 _BESIDE = 16 * 2**20
 """Bytes for all that is not weights: history, event files, pictures."""
 
@@ -63,7 +64,7 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
 
 def check_space(folder: Path, module: nn.Module) -> None:
     """Raise InputError unless there is room for a checkpoint beside the one before, and for the encoder."""
-    needed = checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2) + _bytes(module) + _BESIDE
+    needed = checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2) + _model_bytes(module) + _BESIDE
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
@@ -76,7 +77,8 @@ def checkpoint_bytes(module: nn.Module) -> int:
     """Size of a checkpoint under Adam, estimated before the first one is written."""
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
-    return _COPIES * _bytes(module) + sum(4 * queue.size * width for queue in queues)
+    moments = _MOMENTS * _bytes(module.parameters())
+    return _model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -85,8 +87,12 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _bytes(module: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
+def _model_bytes(module: nn.Module) -> int:
+    return _bytes(value for value in module.state_dict().values() if isinstance(value, torch.Tensor))
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _shapes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO, check_checkpoint
@@ -66,32 +68,18 @@ def fit(
         from ssc_toolkit.training.pictures import MatrixPictures
 
         callbacks.append(MatrixPictures(folder / PICTURES_FOLDER, logs.pictures_every))
-    every = {"every_n_train_steps": checkpoint_every, "enable_version_counter": False}
+    callbacks.append(
+        ModelCheckpoint(folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False)
+    )
     if trainer_options.compile:
         module.model.compile()
     with warnings.catch_warnings(), _in_plain_words(data):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = pl.Trainer(
-            max_steps=steps,
-            max_epochs=-1,
-            accelerator=trainer_options.accelerator,
-            devices=trainer_options.devices,
-            num_nodes=trainer_options.num_nodes,
-            strategy=trainer_options.strategy,
-            sync_batchnorm=trainer_options.sync_batchnorm,
-            precision=PRECISIONS[trainer_options.precision],  # type: ignore[arg-type]
-            accumulate_grad_batches=trainer_options.accumulate,
-            callbacks=[*callbacks, ModelCheckpoint(folder, checkpoint.stem, **every)],  # type: ignore[arg-type]
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=folder,
-            logger=make_loggers(logs, folder, done + 1) or False,
-            log_every_n_steps=logs.every,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        trainer = _make_trainer(folder, steps, done, callbacks, trainer_options, logs)
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        except SIGTERMException as error:  # it came before the first step
+            raise SystemExit(EXIT_STATUS) from error
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
         if not stop.stopped:
@@ -104,27 +92,62 @@ def fit(
         raise SystemExit(EXIT_STATUS)
 
 
+def _make_trainer(
+    folder: Path, steps: int, done: int, callbacks: list[pl.Callback], options: TrainerOptions, logs: LogOptions
+) -> pl.Trainer:
+    """Lightning's trainer as the options describe it."""
+    try:
+        return pl.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=options.strategy,
+            sync_batchnorm=options.sync_batchnorm,
+            precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
+            accumulate_grad_batches=options.accumulate,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+            logger=make_loggers(logs, folder, done + 1) or False,
+            log_every_n_steps=logs.every,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, MisconfigurationException) as error:  # such as a strategy that there is not
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
 @contextmanager
 def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
     """What a user can mend, said in one line: a worker that died, a disk that is full."""
     try:
         yield
-    except RuntimeError as error:
-        found = re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*)", str(error))
-        if found is None:
-            raise
-        pids, fate = found.groups()
-        files = [data.read_by(int(pid)) for pid in pids.split(",")]
-        read = ", ".join(file for file in files if file is not None) or "no file yet"
-        raise InputError(
-            f"workers: a process that reads audio (pid {pids}) {fate.strip().rstrip('.')}; it was reading {read}. If "
-            "memory ran out, take fewer workers; otherwise look at the file. The same command goes on from the last "
-            "checkpoint"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        death = _death_of_worker(error)
+        if death is not None:
+            pids, fate = death
+            files = [data.read_by(int(pid)) for pid in pids.split(",")]
+            read = ", ".join(file for file in files if file is not None) or "no file yet"
+            raise InputError(
+                f"workers: a process that reads audio (pid {pids}) {fate}; it was reading {read}. If memory ran out, "
+                "take fewer workers; otherwise look at the file. The same command goes on from the last checkpoint"
+            ) from error
+        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise InputError(
             f"out: {error.strerror} while writing {error.filename or 'to the folder'}; the last checkpoint is as it "
             "was: make room, and the same command goes on from it"
         ) from error
+
+
+def _death_of_worker(error: BaseException | None) -> tuple[str, str] | None:
+    """Process ids and fate, if a loader's worker died; torch says so wherever the main process happens to be."""
+    while error is not None:
+        found = re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)\W*$", str(error))
+        if found is not None:
+            return found[1], found[2]
+        error = error.__cause__ or error.__context__
+    return None

@@ -112,7 +112,9 @@ class SemiSupConModule(pl.LightningModule):
         loss = self._loss_of(projection, batch)
         statistics = self.statistics(projection, batch)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict({"loss": loss, "learning_rate": rate, **statistics}, batch_size=len(batch["waveforms"]))
+        # Lightning takes "step" for the axis of its loggers, on which it would otherwise count from 0.
+        logged = {"loss": loss, "learning_rate": rate, **statistics, "step": float(self.global_step + 1)}
+        self.log_dict(logged, batch_size=len(batch["waveforms"]))
         return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

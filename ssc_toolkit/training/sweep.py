@@ -16,11 +16,10 @@ from types import FrameType
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import held, writable_folder, write_text
-from ssc_toolkit.training.pretrain import pretrain
+from ssc_toolkit.training.one_run import typed
 from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY
 
 TABLE = "sweep.csv"
@@ -126,8 +125,6 @@ def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Ma
     if not study.keys() <= _KEYS or not isinstance(study.get("runs"), dict) or not study["runs"]:
         raise InputError(f"file: {file} should hold base, runs and perhaps seeds, got {', '.join(study) or 'nothing'}")
     base = _read(file.parent / study["base"], "file") if "base" in study else {}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(pretrain)
     runs = []
     for name, changes in study["runs"].items():
         for seed in study.get("seeds", [0]) if seeds is None else seeds:
@@ -135,9 +132,9 @@ def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Ma
             own = {"seed": seed, "out": str(out / folder), "title": str(folder)}
             arguments = _nested(base, changes or {}, options, own)
             try:
-                parser.parse_object(arguments)
-            except (ArgumentError, TypeError) as error:
-                raise InputError(f"file: run {name!r} of {file}: {' '.join(str(error).split())}") from error
+                typed(arguments)
+            except InputError as error:
+                raise InputError(f"file: run {name!r} of {file}: {error}") from error
             runs.append(Run(str(name), int(seed), arguments))
     return runs
 
@@ -172,7 +169,7 @@ def _pretrain(run: Run, said: str) -> bool:
     """Run a pretraining in a process of its own; whether it succeeded."""
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
-    command = [sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--config={run.config}"]
+    command = [sys.executable, "-m", "ssc_toolkit.training.one_run", str(run.config)]
     with subprocess.Popen(command) as process, _passing_on_sigterm(process):
         status = process.wait()
     if status == _INTERRUPTED[0]:

@@ -1,0 +1,92 @@
+"""Small trainings on tones, for the tests of training."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", "MPEG_LAYER_III")}
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""Environment of the processes that tests start: threads that wait for each other are slow on a busy machine."""
+SMALL = {"view_seconds": 0.5, "batch_size": 6, "steps": 8, "checkpoint_every": 2}
+
+
+def make_tones(folder: Path) -> Path:
+    """A folder of tones in three formats at two rates, and a table with partly known labels."""
+    rows = []
+    random = np.random.default_rng(0)
+    for number in range(24):
+        suffix = list(FORMATS)[number % 3]
+        rate = (16000, 44100)[number % 2]
+        hertz = (220.0, 330.0, 440.0)[number // 8]
+        time_axis = np.arange(int(1.5 * rate)) / rate
+        samples = 0.4 * np.sin(2 * np.pi * hertz * time_axis) + 0.02 * random.normal(size=len(time_axis))
+        container, subtype = FORMATS[suffix]
+        soundfile.write(folder / f"{number:02d}.{suffix}", samples, rate, format=container, subtype=subtype)
+        note = ("A3", "E4", "A4")[number // 8] if number % 2 else ""
+        tags = f"{note}|tone" if note else ""
+        split = ("train", "train", "train", "valid")[number % 4]
+        rows.append([f"{number:02d}.{suffix}", note, tags, ("low", "high")[number // 12] if number % 3 else "", split])
+    with (folder / "my.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "note", "tags", "range", "split"], *rows])
+    return folder
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    """Rows of a run, without the one column that tells of the machine."""
+    with (folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: cell for name, cell in row.items() if name != "clips_per_second"} for row in rows]
+
+
+def losses(folder: Path) -> list[float]:
+    """Losses of a run, step by step."""
+    return [float(row["loss"]) for row in history(folder)]
+
+
+def command(music: Path, out: Path, *extra: str) -> list[str]:
+    """A training of twenty steps on the command line."""
+    options = [f"--{name}={value}" for name, value in SMALL.items() if name != "steps"]
+    return [
+        *(sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--tracks={music / 'my.csv'}", f"--out={out}"),
+        *("--labels=note", "--steps=20", *options, *extra),
+    ]
+
+
+def begin(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen(arguments, **quiet | {"env": ONE_THREAD} | options)  # type: ignore[call-overload]
+
+
+def run(*arguments: str) -> None:
+    """Run a command to its end, which must be a good one."""
+    subprocess.run(arguments, check=True, capture_output=True, env=ONE_THREAD)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for something that a process does; it must not end before."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process is None or process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.005)
+
+
+def workers_of_this_process() -> list[int]:
+    """Process ids of the workers that loaders have forked off this process."""
+    own = Path(f"/proc/{os.getpid()}/cmdline").read_bytes()
+    found = []
+    for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == own:
+                found.append(pid)
+    return found
