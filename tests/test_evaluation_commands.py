@@ -203,6 +203,11 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     [
         (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
         (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected shares above 0"),
+        (
+            ["probe", "--labels=pitch", "--label_shares=0.05"],
+            "0.05 of 20 labelled training tracks holds fewer",
+        ),
+        (["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"], "prototypes need classes"),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "hertz is not among the labels"),
         (["probe", "--labels=pitch", "--numbers=pitch"], "no number"),
@@ -211,11 +216,12 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "neither a CSV file nor a folder"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
+        (["probe", "--labels=pitch", "--window_seconds=0.1"], "random encoder needs at least 0.13 s, got 0.1"),
     ],
 )
 def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    code, _, errors = call(*arguments, *shared)
+    code, _, errors = call(arguments[0], *shared, *arguments[1:])
     assert code == 2, errors
     assert words in errors
     assert not list(tmp_path.iterdir())

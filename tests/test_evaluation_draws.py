@@ -10,7 +10,7 @@ import torch
 
 from ssc_toolkit.augmentations import Chain, ColoredNoise, Gain, Reverse, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
-from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data import AudioStore, check_audio, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import FixedCorruption, Task, as_model, embed_models, embed_tracks, fit_probe, robustness
 from ssc_toolkit.evaluation.corrupted import split_under_test
@@ -92,6 +92,14 @@ def test_names_do_not_depend_on_the_folder_but_tracks_must_be_known(tracks, tmp_
     for path, words in ((tmp_path / "no.pt", "no stored corruption"), (tmp_path / "absent.pt", "there is no")):
         with pytest.raises(InputError, match=words):
             FixedCorruption.load(path)
+
+
+def test_a_store_is_heard_as_its_files_are(tracks, tmp_path):
+    table = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False).tracks
+    test = split_under_test(table)
+    assert test.attrs["store"] == table.attrs["store"]
+    fixed = FixedCorruption.draw(Gain((-20, 0)), RATE, split_under_test(tracks))
+    np.testing.assert_allclose(heard(test, fixed), heard(split_under_test(tracks), fixed), atol=1e-4)
 
 
 def test_robustness_takes_stored_corruptions_and_every_head(tracks):

@@ -126,23 +126,34 @@ def problem_of(
 
     Args and errors as for `fit_probe`, `labels` being those of all tracks.
     """
-    if not 0 < label_share <= 1:
-        raise InputError(f"label_share: expected a share above 0 and up to 1, got {label_share}")
     rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
     train, valid = training_share(rows["train"], labels, label_share, seed), rows["valid"]
-    if labels.kind == "class" and len(np.unique(values[train])) < 2:
-        raise InputError(f"label_share: {label_share:g} of column {_joined(column)!r} holds fewer than two classes")
     return Problem(embeddings[train], values[train], embeddings[valid], values[valid], labels.kind, labels.names)
 
 
 def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) -> np.ndarray:
-    """Some of the labelled training rows, in the order of the table; nested, and every class first."""
+    """Some of the labelled training rows, in the order of the table; nested, and every class first.
+
+    Args:
+        rows: of the labelled training tracks.
+        labels: of all tracks.
+        share: of the rows, above 0 to 1.
+        seed: of the order.
+
+    Raises:
+        InputError: for another share, or one that holds fewer than two classes.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"label_share: expected a share above 0 and up to 1, got {share}")
     if share == 1:
         return rows
     values = labels.values[torch.from_numpy(rows)]
     signal = torch.zeros(len(rows), dtype=torch.int64) if labels.kind == "number" else values
-    return rows[np.sort(label_budget(signal, share, seed).numpy())]
+    kept = rows[np.sort(label_budget(signal, share, seed).numpy())]
+    if labels.kind == "class" and len(labels.values[torch.from_numpy(kept)].unique()) < 2:
+        raise InputError(f"label_share: {share:g} of {len(rows)} labelled training tracks holds fewer than two classes")
+    return kept
 
 
 def label_signal(tracks: pd.DataFrame, column: str | Sequence[str], kind: Kind | None = None) -> Labels:

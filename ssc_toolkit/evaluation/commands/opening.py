@@ -14,7 +14,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, window_seconds_of
-from ssc_toolkit.evaluation.probing import check_labels, label_signal
+from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
 from ssc_toolkit.evaluation.scores import Score
 
 THIS = "this encoder"
@@ -52,6 +52,8 @@ def open_tracks(
     *,
     labels: Sequence[str] = (),
     numbers: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    label_shares: Sequence[float] = (),
     seed: int = 0,
     split: bool = True,
 ) -> pd.DataFrame:
@@ -64,25 +66,27 @@ def open_tracks(
         most_skipped: as for `check_audio`.
         labels: columns that are needed; every split must have some of each if there are splits.
         numbers: those that hold numbers.
-        seed: of the split, if the table has none.
+        methods: that are to be fitted to them.
+        label_shares: that they are to be fitted to.
+        seed: of the split, if the table has none, and of the shares.
         split: whether to split a table that has none.
 
     Raises:
         InputError: for anything that cannot work.
     """
     seconds = window_seconds_of(model, window_seconds)
-    least = getattr(model, "minimum_samples", 1)
-    if seconds * model.sample_rate < least:
-        raise InputError(
-            f"window_seconds: the encoder needs at least {least / model.sample_rate:.2f} s, got {window_seconds}"
-        )
+    _check_window(seconds, THIS, model)
     found = load_tracks(tracks, root, variant)
     if split:
         found = with_splits(found, seed)
     store_of(found, model.sample_rate)
     for column, signal in signals_of(found, labels, numbers).items():
+        if signal.kind == "number" and "prototypes" in methods:
+            raise InputError(f"methods: prototypes need classes, but {column} holds numbers")
         if split:
-            check_labels(found, signal, column)
+            train = check_labels(found, signal, column)["train"]
+            for share in label_shares:
+                training_share(train, signal, share, seed)
     return check_audio(found, seconds, most_skipped)
 
 
@@ -92,13 +96,31 @@ def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
     return reinitialized(module, seed)
 
 
-def with_baselines(model: WaveformModel, seeds: Sequence[int]) -> dict[str, list[WaveformModel]]:
-    """The model beside log-mel statistics and random encoders, one a seed."""
-    return {
+def with_baselines(
+    model: WaveformModel, seeds: Sequence[int], window_seconds: float | None
+) -> dict[str, list[WaveformModel]]:
+    """The model beside log-mel statistics and random encoders, one a seed.
+
+    Raises:
+        InputError: if windows of that length are too short for one of them.
+    """
+    models: dict[str, list[WaveformModel]] = {
         RANDOM: [random_twin(model, seed) for seed in seeds],
         STATISTICS: [LogMelStatistics(model.sample_rate)],
         THIS: [model],
     }
+    for name, (first, *_) in models.items():
+        _check_window(window_seconds_of(model, window_seconds), name, first)
+    return models
+
+
+def _check_window(seconds: float, name: str, model: WaveformModel) -> None:
+    least = getattr(model, "minimum_samples", 1)
+    if seconds * model.sample_rate < least:
+        raise InputError(
+            f"window_seconds: the {name.removeprefix('this ')} needs at least {least / model.sample_rate:.2f} s, "
+            f"got {seconds:g}"
+        )
 
 
 def others(score: Score) -> str:

@@ -82,12 +82,22 @@ def probe(
     model = open_model(encoder)
     if cache is not None:
         fingerprint(model)  # a model that cannot be cached is an error now
+    seeds = range(seed, seed + repeats)
+    models = with_baselines(model, seeds, window_seconds)
     kept = open_tracks(
-        model, tracks, root, variant, window_seconds, most_skipped, labels=labels, numbers=numbers, seed=seed
+        model,
+        tracks,
+        root,
+        variant,
+        window_seconds,
+        most_skipped,
+        labels=labels,
+        numbers=numbers,
+        methods=methods,
+        label_shares=label_shares,
+        seed=seed,
     )
     seconds = window_seconds_of(model, window_seconds)
-    seeds = range(seed, seed + repeats)
-    models = with_baselines(model, seeds)
     embeddings = embed_all(models, kept, seconds, cache)
     kinds: dict[str, Kind | None] = {column: "number" if column in numbers else None for column in labels}
     scores: Scores = {}

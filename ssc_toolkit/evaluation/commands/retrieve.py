@@ -75,6 +75,7 @@ def retrieve(
     model = open_model(encoder)
     if cache is not None:
         fingerprint(model)  # a model that cannot be cached is an error now
+    models = with_baselines(model, (seed,), window_seconds)
     seconds = window_seconds_of(model, window_seconds)
     queries = _of_split(
         open_tracks(model, tracks, root, variant, window_seconds, most_skipped, labels=labels, split=False), split
@@ -87,7 +88,6 @@ def retrieve(
         items = check_audio(items, seconds, most_skipped)
     if other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
         raise InputError("other_groups_only: the tracks have no 'group' column")
-    models = with_baselines(model, (seed,))
     asked = embed_all(models, queries, seconds, cache)
     ranked = None if items is None else embed_all(models, items, seconds, cache)
     scores = {

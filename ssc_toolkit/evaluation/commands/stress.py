@@ -82,13 +82,22 @@ def stress(
     if cache is not None:
         fingerprint(model)  # a model that cannot be cached is an error now
     transforms = _transforms(model.sample_rate, corruptions, severities, omit)
+    models = {name: candidates[0] for name, candidates in with_baselines(model, (seed,), window_seconds).items()}
     store = folder / "draws" if draws is None and folder is not None else draws
     kept = open_tracks(
-        model, tracks, root, variant, window_seconds, most_skipped, labels=labels, numbers=numbers, seed=seed
+        model,
+        tracks,
+        root,
+        variant,
+        window_seconds,
+        most_skipped,
+        labels=labels,
+        numbers=numbers,
+        methods=methods,
+        seed=seed,
     )
     fixed = stored_corruptions(store, transforms, model.sample_rate, kept, seed, replace=draws is None)
     seconds = window_seconds_of(model, window_seconds)
-    models = {name: candidates[0] for name, candidates in with_baselines(model, (seed,)).items()}
     questions = {f"{label}, {method}": (label, method) for label in labels for method in methods}
     probes = {
         name: {
