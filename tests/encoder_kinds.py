@@ -42,7 +42,7 @@ def lived_in(encoder):
     """The encoder in eval mode, with batch norms as they are after training: no zero mean, no unit scale."""
     torch.manual_seed(0)
     for module in encoder.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.2, 2)
             module.weight.data.uniform_(-0.5, 2)

@@ -270,6 +270,23 @@ def test_what_cannot_work_is_one_line_before_any_work(small, tmp_path, monkeypat
     assert not (tmp_path / "out" / "cache").exists()
 
 
+def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
+    table, encoders = small
+    options = {"encoders": encoders[0], "labels": "key,key", "tracks": table, "window_seconds": WINDOW, "clips": 0}
+    options |= {"severities": 0, "out": tmp_path}
+    assert main(["compare", *(f"--{name}={value}" for name, value in options.items())]) == 0
+    assert "| one " in capfd.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert "data:audio" not in page
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == [
+        "Probes on clean audio (linear)",
+        "Task: key",
+        "Paired differences",
+        "Retrieval",
+        "Map of the test clips",
+    ]
+
+
 def test_no_name_is_empty():
     with pytest.raises(InputError, match="encoders: give at least one"):
         open_models([])

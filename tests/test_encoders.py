@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from encoder_kinds import every_encoder, every_small_encoder, lived_in, parameters, small_sample_cnn
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seeded import noise
 
-from ssc_toolkit.encoders import ContrastiveModel, MelCNN, Projector, ShortChunkCNN
+from ssc_toolkit.encoders import ContrastiveModel, MelCNN, Projector, SampleCNN, ShortChunkCNN
 
 
 @every_small_encoder
@@ -75,6 +76,15 @@ def averaging(encoder):
     return encoder.eval().double()
 
 
+def centre(encoder, frame):
+    """The middle sample of a frame, as the documentation has it."""
+    if isinstance(encoder, MelCNN):
+        return 2560 * frame + 1024
+    if isinstance(encoder, ShortChunkCNN):
+        return 32768 * frame + (16256 if isinstance(encoder.layers[0], torch.nn.Sequential) else 0)
+    return encoder.minimum_samples * frame + (encoder.minimum_samples - 1) // 2
+
+
 @every_small_encoder
 def test_a_frame_sees_its_receptive_field_and_no_more(make):
     encoder = averaging(make())
@@ -85,6 +95,7 @@ def test_a_frame_sees_its_receptive_field_and_no_more(make):
     seen = torch.autograd.grad(frame.sum(), waveforms)[0][0].nonzero()
     window_begins_with_zero = hasattr(encoder, "log_mel")
     assert (seen.max() - seen.min() + 1).item() == field - window_begins_with_zero
+    assert (seen.max() + seen.min()).item() / 2 == centre(encoder, features.shape[0] // 2)
 
 
 @every_small_encoder
@@ -96,6 +107,41 @@ def test_bad_waveforms_are_named(make):
         encoder(torch.zeros(encoder.minimum_samples))
     with pytest.raises(TypeError, match="floating point"):
         encoder(torch.zeros(2, encoder.minimum_samples, dtype=torch.int16))
+    with pytest.raises(ValueError, match="at least one channel"):
+        encoder(torch.zeros(2, 0, encoder.minimum_samples))
+    for other in (np.zeros((2, encoder.minimum_samples), np.float32), [[0.0]], None):
+        with pytest.raises(TypeError, match="waveforms: expected a tensor"):
+            encoder(other)
+
+
+def test_the_least_length_is_rounded_up():
+    with pytest.raises(ValueError, match=r"32512 samples \(2\.04 s at 16000 Hz\)"):
+        ShortChunkCNN(channels=2)(torch.zeros(1, 100))
+    with pytest.raises(ValueError, match=r"3 samples \(3\.00 s at 1 Hz\)"):
+        SampleCNN(1, (3, *[1] * 9))(torch.zeros(1, 1))
+
+
+@every_small_encoder
+def test_no_clips_give_no_embeddings(make):
+    encoder = make().train()
+    empty = torch.zeros(0, 2, 1, encoder.minimum_samples)
+    statistics = {name: value.clone() for name, value in encoder.named_buffers() if value.is_floating_point()}
+    assert encoder(empty).shape == (0, 2, encoder.embedding_dim)
+    assert encoder(empty, frames=True).shape[::3] == (0, encoder.embedding_dim)
+    assert encoder.fuse()(empty).shape == (0, 2, encoder.embedding_dim)
+    assert all(torch.equal(value, dict(encoder.named_buffers())[name]) for name, value in statistics.items())
+
+
+@every_small_encoder
+def test_waveforms_of_any_precision_are_cast_to_that_of_the_weights(make):
+    encoder = lived_in(make())
+    waveforms = noise(2, encoder.minimum_samples).bfloat16()
+    with torch.no_grad():
+        expected = encoder(waveforms.float())
+        for dtype in (torch.float64, torch.bfloat16):
+            assert torch.equal(encoder(waveforms.to(dtype)), expected)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(encoder(waveforms.double()), encoder(waveforms.float()))
 
 
 @every_small_encoder
@@ -125,3 +171,11 @@ def test_projector_and_model():
     output = ContrastiveModel(MelCNN())(torch.randn(2, 2, 1, 8000))
     assert output.representation.shape == (2, 2, 256)
     assert output.projection.shape == (2, 2, 128)
+
+
+@pytest.mark.parametrize("make", [MelCNN, small_sample_cnn])
+def test_an_exported_encoder_agrees(make):
+    encoder = lived_in(make())
+    exported = torch.export.export(encoder, (noise(2, encoder.minimum_samples),)).module()
+    waveforms = noise(2, encoder.minimum_samples, seed=2)
+    torch.testing.assert_close(exported(waveforms), encoder(waveforms))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
+from encoder_kinds import lived_in
 from seeded import noise
 from torch import nn
 
@@ -97,7 +100,7 @@ def test_it_trains_in_a_model_and_fuses():
     assert all(parameter.grad is not None for parameter in model.parameters())
     encoder.eval()
     fused = encoder.fuse()
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in fused.modules())
+    fused.module.features[1].register_forward_hook(lambda *arguments: pytest.fail("the batch norm was computed"))
     torch.testing.assert_close(fused(noise(3, 9000)), encoder(noise(3, 9000)), rtol=1e-4, atol=1e-5)
 
 
@@ -108,9 +111,113 @@ def test_what_cannot_be_is_said(tmp_path):
     assert not (tmp_path / "encoder").exists()
     with pytest.raises(ValueError, match="its own switch"):
         encoder.gradient_checkpointing_()
-    with pytest.raises(ValueError, match="image_channels"):
-        EncoderAdapter(Backbone(), 8000, log_mel=LogMel(8000), image_channels=2)
-    with pytest.raises(ValueError, match="expected 25, the module gives 24"):
-        EncoderAdapter(Backbone(), 8000, log_mel=LogMel(8000), image_channels=3, embedding_dim=25)(noise(2, 9000))
-    with pytest.raises(TypeError, match="expected it to give"):
-        EncoderAdapter(nn.Flatten(0), 8000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"image_channels": 2}, "image_channels: expected 1 or 3, got 2"),
+        ({"image_channels": 3, "log_mel": None}, "image_channels: 3 are for a backbone over a log_mel"),
+        ({"image_channels": 1}, r"module: Backbone\.forward fails on silence of shape \(1, 1, 72, 11\), .*channels"),
+        ({"sample_rate": 44100}, "log_mel: it is for 8000 Hz, and sample_rate is 44100 Hz"),
+        ({"sample_rate": "16k"}, "sample_rate: expected a positive integer, got '16k'"),
+        ({"sample_rate": 16000.0}, r"sample_rate: expected a positive integer, got 16000\.0"),
+        ({"minimum_samples": 0}, "minimum_samples: expected a positive integer, got 0"),
+        ({"minimum_samples": 100}, "signals: expected .* at least 1024 samples"),
+        ({"embedding_dim": 25}, "embedding_dim: expected 25, the module gives 24"),
+        ({"embedding_dim": 0}, "embedding_dim: expected a positive integer, got 0"),
+        ({"log_mel": True}, "log_mel: expected a LogMel or None, got True"),
+        ({"method": "nope"}, "method: Backbone has no method 'nope'"),
+        ({"module": lambda signals: signals}, "module: expected an nn.Module"),
+        ({"module": nn.Flatten(0)}, "module: expected it to give"),
+    ],
+)
+def test_bad_arguments_are_named_and_modes_kept(arguments, told):
+    backbone = Backbone().train()
+    given = {"module": backbone, "sample_rate": 8000, "log_mel": LogMel(8000), "image_channels": 3, **arguments}
+    with pytest.raises((ValueError, TypeError), match=f"^{told}"):
+        EncoderAdapter(**given)
+    assert all(part.training for part in backbone.modules())
+
+
+def test_a_layer_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="layer: expected one of 3 layers, 0 for the first, got 99"):
+        EncoderAdapter(transformer(), 16000, method="extract_features", layer=99, minimum_samples=SAMPLES)
+
+
+class Answer(OrderedDict):
+    """A model's output by name, as Hugging Face gives it."""
+
+
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 6, 400, stride=200)
+
+    def forward(self, signals):
+        return Answer(logits=signals, last_hidden_state=self.conv(signals[:, None]).mT)
+
+
+def test_an_output_by_name_and_another_precision():
+    encoder = EncoderAdapter(Tokens(), 8000).eval()
+    waveforms = noise(2, 8000)
+    expected = encoder.module(waveforms)["last_hidden_state"]
+    torch.testing.assert_close(encoder(waveforms.double(), frames=True), expected)
+    assert encoder.bfloat16()(waveforms).dtype == torch.bfloat16
+
+
+class BatchNormReLU(nn.BatchNorm2d):
+    """A batch norm with its activation, as timm has."""
+
+    def forward(self, image):
+        return super().forward(image).relu()
+
+
+class Tapping(nn.Module):
+    """Calls its layers in every way that there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shared = nn.BatchNorm2d(4)
+        self.tapped = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+        self.named = nn.Sequential(
+            OrderedDict(conv=nn.Conv2d(4, 4, 3), norm=nn.BatchNorm2d(4), relu=nn.ReLU(), last=nn.Conv2d(4, 4, 3))
+        )
+        self.activated = nn.Sequential(nn.Conv2d(4, 4, 3), BatchNormReLU(4))
+        self.batch = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+        self.one, self.other = (nn.Sequential(nn.Conv2d(4, 4, 3), shared) for _ in range(2))
+        self.lines = nn.Sequential(nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4), nn.MaxPool1d((3,)))
+        self.pool = nn.Sequential(nn.MaxPool1d(2, return_indices=True))
+        self.raised = nn.ModuleList([nn.ConvTranspose1d(4, 4, 2, stride=2)])
+
+    def forward(self, image):
+        kept = []
+        for layer in self.tapped:
+            image = layer(image)
+            kept.append(image)
+        image = self.tapped[1](self.tapped[:1](kept[4][:, :1]))
+        image = self.named.last(self.named[2](self.named(image).relu()))
+        image = self.batch(self.activated(image))
+        image = self.other(self.one(image)).contiguous()
+        line = self.lines(image.view(len(image), 4, -1))
+        shorter = self.pool(line)[0]
+        line = self.raised[0](shorter, output_size=[2 * shorter.shape[2] + 1])
+        return torch.cat([line.view(len(image), -1).mean(1, keepdim=True), *(part.mean((2, 3)) for part in kept)], 1)
+
+
+def test_a_module_that_takes_its_layers_one_by_one_fuses_exactly():
+    encoder = lived_in(EncoderAdapter(Tapping(), 8000, log_mel=LogMel(8000, hop_length=160)))
+    fused = encoder.fuse()
+    waveforms = noise(3, 16000)
+    torch.testing.assert_close(fused(waveforms), encoder(waveforms), rtol=1e-4, atol=1e-5)
+    assert list(dict(fused.module.named.named_children())) == ["conv", "norm", "relu", "last"]
+    assert type(fused.module.named).__name__ == "FoldedSequential"
+    assert fused.double()(waveforms.double()).dtype == torch.float64
+
+
+def test_weights_of_an_adapter_are_kept_as_its_state(tmp_path):
+    make = lambda: EncoderAdapter(Backbone(), 8000, log_mel=LogMel(8000), image_channels=3).eval()  # noqa: E731
+    encoder, other = make(), make()
+    torch.save(encoder.state_dict(), tmp_path / "weights.pt")
+    other.load_state_dict(torch.load(tmp_path / "weights.pt"))
+    assert torch.equal(other(noise(2, 9000)), encoder(noise(2, 9000)))

@@ -66,6 +66,40 @@ def test_less_is_kept_for_the_backward_pass():
     assert kept(encoder.gradient_checkpointing_(False)) == whole
 
 
+def short_sample_cnn():
+    """The first layers of one, in training mode."""
+    encoder = lived_in(small_sample_cnn()).train()
+    encoder.sequential = encoder.sequential[:3]
+    return encoder
+
+
+def test_several_backward_passes_through_one_forward_pass():
+    plain = short_sample_cnn().double()
+    found = []
+    for encoder in (plain, copy.deepcopy(plain).gradient_checkpointing_()):
+        weights = list(encoder.parameters())
+        loss = encoder(noise(2, encoder.minimum_samples + 81).double()).square().sum()
+        once = torch.autograd.grad(loss, weights, retain_graph=True)
+        twice = torch.autograd.grad(loss, weights, create_graph=True)
+        second = torch.autograd.grad(sum(gradient.square().sum() for gradient in twice), weights)
+        found.append([*once, *twice, *second, *encoder.state_dict().values()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * one.abs().max().item())
+
+
+def test_a_compiled_encoder_trains_as_the_plain_one():
+    plain = short_sample_cnn()
+    sparing = copy.deepcopy(plain).gradient_checkpointing_()
+    waveforms = noise(2, plain.minimum_samples + 81)
+    expected = step(plain, waveforms)
+    compiled = torch.compile(sparing, backend="aot_eager", fullgraph=True)
+    (compiled(waveforms) * noise(*expected[0].shape)).sum().backward()
+    for name, parameter in sparing.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[1][name])
+    for name, value in sparing.state_dict().items():
+        torch.testing.assert_close(value, expected[2][name])
+
+
 def test_nothing_is_run_twice_without_gradients():
     encoder = small_short_chunk().train().gradient_checkpointing_()
     with torch.no_grad():

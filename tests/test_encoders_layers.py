@@ -145,3 +145,12 @@ def test_strides_that_are_none_are_named():
         SampleCNN(strides=(3,) * 9 + (0,))
     with pytest.raises(ValueError, match="channels"):
         TUNePlus(channels=0)
+
+
+@pytest.mark.parametrize(("rate", "n_fft"), [(8000, 512), (16000, 512), (22050, 512), (44100, 1024), (48000, 2048)])
+def test_windows_of_the_short_chunk_cnn_last_as_long_at_other_rates(rate, n_fft):
+    encoder = ShortChunkCNN(rate, channels=1)
+    assert (encoder.log_mel.n_fft, encoder.minimum_samples) == (n_fft, 127 * n_fft // 2)
+    assert (~encoder.log_mel.bands.any(dim=0)).sum() <= 3
+    with torch.no_grad():
+        assert encoder(noise(1, encoder.minimum_samples)).shape == (1, 4)

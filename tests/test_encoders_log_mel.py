@@ -78,10 +78,53 @@ def test_half_precision_keeps_the_filterbank():
     torch.testing.assert_close(front_end(waveforms.double()).float(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="scale"):
-        LogMel(16000, scale="sone")
-    with pytest.raises(ValueError, match="reference_power"):
-        LogMel(16000, scale="decibels", reference_power=0.0)
-    with pytest.raises(ValueError, match="top_db"):
-        LogMel(16000, scale="decibels", top_db=-80.0)
+@pytest.mark.parametrize("scale", ["log1p", "decibels"])
+def test_a_silent_clip_has_a_gradient(scale):
+    waveforms = torch.zeros(2, 8000).requires_grad_()
+    LogMel(16000, scale=scale, standardize=True)(waveforms).sum().backward()
+    assert waveforms.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_no_clips_give_no_spectrograms(center):
+    front_end = LogMel(16000, center=center)
+    assert front_end(torch.zeros(0, 8000)).shape == (0, *front_end(torch.zeros(1, 8000)).shape[1:])
+
+
+def test_bands_without_a_frequency_are_told():
+    with pytest.warns(UserWarning, match="n_mels: 10 of 128 bands hold no frequency of a window of n_fft = 512"):
+        LogMel(44100, 512, 256, 128, lowest_hz=0, mel_scale="htk")
+    with pytest.raises(ValueError, match="n_mels: 1 of 1 bands"):
+        LogMel(16000, n_fft=16, n_mels=1, highest_hz=100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"scale": "sone"}, "scale"),
+        ({"mel_scale": "bark"}, "mel_scale"),
+        ({"reference_power": 0.0}, "reference_power: expected a positive number, got 0.0"),
+        ({"top_db": -80.0}, "top_db: expected a positive number of decibels, got -80.0"),
+        ({"compression": 0}, "compression: expected a positive number, got 0"),
+        ({"compression": -5}, "compression"),
+        ({"lowest_hz": float("nan")}, "lowest_hz"),
+        ({"highest_hz": 20}, r"highest_hz: expected more than lowest_hz \(30\) .*, got 20"),
+        ({"highest_hz": 9000}, r"highest_hz: .* at most half the sample rate \(8000\), got 9000"),
+        ({"n_fft": 0}, "n_fft: expected a positive integer, got 0"),
+        ({"n_mels": 0}, "n_mels"),
+        ({"hop_length": 2.5}, "hop_length"),
+        ({"sample_rate": 0}, "sample_rate"),
+    ],
+)
+def test_bad_settings_are_named(arguments, told):
+    with pytest.raises(ValueError, match=f"^{told}"):
+        LogMel(**{"sample_rate": 16000, **arguments})
+
+
+def test_bad_signals_are_named():
+    with pytest.raises(
+        ValueError, match=r"signals: expected \(N, samples\) with at least 1024 samples, got \(2, 1000\)"
+    ):
+        LogMel(16000)(torch.zeros(2, 1000))
+    with pytest.raises(ValueError, match="signals"):
+        LogMel(16000)(torch.zeros(8000))

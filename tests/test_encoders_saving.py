@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 from encoder_kinds import every_encoder
+from safetensors.torch import load_file, save_file
 
 from ssc_toolkit.encoders import MelCNN, SampleCNN, ShortChunkCNN, load_encoder, make_encoder
 from ssc_toolkit.errors import InputError
@@ -25,25 +27,35 @@ def test_saving_and_loading(make, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def strict(folder, told, kind=MelCNN):
+    """Both ways of loading name what is wrong, in one line."""
+    for load in (load_encoder, kind.from_pretrained):
+        with pytest.raises(InputError, match=told) as caught:
+            load(folder)
+        assert "\n" not in str(caught.value)
+
+
 def test_loading_what_is_no_encoder_is_an_error_with_a_cure(tmp_path):
-    with pytest.raises(InputError, match="no saved encoder"):
-        load_encoder(tmp_path)
+    strict(tmp_path, "no saved encoder")
+    strict(tmp_path / "not" / "there", "no saved encoder")
     folder = tmp_path / "encoder"
     MelCNN(n_mels=48).save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"n_mels": 64}))
-    with pytest.raises(InputError, match="not those of this MelCNN"):
-        load_encoder(folder)
+    strict(folder, "the weights in .* are not those of this MelCNN")
+    (folder / "config.json").write_text(json.dumps(config | {"sample_rate": "x"}))
+    strict(folder, r"no MelCNN can be made from .*config\.json: sample_rate: expected a positive integer, got 'x'")
+    (folder / "config.json").write_text(json.dumps(config)[:-5])
+    strict(folder, r"config\.json is damaged")
     (folder / "config.json").write_text(json.dumps(config | {"encoder_class": "Perceptron"}))
-    with pytest.raises(InputError, match="Perceptron"):
-        load_encoder(folder)
+    strict(folder, "Perceptron")
     (folder / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="does not name"):
-        load_encoder(folder)
+    strict(folder, "does not name")
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(InputError, match="not those"):
-        load_encoder(folder)
+    strict(folder, "not those")
+    (folder / "model.safetensors").unlink()
+    strict(folder, "no saved encoder")
     with pytest.raises(InputError, match="MelCNN, SampleCNN"):
         make_encoder("Perceptron")
 
@@ -65,3 +77,71 @@ def test_a_fused_encoder_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="fused encoder cannot be saved"):
         MelCNN().fuse().save_pretrained(tmp_path / "encoder")
     assert not (tmp_path / "encoder").exists()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small encoder and the folder that it was saved to."""
+    encoder = MelCNN(n_mels=24, channels=2, embedding_dim=4)
+    encoder.save_pretrained(tmp_path / "encoder")
+    return encoder, tmp_path / "encoder"
+
+
+def test_another_class_is_refused(saved):
+    with pytest.raises(InputError, match="holds one of class 'MelCNN', not a SampleCNN"):
+        SampleCNN.from_pretrained(saved[1])
+
+
+@pytest.mark.parametrize("change", ["missing", "surplus"])
+def test_every_weight_counts(saved, change):
+    weights = load_file(saved[1] / "model.safetensors")
+    if change == "missing":
+        del weights["temporal.3.weight"]
+    else:
+        weights["temporal.9.weight"] = torch.zeros(1)
+    save_file(weights, saved[1] / "model.safetensors")
+    strict(saved[1], r"not those of this MelCNN: .*temporal\.[39]\.weight")
+    loaded = MelCNN.from_pretrained(saved[1], strict=False)
+    assert torch.equal(loaded.temporal[0].weight, saved[0].temporal[0].weight)
+
+
+def test_more_in_the_configuration_is_kept_and_told_and_a_contradiction_refused(saved, tmp_path):
+    encoder, _ = saved
+    encoder.save_pretrained(tmp_path / "more", config={"corpus": "chorales", "n_mels": 24})
+    assert json.loads((tmp_path / "more" / "config.json").read_text())["corpus"] == "chorales"
+    with pytest.warns(UserWarning, match="MelCNN does not take corpus"):
+        loaded = load_encoder(tmp_path / "more")
+    assert torch.equal(loaded.temporal[0].weight, encoder.temporal[0].weight)
+    with pytest.raises(ValueError, match="config: n_mels is 24 in this encoder, got 48"):
+        encoder.save_pretrained(tmp_path / "other", config={"n_mels": 48})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_precision_comes_back(saved, tmp_path, dtype):
+    encoder = saved[0].to(dtype).eval()
+    encoder.save_pretrained(tmp_path / "other")
+    loaded = load_encoder(tmp_path / "other")
+    own = encoder.state_dict()
+    assert {name: value.dtype for name, value in loaded.state_dict().items()} == {key: own[key].dtype for key in own}
+    assert torch.equal(loaded(torch.ones(1, 4000)), encoder(torch.ones(1, 4000)))
+
+
+def test_a_model_of_the_hub_is_found_in_its_cache_and_a_missing_one_named(saved, tmp_path):
+    encoder, folder = saved
+    model = tmp_path / "cache" / "models--someone--mel"
+    shutil.copytree(folder, model / "snapshots" / "0123")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0123")
+    options = {"cache_dir": tmp_path / "cache", "local_files_only": True}
+    loaded = MelCNN.from_pretrained("someone/mel", **options)
+    assert torch.equal(loaded.temporal[0].weight, encoder.temporal[0].weight)
+    with pytest.raises(InputError, match="someone/else is no folder here, and the hub did not give it"):
+        MelCNN.from_pretrained("someone/else", **options)
+
+
+def test_the_readme_says_what_loads_it(saved):
+    text = (saved[1] / "README.md").read_text()
+    code = "\n".join(line.strip() for line in text.splitlines() if line.startswith("    "))
+    names = {}
+    exec(code.replace("path/to/this/folder", str(saved[1])), names)
+    assert torch.equal(names["encoder"].temporal[0].weight, saved[0].temporal[0].weight)

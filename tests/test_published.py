@@ -10,6 +10,7 @@ import types
 import warnings
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -237,6 +238,26 @@ def test_two_encoders_that_differ_are_an_error_and_not_a_choice(trained, tmp_pat
     torch.save(weights, tmp_path / "two.pt")
     with pytest.raises(InputError, match="holds two encoders"):
         load_published(tmp_path / "two.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numbers_of_numpy_beside_the_weights_are_passed_over(trained, tmp_path, zipped):
+    content = {
+        "state_dict": renamed(trained),
+        "best": np.float64(0.25),
+        "callbacks": {"epochs": np.arange(3), "step": np.int32(7), "name": np.str_("a")},
+    }
+    path = tmp_path / "last.ckpt"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert torch.equal(load_published(path).sequential[0][0].weight, trained.sequential[0][0].weight)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_format_is_that_of_the_content_whatever_the_name(trained, tmp_path, zipped):
+    save_file(renamed(trained), tmp_path / "named.ckpt")
+    torch.save(renamed(trained), tmp_path / "named.safetensors", _use_new_zipfile_serialization=zipped)
+    for name in ("named.ckpt", "named.safetensors"):
+        assert torch.equal(load_published(tmp_path / name).sequential[0][0].weight, trained.sequential[0][0].weight)
 
 
 class Hostile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,22 +18,28 @@ class EncoderAdapter(Encoder):
 
     What the module gives is read so: (N, dim) is one frame, the whole input; (N, frames, dim) is framewise
     features; (N, dim, bands, frames), the feature map of an image backbone, is averaged over the bands; of
-    a tuple the first element counts, of a list of layers the one that `layer` names. Embeddings are the
-    mean over the frames.
+    a tuple the first element counts, of a list of layers the one that `layer` names, of a dictionary (a
+    ModelOutput of Hugging Face) its `last_hidden_state`. Embeddings are the mean over the frames.
+
+    Shapes do not tell other layouts from these: (N, dim, frames), an image of (N, bands, frames, dim), or the
+    tokens of a vision transformer, where the class token counts as one frame more. Give `embedding_dim`, which
+    is checked, and for those a module that puts the axes in order.
 
     Args:
         module: takes (N, samples), or (N, image_channels, bands, frames) if there is a `log_mel`.
         sample_rate: hertz of the waveforms it expects.
-        log_mel: front end of an image backbone; None for a module over waveforms.
+        log_mel: front end of an image backbone, of the same sample rate; None for a module over waveforms.
         image_channels: how often an image backbone gets the spectrogram, 1 or 3.
         method: which method of the module to call.
         layer: which of a list of layers to take, -1 for the last.
         minimum_samples: shortest waveform that gives an embedding; one second if None.
-        embedding_dim: width of the output; if None, found by embedding `minimum_samples` of silence.
+        embedding_dim: width of the output, for a check; found by embedding `minimum_samples` of silence.
 
     Raises:
-        ValueError: for another number of image channels, or if the width is not `embedding_dim`.
-        TypeError: if the module gives something else.
+        ValueError: for another number of image channels, or more than 1 without `log_mel`; a `log_mel` of
+            another rate; a method or layer that the module does not have; a module that fails on silence;
+            or if the width is not `embedding_dim`.
+        TypeError: if `module` or `log_mel` is of another type, or the module gives something else.
 
     Shape:
         - output: (N, embedding_dim) or (items, views, embedding_dim); with `frames=True`
@@ -60,25 +67,36 @@ class EncoderAdapter(Encoder):
         minimum_samples: int | None = None,
         embedding_dim: int | None = None,
     ) -> None:
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"module: expected an nn.Module, got {module!r}")
+        if log_mel is not None and not isinstance(log_mel, LogMel):
+            raise TypeError(f"log_mel: expected a LogMel or None, got {log_mel!r}")
+        if not callable(getattr(module, method, None)):
+            raise ValueError(f"method: {type(module).__name__} has no method {method!r}")
         if image_channels not in (1, 3):
             raise ValueError(f"image_channels: expected 1 or 3, got {image_channels}")
+        if image_channels != 1 and log_mel is None:
+            raise ValueError(f"image_channels: {image_channels} are for a backbone over a log_mel, and there is none")
         super().__init__(
-            embedding_dim=0 if embedding_dim is None else embedding_dim,
+            embedding_dim=1 if embedding_dim is None else embedding_dim,  # until it is found
             sample_rate=sample_rate,
             minimum_samples=sample_rate if minimum_samples is None else minimum_samples,
         )
+        if log_mel is not None and log_mel.sample_rate != self.sample_rate:
+            raise ValueError(f"log_mel: it is for {log_mel.sample_rate} Hz, and sample_rate is {self.sample_rate} Hz")
         self.module = module
         self.log_mel = log_mel
         self.image_channels = image_channels
         self.method = method
         self.layer = layer
-        if embedding_dim is None:
-            self.embedding_dim = self._probe()
+        width = self._probe()
+        if embedding_dim is not None:
+            self._check_width(width)
+        self.embedding_dim = width
 
     def encode_frames(self, signals: Tensor) -> Tensor:
         features = self._framewise(self._call(self._input(signals)))
-        if self.embedding_dim not in (0, features.shape[1]):
-            raise ValueError(f"embedding_dim: expected {self.embedding_dim}, the module gives {features.shape[1]}")
+        self._check_width(features.shape[1])
         return features
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
@@ -102,38 +120,62 @@ class EncoderAdapter(Encoder):
             "save its state_dict() and make the adapter anew"
         )
 
+    def _check_width(self, width: int) -> None:
+        if width != self.embedding_dim:
+            raise ValueError(f"embedding_dim: expected {self.embedding_dim}, the module gives {width}")
+
     def _input(self, signals: Tensor) -> Tensor:
-        if self.log_mel is None:
-            return signals
-        image = self.log_mel(signals)[:, None].expand(-1, self.image_channels, -1, -1)
-        parameter = next(self.module.parameters(), image)
-        return image.to(parameter.dtype)
+        values = signals
+        if self.log_mel is not None:
+            values = self.log_mel(signals)[:, None].expand(-1, self.image_channels, -1, -1)
+        weights = (parameter for parameter in self.module.parameters() if parameter.is_floating_point())
+        return values.to(next(weights, values).dtype)
 
     def _call(self, values: Tensor) -> Any:
         return getattr(self.module, self.method)(values) if self.method != "forward" else self.module(values)
 
     def _framewise(self, output: Any) -> Tensor:
-        if isinstance(output, tuple):
-            output = output[0]
-        if isinstance(output, list):
-            output = output[self.layer]
+        output = self._chosen(output)
         if not isinstance(output, Tensor) or output.dim() not in (2, 3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise TypeError(
                 "module: expected it to give (N, dim), (N, frames, dim) or (N, dim, bands, frames), "
-                f"or a tuple or list of such, got {got}"
+                f"or a tuple or list of such, or a dictionary with last_hidden_state, got {got}"
             )
         if output.dim() == 2:
             return output[..., None]
         return output.transpose(1, 2) if output.dim() == 3 else output.mean(dim=2)
 
+    def _chosen(self, output: Any) -> Any:
+        if isinstance(output, Mapping):
+            output = output.get("last_hidden_state")
+        if isinstance(output, tuple):
+            output = output[0]
+        if not isinstance(output, list):
+            return output
+        if not -len(output) <= self.layer < len(output):
+            raise ValueError(f"layer: expected one of {len(output)} layers, 0 for the first, got {self.layer}")
+        return output[self.layer]
+
     @torch.no_grad()
     def _probe(self) -> int:
         modes = {part: part.training for part in self.modules()}
         parameter = next(self.module.parameters(), torch.zeros(()))
+        silence = torch.zeros(1, self.minimum_samples, device=parameter.device)
         self.eval()
-        silence = torch.zeros(1, self.minimum_samples, dtype=parameter.dtype, device=parameter.device)
-        width = self.encode_frames(silence).shape[1]
-        for part, mode in modes.items():
-            part.training = mode
-        return width
+        try:
+            return self._framewise(self._probed(silence)).shape[1]
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+
+    def _probed(self, silence: Tensor) -> Any:
+        values = self._input(silence)
+        try:
+            return self._call(values)
+        except Exception as error:  # whatever a module of others raises
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"module: {type(self.module).__name__}.{self.method} fails on silence of shape {tuple(values.shape)}, "
+                f"which log_mel, image_channels and minimum_samples decide: {reason}"
+            ) from error

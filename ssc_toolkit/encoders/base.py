@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import warnings
 from abc import ABC, abstractmethod
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from ssc_toolkit.encoders.arguments import plain, whole
 from ssc_toolkit.encoders.checkpointing import checkpointed
-from ssc_toolkit.encoders.fusion import fuse_layers
-
-CLASS_KEY = "encoder_class"
-"""Key of the saved configuration that names the encoder's class."""
+from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
+from ssc_toolkit.encoders.saving import CLASS_KEY, CONFIG, fill, not_made, read_config, saved_folder
+from ssc_toolkit.errors import InputError
 
 _CPU_SLICE = 8  # clips at once in a fused encoder, so that activations stay in cache
 
+_DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+"""Options of `from_pretrained` for models on the hub."""
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -26,8 +31,8 @@ MODEL_CARD = """---
 
 An audio encoder of ssc_toolkit. Load it with
 
-    from ssc_toolkit.encoders import load_encoder
-    encoder = load_encoder("path/to/this/folder")
+    from {{ module }} import {{ encoder_class }}
+    encoder = {{ encoder_class }}.from_pretrained("path/to/this/folder")
 """
 
 
@@ -36,7 +41,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
     A subclass defines `encode_frames`; its constructor passes the numbers below. It is saved and loaded in
     the model-hub format, `save_pretrained(folder)` and `from_pretrained(folder)`: a JSON file with the
-    arguments of its constructor and a safetensors file; `load_encoder` finds the class by itself.
+    arguments of its constructor and a safetensors file; `load_encoder` finds the class of the library's own
+    encoders by itself.
 
     Args:
         embedding_dim: width of the embedding.
@@ -45,12 +51,30 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         receptive_field_samples: how many samples one frame depends on, zero padding included; None if a
             frame sees the whole input, or if it is not known.
 
+    Raises:
+        ValueError: for a number that is no positive integer.
+
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples); the
           channels are averaged
         - output: (N, embedding_dim) or (items, views, embedding_dim); with `frames=True`
           (..., frames, embedding_dim)
     """
+
+    rearrangeable: ClassVar[bool] = False
+    """Whether the class's own `encode_frames` calls sequences of layers whole and keeps nothing that a layer in
+    them may overwrite, so that `fuse` may change them as it likes."""
+
+    _unsaved: tuple[str, ...] = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the arguments for `save_pretrained`, as plain values."""
+        args, kwargs = tuple(map(plain, args)), plain(kwargs)
+        encoder = super().__new__(cls, *args, **kwargs)
+        given = dict(zip(list(cls._hub_mixin_init_parameters)[1:], args, strict=False)) | kwargs
+        if unsaved := tuple(name for name, value in given.items() if not cls._is_jsonable(value)):
+            encoder._unsaved = unsaved
+        return encoder
 
     def __init__(
         self,
@@ -61,18 +85,19 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         receptive_field_samples: int | None = None,
     ) -> None:
         super().__init__()
-        if not sample_rate > 0:
-            raise ValueError(f"sample_rate: expected a positive number of hertz, got {sample_rate}")
-        self.embedding_dim = embedding_dim
-        self.sample_rate = sample_rate
-        self.minimum_samples = minimum_samples
+        self.embedding_dim = whole("embedding_dim", embedding_dim)
+        self.sample_rate = whole("sample_rate", sample_rate)
+        self.minimum_samples = whole("minimum_samples", minimum_samples)
         self.receptive_field_samples = receptive_field_samples
         self.fused = False
         self.gradient_checkpointing = False
 
     @abstractmethod
     def encode_frames(self, signals: Tensor) -> Tensor:
-        """Framewise features of mono signals, (N, samples) to (N, embedding_dim, frames)."""
+        """Framewise features of mono signals, (N, samples) to (N, embedding_dim, frames).
+
+        Signals come in the dtype that the caller gave; the first layer casts them to its own.
+        """
 
     def pool(self, features: Tensor) -> Tensor:
         """Embeddings of framewise features, (N, embedding_dim, frames) to (N, embedding_dim): their mean."""
@@ -82,12 +107,13 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         """Embed waveforms.
 
         Args:
-            waveforms: floating point, -1 to 1.
+            waveforms: floating point of any precision, -1 to 1; embeddings have the precision of the weights,
+                or autocast's.
             frames: give the framewise features, not their pooled embedding.
 
         Raises:
             ValueError: for another shape, or fewer samples than `minimum_samples`.
-            TypeError: if the waveforms are not floating point.
+            TypeError: if the waveforms are no tensor of floating point.
         """
         self._check(waveforms)
         mono = waveforms if waveforms.dim() == 2 else waveforms.mean(dim=-2)
@@ -100,10 +126,12 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         """A copy for inference: batch norms folded into convolutions, layouts and slices that suit the processor.
 
         Its embeddings equal those of this encoder in eval mode within rounding. It stays in eval mode, its
-        parameters ask for no gradients, and it cannot be saved.
+        parameters ask for no gradients, and it cannot be saved. In modules of others, whose inside is not
+        known, batch norms are folded where an `nn.Sequential` is called as a whole, and nothing else is changed.
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
-        fuse_layers(fused)
+        author = next(kind for kind in type(self).__mro__ if "encode_frames" in vars(kind))
+        (fuse_layers if vars(author).get("rearrangeable", False) else fold_batch_norms)(fused)
         fused.fused, fused.gradient_checkpointing = True, False
         return fused
 
@@ -125,17 +153,74 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         """Set training mode; a fused encoder stays in eval mode."""
         return super().train(mode and not self.fused)
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+    def save_pretrained(self, save_directory: str | Path, *, config: Any = None, **kwargs: Any) -> str | None:
         """Write `config.json` and `model.safetensors` to a folder; see huggingface_hub for the options.
 
+        Args:
+            save_directory: the folder; it is made.
+            config: more to write into `config.json`, beside the arguments of the constructor.
+            kwargs: as for `huggingface_hub.PyTorchModelHubMixin.save_pretrained`.
+
         Raises:
-            ValueError: for a fused encoder, whose layers are not those of its class.
+            ValueError: for a fused encoder, whose layers are not those of its class; for an argument of the
+                constructor that JSON cannot hold; for a `config` that contradicts the arguments.
         """
         if self.fused:
             raise ValueError("encoder: a fused encoder cannot be saved; save the encoder that it was made from")
-        arguments: Any = self._hub_mixin_config or {}
-        config = {**arguments, CLASS_KEY: type(self).__name__}
-        return super().save_pretrained(save_directory, config=config, **kwargs)
+        if self._unsaved:
+            raise ValueError(
+                f"encoder: {type(self).__name__} was made with {', '.join(self._unsaved)}, which {CONFIG} cannot hold; "
+                "save its state_dict() and make the encoder anew"
+            )
+        own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
+        more = _dictionary(config)
+        for name in own.keys() & more.keys():
+            if plain(more[name]) != plain(own[name]):
+                raise ValueError(f"config: {name} is {own[name]!r} in this encoder, got {more[name]!r}")
+        return super().save_pretrained(save_directory, config=more | own, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Load the encoder of this class that `save_pretrained` wrote; in eval mode, weights as they were saved.
+
+        Args:
+            pretrained_model_name_or_path: the folder, or a model on the hub.
+            options: as for `huggingface_hub.PyTorchModelHubMixin.from_pretrained`, but that `strict` is True by
+                default; arguments of the constructor take the place of the saved ones.
+
+        Raises:
+            InputError: if the folder holds no encoder, one of another class, or weights of another model.
+        """
+        download = {name: options[name] for name in _DOWNLOAD if name in options}
+        folder = saved_folder(pretrained_model_name_or_path, **download)
+        config = read_config(folder)
+        if config[CLASS_KEY] != cls.__name__:
+            raise InputError(f"encoder: {folder} holds one of class {config[CLASS_KEY]!r}, not a {cls.__name__}")
+        kinds = {parameter.kind for parameter in cls._hub_mixin_init_parameters.values()}
+        unknown = sorted(config.keys() - cls._hub_mixin_init_parameters.keys() - {CLASS_KEY})
+        takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in cls._hub_mixin_init_parameters
+        if unknown and not takes_all:
+            warnings.warn(f"{folder / CONFIG}: {cls.__name__} does not take {', '.join(unknown)}", stacklevel=2)
+        return super().from_pretrained(str(folder), **options)
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, map_location: Any = "cpu", strict: bool = True, **arguments: Any
+    ) -> Self:
+        for name in _DOWNLOAD:
+            arguments.pop(name)
+        try:
+            encoder = cls(**arguments)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise not_made(cls.__name__, Path(model_id), error) from error
+        fill(encoder, Path(model_id), map_location, strict)
+        return encoder.eval()
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The text of the folder's `README.md`."""
+        module = type(self).__module__
+        module = "ssc_toolkit.encoders" if module.startswith("ssc_toolkit.encoders.") else module
+        return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
 
     def _features(self, signals: Tensor) -> Tensor:
         if not self.fused or signals.device.type != "cpu" or torch.compiler.is_compiling():
@@ -143,6 +228,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return torch.cat([self.encode_frames(part) for part in signals.split(_CPU_SLICE)])
 
     def _check(self, waveforms: Tensor) -> None:
+        if not isinstance(waveforms, Tensor):
+            raise TypeError(f"waveforms: expected a tensor, got {type(waveforms).__name__}")
         if waveforms.dim() not in (2, 3, 4):
             raise ValueError(
                 "waveforms: expected (N, samples), (N, channels, samples) or (items, views, channels, samples), "
@@ -150,9 +237,17 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             )
         if not waveforms.is_floating_point():
             raise TypeError(f"waveforms: expected floating point, -1 to 1, got {waveforms.dtype}")
+        if waveforms.dim() > 2 and not waveforms.shape[-2]:
+            raise ValueError(f"waveforms: expected at least one channel, got {tuple(waveforms.shape)}")
         samples = waveforms.shape[-1]
         if samples < self.minimum_samples:
+            hundredths = -(-100 * self.minimum_samples // self.sample_rate)  # rounded up: as many are enough
             raise ValueError(
                 f"waveforms: {type(self).__name__} needs at least {self.minimum_samples} samples "
-                f"({self.minimum_samples / self.sample_rate:.2f} s at {self.sample_rate} Hz), got {samples}"
+                f"({hundredths / 100:.2f} s at {self.sample_rate} Hz), got {samples}"
             )
+
+
+def _dictionary(config: Any) -> dict[str, Any]:
+    """A configuration of the model-hub format, which may be a data class or None."""
+    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})

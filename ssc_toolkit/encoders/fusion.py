@@ -1,6 +1,8 @@
 """Layers for inference: batch norms folded away, layouts that a CPU likes.
 
-Only what stands side by side in an `nn.Sequential` is folded, for there the order of computation is known.
+Only what stands side by side in an `nn.Sequential` is folded, for there the order of computation is known. In the
+library's own encoders the folded layers take the places of the others; in modules of others, which may index or tap
+a sequence, they stand beside them.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from typing import TypeGuard, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 LayerType = TypeVar("LayerType", bound=nn.Module)
 
 _FRESH = (nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d)
 """Layers whose output nobody else reads, so that a ReLU may overwrite it."""
+
+
+_COMPUTATION = ("__call__", "_conv_forward", "forward")
+"""Methods by which a layer could compute something else than its kind."""
 
 
 class ChannelsLastConv1d(nn.Conv1d):
@@ -54,15 +59,53 @@ class WindowedConvTranspose1d(nn.ConvTranspose1d):
     """A transposed convolution whose windows do not overlap: a matrix product; output strides channels-last."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None:
+            return super().forward(input, output_size)
         windows = input.transpose(1, 2) @ self.weight.transpose(1, 2).flatten(1)
         windows = windows.unflatten(-1, (-1, self.out_channels)).flatten(1, 2)
         return (windows if self.bias is None else windows + self.bias).transpose(1, 2)
 
 
-def fuse_layers(module: nn.Module) -> None:
-    """Fold batch norms into the convolutions before them and swap layers for faster ones, in place.
+class FoldedSequential(nn.Sequential):
+    """A sequence that computes with folded batch norms when it is called as a whole.
 
-    Only for modules in eval mode; outputs stay equal within rounding.
+    Whoever takes its layers one by one, by index or by name, finds them as they were.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        layers = list(self)
+        while layers:
+            layer = layers.pop(0)
+            if layers and getattr(layers[0], "folded_from", None) is layer:
+                layer = cast(nn.Module, layers.pop(0).folded)
+            input = layer(input)
+        return input
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold batch norms into the convolutions before them for those who call an `nn.Sequential` as a whole, in place.
+
+    Only for modules in eval mode; outputs stay equal within rounding, whatever else the module does with its layers.
+
+    Examples:
+        >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()
+        >>> fold_batch_norms(layers)
+        >>> type(layers).__name__, [type(layer).__name__ for layer in layers]
+        ('FoldedSequential', ['Conv1d', 'BatchNorm1d', 'ReLU'])
+    """
+    for sequence in _sequences(module):
+        for before, norm in itertools.pairwise(sequence):
+            if _foldable(before, norm) and not hasattr(norm, "folded"):
+                norm.folded = fuse_conv_bn_eval(cast(nn.Conv1d, before), cast(nn.BatchNorm1d, norm))
+                vars(norm)["folded_from"] = before  # not as a part of it
+                sequence.__class__ = FoldedSequential
+
+
+def fuse_layers(module: nn.Module) -> None:
+    """Put folded convolutions in place of batch norms and convolutions and swap layers for faster ones, in place.
+
+    Only for modules in eval mode that call their sequences as a whole and do not keep what a layer in them gives;
+    outputs stay equal within rounding.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()
@@ -70,25 +113,35 @@ def fuse_layers(module: nn.Module) -> None:
         >>> [type(layer).__name__ for layer in layers]
         ['ChannelsLastConv1d', 'ReLU']
     """
-    for sequence in [child for child in module.modules() if type(child) is nn.Sequential]:
-        _fold_batch_norms(sequence)
+    for sequence in _sequences(module):
+        _replace_batch_norms(sequence)
         _overwrite(sequence)
     for container in [child for child in module.modules() if isinstance(child, nn.Sequential | nn.ModuleList)]:
         for layer in container:
             _swap(layer)
 
 
-def _fold_batch_norms(sequence: nn.Sequential) -> None:
-    layers: list[nn.Module] = []
-    for layer in sequence:
-        before = layers[-1] if layers else None
-        if isinstance(layer, _BatchNorm) and (_is(before, nn.Conv1d) or _is(before, nn.Conv2d)) and not _watched(layer):
-            layers[-1] = fuse_conv_bn_eval(before, layer)
-        else:
-            layers.append(layer)
-    if len(layers) < len(sequence):
-        del sequence[:]
-        sequence.extend(layers)
+def _sequences(module: nn.Module) -> list[nn.Sequential]:
+    return [child for child in module.modules() if type(child) is nn.Sequential and "forward" not in vars(child)]
+
+
+def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether they are a convolution and a batch norm that in eval mode multiplies and adds, and does nothing else."""
+    return (
+        any(_is(layer, kind) for kind in (nn.Conv1d, nn.Conv2d))
+        and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
+        and "weight" in layer._parameters
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and not (layer.training or norm.training)
+    )
+
+
+def _replace_batch_norms(sequence: nn.Sequential) -> None:
+    for (name, layer), (norm_name, norm) in itertools.pairwise(list(sequence._modules.items())):
+        if layer is not None and norm is not None and _foldable(layer, norm):
+            setattr(sequence, name, fuse_conv_bn_eval(cast(nn.Conv1d, layer), cast(nn.BatchNorm1d, norm)))
+            delattr(sequence, norm_name)
 
 
 def _swap(layer: nn.Module) -> None:
@@ -99,8 +152,10 @@ def _swap(layer: nn.Module) -> None:
         elif isinstance(layer.padding, tuple):
             layer.weight.data = layer.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
             layer.__class__ = ChannelsLastConv1d
-    elif _is(layer, nn.MaxPool1d) and (layer.padding, layer.dilation) == (0, 1) and not layer.ceil_mode:
-        layer.__class__ = ChannelsLastMaxPool1d
+    elif _is(layer, nn.MaxPool1d):
+        plain = (layer.padding, layer.dilation) == (0, 1) and not (layer.ceil_mode or layer.return_indices)
+        if plain and isinstance(layer.kernel_size, int) and isinstance(layer.stride, int):
+            layer.__class__ = ChannelsLastMaxPool1d
     elif _is(layer, nn.ConvTranspose1d):
         plain = layer.groups == layer.dilation[0] == 1 and not any((*layer.padding, *layer.output_padding))
         if plain and layer.kernel_size == layer.stride:
@@ -111,7 +166,7 @@ def _swap(layer: nn.Module) -> None:
 
 def _overwrite(sequence: nn.Sequential) -> None:
     for before, layer in itertools.pairwise(sequence):
-        if isinstance(before, _FRESH) and not _watched(before) and isinstance(layer, nn.ReLU):
+        if any(_is(before, kind) for kind in _FRESH) and _is(layer, nn.ReLU):
             layer.inplace = True
 
 
@@ -119,11 +174,8 @@ def _is(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
     """Whether a layer computes what its kind does, from parameters of its own."""
     return (
         isinstance(layer, kind)
-        and type(layer).forward is kind.forward
+        and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTATION)
+        and "forward" not in vars(layer)
         and not hasattr(layer, "parametrizations")
-        and not _watched(layer)
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
     )
-
-
-def _watched(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)

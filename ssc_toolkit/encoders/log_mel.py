@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ssc_toolkit.encoders.arguments import real, whole
 
 _CPU_SLICE = 8  # clips at once, so that their frames stay in cache
 _SMALLEST = 1e-10  # power in units of the reference, -100 dB
@@ -17,7 +20,8 @@ class LogMel(nn.Module):
     """Logarithmic mel spectrogram, in float32 whatever the autocast or half precision around it.
 
     By default log(1 + compression * mel power), so that silence maps to zero; or decibels,
-    10 log10(mel power / reference_power), at least -100.
+    10 log10(mel power / reference_power), at least -100. The triangles of the bands are 1 at their tips and are
+    not divided by their widths: `norm=None` of torchaudio and librosa, whose own default is "slaney".
 
     Args:
         sample_rate: hertz.
@@ -25,7 +29,7 @@ class LogMel(nn.Module):
         hop_length: samples from frame to frame.
         n_mels: number of bands.
         lowest_hz: lower edge of the lowest band.
-        highest_hz: upper edge of the highest band; the Nyquist frequency if None.
+        highest_hz: upper edge of the highest band, at most the Nyquist frequency, which it is if None.
         compression: factor before the logarithm; decibels do without.
         scale: "log1p" or "decibels".
         reference_power: mel power at 0 dB.
@@ -37,10 +41,11 @@ class LogMel(nn.Module):
         mel_scale: "slaney" (linear below 1 kHz) or "htk".
 
     Raises:
-        ValueError: for another scale, or a reference or floor that is not positive.
+        ValueError: for another scale, a number that is out of its range, or bands of which none holds a
+            frequency of the transform. Some without one are a warning.
 
     Shape:
-        - input: (N, samples), at least `n_fft` (`n_fft // 2 + 1` if centred)
+        - input: (N, samples), at least `n_fft` samples (`n_fft // 2 + 1` if centred)
         - output: (N, n_mels, frames), frames = (samples - n_fft) // hop_length + 1, or
           samples // hop_length + 1 if centred
 
@@ -70,34 +75,40 @@ class LogMel(nn.Module):
         mel_scale: Literal["slaney", "htk"] = "slaney",
     ) -> None:
         super().__init__()
-        from torchaudio.functional import melscale_fbanks
-
         if scale not in ("log1p", "decibels"):
             raise ValueError(f"scale: expected 'log1p' or 'decibels', got {scale!r}")
-        if not reference_power > 0:
-            raise ValueError(f"reference_power: expected a positive number, got {reference_power}")
-        if top_db is not None and not top_db > 0:
-            raise ValueError(f"top_db: expected a positive number of decibels or None, got {top_db}")
-        highest_hz = sample_rate / 2 if highest_hz is None else highest_hz
-        self.n_fft = n_fft
-        self.hop_length = hop_length
-        self.compression = compression
+        if mel_scale not in ("slaney", "htk"):
+            raise ValueError(f"mel_scale: expected 'slaney' or 'htk', got {mel_scale!r}")
+        self.sample_rate = whole("sample_rate", sample_rate)
+        self.n_fft = whole("n_fft", n_fft)
+        self.hop_length = whole("hop_length", hop_length)
+        self.compression = real("compression", compression)
         self.scale = scale
-        self.reference_power = reference_power
-        self.top_db = top_db
+        self.reference_power = real("reference_power", reference_power)
+        self.top_db = None if top_db is None else real("top_db", top_db, "of decibels")
         self.standardize = standardize
         self.center = center
-        bands = melscale_fbanks(
-            n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, sample_rate, norm=None, mel_scale=mel_scale
-        )
         self.bands: Tensor
         self.window: Tensor
-        # Bins above the highest band do not count.
-        used = int(bands.any(dim=1).nonzero().max()) + 1
-        self.register_buffer("bands", bands[:used].clone())
-        self.register_buffer("window", torch.hann_window(n_fft).clone())
+        self.register_buffer("bands", self._filterbank(whole("n_mels", n_mels), lowest_hz, highest_hz, mel_scale))
+        self.register_buffer("window", torch.hann_window(self.n_fft).clone())
+
+    @property
+    def minimum_samples(self) -> int:
+        """Shortest signal that gives a frame."""
+        return self.n_fft // 2 + 1 if self.center else self.n_fft
 
     def forward(self, signals: Tensor) -> Tensor:
+        """The spectrograms of signals.
+
+        Raises:
+            ValueError: for another shape, or too few samples.
+        """
+        if signals.dim() != 2 or signals.shape[1] < self.minimum_samples:
+            least, shape = self.minimum_samples, tuple(signals.shape)
+            raise ValueError(f"signals: expected (N, samples) with at least {least} samples, got {shape}")
+        if not len(signals):
+            return self(signals.new_zeros(1, signals.shape[1]))[:0]
         with torch.autocast(signals.device.type, enabled=False):
             if signals.device.type != "cpu" or torch.compiler.is_compiling():
                 return self._log_mel(signals.to(self.bands.dtype))
@@ -113,7 +124,36 @@ class LogMel(nn.Module):
         if not self.standardize:
             return values
         centred = values - values.mean(dim=-1, keepdim=True)
-        return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=1e-5)
+        # Clamped before the root, whose gradient at zero is infinite.
+        return centred / centred.square().mean(dim=-1, keepdim=True).clamp(min=1e-10).sqrt()
+
+    def _filterbank(self, n_mels: int, lowest_hz: float, highest_hz: float | None, mel_scale: str) -> Tensor:
+        from torchaudio.functional import melscale_fbanks
+
+        nyquist = self.sample_rate / 2
+        lowest_hz = real("lowest_hz", lowest_hz, "of hertz", zero=True)
+        highest_hz = nyquist if highest_hz is None else real("highest_hz", highest_hz, "of hertz")
+        if not lowest_hz < highest_hz <= nyquist:
+            raise ValueError(
+                f"highest_hz: expected more than lowest_hz ({lowest_hz:g}) and at most half the sample rate "
+                f"({nyquist:g}), got {highest_hz:g}"
+            )
+        with warnings.catch_warnings(action="ignore"):  # it warns of empty bands, in words that are not ours
+            bands: Tensor = melscale_fbanks(
+                self.n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, self.sample_rate, norm=None, mel_scale=mel_scale
+            )
+        empty = n_mels - int(bands.any(dim=0).sum())
+        told = (
+            f"n_mels: {empty} of {n_mels} bands hold no frequency of a window of n_fft = {self.n_fft} samples at "
+            f"{self.sample_rate} Hz; choose fewer bands, or longer windows"
+        )
+        if empty == n_mels:
+            raise ValueError(told)
+        if empty:
+            warnings.warn(told, stacklevel=3)
+        # Frequencies above the highest band do not count.
+        used = int(bands.any(dim=1).nonzero().max()) + 1
+        return bands[:used].clone()
 
     def _logarithm(self, power: Tensor) -> Tensor:
         if self.scale == "log1p":

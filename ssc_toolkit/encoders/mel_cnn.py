@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.encoders.arguments import real, whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
@@ -23,14 +25,19 @@ class MelCNN(Encoder):
         n_mels: mel bands between 30 Hz and `highest_hz`.
         n_fft: window length in samples; 128 ms by default, long enough to part semitones.
         hop_length: samples from frame to frame; 40 ms by default.
-        highest_hz: upper edge of the bands.
+        highest_hz: upper edge of the bands; half the sample rate where that is less.
         channels: of the two 2-D convolutions.
         embedding_dim: width of the embedding.
 
+    Raises:
+        ValueError: for a number that is out of its range.
+
     Shape:
-        - input: (N, samples), (N, channels, samples) or (items, views, channels, samples)
+        - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least `n_fft`
+          samples (2 048)
         - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames; with
-          `frames=True` (..., frames, embedding_dim), one frame for four hops
+          `frames=True` (..., frames, embedding_dim), one frame for four hops: frame k is centred on sample
+          2 560 k + 1 024
 
     Examples:
         >>> import torch
@@ -38,6 +45,8 @@ class MelCNN(Encoder):
         >>> encoder(torch.randn(4, 2, 1, 48000)).shape                 # (items, views, channels, samples)
         torch.Size([4, 2, 256])
     """
+
+    rearrangeable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -49,15 +58,19 @@ class MelCNN(Encoder):
         channels: int = 32,
         embedding_dim: int = 256,
     ) -> None:
-        n_fft = round(0.128 * sample_rate) if n_fft is None else n_fft
-        hop_length = round(0.04 * sample_rate) if hop_length is None else hop_length
+        sample_rate = whole("sample_rate", sample_rate)
+        n_mels, channels = whole("n_mels", n_mels), whole("channels", channels)
+        embedding_dim = whole("embedding_dim", embedding_dim)
+        n_fft = whole("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
+        hop_length = whole("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
+        highest_hz = min(real("highest_hz", highest_hz, "of hertz"), sample_rate / 2)
         super().__init__(
             embedding_dim=embedding_dim,
             sample_rate=sample_rate,
             minimum_samples=n_fft,
             receptive_field_samples=receptive_field([(n_fft, hop_length), (5, 2), (3, 2), (3, 1), (3, 1)]),
         )
-        self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=min(highest_hz, sample_rate / 2))
+        self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=highest_hz)
         self.scale = nn.BatchNorm2d(1)
         self.spectral = nn.Sequential(
             nn.Conv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import json
+import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from ssc_toolkit.encoders.base import CLASS_KEY, Encoder
+from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
+from ssc_toolkit.encoders.saving import CLASS_KEY, read_config
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 from ssc_toolkit.errors import InputError
@@ -60,7 +58,7 @@ def reinitialized(encoder: Encoder, seed: int) -> Encoder:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """Load the encoder that `Encoder.save_pretrained` wrote, whichever its class; in eval mode.
+    """Load the encoder that `Encoder.save_pretrained` wrote, whichever of `ENCODERS` it is; in eval mode.
 
     Args:
         folder: with `config.json` and `model.safetensors`.
@@ -75,21 +73,12 @@ def load_encoder(folder: str | Path) -> Encoder:
         >>> load_encoder(folder).log_mel.bands.shape[1]
         48
     """
-    config_path = Path(folder) / "config.json"
-    if not config_path.is_file() or not (Path(folder) / "model.safetensors").is_file():
-        raise InputError(
-            f"encoder: {folder} is no saved encoder (no config.json with model.safetensors); "
-            "give the 'encoder' folder that pretraining wrote"
-        )
-    try:
-        name = json.loads(config_path.read_text())[CLASS_KEY]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"encoder: {config_path} does not name an encoder class ({CLASS_KEY!r})") from None
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"encoder: expected the path of a folder, got {folder!r}")
+    name = read_config(Path(folder))[CLASS_KEY]
     if name not in ENCODERS:
-        raise InputError(f"encoder: {config_path} is of class {name!r}; expected one of {', '.join(ENCODERS)}")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints where it reads from
-            return ENCODERS[name].from_pretrained(str(folder), local_files_only=True, strict=True).eval()
-    except (RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"encoder: the weights in {folder} are not those of this {name}: {reason}") from error
+        raise InputError(
+            f"encoder: {folder} holds one of class {name!r}; expected one of {', '.join(ENCODERS)} "
+            "(a class of your own loads with its from_pretrained)"
+        )
+    return ENCODERS[name].from_pretrained(folder)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.base import Encoder
+from ssc_toolkit.encoders.arguments import whole
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 """Normalisations by name."""
@@ -52,11 +52,9 @@ class Projector(nn.Sequential):
         bias: bool = False,
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
-        hidden_dim = input_dim if hidden_dim is None else hidden_dim
-        sizes = {"input_dim": input_dim, "hidden_dim": hidden_dim, "output_dim": output_dim, "depth": depth}
-        for name, size in sizes.items():
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {size!r}")
+        input_dim, output_dim = whole("input_dim", input_dim), whole("output_dim", output_dim)
+        depth = whole("depth", depth)
+        hidden_dim = input_dim if hidden_dim is None else whole("hidden_dim", hidden_dim)
         if norm not in (None, *NORMS):
             raise ValueError(f"norm: expected None, {' or '.join(map(repr, NORMS))}, got {norm!r}")
         widths = [input_dim, *[hidden_dim] * (depth - 1)]
@@ -67,6 +65,7 @@ class Projector(nn.Sequential):
                 layers.append(NORMS[norm](width_out))
             layers.append(nn.ReLU())
         super().__init__(*layers, nn.Linear(widths[-1], output_dim, bias=bias))
+        self.input_dim = input_dim
         self.output_dim = output_dim
 
     def forward(self, representation: Tensor) -> Tensor:
@@ -92,7 +91,13 @@ class ContrastiveModel(nn.Module):
 
     Args:
         encoder: any module from waveforms to embeddings.
-        projector: `Projector(encoder.embedding_dim)` if None.
+        projector: any module from embeddings to projections; `Projector(encoder.embedding_dim)` if None, for
+            encoders that have an `embedding_dim`.
+
+    Raises:
+        TypeError: if one of them is no module.
+        ValueError: for a `Projector` of another width than the encoder's, or none to an encoder without
+            `embedding_dim`.
 
     Examples:
         >>> import torch
@@ -103,10 +108,23 @@ class ContrastiveModel(nn.Module):
         (torch.Size([4, 2, 256]), torch.Size([4, 2, 128]))
     """
 
-    def __init__(self, encoder: Encoder, projector: nn.Module | None = None) -> None:
+    def __init__(self, encoder: nn.Module, projector: nn.Module | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.projector = Projector(encoder.embedding_dim) if projector is None else projector
+        if not isinstance(encoder, nn.Module):
+            raise TypeError(f"encoder: expected a module, as MelCNN() is, got {encoder!r}")
+        width: int | None = getattr(encoder, "embedding_dim", None)
+        if projector is None:
+            if width is None:
+                raise ValueError(f"projector: expected one, for {type(encoder).__name__} has no embedding_dim")
+            projector = Projector(width)
+        if not isinstance(projector, nn.Module):
+            raise TypeError(f"projector: expected a module or None, got {projector!r}")
+        if isinstance(projector, Projector) and width not in (None, projector.input_dim):
+            raise ValueError(
+                f"projector: expected an input_dim of {width}, as the encoder gives, got {projector.input_dim}"
+            )
+        self.encoder: Any = encoder
+        self.projector = projector
 
     def forward(self, waveforms: Tensor) -> ModelOutput:
         """Embed waveforms; shapes and errors as for the encoder."""

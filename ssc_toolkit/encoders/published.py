@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
-from collections.abc import Iterable, Mapping
+import struct
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +38,13 @@ HEADS = frozenset(
 LIGHTNING = ("argparse", "lightning", "pytorch_lightning")
 """Packages whose classes and functions stand in the settings that Lightning saves beside the weights."""
 
+NUMPY = (
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+)
+"""What stands for a number or an array of NumPy, such as a metric beside the weights."""
+
 TUNE_PLUS = (
     (re.compile(r"^conv([1-5])\.layers\."), "down", 1),
     (re.compile(r"^transposedConv([6-9])\."), "upsample", 6),
@@ -60,6 +71,7 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
             if the weights are not its own.
 
     Raises:
+        TypeError: if `path` is no path, or `encoder` no instance.
         InputError: if the file cannot be read, if reading it could run code, or if weights are missing,
             surplus, of another shape or there twice; the first of them are named.
 
@@ -76,8 +88,12 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
         >>> torch.equal(load_published(path).sequential[0][0].weight, trained.sequential[0][0].weight)
         True
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path: expected the path of a file, got {path!r}")
     path = Path(path)
     encoder = SampleCNN() if encoder is None else encoder
+    if not isinstance(encoder, Encoder):
+        raise TypeError(f"encoder: expected an instance, as SampleCNN() is, got {encoder!r}")
     own = encoder.state_dict()
     found = _sort(path, _read(path), own)
     if problems := _problems(found, own):
@@ -182,7 +198,7 @@ def _first(names: list[str]) -> str:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"checkpoint: {path} is {'a folder' if path.is_dir() else 'not there'}; expected a file")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     weights = {}
@@ -191,6 +207,15 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not weights:
         raise InputError(f"checkpoint: {path} holds no weights; expected a state_dict or a Lightning checkpoint")
     return {str(name): weight for name, weight in weights.items()}
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By the file's beginning, the length of a JSON header and its brace; by its name if it begins like no other."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if len(start) == 9 and start[8:] == b"{" and struct.unpack("<Q", start[:8])[0] < path.stat().st_size:
+        return True
+    return path.suffix == ".safetensors" and not (start.startswith(b"\x80") or zipfile.is_zipfile(path))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -202,8 +227,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_stand_ins(path)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, for of a path torch.load believes the suffix.
+        with torch.serialization.safe_globals(_stand_ins(path)), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can make the unpickler raise anything
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
@@ -219,22 +245,26 @@ def _read_pickle(path: Path) -> Any:
 
 
 class _StandIn:
-    """Takes the place of a class or function of Lightning in the settings beside the weights; does nothing."""
+    """Takes the place of a class or function of others in what lies beside the weights; does nothing."""
 
     def __init__(self, *arguments: object) -> None:
         pass
 
+    def __setstate__(self, state: object) -> None:
+        pass
+
 
 def _stand_ins(path: Path) -> list[Any]:
-    """What to read instead of Lightning's own classes, for `torch.serialization.safe_globals`.
+    """What to read instead of classes of Lightning and NumPy, for `torch.serialization.safe_globals`.
 
     Checkpoints of Lightning before 1.5 name classes of callbacks, those before 1.2.8 a function for the
-    arguments, and some hold an `argparse.Namespace`. None is needed here. The names are answered with an
-    inert class of ours, so that nothing is imported and nothing of theirs can be called: safer than
-    to allow the real ones. All other names stay refused.
+    arguments, and some hold an `argparse.Namespace`, or numbers of NumPy. None is needed here. The names are
+    answered with an inert class of ours, so that nothing is imported and nothing of theirs can be called:
+    safer than to allow the real ones. All other names stay refused.
     """
-    try:
-        names: Iterable[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # files before PyTorch 1.6, and damaged ones, which `torch.load` judges
-        return []
-    return [(_StandIn, name) for name in names if name.partition(".")[0] in LIGHTNING]
+    names = list(NUMPY)
+    # Not to be found in files before PyTorch 1.6, and in damaged ones, which `torch.load` judges.
+    with contextlib.suppress(Exception):
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names += [name for name in found if name.partition(".")[0] in LIGHTNING]
+    return [(_StandIn, name) for name in names]

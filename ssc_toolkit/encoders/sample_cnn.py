@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
+from ssc_toolkit.encoders.arguments import whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.receptive_field import receptive_field
 
@@ -27,13 +28,13 @@ class SampleCNN(Encoder):
             blocks are 3 wide whatever the strides.
 
     Raises:
-        ValueError: for other than ten strides, or one below 1.
+        ValueError: for other than ten strides, or one that is no integer of at least 1.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
           59 049 samples (the product of the strides)
         - output: (N, 512) or (items, views, 512), the mean of the frames; with `frames=True`
-          (..., frames, 512), frames = samples // 59 049
+          (..., frames, 512), frames = samples // 59 049; frame k is centred on sample 59 049 k + 29 524
 
     Examples:
         >>> import torch
@@ -47,10 +48,12 @@ class SampleCNN(Encoder):
     widths: ClassVar[tuple[int, ...]] = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
     """Channels after the stem and after each of the nine blocks."""
 
+    rearrangeable: ClassVar[bool] = True
+
     def __init__(self, sample_rate: int = 22050, strides: Sequence[int] = (3,) * 10) -> None:
-        strides = tuple(strides)
-        if len(strides) != len(self.widths) or min(strides) < 1:
-            raise ValueError(f"strides: expected {len(self.widths)} of at least 1, got {strides}")
+        if not hasattr(strides, "__len__") or len(strides) != len(self.widths):
+            raise ValueError(f"strides: expected {len(self.widths)} integers, got {strides!r}")
+        strides = [whole("strides", stride) for stride in strides]
         blocks = [layer for stride in strides[1:] for layer in ((3, 1), (stride, stride))]
         super().__init__(
             embedding_dim=self.widths[-1],
@@ -66,7 +69,8 @@ class SampleCNN(Encoder):
         self.sequential = nn.Sequential(*layers)
 
     def encode_frames(self, signals: Tensor) -> Tensor:
-        features = signals[:, None]
+        stem = cast("nn.Sequential", self.sequential[0])[0]
+        features = signals[:, None].to(cast(Tensor, stem.weight).dtype)
         for block in self.sequential:
             features = self.stage(block, features)
         return features

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
-from typing import cast
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
+from ssc_toolkit.encoders.arguments import whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
 
-N_FFT, HOP_LENGTH, N_MELS = 512, 256, 128
+RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
+"""Hertz, samples, samples and bands of the paper."""
+
 FACTORS = (1, 1, 2, 2, 2, 2, 4)
 """Channels after each layer, in units of `channels`."""
 
@@ -22,18 +26,24 @@ class ShortChunkCNN(Encoder):
 
     A mel spectrogram in decibels (128 bands, windows of 512 samples every 256, centred), batch norm, seven
     layers of 3 x 3 convolution, batch norm, ReLU and max-pooling by 2 x 2, which leave one band; the
-    maximum over time. Or, with `residual`, seven residual layers of stride 2 in place of the pools.
+    maximum over time. 3 398 018 parameters. Or, with `residual`, seven residual layers of stride 2 in place of
+    the pools; 11 814 914 parameters.
 
     Args:
-        sample_rate: hertz.
+        sample_rate: hertz. The windows are those of the paper at 16 kHz; at higher rates they have that power of
+            two of samples which is nearest to 32 ms, lest low bands hold no frequency.
         channels: of the first layer; the last has four times as many.
         residual: two convolutions a layer, the first of stride 2, added to a third of stride 2.
 
+    Raises:
+        ValueError: for a number that is no positive integer.
+
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
-          32 512 samples (2.03 s at 16 kHz; 257 samples with `residual`, whose layers pad)
+          32 512 samples (2.04 s at 16 kHz; 257 samples with `residual`, whose layers pad)
         - output: (N, 4 * channels) or (items, views, 4 * channels), the maximum of the frames; with
-          `frames=True` (..., frames, 4 * channels), one frame for 32 768 samples
+          `frames=True` (..., frames, 4 * channels). Of h = samples // 256 + 1 windows h // 128 frames are
+          made, frame k centred on sample 32 768 k + 16 256; with `residual` ceil(h / 128), centred on 32 768 k
 
     Examples:
         >>> import torch
@@ -43,21 +53,24 @@ class ShortChunkCNN(Encoder):
         torch.Size([2, 2, 32])
     """
 
+    rearrangeable: ClassVar[bool] = True
+
     def __init__(self, sample_rate: int = 16000, channels: int = 128, residual: bool = False) -> None:
-        if channels < 1:
-            raise ValueError(f"channels: expected at least 1, got {channels}")
+        sample_rate, channels = whole("sample_rate", sample_rate), whole("channels", channels)
+        longer = 2 ** max(0, round(math.log2(sample_rate / RATE)))
+        n_fft, hop_length = longer * N_FFT, longer * HOP_LENGTH
         layer = [(3, 2), (3, 1)] if residual else [(3, 1), (2, 2)]
         super().__init__(
             embedding_dim=FACTORS[-1] * channels,
             sample_rate=sample_rate,
-            minimum_samples=N_FFT // 2 + 1 if residual else (2 ** len(FACTORS) - 1) * HOP_LENGTH,
-            receptive_field_samples=receptive_field([(N_FFT, HOP_LENGTH), *layer * len(FACTORS)]),
+            minimum_samples=n_fft // 2 + 1 if residual else (2 ** len(FACTORS) - 1) * hop_length,
+            receptive_field_samples=receptive_field([(n_fft, hop_length), *layer * len(FACTORS)]),
         )
         with warnings.catch_warnings():
-            # The lowest of 128 bands are narrower than a bin of 31 Hz, and some hold none: so in the paper.
-            warnings.filterwarnings("ignore", message="At least one mel filterbank")
+            # The lowest of 128 bands are narrower than a bin of 31 Hz, and one holds none: so in the paper.
+            warnings.filterwarnings("ignore", message="n_mels")
             self.log_mel = LogMel(
-                sample_rate, N_FFT, HOP_LENGTH, N_MELS, lowest_hz=0.0, scale="decibels", mel_scale="htk", center=True
+                sample_rate, n_fft, hop_length, N_MELS, lowest_hz=0.0, scale="decibels", mel_scale="htk", center=True
             )
         self.scale = nn.BatchNorm2d(1)
         make = ResidualBlock if residual else _block

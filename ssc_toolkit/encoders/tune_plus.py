@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.encoders.arguments import whole
 from ssc_toolkit.encoders.base import Encoder
 
 FACTORS = (1, 2, 4, 8, 16)
@@ -31,11 +33,14 @@ class TUNePlus(Encoder):
         sample_rate: hertz.
         channels: of the first layer.
 
+    Raises:
+        ValueError: for a number that is no positive integer.
+
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
           59 049 samples
         - output: (N, 512) or (items, views, 512), the mean of the frames; with `frames=True`
-          (..., frames, 512), frames = samples // 59 049
+          (..., frames, 512), frames = samples // 59 049; frame k is centred on sample 59 049 k + 29 524
 
     Examples:
         >>> import torch
@@ -43,9 +48,10 @@ class TUNePlus(Encoder):
         torch.Size([2, 512])
     """
 
+    rearrangeable: ClassVar[bool] = True
+
     def __init__(self, sample_rate: int = 22050, channels: int = 11) -> None:
-        if channels < 1:
-            raise ValueError(f"channels: expected at least 1, got {channels}")
+        channels = whole("channels", channels)
         super().__init__(
             embedding_dim=512,
             sample_rate=sample_rate,
@@ -64,7 +70,8 @@ class TUNePlus(Encoder):
         self.last = nn.Sequential(*_block(2 * deepest, 512), nn.AvgPool1d(3))
 
     def encode_frames(self, signals: Tensor) -> Tensor:
-        features = signals[:, None, : signals.shape[-1] // _UNIT * _UNIT]
+        first = cast("nn.Sequential", self.down[0])[0]
+        features = signals[:, None, : signals.shape[-1] // _UNIT * _UNIT].to(cast(Tensor, first.weight).dtype)
         way_down = [self.stage(self.down[0], features)]
         for block in self.down[1:]:
             way_down.append(self.stage(block, self.pooling(way_down[-1])))

@@ -14,7 +14,7 @@ from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import Interval
-from ssc_toolkit.evaluation.commands.opening import check_methods, signals_of
+from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task
 from ssc_toolkit.evaluation.lineup import baselines, open_models
@@ -100,16 +100,17 @@ def compare(
     untrained = baselines(models, seed)
     everything = {**models, **untrained}
     windows = {name: window_seconds_of(model, window_seconds) for name, model in everything.items()}
+    rate = max(model.sample_rate for model in everything.values())
+    conditions_for(corruptions, severities, rate, omit)  # an error before a corpus is rendered
     found = with_splits(load_tracks(tracks, root, variant), seed)
     left_out = _left_out(found, labels, numbers, corruptions, omit)
-    rate = max(model.sample_rate for model in everything.values())
     conditions = conditions_for(corruptions, severities, rate, left_out)
     with held(folder, "out"):
         kept = _usable(found, everything, windows, labels, numbers, most_skipped)
         comparison = compare_models(
             everything,
             kept,
-            [Task(label, label) for label in labels],
+            [Task(label, label) for label in dict.fromkeys(labels)],
             conditions,
             folder / "cache",
             numbers=numbers,
@@ -131,7 +132,7 @@ def compare(
         pairs = [*itertools.combinations(reversed(models), 2), *itertools.product(models, untrained)]
         sections = _sections(comparison, pairs, content, method, seed)
         print(f"\n{sections[0].title}\n\n{table(sections[0].header, sections[0].rows)}\n")
-        sections.append(explorer_section(comparison.embeddings, kept, labels, clips, seed))
+        sections.append(explorer_section(comparison.embeddings, kept, dict.fromkeys(labels), clips, seed))
         write_report(folder, "Models side by side", _lead(models, kept, labels, left_out, tracks), sections, content)
     print(f"\nOpen {folder / 'report.html'} for the rest: robustness, differences, retrieval, and the map")
     return folder / "report.html"
@@ -171,9 +172,7 @@ def _usable(
 ) -> pd.DataFrame:
     """The tracks that every model can hear."""
     for name, model in models.items():
-        needed = getattr(model, "minimum_samples", 1) / model.sample_rate
-        if windows[name] < needed:
-            raise InputError(f"window_seconds: {name} needs at least {needed:.2f} s, got {windows[name]:g}")
+        check_window(windows[name], name, model)
         store_of(tracks, model.sample_rate)  # a store at another rate is an error before anything is looked at
     kept = check_audio(tracks, max(windows.values()), most_skipped)
     for column, signal in signals_of(kept, labels, numbers).items():

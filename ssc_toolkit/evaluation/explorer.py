@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ _HEARD_A_SEED = 40
 def explorer_content(
     embeddings: Mapping[str, np.ndarray],
     tracks: pd.DataFrame,
-    columns: Sequence[str],
+    columns: Iterable[str],
     *,
     clips: int = 200,
     seed: int = 0,

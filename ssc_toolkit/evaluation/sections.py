@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -193,7 +193,7 @@ def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
 def explorer_section(
     embeddings: Mapping[str, np.ndarray],
     tracks: pd.DataFrame,
-    columns: Sequence[str],
+    columns: Iterable[str],
     clips: int = 200,
     seed: int = 0,
 ) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -258,10 +259,8 @@ def _summary(parts: list[pd.DataFrame], signals: Signals, data: SemiSupConDataMo
 
 def _check_view(encoder: Encoder, view_seconds: float) -> None:
     if view_seconds * encoder.sample_rate < encoder.minimum_samples:
-        raise InputError(
-            f"view_seconds: {type(encoder).__name__} needs at least "
-            f"{encoder.minimum_samples / encoder.sample_rate:.2f} s, got {view_seconds}"
-        )
+        least = math.ceil(100 * encoder.minimum_samples / encoder.sample_rate) / 100  # as many are enough
+        raise InputError(f"view_seconds: {type(encoder).__name__} needs at least {least:.2f} s, got {view_seconds}")
 
 
 def _report_uncovered(data: SemiSupConDataModule, signals: Signals) -> None:

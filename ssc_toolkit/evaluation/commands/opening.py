@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def open_tracks(
         InputError: for anything that cannot work.
     """
     seconds = window_seconds_of(model, window_seconds)
-    _check_window(seconds, THIS, model)
+    check_window(seconds, THIS, model)
     found = load_tracks(tracks, root, variant)
     if split:
         found = with_splits(found, seed)
@@ -110,17 +111,22 @@ def with_baselines(
         THIS: [model],
     }
     for name, (first, *_) in models.items():
-        _check_window(window_seconds_of(model, window_seconds), name, first)
+        check_window(window_seconds_of(model, window_seconds), f"the {name.removeprefix('this ')}", first)
     return models
 
 
-def _check_window(seconds: float, name: str, model: WaveformModel) -> None:
-    least = getattr(model, "minimum_samples", 1)
-    if seconds * model.sample_rate < least:
-        raise InputError(
-            f"window_seconds: the {name.removeprefix('this ')} needs at least {least / model.sample_rate:.2f} s, "
-            f"got {seconds:g}"
-        )
+def check_window(seconds: float, name: str, model: WaveformModel) -> None:
+    """Raise InputError if windows are too short for a model.
+
+    Args:
+        seconds: length of a window.
+        name: what the user calls the model, for the message.
+        model: may say what it needs as `minimum_samples`.
+    """
+    samples = getattr(model, "minimum_samples", 1)
+    if seconds * model.sample_rate < samples:
+        least = math.ceil(100 * samples / model.sample_rate) / 100  # as many are enough
+        raise InputError(f"window_seconds: {name} needs at least {least:.2f} s, got {seconds:g}")
 
 
 def others(score: Score) -> str:

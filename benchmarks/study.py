@@ -1,0 +1,89 @@
+"""The study that shows what the method buys, on the default corpus; hours on two cores, taken up where it stopped.
+
+    python benchmarks/study.py --out=study --results=docs/study
+
+Trains every run of `study_runs.py`, embeds clean and corrupted clips, measures, and writes one file of results a run. A
+run whose results are there already is passed over, so a folder of results that comes with the repository is completed
+rather than made anew. `benchmarks/study_page.py` turns the results into tables and figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from study_runs import OMIT, QUICK, RANDOM, SEEDS, SETTINGS, Run, Size, blocks
+from study_scores import corpus, embed, measure, tracks_of
+
+from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialized
+from ssc_toolkit.evaluation import LogMelStatistics
+from ssc_toolkit.files import held, writable_folder, write_text
+from ssc_toolkit.training import pretrain
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and embeddings")
+    parser.add_argument("--results", type=Path, required=True, help="folder for the results, a file a run")
+    parser.add_argument("--only", nargs="*", choices=SETTINGS, help="settings to run; all by default")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="the first so many; all by default")
+    parser.add_argument("--quick", action="store_true", help="a tiny size, to see that everything works")
+    options = parser.parse_args()
+    size = QUICK if options.quick else Size()
+    folder, results = writable_folder(options.out, "out"), writable_folder(options.results, "results")
+    with held(folder, "out"):
+        claim(results, size)
+        for number, block in enumerate(blocks(), start=1):
+            wanted = [run for run in block if run.seed < options.seeds]
+            if options.only:
+                wanted = [run for run in wanted if run.setting.name in options.only]
+            missing = [run for run in wanted if not (results / f"{run.name}.json").exists()]
+            print(f"block {number} of {len(blocks())}: {len(missing)} of {len(wanted)} runs to do", flush=True)
+            complete(missing, size, folder, results)
+
+
+def claim(results: Path, size: Size) -> None:
+    """Write down what the results refer to, or make sure that those there refer to the same."""
+    path, text = results / "tracks.json", json.dumps(tracks_of(size)) + "\n"
+    if path.exists() and path.read_text() != text:
+        raise SystemExit(f"{results} holds results on other clips; choose another folder")
+    write_text(path, text)
+
+
+def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
+    """Train, embed and measure runs, each step only where it is missing."""
+    encoders = {run.name: encoder_of(run, size, folder) for run in runs}
+    embed(encoders, size, writable_folder(folder / "embeddings", "out"))
+    for run in runs:
+        with np.load(folder / "embeddings" / f"{run.name}.npz") as vectors:
+            found = measure(dict(vectors), size)
+        content = {"setting": run.setting.name, "title": run.setting.title, "seed": run.seed, "size": vars(size)}
+        write_text(results / f"{run.name}.json", json.dumps(content | found) + "\n")
+        print(f"measured: {run.name}", flush=True)
+
+
+def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
+    """The encoder of a run, trained now if it is not there yet."""
+    if run.setting.arguments is None:
+        some = MelCNN()
+        return reinitialized(some, run.seed) if run.setting.name == RANDOM else LogMelStatistics(some.sample_rate)
+    trained = pretrain(
+        tracks=str(corpus(size)),
+        out=str(folder / "runs" / run.name),
+        view_seconds=size.view_seconds,
+        batch_size=size.batch_size,
+        steps=size.steps,
+        omit=OMIT,
+        monitor="key",
+        seed=run.seed,
+        title=run.name,
+        **run.setting.arguments,
+    )
+    return load_encoder(trained)
+
+
+if __name__ == "__main__":
+    main()

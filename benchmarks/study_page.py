@@ -1,0 +1,263 @@
+"""Tables and figures of the study, from its results alone.
+
+    python benchmarks/study_page.py docs/study
+
+Every number on the page docs/study.md comes from these tables, and every number in them from a file of results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from study_runs import (
+    BUDGETS,
+    FRACTIONS,
+    MAIN,
+    RANDOM,
+    SELF,
+    SEMI,
+    SEMI_ALL,
+    SETTINGS,
+    SIGNALS,
+    STATISTICS,
+    SUPERVISED,
+)
+from study_scores import CLEAN, NOTE_COLUMNS, RETRIEVED, SEVERITIES, UNSEEN
+
+from ssc_toolkit.evaluation import Interval
+from ssc_toolkit.evaluation.plots import model_colors, severity_curves
+from ssc_toolkit.evaluation.report import table
+from ssc_toolkit.files import write_text
+
+TASKS = ("key", "family", "family, new timbres", "mode", "collection", "meter")
+STRESSED = ("key", "family", "mode", "collection")
+CHAIN = {0.0: CLEAN} | {severity: f"chain {severity:g}" for severity in SEVERITIES}
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was measured.
+
+    Attributes:
+        runs: by setting, one a seed.
+        groups: tune of each test clip, by task.
+    """
+
+    runs: Mapping[str, Sequence[Mapping[str, Any]]]
+    groups: Mapping[str, Sequence[int]]
+
+    def there(self, *settings: str) -> list[str]:
+        """Those of the settings that have been run."""
+        return [name for name in dict.fromkeys(settings) if name in self.runs]
+
+    def correct(self, setting: str, task: str, condition: str) -> np.ndarray:
+        """Which test clips the probe named rightly, (seeds, clips)."""
+        records = [run["probes"][task][condition] for run in self.runs[setting]]
+        bits = [np.frombuffer(bytes.fromhex(record["correct"]), dtype=np.uint8) for record in records]
+        return np.unpackbits(np.stack(bits), axis=1)[:, : records[0]["clips"]].astype(float)
+
+    def accuracy(self, setting: str, task: str, condition: str = CLEAN) -> Interval:
+        """Mean over seeds."""
+        return interval(self.correct(setting, task, condition), self._groups(task))
+
+    def difference(self, setting: str, other: str, task: str, condition: str = CLEAN) -> Interval:
+        """Mean difference between two settings on the same clips, over the seeds that both have."""
+        first, second = self.correct(setting, task, condition), self.correct(other, task, condition)
+        seeds = min(len(first), len(second))
+        return interval(first[:seeds] - second[:seeds], self._groups(task))
+
+    def relative_drop(self, setting: str, task: str, condition: str) -> float:
+        """Share of the clean accuracy that a corruption takes away."""
+        clean, corrupted = (self.correct(setting, task, name).mean() for name in (CLEAN, condition))
+        return float((clean - corrupted) / clean)
+
+    def _groups(self, task: str) -> np.ndarray:
+        return np.asarray(self.groups[task])
+
+
+def interval(values: np.ndarray, groups: np.ndarray) -> Interval:
+    """Mean of values with a 95 % interval from drawing anew both the seeds and the groups.
+
+    Args:
+        values: (seeds, clips).
+        groups: (clips,) tune of each; clips of one tune are drawn together.
+    """
+    random = np.random.default_rng(0)
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.bincount(group)
+    sums = np.stack([np.bincount(group, weights=row) for row in values])
+    weights = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
+    by_seed = (weights @ sums.T) / (weights @ counts)[:, None]
+    seeds = random.integers(len(values), size=(RESAMPLES, len(values)))
+    means = np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def load(folder: Path) -> Results:
+    """Read the results of a study."""
+    reference = json.loads((folder / "tracks.json").read_text())
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SETTINGS}
+    for path in sorted(folder.glob("*-*.json")):
+        run = json.loads(path.read_text())
+        if run["tracks"] != reference["hash"]:
+            raise SystemExit(f"{path} is about other clips than tracks.json")
+        runs[run["setting"]].append(run)
+    by_seed = {name: sorted(own, key=lambda run: run["seed"]) for name, own in runs.items() if own}
+    return Results(by_seed, reference["groups"])
+
+
+MAIN_ROWS = (RANDOM, STATISTICS, *(setting.name for setting in MAIN))
+SIGNAL_ROWS = (SELF, SEMI_ALL, *(setting.name for setting in SIGNALS))
+PAIRS = ((SEMI, SELF), (SEMI_ALL, SELF), (SUPERVISED, SELF), (SEMI, STATISTICS), (SEMI_ALL, SUPERVISED))
+
+
+def main_table(results: Results) -> str:
+    """Clean accuracy of the main comparison."""
+    return accuracies(results, MAIN_ROWS, TASKS)
+
+
+def signal_table(results: Results) -> str:
+    """Clean accuracy by label signal."""
+    return accuracies(results, SIGNAL_ROWS, TASKS)
+
+
+def transfer_table(results: Results) -> str:
+    """Pitch of single notes, which no run was taught, by label signal."""
+    tasks = tuple(f"notes: {column}" for column in NOTE_COLUMNS)
+    return accuracies(results, (RANDOM, STATISTICS, SUPERVISED, *SIGNAL_ROWS), tasks)
+
+
+def budget_table(results: Results) -> str:
+    """Clean accuracy by share of the labels."""
+    return accuracies(results, (SELF, BUDGETS[0].name, SEMI, BUDGETS[1].name, SEMI_ALL), TASKS)
+
+
+def fraction_table(results: Results) -> str:
+    """Clean accuracy by labelled share of the batch."""
+    return accuracies(results, (SELF, FRACTIONS[0].name, SEMI, FRACTIONS[1].name), TASKS)
+
+
+def accuracies(results: Results, settings: Sequence[str], tasks: Sequence[str]) -> str:
+    """A row a setting, a column a task."""
+    rows = [
+        [SETTINGS[name].title, str(len(results.runs[name])), *(text(results.accuracy(name, task)) for task in tasks)]
+        for name in results.there(*settings)
+    ]
+    return table(["encoder", "seeds", *tasks], rows)
+
+
+def difference_table(results: Results) -> str:
+    """Paired differences on clean clips."""
+    rows = [
+        [
+            f"{SETTINGS[first].title} \N{MINUS SIGN} {SETTINGS[second].title}",
+            *(signed(results.difference(first, second, task)) for task in TASKS),
+        ]
+        for first, second in PAIRS
+        if len(results.there(first, second)) == 2
+    ]
+    return table(["difference", *TASKS], rows)
+
+
+def robustness_table(results: Results) -> str:
+    """Paired differences to the self-supervised encoder under corruption, key and family."""
+    rows = []
+    for condition in (*CHAIN.values(), *UNSEEN):
+        cells = [
+            signed(results.difference(setting, SELF, task, condition))
+            for task in ("key", "family")
+            for setting in results.there(SEMI, SEMI_ALL)
+        ]
+        rows.append([condition.replace("_", " "), *cells])
+    shares = {SEMI: "5 % of the labels", SEMI_ALL: "all labels"}
+    header = [f"{task}, {shares[setting]}" for task in ("key", "family") for setting in results.there(*shares)]
+    return table(["condition", *header], rows)
+
+
+def drop_table(results: Results) -> str:
+    """Share of the clean accuracy that corruptions take away, on average over the nine unseen ones."""
+    rows = []
+    for setting in results.there(*MAIN_ROWS):
+        cells = []
+        for task in STRESSED:
+            drops = [results.relative_drop(setting, task, condition) for condition in UNSEEN]
+            cells += [f"{results.relative_drop(setting, task, CHAIN[1.0]):.2f}", f"{np.mean(drops):.2f}"]
+        rows.append([SETTINGS[setting].title, *cells])
+    header = [f"{task}, {what}" for task in STRESSED for what in ("chain", "unseen")]
+    return table(["encoder", *header], rows)
+
+
+def retrieval_table(results: Results) -> str:
+    """Mean average precision of retrieval by label: mean over seeds, and their range."""
+    rows = []
+    for setting in results.there(*MAIN_ROWS, *SIGNAL_ROWS):
+        cells = []
+        for column in RETRIEVED:
+            values = [run["retrieval"][column] for run in results.runs[setting]]
+            spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+        rows.append([SETTINGS[setting].title, *cells])
+    return table(["encoder", *RETRIEVED], rows)
+
+
+def severity_figure(results: Results) -> str:
+    """Accuracy over severity of the chain."""
+    there = results.there(*MAIN_ROWS)
+    curves = {
+        task: {
+            SETTINGS[name].title: {s: results.accuracy(name, task, condition) for s, condition in CHAIN.items()}
+            for name in there
+        }
+        for task in STRESSED
+    }
+    return severity_curves(curves, "accuracy", model_colors([SETTINGS[name].title for name in there]))
+
+
+def text(value: Interval) -> str:
+    """Without the leading zeros."""
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]".replace("0.", ".")
+
+
+def signed(value: Interval) -> str:
+    """A difference and its interval."""
+    cells = (
+        f"{number:+.3f}".replace("0.", ".").replace("-", "\N{MINUS SIGN}")
+        for number in (value.value, value.low, value.high)
+    )
+    return "{} [{}, {}]".format(*cells)
+
+
+TABLES: Mapping[str, Callable[[Results], str]] = {
+    "main": main_table,
+    "differences": difference_table,
+    "robustness": robustness_table,
+    "drops": drop_table,
+    "budgets": budget_table,
+    "fractions": fraction_table,
+    "signals": signal_table,
+    "transfer": transfer_table,
+    "retrieval": retrieval_table,
+}
+
+
+def main() -> None:
+    """Write tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the results; gets the tables and figures")
+    folder = parser.parse_args().folder
+    results = load(folder)
+    for name, make in TABLES.items():
+        write_text(folder / f"{name}.md", make(results) + "\n")
+    write_text(folder / "severities.svg", severity_figure(results))
+
+
+if __name__ == "__main__":
+    main()

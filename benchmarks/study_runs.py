@@ -1,0 +1,105 @@
+"""What the study trains: a main comparison over five seeds, and sweeps from it over three, one setting at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SEEDS, SWEEP_SEEDS = 5, 3
+OMIT = ("pitch_shift",)
+"""Keys are a signal and a task throughout: a shifted clip would keep the label of another key."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the study is.
+
+    Attributes:
+        clips: of the default corpus.
+        notes: of the corpus of single notes.
+        steps, batch_size: of each training.
+        view_seconds: length of a view, and of a window of the evaluation.
+    """
+
+    clips: int = 4000
+    notes: int = 2000
+    steps: int = 300
+    batch_size: int = 96
+    view_seconds: float = 3.0
+
+
+QUICK = Size(clips=160, notes=80, steps=4, batch_size=16)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train, apart from the seed.
+
+    Attributes:
+        name: of its files.
+        title: on the page.
+        arguments: of `ssc_toolkit.training.pretrain`; None where nothing is trained.
+        seeds: how many.
+    """
+
+    name: str
+    title: str
+    arguments: Mapping[str, Any] | None
+    seeds: int = SWEEP_SEEDS
+
+
+RANDOM, STATISTICS = "random", "statistics"
+SELF, SEMI, SEMI_ALL, SUPERVISED = "self", "semi-5", "semi-100", "supervised"
+
+BASELINES = (
+    Setting(RANDOM, "random encoder", None, SEEDS),
+    Setting(STATISTICS, "log-mel statistics", None, 1),
+)
+MAIN = (
+    Setting(SELF, "self-supervised", {}, SEEDS),
+    Setting(SEMI, "semi-supervised, 5 % of the labels", {"labels": "key", "label_budget": 0.05}, SEEDS),
+    Setting(SEMI_ALL, "semi-supervised, all labels", {"labels": "key"}, SEEDS),
+    Setting(SUPERVISED, "supervised, all labels", {"labels": "key", "labeled_fraction": 1.0}, SEEDS),
+)
+BUDGETS = (
+    Setting("semi-1", "semi-supervised, 1 % of the labels", {"labels": "key", "label_budget": 0.01}),
+    Setting("semi-25", "semi-supervised, 25 % of the labels", {"labels": "key", "label_budget": 0.25}),
+)
+FRACTIONS = tuple(
+    Setting(
+        f"fraction-{round(100 * fraction)}",
+        f"semi-supervised, 5 % of the labels, {round(100 * fraction)} % of the batch labelled",
+        {"labels": "key", "label_budget": 0.05, "labeled_fraction": fraction},
+    )
+    for fraction in (0.25, 0.75)
+)
+SIGNALS = (
+    Setting("signal-family", "semi-supervised, all labels of family", {"labels": "family"}),
+    Setting("signal-mode", "semi-supervised, all labels of mode", {"labels": "mode"}),
+    Setting("signal-collection", "semi-supervised, all labels of collection", {"labels": "collection"}),
+    Setting("signal-key-family", "semi-supervised, all labels of key and family", {"labels": ("key", "family")}),
+)
+SETTINGS = {setting.name: setting for setting in (*BASELINES, *MAIN, *BUDGETS, *FRACTIONS, *SIGNALS)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A setting and a seed."""
+
+    setting: Setting
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder and its results."""
+        return f"{self.setting.name}-{self.seed}"
+
+
+def blocks() -> list[list[Run]]:
+    """All runs, in groups that are evaluated together: what answers most comes first."""
+    sweeps = (*BUDGETS, *FRACTIONS, *SIGNALS)
+    order = [((*BASELINES, *MAIN), seed) for seed in range(SWEEP_SEEDS)]
+    order += [(sweeps, seed) for seed in range(SWEEP_SEEDS)]
+    order += [((*BASELINES, *MAIN), seed) for seed in range(SWEEP_SEEDS, SEEDS)]
+    return [[Run(setting, seed) for setting in settings if seed < setting.seeds] for settings, seed in order]

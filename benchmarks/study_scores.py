@@ -1,0 +1,188 @@
+"""What the study measures of a trained encoder: probes, transfer, retrieval, robustness."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from study_runs import OMIT, Size
+
+from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
+from ssc_toolkit.data import check_audio, encode_labels, load_tracks
+from ssc_toolkit.data.scores import build_corpus, build_notes
+from ssc_toolkit.encoders import Encoder
+from ssc_toolkit.evaluation import (
+    Probe,
+    Score,
+    embed_models,
+    embedding_geometry,
+    fit_probe,
+    provenance_of,
+    retrieval,
+)
+from ssc_toolkit.files import atomic_path
+
+CLEAN, NOTES = "clean", "notes"
+SEVERITIES = (0.5, 1.0, 1.5, 2.0)
+UNSEEN = (
+    "time_stretch",
+    "splice_out",
+    "reverb",
+    "chorus",
+    "distortion",
+    "compression",
+    "reverse",
+    "bitcrush",
+    "mp3",
+)
+COLUMNS = ("key", "family", "mode", "collection", "meter")
+NOTE_COLUMNS = ("pitch class", "pitch")
+RETRIEVED = ("key", "family", "mode", "collection")
+CORPUS_SEED = 0
+
+
+@cache
+def corpus(size: Size) -> Path:
+    """Table of the default corpus as a file; its seed is one, that of the training varies."""
+    return build_corpus(size.clips, CORPUS_SEED) / "tracks.csv"
+
+
+@cache
+def clips(size: Size) -> pd.DataFrame:
+    """Table of the default corpus."""
+    return check_audio(load_tracks(corpus(size)), size.view_seconds)
+
+
+@cache
+def notes(size: Size) -> pd.DataFrame:
+    """Table of single notes, with the pitch class of each."""
+    table = check_audio(load_tracks(build_notes(size.notes, CORPUS_SEED) / "tracks.csv"), size.view_seconds)
+    return table.assign(pitch=table["pitch"].astype(str), **{"pitch class": (table["pitch"] % 12).astype(str)})
+
+
+def conditions(sample_rate: int) -> dict[str, Augmentation]:
+    """Corruptions by name: the chain of the training at four severities, and nine that no training heard."""
+    chain = {f"chain {severity:g}": semisupcon_chain(sample_rate, severity, OMIT) for severity in SEVERITIES}
+    return chain | {name: corruption(name, sample_rate) for name in UNSEEN}
+
+
+def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path) -> None:
+    """Embed clips, notes and corrupted test clips under several encoders, each condition made once.
+
+    Args:
+        encoders: by the name of their file.
+        size: of the study.
+        folder: gets an .npz file an encoder; those that have theirs are passed over.
+    """
+    missing = {name: encoder for name, encoder in encoders.items() if not (folder / f"{name}.npz").exists()}
+    if not missing:
+        return
+    test = clips(size)[clips(size)["split"] == "test"].reset_index(drop=True)
+    embedded = {
+        CLEAN: embed_models(missing, clips(size), size.view_seconds),
+        NOTES: embed_models(missing, notes(size), size.view_seconds),
+    }
+    for name, transform in conditions(next(iter(missing.values())).sample_rate).items():
+        print(f"corrupted: {name}", flush=True)
+        embedded[name] = embed_models(missing, test, size.view_seconds, corruption=transform, seed=CORPUS_SEED)
+    for name in missing:
+        with atomic_path(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **{condition: by_name[name] for condition, by_name in embedded.items()})
+
+
+def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
+    """Everything that is measured of one encoder.
+
+    Args:
+        vectors: embeddings by condition, as `embed` stores them.
+        size: of the study.
+
+    Returns:
+        Provenance, probes by task and condition, mean average precision by label, geometry.
+    """
+    tracks, played = clips(size), notes(size)
+    test = (tracks["split"] == "test").to_numpy()
+    new = (tracks["timbre"] == "new").to_numpy()
+    heard = {condition: part for condition, part in vectors.items() if condition != NOTES}
+    probes: dict[str, dict[str, Any]] = {}
+    for column in COLUMNS:
+        fitted = fit_probe(vectors[CLEAN], tracks, column)
+        subsets = {"family": ~new, "family, new timbres": new} if column == "family" else {column: None}
+        for task, subset in subsets.items():
+            probes[task] = stressed(fitted, heard, tracks, test, subset)
+    for column in NOTE_COLUMNS:
+        fitted = fit_probe(vectors[NOTES], played, column)
+        probes[f"notes: {column}"] = {CLEAN: record(fitted.score(vectors[NOTES], played))}
+    asked = tracks[test].reset_index(drop=True)
+    return {
+        "provenance": provenance_of(tracks, window_seconds=size.view_seconds, seeds=[CORPUS_SEED]),
+        "tracks": digest(tracks),
+        "probes": probes,
+        "retrieval": {column: found(vectors[CLEAN][test], asked, column) for column in RETRIEVED},
+        "geometry": embedding_geometry(vectors[CLEAN][test]).to_json(),
+    }
+
+
+def found(embeddings: np.ndarray, asked: pd.DataFrame, column: str) -> float:
+    """Mean average precision among the test clips, versions of the query's own tune left out."""
+    groups = asked["group"].to_numpy()
+    score = retrieval(embeddings, encode_labels(asked, column), groups=groups, other_groups_only=True)
+    return round(score.headline.value, 5)
+
+
+def stressed(
+    probe: Probe,
+    vectors: Mapping[str, np.ndarray],
+    tracks: pd.DataFrame,
+    test: np.ndarray,
+    subset: np.ndarray | None,
+) -> dict[str, dict[str, Any]]:
+    """Scores of a probe, fitted on clean clips, in every condition.
+
+    Args:
+        probe: for one label.
+        vectors: embeddings by condition, of all clips or of the test clips alone.
+        tracks: the table of all clips.
+        test: (clips,) bool, the test clips.
+        subset: (clips,) bool, those of them that count; all if None.
+    """
+    scores = {}
+    for condition, part in vectors.items():
+        everywhere = part
+        if len(part) < len(tracks):
+            everywhere = np.full((len(tracks), part.shape[1]), np.nan, dtype=np.float32)
+            everywhere[test] = part
+        scores[condition] = record(probe.score(everywhere, tracks, subset))
+    return scores
+
+
+def record(score: Score) -> dict[str, Any]:
+    """A score as the results keep it: which clips were right, a hexadecimal digit for four of them."""
+    assert score.correct is not None
+    others = {name: round(value, 5) for name, value in score.others.items()}
+    correct = np.packbits(score.correct.astype(bool)).tobytes().hex()
+    return {"accuracy": round(score.headline.value, 5), **others, "clips": score.tracks, "correct": correct}
+
+
+def tracks_of(size: Size) -> dict[str, Any]:
+    """What the results of all runs refer to: the tune of each test clip that a task asks about, in their order."""
+    tracks = clips(size)
+    test, new = tracks["split"] == "test", tracks["timbre"] == "new"
+    asked = {column: test & tracks[column].notna() for column in COLUMNS}
+    asked |= {"family": test & ~new, "family, new timbres": test & new}
+    groups = {task: tracks.loc[rows, "group"].tolist() for task, rows in asked.items()}
+    played = notes(size)
+    programs = played.loc[played["split"] == "test", "program"].tolist()  # notes of one instrument are alike
+    groups |= {f"notes: {column}": programs for column in NOTE_COLUMNS}
+    return {"hash": digest(tracks), "groups": groups, "labels": {c: int(tracks[c].nunique()) for c in COLUMNS}}
+
+
+def digest(tracks: pd.DataFrame) -> str:
+    """Hash of the table without the folder that it lies in: data, labels and split."""
+    text = tracks.assign(path=tracks["path"].map(lambda path: Path(path).name)).to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
