@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gallery_figures import response_picture, sound_picture
+from gallery_figures import HEIGHT, WIDTH, response_picture, sound_picture
 from gallery_music import RATE, music, record, sound
 from gallery_settings import SEVERITIES, settings
 
@@ -40,7 +40,8 @@ def figure(name: str, label: str) -> str:
     """HTML of a sound: its picture and its player."""
     return (
         f'<figure class="sound"><figcaption>{label}</figcaption>'
-        f'<img src="../gallery/{name}.png" alt="Waveform and spectrogram: {label}" loading="lazy">'
+        f'<img src="../gallery/{name}.png" alt="Waveform and spectrogram: {label}" '
+        f'width="{WIDTH}" height="{HEIGHT}" loading="lazy">'
         f'<audio controls preload="none" src="../gallery/{name}.mp3"></audio></figure>'
     )
 

@@ -16,11 +16,13 @@ from ssc_toolkit.augmentations import Augmentation
 
 INK = "#808080"
 SOUND = "#5b8def"
+WIDTH, HEIGHT, DPI = 340, 391, 170
+"""Of the picture of a sound, in pixels."""
 
 
 def sound_picture(samples: np.ndarray) -> bytes:
     """Waveform above spectrogram of a sound, (samples,) between -1 and 1."""
-    drawing = Figure(figsize=(2.0, 2.3), dpi=170)
+    drawing = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
     above, below = drawing.subplots(2, sharex=True, height_ratios=(1, 2))
     drawing.subplots_adjust(left=0.12, right=0.99, bottom=0.1, top=0.99, hspace=0.08)
     seconds = len(samples) / RATE

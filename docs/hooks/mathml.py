@@ -14,7 +14,8 @@ def on_page_content(content: str, **_: object) -> str:
     """Replace the LaTeX that the Markdown extension marks up by MathML."""
 
     def mathml(match: re.Match[str]) -> str:
-        display = "block" if match[2] == "[" else "inline"
-        return convert(html.unescape(match[3]), display=display)
+        if match[2] == "(":
+            return convert(html.unescape(match[3]), display="inline")
+        return f'<div class="equation">{convert(html.unescape(match[3]), display="block")}</div>'
 
     return _EQUATION.sub(mathml, content)

@@ -185,7 +185,7 @@ def labels_in_words(track: Track) -> dict[str, str]:
 def drawing(shown: Shown) -> str:
     """The matrix of one target, its rows named by their labels."""
     names = [labels_in_words(track)[shown.signal or "all"] for track in TRACKS]
-    left = 12 + 6.2 * max(map(len, names))
+    left = 18 + 6.2 * max(map(len, names))
     parts = [text(left - 8, (row + 0.5) * SIZE + 4, name, INK, 11, "end") for row, name in enumerate(names)]
     squares = matrix(weights_of(shown), range(len(TRACKS)), SIZE, INK, lambda row: f"track {row + 1}, {names[row]}")
     parts.append(moved(left, 0, squares))
