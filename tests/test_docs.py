@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
 
 PEERS = {"pytorch_metric_learning", "lightly", "torch_audiomentations"}
@@ -44,8 +45,10 @@ def test_a_marked_block_is_left_to_those_who_have_what_it_needs(block: Block):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_code_is_hidden_from_these_tests(page):
-    assert {block.language for block in blocks(page)} <= {"python", "bash", "text"}
-    for block in blocks(page, "text"):
+    assert {block.language for block in blocks(page)} <= {"python", "bash", "text", "yaml"}
+    for block in blocks(page, "yaml"):
+        assert isinstance(yaml.safe_load(block.code), dict)
+    for block in (block for block in blocks(page, "text") if block.needs is None):
         assert "import " not in block.code, f"{block.place} is Python: say so, or what it needs"
         assert "ssc-toolkit " not in block.code, f"{block.place} is a command: say so, or what it needs"
 

@@ -17,7 +17,11 @@ from stores import noise
 from ssc_toolkit.cli import COMMANDS, main
 from ssc_toolkit.encoders import MelCNN
 
-SMALL = {"pretrain": ("--steps=2", "--batch_size=4"), "corpus": ("--clips=80",)}
+SMALL = {
+    "pretrain": ("--steps=2", "--batch_size=4"),
+    "robustness": ("--severities=1",),
+    "corpus": ("--clips=80",),
+}
 """What is typed behind a command to make it quick, where the page does not say otherwise."""
 SMALLER = {"--repeats": "2", "--label_shares": "0.2,1"}
 """Values typed in the place of a page's, which would take long, or need more clips than there are here."""
@@ -31,9 +35,10 @@ READS_CORPUS = {"probe", "robustness", "retrieval", "compare"}
 
 @pytest.fixture
 def world(small_corpus, tmp_path, monkeypatch) -> Path:
-    """A folder with music, a table of it that fits with and without --root=audio/, and encoders."""
+    """A folder with music, a table of it that fits with and without --root=audio/, encoders, and the configs."""
     rows = ["path,genre,split"]
     (tmp_path / "my_music").symlink_to(tmp_path / "audio")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     for number in range(24):
         file = noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
         (tmp_path / file.name).symlink_to(file)
@@ -97,7 +102,8 @@ def run(command: Command, corpus: Path) -> str:
     for option in SMALL.get(name, ()):
         if option.split("=")[0] not in command.options:
             options.append(option)
-    if name in READS_CORPUS and "--tracks" not in command.options:
+    reads_corpus = name in READS_CORPUS or any(word.startswith("--config=configs/corpus/") for word in given)
+    if reads_corpus and "--tracks" not in command.options:
         options.append(f"--tracks={corpus / 'tracks.csv'}")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
