@@ -200,7 +200,8 @@ def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"tracks: there is no audio file below {folder} (looked for {', '.join(SUFFIXES)})")
-    tracks = pd.DataFrame({"path": [str(path.absolute()) for path in paths]})
+    names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # a name may not be text in UTF-8
+    tracks = pd.DataFrame({"path": names})
     if label is not None:
         inside = [path.relative_to(folder).parts[:-1] for path in paths]
         tracks[label] = [parts[0] if parts else np.nan for parts in inside]

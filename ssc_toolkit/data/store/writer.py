@@ -215,9 +215,8 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
 
 def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int) -> None:
     """Put a table in force."""
-    paths = tracks["path"].astype(str)
-    table = tracks[paths.isin(usable)].reset_index(drop=True)
-    places = [usable[path] for path in table["path"].astype(str)]
+    table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
+    places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
     number = {shard: place for place, shard in enumerate(shards)}
     index = np.array([(number[shard], track.offset, track.length) for shard, track in places], dtype=INDEX)
