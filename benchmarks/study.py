@@ -48,9 +48,10 @@ def main() -> None:
 def claim(results: Path, size: Size) -> None:
     """Write down what the results refer to, or make sure that those there refer to the same."""
     path, text = results / "tracks.json", json.dumps(tracks_of(size)) + "\n"
-    if path.exists() and path.read_text() != text:
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text() != text:
         raise SystemExit(f"{results} holds results on other clips; choose another folder")
-    write_text(path, text)
 
 
 def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
