@@ -31,7 +31,7 @@ from study_runs import (
 from study_scores import CLEAN, NOTE_COLUMNS, RETRIEVED, SEVERITIES, UNSEEN
 
 from ssc_toolkit.evaluation import Interval
-from ssc_toolkit.evaluation.plots import model_colors, severity_curves
+from ssc_toolkit.evaluation.plots import model_colors, score_dots, severity_curves
 from ssc_toolkit.evaluation.report import table
 from ssc_toolkit.files import write_text
 
@@ -208,6 +208,24 @@ def retrieval_table(results: Results) -> str:
     return table(["encoder", *RETRIEVED], rows)
 
 
+def main_figure(results: Results) -> str:
+    """Clean accuracy of the main comparison."""
+    return dots(results, MAIN_ROWS)
+
+
+def signal_figure(results: Results) -> str:
+    """Clean accuracy by label signal."""
+    return dots(results, SIGNAL_ROWS)
+
+
+def dots(results: Results, settings: Sequence[str]) -> str:
+    """A panel a task, a line a setting."""
+    there = results.there(*settings)
+    scores = {task: {SETTINGS[name].title: results.accuracy(name, task) for name in there} for task in TASKS}
+    colors = model_colors([SETTINGS[name].title for name in there])
+    return score_dots(scores, dict.fromkeys(TASKS, "accuracy"), colors)
+
+
 def severity_figure(results: Results) -> str:
     """Accuracy over severity of the chain."""
     there = results.there(*MAIN_ROWS)
@@ -246,6 +264,11 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "transfer": transfer_table,
     "retrieval": retrieval_table,
 }
+FIGURES: Mapping[str, Callable[[Results], str]] = {
+    "main": main_figure,
+    "signals": signal_figure,
+    "severities": severity_figure,
+}
 
 
 def main() -> None:
@@ -256,7 +279,8 @@ def main() -> None:
     results = load(folder)
     for name, make in TABLES.items():
         write_text(folder / f"{name}.md", make(results) + "\n")
-    write_text(folder / "severities.svg", severity_figure(results))
+    for name, draw in FIGURES.items():
+        write_text(folder / f"{name}.svg", draw(results))
 
 
 if __name__ == "__main__":

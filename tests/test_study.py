@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from study_page import TABLES, interval, load  # noqa: E402
+from study_page import FIGURES, TABLES, interval, load  # noqa: E402
 from study_runs import MAIN, SEEDS, SETTINGS, SWEEP_SEEDS, blocks  # noqa: E402
 
 RESULTS = Path(__file__).parent.parent / "docs" / "study"
@@ -69,6 +68,8 @@ def test_the_tables_show_the_results(folder):
     assert f"{accuracy:.3f}".lstrip("0") in text
     assert "semi-supervised, all labels" in text
     assert "5 %" not in text  # not run
+    for draw in FIGURES.values():
+        assert "semi-supervised, all labels" in draw(results)
 
 
 def test_other_clips_are_refused(folder, tmp_path):
@@ -94,4 +95,11 @@ def test_an_interval_covers_seeds_and_tunes():
 @pytest.mark.parametrize("name", TABLES)
 def test_the_tables_in_the_documentation_are_those_of_the_results(name):
     assert (RESULTS / f"{name}.md").read_text() == TABLES[name](load(RESULTS)) + "\n"
-    assert re.search(rf"docs/study/{name}\.md", (RESULTS.parent / "study.md").read_text())
+    assert f'"docs/study/{name}.md"' in (RESULTS.parent / "study.md").read_text()
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="there are no results of the study yet")
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_figures_in_the_documentation_are_there(name):
+    assert "<svg" in (RESULTS / f"{name}.svg").read_text()
+    assert f'"docs/study/{name}.svg"' in (RESULTS.parent / "study.md").read_text()
