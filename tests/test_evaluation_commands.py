@@ -46,6 +46,9 @@ def music(tmp_path_factory) -> Path:
     table = pd.DataFrame(rows, columns=["path", "split", "pitch", "tags", "hertz", "group"])
     table.to_csv(folder / "my.csv", index=False)
     table[:10].drop(columns="split").to_csv(folder / "other.csv", index=False)
+    (folder / "further").mkdir()
+    again = table[:10].assign(path=[f"further/../{path}" for path in table["path"][:10]])
+    again[::-1].drop(columns=["split"]).to_csv(folder / "again.csv", index=False)
     return folder
 
 
@@ -168,6 +171,13 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
     assert told["database"]["tracks"]["train"] == 20
 
 
+def test_a_query_that_is_in_the_database_is_not_its_own_answer(shared, cache, music, tmp_path):
+    options = ["retrieval", *shared[::2], cache, f"--tracks={music / 'other.csv'}", "--labels=pitch"]
+    among_themselves, in_a_table = call(*options), call(*options, f"--database={music / 'again.csv'}")
+    assert among_themselves[0] == in_a_table[0] == 0, in_a_table[2]
+    assert among_themselves[1] == in_a_table[1]
+
+
 @pytest.mark.parametrize(("suffix", "pooling"), [("parquet", "mean+std"), ("npz", "none")])
 def test_embed_a_folder(shared, music, tmp_path, suffix, pooling):
     path = tmp_path / f"e.{suffix}"
@@ -215,6 +225,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "neither a CSV file nor a folder"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: a folder for which tracks?"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
         (["probe", "--labels=pitch", "--window_seconds=0.1"], "random encoder needs at least 0.13 s, got 0.1"),
     ],
