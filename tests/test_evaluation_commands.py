@@ -212,7 +212,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
-        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected shares above 0"),
+        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected above 0"),
         (
             ["probe", "--labels=pitch", "--label_shares=0.05"],
             "0.05 of 20 labelled training tracks holds fewer",
@@ -236,3 +236,16 @@ def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, 
     assert code == 2, errors
     assert words in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(RATE // 5), RATE)
+    table = pd.read_csv(music / "my.csv").iloc[[0, 2, 20, 21, 30, 31]]
+    table["path"] = [str(music / path) for path in table["path"]]
+    high = {"path": "short.wav", "split": "train", "pitch": "high"}
+    pd.concat([table, pd.DataFrame([high])]).to_csv(tmp_path / "t.csv", index=False)
+    options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=pitch", f"--cache={tmp_path / 'cache'}"]
+    code, _, errors = call("probe", *options, "--most_skipped=0.5")
+    assert code == 2
+    assert "labels: the training split holds fewer than two classes of column 'pitch'" in errors
+    assert not list(tmp_path.glob("cache/*"))

@@ -54,6 +54,40 @@ def test_numbers():
     assert (single.headline.value, single.others) == (pytest.approx(0.8), {})
 
 
+def test_numbers_that_do_not_vary_are_counted_not_scored():
+    truth = np.array([[1.0, 0.1], [2, 0.1], [3, 0.1], [4, 0.1]], dtype=np.float32)
+    outputs = truth + np.array([[0.5, 0], [-0.5, 0], [0.5, 0], [-0.5, 0]])
+    both = measure([predictions(outputs, truth, "number", ("arousal", "valence"))])
+    assert (both.headline.value, both.undefined_classes) == (pytest.approx(0.8), 1)
+    assert np.isnan(both.others["r2_valence"])
+    assert both.headline == measure([predictions(outputs[:, :1], truth[:, :1], "number", ("arousal",))]).headline
+    constant = measure([predictions(truth[:, 1:], truth[:, 1:], "number", ("valence",))])
+    assert (str(constant.headline), constant.undefined_classes) == ("undefined", 1)
+
+
+def test_a_resample_that_does_not_vary_has_no_share_of_variance():
+    truth = np.array([0.1, 0.1, 0.1, 0.7], dtype=np.float32)
+    values = weighted_r2(truth + 0.2, truth, np.array([[1, 1, 2, 0], [1, 1, 1, 1], [0, 0, 0, 4]]))
+    assert np.isnan(values).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+def test_no_interval_leaves_the_range_of_its_metric(kind):
+    truth = np.arange(20) % 2
+    outputs = [np.eye(2)[truth], np.eye(2)[np.where(np.arange(20) < 2, 1 - truth, truth)]]
+    if kind == "number":
+        truth, outputs = truth[:, None].astype(float), [each[:, 1:] for each in outputs]
+    score = measure([predictions(each, truth, kind, ("a", "b")[: each.shape[1]]) for each in outputs])
+    assert 0 < score.headline.low < score.headline.value < score.headline.high == 1
+    assert all(interval.high <= 1 for interval in score.intervals.values())
+    worse = measure([predictions(1 - each, truth, kind, ("a", "b")[: each.shape[1]]) for each in outputs])
+    drop = relative_drop(score, worse)
+    if kind == "class":
+        assert drop.low < drop.value < drop.high == 1
+    else:  # R² has no least value
+        assert worse.headline.low < worse.headline.value < 0
+
+
 def test_a_fifth_up_counts_and_a_fifth_down_does_not():
     names = ("C major", "G major", "A minor", "C minor", "F# major")
     assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]

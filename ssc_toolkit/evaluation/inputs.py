@@ -38,8 +38,8 @@ def as_many(values: Sized | None, count: int, argument: str, of: str) -> None:
         raise InputError(f"{argument}: expected {count}, one for each of the {of}, got {len(values)}")
 
 
-def shares_of_labels(shares: Iterable[float], argument: str = "shares") -> None:
+def check_shares(shares: Iterable[float], argument: str = "shares") -> None:
     """Raise InputError unless there are shares, all above 0 and up to 1."""
     for share in list(shares) or [0.0]:
         if not 0 < share <= 1:
-            raise InputError(f"{argument}: expected shares above 0 and up to 1, got {share}")
+            raise InputError(f"{argument}: expected above 0 and up to 1, got {share:g}")

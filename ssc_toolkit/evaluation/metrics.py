@@ -21,10 +21,12 @@ class Metric:
     Attributes:
         value: of outputs and truth.
         resampled: of outputs, truth and weights (resamples, tracks) to (resamples,) values.
+        bounds: least and greatest value there can be.
     """
 
     value: Callable[[np.ndarray, np.ndarray], float]
     resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
@@ -34,10 +36,10 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
     |---|---|
     | one class | accuracy; macro recall over the classes that occur; weighted key score (MIREX) if they are keys |
     | several of many | average precision and area under the ROC curve, macro over the classes that are defined |
-    | numbers | R², the mean over the columns and each by its name |
+    | numbers | R², the mean over the columns that are defined and each by its name |
 
-    A class without a positive or without a negative track has no average precision and no ROC curve; it is left out of
-    the mean, and `undefined_classes` counts it.
+    A class without a positive or without a negative track has no average precision and no ROC curve, and a column whose
+    numbers are all the same no R²; it is left out of the mean, and `undefined_classes` counts it.
 
     Args:
         kind: of the labels.
@@ -60,9 +62,9 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
 
 
 def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
-    """How many classes the macro means leave out."""
+    """How many classes, or columns of numbers, the macro means leave out."""
     if kind == "number":
-        return 0
+        return len(names) - len(_varying(truth, slice(None)))
     if kind == "class":
         return len(names) - len(np.unique(truth))
     return int((~defined_classes(truth)).sum())
@@ -132,16 +134,24 @@ def _macro(
 
 
 def _r2(columns: slice) -> Metric:
+    """The mean of R² over those columns of numbers that vary; NaN if there are none."""
+
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
-        if len(truth) < 2:
-            return float("nan")
-        return float(np.mean(r2_score(truth[:, columns], outputs[:, columns], multioutput="raw_values")))
+        chosen = _varying(truth, columns)
+        return float(r2_score(truth[:, chosen], outputs[:, chosen])) if len(chosen) else float("nan")
 
     def means(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        pairs = zip(outputs[:, columns].T, truth[:, columns].T, strict=True)
-        return np.mean([weighted.weighted_r2(predicted, true, weights) for predicted, true in pairs], axis=0)
+        chosen = _varying(truth, columns)
+        values = [weighted.weighted_r2(outputs[:, c], truth[:, c], weights) for c in chosen]
+        return _mean_of_defined(np.array(values).reshape(len(chosen), len(weights)))
 
-    return Metric(mean, means)
+    return Metric(mean, means, (-np.inf, 1.0))
+
+
+def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
+    """Those of some columns of (tracks, columns) numbers that are not the same for all tracks."""
+    chosen = np.arange(truth.shape[1])[columns]
+    return chosen[(truth[:, chosen] != truth[:1, chosen]).any(axis=0)]
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def task_section(comparison: Comparison, task: str) -> Section:
     ]
     text = f"{some.tracks} test tracks."
     if some.undefined_classes:
-        text += f" They do not define {some.undefined_classes} of the classes, which macro means leave out."
+        text += f" They do not define {some.undefined_classes} of the {some.classes_or_columns}, which means leave out."
     return Section(f"Task: {task}", [text], ["model", some.metric, *(name.replace("_", " ") for name in others)], rows)
 
 

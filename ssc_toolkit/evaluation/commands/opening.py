@@ -88,7 +88,11 @@ def open_tracks(
             train = check_labels(found, signal, column)["train"]
             for share in label_shares:
                 training_share(train, signal, share, seed)
-    return check_audio(found, seconds, most_skipped)
+    kept = check_audio(found, seconds, most_skipped)
+    if split:
+        for column, signal in signals_of(kept, labels, numbers).items():
+            check_labels(kept, signal, column)  # what is left may hold less
+    return kept
 
 
 def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
@@ -131,7 +135,10 @@ def check_window(seconds: float, name: str, model: WaveformModel) -> None:
 
 def others(score: Score) -> str:
     """The further metrics of a score in one cell."""
-    cells = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.others.items()]
+    cells = [
+        f"{name.replace('_', ' ')} {'undefined' if math.isnan(value) else f'{value:.3f}'}"
+        for name, value in score.others.items()
+    ]
     if score.undefined_classes:
-        cells.append(f"{score.undefined_classes} classes undefined")
+        cells.append(f"{score.undefined_classes} {score.classes_or_columns} undefined")
     return ", ".join(cells)
