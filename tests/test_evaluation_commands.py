@@ -238,14 +238,16 @@ def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp_path):
+def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp_path, caplog):
     soundfile.write(tmp_path / "short.wav", np.zeros(RATE // 5), RATE)
     table = pd.read_csv(music / "my.csv").iloc[[0, 2, 20, 21, 30, 31]]
     table["path"] = [str(music / path) for path in table["path"]]
+    table["key"] = ["C:maj", "X", "Am", "Am", "C:maj", "Am"]
     high = {"path": "short.wav", "split": "train", "pitch": "high"}
     pd.concat([table, pd.DataFrame([high])]).to_csv(tmp_path / "t.csv", index=False)
-    options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=pitch", f"--cache={tmp_path / 'cache'}"]
+    options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=key,pitch", f"--cache={tmp_path / 'cache'}"]
     code, _, errors = call("probe", *options, "--most_skipped=0.5")
     assert code == 2
     assert "labels: the training split holds fewer than two classes of column 'pitch'" in errors
     assert not list(tmp_path.glob("cache/*"))
+    assert "no weighted key score for column 'key': 'X' cannot be read as a key" in caplog.text

@@ -8,7 +8,8 @@ from sklearn.metrics import average_precision_score, r2_score, recall_score, roc
 
 from ssc_toolkit.evaluation import Predictions, measure, relative_drop
 from ssc_toolkit.evaluation.bootstrap import drawn_weights, interval_over_runs
-from ssc_toolkit.evaluation.metrics import key_weights
+from ssc_toolkit.evaluation.keys import are_keys, key_of, key_weights, unlike_keys
+from ssc_toolkit.evaluation.metrics import metrics_of
 from ssc_toolkit.evaluation.weighted import (
     weighted_average_precision,
     weighted_macro_recall,
@@ -95,6 +96,36 @@ def test_a_fifth_up_counts_and_a_fifth_down_does_not():
     outputs = np.eye(5)[[1, 0, 2]]  # a fifth above C, a fifth below G, the relative of C
     score = measure([predictions(outputs, [0, 1, 0], "class", names)])
     assert score.others["weighted_key_score"] == pytest.approx((0.5 + 0 + 0.3) / 3)
+
+
+MODES = ((" major", " minor"), (":maj", ":min"), (" maj", "m"), ("", "m"), ("-Major", "-Minor"), ("_MAJOR", "_MINOR"))
+
+
+@pytest.mark.parametrize(("major", "minor"), MODES)
+@pytest.mark.parametrize(("sharp", "flat"), [("#", "b"), ("♯", "♭"), (" sharp", " flat")])
+def test_the_usual_spellings_of_a_key(major, minor, sharp, flat):
+    tonics = (("B" + sharp, "C"), ("C" + sharp, "D" + flat), ("D", "D"), ("E", "F" + flat), ("A" + sharp, "B" + flat))
+    for mode in (major, minor):
+        for one, other in tonics:
+            assert key_of(one + mode) == key_of(other + mode) is not None
+    names = ("C" + major, "G" + major, "A" + minor, "C" + minor, "F" + sharp + major)
+    assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
+    assert "weighted_key_score" in metrics_of("class", names)
+
+
+def test_small_letters_are_keys_with_a_mode():
+    assert [key_of(name) for name in ("c minor", "bb maj", "b:min", "a#min")] == [
+        "C minor", "Bb major", "B minor", "Bb minor",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b", "c"), ("A", "B", "C"), ("am", "fm"), ("No major", "C minor"), ("C major", "X"), ("H major",)]
+)
+def test_other_classes_are_no_keys(names):
+    assert not are_keys(names)
+    assert list(metrics_of("class", names)) == ["accuracy", "macro_recall"]
+    assert unlike_keys((*names, "D minor", "E minor", "F minor", "G minor")) == [n for n in names if key_of(n) is None]
 
 
 def test_weighted_metrics_are_those_of_scikit_learn():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from sklearn.metrics import average_precision_score, r2_score, recall_score, roc_auc_score
 
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation import weighted
+from ssc_toolkit.evaluation.keys import are_keys, key_weights
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
         columns = {f"r2_{name}": _r2(slice(c, c + 1)) for c, name in enumerate(names)} if len(names) > 1 else {}
         return {"r2": _r2(every), **columns}
     metrics = {"accuracy": _mean_of(_correct), "macro_recall": Metric(_macro_recall, _resampled_macro_recall)}
-    if _are_keys(names):
+    if are_keys(names):
         weights = key_weights(names)
         metrics["weighted_key_score"] = _mean_of(lambda outputs, truth: weights[truth, outputs.argmax(axis=1)])
     return metrics
@@ -73,27 +73,6 @@ def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> 
 def defined_classes(truth: np.ndarray) -> np.ndarray:
     """(classes,) bool: those of (tracks, classes) multi-hot rows with at least one positive and one negative track."""
     return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
-
-
-@cache
-def key_weights(names: tuple[str, ...]) -> np.ndarray:
-    """MIREX weights of keys, (reference, estimate), by `mir_eval.key.weighted_score`.
-
-    1 for the same key, .5 for an estimate a fifth above the reference (not below), .3 for the relative key, .2 for the
-    parallel one.
-
-    Args:
-        names: of the keys, such as "C major".
-
-    Examples:
-        >>> key_weights(("C major", "G major", "A minor", "C minor"))[0].tolist()
-        [1.0, 0.5, 0.3, 0.2]
-        >>> float(key_weights(("C major", "G major"))[1, 0])  # C is a fifth below G
-        0.0
-    """
-    from mir_eval.key import weighted_score
-
-    return np.array([[weighted_score(reference, estimate) for estimate in names] for reference in names])
 
 
 def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -159,7 +138,3 @@ def _mean_of_defined(values: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice")
         return np.nanmean(values, axis=0)
-
-
-def _are_keys(names: tuple[str, ...]) -> bool:
-    return all(name.endswith((" major", " minor")) and len(name.split()[0]) <= 2 for name in names)

@@ -81,7 +81,7 @@ def retrieval(
         >>> labels = Labels(torch.tensor([0, 0, 1, 1]), torch.ones(4, dtype=torch.bool), ("a", "b"))
         >>> score = retrieval(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), labels, cutoffs=(1,))
         >>> round(score.headline.value, 3), score.others["recall@1"]
-        (0.833, 0.75)
+        (0.854, 0.75)
     """
     if (database is None) != (database_labels is None):
         raise InputError("database: embeddings and labels of the database belong together; give both or none")
