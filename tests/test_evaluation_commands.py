@@ -206,6 +206,10 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     assert code == 0, errors
     assert "random encoder" in out
     assert report(tmp_path / "p")["provenance"]["encoder"] == "brought_model:make"
+    (tmp_path / "broken_model.py").write_text("def make():\n    return 1 / 0\n")
+    code, _, errors = call("embed", music, "--encoder=broken_model:make", "--out=e.npz")
+    assert code == 2
+    assert "it raises ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
 
 
 @pytest.mark.parametrize(
