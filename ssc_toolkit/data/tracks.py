@@ -29,7 +29,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         source: name of a dataset (`ssc_toolkit.data.RECIPES` lists them), the path of a CSV file, of a folder of
             audio, or of an audio store (or its URL), or "scores" for the default corpus, which is rendered now if it
             is not yet there.
-        root: folder where the dataset lies, or that the paths in a CSV file start from (by default its own folder).
+        root: folder where the dataset lies, or that the paths in a CSV file start from (by default its own folder); a
+            store needs none, whatever the settings that it is used with say.
         variant: of a dataset: which labels and which split; its first by default.
 
     Returns:
@@ -56,7 +57,7 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         return dataset_tracks(name, root, variant)
     if variant is not None:
         raise InputError(f"variant: only a dataset has variants ({', '.join(RECIPES)}), not {source}")
-    if root is not None and (name == DEFAULT_CORPUS or is_store(name) or path.is_dir()):
+    if root is not None and (name == DEFAULT_CORPUS or (path.is_dir() and not is_store(name))):
         raise InputError(f"root: the paths of a CSV file start from it, or a dataset lies there; {source} is neither")
     if name == DEFAULT_CORPUS:
         from ssc_toolkit.data.scores import build_corpus

@@ -113,7 +113,10 @@ def drop_section(comparison: Comparison, drops: Mapping[str, Mapping[str, Mappin
     }
     return Section(
         "Relative drop",
-        [f"Share of the clean score that is lost, with {INTERVALS}, clean and corrupted scores paired."],
+        [
+            f"Share of the clean score that is lost, with {INTERVALS}, clean and corrupted scores paired. It is not "
+            "defined where the clean score is not above 0."
+        ],
         ["task", "model", *names],
         rows,
         {"Relative drop by model and condition.": plots.heat_map(panels, "relative drop")},
