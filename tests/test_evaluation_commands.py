@@ -46,6 +46,9 @@ def music(tmp_path_factory) -> Path:
     table = pd.DataFrame(rows, columns=["path", "split", "pitch", "tags", "hertz", "group"])
     table.to_csv(folder / "my.csv", index=False)
     table[:10].drop(columns="split").to_csv(folder / "other.csv", index=False)
+    (folder / "further").mkdir()
+    again = table[:10].assign(path=[f"further/../{path}" for path in table["path"][:10]])
+    again[::-1].drop(columns=["split"]).to_csv(folder / "again.csv", index=False)
     return folder
 
 
@@ -168,6 +171,13 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
     assert told["database"]["tracks"]["train"] == 20
 
 
+def test_a_query_that_is_in_the_database_is_not_its_own_answer(shared, cache, music, tmp_path):
+    options = ["retrieval", *shared[::2], cache, f"--tracks={music / 'other.csv'}", "--labels=pitch"]
+    among_themselves, in_a_table = call(*options), call(*options, f"--database={music / 'again.csv'}")
+    assert among_themselves[0] == in_a_table[0] == 0, in_a_table[2]
+    assert among_themselves[1] == in_a_table[1]
+
+
 @pytest.mark.parametrize(("suffix", "pooling"), [("parquet", "mean+std"), ("npz", "none")])
 def test_embed_a_folder(shared, music, tmp_path, suffix, pooling):
     path = tmp_path / f"e.{suffix}"
@@ -196,13 +206,17 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     assert code == 0, errors
     assert "random encoder" in out
     assert report(tmp_path / "p")["provenance"]["encoder"] == "brought_model:make"
+    (tmp_path / "broken_model.py").write_text("def make():\n    return 1 / 0\n")
+    code, _, errors = call("embed", music, "--encoder=broken_model:make", "--out=e.npz")
+    assert code == 2
+    assert "it raises ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
-        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected shares above 0"),
+        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected above 0"),
         (
             ["probe", "--labels=pitch", "--label_shares=0.05"],
             "0.05 of 20 labelled training tracks holds fewer",
@@ -215,6 +229,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "neither a CSV file nor a folder"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: a folder for which tracks?"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
         (["probe", "--labels=pitch", "--window_seconds=0.1"], "random encoder needs at least 0.13 s, got 0.1"),
     ],
@@ -225,3 +240,18 @@ def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, 
     assert code == 2, errors
     assert words in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp_path, caplog):
+    soundfile.write(tmp_path / "short.wav", np.zeros(RATE // 5), RATE)
+    table = pd.read_csv(music / "my.csv").iloc[[0, 2, 20, 21, 30, 31]]
+    table["path"] = [str(music / path) for path in table["path"]]
+    table["key"] = ["C:maj", "X", "Am", "Am", "C:maj", "Am"]
+    high = {"path": "short.wav", "split": "train", "pitch": "high"}
+    pd.concat([table, pd.DataFrame([high])]).to_csv(tmp_path / "t.csv", index=False)
+    options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=key,pitch", f"--cache={tmp_path / 'cache'}"]
+    code, _, errors = call("probe", *options, "--most_skipped=0.5")
+    assert code == 2
+    assert "labels: the training split holds fewer than two classes of column 'pitch'" in errors
+    assert not list(tmp_path.glob("cache/*"))
+    assert "no weighted key score for column 'key': 'X' cannot be read as a key" in caplog.text

@@ -150,17 +150,40 @@ def test_models_by_import_path(tmp_path, monkeypatch):
         "from ssc_toolkit.evaluation import as_model\n"
         "def make():\n    return as_model(lambda x: x[:, :10], 8000)\n"
         "def nothing():\n    return 3\n"
+        "def unfinished():\n    raise KeyError('weights')\n"
     )
+    (tmp_path / "broken.py").write_text("import torch\nraise RuntimeError('no\\nweights')\n")
+    (tmp_path / "ends.py").write_text("raise SystemExit(3)\n")
     monkeypatch.chdir(tmp_path)
     assert open_model("brought:make")(torch.zeros(2, 1, 100)).shape == (2, 10)
     for source, words in (
         ("brought:nothing", "no callable with a sample_rate"),
-        ("brought:absent", "gives no model"),
-        ("absent:make", "gives no model"),
+        ("brought:absent", "gives no model; it raises AttributeError: .*'absent'"),
+        ("brought:unfinished", r"it raises KeyError: 'weights' \(brought.py, line 7\)$"),
+        ("broken:make", r"it raises RuntimeError: no weights \(broken.py, line 2\)$"),
+        ("ends:make", "it raises SystemExit: 3"),
+        ("absent:make", "gives no model; it raises ModuleNotFoundError"),
         ("somewhere", "no saved encoder"),
     ):
         with pytest.raises(InputError, match=words):
             open_model(source)
+
+
+def test_a_model_that_fails_on_waveforms_says_what_and_where(tracks):
+    def wrong(waveforms):
+        raise LookupError("a window\nthat is too long")
+
+    with pytest.raises(InputError, match=r"it raises LookupError: a window that is too long \(test_eval.*line \d+\)$"):
+        embed_tracks(as_model(wrong, RATE), tracks, 0.5, progress=False)
+
+    class Dictionary:
+        sample_rate = RATE
+
+        def __call__(self, waveforms):
+            return {"embeddings": waveforms}
+
+    with pytest.raises(InputError, match=r"gives dict for 2 windows; expected \(2, dim\)"):
+        embed_tracks(Dictionary(), tracks, 0.5, progress=False)
 
 
 def test_windows_are_those_of_the_training(tmp_path):

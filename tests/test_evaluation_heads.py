@@ -8,7 +8,14 @@ import pytest
 from points import labelled_points
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation import few_label_curve, fit_probe, probe, prototypes
+from ssc_toolkit.evaluation import (
+    embedding_geometry,
+    few_label_curve,
+    fit_probe,
+    neighbor_agreement,
+    probe,
+    prototypes,
+)
 from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.neighbors import unit_rows
 from ssc_toolkit.evaluation.probing import label_signal, training_share
@@ -110,7 +117,7 @@ def test_more_labels_help_and_smaller_shares_are_nested():
     ("options", "words"),
     [
         ({"method": "forest"}, "method: expected one of linear"),
-        ({"label_share": 0.0}, "label_share: expected a share above 0"),
+        ({"label_share": 0.0}, "label_share: expected above 0 and up to 1, got 0"),
         ({"label_share": 0.001}, "holds fewer than two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
@@ -119,3 +126,25 @@ def test_what_cannot_be_fitted(points, options, words):
     embeddings, tracks = points
     with pytest.raises(InputError, match=words):
         fit_probe(embeddings, tracks, "label", **options)
+
+
+def test_what_is_of_other_tracks_is_named(points):
+    embeddings, tracks = points
+    fitted = fit_probe(embeddings, tracks, "label", "prototypes")
+    few, rest = tracks[:50], "a row for each of the tracks, got"
+    for attempt, words in (
+        (lambda: probe(embeddings[:50], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(50, 8\)"),
+        (lambda: probe(embeddings[:, 0], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(300,\)"),
+        (lambda: fitted.score(embeddings[:50], tracks), r"embeddings: expected \(300, dim\)"),
+        (lambda: fitted.score(embeddings[:50], few), "tracks: expected the table of the labels, 300 rows, got 50"),
+        (lambda: fitted.score(embeddings, tracks, np.ones(9, dtype=bool)), "subset: expected 300"),
+        (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "there is no column 'split'"),
+        (lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)), "shares: expected above 0 and up to 1"),
+        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected above 0"),
+        (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
+        (lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"), "a single number of column 'n'"),
+        (lambda: embedding_geometry(embeddings[:, 0]), "embeddings: expected"),
+        (lambda: neighbor_agreement(embeddings[:50], fitted.labels), r"embeddings: expected \(300, dim\)"),
+    ):
+        with pytest.raises(InputError, match=words):
+            attempt()

@@ -8,7 +8,8 @@ from sklearn.metrics import average_precision_score, r2_score, recall_score, roc
 
 from ssc_toolkit.evaluation import Predictions, measure, relative_drop
 from ssc_toolkit.evaluation.bootstrap import drawn_weights, interval_over_runs
-from ssc_toolkit.evaluation.metrics import key_weights
+from ssc_toolkit.evaluation.keys import are_keys, key_of, key_weights, unlike_keys
+from ssc_toolkit.evaluation.metrics import metrics_of
 from ssc_toolkit.evaluation.weighted import (
     weighted_average_precision,
     weighted_macro_recall,
@@ -54,6 +55,40 @@ def test_numbers():
     assert (single.headline.value, single.others) == (pytest.approx(0.8), {})
 
 
+def test_numbers_that_do_not_vary_are_counted_not_scored():
+    truth = np.array([[1.0, 0.1], [2, 0.1], [3, 0.1], [4, 0.1]], dtype=np.float32)
+    outputs = truth + np.array([[0.5, 0], [-0.5, 0], [0.5, 0], [-0.5, 0]])
+    both = measure([predictions(outputs, truth, "number", ("arousal", "valence"))])
+    assert (both.headline.value, both.undefined_classes) == (pytest.approx(0.8), 1)
+    assert np.isnan(both.others["r2_valence"])
+    assert both.headline == measure([predictions(outputs[:, :1], truth[:, :1], "number", ("arousal",))]).headline
+    constant = measure([predictions(truth[:, 1:], truth[:, 1:], "number", ("valence",))])
+    assert (str(constant.headline), constant.undefined_classes) == ("undefined", 1)
+
+
+def test_a_resample_that_does_not_vary_has_no_share_of_variance():
+    truth = np.array([0.1, 0.1, 0.1, 0.7], dtype=np.float32)
+    values = weighted_r2(truth + 0.2, truth, np.array([[1, 1, 2, 0], [1, 1, 1, 1], [0, 0, 0, 4]]))
+    assert np.isnan(values).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+def test_no_interval_leaves_the_range_of_its_metric(kind):
+    truth = np.arange(20) % 2
+    outputs = [np.eye(2)[truth], np.eye(2)[np.where(np.arange(20) < 2, 1 - truth, truth)]]
+    if kind == "number":
+        truth, outputs = truth[:, None].astype(float), [each[:, 1:] for each in outputs]
+    score = measure([predictions(each, truth, kind, ("a", "b")[: each.shape[1]]) for each in outputs])
+    assert 0 < score.headline.low < score.headline.value < score.headline.high == 1
+    assert all(interval.high <= 1 for interval in score.intervals.values())
+    worse = measure([predictions(1 - each, truth, kind, ("a", "b")[: each.shape[1]]) for each in outputs])
+    drop = relative_drop(score, worse)
+    if kind == "class":
+        assert drop.low < drop.value < drop.high == 1
+    else:  # R² has no least value
+        assert worse.headline.low < worse.headline.value < 0
+
+
 def test_a_fifth_up_counts_and_a_fifth_down_does_not():
     names = ("C major", "G major", "A minor", "C minor", "F# major")
     assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
@@ -61,6 +96,36 @@ def test_a_fifth_up_counts_and_a_fifth_down_does_not():
     outputs = np.eye(5)[[1, 0, 2]]  # a fifth above C, a fifth below G, the relative of C
     score = measure([predictions(outputs, [0, 1, 0], "class", names)])
     assert score.others["weighted_key_score"] == pytest.approx((0.5 + 0 + 0.3) / 3)
+
+
+MODES = ((" major", " minor"), (":maj", ":min"), (" maj", "m"), ("", "m"), ("-Major", "-Minor"), ("_MAJOR", "_MINOR"))
+
+
+@pytest.mark.parametrize(("major", "minor"), MODES)
+@pytest.mark.parametrize(("sharp", "flat"), [("#", "b"), ("♯", "♭"), (" sharp", " flat")])
+def test_the_usual_spellings_of_a_key(major, minor, sharp, flat):
+    tonics = (("B" + sharp, "C"), ("C" + sharp, "D" + flat), ("D", "D"), ("E", "F" + flat), ("A" + sharp, "B" + flat))
+    for mode in (major, minor):
+        for one, other in tonics:
+            assert key_of(one + mode) == key_of(other + mode) is not None
+    names = ("C" + major, "G" + major, "A" + minor, "C" + minor, "F" + sharp + major)
+    assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
+    assert "weighted_key_score" in metrics_of("class", names)
+
+
+def test_small_letters_are_keys_with_a_mode():
+    assert [key_of(name) for name in ("c minor", "bb maj", "b:min", "a#min")] == [
+        "C minor", "Bb major", "B minor", "Bb minor",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b", "c"), ("A", "B", "C"), ("am", "fm"), ("No major", "C minor"), ("C major", "X"), ("H major",)]
+)
+def test_other_classes_are_no_keys(names):
+    assert not are_keys(names)
+    assert list(metrics_of("class", names)) == ["accuracy", "macro_recall"]
+    assert unlike_keys((*names, "D minor", "E minor", "F minor", "G minor")) == [n for n in names if key_of(n) is None]
 
 
 def test_weighted_metrics_are_those_of_scikit_learn():

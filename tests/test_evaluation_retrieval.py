@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import skew
 from sklearn.metrics import average_precision_score
 
 from ssc_toolkit.data import encode_labels
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embedding_geometry, neighbor_agreement, neighbors, ranking, retrieval
+from ssc_toolkit.evaluation.ties import expected_over_ties
 
 RANDOM = np.random.default_rng(0)
 COUNT = 60
@@ -95,6 +99,71 @@ def test_unknown_groups_are_like_no_other():
         retrieval(vectors, labels, groups=np.array(["x"] * 3), other_groups_only=True)
     with pytest.raises(InputError, match="the groups of queries and database"):
         retrieval(vectors, labels, other_groups_only=True)
+
+
+def test_a_query_in_a_database_of_its_own_is_not_its_own_answer():
+    labels, ids = encode_labels(TABLE, "one"), np.array([f"{row}.wav" for row in range(COUNT)])
+    expected = retrieval(EMBEDDINGS, labels)
+    rest = torch.arange(COUNT - 1, -1, -1)  # the same tracks in another order
+    other = {"database": EMBEDDINGS[rest], "database_labels": labels[rest]}
+    found = retrieval(EMBEDDINGS, labels, ids=ids, database_ids=ids[rest], **other)
+    assert (found.headline, found.others) == (expected.headline, expected.others)
+    twice = torch.arange(COUNT).repeat(2)  # a table that lists each track twice
+    vectors = EMBEDDINGS[twice]
+    assert retrieval(vectors, labels[twice]).others["recall@1"] == 1
+    found = retrieval(vectors, labels[twice], ids=ids[twice])
+    assert found.others["recall@1"] == pytest.approx(expected.others["recall@1"])
+    with pytest.raises(InputError, match="ids: those of queries and database belong together"):
+        retrieval(EMBEDDINGS, labels, ids=ids, **other)
+
+
+def test_ties_are_worth_their_mean_over_all_orders():
+    similarity = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0.1, 0.1])
+    relevant = np.array([0, 1, 0, 1, 0, 1, 0], dtype=bool)
+    orders = [
+        relevant[[0, *middle, *last]]
+        for middle in itertools.permutations(range(1, 5))
+        for last in itertools.permutations((5, 6))
+    ]
+    ranks, cutoffs = np.arange(1, 8), (1, 2, 3, 6, 7, 9)
+    average, recall, precision = expected_over_ties(similarity, relevant, cutoffs)
+    assert average == pytest.approx(np.mean([(order * order.cumsum() / ranks).sum() / 3 for order in orders]))
+    assert recall == pytest.approx([np.mean([order[:k].any() for order in orders]) for k in cutoffs])
+    assert precision == pytest.approx([np.mean([order[:k].sum() / k for order in orders]) for k in cutoffs])
+
+
+def test_the_order_of_the_rows_does_not_matter_where_similarities_are_equal(block_size):
+    random = np.random.default_rng(2)
+    vectors = np.repeat(random.normal(size=(7, 131)), 9, axis=0)[:COUNT]
+    labels = encode_labels(TABLE, "many")
+    expected = retrieval(vectors, labels)
+    for _ in range(3):
+        rows = torch.from_numpy(random.permutation(COUNT))
+        found = retrieval(vectors[rows], labels[rows])
+        assert found.headline.value == pytest.approx(expected.headline.value, abs=1e-9)
+        assert found.others == pytest.approx(expected.others, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"cutoffs": ()}, "cutoffs: expected at least 1, got 0"),
+        ({"cutoffs": (5, 0)}, "cutoffs: expected at least 1, got 0"),
+        ({"groups": [1, 2]}, "groups: expected 60, one for each of the labels, got 2"),
+        ({"ids": [1, 2]}, "ids: expected 60"),
+        ({"embeddings": EMBEDDINGS[:9]}, r"embeddings: expected \(60, dim\), a row for each of the labels"),
+        ({"embeddings": EMBEDDINGS[:, 0]}, r"embeddings: expected \(60, dim\)"),
+        ({"database": EMBEDDINGS[:9]}, r"database: expected \(60, dim\), a row for each of the database_labels"),
+        ({"database": EMBEDDINGS[:, :3]}, "database: expected embeddings as wide as those of the queries, 5, got 3"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(options, words):
+    labels = encode_labels(TABLE, "one")
+    options = {"embeddings": EMBEDDINGS, "labels": labels, **options}
+    if "database" in options:
+        options["database_labels"] = labels
+    with pytest.raises(InputError, match=words):
+        retrieval(**options)
 
 
 def test_geometry_is_what_whole_matrices_give(block_size):

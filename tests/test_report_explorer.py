@@ -170,6 +170,19 @@ def test_figures_take_the_colours_of_their_page_and_any_name(kind):
         assert "nan" not in svg
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_panel_without_a_value_says_so():
+    nothing, nan = Interval(float("nan"), float("nan"), float("nan")), float("nan")
+    some = next(iter(INTERVALS.values()))
+    colors = plots.model_colors(["a"])
+    for svg in (
+        plots.heat_map({"t": {"a": {"mp3 1": 0.25, "mp3 2": nan}}, "u": {"a": {"mp3 1": nan, "mp3 2": nan}}}, "drop"),
+        plots.severity_curves({"t": {"a": {0.0: some, 1.0: nothing}}, "u": {"a": {0.0: nothing}}}, "r2", colors),
+        plots.score_dots({"t": {"a": some}, "u": {"a": nothing}}, {"t": "r2", "u": "r2"}, colors),
+    ):
+        assert svg.count("not defined") == 1
+
+
 def test_a_page_forbids_whatever_is_not_its_own():
     page = html("<b>", "</style><script>x</script>", [], {})
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)

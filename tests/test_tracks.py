@@ -64,6 +64,25 @@ def test_odd_rows_are_spoken_of_and_odd_cells_are_labels(folder, caplog):
     assert encode_labels(tracks, "genre").names == ("None", "jazz")
 
 
+def test_a_name_that_means_unknown_elsewhere_is_spoken_of(folder, caplog):
+    rows = ["path,genre,tags,bpm,mood", "0.wav,NaN,a|null,nan,Nanette", "1.wav,NaN,a,90,none such", "2.wav,,a|b,100,"]
+    (folder / "my.csv").write_text("\n".join(rows))
+    with caplog.at_level(logging.WARNING):
+        load_tracks(folder / "my.csv")
+    shown = [record.getMessage() for record in caplog.records]
+    for (column, cell, count), message in zip(
+        (("genre", "NaN", 2), ("tags", "a|null", 1), ("bpm", "nan", 1)), shown, strict=True
+    ):
+        assert message.startswith(f"column {column!r} of ")
+        assert message.endswith(f"{cell!r} ({count} rows), which counts as a name; what is unknown is an empty cell")
+
+
+def test_a_root_from_which_nothing_starts(folder):
+    for source in (folder, "scores"):
+        with pytest.raises(InputError, match="root: the paths of a CSV file start from it, or a dataset lies there"):
+            load_tracks(source, root=folder)
+
+
 def test_files_that_end_early_are_named(folder, caplog):
     whole = (folder / "0.wav").read_bytes()
     soundfile.write(folder / "7.flac", np.random.default_rng(0).uniform(-1, 1, 3 * RATE), RATE)

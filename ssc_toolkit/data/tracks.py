@@ -19,6 +19,7 @@ from ssc_toolkit.errors import InputError, at_least
 logger = logging.getLogger(__name__)
 
 DEFAULT_CORPUS = "scores"
+_UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
 
 
 def load_tracks(source: str | Path, root: str | Path | None = None, variant: str | None = None) -> pd.DataFrame:
@@ -28,7 +29,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         source: name of a dataset (`ssc_toolkit.data.RECIPES` lists them), the path of a CSV file, of a folder of
             audio, or of an audio store (or its URL), or "scores" for the default corpus, which is rendered now if it
             is not yet there.
-        root: folder where the dataset lies, or that the paths in a CSV file start from (by default its own folder).
+        root: folder where the dataset lies, or that the paths in a CSV file start from (by default its own folder); a
+            store needs none, whatever the settings that it is used with say.
         variant: of a dataset: which labels and which split; its first by default.
 
     Returns:
@@ -37,7 +39,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         their order, metrics, hash of the split) is in `tracks.attrs["dataset"]`.
 
     Raises:
-        InputError: for a source that is missing or empty, or a dataset of which files are missing: it says which.
+        InputError: for a source that is missing or empty, a dataset of which files are missing (it says which), or a
+            root where nothing starts from it.
 
     Examples:
         >>> import tempfile, pathlib
@@ -54,6 +57,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         return dataset_tracks(name, root, variant)
     if variant is not None:
         raise InputError(f"variant: only a dataset has variants ({', '.join(RECIPES)}), not {source}")
+    if root is not None and (name == DEFAULT_CORPUS or (path.is_dir() and not is_store(name))):
+        raise InputError(f"root: the paths of a CSV file start from it, or a dataset lies there; {source} is neither")
     if name == DEFAULT_CORPUS:
         from ssc_toolkit.data.scores import build_corpus
 
@@ -143,7 +148,19 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise InputError(f"tracks: {path} has no 'path' column among {found}; columns are separated by commas")
     for name in tracks.columns.drop("path"):
         tracks[name] = _as_numbers(tracks[name])
+    _hint_at_unknowns_in_words(tracks, path)
     return tracks
+
+
+def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
+    """Warn of cells such as "NaN", which other programs write for what is unknown."""
+    for name in tracks.select_dtypes(exclude="number").columns.drop("path"):
+        odd = tracks[name][tracks[name].str.contains(_UNKNOWN_IN_WORDS, na=False)]
+        if len(odd):
+            logger.warning(
+                "column %r of %s holds %r (%d rows), which counts as a name; what is unknown is an empty cell",
+                name, path, odd.iloc[0], len(odd),
+            )  # fmt: skip
 
 
 def _as_numbers(cells: pd.Series) -> pd.Series:

@@ -18,6 +18,10 @@ class Interval:
     Attributes:
         value: measured on the whole sample.
         low, high: 2.5th and 97.5th percentile over the resamples.
+
+    Examples:
+        >>> print(Interval(0.5, 0.4, 0.61), "and", Interval(np.nan, np.nan, np.nan))
+        0.500 [0.400, 0.610] and undefined
     """
 
     value: float
@@ -25,6 +29,8 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "undefined"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -83,7 +89,9 @@ def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np
     return np.stack([np.bincount(numbers, minlength=len(names))[group] for numbers in drawn])
 
 
-def interval_over_runs(values: np.ndarray, resampled: np.ndarray, seed: int = 0) -> Interval:
+def interval_over_runs(
+    values: np.ndarray, resampled: np.ndarray, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Interval:
     """Mean over S runs (seeds of a probe, subsets of the labels) with an interval over tracks and runs.
 
     Each resample of the tracks draws S runs with replacement as well. Drawing from S runs shrinks their variance by
@@ -94,6 +102,7 @@ def interval_over_runs(values: np.ndarray, resampled: np.ndarray, seed: int = 0)
         values: (S,) value of each run on all tracks.
         resampled: (resamples, S) its values on resampled tracks.
         seed: of the drawing of runs.
+        bounds: least and greatest value there can be; stretched deviations go no further.
 
     Examples:
         >>> interval = interval_over_runs(np.array([0.4, 0.6]), np.tile([0.4, 0.6], (200, 1)))
@@ -106,7 +115,7 @@ def interval_over_runs(values: np.ndarray, resampled: np.ndarray, seed: int = 0)
         drawn = np.random.default_rng([seed, 1]).integers(count, size=resampled.shape)
         deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
         means = means + np.sqrt(count / (count - 1)) * deviations
-    return _interval(float(np.mean(values)), means)
+    return _interval(float(np.mean(values)), means.clip(*bounds))
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:

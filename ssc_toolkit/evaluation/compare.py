@@ -14,7 +14,7 @@ from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import Interval
-from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, signals_of
+from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, say_why_no_key_score, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task
 from ssc_toolkit.evaluation.lineup import baselines, open_models
@@ -153,6 +153,7 @@ def _left_out(
     keys = []
     for column, signal in signals_of(tracks, labels, numbers).items():
         check_labels(tracks, signal, column)
+        say_why_no_key_score(column, signal)
         if "weighted_key_score" in metrics_of(signal.kind, signal.names):
             keys.append(column)
     if keys and PITCH_SHIFT in corruptions:

@@ -16,7 +16,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.evaluation.embed_cache import EmbeddingCache
 from ssc_toolkit.evaluation.hearing import Hearing
-from ssc_toolkit.evaluation.models import WaveformModel, checked, device_of, eval_mode, window_seconds_of
+from ssc_toolkit.evaluation.models import WaveformModel, device_of, embeddings_of, eval_mode, window_seconds_of
 from ssc_toolkit.evaluation.windows import pooling_named, window_counts
 from ssc_toolkit.progress import progress_bar
 
@@ -193,7 +193,7 @@ def _by_row(
             for place, (name, model) in enumerate(models.items() if rows else ()):
                 heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(device_of(model))
                 windows = heard.reshape(-1, 1, sizes[name])
-                embedded = checked(model(windows), len(windows)).unflatten(0, (len(rows), -1))
+                embedded = embeddings_of(model, windows).unflatten(0, (len(rows), -1))
                 vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
             bar.update(looked_at)
     for problem in hearing.problems:

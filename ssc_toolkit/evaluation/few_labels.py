@@ -9,6 +9,7 @@ import pandas as pd
 
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.inputs import check_shares
 from ssc_toolkit.evaluation.probing import fit_probe
 from ssc_toolkit.evaluation.scores import Score, measure
 
@@ -38,7 +39,7 @@ def few_label_curve(
         seeds: of the order, and of the head.
 
     Raises:
-        InputError: as `fit_probe`, or without a share or seed.
+        InputError: as `fit_probe`, or without a share or seed, or for a share out of range.
 
     Examples:
         >>> random = np.random.default_rng(0)
@@ -49,8 +50,9 @@ def few_label_curve(
         >>> [score.headline.value > 0.9 for score in curve.values()]
         [True, True]
     """
-    if not shares or not seeds:
-        raise InputError("shares, seeds: expected at least one of each")
+    check_shares(shares)
+    if not len(seeds):
+        raise InputError("seeds: expected at least one")
     return {
         share: measure(
             [

@@ -18,6 +18,7 @@ from ssc_toolkit.evaluation.embed import embed_tracks
 from ssc_toolkit.evaluation.heads import Problem
 from ssc_toolkit.evaluation.heads.torch_head import TorchHead
 from ssc_toolkit.evaluation.hearing import reader
+from ssc_toolkit.evaluation.inputs import check_shares
 from ssc_toolkit.evaluation.models import WaveformModel, device_of, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.probing import Probe, check_labels, label_signal, problem_of, training_share
 from ssc_toolkit.evaluation.windows import window_counts
@@ -83,6 +84,7 @@ def finetune(
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
         at_least(name, value, 1)
+    check_shares([label_share], "label_share")
     if not isinstance(model, nn.Module) or not is_trainable(model):
         raise InputError("encoder: only a module with weights to train can be fine-tuned")
     labels = label_signal(tracks, column, kind)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.inputs import embedding_rows
 from ssc_toolkit.evaluation.neighbors import nearest, unit_rows
 
 
@@ -50,7 +51,7 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
         k: neighbours of each item, by cosine.
 
     Raises:
-        InputError: if there are not more than k embeddings.
+        InputError: if there are not more than k embeddings, or they are of another shape.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.arange(24) / 24)
@@ -58,7 +59,8 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
         >>> found.robin_hood, round(found.mean_cosine, 4), round(found.effective_rank, 4)
         (0.0, -0.0435, 2.0)
     """
-    embeddings = np.asarray(embeddings)[np.isfinite(embeddings).all(axis=1)]
+    embeddings = embedding_rows(embeddings, len(embeddings), of="items")
+    embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
     count = len(embeddings)
     if not 1 <= k < count:
         raise InputError(f"k: expected 1 to {count - 1} neighbours among {count} embeddings, got {k}")

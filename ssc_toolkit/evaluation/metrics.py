@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from sklearn.metrics import average_precision_score, r2_score, recall_score, roc_auc_score
 
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation import weighted
+from ssc_toolkit.evaluation.keys import are_keys, key_weights
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class Metric:
     Attributes:
         value: of outputs and truth.
         resampled: of outputs, truth and weights (resamples, tracks) to (resamples,) values.
+        bounds: least and greatest value there can be.
     """
 
     value: Callable[[np.ndarray, np.ndarray], float]
     resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
@@ -34,10 +36,10 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
     |---|---|
     | one class | accuracy; macro recall over the classes that occur; weighted key score (MIREX) if they are keys |
     | several of many | average precision and area under the ROC curve, macro over the classes that are defined |
-    | numbers | R², the mean over the columns and each by its name |
+    | numbers | R², the mean over the columns that are defined and each by its name |
 
-    A class without a positive or without a negative track has no average precision and no ROC curve; it is left out of
-    the mean, and `undefined_classes` counts it.
+    A class without a positive or without a negative track has no average precision and no ROC curve, and a column whose
+    numbers are all the same no R²; it is left out of the mean, and `undefined_classes` counts it.
 
     Args:
         kind: of the labels.
@@ -53,16 +55,16 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
         columns = {f"r2_{name}": _r2(slice(c, c + 1)) for c, name in enumerate(names)} if len(names) > 1 else {}
         return {"r2": _r2(every), **columns}
     metrics = {"accuracy": _mean_of(_correct), "macro_recall": Metric(_macro_recall, _resampled_macro_recall)}
-    if _are_keys(names):
+    if are_keys(names):
         weights = key_weights(names)
         metrics["weighted_key_score"] = _mean_of(lambda outputs, truth: weights[truth, outputs.argmax(axis=1)])
     return metrics
 
 
 def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
-    """How many classes the macro means leave out."""
+    """How many classes, or columns of numbers, the macro means leave out."""
     if kind == "number":
-        return 0
+        return len(names) - len(_varying(truth, slice(None)))
     if kind == "class":
         return len(names) - len(np.unique(truth))
     return int((~defined_classes(truth)).sum())
@@ -71,27 +73,6 @@ def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> 
 def defined_classes(truth: np.ndarray) -> np.ndarray:
     """(classes,) bool: those of (tracks, classes) multi-hot rows with at least one positive and one negative track."""
     return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
-
-
-@cache
-def key_weights(names: tuple[str, ...]) -> np.ndarray:
-    """MIREX weights of keys, (reference, estimate), by `mir_eval.key.weighted_score`.
-
-    1 for the same key, .5 for an estimate a fifth above the reference (not below), .3 for the relative key, .2 for the
-    parallel one.
-
-    Args:
-        names: of the keys, such as "C major".
-
-    Examples:
-        >>> key_weights(("C major", "G major", "A minor", "C minor"))[0].tolist()
-        [1.0, 0.5, 0.3, 0.2]
-        >>> float(key_weights(("C major", "G major"))[1, 0])  # C is a fifth below G
-        0.0
-    """
-    from mir_eval.key import weighted_score
-
-    return np.array([[weighted_score(reference, estimate) for estimate in names] for reference in names])
 
 
 def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -132,16 +113,24 @@ def _macro(
 
 
 def _r2(columns: slice) -> Metric:
+    """The mean of R² over those columns of numbers that vary; NaN if there are none."""
+
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
-        if len(truth) < 2:
-            return float("nan")
-        return float(np.mean(r2_score(truth[:, columns], outputs[:, columns], multioutput="raw_values")))
+        chosen = _varying(truth, columns)
+        return float(r2_score(truth[:, chosen], outputs[:, chosen])) if len(chosen) else float("nan")
 
     def means(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        pairs = zip(outputs[:, columns].T, truth[:, columns].T, strict=True)
-        return np.mean([weighted.weighted_r2(predicted, true, weights) for predicted, true in pairs], axis=0)
+        chosen = _varying(truth, columns)
+        values = [weighted.weighted_r2(outputs[:, c], truth[:, c], weights) for c in chosen]
+        return _mean_of_defined(np.array(values).reshape(len(chosen), len(weights)))
 
-    return Metric(mean, means)
+    return Metric(mean, means, (-np.inf, 1.0))
+
+
+def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
+    """Those of some columns of (tracks, columns) numbers that are not the same for all tracks."""
+    chosen = np.arange(truth.shape[1])[columns]
+    return chosen[(truth[:, chosen] != truth[:1, chosen]).any(axis=0)]
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
@@ -149,7 +138,3 @@ def _mean_of_defined(values: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice")
         return np.nanmean(values, axis=0)
-
-
-def _are_keys(names: tuple[str, ...]) -> bool:
-    return all(name.endswith((" major", " minor")) and len(name.split()[0]) <= 2 for name in names)

@@ -7,6 +7,8 @@ import importlib
 import json
 import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit import __version__
-from ssc_toolkit.encoders import load_encoder
+from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
 from ssc_toolkit.errors import InputError
 
 DEFAULT_WINDOW_SECONDS = 3.0
 """Length of a window where neither the caller nor the model says another."""
+_NOT_THE_USERS = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[1]),
+    "<",
+)
 
 
 class WaveformModel(Protocol):
@@ -94,8 +101,8 @@ def open_model(source: str) -> WaveformModel:
     with _importable_from_here():
         try:
             made = getattr(importlib.import_module(module), name)()
-        except (ImportError, AttributeError, TypeError) as error:
-            raise InputError(f"encoder: {source} gives no model ({' '.join(str(error).split())})") from error
+        except (Exception, SystemExit) as error:  # it is the user's code, which may raise anything
+            raise InputError(f"encoder: {source} gives no model; it raises {_said(error)}") from error
     if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
         raise InputError(
             f"encoder: {source} gives {type(made).__name__}, which is no callable with a sample_rate; "
@@ -166,17 +173,33 @@ def eval_mode(*models: WaveformModel) -> Iterator[None]:
             module.train(was_training)
 
 
-def checked(embeddings: Tensor, count: int) -> Tensor:
-    """Embeddings in float32, if they are (count, dim) numbers.
+def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:
+    """What a model makes of windows (N, 1, samples): (N, dim) numbers in float32.
 
     Raises:
-        InputError: if they are not.
+        InputError: if it makes something else of them, or code of others raises.
     """
-    if embeddings.dim() != 2 or len(embeddings) != count:
-        raise InputError(f"encoder: gives {tuple(embeddings.shape)} for {count} windows; expected ({count}, dim)")
+    try:
+        embeddings = model(windows)
+    except Exception as error:
+        if isinstance(error, InputError) or (isinstance(model, Encoder) and not isinstance(model, EncoderAdapter)):
+            raise
+        raise InputError(f"encoder: given {len(windows)} windows, it raises {_said(error)}") from error
+    if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or len(embeddings) != len(windows):
+        found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise InputError(f"encoder: gives {found} for {len(windows)} windows; expected ({len(windows)}, dim)")
     if not embeddings.isfinite().all():
         raise InputError("encoder: gives embeddings that are not numbers; its training has diverged")
     return embeddings.float()
+
+
+def _said(error: BaseException) -> str:
+    """Type and message of an exception, and where in the user's own files it was raised."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
+    ]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ") + where
 
 
 def _view_seconds(folder: Path) -> float | None:

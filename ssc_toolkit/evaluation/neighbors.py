@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ssc_toolkit.data import Labels
+from ssc_toolkit.evaluation.inputs import embedding_rows
 
 BLOCK = 1 << 25
 """Similarities that are held at once."""
@@ -70,12 +71,16 @@ def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
         embeddings: (N, dim).
         labels: of the same N items.
 
+    Raises:
+        InputError: if there are not as many of both.
+
     Examples:
         >>> import torch
         >>> labels = Labels(torch.tensor([0, 0, 1, 1]), torch.ones(4, dtype=torch.bool), ("a", "b"))
         >>> neighbor_agreement(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), labels)
         0.75
     """
+    embeddings = embedding_rows(embeddings, len(labels.labeled))
     known = labels.labeled.numpy() & np.isfinite(embeddings).all(axis=1)
     if known.sum() < 2:
         return float("nan")

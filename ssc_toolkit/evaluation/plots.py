@@ -87,6 +87,7 @@ def score_dots(
                 axis.plot([interval.low, interval.high], [place, place], color=color, linewidth=2, alpha=0.6)
                 axis.plot(interval.value, place, "o", color=color, markersize=5)
             axis.set(title=task, xlabel=metrics[task])
+            _say_if_empty(axis, [interval.value for interval in by_model.values()])
         axes.flat[0].set_yticks(range(len(models)), models)
         axes.flat[0].invert_yaxis()
         _hide_empty(axes, len(scores))
@@ -117,6 +118,7 @@ def severity_curves(
                 axis.set_xticks(severities)
             axis.set(title=title, xlabel="severity", ylabel=label)
             axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+            _say_if_empty(axis, [v.value for by_severity in by_model.values() for v in by_severity.values()])
         _hide_empty(axes, len(scores))
         _legend_below(figure, axes.flat[0])
     return _svg(figure)
@@ -126,7 +128,7 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str
     """Shares as colours and as per cent: a panel a task, a row a model, a column a condition.
 
     Args:
-        panels: value by title of the panel, row and column; NaN leaves a cell empty.
+        panels: value by title of the panel, row and column; NaN leaves a cell empty, and an empty panel says so.
         label: of the colours.
     """
     first = next(iter(panels.values()))
@@ -150,6 +152,7 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str
             axis.set_title(title)
             axis.invert_yaxis()
             axis.grid(False)
+            _say_if_empty(axis, block)
             axis.tick_params(length=0)
         bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
         bar.set_label(label)
@@ -195,6 +198,11 @@ def _layout(panels: int) -> tuple[int, int]:
 def _hide_empty(axes: np.ndarray, panels: int) -> None:
     for axis in axes.flat[panels:]:
         axis.set_visible(False)
+
+
+def _say_if_empty(axis: Axes, values: np.ndarray | Sequence[float]) -> None:
+    if not np.isfinite(values).any():
+        axis.text(0.5, 0.5, "not defined", transform=axis.transAxes, ha="center", va="center", fontstyle="italic")
 
 
 def _legend_below(figure: Figure, axis: Axes) -> None:

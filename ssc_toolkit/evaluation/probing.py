@@ -14,6 +14,7 @@ from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import distinct
 from ssc_toolkit.evaluation.heads import HEADS, Head, Problem
+from ssc_toolkit.evaluation.inputs import as_many, check_shares, embedding_rows
 from ssc_toolkit.evaluation.metrics import defined_classes
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure
 from ssc_toolkit.samplers import label_budget
@@ -46,8 +47,10 @@ class Probe:
             subset: (tracks,) bool, to predict for some of the test tracks only.
 
         Raises:
-            InputError: if no test track is left.
+            InputError: if no test track is left, or embeddings or table are of other tracks.
         """
+        embeddings = embedding_rows(embeddings, len(tracks), of="tracks")
+        as_many(subset, len(tracks), "subset", "tracks")
         usable = np.isfinite(embeddings).all(axis=1) & (True if subset is None else subset)
         rows = _rows_of(tracks, self.labels, "test", usable)
         if len(rows) == 0:
@@ -104,8 +107,8 @@ def fit_probe(
         seed: of the head's weights, and of which tracks a share holds.
 
     Raises:
-        InputError: if the column is missing, or a split has no labelled track, or the training split has
-            fewer than two classes.
+        InputError: if the column is missing, a split has no labelled track, the training split has fewer than two
+            classes or numbers, or there is not one embedding a track.
     """
     if method not in HEADS:
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
@@ -126,6 +129,7 @@ def problem_of(
 
     Args and errors as for `fit_probe`, `labels` being those of all tracks.
     """
+    embeddings = embedding_rows(embeddings, len(tracks), of="tracks")
     rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
     train, valid = training_share(rows["train"], labels, label_share, seed), rows["valid"]
@@ -144,8 +148,7 @@ def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) ->
     Raises:
         InputError: for another share, or one that holds fewer than two classes.
     """
-    if not 0 < share <= 1:
-        raise InputError(f"label_share: expected a share above 0 and up to 1, got {share}")
+    check_shares([share], "label_share")
     if share == 1:
         return rows
     values = labels.values[torch.from_numpy(rows)]
@@ -191,6 +194,8 @@ def check_labels(
         raise InputError(f"labels: no label of column {column!r} is on some training tracks and not on others")
     if labels.kind == "class" and len(np.unique(values)) < 2:
         raise InputError(f"labels: the training split holds fewer than two classes of column {column!r}")
+    if labels.kind == "number" and (values == values[0]).all():
+        raise InputError(f"labels: the training split holds a single number of column {column!r}")
     return rows
 
 
@@ -234,6 +239,10 @@ def groups_of(tracks: pd.DataFrame) -> np.ndarray:
 
 
 def _rows_of(tracks: pd.DataFrame, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
+    if "split" not in tracks:
+        raise InputError("tracks: there is no column 'split'; ssc_toolkit.data.with_splits gives one")
+    if len(labels.labeled) != len(tracks):
+        raise InputError(f"tracks: expected the table of the labels, {len(labels.labeled)} rows, got {len(tracks)}")
     return np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)
 
 

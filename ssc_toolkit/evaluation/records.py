@@ -27,7 +27,7 @@ class Record(TypedDict):
         label_share: share of the training labels that were used, above 0 to 1.
         seed: of the probe and of the labels used; None for the mean over several.
         tracks: how many were scored.
-        undefined_classes: how many classes are left out of a macro mean.
+        undefined_classes: how many classes, or columns of numbers, are left out of a macro mean.
     """
 
     model: str

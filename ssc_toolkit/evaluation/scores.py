@@ -44,7 +44,8 @@ class Score:
         others: further metrics.
         tracks: number of tracks.
         undefined_classes: classes that the macro means leave out: of a single-label task those that do not occur, of
-            a multi-label one those without a positive or without a negative track.
+            a multi-label one those without a positive or without a negative track; columns of numbers that are the
+            same for all tracks.
         intervals: 95 % intervals of the further metrics.
         seeds: over how many seeds the values are means.
         correct: (tracks,) 0 or 1 for each track of a single-label task with one seed, for paired comparisons.
@@ -62,6 +63,11 @@ class Score:
     correct: np.ndarray | None = field(default=None, repr=False)
     rows: np.ndarray | None = field(default=None, repr=False)
     predictions: tuple[Predictions, ...] = field(default=(), repr=False)
+
+    @property
+    def classes_or_columns(self) -> str:
+        """What `undefined_classes` counts, for a report."""
+        return "columns" if self.metric == "r2" else "classes"
 
     def to_json(self) -> dict[str, Any]:
         """What a report stores: all but the arrays."""
@@ -134,7 +140,7 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
         for score in (clean, corrupted)
     )
     drops = np.stack([_drop(*pair) for pair in zip(before, after, strict=True)], axis=1)
-    return interval_over_runs(drops[0], drops[1:], seed)
+    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0))
 
 
 def _drop(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -143,7 +149,8 @@ def _drop(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray, seed: int) -> Interval:
     found = _values(metric, predictions, weights)
-    return interval_over_runs(np.array([value for value, _ in found]), np.stack([many for _, many in found], 1), seed)
+    values, resampled = np.array([value for value, _ in found]), np.stack([many for _, many in found], 1)
+    return interval_over_runs(values, resampled, seed, metric.bounds)
 
 
 def _values(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> list[tuple[float, np.ndarray]]:

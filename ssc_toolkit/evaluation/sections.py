@@ -54,7 +54,7 @@ def task_section(comparison: Comparison, task: str) -> Section:
     ]
     text = f"{some.tracks} test tracks."
     if some.undefined_classes:
-        text += f" They do not define {some.undefined_classes} of the classes, which macro means leave out."
+        text += f" They do not define {some.undefined_classes} of the {some.classes_or_columns}, which means leave out."
     return Section(f"Task: {task}", [text], ["model", some.metric, *(name.replace("_", " ") for name in others)], rows)
 
 
@@ -113,7 +113,10 @@ def drop_section(comparison: Comparison, drops: Mapping[str, Mapping[str, Mappin
     }
     return Section(
         "Relative drop",
-        [f"Share of the clean score that is lost, with {INTERVALS}, clean and corrupted scores paired."],
+        [
+            f"Share of the clean score that is lost, with {INTERVALS}, clean and corrupted scores paired. It is not "
+            "defined where the clean score is not above 0."
+        ],
         ["task", "model", *names],
         rows,
         {"Relative drop by model and condition.": plots.heat_map(panels, "relative drop")},

@@ -23,12 +23,14 @@ def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.nd
 
 
 def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) shares of the variance of (tracks,) numbers that are explained."""
-    total = weights.sum(axis=1)
+    """(resamples,) shares of the variance of (tracks,) numbers that are explained, NaN where all drawn are the same."""
+    total, truth = weights.sum(axis=1), truth.astype(float)
     centred = truth - truth.mean()
-    variance = (weights @ centred**2) / total - ((weights @ centred) / total) ** 2
+    squares = (weights @ centred**2) / total
+    variance = squares - ((weights @ centred) / total) ** 2
     error = (weights @ (truth - predicted) ** 2) / total
-    return np.where(variance > 0, 1 - error / np.where(variance > 0, variance, 1.0), np.nan)
+    varies = variance > 1e-12 * squares  # less is rounding
+    return np.where(varies, 1 - error / np.where(varies, variance, 1.0), np.nan)
 
 
 def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +15,12 @@ from ssc_toolkit.encoders import MelCNN, reinitialized
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.heads import HEADS
+from ssc_toolkit.evaluation.keys import unlike_keys
 from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
 from ssc_toolkit.evaluation.scores import Score
+
+logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
 STATISTICS = "log-mel statistics"
@@ -41,6 +45,14 @@ def signals_of(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[st
     if odd:
         raise InputError(f"numbers: {', '.join(sorted(odd))} is not among the labels {', '.join(labels)}")
     return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
+
+
+def say_why_no_key_score(column: str, labels: Labels) -> None:
+    """A line for a column of keys that holds other classes too."""
+    odd = unlike_keys(labels.names) if labels.kind == "class" else []
+    if odd:
+        shown = ", ".join(map(repr, odd[:3]))
+        logger.info("no weighted key score for column %r: %s cannot be read as a key", column, shown)
 
 
 def open_tracks(
@@ -85,10 +97,15 @@ def open_tracks(
         if signal.kind == "number" and "prototypes" in methods:
             raise InputError(f"methods: prototypes need classes, but {column} holds numbers")
         if split:
+            say_why_no_key_score(column, signal)
             train = check_labels(found, signal, column)["train"]
             for share in label_shares:
                 training_share(train, signal, share, seed)
-    return check_audio(found, seconds, most_skipped)
+    kept = check_audio(found, seconds, most_skipped)
+    if split:
+        for column, signal in signals_of(kept, labels, numbers).items():
+            check_labels(kept, signal, column)  # what is left may hold less
+    return kept
 
 
 def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
@@ -131,7 +148,10 @@ def check_window(seconds: float, name: str, model: WaveformModel) -> None:
 
 def others(score: Score) -> str:
     """The further metrics of a score in one cell."""
-    cells = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.others.items()]
+    cells = [
+        f"{name.replace('_', ' ')} {'undefined' if math.isnan(value) else f'{value:.3f}'}"
+        for name, value in score.others.items()
+    ]
     if score.undefined_classes:
-        cells.append(f"{score.undefined_classes} classes undefined")
+        cells.append(f"{score.undefined_classes} {score.classes_or_columns} undefined")
     return ", ".join(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,8 @@ def retrieve(
         root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
         variant: of the dataset: which labels and which split.
         split: which of the tracks are queries; all, where the table has no splits.
-        database: what is ranked, given as the tracks are; the queries themselves by default.
+        database: what is ranked, given as the tracks are; the queries themselves by default. A track that is among both
+            is not its own answer.
         database_root: as root, for the database.
         other_groups_only: leave out of a ranking what has the query's own `group`, such as its tune or artist.
         cutoffs: each k of recall@k and precision@k.
@@ -72,6 +74,8 @@ def retrieve(
     folder = None if out is None else writable_folder(Path(out), "out")
     for k in cutoffs or (0,):
         at_least("cutoffs", k, 1)
+    if database is None and database_root is not None:
+        raise InputError("database_root: a folder for which tracks? give database")
     model = open_model(encoder)
     if cache is not None:
         fingerprint(model)  # a model that cannot be cached is an error now
@@ -96,9 +100,11 @@ def retrieve(
                 asked[name][0],
                 label_signal(queries, column),
                 groups=_groups(queries),
+                ids=_ids(queries),
                 database=None if ranked is None else ranked[name][0],
                 database_labels=None if items is None else label_signal(items, column),
                 database_groups=None if items is None else _groups(items),
+                database_ids=None if items is None else _ids(items),
                 other_groups_only=other_groups_only,
                 cutoffs=cutoffs,
             )
@@ -139,6 +145,11 @@ def _of_split(tracks: pd.DataFrame, split: str) -> pd.DataFrame:
 
 def _groups(tracks: pd.DataFrame) -> np.ndarray | None:
     return tracks["group"].to_numpy() if "group" in tracks else None
+
+
+def _ids(tracks: pd.DataFrame) -> np.ndarray:
+    """What tells a track from others, in whichever table."""
+    return np.array([os.path.realpath(path) for path in tracks["path"]])
 
 
 def _section(scores: dict[str, dict[str, Score]]) -> Section:

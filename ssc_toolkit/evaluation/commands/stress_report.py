@@ -58,7 +58,10 @@ def sections_of(scores: Scores, drops: Drops) -> list[Section]:
         ),
         Section(
             "Relative drops",
-            ["Share of the clean score that is lost, with 95 % intervals of a paired bootstrap."],
+            [
+                "Share of the clean score that is lost, with 95 % intervals of a paired bootstrap. It is not defined "
+                "where the clean score is not above 0."
+            ],
             [*header, *(f"severity {severity:g}" for severity in severities[1:])],
             [
                 [name, task, model, *(str(found[severity]) for severity in severities[1:])]
