@@ -73,6 +73,8 @@ def test_the_module_takes_any_loss_and_augmentation(music):
     assert one == two != other
     with pytest.raises(ValueError, match="learning_rate"):
         small_module(learning_rate=0)
+    with pytest.raises(ValueError, match="learning_rate"):
+        small_module(learning_rate=float("inf"))
     with pytest.raises(ValueError, match="warmup"):
         small_module(warmup=2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,13 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected at least 0"),
         ({"logs": LogOptions(every=0)}, "logs.every: expected at least 1"),
         ({"memory": -1}, "memory: expected at least 0"),
+        ({"steps": 2.5}, "steps: expected a whole number, got 2.5"),
+        ({"view_seconds": math.inf}, "view_seconds: expected a positive number, got inf"),
+        ({"learning_rate": math.inf}, "learning_rate: expected a positive number, got inf"),
+        ({"learning_rate": 1e39}, "learning_rate: expected a positive number below 1e36, got 1e\\+39"),
+        ({"temperature": math.inf}, "temperature: expected a positive number, got inf"),
+        ({"optimizer": OptimizerOptions(weight_decay=math.inf)}, "optimizer.weight_decay: expected"),
+        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a share"),
     ],
 )
 def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, options, words):
