@@ -56,7 +56,7 @@ def positive(name: str, value: float) -> None:
         raise InputError(f"{name}: expected a positive {kind}, got {value}")
 
 
-def share(name: str, value: float) -> None:
+def share(name: str, value: Any) -> None:
     """Raise InputError unless a number is from 0 to 1.
 
     Examples:
@@ -64,5 +64,17 @@ def share(name: str, value: float) -> None:
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: labeled_fraction: expected a share from 0 to 1, got 7
     """
-    if not 0 <= value <= 1:
-        raise InputError(f"{name}: expected a share from 0 to 1, got {value}")
+    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+        raise InputError(f"{name}: expected a share from 0 to 1, got {value!r}")
+
+
+def positive_share(name: str, value: Any) -> None:
+    """Raise InputError unless a number is above 0, and 1 at most.
+
+    Examples:
+        >>> positive_share("label_budget", 0)
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: label_budget: expected a share above 0 and up to 1, got 0
+    """
+    if not isinstance(value, numbers.Real) or not 0 < value <= 1:
+        raise InputError(f"{name}: expected a share above 0 and up to 1, got {value!r}")

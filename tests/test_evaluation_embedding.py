@@ -150,13 +150,19 @@ def test_models_by_import_path(tmp_path, monkeypatch):
         "from ssc_toolkit.evaluation import as_model\n"
         "def make():\n    return as_model(lambda x: x[:, :10], 8000)\n"
         "def nothing():\n    return 3\n"
+        "def fails():\n    return 1 / 0\n"
+        "def leaves():\n    raise SystemExit(3)\n"
     )
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no weights\\nhere')")
     monkeypatch.chdir(tmp_path)
     assert open_model("brought:make")(torch.zeros(2, 1, 100)).shape == (2, 10)
     for source, words in (
         ("brought:nothing", "no callable with a sample_rate"),
-        ("brought:absent", "gives no model"),
-        ("absent:make", "gives no model"),
+        ("brought:fails", r"brought:fails gives no model \(ZeroDivisionError: division by zero\); python -c"),
+        ("brought:leaves", r"gives no model \(SystemExit: 3\)"),
+        ("broken:make", r"gives no model \(RuntimeError: no weights here\)"),
+        ("brought:absent", r"gives no model \(AttributeError: "),
+        ("absent:make", r"gives no model \(ModuleNotFoundError: "),
         ("somewhere", "no saved encoder"),
     ):
         with pytest.raises(InputError, match=words):

@@ -84,7 +84,7 @@ def open_model(source: str) -> WaveformModel:
             (one in the current folder, too) that gives a model.
 
     Raises:
-        InputError: if there is neither, or what it gives is no model.
+        InputError: if there is neither, the module or the function raises, or what it gives is no model.
     """
     if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
         encoder = load_encoder(source)
@@ -94,8 +94,12 @@ def open_model(source: str) -> WaveformModel:
     with _importable_from_here():
         try:
             made = getattr(importlib.import_module(module), name)()
-        except (ImportError, AttributeError, TypeError) as error:
-            raise InputError(f"encoder: {source} gives no model ({' '.join(str(error).split())})") from error
+        except (Exception, SystemExit) as error:  # whatever the code of others raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(
+                f"encoder: {source} gives no model ({reason}); "
+                f"python -c 'import {module}; {module}.{name}()' shows where"
+            ) from error
     if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
         raise InputError(
             f"encoder: {source} gives {type(made).__name__}, which is no callable with a sample_rate; "

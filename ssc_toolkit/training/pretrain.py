@@ -19,7 +19,7 @@ from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
 from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
-from ssc_toolkit.errors import InputError, positive, share, whole_at_least
+from ssc_toolkit.errors import InputError, positive, positive_share, share, whole_at_least
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
@@ -222,8 +222,7 @@ def _check(arguments: dict[str, Any]) -> None:
     for name in ("view_seconds", "temperature", "learning_rate"):
         positive(name, arguments[name])
     share("labeled_fraction", fraction)
-    if not 0 < budget <= 1:
-        raise InputError(f"label_budget: expected a share above 0 and up to 1, got {budget}")
+    positive_share("label_budget", budget)
     if budget < 1 and not labels:
         raise InputError("label_budget: a share of which labels? name their column by labels")
     for name in ("root", "variant"):
