@@ -64,7 +64,7 @@ def share(name: str, value: Any) -> None:
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: labeled_fraction: expected a share from 0 to 1, got 7
     """
-    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
         raise InputError(f"{name}: expected a share from 0 to 1, got {value!r}")
 
 
@@ -76,5 +76,5 @@ def positive_share(name: str, value: Any) -> None:
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: label_budget: expected a share above 0 and up to 1, got 0
     """
-    if not isinstance(value, numbers.Real) or not 0 < value <= 1:
+    if not isinstance(value, numbers.Real) or not 0 < float(value) <= 1:
         raise InputError(f"{name}: expected a share above 0 and up to 1, got {value!r}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -25,6 +27,15 @@ from ssc_toolkit.training import LogOptions, OptimizerOptions, TrainerOptions, p
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
     return make_tones(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory) -> Path:
+    """The tones with a column in which all labels are the same."""
+    folder = make_tones(tmp_path_factory.mktemp("odd"))
+    table = pd.read_csv(folder / "my.csv")
+    table.assign(same=table["note"].where(table["note"].isna(), "tone")).to_csv(folder / "my.csv", index=False)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +205,40 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
     with pytest.raises(InputError, match=words):
         run(music, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, []),
+        ({"labels": None, "batch_size": 24}, ["takes 24 unlabelled tracks and there are 18, .* a contrast of itself"]),
+        ({"batch_size": 20, "labeled_fraction": 0.4}, ["takes 8 labelled tracks and there are 6, .* with other views"]),
+        ({"label_budget": 0.2}, ["2 classes have no label", "takes 3 labelled tracks and there are 1"]),
+        ({"labels": "same"}, ["labels: all tracks .* in column 'same' have the same, so all pairs"]),
+        ({"labels": ("note", "same")}, ["labels: all tracks .* in column 'same'"]),
+        ({"labels": "tags", "minimum_shared": 2}, []),
+    ],
+    ids=str,
+)
+def test_what_is_odd_is_said_in_a_warning(odd, tmp_path, caplog, options, words):
+    run(odd, tmp_path, **options, steps=1)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == len(words)
+    assert all(re.search(expected, line) for expected, line in zip(words, said, strict=True)), said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"labels": "same", "labeled_fraction": 1.0}, "labels: .* column 'same', so with labeled_fraction=1 there is"),
+        ({"minimum_shared": 2}, "minimum_shared: expected 1 where a track has one label in column 'note', got 2"),
+        ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 where there are no labels, got 2"),
+    ],
+)
+def test_labels_that_tell_nothing_are_refused(odd, tmp_path, options, words):
+    with pytest.raises(InputError, match=words):
+        run(odd, tmp_path, **options)
+    assert not (tmp_path / "settings.json").exists()
 
 
 def test_a_strategy_that_there_is_not(music, tmp_path):
