@@ -43,6 +43,8 @@ class Contrastive(lightning.LightningModule):
         self.criterion = SemiSupConLoss(temperature=0.1, gather=True)
         # A pitch shift would make the key labels wrong.
         self.augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
+        # Batches differ in how hard they are, so what is printed is a mean over ten.
+        self.losses: list[Tensor] = []
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Augment whole batches where they are needed, and only in training."""
@@ -52,8 +54,10 @@ class Contrastive(lightning.LightningModule):
         """The loss of a batch of which some labels are known."""
         projection = self.model(batch["waveforms"]).projection
         loss = self.criterion(projection, labels=batch["labels"], labeled=batch["labeled"])
-        if batch_idx % 10 == 0:
-            print(f"step {batch_idx:4}  loss {loss.item():.3f}", flush=True)
+        self.losses.append(loss.detach())
+        if len(self.losses) == 10:
+            print(f"step {batch_idx + 1:4}  loss {torch.stack(self.losses).mean().item():.3f}", flush=True)
+            self.losses.clear()
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

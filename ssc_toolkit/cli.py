@@ -7,13 +7,13 @@ import inspect
 import itertools
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 
 from ssc_toolkit import __version__
 from ssc_toolkit.doctor import missing_extra, torchaudio_problem
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.wording import in_plain_words
 
 COMMANDS = {
     "demo": ("ssc_toolkit.demo", "demo", "pretrain, probe, stress and report on the default corpus, in ten minutes"),
@@ -82,15 +82,8 @@ def _run(name: str, options: list[str]) -> int:
     try:
         auto_cli(job, args=spelled, as_positional=False, prog=f"ssc-toolkit {name}", exit_on_error=False)
     except ArgumentError as error:
-        raise InputError(f"{_in_plain_words(str(error))}; --help explains the options") from error
+        raise InputError(f"{in_plain_words(str(error))}; --help explains the options") from error
     return 0
-
-
-def _in_plain_words(message: str) -> str:
-    """A parser's message without the names of Python's types."""
-    message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
-    message = re.sub(r"<class '(\w+)'>", r"\1", message)
-    return re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
 
 
 def _config_first(options: list[str]) -> list[str]:

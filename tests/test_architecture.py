@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "codecs", "errors", "files", "progress", "seeds"}
+LEAVES = {"audio", "codecs", "errors", "files", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -31,6 +31,7 @@ MAY_USE = {
     "files": set(),
     "progress": set(),
     "seeds": set(),
+    "wording": set(),
 }
 HEAVY = {
     "torchaudio",

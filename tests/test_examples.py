@@ -63,11 +63,11 @@ def test_a_few_labels_bring_timbres_together(run):
 
 
 def test_a_lightning_module_of_ones_own_learns(run):
-    printed = run(EXAMPLES / "lightning_loop.py", "--steps=11", *SMALL[1:])
-    values = losses(printed)
-    assert len(values) == 2
-    assert values[-1] < values[0]
-    assert "trained for 11 steps" in printed
+    printed = run(EXAMPLES / "lightning_loop.py", "--steps=30", *SMALL[1:])
+    first, _, last = losses(printed)
+    # Means over ten steps: without learning they differ by 0.2 or so, with it by 0.8.
+    assert last < first - 0.4
+    assert "trained for 30 steps" in printed
 
 
 def test_several_signals_make_positives(run):

@@ -73,6 +73,8 @@ def test_the_module_takes_any_loss_and_augmentation(music):
     assert one == two != other
     with pytest.raises(ValueError, match="learning_rate"):
         small_module(learning_rate=0)
+    with pytest.raises(ValueError, match="learning_rate"):
+        small_module(learning_rate=float("inf"))
     with pytest.raises(ValueError, match="warmup"):
         small_module(warmup=2)
 
@@ -92,8 +94,25 @@ def test_the_data_module_uses_no_more_labels_than_the_budget(music):
         )
     assert len(seen) == 3
     assert set(seen.values()) == {0, 1, 2}
-    with pytest.raises(ValueError, match="labeled_fraction"):
-        SemiSupConDataModule(ContrastiveDataset(tracks, 16000, 0.5, labels=labels), labeled_fraction=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": -1}, "workers: expected at least 0, got -1"),
+        ({"workers": 1.5}, "workers: expected a whole number, got 1.5"),
+        ({"batch_size": 0}, "batch_size: expected at least 1"),
+        ({"batch_size": "8"}, "batch_size: expected a whole number, got '8'"),
+        ({"labeled_fraction": 2}, "labeled_fraction: expected a share from 0 to 1"),
+        ({"label_budget": 0}, "label_budget: expected a share above 0"),
+        ({"label_budget": float("nan")}, "label_budget: expected a share above 0"),
+        ({"seed": -1}, "seed: expected at least 0"),
+    ],
+)
+def test_a_data_module_refuses_numbers_out_of_range_when_it_is_made(music, options, words):
+    dataset = ContrastiveDataset(load_tracks(music / "my.csv").assign(seconds=1.5), 16000, 0.5)
+    with pytest.raises(InputError, match=words):
+        SemiSupConDataModule(dataset, **options)
 
 
 def test_the_learning_rate_rises_and_falls():

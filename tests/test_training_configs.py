@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ssc_toolkit.data import RECIPES
 from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments
+from ssc_toolkit.training.one_by_one import OneByOne
 from ssc_toolkit.training.one_run import typed
 from ssc_toolkit.training.sweep import read_study, sweep
 
@@ -132,7 +135,7 @@ def test_an_option_of_a_config_can_be_taken_back(corpus, tmp_path, capsys):
         ("labels: [key\n", "did not find expected"),
         ("trainer:\n  precission: bf16\n", "does not accept option 'precission'"),
         ("stepz: 3\n", "'stepz' is not accepted"),
-        ("steps: many\n", "steps: Expected a int"),
+        ("steps: many\n", "steps: expected a whole number in digits alone, got many"),
     ],
 )
 def test_a_config_that_is_wrong_is_one_line(corpus, tmp_path, capsys, text, words):
@@ -184,13 +187,62 @@ def test_sigterm_ends_a_study_and_saves_its_run(study, tmp_path):
     assert (out / "half-seed-0" / "last.ckpt").exists()
 
 
+def test_sigterm_at_the_start_of_a_run_ends_the_study(study, tmp_path):
+    command = [sys.executable, "-m", "ssc_toolkit.cli", "sweep", str(study), f"--out={tmp_path / 'out'}"]
+    process = begin(*command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert "begins" in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)  # its process is still importing
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 143, errors
+    assert "begins" not in printed
+    assert "failed" not in errors
+    assert "the same command goes on" in errors
+
+
+SIGNALS = [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+
+
+@pytest.fixture
+def listening():
+    """Ctrl-C is heard, even if the tests run in a shell's background job."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize(("number", "stop"), SIGNALS)
+def test_a_signal_between_two_processes_is_not_lost(listening, tmp_path, number, stop):
+    with OneByOne() as processes:
+        assert processes.call(["true"]) == 0
+        os.kill(os.getpid(), number)
+        with pytest.raises(stop):
+            processes.call(["touch", str(tmp_path / "begun")])
+    assert not (tmp_path / "begun").exists()
+
+
+@pytest.mark.parametrize(("number", "stop"), SIGNALS)
+def test_a_signal_to_this_process_alone_stops_the_one_at_work(listening, tmp_path, number, stop):
+    trap = f"trap 'touch {tmp_path}/saved; exit 143' TERM; kill -{number:d} $PPID; while :; do sleep 0.01; done"
+    with OneByOne() as processes, pytest.raises(stop):
+        processes.call(["sh", "-c", trap])
+    assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_was_stopped_is_no_failure(number):
+    with OneByOne() as processes, pytest.raises((SystemExit, KeyboardInterrupt)):
+        processes.call(["sh", "-c", f"kill -{number:d} $$"])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("runs: {}", "should hold base, runs"),
         ("[1, 2]", "should hold options by name"),
         ("runs: {a: {stepz: 3}}", "run 'a' of .*'stepz' is not accepted"),
-        ("runs: {a: {steps: many}}", "run 'a' of .*steps"),
+        ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "cannot read .*nowhere.yaml"),
         ("runs: {a: {}", "is no YAML file"),
     ],

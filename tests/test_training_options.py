@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -24,6 +27,15 @@ from ssc_toolkit.training import LogOptions, OptimizerOptions, TrainerOptions, p
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
     return make_tones(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory) -> Path:
+    """The tones with a column in which all labels are the same."""
+    folder = make_tones(tmp_path_factory.mktemp("odd"))
+    table = pd.read_csv(folder / "my.csv")
+    table.assign(same=table["note"].where(table["note"].isna(), "tone")).to_csv(folder / "my.csv", index=False)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +192,53 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected at least 0"),
         ({"logs": LogOptions(every=0)}, "logs.every: expected at least 1"),
         ({"memory": -1}, "memory: expected at least 0"),
+        ({"steps": 2.5}, "steps: expected a whole number, got 2.5"),
+        ({"view_seconds": math.inf}, "view_seconds: expected a positive number, got inf"),
+        ({"learning_rate": math.inf}, "learning_rate: expected a positive number, got inf"),
+        ({"learning_rate": 1e39}, "learning_rate: expected a positive number below 1e36, got 1e\\+39"),
+        ({"temperature": math.inf}, "temperature: expected a positive number, got inf"),
+        ({"optimizer": OptimizerOptions(weight_decay=math.inf)}, "optimizer.weight_decay: expected"),
+        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a share"),
     ],
 )
 def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, options, words):
     with pytest.raises(InputError, match=words):
         run(music, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, []),
+        ({"labels": None, "batch_size": 24}, ["takes 24 unlabelled tracks and there are 18, .* a contrast of itself"]),
+        ({"batch_size": 20, "labeled_fraction": 0.4}, ["takes 8 labelled tracks and there are 6, .* with other views"]),
+        ({"label_budget": 0.2}, ["2 classes have no label", "takes 3 labelled tracks and there are 1"]),
+        ({"labels": "same"}, ["labels: all tracks .* in column 'same' have the same, so all pairs"]),
+        ({"labels": ("note", "same")}, ["labels: all tracks .* in column 'same'"]),
+        ({"labels": "tags", "minimum_shared": 2}, []),
+    ],
+    ids=str,
+)
+def test_what_is_odd_is_said_in_a_warning(odd, tmp_path, caplog, options, words):
+    run(odd, tmp_path, **options, steps=1)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == len(words)
+    assert all(re.search(expected, line) for expected, line in zip(words, said, strict=True)), said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"labels": "same", "labeled_fraction": 1.0}, "labels: .* column 'same', so with labeled_fraction=1 there is"),
+        ({"minimum_shared": 2}, "minimum_shared: expected 1 where a track has one label in column 'note', got 2"),
+        ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 where there are no labels, got 2"),
+    ],
+)
+def test_labels_that_tell_nothing_are_refused(odd, tmp_path, options, words):
+    with pytest.raises(InputError, match=words):
+        run(odd, tmp_path, **options)
+    assert not (tmp_path / "settings.json").exists()
 
 
 def test_a_strategy_that_there_is_not(music, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 from training_runs import (
     SMALL,
     begin,
@@ -30,9 +32,10 @@ from training_runs import (
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConDataModule, SemiSupConModule, pretrain
+from ssc_toolkit.training import AtomicCheckpointIO, FiniteWeights, SemiSupConDataModule, SemiSupConModule, pretrain
 from ssc_toolkit.training.checkpoints import check_space, checkpoint_bytes
 from ssc_toolkit.training.fit import _in_plain_words
+from ssc_toolkit.training.options import OPTIMIZERS
 
 QUEUE = ("--memory=30", "--trainer.accumulate=2")
 """So that a queue of earlier batches, and steps of several batches, are there to be resumed."""
@@ -176,6 +179,28 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_batch(music, tmp_p
     assert "diverging" in capsys.readouterr().err
     gc.collect()
     assert not capsys.readouterr().err
+
+
+class Overflowing(torch.optim.Adam):
+    """Adam whose third step goes to infinity."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        if max(int(state["step"]) for state in self.state.values()) == 3:
+            self.param_groups[0]["params"][0].data.fill_(math.inf)
+        return loss
+
+
+def test_weights_that_are_no_finite_numbers_are_not_saved(music, tmp_path, monkeypatch):
+    # The loss of the last step is that before its update, and fine.
+    monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
+    with pytest.raises(InputError, match=r"no finite numbers after step 3: lower learning_rate .* is as it was"):
+        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert not (tmp_path / "encoder").exists()
+    masked = nn.ModuleList([nn.Linear(2, 2)])
+    masked.register_buffer("mask", torch.tensor(-math.inf))
+    FiniteWeights().on_save_checkpoint(None, masked, {})  # may be so
 
 
 def test_a_worker_that_is_killed_is_reported_with_its_file(music, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -233,9 +234,9 @@ def check_settings(
     if isinstance(temperature, Tensor):
         if temperature.dim() != 0 or not temperature.is_floating_point():
             raise ValueError(f"temperature: expected a number or a scalar tensor, got {tuple(temperature.shape)}")
-        if values_are_readable(temperature) and not temperature > 0:
+        if values_are_readable(temperature) and not 0 < temperature < math.inf:
             raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
-    elif not isinstance(temperature, (int, float)) or not temperature > 0:
+    elif not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),

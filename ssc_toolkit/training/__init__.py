@@ -1,6 +1,6 @@
 """The method assembled."""
 
-from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
+from ssc_toolkit.training.checkpoints import AtomicCheckpointIO, FiniteWeights
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.history import History
 from ssc_toolkit.training.module import SemiSupConModule
@@ -10,6 +10,7 @@ from ssc_toolkit.training.pretrain import pretrain
 
 __all__ = [
     "AtomicCheckpointIO",
+    "FiniteWeights",
     "History",
     "LogOptions",
     "OptimizerOptions",

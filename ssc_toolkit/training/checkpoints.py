@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import atomic_path
@@ -50,6 +52,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return torch.load(path, map_location="cpu" if map_location is None else map_location, weights_only=True)
 
 
+class FiniteWeights(pl.Callback):
+    """Stops the training, instead of saving, when the weights are no finite numbers.
+
+    Looked at are the parameters and the statistics of batch normalisation, whenever a checkpoint is about to be
+    written and at no other time; other buffers, such as a mask, may hold infinity on purpose.
+
+    Raises:
+        InputError: before anything is written; the checkpoint before is as it was.
+    """
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if not _is_finite(pl_module):
+            raise InputError(
+                f"the weights are no finite numbers after step {trainer.global_step}: lower learning_rate or raise "
+                "temperature, and choose another folder; the last checkpoint is as it was"
+            )
+
+
 def check_checkpoint(path: Path, module: nn.Module) -> int:
     """Raise InputError unless the checkpoint holds the weights of this model; the step that it was written at."""
     try:
@@ -85,6 +107,12 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the halves of checkpoints that a killed process left."""
     for path in folder.glob(f".{CHECKPOINT}.*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def _is_finite(module: nn.Module) -> bool:
+    norms = (part for part in module.modules() if isinstance(part, _BatchNorm))
+    learned = [*module.parameters(), *(value for norm in norms for value in norm.buffers())]
+    return bool(torch.stack([value.isfinite().all() for value in learned]).all())  # one look at the device
 
 
 def _model_bytes(module: nn.Module) -> int:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.data.labels import classes_of_rows, labeled_rows
 from ssc_toolkit.data.reading import ReadingNotes
+from ssc_toolkit.errors import positive_share, share, whole_at_least
 from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 
@@ -36,6 +37,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
             each gets its part. It takes the place of `batch_size`, `labeled_fraction` and `label_budget`.
 
     Raises:
+        InputError: for a number out of range.
         ValueError: as `SemiSupervisedBatchSampler`.
     """
 
@@ -50,6 +52,11 @@ class SemiSupConDataModule(pl.LightningDataModule):
         batch_sampler: NumberedBatchSampler | None = None,
     ) -> None:
         super().__init__()
+        whole_at_least("batch_size", batch_size, 1)
+        share("labeled_fraction", labeled_fraction)
+        positive_share("label_budget", label_budget)
+        whole_at_least("seed", seed, 0)
+        whole_at_least("workers", workers, 0)
         self.dataset = dataset
         self.batch_size = batch_size
         self.labeled_fraction = labeled_fraction

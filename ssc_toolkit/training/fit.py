@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO, check_checkpoint
+from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO, FiniteWeights, check_checkpoint
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.history import History
 from ssc_toolkit.training.loggers import make_loggers
@@ -50,7 +50,8 @@ def fit(
     """Train from the checkpoint in the folder, or from the start, to the last step.
 
     Raises:
-        InputError: for a loss that is no number, a worker that died, a file that cannot be written.
+        InputError: for a loss that is no number, weights that are not finite, a worker that died, a file that cannot be
+            written.
         SystemExit: with 143, after SIGTERM; what is done is saved.
         KeyboardInterrupt: after Ctrl-C.
     """
@@ -63,7 +64,7 @@ def fit(
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     stop = StopOnSigterm(checkpoint)
-    callbacks: list[pl.Callback] = [history, StepProgress(title, history), stop]
+    callbacks: list[pl.Callback] = [history, StepProgress(title, history), stop, FiniteWeights()]
     if logs.pictures_every:
         from ssc_toolkit.training.pictures import MatrixPictures
 

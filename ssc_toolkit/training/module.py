@@ -69,7 +69,7 @@ class SemiSupConModule(pl.LightningModule):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        if not learning_rate > 0:
+        if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
         if not 0 <= warmup <= 1:
             raise ValueError(f"warmup: expected a share from 0 to 1, got {warmup}")

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.training.pretrain import pretrain
+from ssc_toolkit.wording import in_plain_words
 
 
 def typed(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def typed(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return parser.instantiate(parser.parse_object(dict(arguments))).as_dict()
     except (ArgumentError, TypeError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(in_plain_words(str(error))) from error
 
 
 def main(config: Path) -> int:

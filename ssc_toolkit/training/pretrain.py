@@ -17,13 +17,11 @@ from torch import nn
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
-from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError, positive, positive_share, share, whole_at_least
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
-from ssc_toolkit.samplers import uncovered_classes
 from ssc_toolkit.training.checkpoints import check_space, remove_leftovers
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.fit import fit, is_first_process
@@ -31,6 +29,7 @@ from ssc_toolkit.training.history import History
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import OPTIMIZERS, LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.training.remarks import remarks, summary
 from ssc_toolkit.training.run_folder import (
     ENCODER_FOLDER,
     HISTORY,
@@ -42,8 +41,8 @@ from ssc_toolkit.training.run_folder import (
     write_down,
 )
 from ssc_toolkit.training.sources import (
-    Signals,
     Source,
+    check_contrasts,
     check_rate,
     label_columns,
     labels_to_train_on,
@@ -180,6 +179,8 @@ def pretrain(
         ]
         parts = [part_to_train_on(table, source.argument) for table, source in zip(tables, sources, strict=True)]
         signals = labels_to_train_on(tables[0], columns)
+        if labeled_fraction == 1:
+            check_contrasts(signals, columns, minimum_shared)
         dataset = training_dataset(parts, signals, model.encoder.sample_rate, view_seconds, views, most_skipped)
         data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
@@ -194,8 +195,9 @@ def pretrain(
             remove_leftovers(folder)
             check_space(folder, module)
             write_down(folder, arguments)
-            logger.info("%s: %s", title, _summary(parts, signals, data, columns))
-            _report_uncovered(data, signals)
+            logger.info("%s: %s", title, summary(data, signals, columns))
+            for remark in remarks(data, signals, columns, minimum_shared, trainer.devices * trainer.num_nodes):
+                logger.warning("%s", remark)
         measures = _neighbor_measure(tables[0], monitor or next(iter(columns), None), view_seconds)
         history = History(folder / HISTORY, measures, logs.measure_every, dataset.described, logs.every)
         fit(module, data, folder, steps, checkpoint_every, history, title, trainer, logs)
@@ -218,9 +220,11 @@ def _check(arguments: dict[str, Any]) -> None:
         ("seed", 0),
         ("memory", 0),
     ):
-        at_least(name, arguments[name], least)
-    if not 0 < budget <= 1:
-        raise InputError(f"label_budget: expected a share above 0 and up to 1, got {budget}")
+        whole_at_least(name, arguments[name], least)
+    for name in ("view_seconds", "temperature", "learning_rate"):
+        positive(name, arguments[name])
+    share("labeled_fraction", fraction)
+    positive_share("label_budget", budget)
     if budget < 1 and not labels:
         raise InputError("label_budget: a share of which labels? name their column by labels")
     for name in ("root", "variant"):
@@ -245,33 +249,10 @@ def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
     return told
 
 
-def _summary(parts: list[pd.DataFrame], signals: Signals, data: SemiSupConDataModule, columns: tuple[str, ...]) -> str:
-    """What is trained on, in one line."""
-    count = sum(map(len, parts))
-    if signals is None:
-        return f"{count} tracks, no labels"
-    told = [
-        f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
-        for signal in signals_of(signals).values()
-    ]
-    return f"{count} tracks, {len(data.budget())} of them with {' or '.join(columns)}, {' and '.join(told)}"
-
-
 def _check_view(encoder: Encoder, view_seconds: float) -> None:
     if view_seconds * encoder.sample_rate < encoder.minimum_samples:
         least = math.ceil(100 * encoder.minimum_samples / encoder.sample_rate) / 100  # as many are enough
         raise InputError(f"view_seconds: {type(encoder).__name__} needs at least {least:.2f} s, got {view_seconds}")
-
-
-def _report_uncovered(data: SemiSupConDataModule, signals: Signals) -> None:
-    rows = data.labeled_rows()[data.budget()]
-    for signal in signals_of(signals).values():
-        rows_of_signal = rows[signal.labeled[rows]]
-        known = signal.labeled.nonzero()[:, 0]
-        missing = uncovered_classes(signal.values[known], torch.isin(known, rows_of_signal).nonzero()[:, 0])
-        if len(missing):
-            names = ", ".join(signal.names[number] for number in missing.tolist())
-            logger.warning("%d classes have no label within the budget: %s", len(missing), names)
 
 
 def _neighbor_measure(

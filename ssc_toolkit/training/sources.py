@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
+from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.targets import SameClass, SharedLabels, Target, Union
@@ -57,7 +58,10 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
     """Who is a positive of whom: the same class, or enough shared labels, by any of the columns."""
     signals = {column: encode_labels(table, column) for column in columns}
     many = [signal for signal in signals.values() if signal.is_multi_hot]
-    most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=minimum_shared)
+    if minimum_shared > 1 and not many:
+        found = f"a track has one label in column {columns[0]!r}" if columns else "there are no labels"
+        raise InputError(f"minimum_shared: expected 1 where {found}, got {minimum_shared}")
+    most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=1)
     if minimum_shared > most:
         raise InputError(f"minimum_shared: no track has more than {most} labels, got {minimum_shared}")
     targets: dict[str, Target] = {
@@ -87,6 +91,26 @@ def labels_to_train_on(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
     return next(iter(found.values())) if len(found) == 1 else (found or None)
 
 
+def columns_alike(signals: Signals, columns: Sequence[str], minimum_shared: int) -> list[str]:
+    """Columns by which all tracks that have a label are positives of one another."""
+    return [
+        column
+        for column, signal in zip(columns, signals_of(signals).values(), strict=True)
+        if _all_positive(signal, minimum_shared)
+    ]
+
+
+def check_contrasts(signals: Signals, columns: Sequence[str], minimum_shared: int) -> None:
+    """Raise InputError if every pair of labelled tracks is positive: without unlabelled ones nothing is contrasted."""
+    labeled = {column: signal.labeled for column, signal in zip(columns, signals_of(signals).values(), strict=True)}
+    for column in columns_alike(signals, columns, minimum_shared):
+        if all(bool((labeled[column] | ~other).all()) for other in labeled.values()):
+            raise InputError(
+                f"labels: all labelled tracks of split 'train' have the same label in column {column!r}, so with "
+                "labeled_fraction=1 there is nothing to contrast them with; lower it, or take another column"
+            )
+
+
 def training_dataset(
     parts: Sequence[pd.DataFrame],
     labels: Signals,
@@ -111,6 +135,13 @@ def training_dataset(
         for part, own in zip(parts, (labels, None), strict=False)
     ]
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
+
+
+def _all_positive(signal: Labels, minimum_shared: int) -> bool:
+    values = signal.values[signal.labeled]
+    if signal.is_multi_hot:
+        return int(values.all(dim=0).sum()) >= minimum_shared
+    return bool((values == values[0]).all())
 
 
 def _is_train(table: pd.DataFrame) -> pd.Series:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import held, writable_folder, write_text
+from ssc_toolkit.training.one_by_one import OneByOne
 from ssc_toolkit.training.one_run import typed
 from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY
 
 TABLE = "sweep.csv"
 _KEYS = {"base", "runs", "seeds"}
-_INTERRUPTED = (130, 128 + signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -92,11 +88,13 @@ def sweep(
     Raises:
         InputError: for a file that cannot be read or holds an option that pretrain does not take, before the first run;
             at the end, for runs that failed.
+        SystemExit: with status 143 after SIGTERM, when the run at work has stopped; no other begins.
+        KeyboardInterrupt: as much, after Ctrl-C.
     """
     runs = read_study(Path(file), Path(out), seeds, options or {})
     folder = writable_folder(Path(out), "out")
     failed = []
-    with held(folder, "out"):
+    with held(folder, "out"), OneByOne() as processes:
         for number, run in enumerate(runs, start=1):
             said = f"{number} of {len(runs)}, {run.folder.name}"
             if run.is_done:
@@ -104,12 +102,13 @@ def sweep(
                 continue
             print(f"{said}: begins", flush=True)
             begin = time.monotonic()
-            if _pretrain(run, said):
+            if _pretrain(run, said, processes):
                 print(f"{said}: done in {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
             else:
                 failed.append(run.folder.name)
             write_text(folder / TABLE, _table(runs))
         write_text(folder / TABLE, _table(runs))
+        processes.check()
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see above")
     return folder
@@ -165,34 +164,18 @@ def _nested(*parts: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _pretrain(run: Run, said: str) -> bool:
+def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
     """Run a pretraining in a process of its own; whether it succeeded."""
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
-    command = [sys.executable, "-m", "ssc_toolkit.training.one_run", str(run.config)]
-    with subprocess.Popen(command) as process, _passing_on_sigterm(process):
-        status = process.wait()
-    if status == _INTERRUPTED[0]:
-        raise KeyboardInterrupt
-    if status == _INTERRUPTED[1]:
-        raise SystemExit(status)
+    try:
+        status = processes.call([sys.executable, "-m", "ssc_toolkit.training.one_run", str(run.config)])
+    except SystemExit:
+        print(f"{said}: stopped by SIGTERM; the same command goes on", file=sys.stderr, flush=True)
+        raise
     if status:
         print(f"{said}: failed with status {status}", file=sys.stderr, flush=True)
     return status == 0
-
-
-@contextmanager
-def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let the running pretraining save, which then ends this process too."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _table(runs: list[Run]) -> str:

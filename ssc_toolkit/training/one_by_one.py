@@ -1,0 +1,74 @@
+"""Processes one after the other, until a signal says stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class OneByOne:
+    """Runs commands until SIGTERM or Ctrl-C comes: the one that runs is told to stop, and no other begins.
+
+    Within the block a signal is remembered whenever it comes, also between two commands. What runs is told by SIGTERM
+    in either case, at which a pretraining saves. A command that was itself stopped by one of the signals counts as if
+    the signal had come here.
+
+    Examples:
+        >>> import sys
+        >>> with OneByOne() as commands:
+        ...     commands.call([sys.executable, "-c", "raise SystemExit(3)"])
+        3
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> OneByOne:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background job
+                    self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def call(self, command: Sequence[str]) -> int:
+        """Run a command to its end; its exit status.
+
+        Raises:
+            SystemExit: with 143, if SIGTERM has come.
+            KeyboardInterrupt: if SIGINT has come.
+        """
+        self.check()
+        with subprocess.Popen(command) as self._process:
+            if self._signal is not None:  # it came while the process was made
+                self._process.terminate()
+            status = self._process.wait()
+        self._process = None
+        for number in _SIGNALS:
+            if status in (-number, 128 + number):
+                self._signal = self._signal or number
+                self.check()
+        return status
+
+    def check(self) -> None:
+        """Stop, if a signal has come; raises as `call`."""
+        if self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._signal is not None:
+            raise SystemExit(128 + self._signal)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        if self._process is not None:
+            self._process.terminate()
