@@ -240,6 +240,12 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b"]}), "genre")
     with pytest.raises(ValueError, match="2 rows for 6 tracks"):
         dataset(folder, labels=labels)
+    table = tracks.assign(seconds=1.0)
+    for seconds in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="view_seconds: expected a positive number"):
+            ContrastiveDataset(table, RATE, seconds)
+    with pytest.raises(InputError, match="views: expected at least 1"):
+        ContrastiveDataset(table, RATE, 0.5, views=0)
 
 
 def test_a_csv_file_may_name_its_columns_otherwise(folder, caplog):

@@ -18,7 +18,7 @@ from ssc_toolkit.data.labels import Labels, signals_of
 from ssc_toolkit.data.reading import ReadingNotes
 from ssc_toolkit.data.store import AudioStore, store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.errors import InputError, at_least, positive
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     Raises:
         ValueError: if the table lacks a column, labels and tracks differ in number, or int16 is asked for without a
             store.
-        InputError: if the store is at another rate or lacks a track.
+        InputError: if the store is at another rate or lacks a track, or a view has no length.
 
     Examples:
         >>> import tempfile, soundfile, pandas
@@ -91,6 +91,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
         if missing:
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
+        positive("view_seconds", view_seconds)
+        at_least("views", views, 1)
         for signal in signals_of(labels).values():
             if len(signal.values) != len(tracks):
                 raise ValueError(f"labels: {len(signal.values)} rows for {len(tracks)} tracks")
