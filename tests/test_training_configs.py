@@ -231,7 +231,7 @@ def test_a_signal_to_this_process_alone_stops_the_one_at_work(listening, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_that_was_stopped_is_no_failure(number):
+def test_a_process_that_was_stopped_is_no_failure(listening, number):
     with OneByOne() as processes, pytest.raises((SystemExit, KeyboardInterrupt)):
         processes.call(["sh", "-c", f"kill -{number:d} $$"])
 
