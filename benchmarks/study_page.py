@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +90,21 @@ def interval(values: np.ndarray, groups: np.ndarray) -> Interval:
         values: (seeds, clips).
         groups: (clips,) tune of each; clips of one tune are drawn together.
     """
-    random = np.random.default_rng(0)
     _, group = np.unique(groups, return_inverse=True)
     counts = np.bincount(group)
     sums = np.stack([np.bincount(group, weights=row) for row in values])
-    weights = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
+    weights = redrawn(len(counts))
     by_seed = (weights @ sums.T) / (weights @ counts)[:, None]
-    seeds = random.integers(len(values), size=(RESAMPLES, len(values)))
+    seeds = np.random.default_rng(1).integers(len(values), size=(RESAMPLES, len(values)))
     means = np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+@cache
+def redrawn(groups: int) -> np.ndarray:
+    """How often each group comes in each of some resamples, (resamples, groups)."""
+    return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(float)
 
 
 def load(folder: Path) -> Results:
@@ -240,8 +246,8 @@ def severity_figure(results: Results) -> str:
 
 
 def text(value: Interval) -> str:
-    """Without the leading zeros."""
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]".replace("0.", ".")
+    """Without the leading zeros; its interval does not break at the end of a line."""
+    return f"{value.value:.3f} [{value.low:.3f},\N{NO-BREAK SPACE}{value.high:.3f}]".replace("0.", ".")
 
 
 def signed(value: Interval) -> str:
@@ -250,7 +256,7 @@ def signed(value: Interval) -> str:
         f"{number:+.3f}".replace("0.", ".").replace("-", "\N{MINUS SIGN}")
         for number in (value.value, value.low, value.high)
     )
-    return "{} [{}, {}]".format(*cells)
+    return "{} [{},\N{NO-BREAK SPACE}{}]".format(*cells)
 
 
 TABLES: Mapping[str, Callable[[Results], str]] = {
