@@ -125,6 +125,16 @@ SIGNAL_ROWS = (SELF, SEMI_ALL, *(setting.name for setting in SIGNALS))
 PAIRS = ((SEMI, SELF), (SEMI_ALL, SELF), (SUPERVISED, SELF), (SEMI, STATISTICS), (SEMI_ALL, SUPERVISED))
 
 
+def summary_table(results: Results) -> str:
+    """The main comparison on clean and on corrupted clips, for the README."""
+    tasks = [(task, condition) for task in ("key", "family") for condition in (CLEAN, CHAIN[1.0])]
+    rows = [
+        [SETTINGS[name].title, *(text(results.accuracy(name, *task)) for task in tasks)]
+        for name in results.there(*MAIN_ROWS)
+    ]
+    return table(["encoder", "key", "key, corrupted", "instrument family", "family, corrupted"], rows)
+
+
 def main_table(results: Results) -> str:
     """Clean accuracy of the main comparison."""
     return accuracies(results, MAIN_ROWS, TASKS)
@@ -260,6 +270,7 @@ def signed(value: Interval) -> str:
 
 
 TABLES: Mapping[str, Callable[[Results], str]] = {
+    "summary": summary_table,
     "main": main_table,
     "differences": difference_table,
     "robustness": robustness_table,

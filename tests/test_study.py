@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,14 @@ def test_the_tables_in_the_documentation_are_those_of_the_results(name):
 def test_the_figures_in_the_documentation_are_there(name):
     assert "<svg" in (RESULTS / f"{name}.svg").read_text()
     assert f'"docs/study/{name}.svg"' in (RESULTS.parent / "study.md").read_text()
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="there are no results of the study yet")
+def test_what_is_said_of_the_study_is_in_its_tables():
+    tables = "".join((RESULTS / f"{name}.md").read_text() for name in TABLES).replace("\N{NO-BREAK SPACE}", " ")
+    readme = (RESULTS.parent.parent / "README.md").read_text()
+    readme = readme[readme.index("## What labels buy") : readme.index("## What it costs")]
+    for text in (readme, (RESULTS.parent / "study.md").read_text()):
+        said = re.findall(r"[+\N{MINUS SIGN}]?\.\d{3} \[[^]]+\]", " ".join(text.split()))
+        assert said
+        assert [number for number in said if number not in tables] == []
