@@ -71,8 +71,10 @@ class Results:
     def difference(self, setting: str, other: str, task: str, condition: str = CLEAN) -> Interval:
         """Mean difference between two settings on the same clips, over the seeds that both have."""
         first, second = self.correct(setting, task, condition), self.correct(other, task, condition)
-        seeds = min(len(first), len(second))
-        return interval(first[:seeds] - second[:seeds], self._groups(task))
+        if SETTINGS[other].seeds > 1:  # else there is one of it for every seed
+            seeds = min(len(first), len(second))
+            first, second = first[:seeds], second[:seeds]
+        return interval(first - second, self._groups(task))
 
     def relative_drop(self, setting: str, task: str, condition: str) -> float:
         """Share of the clean accuracy that a corruption takes away."""
@@ -123,6 +125,8 @@ def load(folder: Path) -> Results:
 MAIN_ROWS = (RANDOM, STATISTICS, *(setting.name for setting in MAIN))
 SIGNAL_ROWS = (SELF, SEMI_ALL, *(setting.name for setting in SIGNALS))
 PAIRS = ((SEMI, SELF), (SEMI_ALL, SELF), (SUPERVISED, SELF), (SEMI, STATISTICS), (SEMI_ALL, SUPERVISED))
+SWEPT = (BUDGETS[0].name, SEMI, BUDGETS[1].name, SEMI_ALL, *(setting.name for setting in (*FRACTIONS, *SIGNALS)))
+NOTE_TASKS = tuple(f"notes: {column}" for column in NOTE_COLUMNS)
 
 
 def summary_table(results: Results) -> str:
@@ -147,8 +151,7 @@ def signal_table(results: Results) -> str:
 
 def transfer_table(results: Results) -> str:
     """Pitch of single notes, which no run was taught, by label signal."""
-    tasks = tuple(f"notes: {column}" for column in NOTE_COLUMNS)
-    return accuracies(results, (RANDOM, STATISTICS, SUPERVISED, *SIGNAL_ROWS), tasks)
+    return accuracies(results, (RANDOM, STATISTICS, SUPERVISED, *SIGNAL_ROWS), NOTE_TASKS)
 
 
 def budget_table(results: Results) -> str:
@@ -171,7 +174,7 @@ def accuracies(results: Results, settings: Sequence[str], tasks: Sequence[str]) 
 
 
 def difference_table(results: Results) -> str:
-    """Paired differences on clean clips."""
+    """Paired differences of the main comparison, a row a pair."""
     rows = [
         [
             f"{SETTINGS[first].title} \N{MINUS SIGN} {SETTINGS[second].title}",
@@ -181,6 +184,26 @@ def difference_table(results: Results) -> str:
         if len(results.there(first, second)) == 2
     ]
     return table(["difference", *TASKS], rows)
+
+
+def sweep_table(results: Results) -> str:
+    """Paired differences of every sweep to the self-supervised encoder."""
+    return beside_self(results, SWEPT, TASKS)
+
+
+def transfer_difference_table(results: Results) -> str:
+    """Paired differences to the self-supervised encoder on single notes."""
+    return beside_self(results, (SEMI, SUPERVISED, *SIGNAL_ROWS[1:]), NOTE_TASKS)
+
+
+def beside_self(results: Results, settings: Sequence[str], tasks: Sequence[str]) -> str:
+    """Paired differences to the self-supervised encoder, a row a setting, a column a task."""
+    rows = [
+        [SETTINGS[name].title, *(signed(results.difference(name, SELF, task)) for task in tasks)]
+        for name in results.there(*settings)
+        if SELF in results.runs
+    ]
+    return table(["less self-supervised", *tasks], rows)
 
 
 def robustness_table(results: Results) -> str:
@@ -273,12 +296,14 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "summary": summary_table,
     "main": main_table,
     "differences": difference_table,
+    "sweeps": sweep_table,
     "robustness": robustness_table,
     "drops": drop_table,
     "budgets": budget_table,
     "fractions": fraction_table,
     "signals": signal_table,
     "transfer": transfer_table,
+    "transfer_differences": transfer_difference_table,
     "retrieval": retrieval_table,
 }
 FIGURES: Mapping[str, Callable[[Results], str]] = {
