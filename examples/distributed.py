@@ -1,7 +1,7 @@
 """Several processes, one loss: DistributedDataParallel, started by torchrun.
 
 Every process has its own part of each batch and contrasts it with the embeddings of all processes. Loss and gradient
-are those of one process with the whole batch; of the loss, the first step shows it.
+are those of one process with the whole batch; the first step prints that loss too, to compare.
 
     torchrun --nproc_per_node=2 examples/distributed.py --steps=20
 """

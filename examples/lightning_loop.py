@@ -39,7 +39,8 @@ class Contrastive(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.model = ContrastiveModel(MelCNN(sample_rate=16000))
-        # On several GPUs gather=True contrasts with the rows of all of them.
+        # On several GPUs gather=True contrasts with the rows of all of them; the sampler below then needs rank and
+        # world_size.
         self.criterion = SemiSupConLoss(temperature=0.1, gather=True)
         # A pitch shift would make the key labels wrong.
         self.augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
@@ -85,6 +86,7 @@ trainer = lightning.Trainer(
     max_steps=options.steps,
     use_distributed_sampler=False,
     accelerator="auto",
+    devices=1,
     logger=False,
     enable_checkpointing=False,
     enable_progress_bar=False,

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.data.scores.keys import KEYS
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.losses import SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
@@ -35,10 +36,6 @@ train = tracks[tracks["split"] == "train"].reset_index(drop=True)
 # Tags in one cell, separated by a bar, become multi-hot rows.
 train["tags"] = train["family"] + "|" + train["mode"] + "|" + train["collection"]
 
-# KeySimilarity counts the tonic in semitones above C, plus 12 in minor.
-TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
-train["key_number"] = train["tonic"].map(TONICS.index) + 12 * (train["mode"] == "minor")
-
 
 def known_for(signal: Labels, share: float, seed: int) -> Labels:
     """The signal as if it were known for some of the tracks only, for other ones each time."""
@@ -46,11 +43,11 @@ def known_for(signal: Labels, share: float, seed: int) -> Labels:
     return dataclasses.replace(signal, labeled=signal.labeled & drawn)
 
 
-keys = torch.from_numpy(train["key_number"].to_numpy())
+keys = encode_labels(train, "key", names=KEYS)  # as KeySimilarity counts: semitones above C, plus 12 in minor
 tempo = encode_labels(train, "tempo_bpm", kind="number")  # unknown where the score gives no metre
 signals = {
     "tags": known_for(encode_labels(train, "tags"), share=0.5, seed=1),
-    "key": known_for(Labels(keys, torch.ones(len(train), dtype=torch.bool), TONICS), share=0.2, seed=2),
+    "key": known_for(keys, share=0.2, seed=2),
     "tempo": known_for(dataclasses.replace(tempo, values=tempo.values[:, 0]), share=0.5, seed=3),
 }
 for name, signal in signals.items():

@@ -42,9 +42,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     collation of a DataLoader stacks them to what the losses take. An index drawn as unlabelled by
     `SemiSupervisedBatchSampler` has `labeled` False, of every signal.
 
-    A list of indices gives a whole batch, stacked already: `DataLoader(dataset, sampler=batch_sampler,
-        batch_size=None)`
-    spares the copy that stacking takes, which from a store is most of the time.
+    A list of indices gives a whole batch, stacked already, as a loader asks for it by
+    `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. It spares the copy that stacking takes, which from a
+    store is most of the time.
 
     A file that cannot be decoded is named in a warning and left out of its batch, which is then smaller.
 

@@ -51,7 +51,7 @@ class TrainerOptions:
         accumulate: batches whose gradients make up a step; contrasts are those of one batch all the same.
         chunk_size: items that go through the encoder at once, for a batch that is larger than memory; all of them if
             not given.
-        compile: let `torch.compile` work on the encoder.
+        compile: let `torch.compile` work on encoder and projector.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
