@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -19,6 +20,7 @@ from ssc_toolkit.losses import NTXentLoss
 from ssc_toolkit.samplers import BalancedBatchSampler
 from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule, pretrain
 from ssc_toolkit.training.module import warmup_constant, warmup_cosine
+from ssc_toolkit.training.sources import part_to_train_on
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,13 @@ def test_a_data_module_refuses_numbers_out_of_range_when_it_is_made(music, optio
     dataset = ContrastiveDataset(load_tracks(music / "my.csv").assign(seconds=1.5), 16000, 0.5)
     with pytest.raises(InputError, match=words):
         SemiSupConDataModule(dataset, **options)
+
+
+def test_a_track_without_a_split_is_trained_on():
+    table = pd.DataFrame({"path": list("abcd"), "split": ["train", "test", None, "valid"]})
+    assert part_to_train_on(table)["path"].tolist() == ["a", "c"]
+    with pytest.raises(InputError, match="no row has split 'train'"):
+        part_to_train_on(table[table["split"] == "test"])
 
 
 def test_the_learning_rate_rises_and_falls():

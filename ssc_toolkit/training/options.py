@@ -74,7 +74,9 @@ class TrainerOptions:
         gpus = torch.cuda.device_count()
         on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and gpus > 0)
         if self.accelerator == "gpu" and not gpus:
-            raise InputError("trainer.accelerator: there is no GPU here that torch can use; --accelerator=cpu works")
+            raise InputError(
+                "trainer.accelerator: there is no GPU here that torch can use; --trainer.accelerator=cpu works"
+            )
         if on_gpu and self.devices > gpus:
             raise InputError(f"trainer.devices: there are {gpus} GPUs here, got {self.devices}")
         if self.precision == "fp16" and not on_gpu:

@@ -74,7 +74,7 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
 
 
 def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFrame:
-    """The rows of split "train", or all where there are no splits."""
+    """The rows of split "train" or of none, or all where there are no splits."""
     is_train = _is_train(table)
     if not is_train.any():
         raise InputError(f"{argument}: no row has split 'train'")
@@ -145,7 +145,7 @@ def _all_positive(signal: Labels, minimum_shared: int) -> bool:
 
 
 def _is_train(table: pd.DataFrame) -> pd.Series:
-    return table["split"] == "train" if "split" in table else pd.Series(True, index=table.index)
+    return table["split"].fillna("train") == "train" if "split" in table else pd.Series(True, index=table.index)
 
 
 def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
