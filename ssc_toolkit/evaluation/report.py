@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.metadata
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -122,8 +123,8 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line that Markdown does not take for HTML."""
-    return " ".join(text.split()).replace("<", "\\<")
+    """One line that Markdown does not take for HTML; it keeps no-break spaces."""
+    return re.sub(r"[^\S\xa0]+", " ", text).strip().replace("<", "\\<")
 
 
 def environment() -> dict[str, str]:
