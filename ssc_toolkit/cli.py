@@ -27,7 +27,11 @@ COMMANDS = {
     "probe": ("ssc_toolkit.evaluation.commands", "probe", "probes of a pretrained encoder, fine-tuning, prototypes"),
     "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
     "retrieval": ("ssc_toolkit.evaluation.commands", "retrieve", "what is nearest under a pretrained encoder"),
-    "compare": ("ssc_toolkit.evaluation.compare", "compare", "several models side by side, in one report to listen to"),
+    "compare": (
+        "ssc_toolkit.evaluation.commands",
+        "compare",
+        "several models side by side, in one report to listen to",
+    ),
     "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz or .parquet file"),
     "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus, describe it, listen to it"),
     "doctor": ("ssc_toolkit.doctor", "doctor", "versions, devices, codecs, and what does not fit together"),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ssc_toolkit.encoders import Encoder, LogMel
+from ssc_toolkit.encoders import Encoder, LogMel, MelCNN, reinitialized
+from ssc_toolkit.evaluation.models import WaveformModel, is_trainable
+
+STATISTICS = "log-mel statistics"
+RANDOM = "random encoder"
 
 
 class LogMelStatistics(Encoder):
@@ -32,3 +38,9 @@ class LogMelStatistics(Encoder):
         bands = self.log_mel(signals)
         statistics = [bands.mean(dim=-1, keepdim=True), bands.std(dim=-1, correction=0, keepdim=True)]
         return torch.cat(statistics, dim=1)  # a single frame: the whole input
+
+
+def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
+    """The model with random weights; of a function, which has none, a random MelCNN at its rate."""
+    module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
+    return reinitialized(module, seed)

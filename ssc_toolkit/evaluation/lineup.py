@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import LogMelStatistics
-from ssc_toolkit.evaluation.commands.opening import RANDOM, STATISTICS, random_twin
+from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, open_model
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
-from ssc_toolkit.encoders import MelCNN, reinitialized
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import LogMelStatistics
+from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.keys import unlike_keys
-from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, window_seconds_of
+from ssc_toolkit.evaluation.models import WaveformModel, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
 from ssc_toolkit.evaluation.scores import Score
 
 logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
-STATISTICS = "log-mel statistics"
-RANDOM = "random encoder"
 FINETUNE = "finetune"
 
 
@@ -106,12 +102,6 @@ def open_tracks(
         for column, signal in signals_of(kept, labels, numbers).items():
             check_labels(kept, signal, column)  # what is left may hold less
     return kept
-
-
-def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
-    """The model with random weights; of a function, which has none, a random MelCNN at its rate."""
-    module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
-    return reinitialized(module, seed)
 
 
 def with_baselines(
