@@ -64,7 +64,6 @@ while step < options.steps:
             print(f"step {step:4}  loss {loss.item():.3f}", flush=True)
         if step == options.steps:
             break
-    sampler.set_epoch(sampler.epoch + 1)
 
 # What it is worth: a linear probe on the frozen representation, on tunes that were never heard.
 embeddings = embed_tracks(model.encoder, tracks, window_seconds=3.0)

@@ -33,7 +33,8 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
     """A batch sampler whose batch k is a pure function of its arguments and k.
 
     So nothing has to be stored to resume, and workers that fetch ahead change nothing. Iterating goes through one
-    epoch, a run of successive batches: those of epoch e are numbered e * len(self) to (e + 1) * len(self) - 1.
+    epoch, a run of successive batches: those of epoch e are numbered e * len(self) to (e + 1) * len(self) - 1. Who
+    iterates to its end finds the next epoch the next time; who breaks off begins the same one again.
 
     Args:
         batch_size: items in the batch of one process.
@@ -69,20 +70,23 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         """Batches that it takes to go through the items once."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose which epoch the next iteration goes through."""
+        """Choose which epoch the next iteration goes through; otherwise it is the one after the last complete one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self.batches_of_a_pass() if self.steps is None else self.steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        first, last = self.epoch * len(self), (self.epoch + 1) * len(self)
+        epoch = self.epoch
+        first, last = epoch * len(self), (epoch + 1) * len(self)
         resume_at, self._resume_at = self._resume_at, None
         if resume_at is not None and first <= resume_at < last:
             first = resume_at
         for number in range(first, last):
             self._handed_out = number + 1
             yield list(self.batch(number))
+        if self.epoch == epoch:
+            self.epoch += 1
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
         """Where to go on, and what the numbers of the batches depend on.
