@@ -85,7 +85,7 @@ FULL = Size(clips=4000, steps=150, batch_size=96)
 QUICK = Size(clips=160, steps=6, batch_size=16)
 
 
-def demo(out: str = "demo", quick: bool = False, seed: int = 0) -> Path:
+def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
     """Pretrain on real compositions with no, few and all labels; probe, stress, report.
 
     Renders the default corpus (cached), trains MelCNN self-supervised, semi-supervised with 5 % of the key
@@ -94,7 +94,7 @@ def demo(out: str = "demo", quick: bool = False, seed: int = 0) -> Path:
     `report.json`, the checkpoints and the encoders. The same call goes on where it was interrupted.
 
     Args:
-        out: output folder.
+        out: output folder; by default `demo`, or `demo-quick`.
         quick: the same on a tiny scale, to see that everything works; its numbers mean nothing.
         seed: of corpus, weights, batches and augmentations.
 
@@ -105,7 +105,7 @@ def demo(out: str = "demo", quick: bool = False, seed: int = 0) -> Path:
         InputError: if the folder cannot be written or holds a demonstration of another kind.
     """
     begin = time.monotonic()
-    folder = writable_folder(Path(out), "out")
+    folder = writable_folder(Path(out or ("demo-quick" if quick else "demo")), "out")
     at_least("seed", seed, 0)
     size = QUICK if quick else FULL
     _claim(folder, {"quick": quick, "seed": seed, "version": __version__})
@@ -160,9 +160,9 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / "demo.json"
     if path.exists() and path.read_text(encoding="utf-8") != json_text(settings):
-        raise InputError(f"out: {folder} holds a demonstration with other settings; choose another folder")
+        raise InputError(f"out: {folder} holds a demonstration with other settings; choose another folder with --out")
     if not path.exists() and any(folder.iterdir()):
-        raise InputError(f"out: {folder} is not empty and holds no demonstration; choose another folder")
+        raise InputError(f"out: {folder} is not empty and holds no demonstration; choose another folder with --out")
     write_json(path, settings)
 
 

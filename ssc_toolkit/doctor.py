@@ -39,7 +39,7 @@ def doctor() -> None:
     """Print versions, devices and codecs, and explain what does not fit together, with its cure."""
     print(f"ssc_toolkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
     problems = []
-    for module in ("torch", "torchaudio", "numpy", "soundfile", *EXTRAS):
+    for module in ("torch", "torchaudio", "numpy", "soundfile", "soxr", *EXTRAS):
         extra = f"  (optional: {EXTRAS[module]})" if module in EXTRAS else ""
         print(f"  {module:18} {_version(module) or 'not installed'}{extra}")
     problem = torchaudio_problem()
