@@ -16,6 +16,7 @@ import torch
 from gallery_figures import HEIGHT, WIDTH, response_picture, sound_picture
 from gallery_music import RATE, music, record, sound
 from gallery_settings import SEVERITIES, settings
+from generated import add
 
 from ssc_toolkit import augmentations as aug
 
@@ -81,10 +82,8 @@ def pages() -> dict[str, str | bytes]:
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the gallery to the site."""
-    from mkdocs.structure.files import File
-
     for name, content in pages().items():
-        files.append(File.generated(config, name, content=content))
+        add(files, config, name, content)
     return files
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from generated import add
 from matrix_svg import FAINT, LABELS, VIEWS, cell, matrix, moved, svg, text
 from torch import Tensor
 
@@ -230,7 +231,5 @@ def page(sections: Mapping[str, tuple[Shown, ...]] = SECTIONS) -> str:
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the page to the site."""
-    from mkdocs.structure.files import File
-
-    files.append(File.generated(config, "target-matrices.md", content=page()))
+    add(files, config, "target-matrices.md", page())
     return files
