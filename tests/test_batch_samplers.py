@@ -81,9 +81,9 @@ def test_an_epoch_sees_the_larger_side_once():
     batches = list(sampler)
     assert len(batches) == 18
     assert Counter(int(i) for batch in batches for i in batch if i >= 10) == Counter(range(10, 100))
-    sampler.set_epoch(1)
     assert list(sampler) == [sampler.batch(number) for number in range(18, 36)]
-    assert list(sampler) != batches
+    sampler.set_epoch(0)
+    assert list(sampler) == batches
 
 
 def test_without_others_the_labelled_items_return_with_hidden_labels():
@@ -105,7 +105,7 @@ def test_works_with_any_data_loader(workers):
     sampler = make((10, 30), 8, 0.25)
     loader = DataLoader(torch.arange(40) * 10, batch_sampler=sampler, num_workers=workers)
     batches = [batch.tolist() for batch in loader]
-    assert batches == [[10 * index for index in batch] for batch in sampler]
+    assert batches == [[10 * index for index in sampler.batch(number)] for number in range(len(sampler))]
 
 
 labellings = st.one_of(
@@ -227,6 +227,17 @@ def test_indices_may_come_as_any_sequence_or_tensor():
 
 
 @every_batch_sampler
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_complete_pass_is_another_epoch(make, workers):
+    sampler = make()
+    loader = DataLoader(torch.arange(1000), batch_sampler=sampler, num_workers=workers)
+    next(iter(loader))  # broken off: the same epoch again
+    passes = [batch.tolist() for _ in range(2) for batch in loader]
+    assert passes == [list(make().batch(number)) for number in range(2 * len(sampler))]
+    assert sampler.epoch == 2
+
+
+@every_batch_sampler
 def test_an_epoch_resumes_in_its_middle_with_the_same_batches(make):
     whole = make()
     batches = [list(batch) for epoch in range(3) for batch in (whole.set_epoch(epoch), list(whole))[1]]
@@ -285,6 +296,29 @@ def test_any_loader_takes_its_batches_from_a_sampler(make, workers):
 def test_batch_samplers_name_what_is_wrong(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "words"),
+    [
+        (torch.tensor([0, 1, -1, 1]), ValueError, "negative class index"),
+        (torch.tensor([0.0, 1.0, torch.nan, 1.0]), TypeError, "expected integer class indices, got torch.float32"),
+        (["jazz", "rock", "jazz", "rock"], TypeError, "encode_labels makes it"),
+    ],
+)
+def test_labels_that_are_no_classes_are_named(labels, error, words):
+    with pytest.raises(error, match=words):
+        BalancedBatchSampler(labels, 1, 1)
+    with pytest.raises(error, match=words):
+        label_budget(labels, 0.5)
+    with pytest.raises(error, match=words):
+        SemiSupervisedBatchSampler(range(4), range(4, 9), 2, labels=labels, label_budget=0.5)
+
+
+def test_what_unlabelled_rows_hold_is_no_class():
+    known = torch.tensor([True, True, False, True])
+    sampler = BalancedBatchSampler(torch.tensor([0, 1, -1, 1]), 2, 1, labeled=known, steps=6)
+    assert {int(index) for batch in sampler for index in batch} == {0, 1, 3}
 
 
 def test_indices_that_are_none_are_named():

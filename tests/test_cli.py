@@ -190,7 +190,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"tracks": "nowhere"}, "neither a CSV file nor a folder"),
+        ({"tracks": "nowhere"}, "there is no file or folder nowhere"),
         ({"tracks": "empty.csv"}, "is empty"),
         ({"tracks": "one.csv"}, "cannot be used"),
         ({"root": "nowhere"}, "no folder nowhere"),
@@ -300,7 +300,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
         (["--dataset=nothing", "--root=."], "expected one of magnatagatune"),
         (["--dataset=gtzan", "--root=nowhere"], "there is no folder nowhere"),
         (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),
-        (["--tracks=nowhere"], "neither a CSV file nor a folder"),
+        (["--tracks=nowhere"], "there is no file or folder nowhere"),
         (["--verify", "--out=nowhere"], "there is no store in nowhere"),
         (["--tracks=scores", "--workers=0"], "workers: expected at least 1"),
     ],

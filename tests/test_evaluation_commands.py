@@ -228,7 +228,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected at least 1"),
-        (["retrieval", "--labels=pitch", "--database=nowhere"], "neither a CSV file nor a folder"),
+        (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
         (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: a folder for which tracks?"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
         (["probe", "--labels=pitch", "--window_seconds=0.1"], "random encoder needs at least 0.13 s, got 0.1"),

@@ -121,8 +121,10 @@ def test_a_csv_file_that_cannot_work(tmp_path, content, words):
 
 
 def test_sources_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match="neither a CSV file nor a folder"):
+    with pytest.raises(InputError, match="there is no file or folder"):
         load_tracks(tmp_path / "none")
+    with pytest.raises(InputError, match="there is no folder"):
+        from_folder(tmp_path / "none")
     with pytest.raises(InputError, match="no audio file"):
         load_tracks(tmp_path)
     (tmp_path / "my.csv").write_text("path\na.wav\n")
@@ -203,6 +205,17 @@ def test_a_track_shorter_than_a_view_is_padded_with_silence(folder):
     assert (view[RATE // 4 :] == 0).all()
 
 
+def test_cells_may_be_lists():
+    tracks = pd.DataFrame({"tags": [["slow", "sad"], ["sad"], [], None], "one": [["a"], ["b"], ["a"], ["b"]]})
+    tags = encode_labels(tracks, "tags")
+    assert tags.names == ("sad", "slow")
+    assert tags.values.tolist() == [[1, 1], [1, 0], [0, 0], [0, 0]]
+    assert tags.labeled.tolist() == [True, True, True, False]
+    assert encode_labels(tracks, "one").is_multi_hot
+    with pytest.raises(InputError, match="holds lists of labels"):
+        encode_labels(tracks, "one", kind="class")
+
+
 def test_labels_are_hidden_where_the_sampler_says_so(folder):
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b", None, "a", "b", "a"]}), "genre")
     labelled = dataset(folder, labels=labels)
@@ -238,6 +251,10 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
     with pytest.raises(ValueError, match="seconds"):
         ContrastiveDataset(tracks, RATE, 0.5)
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b"]}), "genre")
+    with pytest.raises(ValueError, match="what encode_labels makes of the tracks, got Tensor"):
+        dataset(folder, labels=torch.zeros(6))
+    with pytest.raises(TypeError, match="sampler= with batch_size=None"):
+        dataset(folder).__getitems__([[0, 1]])
     with pytest.raises(ValueError, match="2 rows for 6 tracks"):
         dataset(folder, labels=labels)
     table = tracks.assign(seconds=1.0)

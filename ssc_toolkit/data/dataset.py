@@ -40,7 +40,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     An item is a dictionary of `waveforms` (views, 1, samples), `item` (its row in the table), and, if
     labels were given, `labels` and `labeled`, which are dictionaries where several signals were given. The default
     collation of a DataLoader stacks them to what the losses take. An index drawn as unlabelled by
-    `SemiSupervisedBatchSampler` has `labeled` False, of every signal.
+    `SemiSupervisedBatchSampler` has `labeled` False, of every signal. Whoever exchanges indices on the way, as
+    `torch.utils.data.Subset` does, loses that: give the sampler rows of the whole dataset instead.
 
     A list of indices gives a whole batch, stacked already, as a loader asks for it by
     `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. It spares the copy that stacking takes, which from a
@@ -93,6 +94,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
         positive("view_seconds", view_seconds)
         at_least("views", views, 1)
+        if not isinstance(labels, Labels | Mapping | None):
+            raise ValueError(f"labels: expected what encode_labels makes of the tracks, got {type(labels).__name__}")
         for signal in signals_of(labels).values():
             if len(signal.values) != len(tracks):
                 raise ValueError(f"labels: {len(signal.values)} rows for {len(tracks)} tracks")
@@ -155,8 +158,15 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
 
         Raises:
             InputError: if none of the files, or too many in all, can be decoded.
+            TypeError: for indices that are no whole numbers.
         """
-        rows = torch.tensor([operator.index(index) for index in indices], dtype=torch.int64)
+        try:
+            rows = torch.tensor([operator.index(index) for index in indices], dtype=torch.int64)
+        except TypeError:
+            raise TypeError(
+                f"indices: expected whole numbers, got {next(iter(indices), None)!r}; a batch sampler goes into a "
+                "DataLoader as batch_sampler=, or as sampler= with batch_size=None"
+            ) from None
         if ((rows < 0) | (rows >= len(self))).any():
             raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
         found = self.view_sampler.views_of(rows, self.lengths, self.view_length, self.views, generator)

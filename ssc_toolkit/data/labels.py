@@ -95,13 +95,15 @@ def encode_labels(
     """Turn a column into class indices, multi-hot rows or numbers.
 
     An empty cell is an unknown label; a cell that holds the separator alone has none of the labels, and that is known.
+    A cell may be a list of labels too, an empty list standing for none.
 
     Args:
         tracks: track table.
         column: its label column; of numbers there may be several.
         argument: what the user calls the column, for messages.
         kind: "class" for one class a cell, "multi-hot" for several, "number" for real numbers. By default what the
-            dataset says of the column; otherwise "multi-hot" if some cell holds the separator, else "class".
+            dataset says of the column; otherwise "multi-hot" if some cell is a list or holds the separator, else
+            "class".
         names: all classes in their order. By default those of the dataset; otherwise those that occur, in alphabetical
             order, or in order of size if all are whole numbers.
         separator: between the labels of a cell.
@@ -158,6 +160,14 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
                 "numbers (or kind='number' in Python)"
             )
         cells = cells.astype("Int64")
+    are_lists = cells.map(_is_list)
+    if are_lists.any():
+        if kind == "class":
+            raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class a cell")
+        kind = "multi-hot"
+        cells = cells.where(
+            ~are_lists, cells[are_lists].map(lambda names: separator.join(map(str, names)) or separator)
+        )
     texts = cells.astype(str).str.strip()
     known = cells.notna() & (texts != "")
     if not known.any():
@@ -188,6 +198,10 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
     else:
         values = torch.tensor([index[labels[0]] if labels else 0 for labels in sets])
     return Labels(values, torch.tensor(known.tolist()), tuple(order), kind)
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list | tuple | set | frozenset | np.ndarray)
 
 
 def _by_size_or_name(names: set[str]) -> Any:

@@ -72,7 +72,7 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
     if path.is_file():
         return from_csv(path, root)
     raise InputError(
-        f"tracks: {source} is neither a CSV file nor a folder; give one of them, {DEFAULT_CORPUS!r} for the default "
+        f"tracks: there is no file or folder {source}; give a CSV file or a folder, {DEFAULT_CORPUS!r} for the default "
         f"corpus, or a dataset ({', '.join(RECIPES)})"
     )
 
@@ -214,6 +214,8 @@ def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
         ['jazz', 'jazz', 'rock']
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"tracks: there is no folder {folder}")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"tracks: there is no audio file below {folder} (looked for {', '.join(SUFFIXES)})")

@@ -115,7 +115,10 @@ class ContrastiveModel(nn.Module):
         width: int | None = getattr(encoder, "embedding_dim", None)
         if projector is None:
             if width is None:
-                raise ValueError(f"projector: expected one, for {type(encoder).__name__} has no embedding_dim")
+                raise ValueError(
+                    f"projector: expected one, for {type(encoder).__name__} has no embedding_dim; "
+                    "EncoderAdapter gives it one"
+                )
             projector = Projector(width)
         if not isinstance(projector, nn.Module):
             raise TypeError(f"projector: expected a module or None, got {projector!r}")

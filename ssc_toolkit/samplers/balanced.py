@@ -25,7 +25,8 @@ class BalancedBatchSampler(NumberedBatchSampler):
 
     Args:
         labels: of all items, classes (items,) or multi-hot (items, classes).
-        classes_per_batch: classes whose turn it is in the batch of one process.
+        classes_per_batch: classes whose turn it is in the batch of one process; where there are fewer, some have more
+            than one turn.
         items_per_class: m.
         labeled: (items,) bool, where the labels are known; everywhere by default. The others are never drawn.
         seed: of everything that is drawn.
@@ -34,7 +35,8 @@ class BalancedBatchSampler(NumberedBatchSampler):
         steps: batches of an epoch; by default as many as hold the number of items.
 
     Raises:
-        ValueError: for labels of another shape, or too few items to fill a batch.
+        ValueError: for labels of another shape, a negative class where it is known, or too few items to fill a batch.
+        TypeError: for labels that are no numbers, or classes that are not whole ones.
 
     Examples:
         >>> labels = torch.tensor([0] * 50 + [1] * 5 + [2] * 5)

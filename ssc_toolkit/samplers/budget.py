@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssc_toolkit.samplers.membership import class_labels
 from ssc_toolkit.seeds import generator_for
 
 
@@ -24,7 +25,8 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
         (round(share * N),) row numbers.
 
     Raises:
-        ValueError: for a share out of range or labels of another shape.
+        ValueError: for a share out of range, labels of another shape, or a negative class.
+        TypeError: for labels that are no numbers, or classes that are not whole ones.
 
     Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
@@ -33,8 +35,7 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected 0 to 1, got {share}")
-    if labels.dim() not in (1, 2):
-        raise ValueError(f"labels: expected (items,) or (items, classes), got {tuple(labels.shape)}")
+    labels = class_labels(labels, None, "items")
     count = round(share * len(labels))
     if share > 0 and len(labels):
         count = max(1, count)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,17 +21,37 @@ def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[T
         Items and labels, (pairs,) each.
 
     Raises:
-        ValueError: for labels or a mask of another shape.
+        ValueError: for labels or a mask of another shape, or a negative class where it is known.
+        TypeError: for labels that are no numbers, or classes that are not whole ones.
     """
-    labels = torch.as_tensor(labels)
-    if labels.dim() not in (1, 2):
-        raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(labels.shape)}")
+    labels = class_labels(labels, labeled, what)
     if labeled is None:
         labeled = torch.ones(len(labels), dtype=torch.bool)
-    elif labeled.shape != labels.shape[:1]:
-        raise ValueError(f"labeled: expected {tuple(labels.shape[:1])}, got {tuple(labeled.shape)}")
     if labels.dim() == 2:
         item, label = ((labels > 0) & labeled[:, None]).nonzero().unbind(1)
         return item, label
     item = labeled.nonzero()[:, 0]
     return item, labels[item]
+
+
+def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
+    """Classes (N,) or multi-hot rows (N, classes) as a tensor, checked where they are known.
+
+    Raises:
+        ValueError: for labels or a mask of another shape, or a negative class where it is known.
+        TypeError: for labels that are no numbers, or classes that are not whole ones.
+    """
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError("labels: expected a tensor of classes or multi-hot rows; encode_labels makes it") from error
+    if found.dim() not in (1, 2):
+        raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(found.shape)}")
+    if labeled is not None and labeled.shape != found.shape[:1]:
+        raise ValueError(f"labeled: expected {tuple(found.shape[:1])}, got {tuple(labeled.shape)}")
+    if found.dim() == 1 and len(found):
+        if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+            raise TypeError(f"labels: expected integer class indices, got {found.dtype}")
+        if bool(((found if labeled is None else found[labeled]) < 0).any()):
+            raise ValueError("labels: a labelled item has a negative class index; leave items without a label out")
+    return found

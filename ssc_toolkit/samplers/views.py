@@ -67,6 +67,8 @@ class WeightedViews(ViewSampler):
     """
 
     def __init__(self, samplers: Sequence[tuple[ViewSampler, float]]) -> None:
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in samplers):
+            raise ValueError(f"samplers: expected pairs of a view sampler and its weight, got {samplers!r}")
         weights = [weight for _, weight in samplers]
         if not weights or min(weights) < 0 or not sum(weights) > 0:
             raise ValueError(f"samplers: expected weights >= 0 with a positive sum, got {weights}")

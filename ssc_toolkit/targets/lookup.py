@@ -39,6 +39,9 @@ class SimilarityMatrix(Target):
 
     matrix: Tensor
 
+    numbers = "row numbers"
+    """What the labels are, for messages."""
+
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
         matrix = torch.as_tensor(matrix)
@@ -58,7 +61,7 @@ class SimilarityMatrix(Target):
         """Raise TypeError for non-integers, ValueError for a labelled row outside the matrix."""
         name, size = type(self).__name__, len(self.matrix)
         check_vectors(name, labels, "one number an item")
-        check_integers(name, labels, "row numbers")
+        check_integers(name, labels, self.numbers)
         if values_are_readable(labels):
             known = known_rows(labels, labeled)
             if not bool(((known >= 0) & (known < size)).all()):
@@ -97,6 +100,8 @@ class KeySimilarity(SimilarityMatrix):
         >>> KeySimilarity("fifths", bandwidth_fifths=1.0)(c_major, torch.cat([c_major, g_major, a_minor]))
         tensor([[1.0000, 0.6065, 1.0000]])
     """
+
+    numbers = "keys"
 
     def __init__(self, kernel: Literal["mirex", "fifths"] = "mirex", bandwidth_fifths: float = 1.0) -> None:
         if kernel not in ("mirex", "fifths"):

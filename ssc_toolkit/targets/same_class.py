@@ -28,9 +28,10 @@ class SameClass(Target):
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not 1-D or negative, TypeError for non-integers."""
         if labels.dim() == 2:
+            one = labels.shape[1] == 1
+            cure = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"
             raise ValueError(
-                "labels: SameClass expects one class index an item, shape (items,), "
-                f"got {tuple(labels.shape)}; for multi-hot labels pass target=SharedLabels(minimum=1)"
+                f"labels: SameClass expects one class index an item, shape (items,), got {tuple(labels.shape)}; {cure}"
             )
         check_vectors("SameClass", labels, "one class index an item")
         check_integers("SameClass", labels, "class indices")
