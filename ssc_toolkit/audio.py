@@ -114,7 +114,8 @@ def stream_audio(path: Path | str, sample_rate: int, block_seconds: float = 30.0
     """Decode a whole file as `read_audio` does, in blocks, so that ten hours take no more memory than a minute.
 
     Args:
-        path, sample_rate: as for `read_audio`.
+        path: as for `read_audio`.
+        sample_rate: as for `read_audio`.
         block_seconds: length of a block; the last one is shorter.
 
     Yields:

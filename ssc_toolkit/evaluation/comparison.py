@@ -197,7 +197,8 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
     Both metrics are of the same drawn groups of tracks.
 
     Args:
-        first, second: scores of one task under two models, one seed each.
+        first: score of a task under a model, one seed.
+        second: score of the same task under another, one seed.
         seed: of the bootstrap.
 
     Raises:

@@ -105,7 +105,14 @@ def robustness_of_models(
     Args:
         models: by name.
         probes: by model, then as for `robustness`.
-        tasks, tracks, window_seconds, corruption, severities, seed, cache, progress: as for `robustness`.
+        tasks: as for `robustness`.
+        tracks: as for `robustness`.
+        window_seconds: as for `robustness`.
+        corruption: as for `robustness`.
+        severities: as for `robustness`.
+        seed: as for `robustness`.
+        cache: as for `robustness`.
+        progress: as for `robustness`.
 
     Returns:
         Scores by model, task name and severity.

@@ -94,9 +94,15 @@ def embed_models(
 
     Args:
         models: by name.
-        tracks, pooling, seed, batch_size, most_unreadable, cache, progress: as for `embed_tracks`.
+        tracks: as for `embed_tracks`.
         window_seconds: for all models; by default what each is made for.
+        pooling: as for `embed_tracks`.
         corruption: as for `embed_tracks`; for models at several rates a `FixedCorruption`, which has one of its own.
+        seed: as for `embed_tracks`.
+        batch_size: as for `embed_tracks`.
+        most_unreadable: as for `embed_tracks`.
+        cache: as for `embed_tracks`.
+        progress: as for `embed_tracks`.
 
     Returns:
         (tracks, dim) float32 by model.

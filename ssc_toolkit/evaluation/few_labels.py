@@ -34,7 +34,11 @@ def few_label_curve(
     an interval over test groups and seeds.
 
     Args:
-        embeddings, tracks, column, method, kind: as for `fit_probe`.
+        embeddings: as for `fit_probe`.
+        tracks: as for `fit_probe`.
+        column: as for `fit_probe`.
+        method: as for `fit_probe`.
+        kind: as for `fit_probe`.
         shares: of the labelled training tracks, above 0 to 1.
         seeds: of the order, and of the head.
 
@@ -81,7 +85,11 @@ def prototypes(
     `as_model(lambda x: model.projector(model.encoder(x)), sample_rate)` to `embed_tracks` for the latter.
 
     Args:
-        embeddings, tracks, column, shares, seeds: as for `few_label_curve`.
+        embeddings: as for `few_label_curve`.
+        tracks: as for `few_label_curve`.
+        column: as for `few_label_curve`.
+        shares: as for `few_label_curve`.
+        seeds: as for `few_label_curve`.
 
     Raises:
         InputError: as `few_label_curve`, or for numbers.

@@ -65,7 +65,9 @@ class Probe:
         """Score the probe on the tracks of the test split.
 
         Args:
-            embeddings, tracks, subset: as for `predict`.
+            embeddings: as for `predict`.
+            tracks: as for `predict`.
+            subset: as for `predict`.
             seed: of the bootstrap.
 
         Raises:
@@ -212,8 +214,12 @@ def probe(
     """Fit a head on the training split and score it on the test split.
 
     Args:
-        embeddings, tracks, column, method, kind: as for `fit_probe`.
+        embeddings: as for `fit_probe`.
+        tracks: as for `fit_probe`.
+        column: as for `fit_probe`.
         seed: of the bootstrap, and the first of the head's.
+        method: as for `fit_probe`.
+        kind: as for `fit_probe`.
         repeats: seeds of the head, from `seed` on; the score is the mean over them, with an interval over test groups
             and seeds.
 

@@ -77,7 +77,10 @@ class EmbeddingCache:
     the second pass, which adds to the gradients of the parameters.
 
     Args:
-        model, inputs, chunk_size, embeddings_of: as of `cached_backward`.
+        model: as of `cached_backward`.
+        inputs: as of `cached_backward`.
+        chunk_size: as of `cached_backward`.
+        embeddings_of: as of `cached_backward`.
 
     Attributes:
         embeddings: of all items, (items, ...), a leaf that asks for a gradient.

@@ -64,7 +64,8 @@ class CrossBatchMemory(nn.Module):
 
         Args:
             embeddings: (items, views, dim) or (N, dim).
-            labels, labeled: as of `semi_supcon_loss`; the same signals in every batch.
+            labels: as of `semi_supcon_loss`; the same signals in every batch.
+            labeled: as of `semi_supcon_loss`.
             items: ids of the items, (items,) or (N,), that mean the same in every batch, such as the
                 track's row in the data set.
         """
