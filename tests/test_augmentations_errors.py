@@ -43,6 +43,7 @@ from ssc_toolkit.augmentations import (
     from_config,
     semisupcon_chain,
 )
+from ssc_toolkit.errors import InputError
 
 
 def test_numbers_of_numpy_and_torch_are_numbers():
@@ -79,6 +80,21 @@ def test_a_transform_that_hides_its_arguments_says_so():
         (lambda: PitchShift((-90, 0), sample_rate=16000), ValueError, "shift_semitones"),
         (lambda: PitchShift(n_fft=7, sample_rate=16000), ValueError, "n_fft"),
         (lambda: Chain([torch.nn.Identity()]), TypeError, "transforms"),
+        (
+            lambda: Chain([LowPass(2000, sample_rate=16000), Gain(), HighPass(500, sample_rate=22050)]),
+            InputError,
+            "LowPass is made for 16000 Hz, but HighPass for 22050 Hz",
+        ),
+        (
+            lambda: OneOf([Gain(), semisupcon_chain(16000), corruption("reverb", 22050, 0.5)]),
+            InputError,
+            "ColoredNoise is made for 16000 Hz, but Reverb for 22050 Hz",
+        ),
+        (
+            lambda: SomeOf([Chain([OneOf([Reverb(sample_rate=8000)])]), Chorus(sample_rate=8001)], count=1),
+            InputError,
+            "Reverb is made for 8000 Hz, but Chorus for 8001 Hz",
+        ),
         (lambda: OneOf([]), ValueError, "transforms"),
         (lambda: OneOf([Gain()], weights=[0.0]), ValueError, "weights"),
         (lambda: OneOf([Gain()], weights=[1.0, 2.0]), ValueError, "weights"),
