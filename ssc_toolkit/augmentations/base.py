@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.errors import InputError
 
 Range = tuple[float, float] | Sequence[float] | float
 """(low, high), or one number that stands for both."""
@@ -68,7 +69,7 @@ class Augmentation(nn.Module, ABC):
 
         Raises:
             ValueError: if the shape is not one of those above, or the draw is for another number of
-                clips or another augmentation.
+                clips, another augmentation, or a container of other members.
             TypeError: if the waveforms are not floating point.
         """
         if draw is None and callable(waveforms):  # Module.apply, on its way through a model that holds this one
@@ -77,8 +78,7 @@ class Augmentation(nn.Module, ABC):
         clips = waveforms.reshape(-1, *waveforms.shape[-2:])
         if not isinstance(draw, Draw):
             raise TypeError(f"draw: expected what `draw` made, got {type(draw).__name__}")
-        if draw.transform != type(self).__name__:
-            raise ValueError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
+        self.check_draw(draw)
         if len(draw) != len(clips):
             raise ValueError(f"draw: made for {len(draw)} clips, but there are {len(clips)}")
         size = self.cpu_slice_size if clips.device.type == "cpu" else self.device_slice_size
@@ -97,6 +97,11 @@ class Augmentation(nn.Module, ABC):
         if inplace:
             return waveforms.copy_(result.view(waveforms.shape))
         return (result.clone() if result is clips else result).view(waveforms.shape)
+
+    def check_draw(self, draw: Draw) -> None:
+        """Raise InputError unless the draw can be one of this augmentation's."""
+        if draw.transform != type(self).__name__:
+            raise InputError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
 
     def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
         """Apply at single precision at least; return in the precision of the clips."""

@@ -54,6 +54,17 @@ class Container(Augmentation):
         )
         return Draw(type(self).__name__, applied, values, children)
 
+    def check_draw(self, draw: Draw) -> None:
+        super().check_draw(draw)
+        drawn, own = [child.transform for child in draw.children], [type(member).__name__ for member in self.members()]
+        if drawn != own:
+            raise InputError(
+                f"draw: made by another {draw.transform}, of {', '.join(drawn) or 'no members'}; "
+                f"this one is of {', '.join(own) or 'no members'}"
+            )
+        for member, child in zip(self.members(), draw.children, strict=True):
+            member.check_draw(child)
+
     @abstractmethod
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
         """Put the stages of each member together."""
