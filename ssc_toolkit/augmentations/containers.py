@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssc_toolkit.augmentations.base import (
     Augmentation,
     check_count,
+    check_generator,
     check_number,
     check_waveforms,
     check_whole_range,
@@ -46,6 +47,7 @@ class Container(Augmentation):
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
+        check_generator(generator)
         applied = torch.rand(count, generator=generator) < self.p
         values, allowed = self.choose(applied, generator)
         children = tuple(
