@@ -8,6 +8,7 @@ import tempfile
 import numpy as np
 import pytest
 import torch
+from seeded import generator
 from transforms import FOLDER
 
 from ssc_toolkit.augmentations import (
@@ -38,11 +39,13 @@ from ssc_toolkit.augmentations import (
     SpliceOut,
     TimeShift,
     TimeStretch,
+    Transform,
     clmr_chain,
     corruption,
     from_config,
     semisupcon_chain,
 )
+from ssc_toolkit.errors import InputError
 
 
 def test_numbers_of_numpy_and_torch_are_numbers():
@@ -59,6 +62,46 @@ def test_a_transform_that_hides_its_arguments_says_so():
     with pytest.raises(ValueError, match="keeps no attribute named amount"):
         Hidden(3.0).to_config()
     assert "Hidden" in repr(Chain([Hidden(3.0)]))
+
+
+class Halved(Transform):
+    """Leaves out every other sample, which no transform may."""
+
+    def transform(self, waveforms, values):
+        return waveforms[..., ::2]
+
+
+class HalvedWhereDrawn(Halved):
+    selective = True
+
+
+@pytest.mark.parametrize("kind", [Halved, HalvedWhereDrawn])
+@pytest.mark.parametrize("p", [0.5, 1.0])
+def test_a_transform_that_changes_the_length_is_named(kind, p):
+    waveforms = torch.ones(20, 2, 1, 100)
+    for transform in (kind(p=p), Chain([Gain(), OneOf([kind(p=p)])])):
+        with pytest.raises(InputError, match=rf"^{kind.__name__}.transform: .*, 1, 100\), got \(.*, 1, 50\)$"):
+            transform(waveforms, generator=generator())
+
+
+@pytest.mark.parametrize(
+    ("drawn", "words"),
+    [
+        (torch.zeros(4), r"expected to return a dictionary of tensors by name, got \(4,\)"),
+        (None, "expected to return a dictionary of tensors by name, got NoneType"),
+        ({"depth": 0.5}, "expected 'depth' to be a tensor of 4 rows, got float"),
+        ({"depth": torch.zeros(3)}, r"expected 'depth' to be a tensor of 4 rows, got \(3,\)"),
+        ({"depth": torch.tensor(0.5)}, r"expected 'depth' to be a tensor of 4 rows, got \(\)"),
+    ],
+)
+def test_a_transform_that_draws_something_else_is_named(drawn, words):
+    class Odd(Gain):
+        def draw_values(self, count, generator):
+            return drawn
+
+    for transform in (Odd(), Chain([PolarityInversion(), Odd()])):
+        with pytest.raises(InputError, match=f"^Odd.draw_values: {words}$"):
+            transform(torch.ones(4, 1, 100))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +122,21 @@ def test_a_transform_that_hides_its_arguments_says_so():
         (lambda: PitchShift((-90, 0), sample_rate=16000), ValueError, "shift_semitones"),
         (lambda: PitchShift(n_fft=7, sample_rate=16000), ValueError, "n_fft"),
         (lambda: Chain([torch.nn.Identity()]), TypeError, "transforms"),
+        (
+            lambda: Chain([LowPass(2000, sample_rate=16000), Gain(), HighPass(500, sample_rate=22050)]),
+            InputError,
+            "LowPass is made for 16000 Hz, but HighPass for 22050 Hz",
+        ),
+        (
+            lambda: OneOf([Gain(), semisupcon_chain(16000), corruption("reverb", 22050, 0.5)]),
+            InputError,
+            "ColoredNoise is made for 16000 Hz, but Reverb for 22050 Hz",
+        ),
+        (
+            lambda: SomeOf([Chain([OneOf([Reverb(sample_rate=8000)])]), Chorus(sample_rate=8001)], count=1),
+            InputError,
+            "Reverb is made for 8000 Hz, but Chorus for 8001 Hz",
+        ),
         (lambda: OneOf([]), ValueError, "transforms"),
         (lambda: OneOf([Gain()], weights=[0.0]), ValueError, "weights"),
         (lambda: OneOf([Gain()], weights=[1.0, 2.0]), ValueError, "weights"),
@@ -154,6 +212,9 @@ def test_a_transform_that_hides_its_arguments_says_so():
         (lambda: Chain([Gain()]).draw(1.5), ValueError, "count"),
         (lambda: BackgroundNoise().draw(20, views=3), ValueError, "views"),
         (lambda: Gain()(torch.zeros(4, 0, 100)), ValueError, "waveforms"),
+        (lambda: Gain()(torch.zeros(4, 1, 100), generator=0), InputError, "generator: expected .* got 0$"),
+        (lambda: semisupcon_chain(16000)(torch.zeros(4, 1, 100), generator=0), InputError, "generator: .* got 0$"),
+        (lambda: Chain([Gain()]).draw(4, "cpu"), InputError, "generator: expected .* got 'cpu'$"),
     ],
 )
 def test_bad_input_is_named(make, error, words):

@@ -12,12 +12,14 @@ from transforms import RATE
 from ssc_toolkit.augmentations import (
     BackgroundNoise,
     Chain,
+    Draw,
     Gain,
     LowPass,
     OneOf,
     PolarityInversion,
     semisupcon_chain,
 )
+from ssc_toolkit.errors import InputError
 
 
 @pytest.mark.parametrize("index", [3, -2, np.int64(3), torch.tensor(3), [1, 4], slice(1, 3), np.array([2])])
@@ -73,6 +75,38 @@ def test_background_from_the_batch_works_in_a_long_batch_and_leaves_a_lone_item_
     assert torch.equal(chain.apply(waveforms, draw), result)
     lone = noise(1, 4, 1, 400)
     assert torch.equal(BackgroundNoise(snr_db=3.0)(lone), lone)
+
+
+@pytest.mark.parametrize(
+    ("chain", "words"),
+    [
+        (
+            Chain([Gain((-12, -3))]),
+            "of Gain, PolarityInversion, ColoredNoise, OneOf, PitchShift, Delay; this one is of Gain$",
+        ),
+        (Chain([]), "made by another Chain, of Gain, .*; this one is of no members"),
+        (semisupcon_chain(RATE, omit=("gain",)), "this one is of PolarityInversion, ColoredNoise"),
+        (Chain(list(semisupcon_chain(RATE).transforms)[::-1]), "this one is of Delay, PitchShift"),
+        (
+            Chain([OneOf([Gain()]) if isinstance(one, OneOf) else one for one in semisupcon_chain(RATE).transforms]),
+            "made by another OneOf, of BandPass, BandStop, HighPass, LowPass; this one is of Gain$",
+        ),
+        (OneOf([Gain(), PolarityInversion()]), "made by Chain, not by OneOf"),
+    ],
+)
+def test_a_draw_of_another_chain_is_refused(chain, words):
+    waveforms = noise(4, 1, 2000)
+    _, draw = semisupcon_chain(RATE)(waveforms, generator=generator(), return_draw=True)
+    with pytest.raises(InputError, match=words):
+        chain.apply(waveforms, draw)
+
+
+def test_a_draw_kept_on_disk_is_replayed_by_an_equal_chain(tmp_path):
+    waveforms = noise(20, 1, 2000)
+    views, draw = semisupcon_chain(RATE)(waveforms, generator=generator(), return_draw=True)
+    torch.save(draw.state_dict(), tmp_path / "draw.pt")
+    loaded = Draw.from_state_dict(torch.load(tmp_path / "draw.pt", weights_only=True))
+    assert torch.equal(semisupcon_chain(RATE).apply(waveforms, loaded), views)
 
 
 def test_describe_names_what_touched_each_example():

@@ -89,6 +89,12 @@ def test_sixteen_bits_are_the_same_waveforms(store, workers):
         store.read([0], [0], 10, torch.float64)
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64, torch.uint8, torch.int8, torch.bool, torch.complex64])
+def test_waveforms_of_another_kind_are_not_taken_for_sixteen_bits(kind):
+    with pytest.raises(InputError, match=f"^waveforms: expected floating point or torch.int16, got {kind}$"):
+        as_float(torch.ones(2, 1, 3, dtype=kind))
+
+
 def test_a_dataset_in_another_process_does_not_take_one_track_for_another(store, music, tmp_path):
     dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
     loader = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn")

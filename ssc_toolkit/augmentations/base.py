@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.errors import InputError
 
 Range = tuple[float, float] | Sequence[float] | float
 """(low, high), or one number that stands for both."""
@@ -68,7 +69,7 @@ class Augmentation(nn.Module, ABC):
 
         Raises:
             ValueError: if the shape is not one of those above, or the draw is for another number of
-                clips or another augmentation.
+                clips, another augmentation, or a container of other members.
             TypeError: if the waveforms are not floating point.
         """
         if draw is None and callable(waveforms):  # Module.apply, on its way through a model that holds this one
@@ -77,8 +78,7 @@ class Augmentation(nn.Module, ABC):
         clips = waveforms.reshape(-1, *waveforms.shape[-2:])
         if not isinstance(draw, Draw):
             raise TypeError(f"draw: expected what `draw` made, got {type(draw).__name__}")
-        if draw.transform != type(self).__name__:
-            raise ValueError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
+        self.check_draw(draw)
         if len(draw) != len(clips):
             raise ValueError(f"draw: made for {len(draw)} clips, but there are {len(clips)}")
         size = self.cpu_slice_size if clips.device.type == "cpu" else self.device_slice_size
@@ -97,6 +97,11 @@ class Augmentation(nn.Module, ABC):
         if inplace:
             return waveforms.copy_(result.view(waveforms.shape))
         return (result.clone() if result is clips else result).view(waveforms.shape)
+
+    def check_draw(self, draw: Draw) -> None:
+        """Raise InputError unless the draw can be one of this augmentation's."""
+        if draw.transform != type(self).__name__:
+            raise InputError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
 
     def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
         """Apply at single precision at least; return in the precision of the clips."""
@@ -191,8 +196,11 @@ class Transform(Augmentation):
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
+        check_generator(generator)
         applied = torch.rand(count, generator=generator) < self.p
-        return Draw(type(self).__name__, applied, self.draw_values(count, generator))
+        values = self.draw_values(count, generator)
+        self._check_values(values, count)
+        return Draw(type(self).__name__, applied, values)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
         if not torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
@@ -200,11 +208,30 @@ class Transform(Augmentation):
             if touched == 0:
                 return clips
             if touched == len(clips):
-                return self.transform(clips, draw.values)
+                return self._transformed(clips, draw.values)
             if self.selective:
-                changed = self.transform(clips[draw.chosen], draw.chosen_values())
+                changed = self._transformed(clips[draw.chosen], draw.chosen_values())
                 return clips.index_copy(0, draw.chosen, changed)
-        return torch.where(per_clip(draw.mask), self.transform(clips, draw.values), clips)
+        return torch.where(per_clip(draw.mask), self._transformed(clips, draw.values), clips)
+
+    def _transformed(self, clips: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """What `transform` makes of the clips, if it has their shape."""
+        changed = self.transform(clips, values)
+        if not isinstance(changed, Tensor) or changed.shape != clips.shape:
+            raise InputError(
+                f"{type(self).__name__}.transform: expected to return a tensor of the shape that it was given, "
+                f"{tuple(clips.shape)}, got {_form(changed)}"
+            )
+        return changed
+
+    def _check_values(self, values: Mapping[str, Tensor], count: int) -> None:
+        """Raise unless `draw_values` made what a draw can hold."""
+        place = f"{type(self).__name__}.draw_values"
+        if not isinstance(values, Mapping):
+            raise InputError(f"{place}: expected to return a dictionary of tensors by name, got {_form(values)}")
+        for name, value in values.items():
+            if not isinstance(value, Tensor) or value.shape[:1] != (count,):
+                raise InputError(f"{place}: expected {name!r} to be a tensor of {count} rows, got {_form(value)}")
 
 
 def check_waveforms(waveforms: Tensor) -> None:
@@ -228,6 +255,14 @@ def check_count(count: int, views: int) -> None:
         raise ValueError(f"count: expected a whole number of clips, got {count!r}")
     if views < 0 or (count and (views == 0 or count % views)):
         raise ValueError(f"views: expected a divisor of {count} clips, got {views}")
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Raise unless random numbers can be drawn on the CPU from it."""
+    if generator is None or (isinstance(generator, torch.Generator) and generator.device.type == "cpu"):
+        return
+    got = generator.device if isinstance(generator, torch.Generator) else repr(generator)
+    raise InputError(f"generator: expected a torch.Generator of the CPU, or None, got {got}")
 
 
 def check_range(name: str, value: Range, lowest: float, highest: float) -> tuple[float, float]:
@@ -317,6 +352,11 @@ def per_clip(value: Tensor) -> Tensor:
 def amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
     """Factor of an amplitude that a number of decibels stands for."""
     return 10 ** (decibels.to(dtype) / 20)
+
+
+def _form(value: Any) -> str:
+    """Shape of a tensor, type of anything else."""
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _plain(name: str, value: Any) -> Any:

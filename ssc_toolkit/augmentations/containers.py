@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssc_toolkit.augmentations.base import (
     Augmentation,
     check_count,
+    check_generator,
     check_number,
     check_waveforms,
     check_whole_range,
@@ -20,6 +21,7 @@ from ssc_toolkit.augmentations.base import (
 )
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.fusion import Stage, joined, joined_alternatives, stage_of
+from ssc_toolkit.errors import InputError
 
 
 class Container(Augmentation):
@@ -33,6 +35,7 @@ class Container(Augmentation):
             if not isinstance(transform, Augmentation):
                 raise TypeError(f"transforms: expected transforms or containers, got {type(transform).__name__}")
         self.transforms = nn.ModuleList(transforms)
+        _check_rates(self)
 
     def members(self) -> Iterator[Augmentation]:
         """The transforms, in order."""
@@ -44,6 +47,7 @@ class Container(Augmentation):
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
+        check_generator(generator)
         applied = torch.rand(count, generator=generator) < self.p
         values, allowed = self.choose(applied, generator)
         children = tuple(
@@ -51,6 +55,17 @@ class Container(Augmentation):
             for transform, meets in zip(self.members(), allowed, strict=True)
         )
         return Draw(type(self).__name__, applied, values, children)
+
+    def check_draw(self, draw: Draw) -> None:
+        super().check_draw(draw)
+        drawn, own = [child.transform for child in draw.children], [type(member).__name__ for member in self.members()]
+        if drawn != own:
+            raise InputError(
+                f"draw: made by another {draw.transform}, of {', '.join(drawn) or 'no members'}; "
+                f"this one is of {', '.join(own) or 'no members'}"
+            )
+        for member, child in zip(self.members(), draw.children, strict=True):
+            member.check_draw(child)
 
     @abstractmethod
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
@@ -89,6 +104,9 @@ class Chain(Container):
             cut off before the second sees it. "all" fuses these too, which is as if the clip were
             surrounded by silence and cut off once, at the end; it differs near the ends of the clip
             alone. Echoes that begin after the clip are left out in any case. "none" fuses nothing.
+
+    Raises:
+        InputError: for members made for different sample rates.
 
     Examples:
         >>> import torch
@@ -157,7 +175,7 @@ class OneOf(Container):
         p: probability that an example meets any of them.
 
     Raises:
-        ValueError: for no members, or weights that do not fit.
+        ValueError: for no members, weights that do not fit, or members made for different sample rates.
 
     Examples:
         >>> import torch
@@ -202,7 +220,7 @@ class SomeOf(Container):
         p: probability that an example meets any of them.
 
     Raises:
-        ValueError: for no members, or a count out of range.
+        ValueError: for no members, a count out of range, or members made for different sample rates.
 
     Examples:
         >>> import torch
@@ -228,6 +246,17 @@ class SomeOf(Container):
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
         return joined([stage for own in stages for stage in own], "exact")
+
+
+def _check_rates(container: Container) -> None:
+    """Raise unless all below the container that were made for a sample rate were made for the same."""
+    rated = [one for one in container.modules() if isinstance(one, Augmentation) and one.sample_rate is not None]
+    for other in rated[1:]:
+        if other.sample_rate != rated[0].sample_rate:
+            raise InputError(
+                f"transforms: {type(rated[0]).__name__} is made for {rated[0].sample_rate} Hz, but "
+                f"{type(other).__name__} for {other.sample_rate} Hz; make all of them for the rate of the waveforms"
+            )
 
 
 def _seconds(stage: Stage, clips: Tensor, draw: Draw) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
-from ssc_toolkit.augmentations.base import Augmentation, need_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, check_generator, need_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
 
 
@@ -49,6 +49,7 @@ class FromTorchAudiomentations(Augmentation):
         self.theirs = theirs
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+        check_generator(generator)
         applied = torch.rand(count, generator=generator) < self.p
         seed = torch.randint(2**31, (1,), generator=generator).expand(count)
         return Draw(type(self).__name__, applied, {"seed": seed}, whole=True)

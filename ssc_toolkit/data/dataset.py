@@ -27,11 +27,18 @@ logger = logging.getLogger(__name__)
 def as_float(waveforms: Tensor) -> Tensor:
     """Waveforms as floats, -1 to 1, whether they came as floats or as 16 bits; same shape and device.
 
+    Raises:
+        InputError: if they came as anything else.
+
     Examples:
         >>> as_float(torch.tensor([-32768, 0, 16384], dtype=torch.int16))
         tensor([-1.0000,  0.0000,  0.5000])
     """
-    return waveforms if waveforms.is_floating_point() else waveforms.float() / FULL_SCALE
+    if waveforms.is_floating_point():
+        return waveforms
+    if waveforms.dtype != torch.int16:
+        raise InputError(f"waveforms: expected floating point or torch.int16, got {waveforms.dtype}")
+    return waveforms.float() / FULL_SCALE
 
 
 class ContrastiveDataset(Dataset[dict[str, Any]]):
