@@ -34,7 +34,7 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         variant: of a dataset: which labels and which split; its first by default.
 
     Returns:
-        A row for each track: `path` (absolute) and whatever columns the source has, such as `split`
+        A row for each track, with `path` (absolute) and whatever columns the source has, such as `split`
         ("train", "valid", "test"), `group` and labels. What a dataset says of itself (variant, names of the labels in
         their order, metrics, hash of the split) is in `tracks.attrs["dataset"]`.
 

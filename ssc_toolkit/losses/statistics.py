@@ -31,16 +31,16 @@ def contrastive_statistics(
         target: as of `semi_supcon_loss`.
 
     Returns:
-        Scalars by name:
+        Scalars by name.
 
         - `alignment`: \(E \lVert z_i - z_j \rVert^2\) over pairs of views of one item (Wang & Isola 2020,
-            arXiv 2005.10242); smaller is better
+          arXiv 2005.10242); smaller is better
         - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs; smaller is better
         - `positive_share`: mean target weight of the pairs of different rows; for a hard target, the share of
-            positives
+          positives
         - `positives_per_anchor`: mean of an anchor's sum of weights; for a hard target, its number of positives
         - `neighbor_agreement`: mean target weight between a row that has a known label and its most similar
-            row of another item that has one; NaN if there is no such pair
+          row of another item that has one; NaN if there is no such pair
 
         A mean over no pair at all is NaN.
 

@@ -39,7 +39,7 @@ class Target(nn.Module, ABC):
             columns: labels of the others, shape (C, ...).
 
         Returns:
-            (R, C) weights in [0, 1]. Pairs with an unlabelled side may hold anything: the loss never
+            (R, C) weights in [0, 1]. Pairs with an unlabelled side may hold anything, for the loss never
             reads them.
         """
 

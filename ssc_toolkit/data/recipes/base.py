@@ -94,7 +94,7 @@ class Recipe(ABC):
         """Every track of the split, whether its audio is on disk or not.
 
         Returns:
-            A row for each track: `track_id`, `split`, the label columns of the task, `group` if there is
+            A row for each track, with `track_id`, `split`, the label columns of the task, `group` if there is
             one, and `audio`, a tuple of paths below the root where the file may lie, the first that
             exists to be taken.
 
