@@ -262,7 +262,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Measure, print, write."""
     parser = options_of(__doc__)
-    parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES)
+    parser.add_argument(
+        "--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES, help="rows, such as 192,1024"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = measure(options.device, options.sizes)

@@ -89,4 +89,7 @@ def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command goes on") from None

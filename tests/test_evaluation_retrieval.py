@@ -52,6 +52,7 @@ def plain(queries, database, is_relevant, is_allowed, k):
     return np.array(found, dtype=float)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("column", ["one", "many"])
 @pytest.mark.parametrize("other_groups_only", [False, True])
 def test_retrieval_is_what_loops_find(block_size, column, other_groups_only):

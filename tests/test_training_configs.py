@@ -245,6 +245,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "cannot read .*nowhere.yaml"),
         ("runs: {a: {}", "is no YAML file"),
+        ("runs: {a: {unlabeled: nowhere}}", "run 'a': unlabeled: there is no file or folder nowhere"),
     ],
 )
 def test_a_study_that_is_wrong_is_refused_before_its_first_run(tmp_path, content, words):

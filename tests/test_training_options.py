@@ -104,7 +104,7 @@ def test_a_second_source_is_used_without_labels(music, plain, tmp_path):
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert settings["unlabeled_hash"] != settings["tracks_hash"]
     for options, words in (
-        ({"unlabeled": "nowhere"}, "unlabeled: nowhere is neither"),
+        ({"unlabeled": "nowhere"}, "unlabeled: there is no file or folder nowhere"),
         ({"unlabeled": "fma"}, "unlabeled_root: in which folder"),
         ({"unlabeled_root": "."}, "unlabeled_root: of which tracks"),
     ):
@@ -211,7 +211,10 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
     ("options", "words"),
     [
         ({}, []),
-        ({"labels": None, "batch_size": 24}, ["takes 24 unlabelled tracks and there are 18, .* a contrast of itself"]),
+        (
+            {"labels": None, "batch_size": 24},
+            ["takes 24 unlabelled tracks and there are 18, .* a contrast of itself; a smaller batch"],
+        ),
         ({"batch_size": 20, "labeled_fraction": 0.4}, ["takes 8 labelled tracks and there are 6, .* with other views"]),
         ({"label_budget": 0.2}, ["2 classes have no label", "takes 3 labelled tracks and there are 1"]),
         ({"labels": "same"}, ["labels: all tracks .* in column 'same' have the same, so all pairs"]),

@@ -31,7 +31,7 @@ def expected_over_ties(
         (0.75, [0.5], [0.5])
     """
     count = len(similarity)
-    starts = np.flatnonzero(np.diff(similarity, prepend=np.inf))
+    starts = np.flatnonzero(np.append(True, similarity[1:] != similarity[:-1]))
     sizes = np.diff(starts, append=count)
     hits = np.add.reduceat(relevant.astype(np.int64), starts)
     before = hits.cumsum() - hits

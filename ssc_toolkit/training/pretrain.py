@@ -47,6 +47,7 @@ from ssc_toolkit.training.sources import (
     label_columns,
     labels_to_train_on,
     part_to_train_on,
+    sources_of,
     table_hash,
     target_of,
     training_dataset,
@@ -147,9 +148,7 @@ def pretrain(
     folder = writable_folder(Path(out), "out")
     columns = label_columns(labels)
     arguments["labels"] = columns[0] if len(columns) == 1 else (columns or None)
-    sources = [Source("tracks", tracks, root, variant)]
-    if unlabeled is not None:
-        sources.append(Source("unlabeled", unlabeled, unlabeled_root, unlabeled_variant))
+    sources = sources_of(arguments)
     tables = [source.load() for source in sources]
     for argument, column in (*(("labels", column) for column in columns), ("monitor", monitor)):
         if column is not None:

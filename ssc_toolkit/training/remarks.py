@@ -61,5 +61,5 @@ def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
         if wanted > len(pool):
             yield (
                 f"batch_size: a batch takes {wanted} {kind} tracks and there are {len(pool)}, so a track comes several "
-                f"times in it, {effect}"
+                f"times in it, {effect}; a smaller batch avoids that"
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -42,6 +43,15 @@ class Source:
             name, _, rest = str(error).partition(":")
             known = {"tracks": self.argument, "root": f"{self.argument}_root", "variant": f"{self.argument}_variant"}
             raise InputError(f"{known.get(name, f'{self.argument}: {name}')}:{rest}") from error
+
+
+def sources_of(arguments: Mapping[str, Any]) -> list[Source]:
+    """Where a pretraining with these arguments has its tracks from, those without labels last."""
+    get = arguments.get
+    sources = [Source("tracks", arguments["tracks"], get("root"), get("variant"))]
+    if get("unlabeled") is not None:
+        sources.append(Source("unlabeled", arguments["unlabeled"], get("unlabeled_root"), get("unlabeled_variant")))
+    return sources
 
 
 def label_columns(labels: Sequence[str] | str | None) -> tuple[str, ...]:

@@ -6,18 +6,20 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import held, writable_folder, write_text
 from ssc_toolkit.training.one_by_one import OneByOne
 from ssc_toolkit.training.one_run import typed
 from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY
+from ssc_toolkit.training.sources import sources_of
 
 TABLE = "sweep.csv"
 _KEYS = {"base", "runs", "seeds"}
@@ -86,12 +88,13 @@ def sweep(
         The folder of the runs.
 
     Raises:
-        InputError: for a file that cannot be read or holds an option that pretrain does not take, before the first run;
-            at the end, for runs that failed.
+        InputError: for a file that cannot be read or holds an option that pretrain does not take, or a table of tracks
+            that cannot be loaded, before the first run; at the end, for runs that failed.
         SystemExit: with status 143 after SIGTERM, when the run at work has stopped; no other begins.
         KeyboardInterrupt: as much, after Ctrl-C.
     """
     runs = read_study(Path(file), Path(out), seeds, options or {})
+    _check_sources(runs)
     folder = writable_folder(Path(out), "out")
     failed = []
     with held(folder, "out"), OneByOne() as processes:
@@ -136,6 +139,20 @@ def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Ma
                 raise InputError(f"file: run {name!r} of {file}: {error}") from error
             runs.append(Run(str(name), int(seed), arguments))
     return runs
+
+
+def _check_sources(runs: Sequence[Run]) -> None:
+    """Load every table that a run still to do reads, once."""
+    checked = set()
+    for run in runs:
+        for source in sources_of(run.arguments) if not run.is_done else ():
+            if source in checked or source.tracks == DEFAULT_CORPUS:  # which is rendered where it is missing
+                continue
+            checked.add(source)
+            try:
+                source.load()
+            except InputError as error:
+                raise InputError(f"file: run {run.name!r}: {error}") from error
 
 
 def _read(path: Path, argument: str) -> dict[str, Any]:

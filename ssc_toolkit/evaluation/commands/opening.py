@@ -136,12 +136,16 @@ def check_window(seconds: float, name: str, model: WaveformModel) -> None:
         raise InputError(f"window_seconds: {name} needs at least {least:.2f} s, got {seconds:g}")
 
 
+def _in_a_cell(name: str, value: float) -> str:
+    """A further metric; what is undefined is counted."""
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:.0f}" if name.startswith("undefined") else f"{value:.3f}"
+
+
 def others(score: Score) -> str:
     """The further metrics of a score in one cell."""
-    cells = [
-        f"{name.replace('_', ' ')} {'undefined' if math.isnan(value) else f'{value:.3f}'}"
-        for name, value in score.others.items()
-    ]
+    cells = [f"{name.replace('_', ' ')} {_in_a_cell(name, value)}" for name, value in score.others.items()]
     if score.undefined_classes:
         cells.append(f"{score.undefined_classes} {score.classes_or_columns} undefined")
     return ", ".join(cells)
