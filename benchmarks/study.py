@@ -57,9 +57,7 @@ def claim(results: Path, size: Size) -> None:
 def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
     """Train, embed and measure runs, each step only where it is missing."""
     encoders = {run.name: encoder_of(run, size, folder) for run in runs}
-    for stressed in (True, False):
-        some = {run.name: encoders[run.name] for run in runs if run.setting.stressed == stressed}
-        embed(some, size, writable_folder(folder / "embeddings", "out"), stressed)
+    embed(encoders, size, writable_folder(folder / "embeddings", "out"))
     for run in runs:
         with np.load(folder / "embeddings" / f"{run.name}.npz") as vectors:
             found = measure(dict(vectors), size)

@@ -58,8 +58,11 @@ class Results:
         """Those of the settings that have been run."""
         return [name for name in dict.fromkeys(settings) if name in self.runs]
 
-    def correct(self, setting: str, task: str, condition: str) -> np.ndarray:
-        """Which test clips the probe named rightly, (seeds, clips)."""
+    def correct(self, setting: str, task: str, *conditions: str) -> np.ndarray:
+        """How often the probe named each test clip rightly, (seeds, clips), over some conditions."""
+        return np.mean([self._correct_in(setting, task, condition) for condition in conditions], axis=0)
+
+    def _correct_in(self, setting: str, task: str, condition: str) -> np.ndarray:
         records = [run["probes"][task][condition] for run in self.runs[setting]]
         bits = [np.frombuffer(bytes.fromhex(record["correct"]), dtype=np.uint8) for record in records]
         return np.unpackbits(np.stack(bits), axis=1)[:, : records[0]["clips"]].astype(float)
@@ -68,9 +71,9 @@ class Results:
         """Mean over seeds."""
         return interval(self.correct(setting, task, condition), self._groups(task))
 
-    def difference(self, setting: str, other: str, task: str, condition: str = CLEAN) -> Interval:
-        """Mean difference between two settings on the same clips, over the seeds that both have."""
-        first, second = self.correct(setting, task, condition), self.correct(other, task, condition)
+    def difference(self, setting: str, other: str, task: str, *conditions: str) -> Interval:
+        """Mean difference between two settings on the same clips, clean by default, over the seeds that both have."""
+        first, second = (self.correct(name, task, *(conditions or (CLEAN,))) for name in (setting, other))
         if SETTINGS[other].seeds > 1:  # else there is one of it for every seed
             seeds = min(len(first), len(second))
             first, second = first[:seeds], second[:seeds]
@@ -191,6 +194,17 @@ def sweep_table(results: Results) -> str:
     return beside_self(results, SWEPT, TASKS)
 
 
+def sweep_robustness_table(results: Results) -> str:
+    """Paired differences of every sweep to the self-supervised encoder, under corruption."""
+    asked = [(task, *conditions) for task in STRESSED[:2] for conditions in ((CHAIN[1.0],), (CHAIN[2.0],), UNSEEN)]
+    rows = [
+        [SETTINGS[name].title, *(signed(results.difference(name, SELF, *one)) for one in asked)]
+        for name in results.there(*SWEPT)
+    ]
+    said = ("chain 1", "chain 2", "nine unseen")
+    return table(["less self-supervised", *(f"{task}, {what}" for task in STRESSED[:2] for what in said)], rows)
+
+
 def transfer_difference_table(results: Results) -> str:
     """Paired differences to the self-supervised encoder on single notes."""
     return beside_self(results, (SEMI, SUPERVISED, *SIGNAL_ROWS[1:]), NOTE_TASKS)
@@ -298,6 +312,7 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "differences": difference_table,
     "sweeps": sweep_table,
     "robustness": robustness_table,
+    "sweep_robustness": sweep_robustness_table,
     "drops": drop_table,
     "budgets": budget_table,
     "fractions": fraction_table,

@@ -71,14 +71,13 @@ def conditions(sample_rate: int) -> dict[str, Augmentation]:
     return chain | {name: corruption(name, sample_rate) for name in UNSEEN}
 
 
-def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path, stressed: bool) -> None:
-    """Embed clips, notes and perhaps corrupted test clips under several encoders, each condition made once.
+def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path) -> None:
+    """Embed clips, notes and corrupted test clips under several encoders, each condition made once.
 
     Args:
         encoders: by the name of their file.
         size: of the study.
         folder: gets an .npz file an encoder; those that have theirs are passed over.
-        stressed: corrupted test clips too.
     """
     missing = {name: encoder for name, encoder in encoders.items() if not (folder / f"{name}.npz").exists()}
     if not missing:
@@ -88,8 +87,7 @@ def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path, stressed: b
         CLEAN: embed_models(missing, clips(size), size.view_seconds),
         NOTES: embed_models(missing, notes(size), size.view_seconds),
     }
-    corruptions = conditions(next(iter(missing.values())).sample_rate) if stressed else {}
-    for name, transform in corruptions.items():
+    for name, transform in conditions(next(iter(missing.values())).sample_rate).items():
         print(f"corrupted: {name}", flush=True)
         embedded[name] = embed_models(missing, test, size.view_seconds, corruption=transform, seed=CORPUS_SEED)
     for name in missing:
