@@ -191,33 +191,29 @@ def difference_table(results: Results) -> str:
 
 def sweep_table(results: Results) -> str:
     """Paired differences of every sweep to the self-supervised encoder."""
-    return beside_self(results, SWEPT, TASKS)
+    return beside_self(results, SWEPT, {task: (task,) for task in TASKS})
 
 
 def sweep_robustness_table(results: Results) -> str:
     """Paired differences of every sweep to the self-supervised encoder, under corruption."""
-    asked = [(task, *conditions) for task in STRESSED[:2] for conditions in ((CHAIN[1.0],), (CHAIN[2.0],), UNSEEN)]
-    rows = [
-        [SETTINGS[name].title, *(signed(results.difference(name, SELF, *one)) for one in asked)]
-        for name in results.there(*SWEPT)
-    ]
-    said = ("chain 1", "chain 2", "nine unseen")
-    return table(["less self-supervised", *(f"{task}, {what}" for task in STRESSED[:2] for what in said)], rows)
+    parts = {"chain 1": (CHAIN[1.0],), "chain 2": (CHAIN[2.0],), "nine unseen": UNSEEN}
+    columns = {f"{task}, {part}": (task, *parts[part]) for task in ("key", "family") for part in parts}
+    return beside_self(results, SWEPT, columns)
 
 
 def transfer_difference_table(results: Results) -> str:
     """Paired differences to the self-supervised encoder on single notes."""
-    return beside_self(results, (SEMI, SUPERVISED, *SIGNAL_ROWS[1:]), NOTE_TASKS)
+    return beside_self(results, (SEMI, SUPERVISED, *SIGNAL_ROWS[1:]), {task: (task,) for task in NOTE_TASKS})
 
 
-def beside_self(results: Results, settings: Sequence[str], tasks: Sequence[str]) -> str:
-    """Paired differences to the self-supervised encoder, a row a setting, a column a task."""
+def beside_self(results: Results, settings: Sequence[str], columns: Mapping[str, tuple[str, ...]]) -> str:
+    """Paired differences to the self-supervised encoder, a row a setting, a column a task and its conditions."""
     rows = [
-        [SETTINGS[name].title, *(signed(results.difference(name, SELF, task)) for task in tasks)]
+        [SETTINGS[name].title, *(signed(results.difference(name, SELF, *asked)) for asked in columns.values())]
         for name in results.there(*settings)
         if SELF in results.runs
     ]
-    return table(["less self-supervised", *tasks], rows)
+    return table(["less self-supervised", *columns], rows)
 
 
 def robustness_table(results: Results) -> str:
