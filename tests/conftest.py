@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,12 @@ def small_corpus(tmp_path_factory) -> Path:
 def comparison(tmp_path_factory) -> Compared:
     """A finished comparison of two encoders on files with hostile names."""
     return compared(tmp_path_factory.mktemp("comparison"))
+
+
+@pytest.fixture
+def listening():
+    """Ctrl-C is heard, even if the tests run in a shell's background job."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, handler)

@@ -203,15 +203,6 @@ def test_sigterm_at_the_start_of_a_run_ends_the_study(study, tmp_path):
 SIGNALS = [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 
 
-@pytest.fixture
-def listening():
-    """Ctrl-C is heard, even if the tests run in a shell's background job."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, handler)
-
-
 @pytest.mark.parametrize(("number", "stop"), SIGNALS)
 def test_a_signal_between_two_processes_is_not_lost(listening, tmp_path, number, stop):
     with OneByOne() as processes:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import textwrap
 import threading
+from io import FileIO
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,14 @@ from training_runs import (
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training import AtomicCheckpointIO, FiniteWeights, SemiSupConDataModule, SemiSupConModule, pretrain
+from ssc_toolkit.training import (
+    AtomicCheckpointIO,
+    FiniteWeights,
+    SemiSupConDataModule,
+    SemiSupConModule,
+    StopOnSignal,
+    pretrain,
+)
 from ssc_toolkit.training.checkpoints import check_space, checkpoint_bytes
 from ssc_toolkit.training.fit import _in_plain_words
 from ssc_toolkit.training.options import OPTIMIZERS
@@ -52,6 +60,11 @@ def undisturbed(music, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     run(*command(music, folder, *QUEUE))
     return folder
+
+
+def hear_ctrl_c() -> None:
+    """A shell's background job ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def assert_same_run(first: Path, second: Path) -> None:
@@ -81,14 +94,17 @@ def test_a_run_killed_again_and_again_goes_on_to_the_same_losses(music, undistur
     assert len(json.loads((tmp_path / "provenance.json").read_text())) == 3
 
 
-def test_sigterm_saves_and_ends(music, undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "name", "status"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)]
+)
+def test_a_signal_saves_and_ends(music, undisturbed, tmp_path, number, name, status):
     arguments = command(music, tmp_path, *QUEUE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
-    process = begin(*arguments)
+    process = begin(*arguments, preexec_fn=hear_ctrl_c)
     wait_until((tmp_path / "pictures").exists, process)
-    os.killpg(process.pid, signal.SIGTERM)  # to the workers too, as schedulers do
+    os.killpg(process.pid, number)  # to the workers too, as schedulers and terminals do
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 143, errors
-    assert "stopped by SIGTERM after step" in errors
+    assert process.returncode == status, errors
+    assert f"stopped by {name} after step" in errors
     assert "Traceback" not in errors
     assert 0 < torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] < 20
     assert not (tmp_path / "encoder").exists()
@@ -96,19 +112,23 @@ def test_sigterm_saves_and_ends(music, undisturbed, tmp_path):
     assert_same_run(tmp_path, undisturbed)
 
 
-def test_ctrl_c_and_a_second_run_in_the_same_folder(music, tmp_path):
-    # A shell's background job ignores Ctrl-C, and so would its children.
-    process = begin(
-        *command(music, tmp_path, "--steps=3000"), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    )
-    wait_until((tmp_path / "last.ckpt").exists, process)
+def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(music, tmp_path):
+    # Steps of so many batches that the second Ctrl-C comes before the end of one.
+    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"), preexec_fn=hear_ctrl_c)
+    wait_until((tmp_path / "tensorboard").exists, process)
     with pytest.raises(InputError, match="another process is at work"):
-        pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL | {"steps": 3000})
+        pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
+    assert process.stderr is not None
+    said = ""
+    process.send_signal(signal.SIGINT)
+    while "once more to stop at once" not in said:
+        said += process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "interrupted; the same command goes on from what is saved" in errors
     assert "Traceback" not in errors
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_a_full_disk_keeps_the_previous_checkpoint(music, tmp_path):
@@ -133,6 +153,35 @@ def test_a_full_disk_keeps_the_previous_checkpoint(music, tmp_path):
     assert "the same command goes on from it" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert torch.load(tmp_path / "kept.ckpt", weights_only=True)["global_step"] > 0
+
+
+def test_ctrl_c_after_the_last_step_is_not_lost(listening, music, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(StopOnSignal, "on_train_end", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
+    assert not (tmp_path / "encoder").exists()
+    assert pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL).is_dir()
+    assert len(history(tmp_path)) == SMALL["steps"]
+
+
+@pytest.mark.parametrize("writes", [1, 3, 6])
+def test_ctrl_c_while_a_checkpoint_is_written_is_no_full_disk(tmp_path, monkeypatch, writes):
+    class Interrupted(FileIO):
+        def write(self, content):
+            self.written = getattr(self, "written", 0) + 1
+            if self.written == writes:
+                raise KeyboardInterrupt
+            return super().write(content)
+
+    path, io = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    io.save_checkpoint({"step": 1}, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: Interrupted(path, mode))
+        with pytest.raises(KeyboardInterrupt):
+            io.save_checkpoint({"weights": torch.zeros(1000)}, path)
+    assert io.load_checkpoint(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):

@@ -5,8 +5,8 @@ from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.history import History
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import LogOptions, OptimizerOptions, TrainerOptions
-from ssc_toolkit.training.preemption import StopOnSigterm
 from ssc_toolkit.training.pretrain import pretrain
+from ssc_toolkit.training.stopping import StopOnSignal
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -16,7 +16,7 @@ __all__ = [
     "OptimizerOptions",
     "SemiSupConDataModule",
     "SemiSupConModule",
-    "StopOnSigterm",
+    "StopOnSignal",
     "TrainerOptions",
     "pretrain",
 ]

@@ -31,6 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Raises:
         InputError: if one cannot be written; that before it is as it was.
+        KeyboardInterrupt: as much, after Ctrl-C.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -42,6 +43,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch's writer makes a RuntimeError of a full disk
+            if isinstance(error.__context__, KeyboardInterrupt):  # and of Ctrl-C
+                raise error.__context__ from None
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"out: the checkpoint {path} could not be written ({reason}); the one before is as it was: make room, "

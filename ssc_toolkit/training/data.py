@@ -106,7 +106,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            worker_init_fn=_outlive_sigterm,
+            worker_init_fn=_outlive_signals,
         )
 
     def read_by(self, pid: int) -> str | None:
@@ -160,6 +160,7 @@ class CountFrom(Sampler[int]):
         return itertools.count(self.first)
 
 
-def _outlive_sigterm(_: int) -> None:
+def _outlive_signals(_: int) -> None:
     """A signal to the whole group must not take the workers away from a process that is about to save."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

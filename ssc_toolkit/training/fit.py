@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,8 @@ from ssc_toolkit.training.history import History
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import PRECISIONS, LogOptions, TrainerOptions
-from ssc_toolkit.training.preemption import EXIT_STATUS, StopOnSigterm
 from ssc_toolkit.training.progress_line import StepProgress
+from ssc_toolkit.training.stopping import TERMINATED, StopOnSignal
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def fit(
         InputError: for a loss that is no number, weights that are not finite, a worker that died, a file that cannot be
             written.
         SystemExit: with 143, after SIGTERM; what is done is saved.
-        KeyboardInterrupt: after Ctrl-C.
+        KeyboardInterrupt: as much, after Ctrl-C; after a second one, nothing more is saved.
     """
     checkpoint = folder / CHECKPOINT
     done = 0
@@ -63,7 +64,7 @@ def fit(
             logger.info("going on from %s", checkpoint)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    stop = StopOnSigterm(checkpoint)
+    stop = StopOnSignal(checkpoint)
     callbacks: list[pl.Callback] = [history, StepProgress(title, history), stop, FiniteWeights()]
     if logs.pictures_every:
         from ssc_toolkit.training.pictures import MatrixPictures
@@ -80,17 +81,20 @@ def fit(
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except SIGTERMException as error:  # it came before the first step
-            raise SystemExit(EXIT_STATUS) from error
-        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise SystemExit(TERMINATED) from error
+        except SystemExit as error:  # what Lightning makes of Ctrl-C that does not wait
             raise KeyboardInterrupt from error
         if not stop.stopped:
             trainer.save_checkpoint(checkpoint)  # the last step need not be a multiple of `checkpoint_every`
-    if stop.stopped:
+    if stop.stopped or stop.signal is not None:  # perhaps after the last step
         if trainer.is_global_zero:
+            cause = "Ctrl-C" if stop.signal == signal.SIGINT else "SIGTERM"
             logger.warning(
-                "stopped by SIGTERM after step %d of %d; saved: the same command goes on", trainer.global_step, steps
+                "stopped by %s after step %d of %d; saved: the same command goes on", cause, trainer.global_step, steps
             )
-        raise SystemExit(EXIT_STATUS)
+        if stop.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(TERMINATED)
 
 
 def _make_trainer(

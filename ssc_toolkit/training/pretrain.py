@@ -142,6 +142,7 @@ def pretrain(
         InputError: for anything in the arguments or the files that cannot work, before training; for a loss that is no
             number, a worker that died or a full disk, while training.
         SystemExit: with status 143 after SIGTERM, when what is done is saved.
+        KeyboardInterrupt: as much, after Ctrl-C; after a second one, nothing more is saved.
     """
     arguments = dict(locals())
     _check(arguments)
