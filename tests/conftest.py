@@ -51,7 +51,7 @@ def comparison(tmp_path_factory) -> Compared:
 
 @pytest.fixture
 def listening():
-    """Ctrl-C is heard, even if the tests run in a shell's background job."""
+    """Ctrl-C is heard, here and by processes begun here, even if the tests run in a shell's background job."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

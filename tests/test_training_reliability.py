@@ -62,11 +62,6 @@ def undisturbed(music, tmp_path_factory) -> Path:
     return folder
 
 
-def hear_ctrl_c() -> None:
-    """A shell's background job ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def assert_same_run(first: Path, second: Path) -> None:
     assert history(first) == history(second)
     one, two = (load_encoder(folder / "encoder").state_dict() for folder in (first, second))
@@ -97,9 +92,9 @@ def test_a_run_killed_again_and_again_goes_on_to_the_same_losses(music, undistur
 @pytest.mark.parametrize(
     ("number", "name", "status"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)]
 )
-def test_a_signal_saves_and_ends(music, undisturbed, tmp_path, number, name, status):
+def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number, name, status):
     arguments = command(music, tmp_path, *QUEUE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
-    process = begin(*arguments, preexec_fn=hear_ctrl_c)
+    process = begin(*arguments)
     wait_until((tmp_path / "pictures").exists, process)
     os.killpg(process.pid, number)  # to the workers too, as schedulers and terminals do
     _, errors = process.communicate(timeout=120)
@@ -112,9 +107,9 @@ def test_a_signal_saves_and_ends(music, undisturbed, tmp_path, number, name, sta
     assert_same_run(tmp_path, undisturbed)
 
 
-def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(music, tmp_path):
+def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_path):
     # Steps of so many batches that the second Ctrl-C comes before the end of one.
-    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"), preexec_fn=hear_ctrl_c)
+    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
     wait_until((tmp_path / "tensorboard").exists, process)
     with pytest.raises(InputError, match="another process is at work"):
         pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)

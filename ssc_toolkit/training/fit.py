@@ -30,6 +30,7 @@ from ssc_toolkit.training.stopping import TERMINATED, StopOnSignal
 logger = logging.getLogger(__name__)
 
 PICTURES_FOLDER = "pictures"
+_CAUSES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", None: "a signal to another process"}
 
 
 def is_first_process() -> bool:
@@ -88,9 +89,11 @@ def fit(
             trainer.save_checkpoint(checkpoint)  # the last step need not be a multiple of `checkpoint_every`
     if stop.stopped or stop.signal is not None:  # perhaps after the last step
         if trainer.is_global_zero:
-            cause = "Ctrl-C" if stop.signal == signal.SIGINT else "SIGTERM"
             logger.warning(
-                "stopped by %s after step %d of %d; saved: the same command goes on", cause, trainer.global_step, steps
+                "stopped by %s after step %d of %d; saved: the same command goes on",
+                _CAUSES[stop.signal],
+                trainer.global_step,
+                steps,
             )
         if stop.signal == signal.SIGINT:
             raise KeyboardInterrupt
