@@ -1,11 +1,14 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files that are whole or absent, stay inside their folder, and raise one clear error when damaged."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import re
 import tempfile
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,138 @@ from filelock import FileLock, Timeout
 
 from ssc_toolkit.errors import InputError
 
+_LEFTOVER = re.compile(r"\.(.+\.)?[0-9a-f]+\.tmp")
+_LEFTOVER_SECONDS = 24 * 3600
+_CHECKSUM_KEY = "checksum"
+_TRAILER = b"\nblake2b-128 "
+_TRAILER_BYTES = len(_TRAILER) + 32 + 1
+_ZIP_END = b"PK\x05\x06"
+_ZIP_END_BYTES = 22  # of the end record of a zip archive without a comment
+
+
+class DamagedFile(InputError):
+    """A file that does not hold what was written.
+
+    Args:
+        argument: the argument that led to the file.
+        path: path or URL of the file.
+        reason: what is wrong with it.
+        advice: what the user can do.
+    """
+
+    def __init__(self, argument: str, path: Path | str, reason: str, advice: str) -> None:
+        super().__init__(f"{argument}: {path} is damaged ({reason}); {advice}")
+
+
+@contextmanager
+def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
+    """Turn whatever reading a damaged or foreign file raises into an error that names it.
+
+    Args:
+        argument: the argument that led to the file.
+        path: path or URL of the file.
+        advice: what the user can do.
+
+    Raises:
+        DamagedFile: for any error of a parser, a codec or the content itself.
+        InputError: if there is no such file or it may not be read; an InputError of the block as it is.
+
+    Examples:
+        >>> with reading("config", "my.yaml", "correct it"):
+        ...     json.loads("{")
+        Traceback (most recent call last):
+        ssc_toolkit.files.DamagedFile: config: my.yaml is damaged (Expecting property name enclosed in double quotes: \
+line 1 column 2 (char 1)); correct it
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{argument}: there is no file {path}") from error
+    except OSError as error:
+        raise InputError(f"{argument}: cannot read {path} ({error.strerror or error})") from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines and not isinstance(error, KeyError) else f"{type(error).__name__} {error}"
+        raise DamagedFile(argument, path, reason[:200], advice) from error
+
+
+def path_inside(folder: Path, name: Any, argument: str) -> Path:
+    """Return the path of a file in a folder whose name comes from a file of somebody else.
+
+    Args:
+        folder: the only place where the file may be.
+        name: a plain name, without separators; anything else is refused.
+        argument: what to name in the error.
+
+    Raises:
+        InputError: if the name is not plain, or a symbolic link leads out of the folder.
+
+    Examples:
+        >>> path_inside(Path("store"), "../key", "index")
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: index: expected a plain file name, got '../key'
+    """
+    if not isinstance(name, str) or not name or len(name.encode(errors="replace")) > 255 or _is_reserved(name):
+        raise InputError(f"{argument}: expected a plain file name, got {str(name)[:200]!r}")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{argument}: {path} is a link that leads out of {folder}")
+    return path
+
+
+def _is_reserved(name: str) -> bool:
+    return bool(re.search(r"[/\\:\x00-\x1f\x7f]", name)) or name in (".", "..") or name != name.strip()
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Yield a temporary path in the folder of `path` that replaces it when the block ends without an error.
+
+    The temporary name is unique among processes and machines. What a killed process left of earlier writes of the
+    same file is removed when it is a day old, and by `held` at once.
+    """
+    _clear(path.parent, f".{path.name}.", _LEFTOVER_SECONDS)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:16]}.tmp")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Return whether a name is one of our own temporary names.
+
+    Examples:
+        >>> is_leftover(Path(".store.json.1234.tmp")), is_leftover(Path("song.tmp"))
+        (True, False)
+    """
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
+def clear_leftovers(folder: Path, min_age_seconds: float = 0.0) -> None:
+    """Remove what killed processes left of their writes into a folder.
+
+    Args:
+        folder: not searched below; nothing happens if it does not exist.
+        min_age_seconds: younger files stay; 0 is safe only while other processes are locked out.
+    """
+    _clear(folder, ".", min_age_seconds)
+
+
+def _clear(folder: Path, prefix: str, min_age_seconds: float) -> None:
+    try:
+        found = [path for path in folder.iterdir() if path.name.startswith(prefix) and is_leftover(path)]
+    except OSError:
+        return
+    for path in found:
+        try:
+            if time.time() - path.lstat().st_mtime >= min_age_seconds:
+                path.unlink()
+        except OSError:  # another process was faster, or it is not ours to remove
+            continue
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,27 +163,128 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_text(content: Any) -> str:
-    """What `write_json` writes."""
+    """Return the text that `write_json` writes."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, with a checksum of its text under the key "checksum"."""
+    write_text(path, _checked_text(content))
+
+
+def read_checked_json(path: Path, argument: str, advice: str, *, required: bool = True) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote, without the checksum.
+
+    Args:
+        path: of the file.
+        argument: the argument that led to it, for the error.
+        advice: what the user can do if it is damaged.
+        required: refuse a file without a checksum.
+
+    Raises:
+        DamagedFile: if any byte of the file differs from what was written.
+        InputError: if there is no such file or it may not be read.
+    """
+    with reading(argument, path, advice):
+        text = path.read_bytes().decode("utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError("expected a JSON object")
+        checksum = content.pop(_CHECKSUM_KEY, None)
+        if checksum is None and required:
+            raise ValueError("it has no checksum")
+        if checksum is not None and text != _checked_text(content):
+            raise ValueError("its checksum differs")
+        return content
+
+
+def _checked_text(content: Mapping[str, Any]) -> str:
+    checksum = hashlib.blake2b(json_text(dict(content)).encode(), digest_size=16).hexdigest()
+    return json_text({**content, _CHECKSUM_KEY: checksum})
+
+
+def append_checksum(path: Path) -> None:
+    """Append the checksum of a file's content to it; a zip archive stays one (the checksum becomes its comment).
+
+    `torch.load` and `numpy.load` read the file as before; `verify_checksum` checks it.
+    """
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        if size >= _ZIP_END_BYTES:
+            file.seek(size - _ZIP_END_BYTES)
+            if file.read(4) == _ZIP_END:
+                file.seek(size - 2)
+                file.write(_TRAILER_BYTES.to_bytes(2, "little"))
+        file.seek(0)
+        checksum = hashlib.file_digest(file, _blake2b).hexdigest()
+        file.seek(0, 2)
+        file.write(_TRAILER + checksum.encode() + b"\n")
+
+
+def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = True) -> None:
+    """Raise DamagedFile unless a file holds what it held when `append_checksum` was called.
+
+    Args:
+        path: of the file.
+        argument: the argument that led to it, for the error.
+        advice: what the user can do.
+        required: refuse a zip archive without a checksum, as earlier versions wrote them.
+    """
+    with reading(argument, path, advice), path.open("rb") as file:
+        size = file.seek(0, 2)
+        if not required and size >= _ZIP_END_BYTES:
+            file.seek(size - _ZIP_END_BYTES)
+            end = file.read()
+            if end[:4] == _ZIP_END and end[-2:] == b"\0\0":
+                return
+        if size < _TRAILER_BYTES:
+            raise ValueError("it has no checksum")
+        file.seek(size - _TRAILER_BYTES)
+        trailer = file.read()
+        if not (trailer.startswith(_TRAILER) and trailer.endswith(b"\n")):
+            raise ValueError("it is cut short, or has no checksum")
+        file.seek(0)
+        digest, remaining = _blake2b(), size - _TRAILER_BYTES
+        while remaining and (chunk := file.read(min(remaining, 1 << 20))):
+            digest.update(chunk)
+            remaining -= len(chunk)
+        if digest.hexdigest().encode() != trailer[len(_TRAILER) : -1]:
+            raise ValueError("its checksum differs")
+
+
+def _blake2b() -> Any:
+    return hashlib.blake2b(digest_size=16)
 
 
 @contextmanager
 def held(folder: Path, name: str) -> Iterator[None]:
-    """Keep other processes out of a folder for the length of the block; a process that dies lets go.
+    """Lock other processes out of a folder for the length of the block, and clear what killed ones left there.
+
+    A process that dies releases the lock. The lock file takes the folder's permissions, so that a folder which a
+    group may write to can be used by all of it in turn.
 
     Args:
         folder: exists and can be written.
-        name: what the user calls it, for the message.
+        name: the argument that names it, for the error.
 
     Raises:
-        InputError: if another process holds it.
+        InputError: if another process holds the lock, or the lock file cannot be used.
     """
-    lock = FileLock(folder / ".lock")
+    path = folder / ".lock"
     try:
+        lock = FileLock(path, mode=folder.stat().st_mode & 0o666)
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{name}: another process is at work in {folder}; choose another folder") from None
+    except PermissionError as error:
+        raise InputError(
+            f"{name}: cannot lock {folder}: {path} belongs to another user and is not writable for you; ask its owner "
+            "to run `chmod g+w` on it, or choose another folder"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise InputError(f"{name}: cannot lock {folder} ({error}); choose a folder on another disk") from error
     try:
+        clear_leftovers(folder)
         yield
     finally:
         lock.release()
@@ -69,7 +295,7 @@ def writable_folder(path: Path, name: str) -> Path:
 
     Args:
         path: the folder.
-        name: what the user calls it, for the message.
+        name: the argument that names it, for the error.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
