@@ -1,27 +1,44 @@
-"""Reading audio files: mono, at a given rate, whole, by segment or block by block."""
+"""Read audio files: mono, at a given rate, whole, by segment or block by block."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import soundfile
 import soxr
 
-from ssc_toolkit.codecs import is_cut_short, quiet, read_frames
+from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
+from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, opened
+from ssc_toolkit.decoding.spans import CutShort, UnusableFile
+from ssc_toolkit.errors import InputError
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
-"""File names that are taken for audio."""
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".mp3", ".mp2", ".mpga", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc"),
+    *(".au", ".snd", ".w64", ".rf64", ".caf"),
+)
+"""Names of audio files that libsndfile reads."""
+
+Channel = Literal["mean", "left", "right", "loudest"]
+"""How a file with several channels becomes mono: their mean, the first, the second, or the one of most power."""
 
 SILENT = "is silent from beginning to end"
+CANCELS = (
+    "its channels cancel each other (opposite phase), so that their mean is silent; "
+    'choose channel "left", "right" or "loudest"'
+)
 
 _QUALITY = "VHQ"
 _FILTER_SECONDS = 0.04  # reach of the resampling filter on either side, at 8 kHz; less at higher rates
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
+_SILENT_BELOW = 0.5 / 32768  # what 16 bits round to zero
+_CANCELED_POWER = 1e-6  # fraction of the channels' power that codecs leave in the mean of opposite channels
 
 
 class UnreadableAudio(Exception):
@@ -30,7 +47,7 @@ class UnreadableAudio(Exception):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of an audio file says.
+    """Length and format of an audio file.
 
     Attributes:
         frames: samples per channel.
@@ -47,99 +64,145 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
+def readable_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of files that can be read here: `SUFFIXES`, and `CODEC_SUFFIXES` if PyAV is installed.
+
+    Examples:
+        >>> ".flac" in readable_suffixes()
+        True
+    """
+    return (*SUFFIXES, *CODEC_SUFFIXES) if has_pyav() else SUFFIXES
+
+
+def check_channel(channel: str) -> None:
+    """Raise InputError unless a choice of channel is one of those that there are.
+
+    Examples:
+        >>> check_channel("middle")
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: channel: expected one of mean, left, right, loudest, got 'middle'
+    """
+    if channel not in get_args(Channel):
+        raise InputError(f"channel: expected one of {', '.join(get_args(Channel))}, got {channel!r}")
+
+
 def audio_info(path: Path | str) -> AudioInfo:
-    """Read the header of an audio file.
+    """Return the length and format of an audio file.
+
+    The length is that of the header where the header can be trusted. Where it cannot (MP3 files without a Xing or
+    Info header, joined MP3 and chained OGG files, FLAC and WAV files of streams), the file is decoded to find it.
 
     Raises:
-        UnreadableAudio: if there is no such file, it is no audio that libsndfile knows, or it ends before its header
-            says.
+        UnreadableAudio: if there is no such file, it is no audio that can be decoded, it ends before its header says,
+            or its sample rate is not from 1 to 768 kHz.
     """
-    with _opened(path) as file:
-        info = AudioInfo(file.frames, file.samplerate, file.channels)
+    with _opened(path) as source:
+        info = AudioInfo(source.frames, source.sample_rate, source.channels)
     if info.frames <= 0:
         raise UnreadableAudio(f"{path}: holds no audio")
-    if is_cut_short(path):
-        raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
     return info
 
 
-def check_decodes(path: Path | str) -> AudioInfo:
+def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
     """Decode the beginning and the end of an audio file: what is cut short or no audio at all shows there.
+
+    Args:
+        path: as for `read_audio`.
+        channel: as for `read_audio`.
 
     Raises:
         UnreadableAudio: if either cannot be decoded, or holds samples that are not numbers, or if the whole
-            file is silent.
+            file is silent, or its channels cancel each other.
     """
+    check_channel(channel)
     info = audio_info(path)
     length = min(info.frames, info.sample_rate // 4)
-    with _opened(path) as file:
-        ends = [read_frames(file, start, length) for start in (0, info.frames - length)]
-    if min(map(len, ends)) < length // 2:
-        raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
-    for end in ends:
-        _check_finite(end, path)
-    if not any(end.any() for end in ends) and not any(block.any() for block in stream_audio(path, info.sample_rate)):
-        raise UnreadableAudio(f"{path}: {SILENT}")
+    levels = _Levels()
+    with _opened(path) as source:
+        mix = _mixer(path, source, channel)
+        for start in (0, info.frames - length):
+            before = levels.frames
+            levels.add(source.blocks(start, length), mix, path)
+            if levels.frames - before < length // 2:
+                raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
+        if levels.problem:
+            levels = _Levels()
+            levels.add(source.blocks(0, None), mix, path)
+    if levels.problem:
+        raise UnreadableAudio(f"{path}: {levels.problem}")
     return info
 
 
-def read_audio(path: Path | str, sample_rate: int, start: int = 0, length: int | None = None) -> np.ndarray:
+def read_audio(
+    path: Path | str, sample_rate: int, start: int = 0, length: int | None = None, channel: Channel = "mean"
+) -> np.ndarray:
     """Decode a file, or a segment of it, to mono at a given rate.
 
-    Channels are averaged, nothing is normalised. A segment holds what the same span of the whole
-    decoded and resampled file holds.
+    Nothing is normalised. A segment holds what the same span of the whole decoded and resampled file holds.
 
     Args:
-        path: WAV, FLAC, MP3, OGG or anything else that libsndfile reads.
+        path: WAV, FLAC, MP3, OGG or anything else that libsndfile reads; AAC, WMA, APE and what else PyAV reads if the
+            extra `codecs` is installed.
         sample_rate: hertz of the result.
         start: first sample of the segment, at `sample_rate`.
         length: samples of the segment, at `sample_rate`; zeros follow where the file has ended. None:
             to the end.
+        channel: "mean" of all channels; "left", the first; "right", the second; or "loudest", the one with the most
+            power in the whole file, which is decoded once to find it. Of a mono file all are the same.
 
     Returns:
         (samples,) float32, -1 to 1.
 
     Raises:
         UnreadableAudio: if the file cannot be decoded.
+        InputError: if there is no such choice of channel.
     """
-    with _opened(path) as file:
-        samples = _read_resampled(file, sample_rate, start, length)
+    check_channel(channel)
+    with _opened(path) as source:
+        samples = _read_resampled(source, _mixer(path, source, channel), sample_rate, start, length)
     _check_finite(samples, path)
     if length is None or len(samples) == length:
         return samples
     return np.pad(samples, (0, length - len(samples)))
 
 
-def stream_audio(path: Path | str, sample_rate: int, block_seconds: float = 30.0) -> Iterator[np.ndarray]:
+def stream_audio(
+    path: Path | str, sample_rate: int, block_seconds: float = 30.0, channel: Channel = "mean"
+) -> Iterator[np.ndarray]:
     """Decode a whole file as `read_audio` does, in blocks, so that ten hours take no more memory than a minute.
 
     Args:
         path: as for `read_audio`.
         sample_rate: as for `read_audio`.
         block_seconds: length of a block; the last one is shorter.
+        channel: as for `read_audio`.
 
     Yields:
         (samples,) float32 each; put together, the whole file.
 
     Raises:
         UnreadableAudio: if the file cannot be decoded to its end, as soon as that shows.
+        InputError: if there is no such choice of channel.
     """
-    with _opened(path) as file:
-        for block in _resampled_blocks(file, sample_rate, block_seconds):
+    check_channel(channel)
+    with _opened(path) as source:
+        for block in _resampled_blocks(source, _mixer(path, source, channel), sample_rate, block_seconds):
             _check_finite(block, path)
             yield block
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path | str) -> Iterator[Source]:
     """An open file, whose errors name it."""
     try:
-        with quiet if str(path).lower().endswith(".mp3") else nullcontext():
-            file = soundfile.SoundFile(str(path))
-        with file:
-            yield file
+        with opened(path) as source:
+            yield source
     except UnicodeEncodeError as error:
         raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
+    except CutShort as error:
+        raise UnreadableAudio(f"{path}: {_CUT_SHORT}") from error
+    except UnusableFile as error:
+        raise UnreadableAudio(f"{path}: {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
         raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
 
@@ -149,38 +212,104 @@ def _check_finite(samples: np.ndarray, path: Path | str) -> None:
         raise UnreadableAudio(f"{path}: holds samples that are not numbers")
 
 
-def _read_resampled(file: soundfile.SoundFile, sample_rate: int, start: int, length: int | None) -> np.ndarray:
-    rate = file.samplerate
+Mix = Callable[[np.ndarray], np.ndarray]
+"""(frames, channels) -> (frames,)."""
+
+
+def _mixer(path: Path | str, source: Source, channel: str) -> Mix:
+    if channel == "mean" or source.channels == 1:
+        return _mono
+    if channel == "loudest":
+        status = Path(path).stat()
+        column = _loudest(str(path), status.st_size, status.st_mtime_ns)
+    else:
+        column = ("left", "right").index(channel)
+    return lambda samples: samples[:, column].copy()
+
+
+@lru_cache(maxsize=100_000)
+def _loudest(path: str, size: int, modified_ns: int) -> int:
+    """Channel with the most power in a file that has this size and time."""
+    with _opened(path) as source:
+        power = np.zeros(source.channels)
+        for block in source.blocks(0, None):
+            power += np.square(block, dtype=np.float64).sum(axis=0)
+    return int(power.argmax())
+
+
+class _Levels:
+    """Whether there is anything to hear in a file, or in parts of it."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._peak = self._channel_peak = 0.0
+        self._power = self._channel_power = 0.0
+
+    def add(self, blocks: Iterator[np.ndarray], mix: Mix, path: Path | str) -> None:
+        for block in blocks:
+            _check_finite(block, path)
+            mono = mix(block)
+            self.frames += len(block)
+            self._peak = max(self._peak, float(np.abs(mono).max()))
+            self._channel_peak = max(self._channel_peak, float(np.abs(block).max()))
+            self._power += float(np.square(mono, dtype=np.float64).sum())
+            self._channel_power += float(np.square(block, dtype=np.float64).sum()) / block.shape[1]
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is heard, empty if something is."""
+        if self._channel_peak < _SILENT_BELOW:
+            return SILENT
+        if self._power < _CANCELED_POWER * self._channel_power:
+            return CANCELS
+        return SILENT if self._peak < _SILENT_BELOW else ""
+
+
+def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, length: int | None) -> np.ndarray:
+    rate = source.sample_rate
     common = math.gcd(rate, sample_rate)
     step_in, step_out = rate // common, sample_rate // common
     # Resampling begins at a sample that both rates share, far enough ahead that the filter has settled.
     margin = 0 if rate == sample_rate else math.ceil(_FILTER_SECONDS * rate / step_in)
     first_step = max(0, start // step_out - margin)
-    if first_step * step_in >= file.frames:
+    if first_step * step_in >= source.frames:
         return np.zeros(0, dtype=np.float32)
     frames = None
     if length is not None:
         last_step = -(-(start + length) // step_out) + margin
         frames = (last_step - first_step) * step_in
-    samples = _mono(read_frames(file, first_step * step_in, frames))
-    if len(samples) == 0:
-        raise soundfile.SoundFileError(_CUT_SHORT)
+    parts = [mix(block) for block in source.blocks(first_step * step_in, frames)]
+    if not parts:
+        raise CutShort
+    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     skipped = start - first_step * step_out
     resampled = resample(samples, rate, sample_rate)
     return resampled[skipped:] if length is None else resampled[skipped : skipped + length]
 
 
-def _resampled_blocks(file: soundfile.SoundFile, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
-    rate, frames = file.samplerate, max(1, round(block_seconds * file.samplerate))
+def _resampled_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
+    rate, frames = source.sample_rate, max(1, round(block_seconds * source.sample_rate))
     resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", _QUALITY)
-    read, is_last = 0, False
-    while not is_last:
-        # soundfile seeks after each read, so what follows needs a run-up.
-        samples = _mono(read_frames(file, read, frames))
+    read = 0
+    for samples in _rebatched(map(mix, source.blocks(0, None, min(frames, MAX_BLOCK_FRAMES))), frames):
         read, is_last = read + len(samples), len(samples) < frames
         yield samples if resampler is None else resampler.resample_chunk(samples, last=is_last)
-    if file.frames - read > rate // 8:
-        raise soundfile.SoundFileError(_CUT_SHORT)
+    if source.frames - read > rate // 8:
+        raise CutShort
+
+
+def _rebatched(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """The same samples in blocks of one length, and a last one that is shorter, perhaps empty."""
+    parts: list[np.ndarray] = []
+    gathered = 0
+    for block in blocks:
+        while gathered + len(block) >= length:
+            needed = length - gathered
+            yield np.concatenate([*parts, block[:needed]])
+            parts, gathered, block = [], 0, block[needed:]
+        parts.append(block)
+        gathered += len(block)
+    yield np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "codecs", "errors", "files", "progress", "seeds", "wording"}
+LEAVES = {"audio", "decoding", "errors", "files", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -26,7 +26,7 @@ MAY_USE = {
     "doctor": set(),
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
-    "codecs": set(),
+    "decoding": set(),
     "errors": set(),
     "files": set(),
     "progress": set(),

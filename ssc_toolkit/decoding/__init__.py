@@ -1,0 +1,1 @@
+"""Decode spans of audio files exactly, whatever their container and codec."""

@@ -1,0 +1,179 @@
+"""What the headers of uncompressed audio files say about the audio data: where it begins and how long it is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+TOLERATED_BYTES = 64
+"""Bytes that may be missing at the end before a file counts as cut short: padding, and less than a millisecond."""
+
+_W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_W64_CHUNK = 24  # bytes of a chunk's name and size, which the size includes
+_MAX_CHUNKS = 10_000
+# Sizes that programs write when they do not know the size yet: the largest that fit into 31 or 32 bits, less some
+# bytes for the header or for rounding. SoX begins the size of an AIFF file at 0x7F000000.
+_MARKS = ((0x7F000000, 0x7F000040), (0x7FFFE000, 0x80001000), (0xFFFFE000, 0xFFFFFFFF))
+_UNKNOWN_64 = 1 << 62
+
+
+@dataclass(frozen=True)
+class AudioData:
+    """The audio data of a file with chunks.
+
+    Attributes:
+        begin: byte where it begins.
+        declared: bytes that the header says it has.
+        available: bytes from its beginning to the end of the file.
+        field: byte where the header says its size.
+        field_bytes: 4 or 8.
+        order: byte order of the size.
+        extra: what the size counts beyond the audio data.
+    """
+
+    begin: int
+    declared: int
+    available: int
+    field: int
+    field_bytes: int
+    order: Literal["little", "big"]
+    extra: int = 0
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether the size is a mark of a program that did not know it."""
+        if self.declared <= 0 or self.declared >= _UNKNOWN_64:
+            return True
+        return self.field_bytes == 4 and any(
+            low <= size <= high for low, high in _MARKS for size in (self.declared, self.declared + self.extra)
+        )
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the file ends before the header says."""
+        return not self.is_open_ended and self.available < self.declared - TOLERATED_BYTES
+
+    def header(self, raw: BinaryIO) -> bytes:
+        """Return the bytes before the audio data, with the size that the file really has."""
+        raw.seek(0)
+        head = bytearray(raw.read(self.begin))
+        size = min(self.available + self.extra, 256**self.field_bytes - 1)
+        head[self.field : self.field + self.field_bytes] = size.to_bytes(self.field_bytes, self.order)
+        return bytes(head)
+
+
+def audio_data(raw: BinaryIO) -> AudioData | None:
+    """Find the audio data of a WAV, RF64, W64, AIFF, AU or CAF file.
+
+    Args:
+        raw: the file, open for reading bytes.
+
+    Returns:
+        None if the file is of another kind, or no audio data is found in it.
+    """
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    head = raw.read(16)
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+        return _riff(raw, size, "big" if head[:4] == b"RIFX" else "little")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _aiff(raw, size)
+    if head[:4] in (b".snd", b"dns."):
+        return _au(head, size)
+    if head[:4] == b"caff":
+        return _caf(raw, size)
+    return _w64(raw, size) if head == _W64_RIFF else None
+
+
+def _riff(raw: BinaryIO, size: int, order: Literal["little", "big"]) -> AudioData | None:
+    place, long_size = 12, None
+    for _ in range(_MAX_CHUNKS):
+        raw.seek(place)
+        head = raw.read(8)
+        if len(head) < 8:
+            return None
+        length = int.from_bytes(head[4:], order)
+        if head[:4] == b"ds64":
+            long_size = (place + 16, int.from_bytes(raw.read(16)[8:], order))
+        if head[:4] == b"data":
+            begin, available = place + 8, size - place - 8
+            if long_size is not None and length == 0xFFFFFFFF:
+                return AudioData(begin, long_size[1], available, long_size[0], 8, order)
+            if length == 0 and _is_followed_by_chunks(raw, begin, size, order):
+                return None  # there really is no audio
+            return AudioData(begin, length, available, place + 4, 4, order)
+        place += 8 + length + length % 2
+    return None
+
+
+def _is_followed_by_chunks(raw: BinaryIO, place: int, size: int, order: Literal["little", "big"]) -> bool:
+    for _ in range(_MAX_CHUNKS):
+        if place >= size - 1:
+            return True
+        raw.seek(place)
+        head = raw.read(8)
+        if len(head) < 8 or not head[:4].isalnum():
+            return False
+        length = int.from_bytes(head[4:], order)
+        place += 8 + length + length % 2
+        if place > size + 1:
+            return False
+    return False
+
+
+def _aiff(raw: BinaryIO, size: int) -> AudioData | None:
+    place = 12
+    for _ in range(_MAX_CHUNKS):
+        raw.seek(place)
+        head = raw.read(12)
+        if len(head) < 12:
+            return None
+        length = int.from_bytes(head[4:8], "big")
+        if head[:4] == b"SSND":
+            begin = place + 16 + int.from_bytes(head[8:12], "big")
+            extra = begin - place - 8
+            return AudioData(begin, length - extra, size - begin, place + 4, 4, "big", extra)
+        place += 8 + length + length % 2
+    return None
+
+
+def _au(head: bytes, size: int) -> AudioData:
+    order: Literal["little", "big"] = "big" if head[:4] == b".snd" else "little"
+    begin, length = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+    return AudioData(begin, length, size - begin, 8, 4, order)
+
+
+def _caf(raw: BinaryIO, size: int) -> AudioData | None:
+    place = 8
+    for _ in range(_MAX_CHUNKS):
+        raw.seek(place)
+        head = raw.read(12)
+        if len(head) < 12:
+            return None
+        length = int.from_bytes(head[4:], "big", signed=True)
+        if head[:4] == b"data":
+            begin = place + 16  # after a count of edits
+            return AudioData(begin, length - 4, size - begin, place + 4, 8, "big", 4)
+        if length < 0:
+            return None
+        place += 12 + length
+    return None
+
+
+def _w64(raw: BinaryIO, size: int) -> AudioData | None:
+    place = 40
+    for _ in range(_MAX_CHUNKS):
+        raw.seek(place)
+        head = raw.read(_W64_CHUNK)
+        if len(head) < _W64_CHUNK:
+            return None
+        length = int.from_bytes(head[16:], "little")
+        if head[:16] == _W64_DATA:
+            begin = place + _W64_CHUNK
+            return AudioData(begin, length - _W64_CHUNK, size - begin, place + 16, 8, "little", _W64_CHUNK)
+        if length < _W64_CHUNK:
+            return None
+        place += -(-length // 8) * 8
+    return None

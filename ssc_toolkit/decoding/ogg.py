@@ -1,0 +1,91 @@
+"""Find the streams of an OGG file that are chained one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile
+
+MAX_STREAMS = 1000
+_HEADER_BYTES = 27
+_WINDOW = 1 << 16
+
+
+@dataclass(frozen=True)
+class OggPage:
+    """A page (RFC 3533, section 6).
+
+    Attributes:
+        begin, end: bytes of the file.
+        is_first: whether a logical stream begins with it.
+        position: frames up to its end, for most codecs.
+    """
+
+    begin: int
+    end: int
+    is_first: bool
+    position: int
+
+
+def ogg_pages(raw: BinaryIO, begin: int = 0) -> Iterator[OggPage]:
+    """Go through the pages of an OGG file.
+
+    Args:
+        raw: the file, open for reading bytes.
+        begin: byte to begin at; what lies before the next page is passed over.
+
+    Yields:
+        Its pages; the last may end after the file does.
+    """
+    size, place = raw.seek(0, os.SEEK_END), begin
+    while place < size:
+        raw.seek(place)
+        head = raw.read(_HEADER_BYTES + 255)
+        if head[:4] != b"OggS":
+            place = _next_page(raw, place + 1, size)
+            continue
+        count = head[26] if len(head) >= _HEADER_BYTES else 0
+        sizes = head[_HEADER_BYTES : _HEADER_BYTES + count]
+        if len(head) < _HEADER_BYTES or len(sizes) < count:
+            yield OggPage(place, size + 1, False, 0)
+            return
+        end = place + _HEADER_BYTES + count + sum(sizes)
+        yield OggPage(place, end, bool(head[5] & 2), int.from_bytes(head[6:14], "little", signed=True))
+        place = end
+
+
+def _next_page(raw: BinaryIO, place: int, size: int) -> int:
+    while place < size:
+        raw.seek(place)
+        window = raw.read(_WINDOW)
+        if (found := window.find(b"OggS")) >= 0:
+            return place + found
+        place += max(1, len(window) - 3)
+    return size
+
+
+def ogg_streams(raw: BinaryIO) -> list[Span] | None:
+    """Find the chained streams of an OGG file.
+
+    Args:
+        raw: the file, open for reading bytes.
+
+    Returns:
+        None if there is one stream only, or several at the same time.
+
+    Raises:
+        CutShort: if the file ends within a page.
+    """
+    size, begins, before = raw.seek(0, os.SEEK_END), [0], None
+    for page in ogg_pages(raw):
+        if page.is_first and before is not None and not before.is_first:
+            begins.append(page.begin)
+        before = page
+    if before is not None and before.end > size:
+        raise CutShort
+    if len(begins) > MAX_STREAMS:
+        raise UnusableFile(f"it is in {len(begins)} pieces")
+    return [Span(*ends) for ends in zip(begins, [*begins[1:], size], strict=True)] if len(begins) > 1 else None

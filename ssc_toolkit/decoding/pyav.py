@@ -1,0 +1,110 @@
+"""Decode AAC, WMA, APE and other codecs through PyAV, which carries FFmpeg's decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from ssc_toolkit.decoding.spans import CutShort, UnusableFile
+
+CODEC_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".ape", ".wv", ".tta", ".mka", ".webm", ".ac3")
+"""File names of audio that PyAV reads, and libsndfile does not."""
+
+HOW_TO_INSTALL = "pip install 'ssc-toolkit[codecs]'"
+
+_BEGINNINGS = (b"MAC ", b"wvpk", b"TTA1", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
+_KNOWN_TO_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
+_TOLERATED_SECONDS = 0.5
+
+
+def has_pyav() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None
+
+
+def is_for_pyav(path: Path, head: bytes) -> bool:
+    """Whether a file needs PyAV.
+
+    Args:
+        path: of the file.
+        head: what it begins with, after an ID3 tag.
+    """
+    is_adts = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
+    if head[4:8] == b"ftyp" or head.startswith(_BEGINNINGS) or is_adts:
+        return True
+    is_mpeg = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0
+    return path.suffix.lower() in CODEC_SUFFIXES and not is_mpeg and not head.startswith(_KNOWN_TO_LIBSNDFILE)
+
+
+class PyAVSource:
+    """An audio file that PyAV decodes, always from its beginning: seeking in such files is not exact.
+
+    Opening it decodes it from end to end, to find its length. Blocks are read by a decoder each, so threads may share
+    it.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        frames: samples per channel.
+        sample_rate: hertz.
+        channels: how many.
+
+    Raises:
+        UnusableFile: if PyAV is missing, or cannot decode the file.
+        CutShort: if the file has less audio than its header says.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        if not has_pyav():
+            raise UnusableFile(f"needs PyAV to be decoded: {HOW_TO_INSTALL}")
+        self._path = str(path)
+        self.frames = self.sample_rate = self.channels = 0
+        for block in self._decoded():
+            self.frames += len(block)
+        if self.frames == 0:
+            raise UnusableFile("holds no audio")
+        if self.frames / self.sample_rate < self._declared_seconds() - _TOLERATED_SECONDS:
+            raise CutShort
+
+    def blocks(self, start: int, frames: int | None, block_frames: int = 0) -> Iterator[np.ndarray]:
+        end = self.frames if frames is None else min(self.frames, start + frames)
+        place = 0
+        for block in self._decoded():
+            if place >= end:
+                return
+            kept = block[max(0, start - place) : end - place]
+            place += len(block)
+            if len(kept):
+                yield kept
+
+    def _declared_seconds(self) -> float:
+        """Length that the header says, 0 if it says none."""
+        import av
+
+        with av.open(self._path) as container:
+            stream = container.streams.audio[0]
+            if container.format.name == "aac" or stream.duration is None or stream.time_base is None:
+                return 0.0
+            return float(stream.duration * stream.time_base)
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """All of the file, (frames, channels) float32 in many blocks."""
+        import av
+
+        try:
+            with av.open(self._path) as container:
+                if not container.streams.audio:
+                    raise UnusableFile("holds no audio")
+                resampler = None
+                for frame in container.decode(container.streams.audio[0]):
+                    if resampler is None:
+                        self.sample_rate, self.channels = frame.sample_rate, frame.layout.nb_channels
+                        resampler = av.AudioResampler("fltp", frame.layout, frame.sample_rate)
+                    for part in resampler.resample(frame):
+                        yield part.to_ndarray().T
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UnusableFile(f"no audio that can be decoded ({getattr(error, 'strerror', None) or error})") from error

@@ -1,0 +1,304 @@
+"""Open audio files so that a span of one is exactly what decoding from its beginning gives there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+
+from ssc_toolkit.decoding.flac import MAX_FRAMES, flac_of_length
+from ssc_toolkit.decoding.headers import audio_data
+from ssc_toolkit.decoding.mp3 import after_tag, mp3_frame_bytes, mp3_streams
+from ssc_toolkit.decoding.ogg import ogg_streams
+from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav
+from ssc_toolkit.decoding.spans import CutShort, Span, SpanFile, UnusableFile
+
+MIN_RATE, MAX_RATE = 1_000, 768_000
+"""Sample rates in hertz that files may have; others come from damaged headers."""
+
+MAX_BLOCK_FRAMES = 1 << 20
+_MAX_FRAMES_PER_BYTE = 1 << 16  # more than any codec reaches, in silence
+_MAX_HEADER_BYTES = 1 << 24
+_MP3_RUN_UP = 16 * 1152  # more frames than its bit reservoir spans at any bit rate
+_OGG_PAGE = 65_307  # most bytes of a page
+_VORBIS_BLOCK = 8192  # most frames of a block
+_STANDARD_ERROR = 2
+
+
+class Source(Protocol):
+    """An audio file that can be decoded from any frame on.
+
+    Attributes:
+        frames: samples per channel.
+        sample_rate: hertz.
+        channels: how many.
+    """
+
+    frames: int
+    sample_rate: int
+    channels: int
+
+    def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
+        """Decode a span in blocks of bounded size.
+
+        Args:
+            start: first frame.
+            frames: how many; None for all up to the end.
+            block_frames: of a block at most; fewer if there are many channels.
+
+        Yields:
+            (frames, channels) float32; fewer frames in all where the file has ended.
+        """
+
+
+class Quiet:
+    """Keeps the process's standard error closed; entered by several threads, until the last has left.
+
+    The decoder of MP3 complains there, from C, of every run-up whose first frames lack bits.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._kept = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            try:
+                self._kept = os.dup(_STANDARD_ERROR)
+            except OSError:  # there is none
+                self._kept = -1
+                return
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, _STANDARD_ERROR)
+            os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._kept >= 0:
+                os.dup2(self._kept, _STANDARD_ERROR)
+                os.close(self._kept)
+
+
+quiet = Quiet()
+"""For the time of a call into the decoder of MP3."""
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[Source]:
+    """Open an audio file.
+
+    Args:
+        path: of anything that libsndfile reads, or PyAV if it is installed.
+
+    Raises:
+        UnusableFile: if its header cannot be right, or a package is missing that could read it.
+        CutShort: if it ends before its header says.
+        OSError, soundfile.SoundFileError: if it cannot be read.
+    """
+    status = Path(path).stat()
+    layout = _layout(str(path), status.st_size, status.st_mtime_ns)
+    if layout.pyav is not None:
+        yield layout.pyav
+        return
+    with ExitStack() as stack:
+        sources: list[Source] = []
+        for span, frames in zip(layout.spans, layout.frames, strict=True):
+            sources.append(stack.enter_context(_opened_span(path, span, layout.is_mp3, frames)))
+        yield sources[0] if len(sources) == 1 else _Joined(sources)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How to read a file.
+
+    Attributes:
+        spans: its streams; None for the file as it is.
+        frames: of each, None where the header is right.
+        is_mp3: whether MPEG audio.
+        pyav: reads it, if PyAV has to.
+    """
+
+    spans: tuple[Span | None, ...] = (None,)
+    frames: tuple[int | None, ...] = (None,)
+    is_mp3: bool = False
+    pyav: PyAVSource | None = None
+
+
+@lru_cache(maxsize=100_000)
+def _layout(path: str, size: int, modified_ns: int) -> _Layout:
+    """How to read a file that has this size and time."""
+    with Path(path).open("rb") as raw:
+        head = raw.read(64)
+        raw.seek(after_tag(raw, 0))
+        content = raw.read(64)
+        if is_for_pyav(Path(path), content):
+            found = PyAVSource.measured(path)
+            return _Layout(
+                (), (found.frames,), is_for_pyav=True, sample_rate=found.sample_rate, channels=found.channels
+            )
+        is_mp3 = mp3_frame_bytes(int.from_bytes(content[:4], "big")) > 0 or (
+            head[:3] == b"ID3" and content[:4] != b"fLaC"
+        )
+        spans = _spans(raw, head, is_mp3)
+        if spans is None:
+            return _Layout(is_mp3=is_mp3)
+        if not spans:
+            raise UnusableFile("no audio that can be decoded")
+        frames = [_count(path, span, is_mp3) for span in spans]
+        if head[:4] == b"fLaC":
+            spans = [flac_of_length(raw, frames[0]) or spans[0]]
+        return _Layout(tuple(spans), tuple(frames), is_mp3)
+
+
+def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
+    """Streams of a file, None if it is one with a header that is right."""
+    if is_mp3:
+        return mp3_streams(raw)
+    if head[:4] == b"OggS":
+        return ogg_streams(raw)
+    if head[:4] == b"fLaC":
+        span = flac_of_length(raw, MAX_FRAMES)
+        return [span] if span else None
+    data = audio_data(raw)
+    if data is None:
+        return None
+    if data.is_cut_short:
+        raise CutShort
+    if data.is_open_ended and 0 < data.begin <= _MAX_HEADER_BYTES and data.available > 0:
+        return [Span(data.begin, data.begin + data.available, data.header(raw))]
+    return None
+
+
+def _count(path: str, span: Span, is_mp3: bool) -> int:
+    """Frames of a stream, found by decoding it."""
+    with _opened_span(path, span, is_mp3, None) as source:
+        count = sum(len(block) for block in source.blocks(0, None))
+    if count < span.min_frames:
+        raise UnusableFile(f"{count} of at least {span.min_frames} frames can be decoded")
+    return count
+
+
+class _SoundFile(soundfile.SoundFile):
+    """Does not seek after each read, as soundfile does: it is slow, and inexact in some codecs."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def _opened_span(path: Path | str, span: Span | None, is_mp3: bool, frames: int | None) -> Iterator[Source]:
+    with ExitStack() as stack:
+        raw = None if span is None else stack.enter_context(closing(SpanFile(path, span)))
+        with quiet if is_mp3 else nullcontext():
+            file = stack.enter_context(_SoundFile(str(path) if raw is None else raw))
+        _check_rate(file.samplerate)
+        size = Path(path).stat().st_size
+        is_counted = frames is not None or span is not None
+        if not is_counted and file.frames > size * _MAX_FRAMES_PER_BYTE:
+            raise UnusableFile(f"its header says {file.frames} frames, more than {size} bytes can hold")
+        yield _LibsndfileSource(file, str(path) if raw is None else raw, file.frames if frames is None else frames)
+
+
+def _check_rate(sample_rate: int) -> None:
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise UnusableFile(f"its header says {sample_rate} Hz; expected a sample rate from {MIN_RATE} to {MAX_RATE} Hz")
+
+
+class _LibsndfileSource:
+    """A stream that libsndfile decodes."""
+
+    def __init__(self, file: soundfile.SoundFile, content: str | SpanFile, frames: int) -> None:
+        self._file = file
+        self._content = content
+        self.frames = frames
+        self.sample_rate: int = file.samplerate
+        self.channels: int = file.channels
+
+    def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
+        remaining = max(0, self.frames - start)
+        remaining = remaining if frames is None else min(remaining, frames)
+        skipped = self._run_up(start)
+        most = max(1, min(block_frames, 2 * MAX_BLOCK_FRAMES // self.channels))
+        with quiet if self._file.format == "MP3" else nullcontext():
+            self._file.seek(start - skipped)
+        while remaining > 0:
+            wanted = min(most, skipped + remaining)
+            with quiet if self._file.format == "MP3" else nullcontext():
+                block = self._file.read(wanted, dtype="float32", always_2d=True)
+            kept = block[skipped:]
+            skipped = max(0, skipped - len(block))
+            remaining -= len(kept)
+            if len(kept):
+                yield kept
+            if len(block) < wanted:
+                return
+
+    def _run_up(self, start: int) -> int:
+        """Frames to decode ahead of a span, so that it is what a decoder has there that came from the beginning."""
+        if self._file.format == "MP3":
+            # After a seek the decoder lacks the bits that earlier frames have put by.
+            return min(start, _MP3_RUN_UP)
+        if self._file.format == "OGG" and self._file.subtype == "VORBIS":
+            # libsndfile's seek goes astray in the last page, and there alone.
+            return max(0, start - max(0, self._begin_of_last_page() - _VORBIS_BLOCK))
+        return 0
+
+    def _begin_of_last_page(self) -> int:
+        """First frame of the last page of an OGG file: where the page before it ends; 0 if it cannot be found."""
+        if isinstance(self._content, SpanFile):
+            place = self._content.tell()
+            tail = _tail(self._content)
+            self._content.seek(place)
+        else:
+            with Path(self._content).open("rb") as raw:
+                tail = _tail(raw)
+        last = tail.rfind(b"OggS")
+        before = tail.rfind(b"OggS", 0, max(0, last))
+        if before < 0:
+            return 0
+        # RFC 3533, section 6: eight bytes, from the sixth on, say how many frames there are up to the end of the page.
+        return max(0, int.from_bytes(tail[before + 6 : before + 14], "little", signed=True))
+
+
+def _tail(raw: BinaryIO | SpanFile) -> bytes:
+    """The last bytes of a file, at least its last two pages if it is an OGG file."""
+    raw.seek(max(0, raw.seek(0, os.SEEK_END) - 2 * _OGG_PAGE))
+    return raw.read()
+
+
+class _Joined:
+    """Streams one after the other."""
+
+    def __init__(self, sources: list[Source]) -> None:
+        rates = sorted({source.sample_rate for source in sources})
+        if len(rates) > 1:
+            raise UnusableFile(f"it is joined from parts of different sample rates ({', '.join(map(str, rates))} Hz)")
+        self.channels = max(source.channels for source in sources)
+        if any(source.channels not in (1, self.channels) for source in sources):
+            raise UnusableFile("it is joined from parts of different numbers of channels")
+        self._sources = sources
+        self.frames = sum(source.frames for source in sources)
+        self.sample_rate = rates[0]
+
+    def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
+        end = self.frames if frames is None else min(self.frames, start + frames)
+        begin = 0
+        for source in self._sources:
+            first, last = max(start, begin), min(end, begin + source.frames)
+            if first < last:
+                for block in source.blocks(first - begin, last - first, block_frames):
+                    yield block if source.channels == self.channels else block.repeat(self.channels, axis=1)
+            begin += source.frames

@@ -1,0 +1,78 @@
+"""Parts of a file that are read as files of their own."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class CutShort(Exception):
+    """A file ends before its own header says."""
+
+
+class UnusableFile(Exception):
+    """A file cannot be decoded; the message says why, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a file, with bytes in front that complete it to a file of its own.
+
+    Attributes:
+        begin, end: bytes of the file.
+        prefix: bytes in front, such as a header that gives the true length.
+        min_frames: audio frames that decoding must give at least; fewer mean that some were lost.
+    """
+
+    begin: int
+    end: int
+    prefix: bytes = b""
+    min_frames: int = 0
+
+
+class SpanFile(io.RawIOBase):
+    """A span, open for reading bytes.
+
+    Args:
+        path: of the file.
+        span: of it.
+    """
+
+    def __init__(self, path: Path | str, span: Span) -> None:
+        super().__init__()
+        self._raw = Path(path).open("rb")  # noqa: SIM115 (closed by close)
+        self._span = span
+        self._place = 0
+        self._size = len(span.prefix) + span.end - span.begin
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        prefix = self._span.prefix
+        wanted = min(len(buffer), max(0, self._size - self._place))
+        if self._place < len(prefix):
+            content = prefix[self._place : self._place + wanted]
+        else:
+            self._raw.seek(self._span.begin + self._place - len(prefix))
+            content = self._raw.read(wanted)
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
