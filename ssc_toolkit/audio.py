@@ -33,12 +33,20 @@ CANCELS = (
     "its channels cancel each other (opposite phase), so that their mean is silent; "
     'choose channel "left", "right" or "loudest"'
 )
+"""Why a file cannot be used whose channels are opposite."""
 
 _QUALITY = "VHQ"
 _FILTER_SECONDS = 0.04  # reach of the resampling filter on either side, at 8 kHz; less at higher rates
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
 _SILENT_BELOW = 0.5 / 32768  # what 16 bits round to zero
 _CANCELED_POWER = 1e-6  # fraction of the channels' power that codecs leave in the mean of opposite channels
+_REASONS = {
+    "does not exist": "no audio that can be decoded",  # of a file whose beginning none of its decoders knows
+    "Format not recognised": "no audio that can be decoded",
+    "SF_INFO struct incomplete": "its header gives no sample rate, or no channels",
+    "psf_fseek": _CUT_SHORT,
+}
+"""What libsndfile says, and what that means."""
 
 
 class UnreadableAudio(Exception):
@@ -342,5 +350,4 @@ def _reason(path: Path | str, error: Exception) -> str:
     if not Path(path).exists():
         return "no such file"
     text = str(getattr(error, "error_string", None) or error).rstrip(".")
-    # What libsndfile says of a file whose beginning none of its decoders knows.
-    return "no audio that can be decoded" if "does not exist" in text else text
+    return next((reason for part, reason in _REASONS.items() if part in text), text)

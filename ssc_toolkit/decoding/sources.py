@@ -145,10 +145,9 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
         raw.seek(after_tag(raw, 0))
         content = raw.read(64)
         if is_for_pyav(Path(path), content):
-            found = PyAVSource.measured(path)
-            return _Layout(
-                (), (found.frames,), is_for_pyav=True, sample_rate=found.sample_rate, channels=found.channels
-            )
+            source = PyAVSource(path)
+            _check_rate(source.sample_rate)
+            return _Layout(pyav=source)
         is_mp3 = mp3_frame_bytes(int.from_bytes(content[:4], "big")) > 0 or (
             head[:3] == b"ID3" and content[:4] != b"fLaC"
         )
@@ -205,6 +204,8 @@ def _opened_span(path: Path | str, span: Span | None, is_mp3: bool, frames: int 
         with quiet if is_mp3 else nullcontext():
             file = stack.enter_context(_SoundFile(str(path) if raw is None else raw))
         _check_rate(file.samplerate)
+        if file.format == "MP3" and not is_mp3:
+            raise UnusableFile("MP3 of free format, which does not give its length; encode it at a standard bit rate")
         size = Path(path).stat().st_size
         is_counted = frames is not None or span is not None
         if not is_counted and file.frames > size * _MAX_FRAMES_PER_BYTE:
