@@ -27,6 +27,9 @@ BIT_RATES_KBPS = {
 }
 """Bit rates that MP3 knows, by sample rate (ISO/IEC 11172-3 and 13818-3, and the extension MPEG 2.5)."""
 
+MAX_PEAK = 100.0
+"""Largest absolute sample of a clip that is coded, full scale being 1. LAME aborts at 10 000, depending on the sound."""
+
 
 class MP3(Transform):
     """Encode as MP3 at a constant bit rate, and decode.
@@ -37,6 +40,9 @@ class MP3(Transform):
     proportion to what the bands around it mask, with a step that spends the bits of a frame, below the cutoff
     that LAME uses at this bit rate. It works on whole batches on any device; its gradients pass straight through
     the rounding alone.
+
+    A clip that holds NaN, infinity or a sample beyond `MAX_PEAK` in any channel comes out unchanged, its gradient too:
+    LAME would end the whole process. The other clips of the batch are coded as without it.
 
     Args:
         bitrate_kbps: (low, high) in kilobits per second and channel; one of the bit rates in between that MP3
@@ -83,14 +89,15 @@ class MP3(Transform):
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         channels, rate = waveforms.shape[1], need_sample_rate(self.sample_rate)
-        signals = waveforms.flatten(0, 1)
+        can_be_coded = (waveforms.detach().abs() <= MAX_PEAK).flatten(1).all(1)[:, None, None]  # NaN is not
+        signals = torch.where(can_be_coded, waveforms, 0.0).flatten(0, 1)
         bit_rates = values["bitrate_kbps"].repeat_interleave(channels)
         on_cpu = waveforms.device.type == "cpu"
         if self.implementation == "codec" or (self.implementation == "auto" and on_cpu):
             coded = straight_through(signals, _coded(signals, bit_rates, rate))
         else:
             coded = approximately_coded(signals, bit_rates, rate)
-        return coded.view_as(waveforms)
+        return torch.where(can_be_coded, coded.view_as(waveforms), waveforms)
 
 
 def bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:

@@ -17,7 +17,8 @@ HOW_TO_INSTALL = "pip install 'ssc-toolkit[codecs]'"
 
 _BEGINNINGS = (b"MAC ", b"wvpk", b"TTA1", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _KNOWN_TO_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
-_TOLERATED_SECONDS = 0.5
+_TOLERATED_SECONDS = 0.2
+_WITHOUT_LENGTH = ("aac", "ac3", "eac3")  # FFmpeg estimates that of these from the bit rate
 
 
 def has_pyav() -> bool:
@@ -87,9 +88,12 @@ class PyAVSource:
 
         with av.open(self._path) as container:
             stream = container.streams.audio[0]
-            if container.format.name == "aac" or stream.duration is None or stream.time_base is None:
+            if container.format.name in _WITHOUT_LENGTH:
                 return 0.0
-            return float(stream.duration * stream.time_base)
+            if stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            is_all = len(container.streams) == 1 and container.duration is not None
+            return container.duration / av.time_base if is_all else 0.0
 
     def _decoded(self) -> Iterator[np.ndarray]:
         """All of the file, (frames, channels) float32 in many blocks."""
