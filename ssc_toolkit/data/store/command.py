@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ssc_toolkit.audio import Channel
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store.reader import AudioStore
 from ssc_toolkit.data.store.verify import verify_store
@@ -21,6 +22,7 @@ def prepare(
     variant: str | None = None,
     out: str = "store",
     sample_rate: int = 22050,
+    channel: Channel = "mean",
     minimum_seconds: float = 0.0,
     most_skipped: float = 0.1,
     strict: bool = False,
@@ -40,6 +42,7 @@ def prepare(
         variant: of the dataset: which labels and which split.
         out: folder of the store.
         sample_rate: hertz; that of the encoder to be trained (MelCNN and ShortChunkCNN 16000, the others 22050).
+        channel: how stereo becomes mono: mean, left, right, or the loudest channel of each file.
         minimum_seconds: shorter tracks are left out.
         most_skipped: share of the files that may be unreadable, silent or too short.
         strict: stop at the first of them.
@@ -72,6 +75,7 @@ def prepare(
         load_tracks(dataset or tracks or "", root, variant),
         out,
         sample_rate,
+        channel=channel,
         minimum_seconds=minimum_seconds,
         most_skipped=most_skipped,
         strict=strict,

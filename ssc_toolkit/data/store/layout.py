@@ -44,6 +44,7 @@ class StoreInfo:
         shards: hashes of the shards, in the order in which the index numbers them.
         text_columns: columns of the table that hold text, whatever it looks like.
         dataset: what a recipe says of the table, or empty.
+        channel: how files with several channels became mono.
         format: version of all this.
     """
 
@@ -53,6 +54,7 @@ class StoreInfo:
     shards: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
     dataset: dict[str, Any] = field(default_factory=dict)
+    channel: str = "mean"
     format: int = FORMAT
 
     def write(self, folder: Path) -> None:
@@ -137,21 +139,22 @@ def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:
     return folder / SHARDS / f"{shard}{suffix}"
 
 
-def write_shard_index(folder: Path, shard: str, sample_rate: int, tracks: list[StoredTrack]) -> None:
+def write_shard_index(folder: Path, shard: str, sample_rate: int, channel: str, tracks: list[StoredTrack]) -> None:
     """Say what a shard holds; with this it is complete."""
-    content = {"sample_rate": sample_rate, "tracks": [asdict(track) for track in tracks]}
+    content = {"sample_rate": sample_rate, "channel": channel, "tracks": [asdict(track) for track in tracks]}
     write_json(shard_path(folder, shard, ".json"), content)
 
 
-def read_shard_index(folder: Path, shard: str, sample_rate: int) -> list[StoredTrack]:
-    """What a shard holds; nothing if it is damaged, its samples are not all there, or they are at another rate."""
+def read_shard_index(folder: Path, shard: str, sample_rate: int, channel: str) -> list[StoredTrack]:
+    """What a shard holds; nothing if it is damaged, lacks samples, or they are at another rate or of another channel."""
     try:
         content = json.loads(shard_path(folder, shard, ".json").read_text(encoding="utf-8"))
         tracks = [StoredTrack(**track) for track in content["tracks"]]
         size = shard_path(folder, shard).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return tracks if size == shard_bytes(tracks) and content.get("sample_rate") == sample_rate else []
+    is_alike = (content.get("sample_rate"), content.get("channel", "mean")) == (sample_rate, channel)
+    return tracks if size == shard_bytes(tracks) and is_alike else []
 
 
 def shard_bytes(tracks: list[StoredTrack]) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ssc_toolkit.audio import SILENT, UnreadableAudio, audio_info, stream_audio
+from ssc_toolkit.audio import SILENT, Channel, UnreadableAudio, check_decodes, stream_audio
 from ssc_toolkit.data.store.layout import FULL_SCALE, SAMPLE, SHARDS, StoredTrack, shard_path, write_shard_index
 
 _LOWEST, _HIGHEST = np.iinfo(SAMPLE).min, np.iinfo(SAMPLE).max
@@ -36,13 +36,17 @@ class ShardWriter:
         sample_rate: hertz of what is stored.
         most_bytes: size of a shard, unless it holds a single track.
         stop: ends the work at the next block.
+        channel: as for `read_audio`.
     """
 
-    def __init__(self, folder: Path, sample_rate: int, most_bytes: int, stop: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, sample_rate: int, most_bytes: int, stop: threading.Event, channel: Channel = "mean"
+    ) -> None:
         self._folder = folder
         self._sample_rate = sample_rate
         self._most_samples = most_bytes // SAMPLE.itemsize
         self._stop = stop
+        self._channel = channel
         self._begin()
 
     def _begin(self) -> None:
@@ -64,10 +68,10 @@ class ShardWriter:
         """Decode a file to the end of the shard.
 
         Raises:
-            UnreadableAudio: if it cannot be decoded to its end, or is silent.
+            UnreadableAudio: if it cannot be decoded to its end, is silent, or its channels cancel each other.
             Stopped: if the work was stopped.
         """
-        info = audio_info(path)
+        info = check_decodes(path, self._channel)
         if self._tracks and self._samples + math.ceil(info.seconds * self._sample_rate) > self._most_samples:
             self._close()
             self._begin()
@@ -87,7 +91,7 @@ class ShardWriter:
     def _decode(self, path: str) -> int:
         """Write the samples of a file; how many of them were clipped."""
         clipped, is_silent = 0, True
-        for block in stream_audio(path, self._sample_rate):
+        for block in stream_audio(path, self._sample_rate, channel=self._channel):
             if self._stop.is_set():
                 raise Stopped
             rounded = np.rint(block * FULL_SCALE)
@@ -112,7 +116,7 @@ class ShardWriter:
             return
         shard = _shard_name(self._digest, self._tracks)
         self._path.replace(shard_path(self._folder, shard))
-        write_shard_index(self._folder, shard, self._sample_rate, self._tracks)
+        write_shard_index(self._folder, shard, self._sample_rate, self._channel, self._tracks)
 
 
 def is_intact(folder: Path, shard: str, tracks: list[StoredTrack]) -> bool:

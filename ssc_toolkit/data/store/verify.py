@@ -51,7 +51,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
     tracks = gone = lost = 0
     spans = _spans(place / info.index) if info.index else {}
     for number, shard in enumerate(progress_bar(info.shards, desc="verifying", unit="shard", disable=not progress)):
-        held = read_shard_index(place, shard, info.sample_rate)
+        held = read_shard_index(place, shard, info.sample_rate, info.channel)
         served = [track for track in held if (track.offset, track.length) in spans[number]]
         missing = [not Path(track.path).exists() for track in served]
         if len(served) < len(spans[number]) or not is_intact(place, shard, held):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.audio import UnreadableAudio
+from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel
 from ssc_toolkit.data.store.layout import (
     INDEX,
     SHARDS,
@@ -45,6 +45,7 @@ def prepare_store(
     folder: str | Path,
     sample_rate: int = 22050,
     *,
+    channel: Channel = "mean",
     minimum_seconds: float = 0.0,
     most_skipped: float = 0.1,
     strict: bool = False,
@@ -54,7 +55,7 @@ def prepare_store(
 ) -> None:
     """Make a store hold the tracks of a table, decoding only what it does not hold yet.
 
-    Files are decoded in parallel, averaged to mono, resampled, and rounded to 16 bits; nothing is normalised, and
+    Files are decoded in parallel, made mono, resampled, and rounded to 16 bits; nothing is normalised, and
     samples beyond full scale are clipped and counted. Whatever ends the work early, complete shards stay, and the
     same call goes on from them. A file that has changed since (size and time, then checksum) is decoded anew; one
     that is gone is served from the store. Tracks that the table no longer lists are no longer served, but their audio
@@ -67,6 +68,8 @@ def prepare_store(
         tracks: table with a `path` column; its other columns are kept in the store.
         folder: of the store; made if it is not there.
         sample_rate: hertz of what is stored.
+        channel: how a file with several channels becomes mono, as for `read_audio`: their "mean", "left", "right" or
+            the "loudest". A store keeps to the choice that it was made with.
         minimum_seconds: shorter tracks are left out.
         most_skipped: share of the files that may be left out before it is an error.
         strict: the first file that cannot be used is an error.
@@ -86,31 +89,32 @@ def prepare_store(
     if "://" in str(folder):
         raise InputError(f"out: a store is made in a folder of this machine, not at {folder}; copy it there afterwards")
     check_share(most_skipped)
+    check_channel(channel)
     workers = workers or os.cpu_count() or 1
     place = writable_folder(Path(folder), "out")
     with held(place, "out"):
-        earlier = _open_folder(place, sample_rate)
-        stored = _stored_tracks(place, sample_rate)
+        earlier = _open_folder(place, sample_rate, channel)
+        stored = _stored_tracks(place, sample_rate, channel)
         paths = list(dict.fromkeys(map(str, tracks["path"])))
         if earlier.index and not any(path in stored for path in paths):
             raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
         found = {path: _current(path, stored.get(path, [])) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
-        problems = _decode(missing, place, sample_rate, workers, shard_megabytes * 2**20, enough, progress)
-        stored = _stored_tracks(place, sample_rate)
+        problems = _decode(missing, place, sample_rate, channel, workers, shard_megabytes * 2**20, enough, progress)
+        stored = _stored_tracks(place, sample_rate, channel)
         found = {path: found[path] or _current(path, stored.get(path, [])) for path in paths if path not in problems}
         problems |= _too_short(found, minimum_seconds, sample_rate)
         complete = all(path in problems or found[path] for path in paths)
         settle(problems, len(paths), most_skipped, strict, place / UNUSABLE, complete)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
-        _commit(place, tracks, usable, sample_rate)
+        _commit(place, tracks, usable, sample_rate, channel)
     logger.info("%s", _summary(usable, len(set(missing) & usable.keys()), sample_rate))
 
 
-def _open_folder(folder: Path, sample_rate: int) -> StoreInfo:
+def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
     """What is in force in the folder, begun now if there is nothing, cleared of what a killed process left behind."""
-    info = StoreInfo(sample_rate)
+    info = StoreInfo(sample_rate, channel=channel)
     if (folder / STORE_FILE).exists():
         try:
             info = read_info(folder / STORE_FILE, str(folder))
@@ -119,6 +123,10 @@ def _open_folder(folder: Path, sample_rate: int) -> StoreInfo:
         if info.sample_rate != sample_rate:
             raise InputError(
                 f"out: {folder} is a store at {info.sample_rate} Hz, not {sample_rate}; choose another folder"
+            )
+        if info.channel != channel:
+            raise InputError(
+                f"out: {folder} is a store of channel {info.channel!r}, not {channel!r}; choose another folder"
             )
     elif not (folder / SHARDS).is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
         raise InputError(f"out: {folder} holds something else than a store; choose another folder")
@@ -129,11 +137,11 @@ def _open_folder(folder: Path, sample_rate: int) -> StoreInfo:
     return info
 
 
-def _stored_tracks(folder: Path, sample_rate: int) -> dict[str, list[Place]]:
+def _stored_tracks(folder: Path, sample_rate: int, channel: str) -> dict[str, list[Place]]:
     """Path of a source -> where its audio lies, the latest last."""
     found: dict[str, list[Place]] = {}
     for file in sorted((folder / SHARDS).glob("*.json")):
-        for track in read_shard_index(folder, file.stem, sample_rate):
+        for track in read_shard_index(folder, file.stem, sample_rate, channel):
             found.setdefault(track.path, []).append((file.stem, track))
     for places in found.values():
         places.sort(key=lambda where: where[1].modified_ns)
@@ -160,6 +168,7 @@ def _decode(
     paths: list[str],
     folder: Path,
     sample_rate: int,
+    channel: Channel,
     workers: int,
     shard_bytes: int,
     enough: Callable[[dict[str, str]], bool],
@@ -173,7 +182,7 @@ def _decode(
     stop, bar_lock = threading.Event(), threading.Lock()
 
     def work() -> None:
-        with ShardWriter(folder, sample_rate, shard_bytes, stop) as shard:
+        with ShardWriter(folder, sample_rate, shard_bytes, stop, channel) as shard:
             while not stop.is_set():
                 try:
                     path = waiting.get_nowait()
@@ -213,7 +222,7 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
     }
 
 
-def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int) -> None:
+def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int, channel: str) -> None:
     """Put a table in force."""
     table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
     places = [usable[str(path)] for path in table["path"]]
@@ -234,7 +243,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample
     write_text(folder / table_name, text)
     text_columns = [str(name) for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     dataset = tracks.attrs.get("dataset", {})
-    StoreInfo(sample_rate, index_name, table_name, tuple(shards), tuple(text_columns), dataset).write(folder)
+    StoreInfo(sample_rate, index_name, table_name, tuple(shards), tuple(text_columns), dataset, channel).write(folder)
     for file in (*folder.glob("index-*.npy"), *folder.glob("tracks-*.csv")):
         if file.name not in (index_name, table_name):
             file.unlink()
