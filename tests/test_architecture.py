@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "decoding", "errors", "files", "progress", "seeds", "wording"}
+LEAVES = {"audio", "audio_folder", "decoding", "errors", "files", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -26,6 +26,7 @@ MAY_USE = {
     "doctor": set(),
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
+    "audio_folder": set(),
     "decoding": set(),
     "errors": set(),
     "files": set(),

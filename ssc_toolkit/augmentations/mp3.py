@@ -28,7 +28,7 @@ BIT_RATES_KBPS = {
 """Bit rates that MP3 knows, by sample rate (ISO/IEC 11172-3 and 13818-3, and the extension MPEG 2.5)."""
 
 MAX_PEAK = 100.0
-"""Largest absolute sample of a clip that is coded, full scale being 1. LAME aborts at 10 000, depending on the sound."""
+"""Largest absolute sample of a clip that is coded, full scale being 1. At 10 000 LAME may abort."""
 
 
 class MP3(Transform):

@@ -23,6 +23,8 @@ def file_names(files: Files) -> str | list[str]:
 def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.ndarray]:
     """Decode files to mono, (samples,) float32 each.
 
+    Of a folder all audio files are read that can be read here, at any depth, as `audio_folder` finds them.
+
     Args:
         name: of the argument, for messages.
         files: a folder or file names.
@@ -31,12 +33,13 @@ def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.n
     Raises:
         ValueError: if there is none, or one is missing, empty or no audio.
     """
-    from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, read_audio
+    from ssc_toolkit.audio import UnreadableAudio, read_audio, readable_suffixes
+    from ssc_toolkit.audio_folder import audio_folder
 
     if isinstance(files, str) and Path(files).is_dir():
-        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = audio_folder(files).paths
         if not paths:
-            raise ValueError(f"{name}: expected audio files ({', '.join(SUFFIXES)}) in {files}, found none")
+            raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, found none")
     else:
         paths = [Path(files)] if isinstance(files, str) else [Path(file) for file in files]
         if not paths:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.audio import UnreadableAudio, check_decodes
+from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, check_decodes
 from ssc_toolkit.data.unusable import check_share, settle
 from ssc_toolkit.progress import progress_bar
 
@@ -20,10 +20,12 @@ def check_audio(
     *,
     strict: bool = False,
     report: Path | None = None,
+    channel: Channel = "mean",
 ) -> pd.DataFrame:
     """Open every file of a table, decode its two ends, and leave out those that cannot be used.
 
-    They are those that are missing, unreadable, cut short, empty, silent or too short. Of a table from an audio store
+    They are those that are missing, unreadable, cut short, empty, silent or too short, and those whose channels cancel
+    each other. Of a table from an audio store
     no file is opened: the store has decoded them whole.
 
     Args:
@@ -33,6 +35,7 @@ def check_audio(
         progress: show a progress bar.
         strict: the first file that cannot be used is an error.
         report: CSV file to list what was left out in, and why.
+        channel: which channel has to hold sound, as for `read_audio`; give `ContrastiveDataset` the same.
 
     Returns:
         The table without those files, with a `seconds` column. What was left out is named in a warning.
@@ -41,11 +44,12 @@ def check_audio(
         InputError: if more than `most_skipped` of the files, or all, cannot be used, or one if `strict`.
     """
     check_share(most_skipped)
+    check_channel(channel)
     if "store" in tracks.attrs:
         seconds = dict(zip(tracks["path"], tracks["seconds"], strict=True))
         problems: dict[str, str] = {}
     else:
-        seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), strict, progress)
+        seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), channel, strict, progress)
     problems |= {
         path: f"{found:.2f} s long, at least {minimum_seconds:.2f} s needed"
         for path, found in seconds.items()
@@ -58,12 +62,14 @@ def check_audio(
     return result
 
 
-def _look_into(paths: list[str], strict: bool, progress: bool) -> tuple[dict[str, float], dict[str, str]]:
+def _look_into(
+    paths: list[str], channel: Channel, strict: bool, progress: bool
+) -> tuple[dict[str, float], dict[str, str]]:
     """Seconds of the files that can be decoded, and why the others cannot."""
 
     def seconds_or_problem(path: str) -> float | str:
         try:
-            return check_decodes(path).seconds
+            return check_decodes(path, channel).seconds
         except UnreadableAudio as error:
             return str(error).removeprefix(f"{path}: ")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ssc_toolkit.audio import UnreadableAudio, read_audio
+from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, read_audio
 from ssc_toolkit.data.labels import Labels, signals_of
 from ssc_toolkit.data.reading import ReadingNotes
 from ssc_toolkit.data.store import AudioStore, store_of
@@ -67,6 +67,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         store: holds the audio of the tracks. By default the one that the table comes from, if it comes from one.
         dtype: float32, or from a store int16: then `as_float` makes waveforms of a batch, on the device where that
             costs nothing, and half the bytes are moved until then.
+        channel: how files become mono, as for `read_audio`; a store is mono already.
 
     Raises:
         ValueError: if the table lacks a column, labels and tracks differ in number, or int16 is asked for without a
@@ -94,12 +95,14 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         most_unreadable: int = 10,
         store: AudioStore | None = None,
         dtype: torch.dtype = torch.float32,
+        channel: Channel = "mean",
     ) -> None:
         from_store = store is not None or "store" in tracks.attrs
         missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
         if missing:
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
         positive("view_seconds", view_seconds)
+        check_channel(channel)
         at_least("views", views, 1)
         if not isinstance(labels, Labels | Mapping | None):
             raise ValueError(f"labels: expected what encode_labels makes of the tracks, got {type(labels).__name__}")
@@ -110,6 +113,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         self.sample_rate = sample_rate
         self.store = store_of(tracks, sample_rate) if store is None else store
         self.dtype = dtype
+        self.channel: Channel = channel
         if dtype not in (torch.float32, torch.int16):
             raise ValueError(f"dtype: expected float32 or int16, got {dtype}")
         if self.store is None:
@@ -231,7 +235,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             self._note(track)
             path = self.paths[track]
             try:
-                views.append(read_audio(path, self.sample_rate, start, self.view_length))
+                views.append(read_audio(path, self.sample_rate, start, self.view_length, self.channel))
             except UnreadableAudio as error:
                 self._report(path, error)
                 return None
