@@ -286,8 +286,10 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     if length is not None:
         last_step = -(-(start + length) // step_out) + margin
         frames = (last_step - first_step) * step_in
-    parts = [mix(block) for block in source.blocks(first_step * step_in, frames)]
-    if not parts:
+    begin = first_step * step_in
+    parts = [mix(block) for block in source.blocks(begin, frames)]
+    expected = source.frames - begin if frames is None else min(frames, source.frames - begin)
+    if not parts or sum(map(len, parts)) < expected - rate // 8:
         raise CutShort
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     skipped = start - first_step * step_out

@@ -92,8 +92,8 @@ class PyAVSource:
                 return 0.0
             if stream.duration is not None and stream.time_base is not None:
                 return float(stream.duration * stream.time_base)
-            is_all = len(container.streams) == 1 and container.duration is not None
-            return container.duration / av.time_base if is_all else 0.0
+            is_all = len(container.streams) == 1
+            return (container.duration or 0) / av.time_base if is_all else 0.0
 
     def _decoded(self) -> Iterator[np.ndarray]:
         """All of the file, (frames, channels) float32 in many blocks."""

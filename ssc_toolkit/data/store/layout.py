@@ -146,7 +146,7 @@ def write_shard_index(folder: Path, shard: str, sample_rate: int, channel: str, 
 
 
 def read_shard_index(folder: Path, shard: str, sample_rate: int, channel: str) -> list[StoredTrack]:
-    """What a shard holds; nothing if it is damaged, lacks samples, or they are at another rate or of another channel."""
+    """What a shard holds; nothing if it is damaged, lacks samples, or has them at another rate or channel."""
     try:
         content = json.loads(shard_path(folder, shard, ".json").read_text(encoding="utf-8"))
         tracks = [StoredTrack(**track) for track in content["tracks"]]
