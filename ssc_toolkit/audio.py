@@ -39,6 +39,7 @@ _QUALITY = "VHQ"
 _FILTER_SECONDS = 0.04  # reach of the resampling filter on either side, at 8 kHz; less at higher rates
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
 _SILENT_BELOW = 0.5 / 32768  # what 16 bits round to zero
+_AS_LOUD = 0.99  # fraction of the largest power that counts as equal: rounding makes opposite channels differ
 _CANCELED_POWER = 1e-6  # fraction of the channels' power that codecs leave in the mean of opposite channels
 _REASONS = {
     "does not exist": "no audio that can be decoded",  # of a file whose beginning none of its decoders knows
@@ -125,7 +126,7 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
     check_channel(channel)
     info = audio_info(path)
     length = min(info.frames, info.sample_rate // 4)
-    levels = _Levels()
+    levels = _Levels(channel)
     with _opened(path) as source:
         mix = _mixer(path, source, channel)
         for start in (0, info.frames - length):
@@ -134,7 +135,7 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
             if levels.frames - before < length // 2:
                 raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
         if levels.problem:
-            levels = _Levels()
+            levels = _Levels(channel)
             levels.add(source.blocks(0, None), mix, path)
     if levels.problem:
         raise UnreadableAudio(f"{path}: {levels.problem}")
@@ -237,18 +238,19 @@ def _mixer(path: Path | str, source: Source, channel: str) -> Mix:
 
 @lru_cache(maxsize=100_000)
 def _loudest(path: str, size: int, modified_ns: int) -> int:
-    """Channel with the most power in a file that has this size and time."""
+    """Channel with the most power in a file that has this size and time; the first of those that are as loud."""
     with _opened(path) as source:
         power = np.zeros(source.channels)
         for block in source.blocks(0, None):
             power += np.square(block, dtype=np.float64).sum(axis=0)
-    return int(power.argmax())
+    return int(np.flatnonzero(power >= _AS_LOUD * power.max())[0])
 
 
 class _Levels:
     """Whether there is anything to hear in a file, or in parts of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: str) -> None:
+        self._is_mean = channel == "mean"
         self.frames = 0
         self._peak = self._channel_peak = 0.0
         self._power = self._channel_power = 0.0
@@ -268,9 +270,9 @@ class _Levels:
         """Why nothing is heard, empty if something is."""
         if self._channel_peak < _SILENT_BELOW:
             return SILENT
-        if self._power < _CANCELED_POWER * self._channel_power:
-            return CANCELS
-        return SILENT if self._peak < _SILENT_BELOW else ""
+        if self._power >= _CANCELED_POWER * self._channel_power and self._peak >= _SILENT_BELOW:
+            return ""
+        return CANCELS if self._is_mean else "the channel that is read is silent, another one is not"
 
 
 def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, length: int | None) -> np.ndarray:
