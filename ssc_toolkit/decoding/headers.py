@@ -87,11 +87,18 @@ def audio_data(raw: BinaryIO) -> AudioData | None:
     return _w64(raw, size) if head == _W64_RIFF else None
 
 
+def _bytes_at(raw: BinaryIO, place: int, count: int, size: int) -> bytes:
+    """Bytes of a file of this size; damaged headers lead beyond its end, and beyond what can be sought."""
+    if place >= size:
+        return b""
+    raw.seek(place)
+    return raw.read(count)
+
+
 def _riff(raw: BinaryIO, size: int, order: Literal["little", "big"]) -> AudioData | None:
     place, long_size = 12, None
     for _ in range(_MAX_CHUNKS):
-        raw.seek(place)
-        head = raw.read(8)
+        head = _bytes_at(raw, place, 8, size)
         if len(head) < 8:
             return None
         length = int.from_bytes(head[4:], order)
@@ -112,8 +119,7 @@ def _is_followed_by_chunks(raw: BinaryIO, place: int, size: int, order: Literal[
     for _ in range(_MAX_CHUNKS):
         if place >= size - 1:
             return True
-        raw.seek(place)
-        head = raw.read(8)
+        head = _bytes_at(raw, place, 8, size)
         if len(head) < 8 or not head[:4].isalnum():
             return False
         length = int.from_bytes(head[4:], order)
@@ -126,8 +132,7 @@ def _is_followed_by_chunks(raw: BinaryIO, place: int, size: int, order: Literal[
 def _aiff(raw: BinaryIO, size: int) -> AudioData | None:
     place = 12
     for _ in range(_MAX_CHUNKS):
-        raw.seek(place)
-        head = raw.read(12)
+        head = _bytes_at(raw, place, 12, size)
         if len(head) < 12:
             return None
         length = int.from_bytes(head[4:8], "big")
@@ -148,8 +153,7 @@ def _au(head: bytes, size: int) -> AudioData:
 def _caf(raw: BinaryIO, size: int) -> AudioData | None:
     place = 8
     for _ in range(_MAX_CHUNKS):
-        raw.seek(place)
-        head = raw.read(12)
+        head = _bytes_at(raw, place, 12, size)
         if len(head) < 12:
             return None
         length = int.from_bytes(head[4:], "big", signed=True)
@@ -165,8 +169,7 @@ def _caf(raw: BinaryIO, size: int) -> AudioData | None:
 def _w64(raw: BinaryIO, size: int) -> AudioData | None:
     place = 40
     for _ in range(_MAX_CHUNKS):
-        raw.seek(place)
-        head = raw.read(_W64_CHUNK)
+        head = _bytes_at(raw, place, _W64_CHUNK, size)
         if len(head) < _W64_CHUNK:
             return None
         length = int.from_bytes(head[16:], "little")

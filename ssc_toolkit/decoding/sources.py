@@ -16,7 +16,7 @@ import soundfile
 
 from ssc_toolkit.decoding.flac import MAX_FRAMES, flac_of_length
 from ssc_toolkit.decoding.headers import audio_data
-from ssc_toolkit.decoding.mp3 import after_tag, mp3_frame_bytes, mp3_streams
+from ssc_toolkit.decoding.mp3 import after_tag, mp3_streams
 from ssc_toolkit.decoding.ogg import ogg_streams
 from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav
 from ssc_toolkit.decoding.spans import CutShort, Span, SpanFile, UnusableFile
@@ -31,6 +31,7 @@ _MP3_RUN_UP = 16 * 1152  # more frames than its bit reservoir spans at any bit r
 _OGG_PAGE = 65_307  # most bytes of a page
 _VORBIS_BLOCK = 8192  # most frames of a block
 _STANDARD_ERROR = 2
+_FREE_FORMAT = "MP3 of free format, which does not give its length; encode it at a standard bit rate"
 
 
 class Source(Protocol):
@@ -148,18 +149,22 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
             source = PyAVSource(path)
             _check_rate(source.sample_rate)
             return _Layout(pyav=source)
-        is_mp3 = mp3_frame_bytes(int.from_bytes(content[:4], "big")) > 0 or (
-            head[:3] == b"ID3" and content[:4] != b"fLaC"
-        )
+        is_mp3 = _is_mpeg(content) or (head[:3] == b"ID3" and content[:4] != b"fLaC")
         spans = _spans(raw, head, is_mp3)
         if spans is None:
             return _Layout(is_mp3=is_mp3)
         if not spans:
-            raise UnusableFile("no audio that can be decoded")
+            is_free = _is_mpeg(content) and content[2:3] and content[2] >> 4 == 0
+            raise UnusableFile(_FREE_FORMAT if is_free else "no audio that can be decoded")
         frames = [_count(path, span, is_mp3) for span in spans]
         if head[:4] == b"fLaC":
             spans = [flac_of_length(raw, frames[0]) or spans[0]]
         return _Layout(tuple(spans), tuple(frames), is_mp3)
+
+
+def _is_mpeg(content: bytes) -> bool:
+    """Whether bytes begin as a frame of MPEG audio does."""
+    return len(content) > 1 and content[0] == 0xFF and content[1] & 0xE0 == 0xE0
 
 
 def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
@@ -201,11 +206,11 @@ class _SoundFile(soundfile.SoundFile):
 def _opened_span(path: Path | str, span: Span | None, is_mp3: bool, frames: int | None) -> Iterator[Source]:
     with ExitStack() as stack:
         raw = None if span is None else stack.enter_context(closing(SpanFile(path, span)))
-        with quiet if is_mp3 else nullcontext():
+        with quiet if is_mp3 or str(path).lower().endswith(".mp3") else nullcontext():
             file = stack.enter_context(_SoundFile(str(path) if raw is None else raw))
         _check_rate(file.samplerate)
-        if file.format == "MP3" and not is_mp3:
-            raise UnusableFile("MP3 of free format, which does not give its length; encode it at a standard bit rate")
+        if file.format == "MP3" and not is_mp3:  # found by its name alone
+            raise UnusableFile("no audio that can be decoded")
         size = Path(path).stat().st_size
         is_counted = frames is not None or span is not None
         if not is_counted and file.frames > size * _MAX_FRAMES_PER_BYTE:
