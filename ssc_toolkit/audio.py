@@ -327,9 +327,10 @@ def _rebatched(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray
 def _mono(samples: np.ndarray) -> np.ndarray:
     """Mean of the channels of (frames, channels): a sum of columns, 40 times as fast as NumPy's mean of rows."""
     mono = samples[:, 0].copy()
-    for channel in range(1, samples.shape[1]):
-        mono += samples[:, channel]
-    return mono / np.float32(samples.shape[1])
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is named later
+        for channel in range(1, samples.shape[1]):
+            mono += samples[:, channel]
+        return mono / np.float32(samples.shape[1])
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

@@ -153,9 +153,12 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
         spans = _spans(raw, head, is_mp3)
         if spans is None:
             return _Layout(is_mp3=is_mp3)
+        if not spans and _is_mpeg(content[:2]) and content[2:] and content[2] >> 4 == 0:
+            if b"Info" in content or b"Xing" in content:
+                return _Layout(is_mp3=True)
+            raise UnusableFile(_FREE_FORMAT)
         if not spans:
-            is_free = _is_mpeg(content) and content[2:3] and content[2] >> 4 == 0
-            raise UnusableFile(_FREE_FORMAT if is_free else "no audio that can be decoded")
+            raise UnusableFile("no audio that can be decoded")
         frames = [_count(path, span, is_mp3) for span in spans]
         if head[:4] == b"fLaC":
             spans = [flac_of_length(raw, frames[0]) or spans[0]]
