@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from ssc_toolkit.codecs import is_cut_short, quiet, read_frames
+from ssc_toolkit.paths import missing_hint
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".au")
 """File names that are taken for audio."""
@@ -211,7 +212,7 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 def _reason(path: Path | str, error: Exception) -> str:
     if not Path(path).exists():
-        return "no such file"
+        return f"no such file{missing_hint(path)}"
     text = str(getattr(error, "error_string", None) or error).rstrip(".")
     # What libsndfile says of a file whose beginning none of its decoders knows.
     return "no audio that can be decoded" if "does not exist" in text else text

@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "codecs", "errors", "files", "progress", "seeds", "wording"}
+LEAVES = {"audio", "codecs", "csv_files", "errors", "files", "paths", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -27,6 +27,8 @@ MAY_USE = {
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
     "codecs": set(),
+    "csv_files": set(),
+    "paths": set(),
     "errors": set(),
     "files": set(),
     "progress": set(),

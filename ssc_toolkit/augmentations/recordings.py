@@ -32,9 +32,10 @@ def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.n
         ValueError: if there is none, or one is missing, empty or no audio.
     """
     from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, read_audio
+    from ssc_toolkit.paths import audio_paths
 
     if isinstance(files, str) and Path(files).is_dir():
-        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = audio_paths(Path(files), SUFFIXES)[0]
         if not paths:
             raise ValueError(f"{name}: expected audio files ({', '.join(SUFFIXES)}) in {files}, found none")
     else:
