@@ -81,14 +81,14 @@ def test_labels_that_look_like_numbers(odd):
 
 
 def test_cells_are_no_formulas_and_survive(tmp_path):
-    cells = ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "'=1", "''@a", "＝1", " =1", "'tis", 'a"b', "a,b", "--2"]
+    cells = ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "'=1", "''@a", "\uff1d1", " =1", "'tis", 'a"b', "a,b", "--2"]
     text = csv_text(["path", "label", "drop"], [[f"{n}", cell, -0.05 * (n + 1)] for n, cell in enumerate(cells)])
     (tmp_path / "my.csv").write_text(text, newline="")
     tracks = from_csv(tmp_path / "my.csv")
     assert tracks["label"].tolist() == cells
     assert tracks["drop"].tolist() == [-0.05 * (n + 1) for n in range(len(cells))]
     written = pd.read_csv(tmp_path / "my.csv", skipinitialspace=True)["label"]
-    assert not written.str.match(r"\s*[=+\-@\t\r＝]").any()
+    assert not written.str.match(r"\s*[=+\-@\t\r\uff1d]").any()
 
 
 def test_folders_are_visited_once_without_noise(tmp_path, caplog):
@@ -142,7 +142,7 @@ def test_a_report_shows_hostile_text_as_text(text):
     rendered = markdown_renderer.markdown(page, extensions=["tables"])
     assert not re.search(r"<(a|img|code|h3|em)\b", rendered)
     assert rendered.count("<h1>") == 1
-    assert "://" not in page
+    assert not re.search(r"(?<!\\):", page)
     assert "0.5 [0.4, 0.6]" in page
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}

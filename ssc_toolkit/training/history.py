@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import held, writable_folder, write_text
 from ssc_toolkit.training.one_by_one import OneByOne
