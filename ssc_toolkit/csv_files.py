@@ -137,7 +137,8 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
 
 def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], int, int]:
     """Cells of a row with quotes, the place after it, and the number of lines that it takes."""
-    cells, ends = [], 1
+    cells: list[str] = []
+    ends = 1
     while True:
         found = _CELL.match(text, place)
         assert found
