@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +18,7 @@ from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
 from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, opened
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import missing_hint
 
 SUFFIXES = (
     *(".wav", ".wave", ".flac", ".mp3", ".mp2", ".mpga", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc"),
@@ -81,6 +82,12 @@ def readable_suffixes() -> tuple[str, ...]:
         True
     """
     return (*SUFFIXES, *CODEC_SUFFIXES) if has_pyav() else SUFFIXES
+
+
+def missing_codecs(suffixes: Iterable[str]) -> str:
+    """Return what to install for files with these suffixes, or an empty text."""
+    lacking = sorted({*suffixes}.intersection(CODEC_SUFFIXES).difference(readable_suffixes()))
+    return f"; {', '.join(lacking)} can be read after `pip install 'ssc-toolkit[codecs]'`" if lacking else ""
 
 
 def check_channel(channel: str) -> None:
@@ -353,6 +360,6 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 def _reason(path: Path | str, error: Exception) -> str:
     if not Path(path).exists():
-        return "no such file"
+        return f"no such file{missing_hint(path)}"
     text = str(getattr(error, "error_string", None) or error).rstrip(".")
     return next((reason for part, reason in _REASONS.items() if part in text), text)

@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "audio_folder", "decoding", "errors", "files", "progress", "seeds", "wording"}
+LEAVES = {"audio", "csv_files", "decoding", "errors", "files", "paths", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -26,8 +26,9 @@ MAY_USE = {
     "doctor": set(),
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
-    "audio_folder": set(),
+    "csv_files": set(),
     "decoding": set(),
+    "paths": set(),
     "errors": set(),
     "files": set(),
     "progress": set(),

@@ -12,9 +12,9 @@ import soundfile
 from audio_files import assert_segments_agree, correlation, loud_and_quiet
 
 from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, audio_info, check_decodes, read_audio, readable_suffixes
-from ssc_toolkit.audio_folder import audio_folder
 from ssc_toolkit.data import AudioStore, from_csv
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES
+from ssc_toolkit.paths import audio_paths
 
 av = pytest.importorskip("av")
 
@@ -104,10 +104,15 @@ WITHOUT = """
 import sys
 sys.modules["av"] = None  # as if it were not installed
 from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, audio_info, readable_suffixes
-from ssc_toolkit.audio_folder import audio_folder
+from ssc_toolkit.paths import audio_paths
+from ssc_toolkit.data import from_folder
+from pathlib import Path
 assert readable_suffixes() == SUFFIXES
-found = audio_folder({folder!r})
-print([path.name for path in found.paths], dict(found.passed_over))
+paths, others = audio_paths(Path({folder!r}), readable_suffixes())
+print([path.name for path in paths], dict(others))
+import logging
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+from_folder({folder!r})
 for name in ("a.m4a", "renamed.mp3"):
     try:
         audio_info({folder!r} + "/" + name)
@@ -122,7 +127,8 @@ def test_without_pyav_the_extra_is_named(tmp_path):
     command = [sys.executable, "-c", WITHOUT.format(folder=str(tmp_path))]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0] == "['renamed.mp3'] {'.m4a': 1}"
-    assert lines[1:] == [
+    assert lines[1].endswith("1 .m4a; .m4a can be read after `pip install 'ssc-toolkit[codecs]'`")
+    assert lines[2:] == [
         f"{tmp_path}/{name}: needs PyAV to be decoded: pip install 'ssc-toolkit[codecs]'"
         for name in ("a.m4a", "renamed.mp3")
     ]
@@ -139,9 +145,9 @@ def test_folders_are_searched_once_and_hidden_files_left_out(tmp_path):
     (music / "again").symlink_to(music / "jazz")
     (music / "more").symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(music)
-    found = audio_folder(music)
-    assert [str(path.relative_to(music)) for path in found.paths] == ["a.WAV", "jazz/b.oga", "more/d.m4a"]
-    assert found.passed_over == {".jpg": 2, "": 1}
+    paths, others = audio_paths(music, readable_suffixes())
+    assert [str(path.relative_to(music)) for path in paths] == ["a.WAV", "jazz/b.oga", "more/d.m4a"]
+    assert others == {".jpg": 2, "": 1}
 
 
 def test_readers_may_share_a_file_between_threads(tmp_path):

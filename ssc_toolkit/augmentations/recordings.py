@@ -23,7 +23,7 @@ def file_names(files: Files) -> str | list[str]:
 def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.ndarray]:
     """Decode files to mono, (samples,) float32 each.
 
-    Of a folder all audio files are read that can be read here, at any depth, as `audio_folder` finds them.
+    Of a folder all audio files are read that can be read here, at any depth, hidden files aside.
 
     Args:
         name: of the argument, for messages.
@@ -34,10 +34,10 @@ def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.n
         ValueError: if there is none, or one is missing, empty or no audio.
     """
     from ssc_toolkit.audio import UnreadableAudio, read_audio, readable_suffixes
-    from ssc_toolkit.audio_folder import audio_folder
+    from ssc_toolkit.paths import audio_paths
 
     if isinstance(files, str) and Path(files).is_dir():
-        paths = audio_folder(files).paths
+        paths = audio_paths(Path(files), readable_suffixes())[0]
         if not paths:
             raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, found none")
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,9 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ssc_toolkit.data.cells import cell_text
 from ssc_toolkit.errors import InputError
 
 SEPARATOR = "|"
+
+_WHOLE = re.compile(r"-?[0-9]+")
 
 Kind = Literal["class", "multi-hot", "number"]
 
@@ -140,7 +145,7 @@ def encode_labels(
 
 
 def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
-    cells = tracks[columns].apply(pd.to_numeric, errors="coerce")
+    cells = tracks[columns].apply(pd.to_numeric, errors="coerce").astype("float64")
     wrong = (cells.isna() & tracks[columns].notna()).to_numpy()
     if wrong.any():
         row, place = np.argwhere(wrong)[0]
@@ -154,21 +159,26 @@ def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
 
 def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence[str] | None, separator: str) -> Labels:
     if pd.api.types.is_float_dtype(cells):
-        if (cells.dropna() % 1 != 0).any():
+        numbers = cells.dropna().astype(float)
+        if (numbers % 1 != 0).any():
             raise InputError(
                 f"{argument}: column {cells.name!r} holds real numbers; expected class names or whole "
                 "numbers (or kind='number' in Python)"
             )
-        cells = cells.astype("Int64")
+        if (numbers.abs() >= 2**53).any():
+            raise InputError(
+                f"{argument}: column {cells.name!r} holds whole numbers too large for floats, which merge them; "
+                "expected text or integers (dtype Int64 if some are unknown)"
+            )
     are_lists = cells.map(_is_list)
     if are_lists.any():
         if kind == "class":
             raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class a cell")
         kind = "multi-hot"
         cells = cells.where(
-            ~are_lists, cells[are_lists].map(lambda names: separator.join(map(str, names)) or separator)
+            ~are_lists, cells[are_lists].map(lambda names: separator.join(map(cell_text, names)) or separator)
         )
-    texts = cells.astype(str).str.strip()
+    texts = cells.astype(object).map(cell_text).astype(str).str.strip()
     known = cells.notna() & (texts != "")
     if not known.any():
         raise InputError(
@@ -205,4 +215,5 @@ def _is_list(cell: Any) -> bool:
 
 
 def _by_size_or_name(names: set[str]) -> Any:
-    return int if all(name.lstrip("-").isdecimal() for name in names) else str
+    """Sorting key; names of the same size, such as 7 and 07, are in alphabetical order."""
+    return (lambda name: (Decimal(name), name)) if all(map(_WHOLE.fullmatch, names)) else str

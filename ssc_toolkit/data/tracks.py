@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.audio import SUFFIXES
+from ssc_toolkit.audio import missing_codecs, readable_suffixes
+from ssc_toolkit.csv_files import read_csv
+from ssc_toolkit.data.cells import cell_texts
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store import AudioStore, is_store
 from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.paths import audio_paths, describe_others, local_path, missing_hint
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_CORPUS = "scores"
+_WHOLE = r"-?(?:0|[1-9][0-9]*)"
+_DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
+_MAX_DIGITS = 18  # of a whole number, with its sign, that surely fits into 64 bits
+_MAX_EXACT_DIGITS = 15  # of a whole number that is the same as a float
 _UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
 
 
@@ -49,7 +56,9 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         >>> load_tracks(folder / "my.csv")["genre"].tolist()
         ['jazz', nan]
     """
-    name, path = str(source), Path(source)
+    source = local_path(source, "tracks")
+    root = None if root is None else local_path(root, "root")
+    name, path = source, Path(source)
     if name in RECIPES:
         if root is None:
             folder = f"; or give ./{name} for the folder of that name" if path.is_dir() else ""
@@ -67,13 +76,13 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         return AudioStore(name).tracks
     if path.is_dir():
         return from_folder(path)
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
+    if path.is_file() and path.suffix.lower() in readable_suffixes():
         raise InputError(f"tracks: {source} is an audio file; give its folder, or a CSV file that lists it")
     if path.is_file():
         return from_csv(path, root)
     raise InputError(
         f"tracks: there is no file or folder {source}; give a CSV file or a folder, {DEFAULT_CORPUS!r} for the default "
-        f"corpus, or a dataset ({', '.join(RECIPES)})"
+        f"corpus, or a dataset ({', '.join(RECIPES)}){missing_hint(source)}"
     )
 
 
@@ -103,10 +112,10 @@ def from_csv(
         >>> from_csv(file, split="fold", group="artist").columns.tolist()
         ['path', 'group', 'split']
     """
-    path = Path(path)
-    root = path.parent if root is None else Path(root)
+    path = Path(local_path(path, "tracks"))
+    root = path.parent if root is None else Path(local_path(root, "root"))
     if not root.is_dir():
-        raise InputError(f"root: there is no folder {root}")
+        raise InputError(f"root: there is no folder {root}{missing_hint(root)}")
     tracks = _read_csv(path)
     for argument, column, name in (("split", split, "split"), ("group", group, "group")):
         if column != name and column not in tracks:
@@ -120,7 +129,7 @@ def from_csv(
     if missing:
         logger.warning("%d rows of %s have no path and are left out", missing, path)
     tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
-    tracks["path"] = [str((root / name).absolute()) for name in tracks["path"]]
+    tracks["path"] = [str((root / local_path(name, f"tracks: {path}")).absolute()) for name in tracks["path"]]
     repeated = int(tracks["path"].duplicated().sum())
     if repeated:
         logger.warning("%d rows of %s repeat the path of another row", repeated, path)
@@ -130,24 +139,14 @@ def from_csv(
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        # Only an empty cell is unknown: "None" or "NA" may be the name of a class.
-        cells = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
-        tracks = pd.read_csv(path, dtype=str, encoding="utf-8-sig", **cells)  # type: ignore[call-overload]
-    except FileNotFoundError:
-        raise InputError(f"tracks: there is no file {path}") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"tracks: {path} is empty; expected a header with a 'path' column and a row a track") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"tracks: {path} is not text in UTF-8; save it as a CSV file in UTF-8") from error
-    except pd.errors.ParserError as error:
-        raise InputError(f"tracks: {path} is not a CSV file ({str(error).strip()})") from error
-    tracks.columns = [str(name).strip() for name in tracks.columns]
-    if "path" not in tracks:
-        found = ", ".join(map(repr, tracks.columns))
-        raise InputError(f"tracks: {path} has no 'path' column among {found}; columns are separated by commas")
-    for name in tracks.columns.drop("path"):
-        tracks[name] = _as_numbers(tracks[name])
+    """A table of text and numbers; only an empty cell is unknown: "None" or "NA" may be the name of a class."""
+    columns, rows = read_csv(path, "tracks", "path")
+    cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
+    table = {
+        name: pd.Series([cell or np.nan for cell in column], dtype=object)
+        for name, column in zip(columns, cells, strict=True)
+    }
+    tracks = pd.DataFrame({name: column if name == "path" else _as_numbers(column) for name, column in table.items()})
     _hint_at_unknowns_in_words(tracks, path)
     return tracks
 
@@ -164,14 +163,27 @@ def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
 
 
 def _as_numbers(cells: pd.Series) -> pd.Series:
-    """A column as numbers, if that loses nothing: 007 and 7, or 1.10 and 1.1, stay what they are."""
+    """A column as numbers, if that loses nothing: 007 and 7, or 1.10 and 1.1, stay what they are.
+
+    Whole numbers become integers, with gaps too, and never pass through float; those beyond 64 bits stay text.
+    """
     texts = cells.dropna().str.strip()
-    numbers = pd.to_numeric(texts, errors="coerce")
-    if not len(texts) or numbers.isna().any() or texts.nunique() != numbers.nunique():
+    if not len(texts):
         return cells
-    if texts.str.match(r"[+-]?0\d|\+").any():
+    is_whole = texts.str.fullmatch(_WHOLE)
+    if is_whole.all():
+        if texts.str.len().max() > _MAX_DIGITS:
+            return cells
+        if len(texts) == len(cells):
+            return pd.Series([int(text) for text in texts], index=cells.index, dtype="int64")
+        known = {row: int(text) for row, text in texts.items()}
+        return pd.Series([known.get(row, pd.NA) for row in cells.index], index=cells.index, dtype="Int64")
+    if not texts.str.fullmatch(_DECIMAL).all() or texts[is_whole].str.len().max() > _MAX_EXACT_DIGITS:
         return cells
-    return pd.to_numeric(cells)
+    values = texts.map(float)
+    if texts.nunique() != values.nunique() or not np.isfinite(values).all():
+        return cells
+    return values.reindex(cells.index)
 
 
 def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
@@ -193,6 +205,9 @@ def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
 def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
     """Track table of all audio files below a folder, in order of their paths.
 
+    Links to folders are followed, each folder once. Hidden files and folders and `__MACOSX` are left out; files with
+    other suffixes are counted in a warning.
+
     Args:
         folder: where to look, at any depth.
         label: name for a column that holds the name of the folder right below `folder` in which a file lies, as in
@@ -213,12 +228,17 @@ def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
         >>> from_folder(folder, label="genre")["genre"].tolist()
         ['jazz', 'jazz', 'rock']
     """
-    folder = Path(folder)
+    folder = Path(local_path(folder, "tracks"))
     if not folder.is_dir():
-        raise InputError(f"tracks: there is no folder {folder}")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
+    paths, others = audio_paths(folder, readable_suffixes())
     if not paths:
-        raise InputError(f"tracks: there is no audio file below {folder} (looked for {', '.join(SUFFIXES)})")
+        found = f"; found {describe_others(others)}{missing_codecs(others)}" if others else ""
+        raise InputError(
+            f"tracks: there is no audio file below {folder} (looked for {', '.join(readable_suffixes())}){found}"
+        )
+    if others:
+        logger.warning("passed over below %s: %s%s", folder, describe_others(others), missing_codecs(others))
     names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # a name may not be text in UTF-8
     tracks = pd.DataFrame({"path": names})
     if label is not None:
@@ -265,7 +285,8 @@ def with_splits(
         raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks.columns))}")
     groups = pd.Series([f"path {path}" for path in tracks["path"]], index=tracks.index)
     if group in tracks:
-        groups = groups.where(tracks[group].isna(), tracks[group].astype(str))
+        texts = pd.Series(cell_texts(tracks[group]), index=tracks.index, dtype=object)
+        groups = groups.where(texts.isna(), texts)
     names = sorted(groups.unique())
     places = np.random.default_rng(seed).permutation(len(names)) / len(names)
     train, valid, _ = np.cumsum(shares)

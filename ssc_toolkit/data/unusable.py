@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import write_text
 
@@ -54,7 +53,7 @@ def settle(
         return
     where = ""
     if report is not None:
-        write_text(report, _listed(problems))
+        write_text(report, csv_text(["path", "problem"], list(problems.items())))
         where = f" All {'' if complete else 'so far '}are listed in {report}."
     shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:_SHOWN]]
     more = len(problems) - len(shown)
@@ -64,11 +63,3 @@ def settle(
         allowed = "strict allows none" if strict else f"most_skipped, now {most_skipped:g}"
         raise InputError(f"{summary}. Mend or remove them, or allow more ({allowed}).{where}")
     logger.warning("%s. They are left out.%s", summary, where)
-
-
-def _listed(problems: Mapping[str, str]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "problem"])
-    table.writerows(problems.items())
-    return text.getvalue().encode(errors="backslashreplace").decode()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.data.cells import cell_texts
+
 RESAMPLES = 1000
 COVERAGE = 0.95
 
@@ -72,7 +74,7 @@ def distinct(groups: np.ndarray) -> np.ndarray:
     unknown = pd.isna(groups)
     if not unknown.any():
         return groups
-    return np.array([f"track {row}" if unknown[row] else str(group) for row, group in enumerate(groups)])
+    return np.array([f"track {row}" if text is None else text for row, text in enumerate(cell_texts(groups))])
 
 
 def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.data import Labels
+from ssc_toolkit.data.cells import cell_texts
 from ssc_toolkit.errors import InputError, at_least
 from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean, distinct
 from ssc_toolkit.evaluation.inputs import as_many, embedding_rows
@@ -217,7 +218,7 @@ def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
 
 def _codes(groups: np.ndarray | None, item_groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The groups of queries and items as numbers that can be compared; an unknown group is like no other."""
-    first, second = pd.Series(groups).astype("string"), pd.Series(item_groups).astype("string")
-    codes, _ = pd.factorize(pd.concat([first, second]))
+    first, second = ([] if own is None else cell_texts(own) for own in (groups, item_groups))
+    codes, _ = pd.factorize(np.array([*first, *second], dtype=object))
     own, other = codes[: len(first)], codes[len(first) :]
     return own, np.where(other < 0, -2, other)

@@ -18,7 +18,13 @@ import jinja2
 from markupsafe import Markup
 
 from ssc_toolkit import __version__
-from ssc_toolkit.files import write_json, write_text
+from ssc_toolkit.files import json_text, write_text
+
+# Brackets around numbers alone are intervals; an underscore within a word and a colon without // mean nothing.
+_MARKUP = re.compile(
+    r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -52,23 +58,27 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         content: what the JSON holds; versions, date and machine are added.
     """
     provenance = environment()
-    write_json(folder / "report.json", {"title": title, "environment": provenance, **content})
-    write_text(folder / "report.md", markdown(title, lead, sections, provenance))
-    write_text(folder / "report.html", html(title, lead, sections, provenance))
+    texts = {
+        "report.json": json_text({"title": title, "environment": provenance, **content}),
+        "report.md": markdown(title, lead, sections, provenance),
+        "report.html": html(title, lead, sections, provenance),
+    }
+    for name, text in texts.items():  # a file name may not be text in UTF-8
+        write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 
 def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
     """The report without its figures."""
-    parts = [f"# {_plain(title)}", _plain(lead)]
+    parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
-        parts += [f"## {_plain(section.title)}", *map(_plain, section.text)]
+        parts += [f"## {_line(section.title)}", *map(_line, section.text)]
         if section.rows:
             parts.append(table(section.header, section.rows))
         if section.figures:
             parts.append("Figures: see report.html.")
         if section.explorer:
             parts.append("Interactive map: see report.html.")
-    parts.append(" · ".join(f"{name} {value}" for name, value in provenance.items()))
+    parts.append(" · ".join(_plain(f"{name} {value}") for name, value in provenance.items()))
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,7 +117,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned as text too."""
-    lines = [[_cell(cell) for cell in row] for row in [header, *rows]]
+    lines = [[_plain(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -117,14 +127,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(lines[0]), rule, *map(line, lines[1:])])
 
 
-def _cell(text: str) -> str:
-    """A cell without what would end it."""
-    return _plain(text).replace("|", "\\|")
+def _line(text: str) -> str:
+    """A paragraph or heading that begins no list, quotation or rule."""
+    return re.sub(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[-+=>:]))", r"\1\\", _plain(text))
 
 
 def _plain(text: str) -> str:
-    """One line that Markdown does not take for HTML; it keeps no-break spaces."""
-    return re.sub(r"[^\S\xa0]+", " ", text).strip().replace("<", "\\<")
+    """One line that Markdown shows as it is; it keeps no-break spaces."""
+    line = re.sub(r"[^\S\xa0]+", " ", text).strip()
+    line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", line)
 
 
 def environment() -> dict[str, str]:

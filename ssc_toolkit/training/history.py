@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
@@ -123,11 +122,8 @@ class History(pl.Callback):
 
     def write(self) -> None:
         """Write the CSV file; a cell is empty where nothing was measured."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        rows = [[row.get(column) for column in self.columns] for row in self.rows]
+        write_text(self.path, csv_text(self.columns, rows))
 
     def _read(self) -> None:
         """Make rows of what waits on the device."""

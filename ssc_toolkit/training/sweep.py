@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import held, writable_folder, write_text
@@ -203,9 +203,5 @@ def _table(runs: list[Run]) -> str:
             with (run.folder / HISTORY).open(newline="") as file:
                 *_, last = csv.DictReader(file)
             rows.append({"run": run.name, "seed": run.seed, **last})
-    text = io.StringIO()
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["run", "seed"]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(columns, [[row.get(column) for column in columns] for row in rows])

@@ -14,6 +14,7 @@ import pandas as pd
 import platformdirs
 import soundfile
 
+from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import atomic_path, writable_folder, write_json, write_text
 from ssc_toolkit.progress import progress_bar
@@ -75,7 +76,7 @@ def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> tuple[P
 
 def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
     """Write the track table, whose presence says that the corpus is whole."""
-    write_text(folder / "tracks.csv", tracks.to_csv(index=False))
+    write_text(folder / "tracks.csv", csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
     return folder
 
 

@@ -1,0 +1,173 @@
+"""CSV files: written so that no spreadsheet takes a cell for a formula, read with line numbers and no guesses."""
+
+from __future__ import annotations
+
+import numbers
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import reading
+
+# Spreadsheets take the full-width forms for signs too.
+_FORMULA = re.compile(r"'*[\s\x00-\x1f\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n\x00]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_QUOTED = re.compile(r"""[,;"\r\n\t']|^\s|\s$""")
+_LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
+_CELL = re.compile(r' *"([^"]*(?:""[^"]*)*)"[ \t]*(,|\r\n|\r|\n|\Z)|([^,\r\n]*)(,|\r\n|\r|\n|\Z)')
+_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_MAX_SHOWN = 40
+
+
+def csv_text(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    r"""Return the text of a CSV file.
+
+    A cell that a spreadsheet would take for a formula (it begins with =, +, -, @, a tab or a line end) gets an
+    apostrophe in front, and so does one that begins with apostrophes before such a sign; `read_csv` takes it away
+    again. Numbers stay numbers.
+
+    Args:
+        columns: names.
+        rows: cells of each row; None and NaN are written as empty cells.
+
+    Examples:
+        >>> print(csv_text(["path", "drop"], [["=1+1.wav", -0.05], ["a, b", None]]), end="")
+        path,drop
+        '=1+1.wav,-0.05
+        "a, b",
+    """
+    return "".join(",".join(map(_written, cells)) + "\n" for cells in [columns, *rows])
+
+
+def _written(cell: Any) -> str:
+    if cell is None or cell != cell or type(cell).__name__ == "NAType":  # only NaN differs from itself
+        return ""
+    text = str(cell).encode(errors="backslashreplace").decode()
+    is_number = isinstance(cell, numbers.Number) or _NUMBER.fullmatch(text)
+    if not is_number and _FORMULA.match(text):
+        text = f"'{text}"
+    if _QUOTED.search(text) and not is_number:
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _unescaped(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def read_csv(path: Path, argument: str, required: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    r"""Read a CSV file with a header; every row has as many cells as the header.
+
+    The file is text in UTF-8, with or without a byte order mark, its cells separated by commas and quoted where
+    needed. Blanks after a comma, empty lines, and the apostrophes of `csv_text` are dropped.
+
+    Args:
+        path: of the file.
+        argument: the argument that led to it, for the errors.
+        required: a column that the file must have.
+
+    Returns:
+        Names of the columns, and the rows, each with the number of the line where it begins.
+
+    Raises:
+        InputError: naming the file, and the line where there is one.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "my.csv"
+        >>> _ = file.write_text("path,genre\na.wav,jazz,\n")
+        >>> read_csv(file, "tracks", "path")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: tracks: ...my.csv, line 2: expected 2 cells as in the header, got 3 (a comma at \
+the end of the line?)
+    """
+    name = f"{argument}: {path}"
+    rows = _rows(_text(path, argument), name)
+    line, header = next(rows, (0, []))
+    if not line:
+        raise InputError(f"{name} is empty; expected a header with a {required!r} column and a row a track")
+    _check_header(header, f"{name}, line {line}", required)
+    found = []
+    for line, cells in rows:
+        if len(cells) != len(header):
+            hint = " (a comma at the end of the line?)" if len(cells) == len(header) + 1 and not cells[-1] else ""
+            raise InputError(
+                f"{name}, line {line}: expected {len(header)} cells as in the header, got {len(cells)}{hint}"
+            )
+        found.append((line, [_unescaped(cell) for cell in cells]))
+    return [_unescaped(column) for column in header], found
+
+
+def _text(path: Path, argument: str) -> str:
+    with reading(argument, path, "give a CSV file"):
+        content = path.read_bytes()
+    if content[:2] in _MARKS:
+        raise InputError(f"{argument}: {path} is text in {_MARKS[content[:2]]}; save it as a CSV file in UTF-8")
+    if b"\x00" in content:
+        line = content[: content.index(b"\x00")].count(b"\n") + 1
+        raise InputError(
+            f"{argument}: {path}, line {line}: holds a zero byte; expected text in UTF-8 (is it a spreadsheet, or text "
+            "in UTF-16? save it as a CSV file in UTF-8)"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{argument}: {path}, line {line}: is not text in UTF-8; save it as a CSV file in UTF-8"
+        ) from error
+
+
+def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Cells of each row that is not blank, with the number of its first line."""
+    place, line = 0, 1
+    while place < len(text):
+        end_of_line = _LINE.match(text, place)
+        assert end_of_line
+        if '"' not in end_of_line[1]:
+            cells, place, ends = [cell.lstrip(" ") for cell in end_of_line[1].split(",")], end_of_line.end(), 1
+        else:
+            cells, place, ends = _quoted_row(text, place, f"{name}, line {line}")
+        if len(cells) > 1 or cells[0].strip():
+            yield line, cells
+        line += ends
+
+
+def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], int, int]:
+    """Cells of a row with quotes, the place after it, and the number of lines that it takes."""
+    cells: list[str] = []
+    ends = 1
+    while True:
+        found = _CELL.match(text, place)
+        assert found
+        quoted, plain = found[1], found[3]
+        if quoted is None and plain.lstrip(" ").startswith('"'):
+            raise InputError(
+                f"{where}: is not a CSV file: the quote of cell {len(cells) + 1} is not closed, or text follows its "
+                f"end: {plain.strip()[:_MAX_SHOWN]!r}"
+            )
+        cells.append(plain.lstrip(" ") if quoted is None else quoted.replace('""', '"'))
+        if quoted is not None:
+            ends += len(re.findall(r"\r\n|\r|\n", quoted))
+        place = found.end()
+        if (found[2] if quoted is not None else found[4]) != ",":
+            return cells, place, ends
+
+
+def _check_header(header: list[str], where: str, required: str) -> None:
+    if required not in map(str.strip, header):
+        shown = ", ".join(repr(column[:_MAX_SHOWN]) for column in header)
+        hint = "columns are separated by commas"
+        for separator, word in ((";", "semicolons (;)"), ("\t", "tabs")):
+            if required in [column.strip(' "') for column in separator.join(header).split(separator)]:
+                hint = f"they are separated by {word}; save the file with commas"
+        raise InputError(f"{where}: has no {required!r} column among {shown}; {hint}")
+    for number, column in enumerate(header, start=1):
+        if not column.strip():
+            raise InputError(f"{where}: column {number} has no name (a comma at the end of the line?)")
+        if column != column.strip():
+            raise InputError(f"{where}: expected a column name without blanks around it, got {column!r}")
+        if header.index(column) + 1 != number:
+            raise InputError(f"{where}: two columns are called {column!r}")

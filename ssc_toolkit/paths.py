@@ -1,0 +1,164 @@
+"""Paths as people write them: home folders, file:// URLs, folders of audio, and hints where a name is not found."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import unquote
+from urllib.request import url2pathname
+
+from ssc_toolkit.errors import InputError
+
+_FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
+
+
+def local_path(written: str | Path, argument: str = "path") -> str:
+    """Return a path without `~/` in front and not as a `file://` URL; anything else as it is.
+
+    Args:
+        written: what the user gave.
+        argument: what to name in the error.
+
+    Raises:
+        InputError: for a file:// URL of another machine, or one that names no file.
+
+    Examples:
+        >>> local_path("file:///music/a%20b.wav"), local_path("http://a.org/store"), local_path("a%20b.wav")
+        ('/music/a b.wav', 'http://a.org/store', 'a%20b.wav')
+    """
+    text = str(written)
+    if text == "~" or text.startswith(("~/", f"~{os.sep}")):
+        return str(Path(text).expanduser())
+    if not text.lower().startswith("file:/"):
+        return text
+    found = _FILE_URL.fullmatch(text)
+    if found is None or (found["host"] or "localhost").lower() != "localhost":
+        raise InputError(f"{argument}: expected a URL as file:///folder/name, got {text[:200]!r}")
+    path = unquote(found["path"], errors="surrogateescape")
+    if "\0" in path:
+        raise InputError(f"{argument}: expected a path without zero bytes, got {text[:200]!r}")
+    return url2pathname(found["path"]) if os.name == "nt" else path
+
+
+def missing_hint(path: str | Path) -> str:
+    r"""Return a hint if a path that does not exist does so in another form, or an empty text.
+
+    Other forms are / in place of \, and the same letters in another Unicode normal form (file systems of Macs take
+    letters and accents apart).
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "u\u0308ber.wav").touch()
+        >>> missing_hint(folder / "\xfcber.wav")
+        '; there is a file of that name with its accents in another Unicode form (NFD): rename it, or write the name so'
+    """
+    text = str(path)
+    for form, words in (
+        (text, ""),
+        (text.replace("\\", "/"), "write / in place of \\"),
+    ):
+        found = _other_normal_form(Path(form))
+        if found is None or found == Path(text):
+            continue
+        if found == Path(form):
+            return f"; there is {found}: {words}"
+        normal = next((name for name in ("NFC", "NFD") if unicodedata.is_normalized(name, found.name)), "mixed")
+        hint = f"; there is a file of that name with its accents in another Unicode form ({normal}): rename it, or "
+        return f"{hint}write the name so" + (f", and {words}" if words else "")
+    return ""
+
+
+def _other_normal_form(path: Path) -> Path | None:
+    """The path of a file whose names are the same letters, or None."""
+    found = Path(path.anchor)
+    for part in path.parts[len(found.parts) :]:
+        if not os.path.lexists(found / part):
+            wanted = unicodedata.normalize("NFC", part)
+            try:
+                names = sorted(p.name for p in found.iterdir() if unicodedata.normalize("NFC", p.name) == wanted)
+            except OSError:
+                return None
+            if not names:
+                return None
+            part = names[0]
+        found /= part
+    return found
+
+
+def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str]]:
+    """Find the audio files below a folder.
+
+    Links to folders are followed, and every folder is visited once, by its own path rather than by a link. Hidden
+    files and folders, and what Macs add to archives (`._name`, `__MACOSX`), are left out.
+
+    Args:
+        folder: where to look, at any depth.
+        suffixes: of audio files, in lower case.
+
+    Returns:
+        The paths in order, and how many other files there are by their suffix.
+
+    Raises:
+        InputError: if a folder may not be read.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("b.wav", "a.WAV", "._a.wav", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> paths, others = audio_paths(folder, [".wav"])
+        >>> [path.name for path in paths], dict(others)
+        (['a.WAV', 'b.wav'], {'.txt': 1})
+    """
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+    seen: set[tuple[int, int]] = set()
+    starts = [folder]
+    for start in starts:  # grows by the links that are found
+        for place, folders, files in os.walk(start, onerror=_refuse):
+            status = Path(place).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not _is_noise(name))
+            starts += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+            for path in (Path(place, name) for name in files if not _is_noise(name)):
+                if path.suffix.lower() not in suffixes:
+                    others[path.suffix.lower()] += 1
+                elif path.is_file():
+                    found.append(path)
+    return sorted(found), others
+
+
+def _is_noise(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"cannot read folder {error.filename} ({error.strerror}); make it readable, or move it away")
+
+
+def describe_others(others: Counter[str], shown: int = 8) -> str:
+    """Return how many files were passed over, by suffix.
+
+    Examples:
+        >>> describe_others(Counter({".m4a": 12, "": 1}))
+        '13 files with other suffixes: 12 .m4a, 1 without suffix'
+    """
+    total = sum(others.values())
+    parts = [
+        f"{count} {_printable(suffix)[:16]}" if suffix else f"{count} without suffix"
+        for suffix, count in sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    more = f", and {len(parts) - shown} more suffixes" if len(parts) > shown else ""
+    return f"{total} {'file' if total == 1 else 'files'} with other suffixes: {', '.join(parts[:shown])}{more}"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
