@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "codecs", "errors", "files", "progress", "seeds", "wording"}
+LEAVES = {"audio", "codecs", "errors", "files", "processes", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -29,6 +29,7 @@ MAY_USE = {
     "codecs": set(),
     "errors": set(),
     "files": set(),
+    "processes": set(),
     "progress": set(),
     "seeds": set(),
     "wording": set(),
