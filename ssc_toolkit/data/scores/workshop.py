@@ -16,6 +16,7 @@ import soundfile
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import atomic_path, writable_folder, write_json, write_text
+from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
@@ -107,5 +108,6 @@ def in_parallel(
     from joblib import Parallel, delayed
 
     tasks = list(tasks)
-    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
-    return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))
+    with safe_children():
+        results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
+        return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))
