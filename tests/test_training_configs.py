@@ -244,7 +244,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {a: {}}\nseeds: [a]", "seeds of .*: expected a whole number, got 'a'"),
         ("runs: {a: {}}\nseeds: [-1]", "seeds of .*: expected at least 0, got -1"),
         ("runs: {a: {}}\nseeds: [0, 0]", "names a run twice"),
-        ("runs: {1: {}, '1.0': {}, 1.0: {}}", "names a run twice"),
+        ("runs: {'1': {}, 0x1: {}}", "names a run twice"),
         ("runs: {a: {}, a: {steps: 3}}", "'a' comes twice"),
         ("runs: {a: {}}\nbase: 5", "base of .*: expected the path of a config, got 5"),
         ("runs: {a: {}}\nbase:", "base of .*: expected the path of a config, got None"),
