@@ -88,6 +88,10 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
         InputError: unless it is whole and holds the weights of this model.
     """
     content = _load(path, "cpu")
+    with reading("out", path, _ADVICE):
+        parts = _PARTS | dict.fromkeys(_LISTS, list)
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), parts[name]) for name in parts):
+            raise ValueError("it is no checkpoint of a training")
     if _shapes(content["state_dict"]) != _shapes(module.state_dict()):
         raise InputError(f"out: {path} is a checkpoint of another model; choose another folder or delete it")
     return content["global_step"]
@@ -96,11 +100,7 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
 def _load(path: Path, device: Any) -> dict[str, Any]:
     verify_checksum(path, "out", _ADVICE, required=False)
     with reading("out", path, _ADVICE):
-        content = torch.load(path, map_location=device, weights_only=True)
-        parts = _PARTS | dict.fromkeys(_LISTS, list)
-        if not isinstance(content, dict) or not all(isinstance(content.get(name), parts[name]) for name in parts):
-            raise ValueError("it is no checkpoint of a training")
-        return content
+        return torch.load(path, map_location=device, weights_only=True)
 
 
 def check_space(folder: Path, module: nn.Module) -> None:
