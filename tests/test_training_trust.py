@@ -179,3 +179,20 @@ def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
+    for module in ("numpy", "joblib", "pickle"):
+        (tmp_path / f"{module}.py").write_text("open('ran', 'a').write('x')\nraise SystemExit(9)\n")
+    code = "from ssc_toolkit.data.scores.workshop import in_parallel; print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**ONE_THREAD, "PYTHONPATH": ROOT},
+    )
+    assert done.stdout.strip() == "[1, 2]", done.stderr
+    assert not (tmp_path / "ran").exists()
