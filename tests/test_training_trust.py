@@ -184,7 +184,8 @@ def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
 def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
     for module in ("numpy", "joblib", "pickle"):
         (tmp_path / f"{module}.py").write_text("open('ran', 'a').write('x')\nraise SystemExit(9)\n")
-    code = "from ssc_toolkit.data.scores.workshop import in_parallel; print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
+    work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
+    code = f"from ssc_toolkit.data.scores.workshop import in_parallel; {work}"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
