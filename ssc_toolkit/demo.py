@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import torch
 from ssc_toolkit import __version__
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.data.scores.workshop import check_note
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import at_least
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
 from ssc_toolkit.evaluation.lineup import RANDOM, STATISTICS
@@ -31,11 +31,12 @@ from ssc_toolkit.evaluation.sections import (
     robustness_section,
 )
 from ssc_toolkit.evaluation.training_sections import learning_section, similarity_section
-from ssc_toolkit.files import held, json_text, writable_folder, write_json
+from ssc_toolkit.files import held, writable_folder, write_checked_json
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
 from ssc_toolkit.training import pretrain
+from ssc_toolkit.training.history import read_history
 from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
 
 LABEL = "key"
@@ -47,6 +48,7 @@ STRESSED = ("key", "family")
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
+_NOTE = "demo.json"
 CLIPS = 100
 """Test clips that can be heard in the report."""
 
@@ -108,8 +110,11 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
     folder = writable_folder(Path(out or ("demo-quick" if quick else "demo")), "out")
     at_least("seed", seed, 0)
     size = QUICK if quick else FULL
-    _claim(folder, {"quick": quick, "seed": seed, "version": __version__})
+    settings = {"quick": quick, "seed": seed, "version": __version__}
+    check_note(folder / _NOTE, settings, "out", "demonstration")  # first without the lock, which would leave its file
     with held(folder, "out"):
+        check_note(folder / _NOTE, settings, "out", "demonstration")
+        write_checked_json(folder / _NOTE, settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"
@@ -157,15 +162,6 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
             print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
 
 
-def _claim(folder: Path, settings: dict[str, Any]) -> None:
-    path = folder / "demo.json"
-    if path.exists() and path.read_text(encoding="utf-8") != json_text(settings):
-        raise InputError(f"out: {folder} holds a demonstration with other settings; choose another folder with --out")
-    if not path.exists() and any(folder.iterdir()):
-        raise InputError(f"out: {folder} is not empty and holds no demonstration; choose another folder with --out")
-    write_json(path, settings)
-
-
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
     """Train what is not trained yet; encoders and baselines by name."""
     trained = {}
@@ -203,8 +199,8 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
     """What was logged in each training, a row a step."""
     rows = {}
     for run in RUNS:
-        with (folder / run.name / HISTORY).open(newline="") as file:
-            rows[run.name] = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        read = read_history(folder / run.name / HISTORY, "out")
+        rows[run.name] = [{name: float(cell) if cell else None for name, cell in row.items()} for row in read]
     return rows
 
 

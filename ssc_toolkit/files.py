@@ -263,7 +263,7 @@ def _blake2b() -> Any:
 
 
 @contextmanager
-def held(folder: Path, name: str) -> Iterator[None]:
+def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
     """Lock other processes out of a folder for the length of the block, and clear what killed ones left there.
 
     A process that dies releases the lock. The lock file takes the folder's permissions, so that a folder which a
@@ -272,6 +272,7 @@ def held(folder: Path, name: str) -> Iterator[None]:
     Args:
         folder: exists and can be written.
         name: the argument that names it, for the error.
+        wait: wait for another process that holds the lock.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
@@ -279,7 +280,7 @@ def held(folder: Path, name: str) -> Iterator[None]:
     path = folder / ".lock"
     try:
         lock = FileLock(path, mode=folder.stat().st_mode & 0o666)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise InputError(f"{name}: another process is at work in {folder}; choose another folder") from None
     except PermissionError as error:

@@ -12,7 +12,7 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "csv_files", "decoding", "errors", "files", "paths", "progress", "seeds", "wording"}
+LEAVES = {"audio", "csv_files", "decoding", "errors", "files", "paths", "processes", "progress", "seeds", "wording"}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -31,6 +31,7 @@ MAY_USE = {
     "paths": set(),
     "errors": set(),
     "files": set(),
+    "processes": set(),
     "progress": set(),
     "seeds": set(),
     "wording": set(),

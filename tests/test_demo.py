@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from ssc_toolkit.data.scores.workshop import check_note
+from ssc_toolkit.errors import InputError
+
 
 def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "ssc_toolkit.cli", "demo", "--quick", f"--out={out}"]
@@ -117,3 +120,12 @@ def test_a_folder_of_another_demonstration_is_left_alone(finished):
     result = subprocess.run([*command(out), "--seed=1"], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "other settings" in result.stderr
+
+
+def test_leftovers_of_a_kill_are_no_foreign_files(tmp_path):
+    for name in (f".demo.json.{'a' * 16}.tmp", ".lock"):
+        (tmp_path / name).touch()
+    check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"out: .* is not empty and holds no demonstration"):
+        check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")

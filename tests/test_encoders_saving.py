@@ -40,6 +40,7 @@ def test_loading_what_is_no_encoder_is_an_error_with_a_cure(tmp_path):
     strict(tmp_path / "not" / "there", "no saved encoder")
     folder = tmp_path / "encoder"
     MelCNN(n_mels=48).save_pretrained(folder)
+    (folder / "checksums.json").unlink()  # changed on purpose below
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"n_mels": 64}))
     strict(folder, "the weights in .* are not those of this MelCNN")
@@ -100,6 +101,7 @@ def test_every_weight_counts(saved, change):
     else:
         weights["temporal.9.weight"] = torch.zeros(1)
     save_file(weights, saved[1] / "model.safetensors")
+    (saved[1] / "checksums.json").unlink()
     strict(saved[1], r"not those of this MelCNN: .*temporal\.[39]\.weight")
     loaded = MelCNN.from_pretrained(saved[1], strict=False)
     assert torch.equal(loaded.temporal[0].weight, saved[0].temporal[0].weight)
@@ -145,3 +147,24 @@ def test_the_readme_says_what_loads_it(saved):
     names = {}
     exec(code.replace("path/to/this/folder", str(saved[1])), names)
     assert torch.equal(names["encoder"].temporal[0].weight, saved[0].temporal[0].weight)
+
+
+def test_a_flip_of_any_byte_is_noticed_and_named(saved):
+    for name in ("config.json", "model.safetensors", "checksums.json"):
+        path = saved[1] / name
+        whole = path.read_bytes()
+        for offset in torch.linspace(0, len(whole) - 1, 200).long().tolist():
+            path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x01]) + whole[offset + 1 :])
+            strict(saved[1], rf"encoder: .*{name} is damaged")
+        path.write_bytes(whole)
+    assert load_encoder(saved[1]).embedding_dim == 4
+
+
+def test_encoders_saved_without_checksums_still_load(saved):
+    (saved[1] / "checksums.json").unlink()
+    assert torch.equal(load_encoder(saved[1]).temporal[0].weight, saved[0].temporal[0].weight)
+
+
+def test_saving_again_over_an_encoder_loads(saved):
+    MelCNN(n_mels=32).save_pretrained(saved[1])
+    assert load_encoder(saved[1]).log_mel.bands.shape[1] == 32

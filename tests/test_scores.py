@@ -19,6 +19,7 @@ from ssc_toolkit.data.scores.corpus import CLIP_SECONDS, passage_notes, plan_cli
 from ssc_toolkit.data.scores.keys import KEYS, best_key, pitch_class_histogram, sure_key
 from ssc_toolkit.data.scores.pieces import load_pieces, sources
 from ssc_toolkit.data.scores.sounds import FAMILIES
+from ssc_toolkit.data.scores.workshop import claimed_folder
 from ssc_toolkit.errors import InputError
 
 CLIPS = 60
@@ -207,3 +208,25 @@ def _pitch_class(samples: np.ndarray, rate: int) -> int:
         return sum(spectrum[span].max() ** 2 for span in spans)
 
     return max(range(36, 97), key=energy) % 12
+
+
+def test_leftovers_of_a_kill_do_not_make_a_folder_unusable(tmp_path):
+    settings = {"kind": "scores", "clips": 40}
+    for name in (f".corpus.json.{'a' * 16}.tmp", ".corpus.json.123.tmp", ".lock"):
+        (tmp_path / name).touch()
+    with claimed_folder(tmp_path, settings) as (folder, is_whole):
+        assert not is_whole
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "audio", "corpus.json"]
+    (tmp_path / "corpus.json").write_bytes(b"\xff{")
+    with (
+        pytest.raises(InputError, match=r"folder: .*corpus\.json is damaged"),
+        claimed_folder(tmp_path, settings),
+    ):
+        pass
+
+
+def test_a_refused_folder_is_not_touched(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(InputError, match="not empty"), claimed_folder(tmp_path, {"kind": "scores", "clips": 40}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -170,9 +170,10 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     study.write_text(yaml.safe_dump(content))
     sweep(str(study), str(out), options={"logs.tensorboard": False})
     assert "1 of 1, half-seed-0: done\n" in capfd.readouterr().out
-    with pytest.raises(InputError, match="1 of 1 runs failed"):
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"temperature was 0\.1, is 0\.5"):
         sweep(str(study), str(out), options={"logs.tensorboard": False, "temperature": 0.5})
-    assert "temperature was 0.1, is 0.5" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_sigterm_ends_a_study_and_saves_its_run(study, tmp_path):
@@ -234,13 +235,50 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("[1, 2]", "should hold options by name"),
         ("runs: {a: {stepz: 3}}", "run 'a' of .*'stepz' is not accepted"),
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
-        ("base: nowhere.yaml\nruns: {a: {}}", "cannot read .*nowhere.yaml"),
+        ("base: nowhere.yaml\nruns: {a: {}}", "there is no file .*nowhere.yaml"),
         ("runs: {a: {}", "is no YAML file"),
         ("runs: {a: {unlabeled: nowhere}}", "run 'a': unlabeled: there is no file or folder nowhere"),
+        ("runs: {a: {}}\nseeds: 3", "seeds of .*: expected a list of whole numbers, got 3"),
+        ("runs: {a: {}}\nseeds:", "seeds of .*: expected a list of whole numbers, got None"),
+        ("runs: {a: {}}\nseeds: []", "seeds of .*: expected a list"),
+        ("runs: {a: {}}\nseeds: [a]", "seeds of .*: expected a whole number, got 'a'"),
+        ("runs: {a: {}}\nseeds: [-1]", "seeds of .*: expected at least 0, got -1"),
+        ("runs: {a: {}}\nseeds: [0, 0]", "names a run twice"),
+        ("runs: {'1': {}, 0x1: {}}", "names a run twice"),
+        ("runs: {a: {}, a: {steps: 3}}", "'a' comes twice"),
+        ("runs: {a: {}}\nbase: 5", "base of .*: expected the path of a config, got 5"),
+        ("runs: {a: {}}\nbase:", "base of .*: expected the path of a config, got None"),
+        ('runs: {a: {}}\nbase: "x\\0"', "base of .*: expected the path"),
+        ("runs: {a: {}}\nbase: .", "is not a file"),
+        ("runs: {a: 5}", "run 'a' of .*: expected options by name, got 5"),
+        ("runs: {a: [steps]}", "run 'a' of .*: expected options by name"),
+        ("runs: [a]", "should hold base, runs"),
+        ("3: 4\nruns: {a: {}}", "should hold base, runs .*got 3"),
+        ("runs: {a: {steps: {x: {y: 1}}}}", "run 'a' of .*: "),
+        ("runs: {a: {1: 2}}", "run 'a' of .*: "),
+        ("runs: {a: {labels: {x: 1}}}", "run 'a' of .*: "),
+        ("runs: {a: {trainer: 5}}", "run 'a' of .*: "),
+        ("runs: !!python/object/apply:os.system ['touch ran']", "is no YAML file .*could not determine a constructor"),
+        ("a: &a [x]\nb: &b [*a, *a]\nruns: &r {a: *r}", "holds itself"),
+        (
+            "\n".join(["a0: &a0 {k: v}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60))]),
+            "more than",
+        ),
+        ("[" * 5000, "damaged"),
+        ("\x00", "is no YAML file"),
+        ("runs: {../../x: {}}", "expected a plain file name, got '../../x-seed-0'"),
+        ("runs: {/tmp/x: {}}", "expected a plain file name"),
+        ("runs: {'': {}, ..: {}, 'a/b': {}}", "expected a plain file name"),
+        ("runs: {? [a, b] : {}}", "file: "),
+        ("runs: {null: {}}", "expected text as its name, got None"),
+        (f"runs: {{{'x' * 248}: {{}}}}", "expected a plain file name"),
+        ("runs: {a: {out: ../../x}}", "run 'a' of .*: out is set by the study"),
+        ("runs: {a: {out.x: y}}", "run 'a' of .*: out.x is set by the study"),
+        ("runs: {a: {seed: 3}}", "run 'a' of .*: seed is set by the study"),
     ],
 )
 def test_a_study_that_is_wrong_is_refused_before_its_first_run(tmp_path, content, words):
     (tmp_path / "study.yaml").write_text(content)
     with pytest.raises(InputError, match=words):
         sweep(str(tmp_path / "study.yaml"), str(tmp_path / "out"), options={"tracks": "scores"})
-    assert not (tmp_path / "out").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from train_in_processes import train
-from training_runs import ONE_THREAD, SMALL, history, make_tones
+from training_runs import ONE_THREAD, SMALL, begin, history, make_tones, wait_until
 
 from ssc_toolkit.encoders import load_encoder
 from ssc_toolkit.errors import InputError
@@ -69,3 +71,19 @@ def test_devices_that_are_not_there_are_refused(music, tmp_path):
         with pytest.raises(InputError, match="fp16 needs a GPU"):
             pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, trainer=TrainerOptions(precision="fp16"))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_death_of_a_process_is_said_by_the_others(music, tmp_path):
+    options = {**SMALL, "steps": 3000, "labels": "note", "trainer.accelerator": "cpu", "trainer.devices": 2}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--tracks={music / 'my.csv'}", f"--out={tmp_path}"]
+    process = begin(*command, *arguments)
+    wait_until((tmp_path / "last.ckpt").exists, process)
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [pid for task in tasks for pid in task.read_text().split()]
+    (second,) = [int(pid) for pid in children if b"ssc_toolkit" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(second, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode
+    assert "process of this training died" in errors.strip().splitlines()[-1]
+    assert "Traceback" not in errors

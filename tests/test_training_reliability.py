@@ -302,7 +302,9 @@ def test_a_finished_run_is_left_alone_and_one_with_other_settings_refused(music,
         pretrain(**arguments | {"tracks": str(music)}, root=None)
     # Settings written before there was some option are those of its default.
     settings = json.loads((tmp_path / "settings.json").read_text())
-    (tmp_path / "settings.json").write_text(json.dumps({k: v for k, v in settings.items() if "." not in k}))
+    (tmp_path / "settings.json").write_text(
+        json.dumps({k: v for k, v in settings.items() if "." not in k and k != "checksum"})
+    )
     assert pretrain(**arguments) == folder
 
 
@@ -317,7 +319,7 @@ def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
     with pytest.raises(InputError, match="checkpoint of another model"):
         pretrain(**arguments)
     (tmp_path / "last.ckpt").write_bytes(b"half a checkp")
-    with pytest.raises(InputError, match="no checkpoint of this library"):
+    with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to begin"):
         pretrain(**arguments)
     assert not encoder.exists()
 
@@ -333,6 +335,6 @@ def test_a_hostile_checkpoint_does_not_run(music, tmp_path, monkeypatch):
     pretrain(**arguments)
     (tmp_path / "run" / "encoder").rename(tmp_path / "elsewhere")
     torch.save({"state_dict": Hostile()}, tmp_path / "run" / "last.ckpt")
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
         pretrain(**arguments)
     assert not (tmp_path / "hostile-code-ran").exists()

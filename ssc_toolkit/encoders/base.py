@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from ssc_toolkit.encoders.arguments import plain, whole
 from ssc_toolkit.encoders.checkpointing import checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
-from ssc_toolkit.encoders.saving import CLASS_KEY, CONFIG, fill, not_made, read_config, saved_folder
+from ssc_toolkit.encoders.saving import (
+    CHECKSUMS,
+    CLASS_KEY,
+    CONFIG,
+    fill,
+    not_made,
+    read_config,
+    saved_folder,
+    write_checksums,
+)
 from ssc_toolkit.errors import InputError
 
 _CPU_SLICE = 8  # clips at once in a fused encoder, so that activations stay in cache
@@ -154,7 +163,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return super().train(mode and not self.fused)
 
     def save_pretrained(self, save_directory: str | Path, *, config: Any = None, **kwargs: Any) -> str | None:
-        """Write `config.json` and `model.safetensors` to a folder; see huggingface_hub for the options.
+        """Write `config.json`, `model.safetensors` and their checksums to a folder; options as in huggingface_hub.
 
         Args:
             save_directory: the folder; it is made.
@@ -177,7 +186,10 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         for name in own.keys() & more.keys():
             if plain(more[name]) != plain(own[name]):
                 raise ValueError(f"config: {name} is {own[name]!r} in this encoder, got {more[name]!r}")
-        return super().save_pretrained(save_directory, config=more | own, **kwargs)
+        (Path(save_directory) / CHECKSUMS).unlink(missing_ok=True)
+        pushed = super().save_pretrained(save_directory, config=more | own, **kwargs)
+        write_checksums(Path(save_directory))
+        return pushed
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:

@@ -64,7 +64,8 @@ def load_encoder(folder: str | Path) -> Encoder:
         folder: with `config.json` and `model.safetensors`.
 
     Raises:
-        InputError: if the folder holds no encoder, one of an unknown class, or weights of another model.
+        InputError: if the folder holds no encoder, one of an unknown class, weights of another model, or a file that
+            differs from what was saved.
 
     Examples:
         >>> import tempfile

@@ -15,9 +15,15 @@ from safetensors.torch import load_model
 from torch import nn
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import DamagedFile, file_checksum, read_checked_json, reading, write_checked_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a saved encoder."""
+
+CHECKSUMS = "checksums.json"
+"""File with the checksums of the two others; encoders of earlier versions have none and are loaded without it."""
+
+_ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed the file on purpose"
 
 CLASS_KEY = "encoder_class"
 """Key of the saved configuration that names the encoder's class."""
@@ -40,7 +46,7 @@ def saved_folder(name: Any, **download: Any) -> Path:
     if folder.exists() or not _may_be_on_the_hub(name):
         return folder
     try:
-        return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS], **download))
+        return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS, CHECKSUMS], **download))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise InputError(f"encoder: {name} is no folder here, and the hub did not give it: {_line(error)}") from error
 
@@ -57,13 +63,32 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"encoder: {folder} is no saved encoder (no {CONFIG} with {WEIGHTS}); "
             "give the 'encoder' folder that pretraining wrote"
         )
-    try:
+    verify(path)
+    with reading("encoder", path, _ADVICE):
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"encoder: {path} is damaged: {_line(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get(CLASS_KEY), str):
         raise InputError(f"encoder: {path} does not name an encoder class ({CLASS_KEY!r})")
     return config
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the checksums of a saved encoder's files next to them."""
+    write_checked_json(folder / CHECKSUMS, {name: file_checksum(folder / name) for name in (CONFIG, WEIGHTS)})
+
+
+def verify(path: Path) -> None:
+    """Raise InputError if a file of a saved encoder differs from what was saved, as far as there are checksums.
+
+    Args:
+        path: `config.json` or `model.safetensors` in the folder of an encoder.
+    """
+    checksums = path.with_name(CHECKSUMS)
+    if not checksums.exists():
+        return
+    known = read_checked_json(checksums, "encoder", _ADVICE)
+    with reading("encoder", path, _ADVICE):
+        if file_checksum(path) != known.get(path.name):
+            raise DamagedFile("encoder", path, "its checksum differs", _ADVICE)
 
 
 def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
@@ -73,6 +98,7 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         InputError: if they are damaged, or those of another model.
     """
     encoder.to(device)
+    verify(folder / WEIGHTS)
     own = encoder.state_dict(keep_vars=True)
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as weights:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,10 +15,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import atomic_path
+from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.losses import CrossBatchMemory
 
 CHECKPOINT = "last.ckpt"
+_ADVICE = "restore it from a copy, or delete it to begin this run again from its first step"
+_PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
+_LISTS = ("optimizer_states", "lr_schedulers")
 _MOMENTS = 2
 """Of each parameter, that Adam keeps."""
 _BESIDE = 16 * 2**20
@@ -27,10 +29,12 @@ _BESIDE = 16 * 2**20
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all, and loaded without running what they hold.
+    """Checkpoints that are written whole or not at all, with a checksum, and loaded without running what they hold.
+
+    Checkpoints of earlier versions, which have no checksum, are loaded without that check.
 
     Raises:
-        InputError: if one cannot be written; that before it is as it was.
+        InputError: if one cannot be written, and the one before it is as it was; if one is damaged.
         KeyboardInterrupt: as much, after Ctrl-C.
     """
 
@@ -38,10 +42,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            with atomic_path(path) as temporary:
+                with temporary.open("wb") as file:
+                    torch.save(checkpoint, file)
+                append_checksum(temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch's writer makes a RuntimeError of a full disk
             if isinstance(error.__context__, KeyboardInterrupt):  # and of Ctrl-C
                 raise error.__context__ from None
@@ -52,7 +58,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        return torch.load(path, map_location="cpu" if map_location is None else map_location, weights_only=True)
+        return _load(Path(path), "cpu" if map_location is None else map_location)
 
 
 class FiniteWeights(pl.Callback):
@@ -76,15 +82,25 @@ class FiniteWeights(pl.Callback):
 
 
 def check_checkpoint(path: Path, module: nn.Module) -> int:
-    """Raise InputError unless the checkpoint holds the weights of this model; the step that it was written at."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        found, step = content["state_dict"], int(content["global_step"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise InputError(f"out: {path} is no checkpoint of this library; choose another folder or delete it") from error
-    if _shapes(found) != _shapes(module.state_dict()):
+    """Return the step that a checkpoint was written at.
+
+    Raises:
+        InputError: unless it is whole and holds the weights of this model.
+    """
+    content = _load(path, "cpu")
+    with reading("out", path, _ADVICE):
+        parts = _PARTS | dict.fromkeys(_LISTS, list)
+        if not isinstance(content, dict) or not all(isinstance(content.get(name), parts[name]) for name in parts):
+            raise ValueError("it is no checkpoint of a training")
+    if _shapes(content["state_dict"]) != _shapes(module.state_dict()):
         raise InputError(f"out: {path} is a checkpoint of another model; choose another folder or delete it")
-    return step
+    return content["global_step"]
+
+
+def _load(path: Path, device: Any) -> dict[str, Any]:
+    verify_checksum(path, "out", _ADVICE, required=False)
+    with reading("out", path, _ADVICE):
+        return torch.load(path, map_location=device, weights_only=True)
 
 
 def check_space(folder: Path, module: nn.Module) -> None:
@@ -104,12 +120,6 @@ def checkpoint_bytes(module: nn.Module) -> int:
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())
     return _model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the halves of checkpoints that a killed process left."""
-    for path in folder.glob(f".{CHECKPOINT}.*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 def _is_finite(module: nn.Module) -> bool:

@@ -18,9 +18,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO, FiniteWeights, check_checkpoint
+from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO, FiniteWeights
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.history import History
+from ssc_toolkit.training.launching import broken_connection, death_of_child_said
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import PRECISIONS, LogOptions, TrainerOptions
@@ -48,8 +49,11 @@ def fit(
     title: str,
     trainer_options: TrainerOptions,
     logs: LogOptions,
+    done: int = 0,
 ) -> None:
     """Train from the checkpoint in the folder, or from the start, to the last step.
+
+    `done` is the step of that checkpoint, as `check_checkpoint` returns it.
 
     Raises:
         InputError: for a loss that is no number, weights that are not finite, a worker that died, a file that cannot be
@@ -58,11 +62,8 @@ def fit(
         KeyboardInterrupt: as much, after Ctrl-C; after a second one, nothing more is saved.
     """
     checkpoint = folder / CHECKPOINT
-    done = 0
-    if checkpoint.exists():
-        done = check_checkpoint(checkpoint, module)
-        if is_first_process():
-            logger.info("going on from %s", checkpoint)
+    if checkpoint.exists() and is_first_process():
+        logger.info("going on from %s", checkpoint)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     stop = StopOnSignal(checkpoint)
@@ -72,11 +73,17 @@ def fit(
 
         callbacks.append(MatrixPictures(folder / PICTURES_FOLDER, logs.pictures_every))
     callbacks.append(
-        ModelCheckpoint(folder, checkpoint.stem, every_n_train_steps=checkpoint_every, enable_version_counter=False)
+        ModelCheckpoint(
+            folder,
+            checkpoint.stem,
+            every_n_train_steps=checkpoint_every,
+            enable_version_counter=False,
+            save_top_k=-1,  # with a limit, Lightning removes the file that the resumed checkpoint names
+        )
     )
     if trainer_options.compile:
         module.model.compile()
-    with warnings.catch_warnings(), _in_plain_words(data):
+    with warnings.catch_warnings(), death_of_child_said(), _in_plain_words(data):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = _make_trainer(folder, steps, done, callbacks, trainer_options, logs)
         try:
@@ -142,6 +149,17 @@ def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
             raise InputError(
                 f"workers: a process that reads audio (pid {pids}) {fate}; it was reading {read}. If memory ran out, "
                 "take fewer workers; otherwise look at the file. The same command goes on from the last checkpoint"
+            ) from error
+        broken = broken_connection(error)
+        if broken is not None:
+            raise InputError(
+                f"trainer: another process of this training died or cannot be reached ({broken}); see its own last "
+                "lines. Once all processes have ended, the same command goes on from the last checkpoint"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise InputError(
+                f"out: no permission to write {error.filename or 'to the folder'}; ask its owner to run `chmod g+w` on "
+                "it, or choose another folder"
             ) from error
         if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise

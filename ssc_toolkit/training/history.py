@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import write_json, write_text
+from ssc_toolkit.files import reading, write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
 
 Measures = Mapping[str, Callable[[nn.Module], float]]
@@ -149,6 +149,29 @@ class History(pl.Callback):
             f"the loss is {loss} at step {step.step}: lower learning_rate or raise temperature, and choose "
             f"another folder; the last checkpoint is as it was, the batch is listed in {report}"
         )
+
+
+def read_history(path: Path, argument: str) -> list[dict[str, str]]:
+    """Read the rows of a `history.csv`; every cell is a number or empty.
+
+    Args:
+        path: of the file.
+        argument: the argument that led to it, for the error.
+
+    Raises:
+        InputError: if the file cannot be read, or does not hold what `History` writes.
+    """
+    advice = "restore it, or delete the folder of the run and train again"
+    with reading(argument, path, advice), path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, strict=True))
+        if not rows or "step" not in rows[0]:
+            raise ValueError("it holds no steps")
+        for number, row in enumerate(rows, start=2):
+            if None in row or None in row.values():
+                raise ValueError(f"line {number} has another length than the header")
+            for cell in row.values():
+                float(cell or 0)
+        return rows
 
 
 def _measure(encoder: nn.Module, measures: Measures) -> dict[str, float]:

@@ -37,5 +37,7 @@ def make_loggers(options: LogOptions, folder: Path, first_step: int) -> list[Log
     if options.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="", version=TENSORBOARD_FOLDER, purge_step=first_step))
     if options.wandb is not None:
-        loggers.append(WandbLogger(name=folder.name, project=options.wandb, save_dir=folder))
+        # Without its look at git, which would run programs that the working folder's repository names.
+        settings = {"disable_git": True}
+        loggers.append(WandbLogger(name=folder.name, project=options.wandb, save_dir=folder, settings=settings))
     return loggers

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from ssc_toolkit.processes import safe_environment
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -17,7 +19,7 @@ class OneByOne:
 
     Within the block a signal is remembered whenever it comes, also between two commands. What runs is told by SIGTERM
     in either case, at which a pretraining saves. A command that was itself stopped by one of the signals counts as if
-    the signal had come here.
+    the signal had come here. Python processes among them import nothing from the working folder.
 
     Examples:
         >>> import sys
@@ -50,7 +52,7 @@ class OneByOne:
             KeyboardInterrupt: if SIGINT has come.
         """
         self.check()
-        with subprocess.Popen(command) as self._process:
+        with subprocess.Popen(command, env=safe_environment()) as self._process:
             if self._signal is not None:  # it came while the process was made
                 self._process.terminate()
             status = self._process.wait()

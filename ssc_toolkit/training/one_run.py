@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.training.config_file import read_options
 from ssc_toolkit.training.pretrain import pretrain
 from ssc_toolkit.wording import in_plain_words
 
@@ -30,7 +30,7 @@ def typed(arguments: Mapping[str, Any]) -> dict[str, Any]:
     parser.add_function_arguments(pretrain)
     try:
         return parser.instantiate(parser.parse_object(dict(arguments))).as_dict()
-    except (ArgumentError, TypeError) as error:
+    except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(in_plain_words(str(error))) from error
 
 
@@ -39,7 +39,7 @@ def main(config: Path) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
     try:
-        pretrain(**typed(yaml.safe_load(config.read_text(encoding="utf-8"))))
+        pretrain(**typed(read_options(config, "config")))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

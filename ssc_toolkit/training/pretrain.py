@@ -22,10 +22,11 @@ from ssc_toolkit.errors import InputError, positive, positive_share, share, whol
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
-from ssc_toolkit.training.checkpoints import check_space, remove_leftovers
+from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.fit import fit, is_first_process
 from ssc_toolkit.training.history import History
+from ssc_toolkit.training.launching import check_launcher
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import OPTIMIZERS, LogOptions, OptimizerOptions, TrainerOptions
@@ -36,6 +37,7 @@ from ssc_toolkit.training.run_folder import (
     UNUSABLE,
     claim,
     defaults_of,
+    holds_run,
     save_encoder,
     settings_of,
     write_down,
@@ -173,26 +175,31 @@ def pretrain(
             partial(OPTIMIZERS[optimizer.name], weight_decay=optimizer.weight_decay),
             trainer.chunk_size,
         )
-        tables = [
-            check_audio(table, view_seconds, most_skipped, report=_report(folder, source))
-            for table, source in zip(tables, sources, strict=True)
-        ]
-        parts = [part_to_train_on(table, source.argument) for table, source in zip(tables, sources, strict=True)]
-        signals = labels_to_train_on(tables[0], columns)
-        if labeled_fraction == 1:
-            check_contrasts(signals, columns, minimum_shared)
-        dataset = training_dataset(parts, signals, model.encoder.sample_rate, view_seconds, views, most_skipped)
-        data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
-    if first:
-        claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
-    with held(folder, "out") if first else nullcontext():
+    with held(folder, "out") if first else nullcontext():  # nothing in the folder is touched before
+        try:
+            report = first and not holds_run(folder)
+            tables = [
+                check_audio(table, view_seconds, most_skipped, report=_report(folder, source) if report else None)
+                for table, source in zip(tables, sources, strict=True)
+            ]
+            parts = [part_to_train_on(table, source.argument) for table, source in zip(tables, sources, strict=True)]
+            signals = labels_to_train_on(tables[0], columns)
+            if labeled_fraction == 1:
+                check_contrasts(signals, columns, minimum_shared)
+            dataset = training_dataset(parts, signals, model.encoder.sample_rate, view_seconds, views, most_skipped)
+            data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
+        except (ValueError, TypeError) as error:
+            raise InputError(str(error)) from error
+        if first:
+            claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
         if (folder / ENCODER_FOLDER).is_dir():
             logger.info("%s is complete: nothing left to do", folder)
             return folder / ENCODER_FOLDER
+        checkpoint = folder / CHECKPOINT
+        done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
         if first:
-            remove_leftovers(folder)
             check_space(folder, module)
             write_down(folder, arguments)
             logger.info("%s: %s", title, summary(data, signals, columns))
@@ -200,7 +207,7 @@ def pretrain(
                 logger.warning("%s", remark)
         measures = _neighbor_measure(tables[0], monitor or next(iter(columns), None), view_seconds)
         history = History(folder / HISTORY, measures, logs.measure_every, dataset.described, logs.every)
-        fit(module, data, folder, steps, checkpoint_every, history, title, trainer, logs)
+        fit(module, data, folder, steps, checkpoint_every, history, title, trainer, logs, done)
         if first:
             save_encoder(model.encoder, folder)
             logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
@@ -233,12 +240,12 @@ def _check(arguments: dict[str, Any]) -> None:
     for group in ("optimizer", "trainer", "logs"):
         arguments[group].check()
     check_loggers(arguments["logs"])
+    check_launcher(arguments["trainer"])
 
 
-def _report(folder: Path, source: Source) -> Path | None:
+def _report(folder: Path, source: Source) -> Path:
     """Where to list the files of a source that cannot be used."""
-    name = UNUSABLE if source.argument == "tracks" else f"{source.argument}-{UNUSABLE}"
-    return folder / name if is_first_process() else None
+    return folder / (UNUSABLE if source.argument == "tracks" else f"{source.argument}-{UNUSABLE}")
 
 
 def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""With what a run was made: versions, git state, machine."""
+"""What a run was made with: versions, git state, machine."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any
 import torch
 
 import ssc_toolkit
+from ssc_toolkit.training.git import commit_of, is_changed
 
 PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "soxr", "pandas")
 
 
 def provenance() -> dict[str, Any]:
-    """Time, command, versions, processor, and the git state of this library and of the working directory.
+    """Return time, command, versions, processor, and the git state of this library and of the working folder.
 
     Examples:
         >>> sorted(provenance())
@@ -31,26 +31,22 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {"ssc-toolkit": ssc_toolkit.__version__, **{name: _version(name) for name in PACKAGES}},
-        "git": {
-            "ssc_toolkit": git_state(Path(ssc_toolkit.__file__).parent),
-            "working_directory": git_state(Path.cwd()),
-        },
+        "git": git_state(),
     }
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the repository that a folder is in, and whether tracked files differ from it; None outside of one."""
-    try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "changed": bool(changed.strip())}
+def git_state() -> dict[str, dict[str, Any] | None]:
+    """Return the commits of this library's checkout and of the working folder; None outside of a repository.
 
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    Whether tracked files differ from the commit is told of this library's own checkout only: to find it out, git may
+    run programs that a repository defines.
+    """
+    package = Path(ssc_toolkit.__file__).resolve().parent.parent
+    own: dict[str, Any] | None = None
+    if (package / ".git").exists():  # otherwise it is installed, perhaps within a repository of somebody else
+        own = {"commit": commit_of(package), "changed": is_changed(package)}
+    here = commit_of(Path.cwd())
+    return {"ssc_toolkit": own, "working_directory": None if here is None else {"commit": here}}
 
 
 def _version(package: str) -> str | None:

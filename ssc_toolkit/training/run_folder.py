@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import write_json, write_text
+from ssc_toolkit.files import read_checked_json, reading, write_checked_json, write_json, write_text
 from ssc_toolkit.training.checkpoints import CHECKPOINT
 from ssc_toolkit.training.provenance import provenance
 
@@ -48,6 +48,8 @@ def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the numbers of a run, options of groups as `group.option`."""
     flat: dict[str, Any] = {}
     for name, value in arguments.items():
+        if name == "labels" and isinstance(value, list | tuple) and len(value) < 2:
+            value = value[0] if value else None
         if is_dataclass(value) and not isinstance(value, type):
             flat |= {f"{name}.{option}": setting for option, setting in asdict(value).items()}
         else:
@@ -61,35 +63,62 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
     return settings_of({name: p.default for name, p in parameters.items() if p.default is not p.empty})
 
 
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder holds a run that can be resumed or is complete."""
+    return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
+
+
 def claim(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Write down the settings of a run, or make sure that the run already there has the same.
+    """Write the settings of a run, or make sure that the run already there has the same.
 
     Args:
-        folder: of the run.
+        folder: of the run; the caller holds its lock.
         settings: of this call.
-        defaults: what a run that was begun before there was some option counts as.
+        defaults: settings of a run that was begun before an option existed.
 
     Raises:
-        InputError: if the folder holds something else.
+        InputError: if the folder holds something else; it is as it was.
     """
-    path = folder / SETTINGS
-    plain, plain_defaults = _plain(settings), _plain(defaults)
-    if not path.exists():
-        for name in (CHECKPOINT, ENCODER_FOLDER):
-            if (folder / name).exists():
-                raise InputError(f"out: {folder} holds {name} without {SETTINGS}; choose another folder")
-    elif (folder / CHECKPOINT).exists() or (folder / ENCODER_FOLDER).exists():
-        _compare(folder, plain, plain_defaults)
+    if not holds_run(folder):
+        write_checked_json(folder / SETTINGS, _plain(settings))  # also over those of a run that left nothing to resume
         return
-    write_json(path, plain)  # also over those of a run that left nothing to go on from
+    if not (folder / SETTINGS).exists():
+        name = CHECKPOINT if (folder / CHECKPOINT).exists() else ENCODER_FOLDER
+        raise InputError(f"out: {folder} holds {name} without {SETTINGS}; choose another folder")
+    found = _read_settings(folder, defaults)
+    _compare(folder, _plain(settings), found, {*found, *settings})
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise InputError if a folder holds a run with other settings; what depends on the audio is not compared.
+
+    Args:
+        folder: of the run; it need not exist.
+        settings: of `settings_of`.
+        defaults: settings of a run that was begun before an option existed.
+    """
+    if holds_run(folder) and (folder / SETTINGS).exists():
+        _compare(folder, _plain(settings), _read_settings(folder, defaults), set(settings))
 
 
 def write_down(folder: Path, arguments: Mapping[str, Any]) -> None:
-    """Save the arguments as a file for `--config`, and add to the list of what the run was made with."""
-    write_text(folder / CONFIG, yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True))
+    """Save the arguments as a file for `--config`, and add to the list of what the run was made with.
+
+    Raises:
+        InputError: if that list is damaged; nothing is written.
+    """
     path = folder / PROVENANCE
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    before = _read_starts(path) if path.exists() else []
+    write_text(folder / CONFIG, yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True))
     write_json(path, [*before, provenance()])
+
+
+def _read_starts(path: Path) -> list[Any]:
+    with reading("out", path, "restore it, or delete it to lose only the list of earlier starts"):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(before, list) or not all(isinstance(start, dict) for start in before):
+            raise ValueError("expected a list of starts")
+        return before
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> Path:
@@ -98,7 +127,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.save_pretrained(temporary)
     for path in temporary.iterdir():
-        path.chmod(0o644)  # safetensors leaves its files readable by their owner alone
+        path.chmod(folder.stat().st_mode & 0o666)  # safetensors leaves its files readable by their owner alone
     return temporary.rename(folder / ENCODER_FOLDER)
 
 
@@ -107,14 +136,14 @@ def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(content, default=asdict))
 
 
-def _compare(folder: Path, settings: dict[str, Any], defaults: dict[str, Any]) -> None:
+def _read_settings(folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    path = folder / SETTINGS
+    return _plain(defaults) | read_checked_json(path, "out", "restore it, or choose another folder", required=False)
+
+
+def _compare(folder: Path, settings: dict[str, Any], found: dict[str, Any], names: set[str]) -> None:
     """Raise InputError unless the run in the folder has these settings."""
-    try:
-        found = defaults | json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"out: {folder / SETTINGS} is damaged; choose another folder") from error
-    names = {**found, **settings}.keys() - set(_DECIDED_BY_HASH)
-    differing = sorted(name for name in names if found.get(name) != settings.get(name))
+    differing = sorted(name for name in names - set(_DECIDED_BY_HASH) if found.get(name) != settings.get(name))
     if differing:
         changes = ", ".join(
             _HASHES.get(name, f"{name} was {found.get(name)!r}, is {settings.get(name)!r}") for name in differing

@@ -14,15 +14,20 @@ import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.data.tracks import DEFAULT_CORPUS
-from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import held, writable_folder, write_text
+from ssc_toolkit.errors import InputError, whole_at_least
+from ssc_toolkit.files import held, path_inside, writable_folder, write_text
+from ssc_toolkit.training.config_file import read_options
+from ssc_toolkit.training.history import read_history
 from ssc_toolkit.training.one_by_one import OneByOne
 from ssc_toolkit.training.one_run import typed
-from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY
+from ssc_toolkit.training.pretrain import pretrain
+from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY, check_settings, defaults_of, settings_of
 from ssc_toolkit.training.sources import sources_of
 
 TABLE = "sweep.csv"
 _KEYS = {"base", "runs", "seeds"}
+_OWN = ("out", "seed", "title")
+"""Options of `pretrain` that the study sets for each run."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,9 @@ class Run:
     @property
     def is_done(self) -> bool:
         """Whether its encoder is there, trained with these arguments."""
-        return (self.folder / ENCODER_FOLDER).is_dir() and self.config.exists() and self._made_with() == self.arguments
-
-    def _made_with(self) -> Any:
-        return yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        if not (self.folder / ENCODER_FOLDER).is_dir() or not self.config.exists():
+            return False
+        return read_options(self.config, "out") == self.arguments
 
 
 def sweep(
@@ -88,8 +92,9 @@ def sweep(
         The folder of the runs.
 
     Raises:
-        InputError: for a file that cannot be read or holds an option that pretrain does not take, or a table of tracks
-            that cannot be loaded, before the first run; at the end, for runs that failed.
+        InputError: for a file that cannot be read or holds an option that pretrain does not take, a name that is not a
+            plain folder name, a table of tracks that cannot be loaded, or an output folder whose runs were made with
+            other settings, before anything is written; at the end, for runs that failed.
         SystemExit: with status 143 after SIGTERM, when the run at work has stopped; no other begins.
         KeyboardInterrupt: as much, after Ctrl-C.
     """
@@ -98,6 +103,7 @@ def sweep(
     folder = writable_folder(Path(out), "out")
     failed = []
     with held(folder, "out"), OneByOne() as processes:
+        _check_folders(runs)
         for number, run in enumerate(runs, start=1):
             said = f"{number} of {len(runs)}, {run.folder.name}"
             if run.is_done:
@@ -123,22 +129,70 @@ def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Ma
     Raises:
         InputError: naming what is wrong.
     """
-    study = _read(file, "file")
+    study = read_options(file, "file")
     if not study.keys() <= _KEYS or not isinstance(study.get("runs"), dict) or not study["runs"]:
-        raise InputError(f"file: {file} should hold base, runs and perhaps seeds, got {', '.join(study) or 'nothing'}")
-    base = _read(file.parent / study["base"], "file") if "base" in study else {}
+        got = ", ".join(map(str, study))[:200] or "nothing"
+        raise InputError(f"file: {file} should hold base, runs by name and perhaps seeds, got {got}")
+    base = _base(file, study["base"]) if "base" in study else {}
+    numbers = _seeds(f"file: seeds of {file}", study.get("seeds", [0])) if seeds is None else _seeds("seeds", seeds)
+    _check_own("options", options)
     runs = []
     for name, changes in study["runs"].items():
-        for seed in study.get("seeds", [0]) if seeds is None else seeds:
-            folder = f"{name}-seed-{seed}"
-            own = {"seed": seed, "out": str(out / folder), "title": str(folder)}
+        told = f"file: run {str(name)[:100]!r} of {file}"
+        if changes is not None and not isinstance(changes, dict):
+            raise InputError(f"{told}: expected options by name, got {changes!r:.100}")
+        _check_own(told, changes or {})
+        for seed in numbers:
+            folder = _folder(told, out, name, seed)
+            own = {"seed": seed, "out": str(folder), "title": folder.name}
             arguments = _nested(base, changes or {}, options, own)
             try:
                 typed(arguments)
             except InputError as error:
-                raise InputError(f"file: run {name!r} of {file}: {error}") from error
-            runs.append(Run(str(name), int(seed), arguments))
+                raise InputError(f"{told}: {error}") from error
+            runs.append(Run(str(name), seed, arguments))
+    if len({run.folder for run in runs}) < len(runs):
+        raise InputError(f"file: {file} names a run twice, by its name or by its seed")
     return runs
+
+
+def _base(file: Path, name: Any) -> dict[str, Any]:
+    """Options of the base config, whose path starts from the folder of the study."""
+    if not isinstance(name, str) or not name.isprintable():
+        raise InputError(f"file: base of {file}: expected the path of a config, got {name!r:.100}")
+    return read_options(file.parent / name, "file")
+
+
+def _seeds(argument: str, seeds: Any) -> list[int]:
+    if not isinstance(seeds, list | tuple) or not seeds:
+        raise InputError(f"{argument}: expected a list of whole numbers, got {seeds!r:.100}")
+    for seed in seeds:
+        whole_at_least(argument, seed, 0)
+    return [int(seed) for seed in seeds]
+
+
+def _check_own(told: str, options: Mapping[Any, Any]) -> None:
+    """Raise InputError for an option that the study sets itself."""
+    for name in options:
+        if str(name).partition(".")[0] in _OWN:
+            raise InputError(f"{told}: {name} is set by the study; choose --out and seeds instead")
+
+
+def _folder(told: str, out: Path, name: Any, seed: int) -> Path:
+    """Folder of a run, directly in the output folder, whatever its name; so is its config."""
+    if isinstance(name, bool) or not isinstance(name, str | int | float):
+        raise InputError(f"{told}: expected text as its name, got {name!r:.100}")
+    folder = path_inside(out, f"{name}-seed-{seed}", told)
+    path_inside(out, f"{folder.name}.yaml", told)
+    return folder
+
+
+def _check_folders(runs: Sequence[Run]) -> None:
+    """Raise InputError if a run in the output folder was made with other settings, or its files are damaged."""
+    defaults = defaults_of(pretrain)
+    for run in runs:
+        check_settings(run.folder, settings_of(typed(run.arguments)), defaults)
+    _table(runs)
 
 
 def _check_sources(runs: Sequence[Run]) -> None:
@@ -155,18 +209,6 @@ def _check_sources(runs: Sequence[Run]) -> None:
                 raise InputError(f"file: run {run.name!r}: {error}") from error
 
 
-def _read(path: Path, argument: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{argument}: cannot read {path} ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{argument}: {path} is no YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{argument}: {path} should hold options by name, got {content!r}")
-    return content
-
-
 def _nested(*parts: Mapping[str, Any]) -> dict[str, Any]:
     """Options of which later ones hold; `group.option` and `group: {option}` are the same."""
     whole: dict[str, Any] = {}
@@ -175,7 +217,8 @@ def _nested(*parts: Mapping[str, Any]) -> dict[str, Any]:
             group, dot, option = str(name).partition(".")
             own = {option: value} if dot else value
             if isinstance(own, Mapping):
-                whole[group] = _nested(whole.get(group) or {}, own)
+                before = whole.get(group)
+                whole[group] = _nested(before if isinstance(before, Mapping) else {}, own)
             else:
                 whole[group] = own
     return whole
@@ -186,7 +229,7 @@ def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
     try:
-        status = processes.call([sys.executable, "-m", "ssc_toolkit.training.one_run", str(run.config)])
+        status = processes.call([sys.executable, "-P", "-m", "ssc_toolkit.training.one_run", str(run.config)])
     except SystemExit:
         print(f"{said}: stopped by SIGTERM; the same command goes on", file=sys.stderr, flush=True)
         raise
@@ -195,13 +238,12 @@ def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
     return status == 0
 
 
-def _table(runs: list[Run]) -> str:
+def _table(runs: Sequence[Run]) -> str:
     """The last row of the history of each run that is complete, as CSV."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         if run.is_done:
-            with (run.folder / HISTORY).open(newline="") as file:
-                *_, last = csv.DictReader(file)
+            *_, last = read_history(run.folder / HISTORY, "out")
             rows.append({"run": run.name, "seed": run.seed, **last})
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["run", "seed"]
     return csv_text(columns, [[row.get(column) for column in columns] for row in rows])

@@ -17,7 +17,7 @@ from ssc_toolkit.data.scores.sounds import FAMILIES, RENDER_RATE, render_notes, 
 from ssc_toolkit.data.scores.workshop import (
     SAMPLE_RATE,
     VERSION,
-    claim_folder,
+    claimed_folder,
     clip_path,
     finish_folder,
     in_parallel,
@@ -101,17 +101,17 @@ def build_corpus(
     if clips < _FEWEST_CLIPS:
         raise InputError(f"clips: expected at least {_FEWEST_CLIPS}, got {clips}")
     settings = {"kind": "scores", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
-    folder, is_whole = claim_folder(folder, settings)
-    if is_whole:
-        return folder
-    plan = plan_clips(load_pieces(max(2 * clips, _FEWEST_PIECES), jobs, progress), clips, seed)
-    by_program = defaultdict(list)
-    for clip in plan:
-        if not (folder / clip_path(clip.number)).exists():
-            by_program[clip.program].append(clip)
-    tasks = [(folder, program, group) for program, group in by_program.items()]
-    in_parallel(render_clips, tasks, jobs, "rendering, by instrument", progress)
-    return finish_folder(folder, track_table(plan))
+    with claimed_folder(folder, settings) as (folder, is_whole):
+        if is_whole:
+            return folder
+        plan = plan_clips(load_pieces(max(2 * clips, _FEWEST_PIECES), jobs, progress), clips, seed)
+        by_program = defaultdict(list)
+        for clip in plan:
+            if not (folder / clip_path(clip.number)).exists():
+                by_program[clip.program].append(clip)
+        tasks = [(folder, program, group) for program, group in by_program.items()]
+        in_parallel(render_clips, tasks, jobs, "rendering, by instrument", progress)
+        return finish_folder(folder, track_table(plan))
 
 
 def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:

@@ -13,7 +13,7 @@ from ssc_toolkit.data.scores.sounds import FAMILIES, FAMILY_OF, RENDER_RATE, ren
 from ssc_toolkit.data.scores.workshop import (
     SAMPLE_RATE,
     VERSION,
-    claim_folder,
+    claimed_folder,
     clip_path,
     finish_folder,
     in_parallel,
@@ -49,13 +49,13 @@ def build_notes(
     """
     settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
     notes = plan_notes(clips, seed)
-    folder, is_whole = claim_folder(folder, settings)
-    if is_whole:
-        return folder
-    missing = notes[[not (folder / path).exists() for path in notes["path"]]]
-    tasks = [(folder, program, group) for program, group in missing.groupby("program")]
-    in_parallel(render_single_notes, tasks, jobs, "rendering, by instrument", progress)
-    return finish_folder(folder, notes)
+    with claimed_folder(folder, settings) as (folder, is_whole):
+        if is_whole:
+            return folder
+        missing = notes[[not (folder / path).exists() for path in notes["path"]]]
+        tasks = [(folder, program, group) for program, group in missing.groupby("program")]
+        in_parallel(render_single_notes, tasks, jobs, "rendering, by instrument", progress)
+        return finish_folder(folder, notes)
 
 
 def plan_notes(clips: int, seed: int) -> pd.DataFrame:

@@ -23,7 +23,7 @@ import numpy as np
 from ssc_toolkit.data.scores.keys import sure_key
 from ssc_toolkit.data.scores.workshop import VERSION, cache_folder, fingerprint, in_parallel, package_versions
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import writable_folder, write_text
+from ssc_toolkit.files import read_checked_json, reading, writable_folder, write_checked_json
 
 # Collection name -> files below music21's corpus folder.
 _ABC_COLLECTIONS = {
@@ -127,13 +127,20 @@ def load_pieces(about: int, jobs: int = -1, progress: bool = True) -> list[Piece
 
 
 def _load_batch(cache: Path, files: list[tuple[str, Path]]) -> list[Piece]:
-    if not cache.exists():
+    try:
+        return _cached(cache)
+    except InputError:  # missing or damaged: read from the scores again
         with silenced_stdout():
             pieces = [piece for collection, path in files for piece in read_pieces(collection, path)]
         rows = [asdict(piece) | {"notes": piece.notes.tolist()} for piece in pieces]
-        write_text(cache, json.dumps(rows))
-    rows = json.loads(cache.read_text(encoding="utf-8"))
-    return [Piece(**row | {"notes": np.array(row["notes"])}) for row in rows]
+        write_checked_json(cache, {"pieces": json.dumps(rows)})  # as one text: a line for each number is long
+        return _cached(cache)
+
+
+def _cached(cache: Path) -> list[Piece]:
+    content = read_checked_json(cache, "cache folder", "delete it")
+    with reading("cache folder", cache, "delete it"):
+        return [Piece(**row | {"notes": np.array(row["notes"])}) for row in json.loads(content["pieces"])]
 
 
 @contextmanager

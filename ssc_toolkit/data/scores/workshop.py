@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,16 @@ import soundfile
 
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import atomic_path, writable_folder, write_json, write_text
+from ssc_toolkit.files import (
+    atomic_path,
+    held,
+    is_leftover,
+    read_checked_json,
+    writable_folder,
+    write_checked_json,
+    write_text,
+)
+from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
@@ -48,8 +58,11 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> tuple[Path, bool]:
-    """The folder of a corpus, made if need be, and whether the corpus is there already.
+@contextmanager
+def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
+    """Yield the locked folder of a corpus, made if need be, and whether the corpus is whole already.
+
+    Waits for another process that renders the same corpus.
 
     Args:
         folder: where to put it; None for a folder in the user's cache, named after the settings.
@@ -62,16 +75,34 @@ def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> tuple[P
         folder = cache_folder() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
     folder = writable_folder(Path(folder), "folder")
     note = folder / "corpus.json"
+    check_note(note, settings, "folder", "corpus")
+    with held(folder, "folder", wait=True):
+        check_note(note, settings, "folder", "corpus")
+        if not note.exists():
+            write_checked_json(note, settings)
+        (folder / "audio").mkdir(exist_ok=True)
+        yield folder, (folder / "tracks.csv").exists()
+
+
+def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
+    """Raise InputError unless a folder is empty, or its note tells of the same settings; nothing is written.
+
+    Args:
+        note: JSON file with the settings that its folder was made with.
+        settings: those that are wanted.
+        argument: the argument that names the folder.
+        kind: what the folder should hold.
+    """
+    folder = note.parent
     if not note.exists():
-        if any(folder.iterdir()):
-            raise InputError(f"folder: {folder} is not empty and holds no corpus; choose another folder")
-        write_json(note, settings)
-    elif json.loads(note.read_text()) != settings:
+        if any(path.name != ".lock" and not is_leftover(path) for path in folder.iterdir()):
+            raise InputError(f"{argument}: {folder} is not empty and holds no {kind}; choose another folder")
+        return
+    found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
+    if found != json.loads(json.dumps(settings)):
         raise InputError(
-            f"folder: {folder} holds a corpus with other settings (see corpus.json); choose another folder"
+            f"{argument}: {folder} holds a {kind} with other settings (see {note.name}); choose another folder"
         )
-    (folder / "audio").mkdir(exist_ok=True)
-    return folder, (folder / "tracks.csv").exists()
 
 
 def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
@@ -108,5 +139,6 @@ def in_parallel(
     from joblib import Parallel, delayed
 
     tasks = list(tasks)
-    results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
-    return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))
+    with safe_children():
+        results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
+        return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))

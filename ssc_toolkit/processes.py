@@ -1,0 +1,52 @@
+"""Start Python processes that do not import modules from the working folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ssc_toolkit
+
+_SAFE = "PYTHONSAFEPATH"
+
+
+def safe_environment() -> dict[str, str]:
+    """Return the environment for a Python process that imports nothing from the working folder.
+
+    Its own child processes inherit this. `PYTHONPATH` is kept, without the empty entries that stand for the working
+    folder. The folder of this library is added if it is the working folder, as in a clone without an installation.
+
+    Examples:
+        >>> safe_environment()["PYTHONSAFEPATH"]
+        '1'
+    """
+    entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    root = Path(ssc_toolkit.__file__).parent.parent
+    if root == Path.cwd():
+        entries.append(str(root))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    path = {"PYTHONPATH": os.pathsep.join(entries)} if entries else {}
+    return {**environment, **path, _SAFE: "1"}
+
+
+@contextmanager
+def safe_children() -> Iterator[None]:
+    """Start the Python processes of the block, such as joblib's, with `safe_environment`."""
+    before = {name: os.environ.get(name) for name in (_SAFE, "PYTHONPATH")}
+    safe = safe_environment()
+    try:
+        for name in before:
+            _set(name, safe.get(name))
+        yield
+    finally:
+        for name, value in before.items():
+            _set(name, value)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

@@ -1,0 +1,107 @@
+"""Read the state of a git repository without running anything that the repository defines."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_MAX_BYTES = 50_000_000
+_MAX_LINKS = 5
+_QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.pager=cat", "core.untrackedCache=false")
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that the repository around a folder has checked out; None outside of one.
+
+    Only plain files are read (`HEAD`, loose and packed references), so no hook, filter, monitor or configured program
+    of the repository runs, and git need not be installed.
+
+    Args:
+        folder: in the repository, at any depth; worktrees and submodules work too.
+    """
+    try:
+        for parent in (folder.resolve(), *folder.resolve().parents):
+            if (parent / ".git").exists():
+                return _head_of(_git_folder(parent))
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def is_changed(checkout: Path) -> bool | None:
+    """Return whether tracked files differ from the commit, or None if git cannot tell.
+
+    Runs `git status`, which may run filters that the checkout defines: only for a checkout whose code runs already.
+
+    Args:
+        checkout: folder with `.git` in it.
+    """
+    git = shutil.which("git")
+    if git is None or not Path(git).is_absolute():  # a relative one would be in the working folder
+        return None
+    options = [word for setting in _QUIET for word in ("-c", setting)]
+    command = [git, "--no-pager", *options, "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            [*command, "--ignore-submodules=all"],
+            capture_output=True,
+            check=True,
+            timeout=10,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return bool(done.stdout.strip())
+
+
+def _git_folder(checkout: Path) -> Path:
+    """Return the folder that holds `HEAD`; in a worktree or a submodule `.git` is a file that names it."""
+    path = checkout / ".git"
+    if path.is_dir():
+        return path
+    text = _read(path).strip()
+    if not text.startswith("gitdir:"):
+        raise ValueError("not a git file")
+    return checkout / text.removeprefix("gitdir:").strip()
+
+
+def _head_of(git_folder: Path) -> str | None:
+    common = git_folder
+    if (git_folder / "commondir").is_file():  # a worktree shares the references of its repository
+        common = git_folder / _read(git_folder / "commondir").strip()
+    content = _read(git_folder / "HEAD").strip()
+    for _ in range(_MAX_LINKS):
+        if _COMMIT.fullmatch(content):
+            return content
+        name = content.removeprefix("ref:").strip()
+        if not content.startswith("ref:") or not name.startswith("refs/") or ".." in name:
+            return None
+        for folder in (git_folder, common):
+            if (folder / name).is_file():
+                content = _read(folder / name).strip()
+                break
+        else:
+            return _packed(common / "packed-refs", name)
+    return None
+
+
+def _packed(path: Path, name: str) -> str | None:
+    for line in _read(path).splitlines() if path.is_file() else ():
+        commit, _, reference = line.partition(" ")
+        if reference == name and _COMMIT.fullmatch(commit):
+            return commit
+    return None
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    with path.open("rb") as file:
+        return file.read(_MAX_BYTES).decode("utf-8", errors="replace")

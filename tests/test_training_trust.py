@@ -1,0 +1,199 @@
+"""Runs against damaged files, hostile folders, second processes and launchers that disagree."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from training_runs import ONE_THREAD, SMALL, begin, command, make_tones, wait_until
+
+import ssc_toolkit
+from ssc_toolkit.encoders import ContrastiveModel, MelCNN
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConModule, TrainerOptions, pretrain
+from ssc_toolkit.training.checkpoints import check_checkpoint
+from ssc_toolkit.training.history import read_history
+from ssc_toolkit.training.launching import check_launcher
+
+ROOT = str(Path(ssc_toolkit.__file__).parent.parent)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory) -> Path:
+    return make_tones(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture
+def resumable(music, tmp_path) -> dict:
+    """Arguments of a run whose folder holds a checkpoint and no encoder."""
+    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
+    pretrain(**arguments).rename(tmp_path / "encoder")
+    return arguments
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_a_flip_of_any_byte_of_a_checkpoint_is_noticed(tmp_path):
+    module, path = SemiSupConModule(ContrastiveModel(MelCNN(n_mels=24, channels=2))), tmp_path / "last.ckpt"
+    lists = {"optimizer_states": [], "lr_schedulers": []}
+    content = {"epoch": 0, "global_step": 7, "loops": {}, "callbacks": {}, "state_dict": module.state_dict(), **lists}
+    io = AtomicCheckpointIO()
+    io.save_checkpoint(content, path)
+    assert check_checkpoint(path, module) == 7
+    whole = path.read_bytes()
+    for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+        for read in (lambda: check_checkpoint(path, module), lambda: io.load_checkpoint(path)):
+            with pytest.raises(InputError, match=r"out: .*last\.ckpt is damaged .*delete it to begin"):
+                read()
+    torch.save(content, path)  # as earlier versions wrote it
+    assert check_checkpoint(path, module) == 7
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "settings.json", "provenance.json"])
+@pytest.mark.parametrize("damage", [b"", b"[1", b"\xff\x00", b"3", b'{"a": 1, "checksum": 2}'])
+def test_damaged_files_of_a_run_are_named_and_nothing_is_lost(resumable, name, damage):
+    folder = Path(resumable["out"])
+    (folder / name).write_bytes(damage)
+    before = contents(folder)
+    with pytest.raises(InputError, match=rf"out: .*{name}"):
+        pretrain(**resumable)
+    assert contents(folder) == before
+
+
+def test_a_run_whose_damaged_checkpoint_is_deleted_begins_anew(resumable):
+    (Path(resumable["out"]) / "last.ckpt").unlink()
+    assert pretrain(**resumable).is_dir()
+
+
+def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
+    precious, path = tmp_path / "precious", tmp_path / "run" / "last.ckpt"
+    precious.write_text("mine")
+    content = torch.load(path, weights_only=True)
+    for state in content["callbacks"].values():
+        if "best_model_path" in state:
+            state["best_model_path"] = str(tmp_path / "run" / ".." / "precious")
+    content["global_step"] = 1
+    steps = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert steps["steps"] == 2
+    torch.save(content, path)
+    pretrain(**resumable)
+    assert precious.read_text() == "mine"
+
+
+def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):
+    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
+    wait_until((tmp_path / "tensorboard").exists, process)
+    (tmp_path / "unusable.csv").write_text("of the first")
+    names = ("settings.json", "config.yaml", "provenance.json", "unusable.csv")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    try:
+        with pytest.raises(InputError, match="another process is at work"):
+            pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, temperature=0.7)
+        assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_run_of_other_settings_keeps_the_report_of_the_first(resumable):
+    folder = Path(resumable["out"])
+    (folder / "unusable.csv").write_text("path,problem\n")
+    before = contents(folder)
+    with pytest.raises(InputError, match="temperature was"):
+        pretrain(**resumable, temperature=0.7)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WORLD_SIZE": "3"},
+        {"WORLD_SIZE": "3", "RANK": "1", "LOCAL_RANK": "1"},
+        {"SLURM_NTASKS": "3", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+        {"OMPI_COMM_WORLD_SIZE": "3"},
+        {"WORLD_SIZE": "three"},
+        {"WORLD_SIZE": ""},
+    ],
+)
+def test_a_launcher_of_another_number_is_refused(music, tmp_path, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"trainer\.devices: .*set --trainer\.devices .* or unset"):
+        pretrain(str(music / "my.csv"), str(tmp_path / "run"), **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({}, {}),
+        ({"WORLD_SIZE": "1"}, {}),
+        ({"WORLD_SIZE": "1"}, {"devices": 2}),  # one process, which starts the other
+        ({"WORLD_SIZE": "6", "LOCAL_RANK": "0"}, {"devices": 3, "num_nodes": 2}),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, {}),
+    ],
+)
+def test_a_launcher_that_agrees_is_taken(monkeypatch, variables, options):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    check_launcher(TrainerOptions(**options))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "step,loss\n", "a\n1\n", "step,loss\n1\n", "step,loss\n1,2,3\n", "step\nx\n", "\0"]
+)
+def test_a_damaged_history_is_named(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(InputError, match=r"out: .*history\.csv is damaged"):
+        read_history(tmp_path / "history.csv", "out")
+
+
+def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    for module in ("yaml", "torch", "numpy", "sitecustomize", "pytorch_lightning", "random"):
+        (here / f"{module}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'a').write({module!r})\nraise SystemExit(9)\n"
+        )
+    study = {"runs": {"a": {"tracks": str(music / "my.csv"), **SMALL, "steps": 1}}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    arguments = [f"--file={tmp_path / 'study.yaml'}", f"--out={tmp_path / 'out'}"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ssc_toolkit.cli", "sweep", *arguments],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**ONE_THREAD, "PYTHONPATH": ROOT},
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
+    for module in ("numpy", "joblib", "pickle"):
+        (tmp_path / f"{module}.py").write_text("open('ran', 'a').write('x')\nraise SystemExit(9)\n")
+    work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
+    code = f"from ssc_toolkit.data.scores.workshop import in_parallel; {work}"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**ONE_THREAD, "PYTHONPATH": ROOT},
+    )
+    assert done.stdout.strip() == "[1, 2]", done.stderr
+    assert not (tmp_path / "ran").exists()
