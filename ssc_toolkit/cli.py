@@ -133,7 +133,7 @@ def _open_closed_streams() -> None:
             os.set_inheritable(descriptor, True)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _unwritten(error: OSError) -> str | None:

@@ -177,7 +177,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
     assert result.returncode == 0, result.stderr
     for word in ("random encoder", "log-mel statistics", "this encoder", "accuracy"):
         assert word in result.stdout
-    assert {path.name for path in (tmp_path / "p").iterdir()} == {"report.json", "report.md", "report.html"}
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {".lock", "report.json", "report.md", "report.html"}
     result = call(
         "robustness", *shared, "--corruptions=chain,colored_noise", "--severities=0,2", f"--out={tmp_path / 'r'}"
     )
