@@ -14,9 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
+
 from ssc_toolkit import __version__
 from ssc_toolkit.doctor import missing_extra, torchaudio_problem
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import reading
 from ssc_toolkit.wording import in_plain_words
 
 COMMANDS = {
@@ -180,7 +183,17 @@ def _config_first(options: list[str]) -> list[str]:
         config += [f"--config={others[place + 1]}"]
         del others[place : place + 2]
     config += [option for option in others if option.startswith("--config=")]
+    for option in config:
+        _check_config(option.partition("=")[2])
     return [*config, *(option for option in others if not option.startswith("--config="))]
+
+
+def _check_config(file: str) -> None:
+    """Raise InputError unless a file holds YAML of plain values."""
+    if not Path(file).is_file():
+        return  # the parser says what it expected
+    with reading("config", file, "correct it"):
+        yaml.safe_load(Path(file).read_bytes().decode("utf-8"))
 
 
 def _kind_in_group(name: str, job: Callable[..., object]) -> str:
