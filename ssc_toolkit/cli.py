@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit import __version__
 from ssc_toolkit.doctor import missing_extra, torchaudio_problem
