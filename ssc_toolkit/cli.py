@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import inspect
 import itertools
@@ -9,10 +11,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit import __version__
 from ssc_toolkit.doctor import missing_extra, torchaudio_problem
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import reading
 from ssc_toolkit.wording import in_plain_words
 
 COMMANDS = {
@@ -38,6 +45,17 @@ COMMANDS = {
 }
 """Command -> module, function, what it does. A command's options are the arguments of its function."""
 
+_ADVICE = {
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
+    errno.EFBIG: "the file would be larger than this disk or `ulimit -f` allows; choose another disk",
+    errno.EROFS: "the disk is read only; choose another folder",
+    errno.EACCES: "you may not write there; choose another folder",
+    errno.EPERM: "you may not write there; choose another folder",
+    errno.EIO: "the disk reports an error; choose another disk",
+}
+"""What to do when writing fails."""
+
 RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "corpus")
 
 
@@ -51,6 +69,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ssc-toolkit {__version__}")
         return 0
     name, *options = arguments
+    _open_closed_streams()
+    out, errors = _Output(sys.stdout), _Output(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        status = _status(name, options)
+        out.flush()
+        if out.failed is not None and not isinstance(out.failed, BrokenPipeError):
+            return _fail(name, f"cannot write to the standard output ({out.failed.strerror}); the files are written")
+        return status
+
+
+def _status(name: str, options: list[str]) -> int:
     try:
         return _run(name, options)
     except InputError as error:
@@ -60,13 +89,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         return _fail(name, message)
-    except BrokenPipeError:  # whoever read the output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        message = _unwritten(error)
+        if message is None:
+            raise
+        return _fail(name, message)
     except KeyboardInterrupt:
         hint = "; the same command goes on from what is saved" if name in RESUMABLE else ""
         print(f"\nssc-toolkit {name}: interrupted{hint}", file=sys.stderr)
         return 130
+
+
+class _Output:
+    """A standard stream that never ends the work: what cannot be written is dropped, and the reason is kept."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failed: OSError | None = None
+
+    def write(self, text: str) -> int:
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:  # the reader closed the pipe, or the disk is full
+            self.failed = self.failed or error
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in the place of closed standard streams, so that no other file gets their descriptors."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
+            os.set_inheritable(descriptor, True)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _unwritten(error: OSError) -> str | None:
+    """Return one line for an error of writing that the user can fix, or None for any other."""
+    if error.errno is None and error.filename is not None:  # NumPy gives no number
+        advice = "free some space, or choose another disk"
+    elif error.errno in _ADVICE:
+        advice = _ADVICE[error.errno]
+    else:
+        return None
+    reason = error.strerror or error.args[0] if error.args else type(error).__name__
+    return f"cannot write {error.filename or 'a file'} ({reason}); {advice}"
 
 
 def _run(name: str, options: list[str]) -> int:
@@ -101,7 +183,17 @@ def _config_first(options: list[str]) -> list[str]:
         config += [f"--config={others[place + 1]}"]
         del others[place : place + 2]
     config += [option for option in others if option.startswith("--config=")]
+    for option in config:
+        _check_config(option.partition("=")[2])
     return [*config, *(option for option in others if not option.startswith("--config="))]
+
+
+def _check_config(file: str) -> None:
+    """Raise InputError unless a file holds YAML of plain values."""
+    if not Path(file).is_file():
+        return  # the parser says what it expected
+    with reading("config", file, "correct it"):
+        yaml.safe_load(Path(file).read_bytes().decode("utf-8"))
 
 
 def _kind_in_group(name: str, job: Callable[..., object]) -> str:

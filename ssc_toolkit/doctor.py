@@ -9,6 +9,7 @@ import platform
 import sys
 
 from ssc_toolkit import __version__
+from ssc_toolkit.caches import cache_places, cache_root, clean_caches
 from ssc_toolkit.errors import InputError
 
 TORCH_RANGE = "torch>=2.11,<2.15"
@@ -35,8 +36,16 @@ EXTRAS = {
 _DISTRIBUTIONS = {"pytorch_lightning": "pytorch-lightning", "sklearn": "scikit-learn", "jinja2": "Jinja2"}
 
 
-def doctor() -> None:
-    """Print versions, devices and codecs, and explain what does not fit together, with its cure."""
+def doctor(clean: bool = False) -> None:
+    """Print versions, devices, codecs and caches, and explain what does not fit together, with its cure.
+
+    Args:
+        clean: only remove what this library keeps in the user's cache folder: copies of stores at URLs, rendered
+            corpora, temporary files. They are made again when they are needed. No other file is removed.
+    """
+    if clean:
+        _clean()
+        return
     print(f"ssc_toolkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
     problems = []
     for module in ("torch", "torchaudio", "numpy", "soundfile", "soxr", *EXTRAS):
@@ -48,6 +57,7 @@ def doctor() -> None:
     else:
         _print_devices()
         _print_codecs()
+    _print_caches()
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
@@ -85,6 +95,24 @@ def _version(module: str) -> str | None:
         return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _clean() -> None:
+    removed, busy = clean_caches()
+    for place in removed:
+        print(f"removed {place.path} ({place.holds}, {place.bytes / 1e6:.1f} MB)")
+    for path in busy:
+        print(f"kept {path}: another process uses it, or it may not be removed")
+    print(f"freed {sum(place.bytes for place in removed) / 1e6:.1f} MB in {cache_root()}")
+
+
+def _print_caches() -> None:
+    places = cache_places()
+    print(f"  caches in {cache_root()}: {sum(place.bytes for place in places) / 1e6:.1f} MB")
+    for place in places:
+        print(f"    {place.path.relative_to(cache_root())}  {place.bytes / 1e6:.1f} MB, {place.holds}")
+    if places:
+        print("    `ssc-toolkit doctor --clean` removes them")
 
 
 def _print_devices() -> None:

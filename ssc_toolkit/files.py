@@ -114,6 +114,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)  # most writers name no file when a disk is full
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -177,7 +177,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
     assert result.returncode == 0, result.stderr
     for word in ("random encoder", "log-mel statistics", "this encoder", "accuracy"):
         assert word in result.stdout
-    assert {path.name for path in (tmp_path / "p").iterdir()} == {"report.json", "report.md", "report.html"}
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {".lock", "report.json", "report.md", "report.html"}
     result = call(
         "robustness", *shared, "--corruptions=chain,colored_noise", "--severities=0,2", f"--out={tmp_path / 'r'}"
     )
@@ -288,7 +288,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
     assert "is at 16000 Hz, 22050 Hz are needed" in wrong
     shard = next((store / "shards").glob("*.pcm"))
     shard.write_bytes(shard.read_bytes()[:-2] + b"xx")
-    assert f"{shard}. Delete them" in refused("prepare", "--verify", f"--out={store}")
+    assert f"{shard}. The same" in refused("prepare", "--verify", f"--out={store}")
 
 
 @pytest.mark.parametrize(
@@ -318,3 +318,14 @@ def test_prepare_says_which_files_a_dataset_needs(tmp_path):
     described = call("prepare", "--describe").stdout
     for name in ("magnatagatune", "mtg_jamendo", "gtzan", "giantsteps", "nsynth", "vocalset", "medleydb", "fma"):
         assert f"{name}: variant" in described
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a: [1", b"seed: !!python/object/apply:os.getcwd []", b"\xf5\xff\x00", b"[" * 20000, b"a: &a [*a", b"\x00"],
+)
+def test_a_garbled_config_is_one_line(content, tmp_path):
+    (tmp_path / "c.yaml").write_bytes(content)
+    said = refused("embed", f"--config={tmp_path / 'c.yaml'}")
+    assert said.startswith(f"ssc-toolkit embed: error: config: {tmp_path / 'c.yaml'} is damaged")
+    assert len(said.strip().splitlines()) == 1

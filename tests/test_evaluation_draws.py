@@ -89,7 +89,7 @@ def test_names_do_not_depend_on_the_folder_but_tracks_must_be_known(tracks, tmp_
     with pytest.raises(InputError, match=r"nothing was drawn for 1 of 7 tracks, such as new\.wav"):
         fixed.draw_for(pd.concat([moved, moved.iloc[:1].assign(path="/elsewhere/new.wav")]))
     (tmp_path / "no.pt").write_bytes(b"nothing")
-    for path, words in ((tmp_path / "no.pt", "no stored corruption"), (tmp_path / "absent.pt", "there is no")):
+    for path, words in ((tmp_path / "no.pt", "is damaged"), (tmp_path / "absent.pt", "there is no")):
         with pytest.raises(InputError, match=words):
             FixedCorruption.load(path)
 

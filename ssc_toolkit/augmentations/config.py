@@ -9,16 +9,23 @@ from typing import Any
 from ssc_toolkit.augmentations.base import Augmentation
 
 
-def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentation]] | None = None) -> Augmentation:
+def from_config(
+    config: Mapping[str, Any],
+    classes: Mapping[str, type[Augmentation]] | None = None,
+    *,
+    open_files: bool = True,
+) -> Augmentation:
     """The transform or chain that a dictionary describes.
 
     Args:
         config: `name` of a class and its arguments, as their `to_config` gives them; ranges may be lists, and
             what is left out has its default.
         classes: your own classes by name, beside those of `ssc_toolkit.augmentations`.
+        open_files: open the audio files that a transform names; pass False for a dictionary of somebody else.
 
     Raises:
-        ValueError: for a dictionary without a name, an unknown class, or arguments that it does not take.
+        ValueError: for a dictionary without a name, an unknown class, arguments that it does not take, or files that
+            may not be opened.
 
     Examples:
         >>> chain = from_config({"name": "Chain", "transforms": [{"name": "Gain", "gain_db": [-6, 0]}]})
@@ -39,7 +46,9 @@ def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentati
     if "transforms" in arguments:
         if not isinstance(arguments["transforms"], (list, tuple)):
             raise ValueError(f"config: the transforms of {name} are no list but {arguments['transforms']!r}")
-        arguments["transforms"] = [from_config(member, classes) for member in arguments["transforms"]]
+        arguments["transforms"] = [
+            from_config(member, classes, open_files=open_files) for member in arguments["transforms"]
+        ]
     parameters = inspect.signature(kind.__init__).parameters
     unknown = set(arguments) - set(parameters)
     if unknown:
@@ -52,6 +61,8 @@ def from_config(config: Mapping[str, Any], classes: Mapping[str, type[Augmentati
     ]
     if missing:
         raise ValueError(f"config: {name} needs {', '.join(missing)}")
+    if not open_files and arguments.get("files") is not None:
+        raise ValueError(f"config: {name} names audio files ({str(arguments['files'])[:200]}), which may not be opened")
     return kind(**arguments)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit import __version__
+from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.data import Labels
 from ssc_toolkit.evaluation.corrupted import Task
 from ssc_toolkit.evaluation.probing import Probe, fit_probe, groups_of
 from ssc_toolkit.evaluation.scores import Predictions
-from ssc_toolkit.files import atomic_path
 
 
 class CachedProbes:
@@ -59,14 +58,12 @@ class CachedProbes:
         """
         labels = self._signals[task.column]
         path = self._folder / f"{self._key(embeddings, task, labels)}.npz"
-        try:
-            with np.load(path) as stored:
-                outputs, rows = stored["outputs"], stored["rows"]
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # not there, or damaged
+        stored = read_entry(path, _read)
+        if stored is None:
             found = self._probe(task.column).predict(embeddings, self._tracks, task.subset)
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, outputs=found.outputs, rows=found.rows)
+            write_entry(path, lambda temporary: _write(temporary, found))
             return found
+        outputs, rows = stored
         truth, groups = labels.values.numpy()[rows], groups_of(self._tracks)[rows]
         return Predictions(outputs, truth, rows, groups, labels.kind, labels.names)
 
@@ -94,3 +91,13 @@ class CachedProbes:
         digest = hashlib.blake2b("|".join(self._tracks["split"].astype(str)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self._embeddings).tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path) as stored:
+        return stored["outputs"], stored["rows"]
+
+
+def _write(path: Path, found: Predictions) -> None:
+    with path.open("wb") as file:
+        np.savez(file, outputs=found.outputs, rows=found.rows)

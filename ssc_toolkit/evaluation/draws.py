@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,10 +15,11 @@ from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import Augmentation, Draw, from_config
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import track_names
-from ssc_toolkit.files import atomic_path
+from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.seeds import generator_for
 
 _FORMAT = 1
+_ADVICE = "draw the corruptions anew into another file or folder"
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,30 @@ class FixedCorruption:
         return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | Path, *, open_files: bool = False) -> Self:
         """Read what `save` wrote.
 
+        Args:
+            path: of the file.
+            open_files: open the audio files that the transform names, such as the recordings of `BackgroundNoise`.
+                By default they are refused: a file of somebody else must not choose which files are read.
+
         Raises:
-            InputError: if the file is missing, damaged or something else.
+            InputError: if the file is missing, damaged or something else, or names audio files.
         """
-        try:
+        path = Path(path)
+        verify_checksum(path, "draws", _ADVICE, required=False)  # earlier versions wrote none
+        with reading("draws", path, _ADVICE):
             state = torch.load(path, weights_only=True)
             if state["format"] != _FORMAT:
                 raise InputError(f"draws: {path} is of another version of this library")
             drawn = Draw.from_state_dict(state["draw"])
-            return cls(from_config(state["transform"]), state["sample_rate"], tuple(state["names"]), drawn)
-        except FileNotFoundError:
-            raise InputError(f"draws: there is no {path}") from None
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"draws: {path} holds no stored corruption ({error})") from error
+            names, rate = tuple(state["names"]), state["sample_rate"]
+            if not all(isinstance(name, str) for name in names) or len(names) != len(drawn):
+                raise ValueError(f"expected a name for each of {len(drawn)} draws, got {len(names)}")
+            if type(rate) is not int or not 1000 <= rate <= 768_000:
+                raise ValueError(f"expected a sample rate from 1000 to 768000 Hz, got {rate!r}")
+            return cls(from_config(state["transform"], open_files=open_files), rate, names, drawn)
 
     def save(self, path: Path) -> None:
         """Write transform, rate, names and draws to a file, atomically; `load` reads it.
@@ -96,8 +103,11 @@ class FixedCorruption:
             "names": list(self.names),
             "draw": self.drawn.state_dict(),
         }
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        content = io.BytesIO()  # torch reports a full disk without its reason
+        torch.save(state, content)
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
+            append_checksum(temporary)
 
     def draw_for(self, tracks: pd.DataFrame) -> Draw:
         """The draws of the tracks of a table, in its order.

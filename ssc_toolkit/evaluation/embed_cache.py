@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.evaluation.models import WaveformModel, fingerprint
 from ssc_toolkit.evaluation.windows import MOST_WINDOWS
-from ssc_toolkit.files import atomic_path, writable_folder
+from ssc_toolkit.files import writable_folder
 
 _CHUNK = 1 << 20
 
@@ -24,6 +25,8 @@ class EmbeddingCache:
     The key is a hash of what the model computes (class, settings, weights), of the audio, of the window rule, of the
     pooling, of the corruption with its draws, and of the version of this library. Audio is known by the content of the
     files, or by the checksums that a store has of its sources: files may move, and a file that changes counts anew.
+    Each file ends with a checksum; a damaged one is computed again. Above the folder's limit (20 GB, or the environment
+    variable `SSC_TOOLKIT_CACHE_GB`), the files that were used least recently are removed.
 
     Args:
         folder: where the files are.
@@ -41,18 +44,25 @@ class EmbeddingCache:
         self._described = (pooling, MOST_WINDOWS, None if corruption is None else corruption.fingerprint())
 
     def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
-        """The embeddings, if they are there."""
-        try:
-            return np.load(self._path(model, window_seconds))
-        except (OSError, ValueError, EOFError):  # not there, or damaged
-            return None
+        """Return the embeddings, or None if they are missing; a damaged file is named in a warning."""
+        return read_entry(self._path(model, window_seconds), self._read)
 
     def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
         """Keep embeddings of all tracks, unless some could not be decoded: that may be mended without a new model."""
         if not np.isfinite(embeddings).all():
             return
-        with atomic_path(self._path(model, window_seconds)) as temporary, temporary.open("wb") as file:
-            np.save(file, embeddings)
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, embeddings)
+
+        write_entry(self._path(model, window_seconds), write)
+
+    def _read(self, path: Path) -> np.ndarray:
+        embeddings = np.load(path)
+        if embeddings.ndim != 2 or len(embeddings) != len(self._tracks):
+            raise ValueError(f"it has the shape {embeddings.shape} for {len(self._tracks)} tracks")
+        return embeddings
 
     def _path(self, model: WaveformModel, window_seconds: float) -> Path:
         told = (fingerprint(model), self._audio, window_seconds, *self._described)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ssc_toolkit.files import atomic_path
+from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 
 SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
 """Name of the metadata: of an array with JSON text in .npz, of a key of the schema in .parquet."""
+_CHECKSUM = b"ssc_toolkit_checksum"
 
 
 def write_embeddings(
@@ -40,18 +42,34 @@ def write_embeddings(
             with temporary.open("wb") as file:
                 arrays: dict[str, Any] = {"embeddings": embeddings, **columns, METADATA: np.array(text)}
                 np.savez(file, **arrays)
+            append_checksum(temporary)
         else:
             _write_parquet(temporary, embeddings, columns, text)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a file that `write_embeddings` wrote."""
+    """Return the metadata of a file that `write_embeddings` wrote.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    advice = "embed the tracks again"
     if path.suffix == ".npz":
-        with np.load(path) as content:
+        verify_checksum(path, "embeddings", advice, required=False)
+        with reading("embeddings", path, advice), np.load(path) as content:
             return json.loads(str(content[METADATA]))
     from pyarrow import parquet
 
-    return json.loads(parquet.read_schema(path).metadata[METADATA.encode()])
+    with reading("embeddings", path, advice):
+        kept = parquet.read_schema(path).metadata
+        text = kept[METADATA.encode()]
+        if kept.get(_CHECKSUM, _checksum(text)) != _checksum(text):
+            raise ValueError("the checksum of its metadata differs")
+        return json.loads(text)
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).hexdigest().encode()
 
 
 def _write_parquet(path: Path, embeddings: np.ndarray, columns: Mapping[str, np.ndarray], text: str) -> None:
@@ -61,4 +79,5 @@ def _write_parquet(path: Path, embeddings: np.ndarray, columns: Mapping[str, np.
     flat = pa.array(np.ascontiguousarray(embeddings, dtype=np.float32).ravel())
     vectors = pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
     table = pa.table({**{name: pa.array(values) for name, values in columns.items()}, "embeddings": vectors})
-    parquet.write_table(table.replace_schema_metadata({METADATA: text}), path)
+    metadata: dict[bytes | str, bytes | str] = {METADATA: text, _CHECKSUM: _checksum(text.encode())}
+    parquet.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)

@@ -206,7 +206,7 @@ def _view_seconds(folder: Path) -> float | None:
     """Length of the views that an encoder was trained on, if the settings of its training lie beside it."""
     try:
         found = json.loads((folder.absolute().parent / "settings.json").read_text(encoding="utf-8"))["view_seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return float(found) if isinstance(found, (int, float)) and np.isfinite(found) and found > 0 else None
 

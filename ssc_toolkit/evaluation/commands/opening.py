@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,11 +19,23 @@ from ssc_toolkit.evaluation.keys import unlike_keys
 from ssc_toolkit.evaluation.models import WaveformModel, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
 from ssc_toolkit.evaluation.scores import Score
+from ssc_toolkit.files import held
 
 logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
 FINETUNE = "finetune"
+
+
+@contextmanager
+def locked_output(folder: Path | None) -> Iterator[None]:
+    """Lock the output folder of a command, if there is one, before anything in it is touched.
+
+    Raises:
+        InputError: if another process works in it.
+    """
+    with nullcontext() if folder is None else held(folder, "out"):
+        yield
 
 
 def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -> None:

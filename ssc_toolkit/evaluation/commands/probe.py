@@ -10,7 +10,14 @@ import pandas as pd
 
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.errors import at_least
-from ssc_toolkit.evaluation.commands.opening import FINETUNE, check_methods, open_tracks, others, with_baselines
+from ssc_toolkit.evaluation.commands.opening import (
+    FINETUNE,
+    check_methods,
+    locked_output,
+    open_tracks,
+    others,
+    with_baselines,
+)
 from ssc_toolkit.evaluation.embed import embed_models, embed_tracks
 from ssc_toolkit.evaluation.finetuning import finetune
 from ssc_toolkit.evaluation.geometry import embedding_geometry
@@ -78,50 +85,51 @@ def probe(
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
     folder = None if out is None else writable_folder(Path(out), "out")
-    check_methods(methods, (*HEADS, FINETUNE))
-    _check(label_shares, repeats, finetune_steps, seed)
-    model = open_model(encoder)
-    if cache is not None:
-        fingerprint(model)  # a model that cannot be cached is an error now
-    seeds = range(seed, seed + repeats)
-    models = with_baselines(model, seeds, window_seconds)
-    kept = open_tracks(
-        model,
-        tracks,
-        root,
-        variant,
-        window_seconds,
-        most_skipped,
-        labels=labels,
-        numbers=numbers,
-        methods=methods,
-        label_shares=label_shares,
-        seed=seed,
-    )
-    seconds = window_seconds_of(model, window_seconds)
-    embeddings = embed_all(models, kept, seconds, cache)
-    kinds: dict[str, Kind | None] = {column: "number" if column in numbers else None for column in labels}
-    scores: Scores = {}
-    for column in labels:
-        for method in methods:
-            for share in label_shares:
-                for name, candidates in models.items():
-                    if method == FINETUNE:
-                        found = _finetuned(
-                            candidates, kept, column, seconds, kinds[column], share, seeds, finetune_steps
-                        )
-                    else:
-                        found = _predictions(embeddings[name], kept, column, method, kinds[column], share, seeds)
-                    if found:
-                        scores[name, column, method, share] = measure(found)
-    sections = [_section(scores), _geometry_section(embeddings, kept)]
-    for section in sections:
-        print(table(section.header, section.rows) + "\n")
-    if folder is not None:
-        told = provenance_of(kept, window_seconds=seconds, seeds=seeds, encoder=encoder)
-        content = {"provenance": told, "records": records_of(scores, seeds)}
-        write_report(folder, "Probes", f"Encoder {encoder}, tracks {tracks}.", sections, content)
-    return scores
+    with locked_output(folder):
+        check_methods(methods, (*HEADS, FINETUNE))
+        _check(label_shares, repeats, finetune_steps, seed)
+        model = open_model(encoder)
+        if cache is not None:
+            fingerprint(model)  # a model that cannot be cached is an error now
+        seeds = range(seed, seed + repeats)
+        models = with_baselines(model, seeds, window_seconds)
+        kept = open_tracks(
+            model,
+            tracks,
+            root,
+            variant,
+            window_seconds,
+            most_skipped,
+            labels=labels,
+            numbers=numbers,
+            methods=methods,
+            label_shares=label_shares,
+            seed=seed,
+        )
+        seconds = window_seconds_of(model, window_seconds)
+        embeddings = embed_all(models, kept, seconds, cache)
+        kinds: dict[str, Kind | None] = {column: "number" if column in numbers else None for column in labels}
+        scores: Scores = {}
+        for column in labels:
+            for method in methods:
+                for share in label_shares:
+                    for name, candidates in models.items():
+                        if method == FINETUNE:
+                            found = _finetuned(
+                                candidates, kept, column, seconds, kinds[column], share, seeds, finetune_steps
+                            )
+                        else:
+                            found = _predictions(embeddings[name], kept, column, method, kinds[column], share, seeds)
+                        if found:
+                            scores[name, column, method, share] = measure(found)
+        sections = [_section(scores), _geometry_section(embeddings, kept)]
+        for section in sections:
+            print(table(section.header, section.rows) + "\n")
+        if folder is not None:
+            told = provenance_of(kept, window_seconds=seconds, seeds=seeds, encoder=encoder)
+            content = {"provenance": told, "records": records_of(scores, seeds)}
+            write_report(folder, "Probes", f"Encoder {encoder}, tracks {tracks}.", sections, content)
+        return scores
 
 
 def embed_all(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.evaluation.commands.opening import open_tracks, others, with_baselines
+from ssc_toolkit.evaluation.commands.opening import locked_output, open_tracks, others, with_baselines
 from ssc_toolkit.evaluation.commands.probe import embed_all
 from ssc_toolkit.evaluation.models import fingerprint, open_model, window_seconds_of
 from ssc_toolkit.evaluation.probing import label_signal
@@ -72,66 +72,67 @@ def retrieve(
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
     folder = None if out is None else writable_folder(Path(out), "out")
-    for k in cutoffs or (0,):
-        at_least("cutoffs", k, 1)
-    if database is None and database_root is not None:
-        raise InputError("database_root: a folder for which tracks? give database")
-    model = open_model(encoder)
-    if cache is not None:
-        fingerprint(model)  # a model that cannot be cached is an error now
-    models = with_baselines(model, (seed,), window_seconds)
-    seconds = window_seconds_of(model, window_seconds)
-    queries = _of_split(
-        open_tracks(model, tracks, root, variant, window_seconds, most_skipped, labels=labels, split=False), split
-    )
-    items = None
-    if database is not None:
-        items = load_tracks(database, database_root)
-        for column in labels:
-            label_signal(items, column)
-        items = check_audio(items, seconds, most_skipped)
-    if other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
-        raise InputError("other_groups_only: the tracks have no 'group' column")
-    asked = embed_all(models, queries, seconds, cache)
-    ranked = None if items is None else embed_all(models, items, seconds, cache)
-    scores = {
-        name: {
-            column: retrieval(
-                asked[name][0],
-                label_signal(queries, column),
-                groups=_groups(queries),
-                ids=_ids(queries),
-                database=None if ranked is None else ranked[name][0],
-                database_labels=None if items is None else label_signal(items, column),
-                database_groups=None if items is None else _groups(items),
-                database_ids=None if items is None else _ids(items),
-                other_groups_only=other_groups_only,
-                cutoffs=cutoffs,
-            )
-            for column in labels
-        }
-        for name in models
-    }
-    section = _section(scores)
-    print(table(section.header, section.rows))
-    if folder is not None:
-        told = provenance_of(
-            queries,
-            window_seconds=seconds,
-            seeds=(seed,),
-            encoder=encoder,
-            database=None if items is None else provenance_of(items, window_seconds=seconds, seeds=()),
-            other_groups_only=other_groups_only,
+    with locked_output(folder):
+        for k in cutoffs or (0,):
+            at_least("cutoffs", k, 1)
+        if database is None and database_root is not None:
+            raise InputError("database_root: a folder for which tracks? give database")
+        model = open_model(encoder)
+        if cache is not None:
+            fingerprint(model)  # a model that cannot be cached is an error now
+        models = with_baselines(model, (seed,), window_seconds)
+        seconds = window_seconds_of(model, window_seconds)
+        queries = _of_split(
+            open_tracks(model, tracks, root, variant, window_seconds, most_skipped, labels=labels, split=False), split
         )
-        records = [
-            record
-            for name, own in scores.items()
-            for column, score in own.items()
-            for record in to_records(score, model=name, task=column, method="retrieval", seed=seed)
-        ]
-        content = {"provenance": told, "records": records}
-        write_report(folder, "Retrieval", f"Encoder {encoder}, queries {tracks}.", [section], content)
-    return scores
+        items = None
+        if database is not None:
+            items = load_tracks(database, database_root)
+            for column in labels:
+                label_signal(items, column)
+            items = check_audio(items, seconds, most_skipped)
+        if other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
+            raise InputError("other_groups_only: the tracks have no 'group' column")
+        asked = embed_all(models, queries, seconds, cache)
+        ranked = None if items is None else embed_all(models, items, seconds, cache)
+        scores = {
+            name: {
+                column: retrieval(
+                    asked[name][0],
+                    label_signal(queries, column),
+                    groups=_groups(queries),
+                    ids=_ids(queries),
+                    database=None if ranked is None else ranked[name][0],
+                    database_labels=None if items is None else label_signal(items, column),
+                    database_groups=None if items is None else _groups(items),
+                    database_ids=None if items is None else _ids(items),
+                    other_groups_only=other_groups_only,
+                    cutoffs=cutoffs,
+                )
+                for column in labels
+            }
+            for name in models
+        }
+        section = _section(scores)
+        print(table(section.header, section.rows))
+        if folder is not None:
+            told = provenance_of(
+                queries,
+                window_seconds=seconds,
+                seeds=(seed,),
+                encoder=encoder,
+                database=None if items is None else provenance_of(items, window_seconds=seconds, seeds=()),
+                other_groups_only=other_groups_only,
+            )
+            records = [
+                record
+                for name, own in scores.items()
+                for column, score in own.items()
+                for record in to_records(score, model=name, task=column, method="retrieval", seed=seed)
+            ]
+            content = {"provenance": told, "records": records}
+            write_report(folder, "Retrieval", f"Encoder {encoder}, queries {tracks}.", [section], content)
+        return scores
 
 
 def _of_split(tracks: pd.DataFrame, split: str) -> pd.DataFrame:

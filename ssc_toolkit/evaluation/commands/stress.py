@@ -8,7 +8,7 @@ from typing import Any
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.evaluation.commands.opening import check_methods, open_tracks, with_baselines
+from ssc_toolkit.evaluation.commands.opening import check_methods, locked_output, open_tracks, with_baselines
 from ssc_toolkit.evaluation.commands.stored_draws import stored_corruptions
 from ssc_toolkit.evaluation.commands.stress_report import Scores, records_of, relative_drops, sections_of
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task, robustness_of_models
@@ -77,52 +77,53 @@ def stress(
     """
     at_least("seed", seed, 0)
     folder = None if out is None else writable_folder(Path(out), "out")
-    check_methods(methods)
-    model = open_model(encoder)
-    if cache is not None:
-        fingerprint(model)  # a model that cannot be cached is an error now
-    transforms = _transforms(model.sample_rate, corruptions, severities, omit)
-    models = {name: candidates[0] for name, candidates in with_baselines(model, (seed,), window_seconds).items()}
-    store = folder / "draws" if draws is None and folder is not None else draws
-    kept = open_tracks(
-        model,
-        tracks,
-        root,
-        variant,
-        window_seconds,
-        most_skipped,
-        labels=labels,
-        numbers=numbers,
-        methods=methods,
-        seed=seed,
-    )
-    fixed = stored_corruptions(store, transforms, model.sample_rate, kept, seed, replace=draws is None)
-    seconds = window_seconds_of(model, window_seconds)
-    questions = {f"{label}, {method}": (label, method) for label in labels for method in methods}
-    probes = {
-        name: {
-            key: fit_probe(own, kept, label, method, kind="number" if label in numbers else None, seed=seed)
-            for key, (label, method) in questions.items()
-        }
-        for name, own in embed_models(models, kept, seconds, cache=cache).items()
-    }
-    tasks = [Task(key, key) for key in questions]
-    clean = robustness_of_models(models, probes, tasks, kept, seconds, _nothing, (0.0,), cache=cache)
-    scores: Scores = {}
-    for name, by_severity in fixed.items():
-        found = robustness_of_models(
-            models, probes, tasks, kept, seconds, by_severity.__getitem__, list(by_severity), cache=cache
+    with locked_output(folder):
+        check_methods(methods)
+        model = open_model(encoder)
+        if cache is not None:
+            fingerprint(model)  # a model that cannot be cached is an error now
+        transforms = _transforms(model.sample_rate, corruptions, severities, omit)
+        models = {name: candidates[0] for name, candidates in with_baselines(model, (seed,), window_seconds).items()}
+        store = folder / "draws" if draws is None and folder is not None else draws
+        kept = open_tracks(
+            model,
+            tracks,
+            root,
+            variant,
+            window_seconds,
+            most_skipped,
+            labels=labels,
+            numbers=numbers,
+            methods=methods,
+            seed=seed,
         )
-        scores[name] = {m: {task: clean[m][task] | own[task] for task in own} for m, own in found.items()}
-    drops = relative_drops(scores)
-    sections = sections_of(scores, drops)
-    for section in sections:
-        print(table(section.header, section.rows) + "\n")
-    if folder is not None:
-        told = provenance_of(kept, window_seconds=seconds, seeds=(seed,), encoder=encoder, omit=list(omit))
-        content = {"provenance": told, "records": records_of(scores, drops, questions, seed)}
-        write_report(folder, "Robustness", f"Encoder {encoder}, tracks {tracks}.", sections, content)
-    return scores
+        fixed = stored_corruptions(store, transforms, model.sample_rate, kept, seed, replace=draws is None)
+        seconds = window_seconds_of(model, window_seconds)
+        questions = {f"{label}, {method}": (label, method) for label in labels for method in methods}
+        probes = {
+            name: {
+                key: fit_probe(own, kept, label, method, kind="number" if label in numbers else None, seed=seed)
+                for key, (label, method) in questions.items()
+            }
+            for name, own in embed_models(models, kept, seconds, cache=cache).items()
+        }
+        tasks = [Task(key, key) for key in questions]
+        clean = robustness_of_models(models, probes, tasks, kept, seconds, _nothing, (0.0,), cache=cache)
+        scores: Scores = {}
+        for name, by_severity in fixed.items():
+            found = robustness_of_models(
+                models, probes, tasks, kept, seconds, by_severity.__getitem__, list(by_severity), cache=cache
+            )
+            scores[name] = {m: {task: clean[m][task] | own[task] for task in own} for m, own in found.items()}
+        drops = relative_drops(scores)
+        sections = sections_of(scores, drops)
+        for section in sections:
+            print(table(section.header, section.rows) + "\n")
+        if folder is not None:
+            told = provenance_of(kept, window_seconds=seconds, seeds=(seed,), encoder=encoder, omit=list(omit))
+            content = {"provenance": told, "records": records_of(scores, drops, questions, seed)}
+            write_report(folder, "Robustness", f"Encoder {encoder}, tracks {tracks}.", sections, content)
+        return scores
 
 
 def _transforms(
