@@ -163,8 +163,8 @@ class EncoderAdapter(Encoder):
             return output
         if not isinstance(output, list) or not output:
             raise ValueError(
-                f"layer: expected -1, because {type(self.module).__name__} gives the output of one layer alone (neither "
-                f"a list of layers nor hidden_states), got {self.layer}"
+                f"layer: expected -1, because {type(self.module).__name__} gives the output of one layer alone "
+                f"(neither a list of layers nor hidden_states), got {self.layer}"
             )
         if not -len(output) <= self.layer < len(output):
             raise ValueError(f"layer: expected one of {len(output)} layers, 0 for the first, got {self.layer}")
