@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import soundfile
 import torch
 from results import Rows, options_of, report
@@ -80,7 +81,7 @@ def copy_of_shards(store: AudioStore) -> Read:
     folder = Path(store.tracks.attrs["store"])
     names = json.loads((folder / "store.json").read_text())["shards"]
     shards = [np.asarray(np.memmap(folder / "shards" / f"{name}.pcm", np.int16, "r")) for name in names]
-    index = np.load(next(folder.glob("index-*.npy")))
+    index = pd.read_parquet(next(folder.glob("index-*"))).to_records()
 
     def read(rows: Tensor, starts: Tensor) -> Tensor:
         copied = np.empty((len(rows), SAMPLES), dtype=np.int16)

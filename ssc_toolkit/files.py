@@ -252,6 +252,12 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
             raise ValueError("its checksum differs")
 
 
+def file_checksum(path: str | Path) -> str:
+    """Return the BLAKE2b hash of a file's content, 16 bytes in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, _blake2b).hexdigest()
+
+
 def _blake2b() -> Any:
     return hashlib.blake2b(digest_size=16)
 

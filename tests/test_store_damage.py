@@ -39,13 +39,13 @@ def test_damage_is_found_named_and_mended(store, music, tmp_path):
 
 def test_every_file_of_a_store_is_verified(store, music, tmp_path):
     folder = tmp_path / "store"
-    table, index = next(folder.glob("tracks-*.csv")), next(folder.glob("index-*.npy"))
+    table, index = next(folder.glob("tracks-*")), next(folder.glob("index-*"))
     for file in (table, index):
         whole = file.read_bytes()
         for content in (whole[: len(whole) // 2], None):
             file.unlink() if content is None else file.write_bytes(content)
             assert verify_store(folder, progress=False).damaged == [str(file)]
-            with pytest.raises(InputError, match="is damaged"):
+            with pytest.raises(InputError, match=f"{file.name} is damaged|there is no file .*{file.name}"):
                 len(AudioStore(folder).tracks)
         prepare_store(load_tracks(music), folder, RATE, progress=False)
         assert not verify_store(folder, progress=False).damaged

@@ -91,8 +91,8 @@ def _verify(folder: str) -> Path:
     if found.damaged:
         lost = f" The sources of {found.lost} of their tracks are gone: restore those first, or a copy of the store."
         raise InputError(
-            f"out: {len(found.damaged)} files are damaged: {_some(found.damaged)}. Delete them, and the same "
-            f"`ssc-toolkit prepare` without --verify makes them anew.{lost if found.lost else ''}"
+            f"out: {len(found.damaged)} files are damaged: {_some(found.damaged)}. The same `ssc-toolkit prepare` "
+            f"without --verify makes them anew.{lost if found.lost else ''}"
         )
     print("the store is as it was written")
     return Path(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,24 @@ from torch import Tensor
 
 from ssc_toolkit.data.store.layout import (
     FULL_SCALE,
+    MAX_DESCRIPTION_BYTES,
     SAMPLE,
     SHARDS,
     STORE_FILE,
-    DamagedStore,
+    ShardDescription,
+    parse_description,
+    read_index,
     read_info,
-    read_table,
+    read_tracks,
 )
-from ssc_toolkit.data.store.mirror import Files, LocalFiles, MirroredFiles
+from ssc_toolkit.data.store.mirror import Files, LocalFiles, MirroredFiles, no_check
+from ssc_toolkit.data.store.shards import is_intact
 from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import DamagedFile, reading
 from ssc_toolkit.progress import progress_bar
 
-_MOST_OPEN = 4096  # shards mapped at once: a system allows some ten thousands
+_MAX_OPEN = 4096
 _SHOWN = 5
 
 
@@ -66,16 +71,14 @@ class AudioStore:
         is_url = "://" in str(path)
         self._files: Files = MirroredFiles(str(path), cache) if is_url else LocalFiles(Path(path))
         self._arguments = (str(path if is_url else Path(path).absolute()), sample_rate, cache)
-        self._info = read_info(self._files.local(STORE_FILE, fresh=True), self._files.name)
+        info_file = self._files.local(STORE_FILE, no_check, fresh=True, max_bytes=MAX_DESCRIPTION_BYTES)
+        self._info = read_info(info_file, self._files.name, self._files.advice)
         if not self._info.index:
             raise InputError(f"store: {self._files.name} is not finished; run the same `ssc-toolkit prepare` again")
         self.sample_rate = self._info.sample_rate
         if sample_rate is not None:
             self.check_rate(sample_rate)
-        try:
-            index = np.asarray(np.load(self._files.local(self._info.index), mmap_mode="r"))
-        except (OSError, ValueError) as error:
-            raise DamagedStore(self._files.name, self._info.index) from error
+        index = self._read(self._info.index, lambda path: read_index(path, self._info))
         self._shards, self._offsets, self._lengths = index["shard"], index["offset"], index["length"]
         self._open: dict[int, np.ndarray] = {}
 
@@ -118,14 +121,26 @@ class AudioStore:
 
         `path` and `checksum` are those of the sources. What the table is given to reads from the store.
         """
-        try:
-            tracks = read_table(self._files.local(self._info.table), self._info)
-        except (OSError, ValueError) as error:
-            raise DamagedStore(self._files.name, self._info.table) from error
-        if len(tracks) != len(self):
-            raise DamagedStore(self._files.name, self._info.table)
+        tracks: pd.DataFrame = self._read(self._info.table, self._table)
         tracks.attrs["store"] = self._arguments[0]
         return tracks
+
+    def _table(self, path: Path) -> pd.DataFrame:
+        tracks = read_tracks(path, self._info)
+        if len(tracks) != len(self):
+            raise ValueError(f"it has {len(tracks)} rows, the index {len(self)}")
+        return tracks
+
+    def _read(self, file: str, parse: Callable[[Path], Any]) -> Any:
+        """Read and check a file; a copy of one elsewhere that has been damaged since is made anew."""
+        path = self._files.local(file, parse)
+        try:
+            with reading("store", f"{self._files.name}/{file}", self._files.advice):
+                return parse(path)
+        except DamagedFile:
+            again = self._files.local(file, parse, fresh=True)
+            with reading("store", f"{self._files.name}/{file}", self._files.advice):
+                return parse(again)
 
     @cached_property
     def _row_of_path(self) -> pd.Series:
@@ -230,20 +245,48 @@ class AudioStore:
 
     def _samples(self, shard: int) -> np.ndarray:
         if shard not in self._open:
-            if len(self._open) == _MOST_OPEN:
+            while len(self._open) >= _max_open():
                 del self._open[next(iter(self._open))]
             self._open[shard] = np.asarray(np.memmap(self._shard_file(shard), dtype=SAMPLE, mode="r"))
         return self._open[shard]
 
     def _shard_file(self, shard: int) -> Path:
-        size = int(self._ends[shard]) * SAMPLE.itemsize
-        path = self._files.local(f"{SHARDS}/{self._info.shards[shard]}.pcm", size)
+        """Return where the samples of a shard are; they reach as far as the index says."""
+        name, size = self._info.shards[shard], int(self._ends[shard]) * SAMPLE.itemsize
+        file = f"{SHARDS}/{name}.pcm"
+        if isinstance(self._files, LocalFiles):
+            path = self._files.local(file, no_check)
+        else:
+            path = self._transferred(file, name, size)
         if not path.is_file():
             raise InputError(f"store: there is no {path}; was the store moved?")
         found = path.stat().st_size
         if found < size:
-            raise InputError(f"store: {path} has {found} bytes instead of {size}; `ssc-toolkit prepare` mends it")
+            raise InputError(f"store: {path} has {found} bytes instead of {size}; {self._files.advice}")
         return path
+
+    def _transferred(self, file: str, shard: str, size: int) -> Path:
+        """Copy a shard here, unless it is here, and check it against the hash in its name."""
+        description: ShardDescription = self._read_description(f"{SHARDS}/{shard}.json", size)
+
+        def check(path: Path) -> None:
+            found = path.stat().st_size
+            if found != description.bytes:
+                raise ValueError(f"it has {found} bytes instead of {description.bytes}")
+            if not is_intact(path, shard, description):
+                raise ValueError("its content differs from its name")
+
+        return self._files.local(file, check, max_bytes=description.bytes)
+
+    def _read_description(self, file: str, size: int) -> ShardDescription:
+        def parse(path: Path) -> ShardDescription:
+            found = parse_description(path)
+            if found.bytes < size or found.sample_rate != self.sample_rate:
+                raise ValueError(f"it describes {found.bytes} bytes at {found.sample_rate} Hz, the index {size}")
+            return found
+
+        with reading("store", f"{self._files.name}/{file}", self._files.advice):
+            return parse(self._files.local(file, parse, max_bytes=MAX_DESCRIPTION_BYTES))
 
     @cached_property
     def _ends(self) -> np.ndarray:
@@ -259,6 +302,16 @@ def _reopened(arguments: tuple[str, int | None, str | Path | None], index: str) 
     if store._info.index != index:
         raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it anew")
     return store
+
+
+def _max_open() -> int:
+    """Return how many shards a store maps at once: each map holds a file descriptor, of which a process has few."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return _MAX_OPEN // 8
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_OPEN if soft < 0 else max(8, min(_MAX_OPEN, soft // 8))
 
 
 def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import threading
 import uuid
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ssc_toolkit.audio import SILENT, UnreadableAudio, audio_info, stream_audio
-from ssc_toolkit.data.store.layout import FULL_SCALE, SAMPLE, SHARDS, StoredTrack, shard_path, write_shard_index
+from ssc_toolkit.data.store.layout import FULL_SCALE, SAMPLE, SHARDS, ShardDescription, StoredTrack, shard_path
+from ssc_toolkit.files import clear_leftovers, file_checksum
 
 _LOWEST, _HIGHEST = np.iinfo(SAMPLE).min, np.iinfo(SAMPLE).max
-_LEFTOVER = ".tmp"
 _blake2b = partial(hashlib.blake2b, digest_size=16)
 
 
@@ -36,17 +38,21 @@ class ShardWriter:
         sample_rate: hertz of what is stored.
         most_bytes: size of a shard, unless it holds a single track.
         stop: ends the work at the next block.
+        generation: number of this `prepare`.
     """
 
-    def __init__(self, folder: Path, sample_rate: int, most_bytes: int, stop: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, sample_rate: int, most_bytes: int, stop: threading.Event, generation: int = 0
+    ) -> None:
         self._folder = folder
         self._sample_rate = sample_rate
+        self._generation = generation
         self._most_samples = most_bytes // SAMPLE.itemsize
         self._stop = stop
         self._begin()
 
     def _begin(self) -> None:
-        self._path = self._folder / SHARDS / f".{uuid.uuid4().hex}{_LEFTOVER}"
+        self._path = self._folder / SHARDS / f".{uuid.uuid4().hex}.tmp"
         self._file = self._path.open("wb")
         self._digest = _blake2b()
         self._samples = 0
@@ -110,29 +116,38 @@ class ShardWriter:
         if not self._tracks:
             self._path.unlink()
             return
-        shard = _shard_name(self._digest, self._tracks)
+        description = ShardDescription(self._sample_rate, tuple(self._tracks), self._generation)
+        shard = _shard_name(self._digest, description)
         self._path.replace(shard_path(self._folder, shard))
-        write_shard_index(self._folder, shard, self._sample_rate, self._tracks)
+        description.write(self._folder, shard)
 
 
-def is_intact(folder: Path, shard: str, tracks: list[StoredTrack]) -> bool:
-    """Whether a shard still holds what was written."""
-    with shard_path(folder, shard).open("rb") as file:
-        return _shard_name(hashlib.file_digest(file, _blake2b), tracks) == shard
+def is_intact(samples: Path, shard: str, description: ShardDescription) -> bool:
+    """Return whether samples and description of a shard are those that its name was made from.
+
+    Args:
+        samples: file with the samples.
+        shard: name of the shard.
+        description: what it is said to hold.
+    """
+    with samples.open("rb") as file:
+        digest = hashlib.file_digest(file, _blake2b)
+    return shard in (_shard_name(digest, description), _name_of_format_1(digest, description))
 
 
-def _shard_name(samples: Any, tracks: list[StoredTrack]) -> str:
-    """Content and sources together: two shards of copied files are two."""
+def _shard_name(samples: Any, description: ShardDescription) -> str:
+    """Samples and description together: two shards of copied files are two."""
     digest = samples.copy()
-    for track in tracks:
-        digest.update(track.path.encode(errors="surrogateescape") + b"\0")
+    content = [description.sample_rate, description.generation, *map(astuple, description.tracks)]
+    digest.update(json.dumps(content).encode())
     return digest.hexdigest()
 
 
-def file_checksum(path: str | Path) -> str:
-    """BLAKE2b of a file's content, 16 bytes in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, _blake2b).hexdigest()
+def _name_of_format_1(samples: Any, description: ShardDescription) -> str:
+    digest = samples.copy()
+    for track in description.tracks:
+        digest.update(track.path.encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()
 
 
 def _identity(path: str) -> tuple[int, int, str]:
@@ -144,8 +159,9 @@ def _identity(path: str) -> tuple[int, int, str]:
         raise UnreadableAudio(f"{path}: {error.strerror}") from error
 
 
-def clear_leftovers(folder: Path) -> None:
+def clear_unfinished(folder: Path) -> None:
     """Remove what a killed process was writing."""
-    for file in (folder / SHARDS).iterdir():
-        if file.suffix == _LEFTOVER or (file.suffix == ".pcm" and not file.with_suffix(".json").exists()):
+    clear_leftovers(folder / SHARDS)
+    for file in (folder / SHARDS).glob("*.pcm"):
+        if not file.with_suffix(".json").exists():
             file.unlink()

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ssc_toolkit.data.store.layout import SHARDS, STORE_FILE, StoredTrack, content_hash, read_info, read_shard_index
-from ssc_toolkit.data.store.shards import file_checksum, is_intact
+from ssc_toolkit.data.store.layout import (
+    INDEX,
+    PREPARE_ADVICE,
+    SHARDS,
+    STORE_FILE,
+    StoredTrack,
+    read_description,
+    read_index,
+    read_info,
+    read_tracks,
+    shard_path,
+)
+from ssc_toolkit.data.store.marks import Marks
+from ssc_toolkit.data.store.shards import is_intact
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import file_checksum, held, path_inside, reading
 from ssc_toolkit.progress import progress_bar
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,8 @@ class Verification:
 def verify_store(folder: str | Path, progress: bool = True) -> Verification:
     """Read a whole store, and the sources that are still there, and compare their checksums.
 
+    What is damaged or has changed is written down in the store, and the next `prepare_store` decodes it anew.
+
     Args:
         folder: of the store, on this machine.
         progress: show a progress bar.
@@ -44,17 +65,31 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
     """
     place = Path(folder)
     info = read_info(place / STORE_FILE, str(folder))
-    damaged = [str(place / name) for name in (info.index, info.table) if name and not _is_named_rightly(place / name)]
+    damaged: list[str] = []
+    index: Any = {name: np.zeros(0, dtype=np.int64) for name in INDEX}
+    for name, read in (
+        (info.index, lambda path: read_index(path, info)),
+        (info.table, lambda path: read_tracks(path, info)),
+    ):
+        try:
+            if name:
+                with reading("store", place / name, PREPARE_ADVICE):
+                    found = read(path_inside(place, name, "store"))
+                index = found if name == info.index else index
+        except InputError:
+            damaged.append(str(place / name))
     if damaged:
         return Verification(0, 0, damaged, [], 0, 0)
     changed: list[str] = []
     tracks = gone = lost = 0
-    spans = _spans(place / info.index) if info.index else {}
+    spans = _spans(index, len(info.shards))
     for number, shard in enumerate(progress_bar(info.shards, desc="verifying", unit="shard", disable=not progress)):
-        held = read_shard_index(place, shard, info.sample_rate)
-        served = [track for track in held if (track.offset, track.length) in spans[number]]
+        description = read_description(place, shard, info.sample_rate)
+        stored = description.tracks if description else ()
+        served = [track for track in stored if (track.offset, track.length) in spans[number]]
         missing = [not Path(track.path).exists() for track in served]
-        if len(served) < len(spans[number]) or not is_intact(place, shard, held):
+        is_whole = description is not None and is_intact(shard_path(place, shard), shard, description)
+        if len(served) < len(spans[number]) or not is_whole:
             lost += len(spans[number]) - missing.count(False)
             damaged.append(str(place / SHARDS / f"{shard}.pcm"))
         tracks += len(spans[number])
@@ -64,21 +99,33 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
             for track, is_missing in zip(served, missing, strict=True)
             if not is_missing and not _is_unchanged(track)
         ]
+    _mark(place, changed, [Path(file).stem for file in damaged])
     return Verification(tracks, len(info.shards), damaged, changed, gone, lost)
 
 
-def _is_named_rightly(file: Path) -> bool:
-    """Whether the index or the table is there and holds what was written."""
-    return file.is_file() and content_hash(file.read_bytes()) in file.name
+def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
+    """Write down for `prepare` what was found: size and time of a file may be as they were."""
+    marks = Marks.read(folder)
+    more = marks.and_also(changed, damaged)
+    if more == marks:
+        return
+    try:
+        with held(folder, "store"):
+            more.write(folder)
+    except (InputError, OSError) as error:
+        logger.warning("what was found could not be written down in the store (%s); verify it again later", error)
 
 
-def _spans(index_file: Path) -> dict[int, set[tuple[int, int]]]:
-    """Shard -> offset and length of the tracks that the index has there."""
-    spans: dict[int, set[tuple[int, int]]] = {}
-    for shard, offset, length in np.load(index_file).tolist():
-        spans.setdefault(shard, set()).add((offset, length))
+def _spans(index: Mapping[str, np.ndarray], shards: int) -> list[set[tuple[int, int]]]:
+    """Return offset and length of the tracks that the index has in each shard."""
+    spans: list[set[tuple[int, int]]] = [set() for _ in range(shards)]
+    for shard, offset, length in zip(*(index[name].tolist() for name in INDEX), strict=True):
+        spans[shard].add((offset, length))
     return spans
 
 
 def _is_unchanged(track: StoredTrack) -> bool:
-    return Path(track.path).stat().st_size == track.size and file_checksum(track.path) == track.checksum
+    try:
+        return Path(track.path).stat().st_size == track.size and file_checksum(track.path) == track.checksum
+    except OSError:  # not to be read now, which prepare will say
+        return False

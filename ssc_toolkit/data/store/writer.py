@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import queue
@@ -21,17 +20,18 @@ from ssc_toolkit.data.store.layout import (
     SHARDS,
     STORE_FILE,
     UNUSABLE,
-    DamagedStore,
     StoredTrack,
     StoreInfo,
-    content_hash,
+    read_description,
     read_info,
-    read_shard_index,
+    shard_path,
 )
-from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_leftovers, file_checksum
+from ssc_toolkit.data.store.marks import Marks
+from ssc_toolkit.data.store.parquet import to_arrow, write_table
+from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.unusable import check_share, settle, too_many
 from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.files import atomic_path, held, writable_folder, write_text
+from ssc_toolkit.files import DamagedFile, file_checksum, held, is_leftover, writable_folder
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -90,66 +90,92 @@ def prepare_store(
     place = writable_folder(Path(folder), "out")
     with held(place, "out"):
         earlier = _open_folder(place, sample_rate)
-        stored = _stored_tracks(place, sample_rate)
+        stored, generation = _stored_tracks(place, sample_rate)
+        marks = Marks.read(place)
         paths = list(dict.fromkeys(map(str, tracks["path"])))
         if earlier.index and not any(path in stored for path in paths):
             raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
-        found = {path: _current(path, stored.get(path, [])) for path in paths}
+        found = {path: _current(path, stored.get(path, []), marks) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
-        problems = _decode(missing, place, sample_rate, workers, shard_megabytes * 2**20, enough, progress)
-        stored = _stored_tracks(place, sample_rate)
-        found = {path: found[path] or _current(path, stored.get(path, [])) for path in paths if path not in problems}
+        new_shards = partial(ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation + 1)
+        problems = _decode(missing, place, new_shards, workers, enough, progress)
+        stored, _ = _stored_tracks(place, sample_rate)
+        found = {
+            path: found[path] or _current(path, stored.get(path, []), marks) for path in paths if path not in problems
+        }
         problems |= _too_short(found, minimum_seconds, sample_rate)
         complete = all(path in problems or found[path] for path in paths)
         settle(problems, len(paths), most_skipped, strict, place / UNUSABLE, complete)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
-        _commit(place, tracks, usable, sample_rate)
+        served = _commit(place, tracks, usable, sample_rate)
+        _remove_damaged(place, marks.shards, served)
+        Marks((marks.paths - set(paths)) | (marks.paths & problems.keys()), marks.shards & served).write(place)
     logger.info("%s", _summary(usable, len(set(missing) & usable.keys()), sample_rate))
 
 
 def _open_folder(folder: Path, sample_rate: int) -> StoreInfo:
-    """What is in force in the folder, begun now if there is nothing, cleared of what a killed process left behind."""
+    """Return what is in force in the folder, begun now if there is nothing, cleared of what killed processes left."""
     info = StoreInfo(sample_rate)
     if (folder / STORE_FILE).exists():
         try:
             info = read_info(folder / STORE_FILE, str(folder))
-        except DamagedStore as error:
+        except DamagedFile as error:
             logger.warning("%s", error)
         if info.sample_rate != sample_rate:
             raise InputError(
                 f"out: {folder} is a store at {info.sample_rate} Hz, not {sample_rate}; choose another folder"
             )
-    elif not (folder / SHARDS).is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
+    elif not (folder / SHARDS).is_dir() and any(_is_foreign(entry) for entry in folder.iterdir()):
         raise InputError(f"out: {folder} holds something else than a store; choose another folder")
     if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
-    clear_leftovers(folder)
+    clear_unfinished(folder)
     return info
 
 
-def _stored_tracks(folder: Path, sample_rate: int) -> dict[str, list[Place]]:
-    """Path of a source -> where its audio lies, the latest last."""
+def _is_foreign(entry: Path) -> bool:
+    return entry.name != ".lock" and not is_leftover(entry)
+
+
+def _stored_tracks(folder: Path, sample_rate: int) -> tuple[dict[str, list[Place]], int]:
+    """Return where the audio of each source is, the last prepared last, and the highest generation."""
+    shards = []
+    for file in (folder / SHARDS).glob("*.json"):
+        description = read_description(folder, file.stem, sample_rate)
+        if description is not None:
+            shards.append((file.stem, description))
+    # Shards of format 1 have no generation; of those only the time of their sources is known.
+    places = [
+        (description.generation, track.modified_ns if not description.generation else 0, shard, track)
+        for shard, description in shards
+        for track in description.tracks
+    ]
     found: dict[str, list[Place]] = {}
-    for file in sorted((folder / SHARDS).glob("*.json")):
-        for track in read_shard_index(folder, file.stem, sample_rate):
-            found.setdefault(track.path, []).append((file.stem, track))
-    for places in found.values():
-        places.sort(key=lambda where: where[1].modified_ns)
-    return found
+    for _, _, shard, track in sorted(places, key=lambda place: place[:3]):
+        found.setdefault(track.path, []).append((shard, track))
+    return found, max((description.generation for _, description in shards), default=0)
 
 
-def _current(path: str, places: list[Place]) -> Place | None:
-    """Where the audio of a file lies as it is now, or None."""
+def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
+    """Delete damaged shards of which nothing is served any more."""
+    for shard in shards - served:
+        for suffix in (".json", ".pcm"):
+            shard_path(folder, shard, suffix).unlink(missing_ok=True)
+
+
+def _current(path: str, places: list[Place], marks: Marks) -> Place | None:
+    """Return where the audio of a file as it is now is stored, the last prepared first, or None."""
     if not places:
         return None
     try:
         status = Path(path).stat()
-        alike = [where for where in places if where[1].size == status.st_size]
-        for where in alike:
-            if where[1].modified_ns == status.st_mtime_ns:
-                return where
+        alike = [w for w in reversed(places) if w[1].size == status.st_size and w[0] not in marks.shards]
+        if path not in marks.paths:
+            for where in alike:
+                if where[1].modified_ns == status.st_mtime_ns:
+                    return where
         checksum = file_checksum(path) if alike else None
     except OSError:  # gone, or not to be read
         return places[-1]
@@ -159,9 +185,8 @@ def _current(path: str, places: list[Place]) -> Place | None:
 def _decode(
     paths: list[str],
     folder: Path,
-    sample_rate: int,
+    new_shards: Callable[..., ShardWriter],
     workers: int,
-    shard_bytes: int,
     enough: Callable[[dict[str, str]], bool],
     progress: bool,
 ) -> dict[str, str]:
@@ -173,7 +198,7 @@ def _decode(
     stop, bar_lock = threading.Event(), threading.Lock()
 
     def work() -> None:
-        with ShardWriter(folder, sample_rate, shard_bytes, stop) as shard:
+        with new_shards(stop=stop) as shard:
             while not stop.is_set():
                 try:
                     path = waiting.get_nowait()
@@ -213,31 +238,38 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
     }
 
 
-def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int) -> None:
-    """Put a table in force."""
+def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int) -> set[str]:
+    """Put a table in force; return the shards that it is served from."""
     table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
     places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
     number = {shard: place for place, shard in enumerate(shards)}
-    index = np.array([(number[shard], track.offset, track.length) for shard, track in places], dtype=INDEX)
+    columns = {
+        "shard": [number[shard] for shard, _ in places],
+        "offset": [track.offset for _, track in places],
+        "length": [track.length for _, track in places],
+    }
+    index = pd.DataFrame({name: np.array(columns[name], dtype=kind) for name, kind in INDEX.items()})
     table = table.assign(
         seconds=index["length"] / sample_rate,
         clipped=[track.clipped for _, track in places],
         checksum=[track.checksum for _, track in places],
     )
-    content, text = io.BytesIO(), table.to_csv(index=False)
-    np.save(content, index)
-    index_name = f"index-{content_hash(content.getvalue())}.npy"
-    table_name = f"tracks-{content_hash(text.encode())}.csv"
-    with atomic_path(folder / index_name) as temporary:
-        temporary.write_bytes(content.getvalue())
-    write_text(folder / table_name, text)
-    text_columns = [str(name) for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    dataset = tracks.attrs.get("dataset", {})
-    StoreInfo(sample_rate, index_name, table_name, tuple(shards), tuple(text_columns), dataset).write(folder)
-    for file in (*folder.glob("index-*.npy"), *folder.glob("tracks-*.csv")):
+    index_name, index_checksum = write_table(folder, "index", to_arrow(index))
+    table_name, table_checksum = write_table(folder, "tracks", to_arrow(table))
+    StoreInfo(
+        sample_rate,
+        index_name,
+        table_name,
+        index_checksum,
+        table_checksum,
+        tuple(shards),
+        dataset=tracks.attrs.get("dataset", {}),
+    ).write(folder)
+    for file in (*folder.glob("index-*"), *folder.glob("tracks-*")):
         if file.name not in (index_name, table_name):
             file.unlink()
+    return set(shards)
 
 
 def _summary(usable: dict[str, Place], decoded: int, sample_rate: int) -> str:
