@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import numpy as np
@@ -15,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from ssc_toolkit.samplers import (
     BalancedBatchSampler,
+    SampledIndex,
     SemiSupervisedBatchSampler,
     label_budget,
-    uncovered_classes,
 )
+from ssc_toolkit.seeds import generator_for
 
 pools = st.tuples(st.integers(1, 60), st.integers(0, 60))
 
@@ -59,12 +59,78 @@ def test_no_item_twice_in_a_batch_while_its_side_has_enough(pool, batch_size, fr
             assert len(set(own)) == min(len(own), size)
 
 
-@given(labeled=st.integers(9, 50), batch_size=st.integers(1, 3), seed=st.integers(0, 1000))
-def test_a_side_is_gone_through_in_rounds(labeled, batch_size, seed):
-    sampler = make((labeled, 0), batch_size, 1.0, seed)
-    rounds = 3
-    dealt = [int(i) for number in range(math.ceil(rounds * labeled / batch_size)) for i in sampler.batch(number)]
-    assert set(Counter(dealt[: rounds * labeled]).values()) == {rounds}
+@given(
+    pool=st.integers(1, 60),
+    batch_size=st.integers(1, 30),
+    world=st.integers(1, 3),
+    fraction=fractions.filter(bool),
+    batches=st.integers(1, 200),
+    seed=st.integers(0, 1000),
+)
+def test_items_of_a_side_are_shown_equally_often(pool, batch_size, world, fraction, batches, seed):
+    samplers = [make((pool, 0), batch_size, fraction, seed, rank=rank, world_size=world) for rank in range(world)]
+    shown = [index for number in range(batches) for sampler in samplers for index in sampler.batch(number)]
+    for side in (True, False):
+        counts = Counter(dict.fromkeys(range(pool), 0))
+        counts.update(int(index) for index in shown if index.labeled is side)
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@given(
+    batch_size=st.integers(1, 30),
+    batches=st.integers(1, 5),
+    world=st.integers(1, 3),
+    resume=st.integers(0, 4),
+    epoch=st.integers(0, 10**6),
+    seed=st.integers(0, 1000),
+)
+def test_an_epoch_shows_each_item_once(batch_size, batches, world, resume, epoch, seed):
+    size = batch_size * batches * world
+    shown: Counter[int] = Counter()
+    for rank in range(world):
+        sampler = make((size, 0), batch_size, 1.0, seed, rank=rank, world_size=world)
+        again = make((size, 0), batch_size, 1.0, seed, rank=rank, world_size=world)
+        assert len(sampler) == batches
+        sampler.set_epoch(epoch)
+        again.load_state_dict(sampler.state_dict(batches=epoch * batches + resume % batches))
+        whole = list(sampler)
+        assert list(again) == whole[resume % batches :]
+        shown.update(int(index) for batch in whole for index in batch)
+    assert shown == Counter(range(size))
+
+
+@pytest.mark.parametrize("size", [60, 75, 99, 100, 101, 125, 149, 150])
+def test_batches_of_small_pools_keep_changing(size):
+    sampler = make((size, 0), 50, 1.0)
+    seen = {frozenset(sampler.batch(number)) for number in range(60)}
+    assert len(seen) >= 40
+
+
+@given(
+    classes=st.integers(1, 6),
+    size=st.integers(1, 30),
+    per_batch=st.integers(1, 8),
+    each=st.integers(1, 8),
+    world=st.integers(1, 2),
+    batches=st.integers(1, 60),
+    seed=st.integers(0, 1000),
+)
+def test_balanced_batches_show_items_equally_often(classes, size, per_batch, each, world, batches, seed):
+    turns = per_batch * world
+    most_turns = -(-turns // classes) + (world > 1)
+    size = max(size, each * most_turns)  # no class is too small for its turns
+    labels = torch.arange(classes * size) % classes
+    samplers = [
+        BalancedBatchSampler(labels, per_batch, each, seed=seed, rank=rank, world_size=world) for rank in range(world)
+    ]
+    shown = Counter(dict.fromkeys(range(classes * size), 0))
+    shown.update(int(i) for number in range(batches) for sampler in samplers for i in sampler.batch(number))
+    counts = torch.tensor([shown[item] for item in range(classes * size)])
+    of_classes = torch.zeros(classes).long().index_add_(0, labels, counts)
+    assert of_classes.max() - of_classes.min() <= each
+    for label in range(classes):
+        own = counts[labels == label]
+        assert own.max() - own.min() <= 1
 
 
 @given(pool=pools, batch_size=st.integers(1, 8), fraction=fractions, world=st.integers(1, 4))
@@ -106,37 +172,6 @@ def test_works_with_any_data_loader(workers):
     loader = DataLoader(torch.arange(40) * 10, batch_sampler=sampler, num_workers=workers)
     batches = [batch.tolist() for batch in loader]
     assert batches == [[10 * index for index in sampler.batch(number)] for number in range(len(sampler))]
-
-
-labellings = st.one_of(
-    st.lists(st.integers(0, 5), min_size=1, max_size=60).map(torch.tensor),
-    st.lists(st.lists(st.integers(0, 1), min_size=4, max_size=4), min_size=1, max_size=60).map(torch.tensor),
-)
-
-
-@given(labels=labellings, seed=st.integers(0, 1000))
-def test_budgets_are_nested_exact_and_cover_classes_first(labels, seed):
-    count = len(labels)
-    previous: set[int] = set()
-    for share in (0.01, 0.05, 0.1, 0.5, 1.0):
-        budget = label_budget(labels, share, seed)
-        assert len(budget) == max(1, round(share * count))
-        assert previous <= set(budget.tolist())
-        previous = set(budget.tolist())
-        if labels.dim() == 1:
-            classes = len(labels.unique())
-            assert len(labels[budget].unique()) == min(classes, len(budget))
-            assert len(uncovered_classes(labels, budget)) == classes - min(classes, len(budget))
-    assert previous == set(range(count))
-    assert len(uncovered_classes(labels, label_budget(labels, 1.0, seed))) == 0
-
-
-def test_a_multi_hot_budget_covers_every_class_with_as_many_items_as_classes():
-    labels = torch.zeros(100, 5)
-    labels[:, 0] = 1
-    labels[[10, 20, 30, 40], [1, 2, 3, 4]] = 1
-    assert len(uncovered_classes(labels, label_budget(labels, 0.05))) == 0
-    assert uncovered_classes(labels, torch.tensor([0, 10])).tolist() == [2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -346,3 +381,43 @@ def test_a_state_of_other_items_or_shares_is_refused():
     state = BalancedBatchSampler(labels, 2, 4, steps=9).state_dict()
     with pytest.raises(ValueError, match="items_and_shares"):
         BalancedBatchSampler(labels, 4, 2, steps=9).load_state_dict(state)
+
+
+numbers = [np.int64, np.int32, np.uint8, torch.tensor, lambda value: SampledIndex(value, True)]
+
+
+@pytest.mark.parametrize("kind", numbers)
+def test_seeds_are_equal_by_value_whatever_their_type(kind):
+    assert label_budget(torch.arange(99), 0.3, kind(3)).tolist() == label_budget(torch.arange(99), 0.3, 3).tolist()
+    for make in (balanced, mixed):
+        plain = make(3)
+        other = type(plain)(**arguments_of(make, kind), rank=kind(0), world_size=kind(1))
+        assert other.batch(kind(2)) == plain.batch(2)
+        other.load_state_dict(plain.state_dict(batches=2))
+        assert type(other.state_dict()["seed"]) is int
+        other.set_epoch(kind(1))
+        assert next(iter(other)) == plain.batch(len(plain))
+
+
+def arguments_of(make, kind):
+    if make is balanced:
+        labels = torch.randint(6, (200,), generator=generator(3))
+        return {"labels": labels, "classes_per_batch": kind(3), "items_per_class": kind(4), "seed": kind(3)}
+    sides = {"labeled": range(50), "unlabeled": range(50, 200)}
+    return {**sides, "batch_size": kind(12), "labeled_fraction": np.float64(0.3), "seed": kind(3)}
+
+
+@pytest.mark.parametrize("seed", [True, np.True_, 0.5, 3.0, None, torch.tensor(True)])
+def test_a_seed_that_is_no_whole_number_is_refused(seed):
+    for make in (
+        lambda: generator_for(seed, "a"),
+        lambda: mixed(seed),
+        lambda: label_budget(torch.arange(9), 0.5, seed),
+    ):
+        with pytest.raises(TypeError, match="expected a whole number, got"):
+            make()
+
+
+def test_plain_seeds_draw_the_numbers_that_they_always_drew():
+    assert torch.randint(1000, (4,), generator=generator_for(3, "a", 7)).tolist() == [943, 867, 54, 260]
+    assert generator_for(np.str_("a")).initial_seed() == generator_for("a").initial_seed()

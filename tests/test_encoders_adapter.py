@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
 from collections import OrderedDict
 
 import pytest
@@ -11,6 +13,8 @@ from seeded import noise
 from torch import nn
 
 from ssc_toolkit.encoders import ContrastiveModel, EncoderAdapter, LogMel
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation import as_model
 
 SAMPLES = 4000
 
@@ -221,3 +225,76 @@ def test_weights_of_an_adapter_are_kept_as_its_state(tmp_path):
     torch.save(encoder.state_dict(), tmp_path / "weights.pt")
     other.load_state_dict(torch.load(tmp_path / "weights.pt"))
     assert torch.equal(other(noise(2, 9000)), encoder(noise(2, 9000)))
+
+
+class Calls(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, signals):
+        return self.function(signals)
+
+
+class Output(OrderedDict):
+    """A ModelOutput: a dictionary whose entries are attributes too."""
+
+    __getattr__ = OrderedDict.get
+
+
+@dataclasses.dataclass
+class DataOutput:
+    last_hidden_state: torch.Tensor
+    hidden_states: tuple | None = None
+
+
+class TransformerLike(nn.Module):
+    """Gives what a model of Hugging Face gives: hidden states of all layers where they are asked for."""
+
+    def __init__(self, kind, config=None):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.kind = kind
+        self.config = config
+
+    def forward(self, signals, output_hidden_states=None):
+        states = [signals.unflatten(-1, (-1, 8))]
+        for layer in self.layers:
+            states.append(layer(states[-1]))
+        asked = self.config is None or output_hidden_states
+        return self.kind(last_hidden_state=2 * states[-1], hidden_states=tuple(states) if asked else None)
+
+
+@pytest.mark.parametrize("kind", [Output, DataOutput])
+@pytest.mark.parametrize("config", [None, types.SimpleNamespace(output_hidden_states=False)])
+def test_a_layer_of_a_model_output_is_its_hidden_state(kind, config):
+    module = TransformerLike(kind, config).eval()
+    signals = noise(2, 800)
+    states = module(signals, output_hidden_states=True).hidden_states
+    for layer in (0, 1, 2, 3, -2):
+        found = EncoderAdapter(module, 800, layer=layer)(signals, frames=True)
+        torch.testing.assert_close(found, states[layer])
+    torch.testing.assert_close(EncoderAdapter(module, 800)(signals, frames=True), 2 * states[-1])
+    with pytest.raises(ValueError, match="layer: expected one of 4 layers, 0 for the first, got 7"):
+        EncoderAdapter(module, 800, layer=7)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Linear(800, 4),
+        Calls(lambda signals: DataOutput(signals)),
+        Calls(lambda signals: {"last_hidden_state": signals}),
+        Calls(lambda signals: (signals, signals)),
+    ],
+)
+def test_a_layer_of_a_module_without_layers_is_refused(module):
+    with pytest.raises(ValueError, match=r"layer: expected -1, because .* gives the output of one layer alone"):
+        EncoderAdapter(module, 800, layer=1)
+
+
+@pytest.mark.parametrize("kind", [Output, DataOutput])
+def test_a_brought_model_that_gives_a_model_output_is_told(kind):
+    model = as_model(TransformerLike(kind), sample_rate=800)
+    with pytest.raises(InputError, match="EncoderAdapter reads the outputs of Hugging Face"):
+        model(noise(2, 1, 800))

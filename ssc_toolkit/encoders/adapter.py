@@ -18,8 +18,9 @@ class EncoderAdapter(Encoder):
 
     What the module gives is read so: (N, dim) is one frame, the whole input; (N, frames, dim) is framewise
     features; (N, dim, bands, frames), the feature map of an image backbone, is averaged over the bands; of
-    a tuple the first element counts, of a list of layers the one that `layer` names, of a dictionary (a
-    ModelOutput of Hugging Face) its `last_hidden_state`. Embeddings are the mean over the frames.
+    a tuple the first element counts, of a list of layers the one that `layer` names, of a dictionary or data class (a
+    ModelOutput of Hugging Face) its `last_hidden_state`, or its `hidden_states[layer]` for a `layer` other than -1,
+    where 0 is what enters the first layer. Embeddings are the mean over the frames.
 
     Shapes do not tell other layouts from these: (N, dim, frames), an image of (N, bands, frames, dim), or the
     tokens of a vision transformer, where the class token counts as one frame more. Give `embedding_dim`, which
@@ -31,7 +32,7 @@ class EncoderAdapter(Encoder):
         log_mel: front end of an image backbone, of the same sample rate; None for a module over waveforms.
         image_channels: how often an image backbone gets the spectrogram, 1 or 3.
         method: which method of the module to call.
-        layer: which of a list of layers to take, -1 for the last.
+        layer: which of a list of layers, or of `hidden_states`, to take, -1 for the last.
         minimum_samples: shortest waveform that gives an embedding; one second if None.
         embedding_dim: width of the output, for a check; found by embedding `minimum_samples` of silence.
 
@@ -132,7 +133,11 @@ class EncoderAdapter(Encoder):
         return values.to(next(weights, values).dtype)
 
     def _call(self, values: Tensor) -> Any:
-        return getattr(self.module, self.method)(values) if self.method != "forward" else self.module(values)
+        function = self.module if self.method == "forward" else getattr(self.module, self.method)
+        settings = getattr(self.module, "config", None)
+        if self.layer != -1 and hasattr(settings, "output_hidden_states"):  # a model of Hugging Face
+            return function(values, output_hidden_states=True)
+        return function(values)
 
     def _framewise(self, output: Any) -> Tensor:
         output = self._chosen(output)
@@ -147,12 +152,20 @@ class EncoderAdapter(Encoder):
         return output.transpose(1, 2) if output.dim() == 3 else output.mean(dim=2)
 
     def _chosen(self, output: Any) -> Any:
-        if isinstance(output, Mapping):
-            output = output.get("last_hidden_state")
-        if isinstance(output, tuple):
+        if not isinstance(output, Tensor) and _entry(output, "last_hidden_state", "hidden_states") is not None:
+            if self.layer == -1:
+                last = _entry(output, "last_hidden_state")
+                return _entry(output, "hidden_states")[-1] if last is None else last
+            output = list(_entry(output, "hidden_states") or ())
+        elif isinstance(output, tuple):
             output = output[0]
-        if not isinstance(output, list):
+        if not isinstance(output, list) and self.layer == -1:
             return output
+        if not isinstance(output, list) or not output:
+            raise ValueError(
+                f"layer: expected -1, because {type(self.module).__name__} gives the output of one layer alone "
+                f"(neither a list of layers nor hidden_states), got {self.layer}"
+            )
         if not -len(output) <= self.layer < len(output):
             raise ValueError(f"layer: expected one of {len(output)} layers, 0 for the first, got {self.layer}")
         return output[self.layer]
@@ -179,3 +192,9 @@ class EncoderAdapter(Encoder):
                 f"module: {type(self.module).__name__}.{self.method} fails on silence of shape {tuple(values.shape)}, "
                 f"which log_mel, image_channels and minimum_samples decide: {reason}"
             ) from error
+
+
+def _entry(output: Any, *names: str) -> Any:
+    """The first of some entries of a dictionary, or attributes of an object, that is there and not None."""
+    found = (output.get(name) if isinstance(output, Mapping) else getattr(output, name, None) for name in names)
+    return next((value for value in found if value is not None), None)

@@ -27,6 +27,7 @@ from ssc_toolkit.encoders.saving import (
     saved_folder,
     write_checksums,
 )
+from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 
 _CPU_SLICE = 8  # clips at once in a fused encoder, so that activations stay in cache
@@ -100,6 +101,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         self.receptive_field_samples = receptive_field_samples
         self.fused = False
         self.gradient_checkpointing = False
+        self.register_state_dict_post_hook(_make_contiguous)
 
     @abstractmethod
     def encode_frames(self, signals: Tensor) -> Tensor:
@@ -235,7 +237,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
 
     def _features(self, signals: Tensor) -> Tensor:
-        if not self.fused or signals.device.type != "cpu" or torch.compiler.is_compiling():
+        if not self.fused or signals.device.type != "cpu" or is_traced():
             return self.encode_frames(signals)
         return torch.cat([self.encode_frames(part) for part in signals.split(_CPU_SLICE)])
 
@@ -258,6 +260,13 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
                 f"waveforms: {type(self).__name__} needs at least {self.minimum_samples} samples "
                 f"({hundredths / 100:.2f} s at {self.sample_rate} Hz), got {samples}"
             )
+
+
+def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Give a state dict the layout that file formats take, whatever layout suits the processor."""
+    for name, value in state.items():
+        if name.startswith(prefix) and isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            state[name] = value.contiguous()
 
 
 def _dictionary(config: Any) -> dict[str, Any]:

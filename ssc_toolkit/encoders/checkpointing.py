@@ -6,10 +6,11 @@ import contextlib
 from types import TracebackType
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from ssc_toolkit.encoders.tracing import is_traced
 
 
 def checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
         >>> layers[1].num_batches_tracked
         tensor(1)
     """
-    if torch.compiler.is_compiling():  # a compiled backward pass computes values anew, and writes no buffers
+    if is_traced():  # a compiled backward pass computes values anew, and writes no buffers
         return checkpoint(layers, *inputs, use_reentrant=False)
     contexts = lambda: (contextlib.nullcontext(), _RunningStatisticsKept(layers))  # noqa: E731
     return checkpoint(layers, *inputs, use_reentrant=False, context_fn=contexts)

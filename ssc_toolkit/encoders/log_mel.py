@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssc_toolkit.encoders.arguments import real, whole
+from ssc_toolkit.encoders.tracing import is_traced
 
 _CPU_SLICE = 8  # clips at once, so that their frames stay in cache
 _SMALLEST = 1e-10  # power in units of the reference, -100 dB
@@ -107,10 +108,10 @@ class LogMel(nn.Module):
         if signals.dim() != 2 or signals.shape[1] < self.minimum_samples:
             least, shape = self.minimum_samples, tuple(signals.shape)
             raise ValueError(f"signals: expected (N, samples) with at least {least} samples, got {shape}")
-        if not len(signals):
+        if not is_traced() and not len(signals):
             return self(signals.new_zeros(1, signals.shape[1]))[:0]
         with torch.autocast(signals.device.type, enabled=False):
-            if signals.device.type != "cpu" or torch.compiler.is_compiling():
+            if signals.device.type != "cpu" or is_traced():
                 return self._log_mel(signals.to(self.bands.dtype))
             return torch.cat([self._log_mel(part.to(self.bands.dtype)) for part in signals.split(_CPU_SLICE)])
 
@@ -121,6 +122,8 @@ class LogMel(nn.Module):
         spectrum = torch.fft.rfft(frames * self.window)[..., : len(self.bands)]
         power = torch.view_as_real(spectrum).square().sum(-1)
         values = self._logarithm(power @ self.bands).transpose(1, 2)
+        if is_traced():  # with other strides, an export would ask whether there is more than one frame
+            values = values.contiguous()
         if not self.standardize:
             return values
         centred = values - values.mean(dim=-1, keepdim=True)

@@ -79,7 +79,7 @@ class MelCNN(Encoder):
             nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
-        ).to(memory_format=torch.channels_last)
+        )
         bands = math.ceil(math.ceil(n_mels / 2) / 2)
         self.temporal = nn.Sequential(
             nn.Conv1d(channels * bands, embedding_dim, kernel_size=3, padding=1, bias=False),

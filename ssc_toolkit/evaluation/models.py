@@ -52,7 +52,14 @@ class BroughtModel(nn.Module):
         self.identity = identity
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        return torch.as_tensor(self.function(waveforms.mean(dim=1)))
+        output = self.function(waveforms.mean(dim=1))
+        try:
+            return torch.as_tensor(output)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"function: expected it to give a tensor or array (N, dim), got {type(output).__name__}; "
+                "ssc_toolkit.encoders.EncoderAdapter reads the outputs of Hugging Face's models and lists of layers"
+            ) from error
 
 
 def as_model(

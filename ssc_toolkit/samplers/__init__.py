@@ -3,6 +3,7 @@
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.budget import label_budget, uncovered_classes
+from ssc_toolkit.samplers.labeled import MixedStream, with_labeled
 from ssc_toolkit.samplers.same_label import SameLabelTracks
 from ssc_toolkit.samplers.segments import AdjacentSegments, RandomSegments, SameSegment, SegmentSampler
 from ssc_toolkit.samplers.semi_supervised import SemiSupervisedBatchSampler
@@ -11,6 +12,7 @@ from ssc_toolkit.samplers.views import Views, ViewSampler, WeightedViews
 __all__ = [
     "AdjacentSegments",
     "BalancedBatchSampler",
+    "MixedStream",
     "NumberedBatchSampler",
     "RandomSegments",
     "SameLabelTracks",
@@ -23,4 +25,5 @@ __all__ = [
     "WeightedViews",
     "label_budget",
     "uncovered_classes",
+    "with_labeled",
 ]

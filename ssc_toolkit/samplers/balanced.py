@@ -12,7 +12,7 @@ from torch import Tensor
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.membership import labelled_pairs
 from ssc_toolkit.samplers.rounds import Rounds
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import generator_for, whole_number
 
 
 class BalancedBatchSampler(NumberedBatchSampler):
@@ -57,10 +57,13 @@ class BalancedBatchSampler(NumberedBatchSampler):
         world_size: int = 1,
         steps: int | None = None,
     ) -> None:
+        classes_per_batch = whole_number("classes_per_batch", classes_per_batch)
+        items_per_class = whole_number("items_per_class", items_per_class)
         for name, count in (("classes_per_batch", classes_per_batch), ("items_per_class", items_per_class)):
             if count < 1:
                 raise ValueError(f"{name}: expected at least 1, got {count}")
         super().__init__(classes_per_batch * items_per_class, seed, rank, world_size, steps)
+        seed, world_size = self.seed, self.world_size
         item, label = labelled_pairs(labels, labeled, "items")
         self.classes_per_batch = classes_per_batch
         self.items_per_class = items_per_class
@@ -76,11 +79,17 @@ class BalancedBatchSampler(NumberedBatchSampler):
         # Labels of each item, one item after the other.
         self._labels = label.numpy()
         self._ends = torch.bincount(item, minlength=len(labels)).cumsum(0).numpy()
-        self._turns = Rounds(names, classes_per_batch, seed, "classes")
+        self._turns = Rounds(names, classes_per_batch, seed, "classes", aligned=True)
         self._dealt: dict[int, Rounds] = {}
         # Where every visit to a class is numbered, its items are plenty and have no other class, processes take
         # different items without looking at each other.
-        visits = -(-classes_per_batch * world_size // len(names)) + 1
+        turns = classes_per_batch * world_size
+        visits = -(-turns // len(names)) + 1
+        # The most visits of a batch to a class, and whether all batches visit all of their classes as often.
+        self._visits = visits - 1
+        if turns % len(names) and world_size > 1 and len(names) > classes_per_batch:
+            self._visits = min(world_size, visits)
+        self._visits_are_even = self._visits == 1 or turns % len(names) == 0
         self._most_of_a_class = items_per_class * visits
         self._processes_are_apart = (
             (len(names) == classes_per_batch or len(names) >= 3 * classes_per_batch)
@@ -89,6 +98,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         )
 
     def batch(self, number: int) -> list[SampledIndex]:
+        number = whole_number("number", number)
         taken: set[int] = set()
         items: list[int] = []
         # What the processes before this one take is not for this one.
@@ -112,9 +122,12 @@ class BalancedBatchSampler(NumberedBatchSampler):
         """A batch of one process; parts are numbered over all batches and processes."""
         items: list[int] = []
         counts: Counter[int] = Counter()
+        wanted: Counter[int] = Counter()
         turn = number * self.classes_per_batch
         for place, label in enumerate(self._classes(turn)):
-            lacking = min(self.items_per_class - counts[label], self.batch_size - len(items))
+            if place < self.classes_per_batch or not wanted[label]:
+                wanted[label] += self.items_per_class
+            lacking = min(wanted[label] - counts[label], self.batch_size - len(items))
             for item in self._deal(label, (turn + place) // len(self._pools), lacking, taken, items):
                 items.append(item)
                 counts.update(self._labels_of(item))
@@ -149,10 +162,12 @@ class BalancedBatchSampler(NumberedBatchSampler):
             return []
         pool = self._pools[label]
         if label not in self._dealt:
-            largest = self._most_of_a_class if len(pool) >= 3 * self._most_of_a_class else self.items_per_class
-            self._dealt[label] = Rounds(pool, largest, self.seed, f"class {label}")
+            largest, aligned = self._most_of_a_class, False
+            if len(pool) < 3 * largest:
+                largest, aligned = self.items_per_class * self._visits, self._visits_are_even
+            self._dealt[label] = Rounds(pool, largest, self.seed, f"class {label}", aligned)
         first = round_number * self.items_per_class
-        last = first + min(len(pool), 2 * self.batch_size * self.world_size)  # enough that some are free
+        last = first + min(2 * len(pool), 2 * self.batch_size * self.world_size)  # enough that some are free
         found: dict[int, None] = {}
         some = max(self.batch_size, 3 * self.items_per_class)
         for begin in range(first, last, some):

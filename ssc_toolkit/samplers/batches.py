@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from ssc_toolkit.seeds import whole_number
+
 
 class SampledIndex(int):
     """A dataset index that also says whether the item's label may be seen.
@@ -45,6 +47,9 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
     """
 
     def __init__(self, batch_size: int, seed: int, rank: int, world_size: int, steps: int | None) -> None:
+        batch_size, seed = whole_number("batch_size", batch_size), whole_number("seed", seed)
+        rank, world_size = whole_number("rank", rank), whole_number("world_size", world_size)
+        steps = None if steps is None else whole_number("steps", steps)
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
         if not 0 <= rank < world_size:
@@ -71,7 +76,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose which epoch the next iteration goes through; otherwise it is the one after the last complete one."""
-        self.epoch = epoch
+        self.epoch = whole_number("epoch", epoch)
 
     def __len__(self) -> int:
         return self.batches_of_a_pass() if self.steps is None else self.steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.samplers.membership import class_labels
+from ssc_toolkit.samplers.membership import class_labels, labelled_pairs
 from ssc_toolkit.seeds import generator_for
 
 
@@ -17,7 +17,8 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
     covered as soon as the budget has room for them.
 
     Args:
-        labels: of the labelled items, class indices (N,) or multi-hot (N, classes).
+        labels: of the labeled items, class indices (N,) or multi-hot (N, classes), dense or a sparse tensor. Time and
+            memory grow with the number of labels that the items have, not with N * classes.
         share: of the items, 0 to 1; round(share * N) of them are kept, at least one if share > 0.
         seed: of the order.
 
@@ -43,23 +44,22 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
 
 
 def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
-    """Class indices that occur among the labels and in no row of the budget."""
-    if labels.dim() == 2:
-        return ((labels > 0).any(0) & ~(labels[budget] > 0).any(0)).nonzero()[:, 0]
-    classes = labels.unique()
-    return classes[~torch.isin(classes, labels[budget])]
+    """Return the class indices that occur among the labels and in no row of the budget."""
+    item, label = labelled_pairs(labels, None, "items")
+    is_kept = torch.zeros(len(labels), dtype=torch.bool)
+    is_kept[budget] = True
+    classes = label.unique()
+    return classes[~torch.isin(classes, label[is_kept[item]].unique())]
 
 
 def _covering_order(labels: Tensor, seed: int) -> Tensor:
     order = torch.randperm(len(labels), generator=generator_for(seed, "label budget"))
-    shuffled = labels[order]
-    if labels.dim() == 1:
-        shuffled = torch.nn.functional.one_hot(shuffled.unique(return_inverse=True)[1]) if len(labels) else shuffled
-    if not len(labels):
-        return order
+    item, label = labelled_pairs(labels, None, "items")
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    classes, label = label.unique(return_inverse=True)
     # An item leads if it is the first of the order that has some class.
-    present = shuffled > 0
-    first = present.int().argmax(dim=0)[present.any(dim=0)].unique()
+    first = torch.full((len(classes),), len(order)).scatter_reduce_(0, label, place[item], "amin")
     leads = torch.zeros(len(order), dtype=torch.bool)
     leads[first] = True
     return torch.cat([order[leads], order[~leads]])

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_ENTRIES_AT_ONCE = 2**24
+
 
 def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
     """Every item with every label that it has, in the order of the items.
 
     Args:
-        labels: classes (N,) or multi-hot (N, classes).
+        labels: classes (N,) or multi-hot (N, classes), dense or a sparse tensor.
         labeled: (N,) bool, where the labels are known; everywhere if None.
         what: name of the N things, for messages.
 
@@ -25,13 +27,26 @@ def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[T
         TypeError: for labels that are no numbers, or classes that are not whole ones.
     """
     labels = class_labels(labels, labeled, what)
-    if labeled is None:
-        labeled = torch.ones(len(labels), dtype=torch.bool)
     if labels.dim() == 2:
-        item, label = ((labels > 0) & labeled[:, None]).nonzero().unbind(1)
-        return item, label
-    item = labeled.nonzero()[:, 0]
-    return item, labels[item]
+        item, label = _present(labels)
+        if labeled is None:
+            return item, label
+        known = labeled[item]
+        return item[known], label[known]
+    item = torch.arange(len(labels)) if labeled is None else labeled.nonzero()[:, 0]
+    return item, labels[item].long()
+
+
+def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the positive entries, row after row, in memory for those entries alone."""
+    if rows.layout != torch.strided:
+        entries = rows.to_sparse_coo().coalesce()
+        row, column = entries.indices()[:, entries.values() > 0].unbind(0)
+        return row, column
+    some = max(1, _ENTRIES_AT_ONCE // max(1, rows.shape[1]))
+    places = [(part > 0).nonzero() + torch.tensor([number * some, 0]) for number, part in enumerate(rows.split(some))]
+    row, column = torch.cat(places).unbind(1)
+    return row, column
 
 
 def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:

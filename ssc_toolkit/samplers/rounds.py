@@ -11,35 +11,44 @@ from ssc_toolkit.seeds import generator_for
 class Rounds:
     """An endless sequence of shuffled rounds through a pool, of which any slice can be computed.
 
-    The first items of a round are none of the last ones of the round before, so that a batch in which
-    one round ends and the next begins has no item twice. A pool too small for that deals
-    each batch from a shuffle of its own.
+    Each round holds every item of the pool once, so that after any number of items the counts of two items differ by
+    at most one. `largest` successive items hold no item twice, or every item of a pool that has no more. The time
+    for a slice does not depend on where in the sequence it begins.
 
     Args:
         pool: what is dealt.
         largest: most items that a batch takes.
         seed, name: of the shuffles.
+        aligned: every batch takes exactly `largest` items, so that batches begin at multiples of it.
     """
 
-    def __init__(self, pool: Tensor, largest: int, seed: int, name: str) -> None:
+    def __init__(self, pool: Tensor, largest: int, seed: int, name: str, aligned: bool = False) -> None:
         self._pool = pool
-        self._largest = largest
+        self._largest = max(1, largest)
+        # Where rounds end with a batch, no batch holds items of two rounds.
+        self._independent = aligned and len(pool) % self._largest == 0
         self._key = (seed, name)
         self._last_rounds: dict[int, Tensor] = {}
 
     def __getitem__(self, span: slice) -> list[int]:
+        """Items `start` to `stop` of the sequence."""
         first, last = span.start, span.stop
         size = len(self._pool)
         if first == last:
             return []
-        if size < 3 * self._largest:
-            rounds = [self._shuffled("batch", first, i) for i in range(-(-(last - first) // size))]
-            return torch.cat(rounds)[: last - first].tolist()
         dealt: list[int] = []
         for number in range(first // size, (last - 1) // size + 1):
             begin = number * size
             dealt += self._round(number)[max(first - begin, 0) : last - begin].tolist()
         return dealt
+
+    def batch(self, first: int, last: int) -> list[int]:
+        """Items `first` to `last` of the sequence as one batch, whose order carries nothing of the rounds' order."""
+        dealt = self[first:last]
+        if len(self._pool) >= 2 * self._largest:
+            return dealt
+        order = torch.randperm(len(dealt), generator=generator_for(*self._key, "batch", first))
+        return [dealt[place] for place in order.tolist()]
 
     def _round(self, number: int) -> Tensor:
         if number not in self._last_rounds:
@@ -49,13 +58,35 @@ class Rounds:
         return self._last_rounds[number]
 
     def _make_round(self, number: int) -> Tensor:
-        items = self._shuffled("round", number)
+        if self._independent and len(self._pool) < 3 * self._largest:
+            return self._shuffled(number)
+        if len(self._pool) < 2 * self._largest:
+            return self._gradual(number)
+        items = self._shuffled(number)
         if number == 0:
             return items
-        # Only the first two thirds are reordered: the end, which the next round looks at, stays.
-        reach = 2 * self._largest
-        recent = torch.isin(items[:reach], self._shuffled("round", number - 1)[-self._largest :])
-        return torch.cat([items[:reach][~recent], items[:reach][recent], items[reach:]])
+        # The last items stay where they are, because the next round looks at them.
+        reach = min(2 * self._largest, len(items) - self._largest)
+        last = self._shuffled(number - 1)[-self._largest :]
+        recent = torch.isin(items[:reach], last)
+        again = items[:reach][recent]
+        if len(items) < 3 * self._largest:
+            # In their order of the round before, each comes at least `largest` items after its last time.
+            again = last[torch.isin(last, again)]
+        return torch.cat([items[:reach][~recent], again, items[reach:]])
 
-    def _shuffled(self, *key: int | str) -> Tensor:
-        return self._pool[torch.randperm(len(self._pool), generator=generator_for(*self._key, *key))]
+    def _gradual(self, number: int) -> Tensor:
+        """A round of a pool of less than two batches: `spare` items move to the end from one round to the next.
+
+        So no item comes more than `spare` places earlier than in the round before. After enough rounds all have moved,
+        and the order is another shuffle.
+        """
+        spare = len(self._pool) - self._largest
+        if spare <= 0:
+            return self._shuffled(0)
+        shuffle, moves = divmod(number, -(-len(self._pool) // spare))
+        items, moved = self._shuffled(shuffle), self._shuffled(shuffle + 1)[: moves * spare]
+        return torch.cat([items[~torch.isin(items, moved)], moved])
+
+    def _shuffled(self, number: int) -> Tensor:
+        return self._pool[torch.randperm(len(self._pool), generator=generator_for(*self._key, "round", number))]

@@ -11,6 +11,7 @@ from torch import Tensor
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.budget import label_budget
 from ssc_toolkit.samplers.rounds import Rounds
+from ssc_toolkit.seeds import whole_number
 
 
 class SemiSupervisedBatchSampler(NumberedBatchSampler):
@@ -66,10 +67,11 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         steps: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, rank, world_size, steps)
+        batch_size, seed, world_size = self.batch_size, self.seed, self.world_size
         for name, share in (("labeled_fraction", labeled_fraction), ("label_budget", label_budget)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, got {share}")
-        self.labeled_fraction = labeled_fraction
+        labeled_fraction = self.labeled_fraction = float(labeled_fraction)
         self._global_size = batch_size * world_size
         self.labeled, self.unlabeled = _split_by_budget(labeled, unlabeled, label_budget, labels, seed)
         if labeled_fraction > 0 and not len(self.labeled):
@@ -77,15 +79,19 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         if labeled_fraction < 1 and not len(self.unlabeled):
             raise ValueError(f"unlabeled: no item to fill the rest of a batch, labeled_fraction={labeled_fraction}")
         largest = math.ceil(labeled_fraction * self._global_size)
-        self._labeled_rounds = Rounds(self.labeled, largest, seed, "labeled")
-        self._unlabeled_rounds = Rounds(self.unlabeled, self._global_size - largest + 1, seed, "unlabeled")
+        # Where the fraction is a whole number of items, every batch takes as many.
+        aligned = abs(labeled_fraction * self._global_size - round(labeled_fraction * self._global_size)) < 1e-9
+        others = self._global_size - largest + (0 if aligned and self._is_small(largest) else 1)
+        self._labeled_rounds = Rounds(self.labeled, largest, seed, "labeled", aligned)
+        self._unlabeled_rounds = Rounds(self.unlabeled, others, seed, "unlabeled", aligned)
 
     def batch(self, number: int) -> list[SampledIndex]:
         """Batch `number`, counted from 0 over all epochs: the labelled items first."""
+        number = whole_number("number", number)
         first, last = self._labeled_before(number), self._labeled_before(number + 1)
         others_first, others_last = number * self._global_size - first, (number + 1) * self._global_size - last
-        indices = [SampledIndex(i, True) for i in self._labeled_rounds[first:last]]
-        indices += [SampledIndex(i, False) for i in self._unlabeled_rounds[others_first:others_last]]
+        indices = [SampledIndex(i, True) for i in self._labeled_rounds.batch(first, last)]
+        indices += [SampledIndex(i, False) for i in self._unlabeled_rounds.batch(others_first, others_last)]
         return indices[self.rank :: self.world_size]
 
     def batches_of_a_pass(self) -> int:
@@ -95,6 +101,10 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
 
     def settings(self) -> tuple[float | Tensor, ...]:
         return self.labeled_fraction, self.labeled, self.unlabeled
+
+    def _is_small(self, largest: int) -> bool:
+        """Whether the unlabeled pool holds fewer than three batches."""
+        return len(self.unlabeled) < 3 * (self._global_size - largest + 1)
 
     def _labeled_before(self, number: int) -> int:
         """Labelled items in all batches before this one."""
