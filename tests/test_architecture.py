@@ -12,7 +12,19 @@ import pytest
 import ssc_toolkit
 
 PACKAGE = Path(ssc_toolkit.__file__).parent
-LEAVES = {"audio", "csv_files", "decoding", "errors", "files", "paths", "processes", "progress", "seeds", "wording"}
+LEAVES = {
+    "audio",
+    "caches",
+    "csv_files",
+    "decoding",
+    "errors",
+    "files",
+    "paths",
+    "processes",
+    "progress",
+    "seeds",
+    "wording",
+}
 MAY_USE = {
     "targets": set(),
     "losses": {"targets"},
@@ -26,6 +38,7 @@ MAY_USE = {
     "doctor": set(),
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
+    "caches": set(),
     "csv_files": set(),
     "decoding": set(),
     "paths": set(),

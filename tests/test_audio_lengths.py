@@ -166,7 +166,7 @@ def test_a_flac_of_one_hertz_is_left_out_of_a_store_by_name(tmp_path):
     (music / "1.flac").write_bytes(content)
     store = AudioStore.prepare(from_folder(music), tmp_path / "store", 16000, most_skipped=0.5, progress=False)
     assert store.tracks["seconds"].tolist() == [6.0, 6.0]
-    assert "1.flac,its header says 1 Hz" in (tmp_path / "store" / "unusable.csv").read_text()
+    assert '1.flac,"its header says 1 Hz' in (tmp_path / "store" / "unusable.csv").read_text()
 
 
 def test_a_store_and_a_table_hold_all_of_files_without_length(tmp_path):

@@ -217,7 +217,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
         ({"label_budget": 0.5}, "label_budget"),
         ({"labels": "pitch", "label_budget": 0}, "label_budget"),
         ({"tracks": "00.wav"}, "is an audio file"),
-        ({"tracks": "semicolons.csv"}, "separated by commas"),
+        ({"tracks": "semicolons.csv"}, "separated by semicolons"),
         ({"tracks": "utf16.csv"}, "UTF-8"),
         ({"tracks": "leak.csv"}, "more than one split"),
         ({"tracks": "short.csv", "view_seconds": 0.5}, "2 of 3 audio files"),
@@ -244,7 +244,7 @@ def test_what_cannot_work_is_one_line_before_any_work(music, tmp_path, monkeypat
     if options["tracks"] in ("one.csv", "short.csv"):
         del options["root"]
     assert words in refused("pretrain", *(f"--{name}={value}" for name, value in options.items()))
-    assert {path.name for path in tmp_path.glob("run/*")} <= {"unusable.csv"}
+    assert {path.name for path in tmp_path.glob("run/*")} <= {".lock", "unusable.csv"}
 
 
 @pytest.mark.parametrize(

@@ -109,14 +109,15 @@ def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number
 
 def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_path):
     # Steps of so many batches that the second Ctrl-C comes before the end of one.
-    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
-    wait_until((tmp_path / "tensorboard").exists, process)
+    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000", "--logs.pictures_every=1"))
+    wait_until((tmp_path / "pictures").exists, process)
     with pytest.raises(InputError, match="another process is at work"):
         pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
     assert process.stderr is not None
     said = ""
     process.send_signal(signal.SIGINT)
     while "once more to stop at once" not in said:
+        assert process.poll() is None, said
         said += process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)

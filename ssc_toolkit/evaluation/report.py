@@ -22,7 +22,7 @@ from ssc_toolkit.files import json_text, write_text
 
 # Brackets around numbers alone are intervals; an underscore within a word and a colon without // mean nothing.
 _MARKUP = re.compile(
-    r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
+    r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \xa0\u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 
