@@ -80,8 +80,7 @@ def read_csv(path: Path, argument: str, required: str) -> tuple[list[str], list[
         >>> _ = file.write_text("path,genre\na.wav,jazz,\n")
         >>> read_csv(file, "tracks", "path")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ssc_toolkit.errors.InputError: tracks: ...my.csv, line 2: expected 2 cells as in the header, got 3 (a comma at \
-the end of the line?)
+        ssc_toolkit.errors.InputError: tracks: ...my.csv, line 2: expected 2 cells as in the header, got 3...
     """
     name = f"{argument}: {path}"
     rows = _rows(_text(path, argument), name)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import textwrap
 import threading
+import time
 from io import FileIO
 from pathlib import Path
 
@@ -109,12 +110,16 @@ def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number
 
 def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_path):
     # Steps of so many batches that the second Ctrl-C comes before the end of one.
-    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000", "--logs.pictures_every=1"))
-    wait_until((tmp_path / "pictures").exists, process)
+    process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
+    wait_until((tmp_path / "tensorboard").exists, process)
     with pytest.raises(InputError, match="another process is at work"):
         pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
     assert process.stderr is not None
     said = ""
+    while "0/20" not in said:  # the progress bar, which begins with the training
+        assert process.poll() is None, said
+        said += process.stderr.read(1)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     while "once more to stop at once" not in said:
         assert process.poll() is None, said
