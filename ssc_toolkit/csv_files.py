@@ -35,7 +35,7 @@ def csv_text(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     Examples:
         >>> print(csv_text(["path", "drop"], [["=1+1.wav", -0.05], ["a, b", None]]), end="")
         path,drop
-        '=1+1.wav,-0.05
+        "'=1+1.wav",-0.05
         "a, b",
     """
     return "".join(",".join(map(_written, cells)) + "\n" for cells in [columns, *rows])

@@ -20,6 +20,7 @@ def checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
     statistics of batch norms.
 
     Examples:
+        >>> import torch
         >>> layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
         >>> checkpointed(layers, torch.randn(8, 3)).sum().backward()
         >>> layers[1].num_batches_tracked
