@@ -69,9 +69,9 @@ line 1 column 2 (char 1)); correct it
     except OSError as error:
         raise InputError(f"{argument}: cannot read {path} ({error.strerror or error})") from error
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines and not isinstance(error, KeyError) else f"{type(error).__name__} {error}"
-        raise DamagedFile(argument, path, reason[:200], advice) from error
+        text = " ".join(str(error).split())
+        reason = text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}"
+        raise DamagedFile(argument, path, reason[:400], advice) from error
 
 
 def path_inside(folder: Path, name: Any, argument: str) -> Path:
