@@ -132,7 +132,7 @@ def test_an_option_of_a_config_can_be_taken_back(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("labels: [key\n", "in \"<unicode string>\", line 2"),
+        ("labels: [key\n", 'in "<unicode string>", line 2'),
         ("trainer:\n  precission: bf16\n", "does not accept option 'precission'"),
         ("stepz: 3\n", "'stepz' is not accepted"),
         ("steps: many\n", "steps: expected a whole number in digits alone, got many"),
