@@ -18,10 +18,13 @@ from training_runs import ONE_THREAD, SMALL, begin, command, make_tones, wait_un
 import ssc_toolkit
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.models import open_model
 from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConModule, TrainerOptions, pretrain
 from ssc_toolkit.training.checkpoints import check_checkpoint
 from ssc_toolkit.training.history import read_history
 from ssc_toolkit.training.launching import check_launcher
+from ssc_toolkit.training.run_folder import write_down
+from ssc_toolkit.training.sweep import sweep
 
 ROOT = str(Path(ssc_toolkit.__file__).parent.parent)
 
@@ -36,6 +39,14 @@ def resumable(music, tmp_path) -> dict:
     """Arguments of a run whose folder holds a checkpoint and no encoder."""
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
     pretrain(**arguments).rename(tmp_path / "encoder")
+    return arguments
+
+
+@pytest.fixture
+def complete(music, tmp_path) -> dict:
+    """Arguments of a complete run."""
+    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
+    pretrain(**arguments)
     return arguments
 
 
@@ -89,6 +100,93 @@ def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
     torch.save(content, path)
     pretrain(**resumable)
     assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "history.csv"])
+def test_a_flip_of_any_byte_of_a_run_is_named(complete, name):
+    path = Path(complete["out"]) / name
+
+    def read() -> None:
+        if name == "history.csv":
+            read_history(path, "out")
+        else:
+            write_down(path.parent, {})
+
+    def check(offset: int) -> None:
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+        before = contents(path.parent)
+        with pytest.raises(InputError, match=rf"out: .*{name} is damaged"):
+            read()
+        assert contents(path.parent) == before
+
+    whole = path.read_bytes()
+    for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
+        check(offset)
+    path.write_bytes(whole)
+    read()
+
+
+def window_seconds_or_error(encoder: Path) -> float | str | None:
+    try:
+        return open_model(str(encoder)).window_seconds
+    except InputError as error:
+        return str(error).split("(")[0]
+
+
+def test_a_damaged_view_length_is_not_believed(complete):
+    folder = Path(complete["out"])
+    whole = (folder / "settings.json").read_bytes()
+    assert open_model(str(folder / "encoder")).window_seconds == 0.5
+    offsets = np.linspace(0, len(whole) - 1, 200).astype(int).tolist()
+    place = whole.index(b'"view_seconds"')
+    told: set[object] = set()
+    for offset in {*offsets, *range(place, place + 20)}:
+        (folder / "settings.json").write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+        told.add(window_seconds_or_error(folder / "encoder"))
+    damaged, *right = sorted(told, key=str, reverse=True)  # right, where the name of the checksum alone differs
+    assert "settings.json is damaged" in str(damaged)
+    assert right in ([], [0.5])
+    (folder / "settings.json").write_text("// of somebody else")
+    assert open_model(str(folder / "encoder")).window_seconds is None
+
+
+def test_provenance_of_earlier_versions_goes_on(complete):
+    path = Path(complete["out"]) / "provenance.json"
+    path.write_text('[{"started": "before"}]')
+    write_down(path.parent, {})
+    first, second = json.loads(path.read_text())["starts"]
+    assert first == {"started": "before"}
+    assert "packages" in second
+
+
+def test_a_second_study_in_a_folder_keeps_the_rows_of_the_first(music, tmp_path):
+    options = {"tracks": str(music / "my.csv"), **SMALL, "steps": 1, "logs": {"tensorboard": False}}
+    for name in ("a", "b-seed-1"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"runs": {name: options}, "seeds": [2]}))
+        sweep(str(tmp_path / f"{name}.yaml"), str(tmp_path / "out"))
+    rows = (tmp_path / "out" / "sweep.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows] == [["run", "seed"], ["b-seed-1", "2"], ["a", "2"]]
+    (tmp_path / "out" / "a-seed-2" / "history.csv").write_text("step\n1\n")
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"a-seed-2/history\.csv is damaged"):
+        sweep(str(tmp_path / "b-seed-1.yaml"), str(tmp_path / "out"))
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("start", [pretrain, sweep])
+def test_files_of_others_with_temporary_names_stay(music, tmp_path, start):
+    mine = tmp_path / "out" / ".notes.2024.tmp"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    options = {"tracks": str(music / "my.csv"), **SMALL, "steps": 1}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"runs": {"a": options}}))
+    if start is pretrain:
+        (tmp_path / "out" / ".settings.json.12ab.tmp").write_text("left by a kill")
+        pretrain(out=str(mine.parent), **options)
+        assert not (tmp_path / "out" / ".settings.json.12ab.tmp").exists()
+    else:
+        sweep(str(tmp_path / "study.yaml"), str(mine.parent))
+    assert mine.read_text() == "precious"
 
 
 def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):

@@ -27,6 +27,10 @@ _MARKUP = re.compile(
 )
 
 
+REPORTS = ("report.json", "report.md", "report.html")
+"""Files of a report."""
+
+
 @dataclass
 class Section:
     """A part of a report: a heading, what it says, and perhaps a table and figures.
@@ -58,12 +62,12 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         content: what the JSON holds; versions, date and machine are added.
     """
     provenance = environment()
-    texts = {
-        "report.json": json_text({"title": title, "environment": provenance, **content}),
-        "report.md": markdown(title, lead, sections, provenance),
-        "report.html": html(title, lead, sections, provenance),
-    }
-    for name, text in texts.items():  # a file name may not be text in UTF-8
+    texts = (
+        json_text({"title": title, "environment": provenance, **content}),
+        markdown(title, lead, sections, provenance),
+        html(title, lead, sections, provenance),
+    )
+    for name, text in zip(REPORTS, texts, strict=True):  # a file name may not be text in UTF-8
         write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 

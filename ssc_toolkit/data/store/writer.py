@@ -31,7 +31,7 @@ from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.unusable import check_share, settle, too_many
 from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.files import DamagedFile, file_checksum, held, is_leftover, writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, writable_folder
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
     if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
+    clear_leftovers(folder)
     clear_unfinished(folder)
     return info
 
