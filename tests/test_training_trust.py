@@ -279,9 +279,37 @@ def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def make_hostile(folder: Path, *modules: str) -> None:
+    for module in modules:
+        (folder / f"{module}.py").write_text("open('ran', 'a').write(__name__)\nraise SystemExit(9)\n")
+
+
+def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
+    make_hostile(tmp_path, "yaml", "torch", "numpy", "signal", "random", "multiprocessing", "pickle", "soundfile")
+    arguments = {**SMALL, "steps": 2, "workers": 2, "logs.tensorboard": "false"}
+    options = [f"--{name}={value}" for name, value in arguments.items()]
+    script = "import multiprocessing, sys\nfrom ssc_toolkit.cli import main\nif __name__ == '__main__':\n"
+    script += "    multiprocessing.set_start_method('spawn')\n"
+    script += f"    sys.exit(main(['pretrain', {f'--tracks={music}'!r}, '--out=run', *{options}]))"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ssc-toolkit").write_text(script)
+    for started in ([sys.executable, "elsewhere/ssc-toolkit"], [sys.executable, "-P", "-c", script]):
+        done = subprocess.run(
+            started,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**ONE_THREAD, "PYTHONPATH": ROOT},
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "run" / "encoder").is_dir()
+        assert not (tmp_path / "ran").exists()
+        (tmp_path / "run").rename(tmp_path / "first")
+
+
 def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
-    for module in ("numpy", "joblib", "pickle"):
-        (tmp_path / f"{module}.py").write_text("open('ran', 'a').write('x')\nraise SystemExit(9)\n")
+    make_hostile(tmp_path, "numpy", "joblib", "pickle")
     work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
     code = f"from ssc_toolkit.data.scores.workshop import in_parallel; {work}"
     done = subprocess.run(
