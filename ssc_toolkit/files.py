@@ -178,7 +178,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def json_text(content: Any) -> str:
     """Return the text that `write_json` writes."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # a path may not be text in UTF-8
 
 
 def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from compared import RATE, WINDOW, write_encoders, write_music
-from training_runs import ONE_THREAD, begin, wait_until
+from training_runs import ONE_THREAD, begin, die_at_first_write, wait_until
 
 from ssc_toolkit.cli import main
 
@@ -29,16 +28,6 @@ def features(waveforms):
 
 def make():
     return as_model(features, {RATE}, window_seconds={WINDOW}, identity="slow")
-"""
-KILL_AT_FIRST_WRITE = """
-import os, signal, sys
-
-def killed(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = killed
-from ssc_toolkit.cli import main
-sys.exit(main(sys.argv[1:]))
 """
 COMMANDS = {
     "probe": ["--labels=key", "--out=out"],
@@ -117,8 +106,7 @@ def run(arguments: list[str], streams: str = "", **options: object) -> subproces
 
 def test_compare_killed_at_its_first_write_and_with_closed_streams(comparison, tmp_path):
     arguments = [*comparison, f"--out={tmp_path / 'out'}"]
-    killed = run([sys.executable, "-c", KILL_AT_FIRST_WRITE, *arguments])
-    assert killed.returncode == -signal.SIGKILL
+    die_at_first_write(*arguments)
     assert list((tmp_path / "out").rglob(".*.tmp"))
     for streams in (">&-", "2>&-", ">&- 2>&- <&-"):  # the later ones find what the first has computed
         done = run([sys.executable, "-m", "ssc_toolkit.cli", *arguments], streams)

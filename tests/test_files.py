@@ -271,6 +271,12 @@ def test_lock_of_another_user_is_one_clear_error(tmp_path, monkeypatch):
         pass
 
 
+def test_json_holds_paths_that_are_no_text(tmp_path):
+    content = {"path": "/music/\udcff.wav", "ü": ["日本"]}
+    write_checked_json(tmp_path / "a.json", content)
+    assert read_checked_json(tmp_path / "a.json", "out", "delete it") == content
+
+
 def test_written_json_is_plain_json(tmp_path):
     write_checked_json(tmp_path / "a.json", {"x": 1})
     assert json.loads((tmp_path / "a.json").read_text())["x"] == 1

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from training_runs import die_at_first_write
 
+from ssc_toolkit.cli import main
 from ssc_toolkit.data.scores import build_corpus, build_notes
 from ssc_toolkit.data.scores.corpus import CLIP_SECONDS, passage_notes, plan_clips
 from ssc_toolkit.data.scores.keys import KEYS, best_key, pitch_class_histogram, sure_key
@@ -252,6 +254,15 @@ def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
         assert not is_whole()  # and is made again
         path.write_bytes(content)
     assert is_whole()
+
+
+def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
+    arguments = ["corpus", "--kind=notes", "--clips=60", f"--folder={tmp_path}"]
+    die_at_first_write(*arguments)
+    assert list(tmp_path.glob(".corpus.json.*.tmp"))
+    assert main(arguments) == 0
+    assert len(list((tmp_path / "audio").glob("*.wav"))) == 60
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):

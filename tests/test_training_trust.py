@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from training_runs import ONE_THREAD, SMALL, begin, command, make_tones, wait_until
+from training_runs import ONE_THREAD, SMALL, begin, command, die_at_first_write, make_tones, wait_until
 
 import ssc_toolkit
+from ssc_toolkit.cli import main
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.models import open_model
@@ -157,6 +158,24 @@ def test_provenance_of_earlier_versions_goes_on(complete):
     first, second = json.loads(path.read_text())["starts"]
     assert first == {"started": "before"}
     assert "packages" in second
+
+
+def test_a_run_killed_at_its_first_write_goes_on(music, tmp_path):
+    arguments = command(music, tmp_path, "--steps=1")[3:]
+    die_at_first_write(*arguments)
+    assert [path.name for path in tmp_path.glob(".settings.json.*.tmp")]
+    assert main(arguments) == 0
+    assert (tmp_path / "encoder").is_dir()
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_store_killed_at_its_first_write_is_prepared(music, tmp_path):
+    arguments = ["prepare", f"--tracks={music / 'my.csv'}", f"--out={tmp_path}", "--sample_rate=16000"]
+    die_at_first_write(*arguments)
+    assert list(tmp_path.rglob(".*.tmp"))
+    assert main(arguments) == 0
+    assert (tmp_path / "store.json").exists()
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_a_second_study_in_a_folder_keeps_the_rows_of_the_first(music, tmp_path):
