@@ -263,6 +263,11 @@ def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
     assert main(arguments) == 0
     assert len(list((tmp_path / "audio").glob("*.wav"))) == 60
     assert not list(tmp_path.rglob(".*.tmp"))
+    clip = tmp_path / clip_path(7)
+    content = clip.read_bytes()
+    clip.unlink()
+    assert main(arguments) == 0
+    assert clip.read_bytes() == content
 
 
 def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):

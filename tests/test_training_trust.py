@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -324,7 +325,7 @@ def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "run" / "encoder").is_dir()
         assert not (tmp_path / "ran").exists()
-        (tmp_path / "run").rename(tmp_path / "first")
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
