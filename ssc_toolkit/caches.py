@@ -80,7 +80,7 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         if path.parent not in _unwritable:
             _unwritable.add(path.parent)
-            reason = error.strerror or error
+            reason = error.strerror or next(iter(error.args), type(error).__name__)  # NumPy gives no number
             logger.warning("cache: cannot write to %s (%s); the work goes on without it", path.parent, reason)
         return
     _evict(path.parent, limit_bytes, path)
