@@ -133,6 +133,14 @@ def test_every_flipped_byte_of_a_description_is_noticed(store, music, tmp_path):
         file.write_bytes(whole)
 
 
+def test_a_store_that_is_not_finished_is_not_called_whole(music, tmp_path):
+    (music / "0.wav").write_bytes(b"no audio")
+    with pytest.raises(InputError, match="cannot be used"):
+        prepare_store(load_tracks(music), tmp_path / "store", RATE, progress=False, strict=True)
+    with pytest.raises(InputError, match="is not finished"):
+        verify_store(tmp_path / "store", progress=False)
+
+
 def test_damaged_marks_are_said_and_made_again(store, music, tmp_path, caplog):
     folder = tmp_path / "store"
     noise(music / "0.wav", 1.0, seed=123)

@@ -60,10 +60,12 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
         progress: show a progress bar.
 
     Raises:
-        InputError: if there is no store.
+        InputError: if there is no store, or it is not finished.
     """
     place = Path(folder)
     info = read_info(place / STORE_FILE, str(folder))
+    if not info.index:
+        raise InputError(f"store: {folder} is not finished; run the same `ssc-toolkit prepare` without --verify")
     damaged: list[str] = []
     index: Any = {name: np.zeros(0, dtype=np.int64) for name in INDEX}
     paths: list[str] = []
