@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import check_audio, load_tracks
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.commands.opening import open_model_for, open_tracks, others, output_folder, with_baselines
 from ssc_toolkit.evaluation.commands.probe import embed_all
 from ssc_toolkit.evaluation.models import window_seconds_of
@@ -71,7 +72,7 @@ def retrieve(
     """
     with output_folder(out) as folder:
         for k in cutoffs or (0,):
-            at_least("cutoffs", k, 1)
+            check_whole("cutoffs", k, 1)
         if database is None and database_root is not None:
             raise InputError("database_root: a folder for which tracks? give database")
         model = open_model_for(encoder, cache)

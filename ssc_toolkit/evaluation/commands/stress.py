@@ -6,7 +6,8 @@ from typing import Any
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.checks import check_whole
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.commands.opening import (
     check_methods,
     open_model_for,
@@ -79,7 +80,7 @@ def stress(
     Raises:
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
-    at_least("seed", seed, 0)
+    check_whole("seed", seed, 0)
     with output_folder(out) as folder:
         check_methods(methods)
         model = open_model_for(encoder, cache)
