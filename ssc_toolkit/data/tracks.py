@@ -91,7 +91,9 @@ def from_csv(
 ) -> pd.DataFrame:
     r"""Track table of a CSV file in UTF-8 with a header and a `path` column.
 
-    Only an empty cell is unknown. Labels may be of any kind; `encode_labels` makes tensors of them.
+    Every row has as many cells as the header. Only an empty cell is unknown. Labels may be of any kind;
+    `encode_labels` makes tensors of them. Paths are absolute or relative to `root`, begin with `~/`, or are `file://`
+    URLs. An apostrophe that keeps a spreadsheet from taking a cell for a formula (`'=a.wav`) is removed.
 
     Args:
         path: of the file.
@@ -103,7 +105,8 @@ def from_csv(
         The table; `split` and `group` are called so, `path` is absolute.
 
     Raises:
-        InputError: if the file cannot be read or has no paths, a split is none of the three, or a track is in two.
+        InputError: naming the line for a row of another length or a header that is not clear; also if the file cannot
+            be read or has no paths, a split is none of the three, or a track is in two.
 
     Examples:
         >>> import tempfile, pathlib

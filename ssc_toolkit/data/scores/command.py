@@ -11,8 +11,9 @@ import pandas as pd
 
 from ssc_toolkit.data.scores.corpus import build_corpus
 from ssc_toolkit.data.scores.notes import build_notes
+from ssc_toolkit.data.tracks import from_csv
 from ssc_toolkit.errors import at_least
-from ssc_toolkit.files import reading, writable_folder
+from ssc_toolkit.files import writable_folder
 
 BUILDERS = {"scores": build_corpus, "notes": build_notes}
 _MOST_VALUES = 30
@@ -49,9 +50,8 @@ def corpus(
     place = BUILDERS[kind](clips, seed, folder)
     print(f"{place / 'tracks.csv'}")
     if describe:
-        with reading("folder", place / "tracks.csv", "delete it, and the same command writes it again"):
-            tracks = pd.read_csv(place / "tracks.csv")
-            print(describe_tracks(tracks))
+        tracks = from_csv(place / "tracks.csv")
+        print(describe_tracks(tracks))
         written = write_examples(tracks, place, Path(examples))
         print(f"listen: {len(written)} clips in {examples}/")
     return place
