@@ -27,6 +27,8 @@ from ssc_toolkit.errors import InputError
 
 RATE = 16000
 
+pytestmark = pytest.mark.filterwarnings("ignore:At least one mel filterbank")  # of the published settings
+
 
 class PlainLayer(nn.Module):
     def __init__(self, width_in, width_out):
@@ -169,6 +171,13 @@ def test_a_short_chunk_network_is_found_below_wrappers(tmp_path, prefix):
     published = trained(PublishedShortChunk(residual=True))
     loaded = load_published(save(published, tmp_path / "last.ckpt", prefix, lightning=True))
     assert torch.equal(loaded.scale.running_mean, published.spec_bn.running_mean)
+
+
+@pytest.mark.parametrize("entry", ["model_state_dict", "model", "state_dict"])
+def test_weights_below_an_entry_of_a_training_program(tmp_path, entry):
+    published = trained(PublishedShortChunk(residual=False))
+    torch.save({"epoch": 7, entry: published.state_dict(), "optimizer": {"lr": 0.1}}, tmp_path / "last.pt")
+    assert torch.equal(load_published(tmp_path / "last.pt").scale.bias, published.spec_bn.bias)
 
 
 def test_safetensors_of_a_short_chunk_network(tmp_path):
