@@ -90,7 +90,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
             self.batch_size * world_size,
             labeled_fraction=0.0 if labels is None else self.labeled_fraction,
             label_budget=self.label_budget,
-            labels=None if labels is None else classes_of_rows(labels)[self._labeled],
+            labels=None if labels is None else classes_of_rows(labels).index_select(0, self.labeled_rows()),
             seed=self.seed,
         )
 
