@@ -34,14 +34,14 @@ def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.n
         ValueError: if there is none, or one is missing, empty or no audio.
     """
     from ssc_toolkit.audio import UnreadableAudio, read_audio, readable_suffixes
-    from ssc_toolkit.paths import audio_paths
+    from ssc_toolkit.paths import audio_paths, user_path
 
-    if isinstance(files, str) and Path(files).is_dir():
-        paths = audio_paths(Path(files), readable_suffixes())[0]
+    if isinstance(files, str | Path) and user_path(files, name).is_dir():
+        paths = audio_paths(user_path(files, name), readable_suffixes())[0]
         if not paths:
             raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, found none")
     else:
-        paths = [Path(files)] if isinstance(files, str) else [Path(file) for file in files]
+        paths = [user_path(file, name) for file in ([files] if isinstance(files, str | Path) else files)]
         if not paths:
             raise ValueError(f"{name}: expected at least one audio file, got none")
     try:

@@ -16,6 +16,7 @@ from ssc_toolkit.encoders.saving import CLASS_KEY, read_config
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import user_path
 
 ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[ShortChunkCNN]] = {
     "MelCNN": MelCNN,
@@ -76,7 +77,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     """
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {folder!r}")
-    name = read_config(Path(folder))[CLASS_KEY]
+    name = read_config(user_path(folder, "folder"))[CLASS_KEY]
     if name not in ENCODERS:
         raise InputError(
             f"encoder: {folder} holds one of class {name!r}; expected one of {', '.join(ENCODERS)} "

@@ -29,6 +29,7 @@ from ssc_toolkit.encoders.published_names import (
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
         raise TypeError(f"path: expected the path of a file, got {path!r}")
     if encoder is not None and not isinstance(encoder, Encoder):
         raise TypeError(f"encoder: expected an instance, as SampleCNN() is, got {encoder!r}")
-    path = Path(path)
+    path = user_path(path)
     checkpoint = read_weights(path)
     encoder = encoder or find_architecture(checkpoint) or SampleCNN()
     found = _sort(path, checkpoint, encoder)

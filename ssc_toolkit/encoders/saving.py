@@ -16,6 +16,7 @@ from torch import nn
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, reading, verify_listed
+from ssc_toolkit.paths import user_path
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a saved encoder."""
@@ -39,7 +40,7 @@ def saved_folder(name: Any, **download: Any) -> Path:
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {name!r}")
-    folder = Path(name)
+    folder = user_path(name)
     if folder.exists() or not _may_be_on_the_hub(name):
         return folder
     try:

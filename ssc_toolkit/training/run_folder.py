@@ -113,7 +113,8 @@ def check_folder(folder: Path) -> None:
     )
     if others:
         raise InputError(
-            f"out: expected an empty folder or that of a run, got {folder} with {others[0]!r} in it; choose another folder"
+            f"out: expected an empty folder or that of a run, got {folder}, which holds {others[0]!r}; choose another "
+            "folder"
         )
 
 
