@@ -12,6 +12,7 @@ from ssc_toolkit.losses.dense import dense_losses
 from ssc_toolkit.losses.distributed import gather_rows, processes, sum_over_processes
 from ssc_toolkit.losses.rows import Rows, as_rows, signals_of
 from ssc_toolkit.losses.tiled import Tiles, tiled_losses, tiled_sum
+from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target, values_are_readable
 
@@ -245,10 +246,3 @@ def check_settings(
     ):
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
-
-
-def unit_length(embeddings: Tensor) -> Tensor:
-    """Rows scaled to length 1, in float32 or float64; a row of zeros stays what it is and gets no gradient."""
-    rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return rows / torch.where(length > 0, length, torch.inf)

@@ -76,7 +76,7 @@ class RankNContrastLoss(nn.Module):
 
 def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-    similarities = -torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist") / temperature
+    similarities = -_distances(embeddings) / temperature
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     taken = labeled[:, None] & labeled & ~itself
     with torch.no_grad():
@@ -91,6 +91,16 @@ def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperatur
     pairs = torch.where(is_taken, denominators - ordered, 0)
     others = is_taken.sum(dim=1)
     return pairs.sum(dim=1) / others.clamp(min=1), others > 0
+
+
+def _distances(embeddings: Tensor) -> Tensor:
+    """Euclidean distances of all pairs, (N, N), of rows whose squares their dtype may not hold."""
+    # Half of the way to 1 is enough for the squares, and leaves the gradients on the way back normal numbers.
+    largest = embeddings.detach().abs().amax() if embeddings.numel() else embeddings.new_ones(())
+    half = 511 if embeddings.dtype == torch.float64 else 63
+    factor = torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent.clamp(-half, half))
+    scaled = embeddings * factor
+    return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 
 
 def _up_to_rounding(distance: Tensor, labels: Tensor, labeled: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.losses.functional import unit_length
 from ssc_toolkit.losses.rows import as_rows, pair_weights, with_mask
 from ssc_toolkit.losses.tiled import Tiles
+from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
 
