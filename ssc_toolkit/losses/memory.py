@@ -74,8 +74,9 @@ class CrossBatchMemory(nn.Module):
         settings = self.loss.settings()
         anchors = with_mask(as_rows(embeddings, labels, labeled, items, settings["target"]))
         batch, start = anchors, 0
-        if settings["gather"] and processes() > 1:
-            batch, start = gather_rows(anchors, items_are_given=True)
+        group = settings["process_group"]
+        if settings["gather"] and processes(group) > 1:
+            batch, start = gather_rows(anchors, True, group)
         queue = None if self.queue is None else _to(self.queue, embeddings.device)
         contrasts = batch if queue is None else _join(batch.flat(), queue)
         losses = contrast(anchors, contrasts, start * batch.views, **settings)

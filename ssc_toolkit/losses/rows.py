@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ class Rows(NamedTuple):
     """Embeddings (B * views, D), the views of an item in a row, and ids (B,), labels (B, ...) and masks (B,) of items.
 
     What is known of an item is there once, so pairs of items and not of rows are looked at. Labels without a
-    mask are all known.
+    mask are all known. Pairs of items of one group (B,) take no part in the loss.
     """
 
     embeddings: Tensor
@@ -24,26 +25,29 @@ class Rows(NamedTuple):
     labels: Labels | None
     labeled: Labeled | None
     views: int
+    groups: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
         """Items start to stop."""
         if start == 0 and stop >= len(self.items):
             return self
         rows = self.embeddings[start * self.views : stop * self.views]
-        labels = map_signals(self.labels, lambda value: value[start:stop])
-        labeled = map_signals(self.labeled, lambda value: value[start:stop])
-        return Rows(rows, self.items[start:stop], labels, labeled, self.views)
+        return self._replace(embeddings=rows).map(lambda value: value[start:stop])
 
     def flat(self) -> Rows:
         """Every row as an item of its own, with the id of the one that it is a view of."""
         if self.views == 1:
             return self
 
-        def repeat(value: Tensor) -> Tensor:
-            return value.repeat_interleave(self.views, dim=0)
+        return self._replace(views=1).map(lambda value: value.repeat_interleave(self.views, dim=0))
 
-        return Rows(
-            self.embeddings, repeat(self.items), map_signals(self.labels, repeat), map_signals(self.labeled, repeat), 1
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """A function of every tensor that describes items, in an order of its own."""
+        return self._replace(
+            items=function(self.items),
+            labels=map_signals(self.labels, function),
+            labeled=map_signals(self.labeled, function),
+            groups=None if self.groups is None else function(self.groups),
         )
 
 
@@ -61,6 +65,7 @@ def as_rows(
     items: Tensor | None,
     target: Target,
     name: str = "",
+    groups: Tensor | None = None,
 ) -> Rows:
     """Check a batch and bring it to one row an embedding.
 
@@ -71,11 +76,12 @@ def as_rows(
         items: integer ids (items,) or (N,); 0, 1, … by default where there are views.
         target: what the labels have to fit.
         name: what the arguments' names begin with in errors: "key" or nothing.
+        groups: integer ids (items,) or (N,) of the groups of items whose pairs take no part.
 
     Raises:
         ValueError, TypeError: naming the argument.
     """
-    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled")}
+    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
     said["embeddings"] = f"{name}s" if name else "embeddings"
     for key, value in (("embeddings", embeddings), ("items", items)):
         if not isinstance(value, Tensor) and not (key == "items" and value is None):
@@ -97,11 +103,10 @@ def as_rows(
                 "or pass them as (items, views, dim)"
             )
         items = torch.arange(len(embeddings), device=embeddings.device)
-    if items.shape != embeddings.shape[:1]:
-        raise ValueError(f"{said['items']}: expected shape ({len(embeddings)},), got {tuple(items.shape)}")
-    if items.is_floating_point() or items.dtype == torch.bool:
-        raise TypeError(f"{said['items']}: expected integer ids, got {items.dtype}")
-    given: dict[str, Labels | None] = {"items": items, "labels": labels, "labeled": labeled}
+    _check_ids(len(embeddings), items, said["items"])
+    if groups is not None:
+        _check_ids(len(embeddings), groups, said["groups"])
+    given: dict[str, Labels | None] = {"items": items, "labels": labels, "labeled": labeled, "groups": groups}
     for key, argument in given.items():
         for tensor in signals_of(argument).values():
             if isinstance(tensor, Tensor) and tensor.device != embeddings.device:
@@ -120,7 +125,16 @@ def as_rows(
             target.check(labels, labeled)
         except (TypeError, ValueError) as error:
             raise type(error)(str(error).replace("labels", said["labels"], 1)) from error
-    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views)
+    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
+
+
+def _check_ids(count: int, ids: Tensor, name: str) -> None:
+    if not isinstance(ids, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(ids).__name__}")
+    if ids.shape != (count,):
+        raise ValueError(f"{name}: expected shape ({count},), got {tuple(ids.shape)}")
+    if ids.is_floating_point() or ids.dtype == torch.bool:
+        raise TypeError(f"{name}: expected integer ids, got {ids.dtype}")
 
 
 def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
@@ -160,21 +174,56 @@ def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
     return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
 
 
+class Pairs(NamedTuple):
+    """Pairs of rows, (anchors, contrasts): target weights, and True where a pair takes no part. None: all take part."""
+
+    weights: Tensor
+    ignored: Tensor | None
+
+
 @torch.no_grad()
+def describe_pairs(
+    anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
+) -> Pairs:
+    """Target weights and ignored pairs of rows; a row and itself count as views of one item.
+
+    Args:
+        anchors: N rows of some items.
+        contrasts: M rows of some items.
+        target: weight of a pair of labeled items.
+        label_weight: factor of the weights that the target gives.
+        ignored: bool (items, items), True where a pair of different items takes no part.
+    """
+    same_item = anchors.items[:, None] == contrasts.items
+    left_out = [] if ignored is None else [ignored]
+    if anchors.groups is not None and contrasts.groups is not None:
+        left_out.append(anchors.groups[:, None] == contrasts.groups)
+    if anchors.labels is None or contrasts.labels is None:
+        weights = same_item.float()
+    else:
+        anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
+        labels = (anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
+        weights = target.weights(*labels)  # type: ignore[arg-type]  # neither is None here
+        if label_weight != 1:
+            weights = weights * label_weight
+        weights.masked_fill_(same_item, 1)
+        by_target = target.ignored(*labels)  # type: ignore[arg-type]
+        left_out += [] if by_target is None else [by_target]
+    whole = None
+    if left_out:
+        whole = functools.reduce(torch.logical_or, left_out) & ~same_item
+        weights.masked_fill_(whole, 0)
+        whole = _of_rows(whole, anchors.views, contrasts.views)
+    return Pairs(_of_rows(weights, anchors.views, contrasts.views), whole)
+
+
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
     """Target weight of each pair of rows, (anchors, contrasts); a row and itself count as views of one item."""
-    same_item = anchors.items[:, None] == contrasts.items
-    if anchors.labels is None or contrasts.labels is None:
-        return _of_rows(same_item.float(), anchors.views, contrasts.views)
-    anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
-    assert anchors.labels is not None
-    assert contrasts.labels is not None
-    weights = target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
-    return _of_rows(weights.masked_fill_(same_item, 1), anchors.views, contrasts.views)
+    return describe_pairs(anchors, contrasts, target).weights
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """Weights of pairs of items as weights of pairs of rows, in memory of their own."""
+    """What is told of pairs of items, told of pairs of rows, in memory of their own."""
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape
