@@ -1,5 +1,6 @@
 """Contrastive losses for partly labelled batches of embeddings."""
 
+from ssc_toolkit.losses.class_weights import class_balanced_weights
 from ssc_toolkit.losses.memory import CrossBatchMemory
 from ssc_toolkit.losses.modules import NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.rank_n_contrast import RankNContrastLoss
@@ -13,5 +14,6 @@ __all__ = [
     "RankNContrastLoss",
     "SemiSupConLoss",
     "SupConLoss",
+    "class_balanced_weights",
     "contrastive_statistics",
 ]
