@@ -31,7 +31,7 @@ def unit_length(embeddings: Tensor) -> Tensor:
     rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     # torch.compile traces no function that has a derivative for forward mode.
     function = _UnitLength if torch.compiler.is_compiling() else _UnitLengthForwardMode
-    return function.apply(rows, _power_of_two(rows.detach()), torch.finfo(embeddings.dtype).max / 2)
+    return function.apply(rows, _power_of_two(rows.detach()), torch.finfo(embeddings.dtype).max / 2)[0]
 
 
 def _power_of_two(rows: Tensor) -> Tensor:
@@ -55,19 +55,21 @@ class _UnitLength(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(rows: Tensor, factor: Tensor, limit: float) -> Tensor:
-        return _scaled(rows, factor)[0]
+    def forward(rows: Tensor, factor: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+        return _scaled(rows, factor)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
         rows, factor, ctx.limit = inputs
-        ctx.save_for_backward(rows, factor)
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(rows, factor, *output)
         ctx.save_for_forward(rows, factor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        rows, factor = ctx.saved_tensors
-        unit, length = _scaled(rows, factor)
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None, None]:
+        rows, factor, unit, length = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, they have to depend on the rows
+            unit, length = _scaled(rows, factor)
         across = (gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)) / length
         largest = across.detach().abs().amax(dim=-1, keepdim=True)
         return across * torch.minimum(factor, ctx.limit / largest), None, None
@@ -75,8 +77,8 @@ class _UnitLength(torch.autograd.Function):
 
 class _UnitLengthForwardMode(_UnitLength):
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None]:
         rows, factor = ctx.saved_tensors
         unit, length = _scaled(rows, factor)
         tangent = tangent * factor
-        return (tangent - unit * (unit * tangent).sum(dim=-1, keepdim=True)) / length
+        return (tangent - unit * (unit * tangent).sum(dim=-1, keepdim=True)) / length, None
