@@ -14,8 +14,7 @@ from loss_reference import random_batch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss
-from ssc_toolkit.losses.cached import cached_backward
+from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss, cached_backward
 
 ITEMS, VIEWS, DIM = 12, 2, 6
 SHARES = {1: [[12]], 2: [[6, 6], [9, 3], [12, 0]], 4: [[3, 3, 3, 3], [1, 5, 4, 2]]}
@@ -40,7 +39,7 @@ class Trained(nn.Module):
         )
 
     def forward(self, inputs, labels=None, labeled=None, items=None):
-        return self.criterion(self.encoder(inputs), labels, labeled, items)
+        return self.criterion(self.encoder(inputs), labels, labeled=labeled, items=items)
 
 
 def part(value, start, stop):
@@ -106,7 +105,7 @@ def test_any_number_of_processes_is_one(world, tmp_path):
     for kind, reduction, implementation, ids in cases():
         made = random_batch(3, ITEMS, VIEWS, DIM, 0.7, kind)
         model = Trained(kind, reduction, "dense", gather=False)
-        loss = model(made.embeddings, *made.signal[:2], item_ids(ids))
+        loss = model(made.embeddings, **made.signal.given, items=item_ids(ids))
         loss.backward()
         whole[kind, reduction, implementation, ids] = (loss.detach(), gradients(model))
     for rank in range(world):
@@ -126,12 +125,17 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     found = {}
 
     none = SemiSupConLoss(reduction="none", gather=True)
-    found["none"] = none(made.embeddings[local], made.signal.labels[local], made.signal.labeled[local])
+    found["none"] = none(made.embeddings[local], made.signal.labels[local], labeled=made.signal.labeled[local])
 
     memory = CrossBatchMemory(SemiSupConLoss(gather=True), size=20)
     items = torch.arange(8) + 100
     found["memory"] = [
-        memory(made.embeddings[local] + step, made.signal.labels[local], made.signal.labeled[local], items=items[local])
+        memory(
+            made.embeddings[local] + step,
+            made.signal.labels[local],
+            labeled=made.signal.labeled[local],
+            items=items[local],
+        )
         for step in range(3)
     ]
     found["queue"] = memory.queue.embeddings
@@ -141,7 +145,7 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     cached_backward(
         model,
         made.embeddings[local],
-        lambda z: criterion(z, made.signal.labels[local], made.signal.labeled[local]),
+        lambda z: criterion(z, made.signal.labels[local], labeled=made.signal.labeled[local]),
         chunk_size=3 - rank,  # another number of chunks on each process
     )
     found["cached"] = gradients(model)
@@ -157,20 +161,20 @@ def test_what_else_gathers(tmp_path):
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
 
-    expected = SemiSupConLoss(reduction="none")(made.embeddings, *made.signal[:2])
+    expected = SemiSupConLoss(reduction="none")(made.embeddings, **made.signal.given)
     torch.testing.assert_close(torch.cat([f["none"] for f in found]), expected)
 
     memory = CrossBatchMemory(SemiSupConLoss(), size=20)
     items = torch.arange(8) + 100
     for step in range(3):
-        expected = memory(made.embeddings + step, *made.signal[:2], items=items)
+        expected = memory(made.embeddings + step, **made.signal.given, items=items)
         for one in found:
             torch.testing.assert_close(one["memory"][step], expected)
     for one in found:
         torch.testing.assert_close(one["queue"], memory.queue.embeddings)
 
     model = Trained("classes", "mean", "auto", gather=False).encoder
-    SemiSupConLoss()(model(made.embeddings), *made.signal[:2]).backward()
+    SemiSupConLoss()(model(made.embeddings), **made.signal.given).backward()
     for one in found:
         for got, wanted in zip(one["cached"], gradients(model), strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
@@ -178,5 +182,5 @@ def test_what_else_gathers(tmp_path):
 
 def test_without_a_process_group_gathering_changes_nothing():
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
-    losses = [SemiSupConLoss(gather=gather)(made.embeddings, *made.signal[:2]) for gather in (False, True)]
+    losses = [SemiSupConLoss(gather=gather)(made.embeddings, **made.signal.given) for gather in (False, True)]
     assert losses[0] == losses[1]

@@ -1,5 +1,7 @@
-"""Contrastive losses for partly labelled batches of embeddings."""
+"""Contrastive losses for partly labeled batches of embeddings."""
 
+from ssc_toolkit.losses.cached import cached_backward
+from ssc_toolkit.losses.functional import semi_supcon_loss
 from ssc_toolkit.losses.memory import CrossBatchMemory
 from ssc_toolkit.losses.modules import NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.rank_n_contrast import RankNContrastLoss
@@ -13,5 +15,7 @@ __all__ = [
     "RankNContrastLoss",
     "SemiSupConLoss",
     "SupConLoss",
+    "cached_backward",
     "contrastive_statistics",
+    "semi_supcon_loss",
 ]
