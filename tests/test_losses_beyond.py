@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_reference import naive_loss, naive_mean, random_batch
-from torch import nn
 
 from ssc_toolkit.losses import (
     CrossBatchMemory,
@@ -19,7 +18,6 @@ from ssc_toolkit.losses import (
     RankNContrastLoss,
     SemiSupConLoss,
     SupConLoss,
-    cached_backward,
     contrastive_statistics,
 )
 from ssc_toolkit.targets import GaussianKernel, SharedLabels, Union
@@ -241,114 +239,6 @@ def test_a_memory_keeps_the_last_rows():
     memory(torch.randn(8, 1, 4), items=torch.arange(8))
     memory(torch.randn(3, 1, 4), items=torch.arange(8, 11))
     assert memory.queue.items.tolist() == [7, 8, 9, 10]
-
-
-# Gradient caching
-
-
-class Dropping(nn.Module):
-    """An encoder with randomness, that takes keyword arguments."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 5)).double()
-
-    def forward(self, waveforms, scale=1.0, bias=None):
-        return self.layers(waveforms * scale + (0 if bias is None else bias))
-
-
-def test_caching_in_one_chunk_falls_as_without():
-    model = Dropping()
-    made = random_batch(0, 10, 2, 6, 0.5)
-    criterion = SemiSupConLoss()
-    torch.manual_seed(1)
-    expected = criterion(model(made.embeddings), **made.signal.given)
-    expected.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    after = torch.rand(1)
-    model.zero_grad()
-    torch.manual_seed(1)
-    got = cached_backward(model, made.embeddings, lambda z: criterion(z, **made.signal.given), chunk_size=10)
-    assert got == expected
-    assert not got.requires_grad
-    assert torch.rand(1) == after  # the stream of random numbers goes on as if nothing had been computed twice
-    for p, w in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(p.grad, w)
-
-
-@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
-def test_caching_in_chunks_is_exact_with_dropout_and_dicts(chunk_size):
-    model = Dropping()
-    made = random_batch(0, 10, 2, 6, 0.5)
-    criterion = SemiSupConLoss()
-    inputs = {"waveforms": made.embeddings, "bias": torch.randn(10, 2, 6, dtype=torch.float64), "scale": 2.0}
-    torch.manual_seed(1)
-    parts = [
-        {k: v[i : i + chunk_size] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-        for i in range(0, 10, chunk_size)
-    ]
-    expected = criterion(torch.cat([model(**part) for part in parts]), **made.signal.given)
-    expected.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    torch.manual_seed(1)
-    got = cached_backward(model, inputs, lambda z: criterion(z, **made.signal.given), chunk_size)
-    torch.testing.assert_close(got, expected.detach())
-    for p, w in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(p.grad, w)
-
-
-def test_caching_updates_running_statistics_once():
-    made = random_batch(0, 8, 1, 6, 0.5)
-    inputs = made.embeddings[:, 0].float()
-    models = [nn.BatchNorm1d(6), nn.BatchNorm1d(6)]
-    for start in (0, 4):
-        models[0](inputs[start : start + 4])
-    cached_backward(models[1], inputs, lambda z: NTXentLoss()(z.view(4, 2, 6)), chunk_size=4)
-    assert models[1].num_batches_tracked == 2
-    for name in ("running_mean", "running_var"):
-        torch.testing.assert_close(getattr(models[1], name), getattr(models[0], name))
-    frozen = nn.BatchNorm1d(6).eval()
-    expected = NTXentLoss()(frozen(inputs).view(4, 2, 6))
-    expected.backward()
-    wanted = frozen.weight.grad.clone()
-    frozen.zero_grad()
-    cached_backward(frozen, inputs, lambda z: NTXentLoss()(z.view(4, 2, 6)), chunk_size=3)
-    torch.testing.assert_close(frozen.weight.grad, wanted)
-
-
-def test_caching_under_autocast_and_a_scaler_keeps_its_gradients():
-    model = nn.Linear(6, 5)
-    inputs = torch.randn(8, 2, 6)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        NTXentLoss()(model(inputs)).backward()
-        wanted = model.weight.grad.clone()
-        model.zero_grad()
-        cached_backward(model, inputs, NTXentLoss(), 3, backward=lambda loss: scaler.scale(loss).backward())
-    torch.testing.assert_close(model.weight.grad / 1024, wanted, rtol=0.05, atol=0.02 * wanted.abs().max().item())
-
-
-def test_caching_refuses_what_cannot_be_cut():
-    model = Dropping()
-    for inputs, words in (
-        ({"waveforms": torch.randn(4, 6), "bias": torch.randn(3, 6)}, "inputs.*length"),
-        ({"scale": 2.0}, "inputs"),
-        (torch.randn(0, 6), "inputs"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            cached_backward(model, inputs, lambda z: z.sum(), 2)
-    for size in (0, 2.5):
-        with pytest.raises(ValueError, match="chunk_size"):
-            cached_backward(model, torch.randn(4, 6), lambda z: z.sum(), size)
-    twice = nn.Module()
-    twice.forward = lambda x: (x, x)
-    with pytest.raises(TypeError, match="embeddings_of"):
-        cached_backward(twice, torch.randn(4, 6), lambda z: z.sum(), 2)
-    with pytest.raises(TypeError, match="inputs"):
-        cached_backward(model, [torch.randn(4, 6)], lambda z: z.sum(), 2)
-    with pytest.raises(ValueError, match="criterion"):
-        cached_backward(model, torch.randn(4, 6, dtype=torch.float64), lambda z: z, 2)
 
 
 # Statistics

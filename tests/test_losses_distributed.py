@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_any_number_of_processes_is_one(world, tmp_path):
                 torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
 
 
+class Normalized(nn.Module):
+    """Batch statistics, which DDP sends from the first process to all at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.BatchNorm1d(DIM).double()
+        self.layer = nn.Linear(DIM, 5).double()
+
+    def forward(self, inputs):
+        return self.layer(self.norm(inputs))
+
+
 def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     join(rank, world, port)
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
@@ -150,6 +164,23 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     )
     found["cached"] = gradients(model)
 
+    normalized = DistributedDataParallel(Normalized())
+    normalized.module.norm.running_mean.add_(rank)  # what one process has, DDP sends to all
+    for step in range(2):
+        cached_backward(
+            normalized, made.embeddings[local, 0] + step, lambda z: criterion(z[:, None].repeat(1, 2, 1)), 2
+        )
+    found["buffers"] = [buffer.clone() for buffer in normalized.module.buffers()]
+
+    static = DistributedDataParallel(nn.Linear(DIM, 5).double(), static_graph=True)
+    for model in (static, nn.Sequential(static)):
+        with pytest.raises(ValueError, match=r"model: .*static_graph=True"):
+            cached_backward(model, made.embeddings[local], criterion, 2)
+
+    leaf = made.embeddings[local].clone().requires_grad_()
+    cached_backward(Trained("classes", "mean", "auto", gather=True).encoder, leaf, criterion, 2)
+    found["leaf"] = leaf.grad
+
     with pytest.raises(ValueError, match="labels: with gather"):
         SemiSupConLoss(gather=True)(made.embeddings[local], made.signal.labels[local] if rank else None)
     torch.save(found, Path(folder) / f"{rank}.pt")
@@ -178,6 +209,21 @@ def test_what_else_gathers(tmp_path):
     for one in found:
         for got, wanted in zip(one["cached"], gradients(model), strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+
+    first = Normalized()
+    for step in range(2):
+        of_ranks = [copy.deepcopy(first) for _ in range(2)]
+        for rank, own in enumerate(of_ranks):
+            for start in (4 * rank, 4 * rank + 2):
+                own(made.embeddings[start : start + 2, 0] + step)
+        first = of_ranks[0]
+    for own, one in zip(of_ranks, found, strict=True):
+        for got, wanted in zip(one["buffers"], own.buffers(), strict=True):
+            torch.testing.assert_close(got, wanted)
+
+    leaf = made.embeddings.clone().requires_grad_()
+    SemiSupConLoss()(Trained("classes", "mean", "auto", gather=False).encoder(leaf)).backward()
+    torch.testing.assert_close(torch.cat([one["leaf"] for one in found]) / 2, leaf.grad)
 
 
 def test_without_a_process_group_gathering_changes_nothing():

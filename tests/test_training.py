@@ -148,6 +148,26 @@ def test_a_step_with_any_loss_changes_the_weights(labeled_tones, name, chunk_siz
         assert len(module.loss) == 32
 
 
+def test_caching_refuses_a_static_graph(labeled_tones):
+    trainer = pl.Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        strategy=pl.strategies.DDPStrategy(static_graph=True),
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = torch.utils.data.DataLoader(labeled_tones, batch_size=4)
+    try:
+        with pytest.raises(ValueError, match=r"chunk_size: .*static_graph=True"):
+            trainer.fit(small_module(chunk_size=2), loader)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def batch_of(dataset, count=6, labeled=True):
     batch = torch.utils.data.default_collate([dataset[i] for i in range(count)])
     return batch | {"labeled": torch.full((count,), labeled)}

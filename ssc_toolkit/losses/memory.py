@@ -10,6 +10,7 @@ from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.losses.rows import Rows
+from ssc_toolkit.seeds import whole_number
 from ssc_toolkit.targets.base import Labeled, Labels
 
 
@@ -33,7 +34,7 @@ class CrossBatchMemory(nn.Module):
         size: rows that the queue holds at most, at least 1.
 
     Raises:
-        TypeError: for another loss.
+        TypeError: for another loss, or a `size` that is no whole number.
         ValueError: if `size` is below 1, or a batch comes without item ids or with other label signals than
             the queue holds.
 
@@ -56,10 +57,11 @@ class CrossBatchMemory(nn.Module):
         arguments = LossArguments.of(loss)
         if "items" not in arguments.taken:
             raise TypeError(f"loss: a memory needs a loss whose forward takes items, got {type(loss).__name__}")
-        if isinstance(size, bool) or size < 1 or size != int(size):
-            raise ValueError(f"size: expected a whole number of rows, at least 1, got {size}")
+        size = whole_number("size", size)
+        if size < 1:
+            raise ValueError(f"size: expected at least 1 row, got {size}")
         self.loss = loss
-        self.size = int(size)
+        self.size = size
         self.queue: Rows | None = None
         self._arguments = arguments
 

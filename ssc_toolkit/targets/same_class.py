@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 from torch import Tensor
 
+from ssc_toolkit.seeds import whole_number
 from ssc_toolkit.targets.base import (
     Target,
     check_integers,
@@ -30,7 +30,7 @@ class SameClass(Target):
         - output: (R, C) float32
 
     Raises:
-        TypeError: for an `ignore_index` that is not an integer.
+        TypeError: for an `ignore_index` that is no whole number.
 
     Examples:
         >>> import torch
@@ -44,9 +44,7 @@ class SameClass(Target):
 
     def __init__(self, ignore_index: int | None = None) -> None:
         super().__init__()
-        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, Integral)):
-            raise TypeError(f"ignore_index: expected an integer or None, got {ignore_index!r}")
-        self.ignore_index = None if ignore_index is None else int(ignore_index)
+        self.ignore_index = None if ignore_index is None else whole_number("ignore_index", ignore_index)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         same = rows[:, None] == columns[None, :]

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ssc_toolkit.seeds import whole_number
 from ssc_toolkit.targets.base import Target, check_multi_hot
 
 
@@ -27,6 +28,7 @@ class SharedLabels(Target):
 
     Raises:
         ValueError: if `minimum` is below 1.
+        TypeError: if it is no whole number.
 
     Examples:
         >>> import torch
@@ -39,8 +41,9 @@ class SharedLabels(Target):
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__()
-        if minimum < 1 or minimum != int(minimum):
-            raise ValueError(f"minimum: expected a whole number of labels, at least 1, got {minimum}")
+        minimum = whole_number("minimum", minimum)
+        if minimum < 1:
+            raise ValueError(f"minimum: expected at least 1 label, got {minimum}")
         self.minimum = minimum
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:

@@ -147,7 +147,13 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers, such as those of dropout, where the checkpoint left them."""
+        """Continue the random numbers, such as those of dropout, where the checkpoint left them.
+
+        Raises:
+            ValueError: for `chunk_size` under DistributedDataParallel with `static_graph=True`.
+        """
+        if self.chunk_size is not None and getattr(self.trainer.strategy.model, "static_graph", False):
+            raise ValueError("chunk_size: does not go with DistributedDataParallel(static_graph=True)")
         state, self._random_state = self._random_state, None
         if state is None or self.global_rank > 0:
             return
