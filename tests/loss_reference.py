@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mir_eval.key import weighted_score
@@ -110,6 +110,11 @@ class Signal(NamedTuple):
     labeled: Tensor | dict[str, Tensor]
     target: Target | Callable
     weight: Weight
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Labels and mask as arguments of a loss."""
+        return {"labels": self.labels, "labeled": self.labeled}
 
 
 def _masked(labeled: Tensor, weight: Weight) -> Weight:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from loss_reference import random_batch
-from torch import nn
+from loss_reference import naive_loss, naive_mean, random_batch
 
 from ssc_toolkit.losses import (
     CrossBatchMemory,
@@ -21,7 +20,6 @@ from ssc_toolkit.losses import (
     SupConLoss,
     contrastive_statistics,
 )
-from ssc_toolkit.losses.cached import cached_backward
 from ssc_toolkit.targets import GaussianKernel, SharedLabels, Union
 
 # Memory
@@ -37,7 +35,7 @@ def test_a_memory_contrasts_with_the_last_rows(kind):
         made = random_batch(step, 4, 2, 6, 0.7, kind)
         items = torch.tensor([step, step + 1, 20, 30 + step])  # some come back
         embeddings = made.embeddings.clone().requires_grad_()
-        got = criterion(embeddings, *made.signal[:2], items=items)
+        got = criterion(embeddings, **made.signal.given, items=items)
         rows = [(made.embeddings.flatten(0, 1)[r], int(items[r // 2]), made.signal, r // 2) for r in range(8)]
         contrasts = rows + seen
         unit = torch.nn.functional.normalize(torch.stack([row[0] for row in contrasts]), dim=-1)
@@ -73,13 +71,13 @@ def _weight(kind, one, other):
 def test_a_memory_is_saved_and_taken_up_with_the_state():
     def batch(step):
         made = random_batch(step, 4, 2, 6, 0.7, "union")
-        return made.embeddings, made.signal.labels, made.signal.labeled
+        return {"embeddings": made.embeddings, **made.signal.given}
 
     target = random_batch(0, 4, 2, 6, 0.7, "union").signal.target
     through, stopped = (CrossBatchMemory(SemiSupConLoss(target=target), 12) for _ in range(2))
     for step in range(3):
         for memory in (through, stopped):
-            memory(*batch(step), items=torch.arange(4) + step)
+            memory(**batch(step), items=torch.arange(4) + step)
     resumed = CrossBatchMemory(SemiSupConLoss(target=target), 12)
     assert len(resumed) == 0
     file = io.BytesIO()
@@ -87,7 +85,7 @@ def test_a_memory_is_saved_and_taken_up_with_the_state():
     file.seek(0)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     assert len(resumed) == 12
-    assert resumed(*batch(3), items=torch.arange(4)).item() == through(*batch(3), items=torch.arange(4)).item()
+    assert resumed(**batch(3), items=torch.arange(4)).item() == through(**batch(3), items=torch.arange(4)).item()
 
 
 def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
@@ -114,6 +112,120 @@ def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
         tags(torch.randn(2, 2, 6), labels=torch.ones(2, 4), items=torch.arange(2))
 
 
+class Twice(SemiSupConLoss):
+    def forward(self, *args, **kwargs):
+        return 2 * super().forward(*args, **kwargs)
+
+
+class WithoutLabels(SemiSupConLoss):
+    def forward(self, embeddings, *, items=None):
+        return super().forward(embeddings, items=items)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_memory_calls_the_forward_of_a_subclass(reduction):
+    plain, twice, none, nt_xent = (
+        CrossBatchMemory(make(reduction=reduction), 10) for make in (SemiSupConLoss, Twice, WithoutLabels, NTXentLoss)
+    )
+    for step in range(3):
+        made = random_batch(step, 4, 2, 6, 0.7)
+        arguments = {"embeddings": made.embeddings, **made.signal.given, "items": torch.arange(4) + step}
+        torch.testing.assert_close(twice(**arguments), 2 * plain(**arguments))
+        torch.testing.assert_close(none(**arguments), nt_xent(**arguments))
+    for memory in (twice, none):
+        assert torch.equal(memory.queue.embeddings, plain.queue.embeddings)
+
+
+@pytest.mark.parametrize("make", [NTXentLoss, SupConLoss])
+def test_a_memory_uses_labels_as_its_loss_does(make):
+    """NT-Xent reads none, SupCon does without them: two steps equal SemiSupCon's without labels."""
+    memory, expected = CrossBatchMemory(make(), 16), CrossBatchMemory(SemiSupConLoss(), 16)
+    for step in range(3):
+        made = random_batch(step, 4, 2, 6, 0.7)
+        items = torch.arange(4) + 2 * step
+        labels = made.signal.given if make is NTXentLoss else {}
+        torch.testing.assert_close(
+            memory(made.embeddings, **labels, items=items), expected(made.embeddings, items=items)
+        )
+    assert memory.queue.labels is None
+
+
+class WithoutMask(SemiSupConLoss):
+    def forward(self, embeddings, labels=None, *, items=None):
+        return super().forward(embeddings, labels, items=items)
+
+
+def test_a_memory_does_not_show_hidden_labels():
+    memory, embeddings, labels = CrossBatchMemory(WithoutMask(), 16), torch.randn(4, 2, 6), torch.arange(4) % 2
+    everything = torch.ones(4, dtype=torch.bool)
+    got = memory(embeddings, labels, labeled=everything, items=torch.arange(4))
+    torch.testing.assert_close(got, SupConLoss()(embeddings, labels))
+    with pytest.raises(ValueError, match="labeled: some labels are unknown"):
+        memory(embeddings, labels, labeled=~everything, items=torch.arange(4))
+    assert len(memory) == 8  # the refused batch did not enter
+
+
+@pytest.mark.parametrize("kind", ["classes", "jaccard"])
+def test_keys_of_a_second_encoder_enter_the_queue(kind):
+    """As by MoCo: anchors are queries, contrasts the keys of the batch and those of earlier ones."""
+    target, size = random_batch(0, 4, 1, 6, 0.7, kind).signal.target, 10
+    memory = CrossBatchMemory(SemiSupConLoss(0.2, target), size)
+    seen = []
+    for step in range(4):
+        made = random_batch(step, 4, 2, 6, 0.7, kind)
+        queries, keys = made.embeddings[:, :1], made.embeddings[:, 1:]
+        items = torch.tensor([step, step + 1, 20, 30 + step])
+        queries.requires_grad_()
+        contrasts = [(keys[i, 0], int(items[i]), made.signal, i) for i in range(4)] + seen
+        losses, valid = naive_loss(
+            queries.detach().flatten(0, 1),
+            items.tolist(),
+            lambda i, k, made=made, contrasts=contrasts: _weight(kind, (None, None, made.signal, i), contrasts[k]),
+            0.2,
+            keys=torch.stack([row[0] for row in contrasts]),
+            key_items=[row[1] for row in contrasts],
+        )
+        got = memory(queries, **made.signal.given, items=items, keys=keys)
+        assert got.item() == pytest.approx(naive_mean(losses, valid), rel=1e-6)
+        got.backward()
+        seen = (seen + contrasts[:4])[-size:]
+        torch.testing.assert_close(memory.queue.embeddings, torch.stack([row[0] for row in seen]))
+
+
+def test_keys_with_ids_and_labels_of_their_own_enter_the_queue():
+    memory = CrossBatchMemory(SemiSupConLoss(), 16)
+    made = random_batch(0, 4, 2, 6, 1.0)
+    keys = {"keys": torch.randn(3, 6).double(), "key_labels": torch.arange(3), "key_items": torch.arange(3) + 50}
+    got = memory(made.embeddings, made.signal.labels, items=torch.arange(4), **keys)
+    torch.testing.assert_close(
+        got, SemiSupConLoss()(made.embeddings, made.signal.labels, items=torch.arange(4), **keys)
+    )
+    assert memory.queue.items.tolist() == [50, 51, 52]
+    assert memory.queue.labels.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="keys: WithoutLabels takes none"):
+        CrossBatchMemory(WithoutLabels(), 8)(made.embeddings, items=torch.arange(4), keys=made.embeddings)
+
+
+def test_a_failing_loss_leaves_the_memory_as_it_was():
+    memory = CrossBatchMemory(SemiSupConLoss(), 16)
+    memory(torch.randn(4, 2, 6), torch.arange(4), items=torch.arange(4))
+    with pytest.raises(ValueError, match="negative"):
+        memory(torch.randn(4, 2, 6), torch.arange(4) - 1, items=torch.arange(4))
+    assert len(memory) == 8
+    alone = torch.randn(4, 2, 6)
+    torch.testing.assert_close(memory.loss(alone), NTXentLoss()(alone))  # no queue when called by itself
+
+
+class WithoutItems(SemiSupConLoss):
+    def forward(self, embeddings, labels=None):
+        return super().forward(embeddings, labels)
+
+
+def test_a_memory_refuses_a_loss_without_ids():
+    with pytest.raises(TypeError, match=r"loss: .*takes items, got WithoutItems"):
+        CrossBatchMemory(WithoutItems(), 8)
+
+
 def test_a_memory_outlives_a_batch_that_is_not_finite():
     memory = CrossBatchMemory(NTXentLoss(), 64)
     broken = torch.randn(4, 2, 6)
@@ -129,121 +241,13 @@ def test_a_memory_keeps_the_last_rows():
     assert memory.queue.items.tolist() == [7, 8, 9, 10]
 
 
-# Gradient caching
-
-
-class Dropping(nn.Module):
-    """An encoder with randomness, that takes keyword arguments."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 5)).double()
-
-    def forward(self, waveforms, scale=1.0, bias=None):
-        return self.layers(waveforms * scale + (0 if bias is None else bias))
-
-
-def test_caching_in_one_chunk_falls_as_without():
-    model = Dropping()
-    made = random_batch(0, 10, 2, 6, 0.5)
-    criterion = SemiSupConLoss()
-    torch.manual_seed(1)
-    expected = criterion(model(made.embeddings), *made.signal[:2])
-    expected.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    after = torch.rand(1)
-    model.zero_grad()
-    torch.manual_seed(1)
-    got = cached_backward(model, made.embeddings, lambda z: criterion(z, *made.signal[:2]), chunk_size=10)
-    assert got == expected
-    assert not got.requires_grad
-    assert torch.rand(1) == after  # the stream of random numbers goes on as if nothing had been computed twice
-    for p, w in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(p.grad, w)
-
-
-@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
-def test_caching_in_chunks_is_exact_with_dropout_and_dicts(chunk_size):
-    model = Dropping()
-    made = random_batch(0, 10, 2, 6, 0.5)
-    criterion = SemiSupConLoss()
-    inputs = {"waveforms": made.embeddings, "bias": torch.randn(10, 2, 6, dtype=torch.float64), "scale": 2.0}
-    torch.manual_seed(1)
-    parts = [
-        {k: v[i : i + chunk_size] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-        for i in range(0, 10, chunk_size)
-    ]
-    expected = criterion(torch.cat([model(**part) for part in parts]), *made.signal[:2])
-    expected.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    torch.manual_seed(1)
-    got = cached_backward(model, inputs, lambda z: criterion(z, *made.signal[:2]), chunk_size)
-    torch.testing.assert_close(got, expected.detach())
-    for p, w in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(p.grad, w)
-
-
-def test_caching_updates_running_statistics_once():
-    made = random_batch(0, 8, 1, 6, 0.5)
-    inputs = made.embeddings[:, 0].float()
-    models = [nn.BatchNorm1d(6), nn.BatchNorm1d(6)]
-    for start in (0, 4):
-        models[0](inputs[start : start + 4])
-    cached_backward(models[1], inputs, lambda z: NTXentLoss()(z.view(4, 2, 6)), chunk_size=4)
-    assert models[1].num_batches_tracked == 2
-    for name in ("running_mean", "running_var"):
-        torch.testing.assert_close(getattr(models[1], name), getattr(models[0], name))
-    frozen = nn.BatchNorm1d(6).eval()
-    expected = NTXentLoss()(frozen(inputs).view(4, 2, 6))
-    expected.backward()
-    wanted = frozen.weight.grad.clone()
-    frozen.zero_grad()
-    cached_backward(frozen, inputs, lambda z: NTXentLoss()(z.view(4, 2, 6)), chunk_size=3)
-    torch.testing.assert_close(frozen.weight.grad, wanted)
-
-
-def test_caching_under_autocast_and_a_scaler_keeps_its_gradients():
-    model = nn.Linear(6, 5)
-    inputs = torch.randn(8, 2, 6)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        NTXentLoss()(model(inputs)).backward()
-        wanted = model.weight.grad.clone()
-        model.zero_grad()
-        cached_backward(model, inputs, NTXentLoss(), 3, backward=lambda loss: scaler.scale(loss).backward())
-    torch.testing.assert_close(model.weight.grad / 1024, wanted, rtol=0.05, atol=0.02 * wanted.abs().max().item())
-
-
-def test_caching_refuses_what_cannot_be_cut():
-    model = Dropping()
-    for inputs, words in (
-        ({"waveforms": torch.randn(4, 6), "bias": torch.randn(3, 6)}, "inputs.*length"),
-        ({"scale": 2.0}, "inputs"),
-        (torch.randn(0, 6), "inputs"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            cached_backward(model, inputs, lambda z: z.sum(), 2)
-    for size in (0, 2.5):
-        with pytest.raises(ValueError, match="chunk_size"):
-            cached_backward(model, torch.randn(4, 6), lambda z: z.sum(), size)
-    twice = nn.Module()
-    twice.forward = lambda x: (x, x)
-    with pytest.raises(TypeError, match="embeddings_of"):
-        cached_backward(twice, torch.randn(4, 6), lambda z: z.sum(), 2)
-    with pytest.raises(TypeError, match="inputs"):
-        cached_backward(model, [torch.randn(4, 6)], lambda z: z.sum(), 2)
-    with pytest.raises(ValueError, match="criterion"):
-        cached_backward(model, torch.randn(4, 6, dtype=torch.float64), lambda z: z, 2)
-
-
 # Statistics
 
 
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(["classes", "dice", "union"]), views=st.integers(1, 3))
 def test_statistics_by_their_definitions(seed, kind, views):
     made = random_batch(seed, 6, views, 4, 0.6, kind)
-    found = contrastive_statistics(made.embeddings, *made.signal[:2], target=made.signal.target)
+    found = contrastive_statistics(made.embeddings, **made.signal.given, target=made.signal.target)
     z = torch.nn.functional.normalize(made.embeddings.flatten(0, 1), dim=-1).numpy()
     item = [r // views for r in range(len(z))]
     masks = made.signal.labeled if isinstance(made.signal.labeled, dict) else {"": made.signal.labeled}
@@ -307,12 +311,12 @@ def test_rank_n_contrast_equals_the_double_loop(seed, items, views, width, level
     kept = embeddings[labeled].flatten(0, 1), labels[labeled].repeat_interleave(views, 0)
     expected = naive_rank_loss(*kept, temperature)
     unknown = torch.where(labeled.view(-1, *[1] * (labels.dim() - 1)), labels, torch.nan)
-    none = RankNContrastLoss(temperature, "none")(embeddings, unknown, labeled)
+    none = RankNContrastLoss(temperature, "none")(embeddings, unknown, labeled=labeled)
     assert none.shape == embeddings.shape[:2]
     assert none[labeled].flatten().tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert (none[~labeled] == 0).all()
     mean = sum(expected) / len(expected) if len(expected) > 1 else 0.0
-    assert RankNContrastLoss(temperature)(embeddings, labels, labeled).item() == pytest.approx(mean, abs=1e-9)
+    assert RankNContrastLoss(temperature)(embeddings, labels, labeled=labeled).item() == pytest.approx(mean, abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -405,5 +409,5 @@ def test_multi_label_regression_and_more_than_two_views_are_targets_not_special_
     criterion = SemiSupConLoss(target=Union({"tags": SharedLabels(), "valence": GaussianKernel(0.2)}))
     labels = {"tags": torch.randint(0, 2, (6, 4)), "valence": torch.rand(6)}
     known = {"tags": torch.arange(6) < 3, "valence": torch.arange(6) > 1}
-    criterion(embeddings, labels, known).backward()
+    criterion(embeddings, labels, labeled=known).backward()
     assert embeddings.grad.isfinite().all()

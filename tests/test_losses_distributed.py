@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +15,7 @@ from loss_reference import random_batch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss
-from ssc_toolkit.losses.cached import cached_backward
+from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss, cached_backward
 
 ITEMS, VIEWS, DIM = 12, 2, 6
 SHARES = {1: [[12]], 2: [[6, 6], [9, 3], [12, 0]], 4: [[3, 3, 3, 3], [1, 5, 4, 2]]}
@@ -40,7 +40,7 @@ class Trained(nn.Module):
         )
 
     def forward(self, inputs, labels=None, labeled=None, items=None):
-        return self.criterion(self.encoder(inputs), labels, labeled, items)
+        return self.criterion(self.encoder(inputs), labels, labeled=labeled, items=items)
 
 
 def part(value, start, stop):
@@ -106,7 +106,7 @@ def test_any_number_of_processes_is_one(world, tmp_path):
     for kind, reduction, implementation, ids in cases():
         made = random_batch(3, ITEMS, VIEWS, DIM, 0.7, kind)
         model = Trained(kind, reduction, "dense", gather=False)
-        loss = model(made.embeddings, *made.signal[:2], item_ids(ids))
+        loss = model(made.embeddings, **made.signal.given, items=item_ids(ids))
         loss.backward()
         whole[kind, reduction, implementation, ids] = (loss.detach(), gradients(model))
     for rank in range(world):
@@ -119,6 +119,19 @@ def test_any_number_of_processes_is_one(world, tmp_path):
                 torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
 
 
+class Normalized(nn.Module):
+    """Batch statistics, which DDP sends from the first process to all at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.BatchNorm1d(DIM).double()
+        self.layer = nn.Linear(DIM, 5).double()
+
+    def forward(self, inputs):
+        return self.layer(self.norm(inputs))
+
+
 def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     join(rank, world, port)
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
@@ -126,12 +139,17 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     found = {}
 
     none = SemiSupConLoss(reduction="none", gather=True)
-    found["none"] = none(made.embeddings[local], made.signal.labels[local], made.signal.labeled[local])
+    found["none"] = none(made.embeddings[local], made.signal.labels[local], labeled=made.signal.labeled[local])
 
     memory = CrossBatchMemory(SemiSupConLoss(gather=True), size=20)
     items = torch.arange(8) + 100
     found["memory"] = [
-        memory(made.embeddings[local] + step, made.signal.labels[local], made.signal.labeled[local], items=items[local])
+        memory(
+            made.embeddings[local] + step,
+            made.signal.labels[local],
+            labeled=made.signal.labeled[local],
+            items=items[local],
+        )
         for step in range(3)
     ]
     found["queue"] = memory.queue.embeddings
@@ -141,10 +159,27 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     cached_backward(
         model,
         made.embeddings[local],
-        lambda z: criterion(z, made.signal.labels[local], made.signal.labeled[local]),
+        lambda z: criterion(z, made.signal.labels[local], labeled=made.signal.labeled[local]),
         chunk_size=3 - rank,  # another number of chunks on each process
     )
     found["cached"] = gradients(model)
+
+    normalized = DistributedDataParallel(Normalized())
+    normalized.module.norm.running_mean.add_(rank)  # what one process has, DDP sends to all
+    for step in range(2):
+        cached_backward(
+            normalized, made.embeddings[local, 0] + step, lambda z: criterion(z[:, None].repeat(1, 2, 1)), 2
+        )
+    found["buffers"] = [buffer.clone() for buffer in normalized.module.buffers()]
+
+    static = DistributedDataParallel(nn.Linear(DIM, 5).double(), static_graph=True)
+    for model in (static, nn.Sequential(static)):
+        with pytest.raises(ValueError, match=r"model: .*static_graph=True"):
+            cached_backward(model, made.embeddings[local], criterion, 2)
+
+    leaf = made.embeddings[local].clone().requires_grad_()
+    cached_backward(Trained("classes", "mean", "auto", gather=True).encoder, leaf, criterion, 2)
+    found["leaf"] = leaf.grad
 
     with pytest.raises(ValueError, match="labels: with gather"):
         SemiSupConLoss(gather=True)(made.embeddings[local], made.signal.labels[local] if rank else None)
@@ -157,28 +192,43 @@ def test_what_else_gathers(tmp_path):
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
 
-    expected = SemiSupConLoss(reduction="none")(made.embeddings, *made.signal[:2])
+    expected = SemiSupConLoss(reduction="none")(made.embeddings, **made.signal.given)
     torch.testing.assert_close(torch.cat([f["none"] for f in found]), expected)
 
     memory = CrossBatchMemory(SemiSupConLoss(), size=20)
     items = torch.arange(8) + 100
     for step in range(3):
-        expected = memory(made.embeddings + step, *made.signal[:2], items=items)
+        expected = memory(made.embeddings + step, **made.signal.given, items=items)
         for one in found:
             torch.testing.assert_close(one["memory"][step], expected)
     for one in found:
         torch.testing.assert_close(one["queue"], memory.queue.embeddings)
 
     model = Trained("classes", "mean", "auto", gather=False).encoder
-    SemiSupConLoss()(model(made.embeddings), *made.signal[:2]).backward()
+    SemiSupConLoss()(model(made.embeddings), **made.signal.given).backward()
     for one in found:
         for got, wanted in zip(one["cached"], gradients(model), strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
 
+    first = Normalized()
+    for step in range(2):
+        of_ranks = [copy.deepcopy(first) for _ in range(2)]
+        for rank, own in enumerate(of_ranks):
+            for start in (4 * rank, 4 * rank + 2):
+                own(made.embeddings[start : start + 2, 0] + step)
+        first = of_ranks[0]
+    for own, one in zip(of_ranks, found, strict=True):
+        for got, wanted in zip(one["buffers"], own.buffers(), strict=True):
+            torch.testing.assert_close(got, wanted)
+
+    leaf = made.embeddings.clone().requires_grad_()
+    SemiSupConLoss()(Trained("classes", "mean", "auto", gather=False).encoder(leaf)).backward()
+    torch.testing.assert_close(torch.cat([one["leaf"] for one in found]) / 2, leaf.grad)
+
 
 def test_without_a_process_group_gathering_changes_nothing():
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
-    losses = [SemiSupConLoss(gather=gather)(made.embeddings, *made.signal[:2]) for gather in (False, True)]
+    losses = [SemiSupConLoss(gather=gather)(made.embeddings, **made.signal.given) for gather in (False, True)]
     assert losses[0] == losses[1]
 
 

@@ -141,5 +141,24 @@ def test_modules_refuse_bad_settings():
         NTXentLoss(reduction="median")
     with pytest.raises(ValueError, match="initial"):
         LearnableTemperature(2.0, bounds=(0.01, 1.0))
-    with pytest.raises(ValueError, match="labels"):
-        SupConLoss()(three, None)
+
+
+def test_two_views_are_told_to_be_stacked():
+    first, second = torch.randn(2, 4, 8)
+    for criterion in (SemiSupConLoss(), SupConLoss(), SemiSupConLoss(target=SharedLabels())):
+        with pytest.raises((TypeError, ValueError), match=r"torch\.stack\(\[first, second\], dim=1\)"):
+            criterion(first, second)
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "words"),
+    [
+        (classes, TypeError, "second_views.*no labels"),
+        (torch.randn(4, 7), ValueError, r"second_views: expected shape \(4, 8\)"),
+        (three, TypeError, r"second_views.*\(4, 2, 8\)"),
+        ([1], TypeError, "second_views.*list"),
+    ],
+)
+def test_what_is_no_second_view_is_named(second, error, words):
+    with pytest.raises(error, match=words):
+        NTXentLoss()(torch.randn(4, 8), second)

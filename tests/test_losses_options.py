@@ -90,7 +90,8 @@ def drawn_batches(draw, kinds=("classes", "two shared labels", "dice"), sigmas=(
 
 
 def loss_of(made: Batch, **options):
-    return semi_supcon_loss(made.embeddings, *made.signal[:2], target=made.signal.target, **options)
+    labels, labeled = made.signal[:2]
+    return semi_supcon_loss(made.embeddings, labels, labeled=labeled, target=made.signal.target, **options)
 
 
 @implementations
@@ -165,7 +166,7 @@ def test_options_never_hold_all_pairs(reduction, options):
         loss = semi_supcon_loss(
             embeddings,
             labels,
-            labeled,
+            labeled=labeled,
             target=target,
             implementation="tiled",
             reduction=reduction,
@@ -241,7 +242,7 @@ def test_groups_mask_and_target_say_the_same(implementation):
     by_target = semi_supcon_loss(
         made.embeddings,
         {"genre": made.signal.labels, "artist": artist},
-        {"genre": made.signal.labeled, "artist": known},
+        labeled={"genre": made.signal.labeled, "artist": known},
         target=IgnorePairs({"genre": SameClass()}, ignored={"artist": SameClass()}),
         **options,
     )
@@ -252,10 +253,11 @@ def test_groups_mask_and_target_say_the_same(implementation):
     labels, labeled, ids, groups = (
         value.repeat_interleave(2) for value in (made.signal.labels, made.signal.labeled, torch.arange(8), artist)
     )
-    flat = semi_supcon_loss(rows, labels, labeled, items=ids, groups=groups, **options)
+    flat = semi_supcon_loss(rows, labels, labeled=labeled, items=ids, groups=groups, **options)
     torch.testing.assert_close(flat, by_groups)
     mask = groups[:, None] == groups
-    torch.testing.assert_close(semi_supcon_loss(rows, labels, labeled, items=ids, ignored=mask, **options), by_groups)
+    flat = semi_supcon_loss(rows, labels, labeled=labeled, items=ids, ignored=mask, **options)
+    torch.testing.assert_close(flat, by_groups)
 
 
 def test_without_labels_a_target_only_ignores():
@@ -334,13 +336,19 @@ def test_ignored_pairs_of_keys():
     torch.testing.assert_close(loss_of(made, keys=second, groups=torch.tensor([0, 0, 1, 2, 2])), expected)
 
 
-def test_a_memory_ignores_by_its_target():
-    target = IgnorePairs({"genre": SameClass()}, ignored={"artist": SameClass()})
-    memory = CrossBatchMemory(SemiSupConLoss(target=target, reduction="none"), 8)
-    batches = [torch.randn(4, 1, 6, dtype=torch.float64) for _ in range(2)]
+@pytest.mark.parametrize("form", ["target", "groups"])
+def test_a_memory_ignores_pairs_too(form):
     genre, artist = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 3])
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0])
+    batches = [torch.randn(4, 1, 6, dtype=torch.float64) for _ in range(2)]
+    if form == "target":
+        target = IgnorePairs({"genre": SameClass()}, ignored={"artist": SameClass()})
+        given = {"labels": {"genre": genre, "artist": artist}}
+    else:
+        target, given = SameClass(), {"labels": genre, "groups": artist}
+    memory = CrossBatchMemory(SemiSupConLoss(target=target, reduction="none"), 8)
     for step, embeddings in enumerate(batches):
-        got = memory(embeddings, {"genre": genre, "artist": artist}, items=torch.arange(4) + 10 * step)
+        got = memory(embeddings, items=torch.arange(4) + 10 * step, anchor_weights=weights, **given)
     losses, _ = naive_loss(
         torch.cat([batches[1], batches[0]])[:, 0],
         list(range(8)),
@@ -348,7 +356,16 @@ def test_a_memory_ignores_by_its_target():
         0.1,
         ignored=lambda i, k: bool(artist[i % 4] == artist[k % 4]),
     )
-    assert got.flatten().tolist() == pytest.approx(losses[:4], rel=1e-6)
+    assert got.flatten().tolist() == pytest.approx(
+        [a * loss for a, loss in zip(weights.tolist(), losses[:4], strict=True)]
+    )
+    restored = CrossBatchMemory(SemiSupConLoss(target=target, reduction="none"), 8)
+    restored.load_state_dict(memory.state_dict())
+    again = [m.eval()(batches[0], items=torch.arange(4) + 20, **given) for m in (memory, restored)]
+    torch.testing.assert_close(*again)
+    if form == "groups":
+        with pytest.raises(ValueError, match="groups: a memory needs them in every batch, or in none"):
+            memory(batches[0], labels=genre, items=torch.arange(4))
 
 
 # Weights
@@ -660,7 +677,7 @@ def test_entries_of_a_dict_may_be_replaced_before_backward():
         embeddings = made.embeddings.clone().requires_grad_()
         labels, labeled = dict(made.signal.labels), dict(made.signal.labeled)
         options = {"target": made.signal.target, "reduction": "none", "implementation": "tiled"}
-        losses = semi_supcon_loss(embeddings, labels, labeled, **options)
+        losses = semi_supcon_loss(embeddings, labels, labeled=labeled, **options)
         if change:
             labels["class"], labeled["tags"] = torch.zeros(8).long(), torch.ones(8).bool()
         losses.sum().backward()

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssc_toolkit.losses.dense import dense_losses
 from ssc_toolkit.losses.distributed import gather_rows, max_over_processes, processes, sum_over_processes
 from ssc_toolkit.losses.pairs import PairSettings
-from ssc_toolkit.losses.rows import Rows, as_rows, signals_of
+from ssc_toolkit.losses.queue import ContrastQueue
+from ssc_toolkit.losses.rows import Rows, as_rows, check_same_signals
 from ssc_toolkit.losses.tiled import spans, tiled_losses, tiled_sum
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.losses.weighting import Weighting, check_weighting, log_means
 from ssc_toolkit.targets import SameClass, Target
-from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target, values_are_readable
+from ssc_toolkit.targets.base import (
+    Labeled,
+    Labels,
+    TargetFunction,
+    as_target,
+    in_function_transform,
+    is_traced,
+    values_are_readable,
+)
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -32,8 +42,8 @@ LARGEST_DENSE = {"cpu": 0, "cuda": 2**24}
 def semi_supcon_loss(
     embeddings: Tensor,
     labels: Labels | None = None,
-    labeled: Labeled | None = None,
     *,
+    labeled: Labeled | None = None,
     items: Tensor | None = None,
     keys: Tensor | None = None,
     key_labels: Labels | None = None,
@@ -54,6 +64,7 @@ def semi_supcon_loss(
     tau_plus: float = 0.0,
     sigma: float | None = None,
     process_group: ProcessGroup | None = None,
+    queue: ContrastQueue | None = None,
 ) -> Tensor:
     r"""Contrastive loss over views of an item and, where labels are known, over similar items.
 
@@ -70,18 +81,18 @@ def semi_supcon_loss(
     2407.13840). It is computed in float32, or float64 for float64 embeddings.
 
     Args:
-        embeddings: (items, views, dim) with any number of views, or (N, dim) together with `items`.
-            Floating point; need not be normalised.
+        embeddings: (items, views, dim) with any number of views, or flat rows (N, dim) with `items`, `labels` or
+            both. Floating point; need not be normalized.
         labels: labels of each item, shape (items,) or (items, ...) as `target` expects; (N, ...) in
             the flat form; a dict of signals for a target that takes several. None: nothing is labelled.
         labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask for each
             signal. None: all are, if `labels` is given. What unlabelled rows of `labels` hold does not
             matter, NaN included.
         items: integer ids, (items,) or (N,); rows with the same id are views of one item. By default
-            the items of (items, views, dim) are all different.
+            all items are different, and each flat row is an item of its own.
         keys: what the anchors are compared with instead of each other, as embeddings of a second encoder or
-            of earlier batches: (items, views, dim), or (N, dim) with `key_items`. Without `key_items` they
-            are views of the same items as `embeddings` and share their labels.
+            of earlier batches: (items, views, dim), or (N, dim). Without `key_items` they are as many as
+            `embeddings`, views of the same items, and share their labels.
         key_labels: labels of the keys, with `key_items`.
         key_labeled: mask of the keys, with `key_items`.
         key_items: ids of the keys, which are matched with `items`.
@@ -102,9 +113,9 @@ def semi_supcon_loss(
             does not go with this option.
         implementation: "dense" holds the matrix of all pairs; it can be compiled and differentiated
             twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).
-            "auto" is dense while a graph is compiled, and for small batches on a GPU. Only dense goes
-            through `torch.func`.
-        gather: take the contrasts from all processes of the initialised process group; see below.
+            "auto" is dense while a graph is compiled or traced, under `torch.func`, and for small batches on a
+            GPU. "tiled" is refused under `torch.func`.
+        gather: take the contrasts from all processes of the initialized process group; see below.
         label_weight: factor of the weights that `target` gives, at least 0. Views of one item keep the weight 1, also
             where their labels agree.
         beta: concentration of the hard negatives, at least 0 (Robinson et al. 2021, arXiv 2010.04592); see below.
@@ -113,6 +124,7 @@ def semi_supcon_loss(
         sigma: weight positives by how far apart they are, by a von Mises-Fisher density of this width on their
             cosine (Yeh et al. 2022, arXiv 2110.06848); see below. None: do not.
         process_group: the processes that `gather` takes together; all of them by default.
+        queue: rows of earlier batches as further contrasts; `CrossBatchMemory` passes it.
 
     With `gather` every process contrasts its own anchors with the rows of all. "mean" and "sum" return the
     value of the whole batch on every process, and a gradient that is multiplied by the number of
@@ -147,7 +159,7 @@ def semi_supcon_loss(
         >>> embeddings = torch.randn(4, 2, 8, generator=generator)   # 4 items, 2 views
         >>> labels = torch.tensor([0, 1, 0, 0])
         >>> labeled = torch.tensor([True, True, True, False])        # the last label is not known
-        >>> loss = semi_supcon_loss(embeddings, labels, labeled, temperature=0.1)
+        >>> loss = semi_supcon_loss(embeddings, labels, labeled=labeled, temperature=0.1)
         >>> loss.shape
         torch.Size([])
     """
@@ -155,7 +167,12 @@ def semi_supcon_loss(
     check_weighting(label_weight, beta, tau_plus, sigma)
     check_process_group(process_group, gather)
     target = SameClass() if target is None else as_target(target)
-    anchors = as_rows(embeddings, labels, labeled, items, target, groups=groups)
+    if not isinstance(temperature, Tensor):
+        temperature = float(temperature)
+    ids = items
+    if keys is not None and items is None and isinstance(embeddings, Tensor) and embeddings.dim() > 0:
+        ids = torch.arange(len(embeddings), device=embeddings.device)
+    anchors = as_rows(embeddings, labels, labeled, ids, target, groups=groups)
     if keys is None:
         if any(given is not None for given in (key_items, key_labels, key_labeled, key_groups)):
             raise ValueError("keys: key_items, key_labels, key_labeled or key_groups were given without keys")
@@ -169,6 +186,8 @@ def semi_supcon_loss(
         if not items_are_given:
             anchors = anchors._replace(items=anchors.items + start)
         itself = start * contrasts.views if keys is None else None
+    if queue is not None:
+        contrasts = queue.joined(contrasts)
     losses = contrast(
         anchors,
         contrasts,
@@ -329,9 +348,12 @@ def _check_device(name: str, tensor: Tensor, anchors: Rows) -> None:
 def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> bool:
     if len(keys) == 0:  # nothing to make tiles of
         return True
+    transformed = not torch.compiler.is_compiling() and in_function_transform()
+    if implementation == "tiled" and transformed:
+        raise RuntimeError("implementation: the tiled loss does not go through torch.func; use 'dense' or 'auto'")
     if implementation != "auto":
         return implementation == "dense"
-    if torch.compiler.is_compiling():
+    if transformed or is_traced():
         return True
     return len(queries) * len(keys) <= LARGEST_DENSE.get(queries.device.type, LARGEST_DENSE["cuda"])
 
@@ -358,23 +380,15 @@ def _as_keys(
     else:
         if labels is not None or labeled is not None or groups is not None:
             raise ValueError("key_items: keys with labels or groups of their own need item ids")
-        if embeddings.dim() != 3 or keys.dim() != 3 or len(keys) != len(embeddings):
+        if keys.dim() != embeddings.dim() or len(keys) != len(embeddings):
             raise ValueError(
-                f"key_items: keys {tuple(keys.shape)} without ids must be (items, views, dim) of the same items as "
-                f"the embeddings {tuple(embeddings.shape)}"
+                f"key_items: keys {tuple(keys.shape)} without ids must be of the same items as the embeddings "
+                f"{tuple(embeddings.shape)}, in the same form"
             )
         rows = as_rows(keys, anchors.labels, anchors.labeled, anchors.items, target, "key", anchors.groups)
     if rows.embeddings.shape[1] != anchors.embeddings.shape[1]:
         raise ValueError(f"keys: expected dim {anchors.embeddings.shape[1]}, got {rows.embeddings.shape[1]}")
     return rows
-
-
-def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
-    signals = [signals_of(rows.labels) for rows in (first, second) if rows.labels is not None]
-    shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
-    if len(shapes) == 2 and shapes[0] != shapes[1]:
-        raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
 
 
 def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
@@ -390,13 +404,7 @@ def check_settings(
     implementation: str = "auto",
 ) -> None:
     """Raise ValueError for a setting that the loss does not know."""
-    if isinstance(temperature, Tensor):
-        if temperature.dim() != 0 or not temperature.is_floating_point():
-            raise ValueError(f"temperature: expected a number or a scalar tensor, got {tuple(temperature.shape)}")
-        if values_are_readable(temperature) and not 0 < temperature < math.inf:
-            raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
-    elif not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    _check_temperature(temperature)
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),
         ("denominator", denominator, ("all", "negatives")),
@@ -404,3 +412,19 @@ def check_settings(
     ):
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def _check_temperature(temperature: Any) -> None:
+    if isinstance(temperature, Tensor):
+        if temperature.dim() != 0 or not temperature.is_floating_point():
+            kind = f"{temperature.dtype} of shape {tuple(temperature.shape)}"
+            raise ValueError(f"temperature: expected a number or a floating-point tensor of shape (), got {kind}")
+        if values_are_readable(temperature) and not 0 < temperature < math.inf:
+            raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
+    elif isinstance(temperature, nn.Module):
+        raise ValueError("temperature: expected a number or a tensor, got a module; call it: temperature=module()")
+    elif not isinstance(temperature, Real):
+        kind = type(temperature).__name__
+        raise ValueError(f"temperature: expected a positive number, got {temperature!r} of type {kind}; pass a float")
+    elif not 0 < float(temperature) < math.inf:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")

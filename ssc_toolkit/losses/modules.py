@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.losses.functional import (
@@ -14,7 +15,8 @@ from ssc_toolkit.losses.functional import (
     check_settings,
     semi_supcon_loss,
 )
-from ssc_toolkit.losses.temperature import LearnableTemperature
+from ssc_toolkit.losses.queue import ContrastQueue
+from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
 from ssc_toolkit.losses.weighting import check_weighting
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class SemiSupConLoss(nn.Module):
-    """Semi-supervised contrastive loss; see `ssc_toolkit.losses.functional.semi_supcon_loss`.
+    """Semi-supervised contrastive loss; see `ssc_toolkit.losses.semi_supcon_loss`.
 
     Args:
         temperature: positive number that divides the cosine similarities, or a `LearnableTemperature`.
-        target: which labelled items are positives of each other, and how strongly: a target, or a function
+        target: which labeled items are positives of each other, and how strongly: a target, or a function
             of two label blocks. `SameClass()` by default.
         reduction: "mean" over the anchors that have positives, "sum" or "none".
         denominator: "all", or "negatives" for the decoupled form.
@@ -47,7 +49,7 @@ class SemiSupConLoss(nn.Module):
         >>> criterion = SemiSupConLoss(temperature=0.1, target=SharedLabels(minimum=1))
         >>> embeddings = torch.randn(8, 2, 16, requires_grad=True)     # (items, views, dim)
         >>> tags = torch.randint(0, 2, (8, 5))                         # (items, classes)
-        >>> known = torch.arange(8) < 4                                # the rest is unlabelled
+        >>> known = torch.arange(8) < 4                                # the rest is unlabeled
         >>> criterion(embeddings, labels=tags, labeled=known).backward()
     """
 
@@ -67,15 +69,10 @@ class SemiSupConLoss(nn.Module):
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        check_settings(
-            1.0 if isinstance(temperature, LearnableTemperature) else temperature,
-            reduction,
-            denominator,
-            implementation,
-        )
+        check_settings(value_of(temperature), reduction, denominator, implementation)
         check_weighting(label_weight, beta, tau_plus, sigma)
         check_process_group(process_group, gather)
-        self.temperature = temperature
+        self.temperature = as_setting(temperature)
         self.target = SameClass() if target is None else as_target(target)
         self.reduction: Reduction = reduction
         self.denominator: Denominator = denominator
@@ -83,14 +80,15 @@ class SemiSupConLoss(nn.Module):
         self.gather = gather
         self.label_weight, self.beta, self.tau_plus, self.sigma = label_weight, beta, tau_plus, sigma
         self.process_group = process_group
+        self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 
     def forward(
         self,
         embeddings: Tensor,
         labels: Labels | None = None,
+        *,
         labeled: Labeled | None = None,
         items: Tensor | None = None,
-        *,
         keys: Tensor | None = None,
         key_labels: Labels | None = None,
         key_labeled: Labeled | None = None,
@@ -104,7 +102,7 @@ class SemiSupConLoss(nn.Module):
         return semi_supcon_loss(
             embeddings,
             labels,
-            labeled,
+            labeled=labeled,
             items=items,
             keys=keys,
             key_labels=key_labels,
@@ -119,10 +117,9 @@ class SemiSupConLoss(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of `semi_supcon_loss` that this module holds."""
-        learned = isinstance(self.temperature, LearnableTemperature)
         return {
             "target": self.target,
-            "temperature": self.temperature() if learned else self.temperature,  # type: ignore[operator]
+            "temperature": value_of(self.temperature),
             "reduction": self.reduction,
             "denominator": self.denominator,
             "implementation": self.implementation,
@@ -132,6 +129,7 @@ class SemiSupConLoss(nn.Module):
             "tau_plus": self.tau_plus,
             "sigma": self.sigma,
             "process_group": self.process_group,
+            "queue": self.queue,
         }
 
     def extra_repr(self) -> str:
@@ -147,33 +145,19 @@ class SemiSupConLoss(nn.Module):
 
 
 class SupConLoss(SemiSupConLoss):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2): every item is labelled.
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2): `SemiSupConLoss` by its paper's name.
+
+    It is called with the labels of all items; without labels it is the loss of SimCLR, `NTXentLoss`, as in the authors'
+    code. Items that `labeled` leaves out count as classes of their own.
 
     Examples:
         >>> import torch
         >>> loss = SupConLoss(temperature=0.1)(torch.randn(8, 2, 16), labels=torch.arange(8) % 3)
     """
 
-    def forward(  # type: ignore[override]  # labels are no option here
-        self,
-        embeddings: Tensor,
-        labels: Labels,
-        items: Tensor | None = None,
-        *,
-        groups: Tensor | None = None,
-        ignored: Tensor | None = None,
-        anchor_weights: Tensor | None = None,
-    ) -> Tensor:
-        """Loss of a fully labelled batch; shapes and errors as in `semi_supcon_loss`."""
-        if labels is None:
-            raise ValueError("labels: SupConLoss needs the labels of all items; use SemiSupConLoss or NTXentLoss")
-        return super().forward(
-            embeddings, labels, items=items, groups=groups, ignored=ignored, anchor_weights=anchor_weights
-        )
-
 
 class NTXentLoss(SemiSupConLoss):
-    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
+    """Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
     Two views of an item are positives, all else is contrast; no labels. With `keys` from a second encoder it
     is the InfoNCE loss. Settings as of `SemiSupConLoss`, less the target and the weight of labels. With
@@ -181,7 +165,10 @@ class NTXentLoss(SemiSupConLoss):
 
     Examples:
         >>> import torch
-        >>> loss = NTXentLoss(temperature=0.1)(torch.randn(8, 2, 16))
+        >>> views = torch.randn(8, 2, 16)
+        >>> loss = NTXentLoss(temperature=0.1)(views)
+        >>> loss == NTXentLoss(temperature=0.1)(views[:, 0], views[:, 1])
+        tensor(True)
     """
 
     def __init__(
@@ -213,6 +200,7 @@ class NTXentLoss(SemiSupConLoss):
     def forward(  # type: ignore[override]  # no labels here
         self,
         embeddings: Tensor,
+        second_views: Tensor | None = None,
         *,
         items: Tensor | None = None,
         keys: Tensor | None = None,
@@ -222,7 +210,22 @@ class NTXentLoss(SemiSupConLoss):
         ignored: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Loss of an unlabelled batch; shapes and errors as in `semi_supcon_loss`."""
+        """Loss of an unlabeled batch; shapes and errors as in `semi_supcon_loss`.
+
+        Args:
+            embeddings: as of `semi_supcon_loss`; with `second_views`, the first views, (items, dim).
+            second_views: (items, dim), the second view of each item. `NTXentLoss()(first, second)` equals
+                `NTXentLoss()(torch.stack([first, second], dim=1))`.
+            items: as of `semi_supcon_loss`.
+            keys: as of `semi_supcon_loss`.
+            key_items: as of `semi_supcon_loss`.
+            groups: as of `semi_supcon_loss`.
+            key_groups: as of `semi_supcon_loss`.
+            ignored: as of `semi_supcon_loss`.
+            anchor_weights: as of `semi_supcon_loss`.
+        """
+        if second_views is not None:
+            embeddings = _stacked(embeddings, second_views)
         return super().forward(
             embeddings,
             items=items,
@@ -233,3 +236,19 @@ class NTXentLoss(SemiSupConLoss):
             ignored=ignored,
             anchor_weights=anchor_weights,
         )
+
+
+def _stacked(first: Tensor, second: Tensor) -> Tensor:
+    """Two views of each item as (items, views, dim)."""
+    for name, views in (("embeddings", first), ("second_views", second)):
+        if not isinstance(views, Tensor) or not views.is_floating_point() or views.dim() != 2:
+            kind = f"{views.dtype} {tuple(views.shape)}" if isinstance(views, Tensor) else type(views).__name__
+            raise TypeError(
+                f"{name}: expected the embeddings of a view, floating point (items, dim), got {kind}; NTXentLoss takes "
+                "no labels, SemiSupConLoss does"
+            )
+    if first.shape != second.shape:
+        raise ValueError(
+            f"second_views: expected shape {tuple(first.shape)} like embeddings, got {tuple(second.shape)}"
+        )
+    return torch.stack([first, second], dim=1)

@@ -70,10 +70,10 @@ def as_rows(
     """Check a batch and bring it to one row an embedding.
 
     Args:
-        embeddings: (items, views, dim), or (N, dim) together with `items`.
+        embeddings: (items, views, dim), or (N, dim).
         labels: (items, ...), (N, ...) in the flat form, or a dict of such.
         labeled: bool (items,) or (N,), or a dict of such.
-        items: integer ids (items,) or (N,); 0, 1, … by default where there are views.
+        items: integer ids (items,) or (N,). By default 0, 1, …: flat rows, which then need labels, have an item each.
         target: what the labels have to fit.
         name: what the arguments' names begin with in errors: "key" or nothing.
         groups: integer ids (items,) or (N,) of the groups of items whose pairs take no part.
@@ -83,68 +83,91 @@ def as_rows(
     """
     said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
     said["embeddings"] = f"{name}s" if name else "embeddings"
-    for key, value in (("embeddings", embeddings), ("items", items)):
-        if not isinstance(value, Tensor) and not (key == "items" and value is None):
-            raise TypeError(f"{said[key]}: expected a tensor, got {type(value).__name__}")
-    if not embeddings.is_floating_point():
-        raise TypeError(f"{said['embeddings']}: expected floating point, got {embeddings.dtype}")
-    if embeddings.dim() not in (2, 3):
-        raise ValueError(
-            f"{said['embeddings']}: expected (items, views, dim), or (N, dim) with {said['items']}, "
-            f"got {tuple(embeddings.shape)}"
-        )
-    if embeddings.shape[-1] == 0:
-        raise ValueError(f"{said['embeddings']}: expected dim of at least 1, got {tuple(embeddings.shape)}")
+    _check_embeddings(embeddings, said["embeddings"])
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
-    if items is None:
-        if embeddings.dim() == 2:
-            raise ValueError(
-                f"{said['items']}: flat {said['embeddings']} {tuple(embeddings.shape)} need an item id for each row, "
-                "or pass them as (items, views, dim)"
-            )
-        items = torch.arange(len(embeddings), device=embeddings.device)
-    _check_ids(len(embeddings), items, said["items"])
-    if groups is not None:
-        _check_ids(len(embeddings), groups, said["groups"])
-    given: dict[str, Labels | None] = {"items": items, "labels": labels, "labeled": labeled, "groups": groups}
-    for key, argument in given.items():
-        for tensor in signals_of(argument).values():
-            if isinstance(tensor, Tensor) and tensor.device != embeddings.device:
-                raise ValueError(f"{said[key]}: expected on {embeddings.device} like embeddings, got {tensor.device}")
-    if labels is None:
-        if labeled is not None:
-            raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
-    else:
-        _check_labels(len(embeddings), labels, labeled, said)
-        if isinstance(labels, dict) and not target.takes_dicts:
-            raise TypeError(
-                f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; Union and WeightedSum take "
-                "several signals"
-            )
-        try:
-            target.check(labels, labeled)
-        except (TypeError, ValueError) as error:
-            raise type(error)(str(error).replace("labels", said["labels"], 1)) from error
+    if items is None and embeddings.dim() == 2 and labels is None:
+        raise ValueError(
+            f"{said['items']}: flat {said['embeddings']} {tuple(embeddings.shape)} without labels need an item id for "
+            "each row, or pass them as (items, views, dim)"
+        )
+    items = torch.arange(len(embeddings), device=embeddings.device) if items is None else items
+    items = _checked_ids(items, said["items"], embeddings)
+    groups = None if groups is None else _checked_ids(groups, said["groups"], embeddings)
+    if labels is None and labeled is not None:
+        raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
+    if labels is not None:
+        _check_labels(embeddings, labels, labeled, said)
+        labels = map_signals(labels, _signed)
+        _check_by_target(embeddings, labels, labeled, target, said)
+        labeled = target.known(labels, labeled)
     return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
 
 
-def _check_ids(count: int, ids: Tensor, name: str) -> None:
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"{name}: expected a tensor, got {type(ids).__name__}")
-    if ids.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), got {tuple(ids.shape)}")
-    if ids.is_floating_point() or ids.dtype == torch.bool:
+def _checked_ids(ids: Any, name: str, embeddings: Tensor) -> Tensor:
+    """Integer ids of the items of the embeddings, in a dtype with arithmetic."""
+    ids = _signed(_checked_tensor(ids, name, embeddings.device))
+    if ids.shape != embeddings.shape[:1]:
+        raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name}: expected integer ids, got {ids.dtype}")
+    return ids
 
 
-def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
+def _check_embeddings(embeddings: Tensor, name: str) -> None:
+    _checked_tensor(embeddings, name)
+    if embeddings.device.type == "meta":
+        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+    if not embeddings.is_floating_point():
+        raise TypeError(f"{name}: expected floating point, got {embeddings.dtype}")
+    if embeddings.dim() not in (2, 3):
+        raise ValueError(f"{name}: expected (items, views, dim) or (N, dim), got {tuple(embeddings.shape)}")
+    if embeddings.shape[-1] == 0:
+        raise ValueError(f"{name}: expected dim of at least 1, got {tuple(embeddings.shape)}")
+
+
+def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -> Tensor:
+    """The value, if it is a dense tensor, on the device of the embeddings."""
+    if not isinstance(value, Tensor):
+        kind = type(value).__name__
+        raise TypeError(f"{name}: expected a tensor, got {kind}; torch.as_tensor makes one of lists and arrays")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}; pass {name}.to_dense()")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: expected on {device} like embeddings, got {value.device}")
+    return value
+
+
+def _signed(value: Tensor) -> Tensor:
+    """Integers of a dtype with arithmetic, which the wider unsigned ones are without."""
+    wider = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+    return value.to(wider[value.dtype]) if value.dtype in wider else value
+
+
+def _check_by_target(
+    embeddings: Tensor, labels: Labels, labeled: Labeled | None, target: Target, said: dict[str, str]
+) -> None:
+    if isinstance(labels, dict) and not target.takes_dicts:
+        raise TypeError(
+            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; Union and WeightedSum take "
+            "several signals"
+        )
+    try:
+        target.check(labels, labeled)
+    except (TypeError, ValueError) as error:
+        advice = ""
+        if isinstance(labels, Tensor) and labels.is_floating_point() and labels.shape == embeddings.shape:
+            advice = "; if these are the embeddings of a second view, pass torch.stack([first, second], dim=1)"
+        raise type(error)(str(error).replace("labels", said["labels"], 1) + advice) from error
+
+
+def _check_labels(embeddings: Tensor, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
+    count, device = len(embeddings), embeddings.device
     signals = signals_of(labels)
     if not signals:
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
         where = f"{said['labels']}[{key!r}]" if key else said["labels"]
-        if not isinstance(signal, Tensor):
-            raise TypeError(f"{where}: expected a tensor, got {type(signal).__name__}")
+        _checked_tensor(signal, where, device)
         if signal.dim() == 0 or len(signal) != count:
             raise ValueError(f"{where}: expected {count} rows, one an item, got shape {tuple(signal.shape)}")
     if labeled is None:
@@ -155,9 +178,20 @@ def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dic
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"{where}: expected a tensor of bool, got {kind}")
+            raise TypeError(
+                f"{where}: expected a tensor of bool, got {kind}; torch.as_tensor({where}, dtype=torch.bool) makes one"
+            )
+        _checked_tensor(mask, where, device)
         if mask.shape != (count,):
             raise ValueError(f"{where}: expected shape ({count},), got {tuple(mask.shape)}")
+
+
+def check_same_signals(first: Rows, second: Rows, name: str) -> None:
+    """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
+    signals = [signals_of(rows.labels) for rows in (first, second) if rows.labels is not None]
+    shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
 
 
 def signals_of(value: Labels | None) -> dict[str, Tensor]:
@@ -203,7 +237,8 @@ def describe_pairs(
     else:
         anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
         labels = (anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
-        weights = target.weights(*labels)  # type: ignore[arg-type]  # neither is None here
+        precision = torch.float64 if anchors.embeddings.dtype == torch.float64 else torch.float32
+        weights = target.weights(*labels, precision)  # type: ignore[arg-type]  # neither is None here
         if label_weight != 1:
             weights = weights * label_weight
         weights.masked_fill_(same_item, 1)

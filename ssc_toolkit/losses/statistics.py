@@ -17,15 +17,15 @@ from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
 def contrastive_statistics(
     embeddings: Tensor,
     labels: Labels | None = None,
-    labeled: Labeled | None = None,
     *,
+    labeled: Labeled | None = None,
     items: Tensor | None = None,
     target: Target | TargetFunction | None = None,
 ) -> dict[str, Tensor]:
     r"""What a batch looks like to the loss: tensors on the batch's device, computed without waiting for it.
 
     Args:
-        embeddings: (items, views, dim), or (N, dim) with `items`; need not be normalised.
+        embeddings: as of `semi_supcon_loss`; need not be normalized.
         labels: as of `semi_supcon_loss`.
         labeled: as of `semi_supcon_loss`.
         items: as of `semi_supcon_loss`.

@@ -65,13 +65,30 @@ class IgnorePairs(Target):
         assert ignored is not None
         return weights.masked_fill(ignored, 0)
 
+    def forward_in(self, rows: Labels, columns: Labels, dtype: torch.dtype) -> Tensor:
+        return self.weights(rows, columns, None, None, dtype)
+
+    def known(self, labels: Labels, labeled: Labeled | None) -> Labeled | None:
+        """The masks that target and rule go by."""
+        for part in (self.target, self.rule):
+            own = labeled if part is None else part.known(*_of_signals(part, labels, labeled))
+            is_of_signals = isinstance(own, dict) and isinstance(labels, dict)
+            labeled = {**_masks(labels, labeled), **own} if is_of_signals else own  # type: ignore[arg-type,dict-item]
+        return labeled
+
     def weights(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self,
+        rows: Labels,
+        columns: Labels,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Weights of the target; those of ignored pairs are not read."""
         if self.target is None:
             return torch.zeros(count(rows), count(columns), device=_device(rows))
-        return self.target.weights(*_of_signals(self.target, rows, columns, rows_known, columns_known))
+        given = _of_signals(self.target, rows, columns, rows_known, columns_known)
+        return self.target.weights(given[0], given[1], given[2], given[3], dtype)
 
     def ignored(
         self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
@@ -114,6 +131,16 @@ def _of_signals(part: Target, *given: Any) -> list[Any]:
         else value
         for value in given
     ]
+
+
+def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tensor]:
+    """A mask for each signal."""
+    if isinstance(labeled, dict):
+        return labeled
+    return {
+        name: torch.ones(len(signal), dtype=torch.bool, device=signal.device) if labeled is None else labeled
+        for name, signal in labels.items()
+    }
 
 
 def _device(labels: Labels) -> torch.device:
