@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.losses.functional import Denominator, Implementation, Reduction, check_settings, semi_supcon_loss
+from ssc_toolkit.losses.functional import (
+    Denominator,
+    Implementation,
+    Reduction,
+    check_process_group,
+    check_settings,
+    semi_supcon_loss,
+)
 from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
+from ssc_toolkit.losses.weighting import check_weighting
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class SemiSupConLoss(nn.Module):
@@ -26,6 +37,11 @@ class SemiSupConLoss(nn.Module):
         implementation: "auto", "dense" or "tiled".
         gather: take the contrasts from all processes. "mean" and "sum" then return the whole batch's value on
             every process, with a gradient that is right after DistributedDataParallel's averaging.
+        label_weight: factor of the weights that the target gives, next to the weight 1 of views of one item.
+        beta: concentration of the hard negatives of Robinson et al. 2021.
+        tau_plus: probability that a negative is a positive in truth, of the same.
+        sigma: width of the weighting of positives of Yeh et al. 2022.
+        process_group: the processes that gather; all of them by default.
 
     Examples:
         >>> import torch
@@ -45,15 +61,25 @@ class SemiSupConLoss(nn.Module):
         denominator: Denominator = "all",
         implementation: Implementation = "auto",
         gather: bool = False,
+        *,
+        label_weight: float = 1.0,
+        beta: float = 0.0,
+        tau_plus: float = 0.0,
+        sigma: float | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         check_settings(value_of(temperature), reduction, denominator, implementation)
+        check_weighting(label_weight, beta, tau_plus, sigma)
+        check_process_group(process_group, gather)
         self.temperature = as_setting(temperature)
         self.target = SameClass() if target is None else as_target(target)
         self.reduction: Reduction = reduction
         self.denominator: Denominator = denominator
         self.implementation: Implementation = implementation
         self.gather = gather
+        self.label_weight, self.beta, self.tau_plus, self.sigma = label_weight, beta, tau_plus, sigma
+        self.process_group = process_group
         self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 
     def forward(
@@ -67,6 +93,10 @@ class SemiSupConLoss(nn.Module):
         key_labels: Labels | None = None,
         key_labeled: Labeled | None = None,
         key_items: Tensor | None = None,
+        groups: Tensor | None = None,
+        key_groups: Tensor | None = None,
+        ignored: Tensor | None = None,
+        anchor_weights: Tensor | None = None,
     ) -> Tensor:
         """Loss of a batch; shapes, dtypes and errors as in `semi_supcon_loss`."""
         return semi_supcon_loss(
@@ -78,6 +108,10 @@ class SemiSupConLoss(nn.Module):
             key_labels=key_labels,
             key_labeled=key_labeled,
             key_items=key_items,
+            groups=groups,
+            key_groups=key_groups,
+            ignored=ignored,
+            anchor_weights=anchor_weights,
             **self.settings(),
         )
 
@@ -90,14 +124,23 @@ class SemiSupConLoss(nn.Module):
             "denominator": self.denominator,
             "implementation": self.implementation,
             "gather": self.gather,
+            "label_weight": self.label_weight,
+            "beta": self.beta,
+            "tau_plus": self.tau_plus,
+            "sigma": self.sigma,
+            "process_group": self.process_group,
             "queue": self.queue,
         }
 
     def extra_repr(self) -> str:
         fixed = "" if isinstance(self.temperature, nn.Module) else f"temperature={self.temperature}, "
+        weighting = {"label_weight": 1.0, "beta": 0.0, "tau_plus": 0.0, "sigma": None}
+        chosen = [
+            f", {name}={getattr(self, name)}" for name, usual in weighting.items() if getattr(self, name) != usual
+        ]
         return (
             f"{fixed}reduction={self.reduction!r}, denominator={self.denominator!r}, "
-            f"implementation={self.implementation!r}, gather={self.gather}"
+            f"implementation={self.implementation!r}, gather={self.gather}{''.join(chosen)}"
         )
 
 
@@ -117,7 +160,8 @@ class NTXentLoss(SemiSupConLoss):
     """Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
     Two views of an item are positives, all else is contrast; no labels. With `keys` from a second encoder it
-    is the InfoNCE loss. Settings as of `SemiSupConLoss`, less the target.
+    is the InfoNCE loss. Settings as of `SemiSupConLoss`, less the target and the weight of labels. With
+    `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
 
     Examples:
         >>> import torch
@@ -134,8 +178,24 @@ class NTXentLoss(SemiSupConLoss):
         denominator: Denominator = "all",
         implementation: Implementation = "auto",
         gather: bool = False,
+        *,
+        beta: float = 0.0,
+        tau_plus: float = 0.0,
+        sigma: float | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
-        super().__init__(temperature, None, reduction, denominator, implementation, gather)
+        super().__init__(
+            temperature,
+            None,
+            reduction,
+            denominator,
+            implementation,
+            gather,
+            beta=beta,
+            tau_plus=tau_plus,
+            sigma=sigma,
+            process_group=process_group,
+        )
 
     def forward(  # type: ignore[override]  # no labels here
         self,
@@ -145,6 +205,10 @@ class NTXentLoss(SemiSupConLoss):
         items: Tensor | None = None,
         keys: Tensor | None = None,
         key_items: Tensor | None = None,
+        groups: Tensor | None = None,
+        key_groups: Tensor | None = None,
+        ignored: Tensor | None = None,
+        anchor_weights: Tensor | None = None,
     ) -> Tensor:
         """Loss of an unlabeled batch; shapes and errors as in `semi_supcon_loss`.
 
@@ -155,10 +219,23 @@ class NTXentLoss(SemiSupConLoss):
             items: as of `semi_supcon_loss`.
             keys: as of `semi_supcon_loss`.
             key_items: as of `semi_supcon_loss`.
+            groups: as of `semi_supcon_loss`.
+            key_groups: as of `semi_supcon_loss`.
+            ignored: as of `semi_supcon_loss`.
+            anchor_weights: as of `semi_supcon_loss`.
         """
         if second_views is not None:
             embeddings = _stacked(embeddings, second_views)
-        return super().forward(embeddings, items=items, keys=keys, key_items=key_items)
+        return super().forward(
+            embeddings,
+            items=items,
+            keys=keys,
+            key_items=key_items,
+            groups=groups,
+            key_groups=key_groups,
+            ignored=ignored,
+            anchor_weights=anchor_weights,
+        )
 
 
 def _stacked(first: Tensor, second: Tensor) -> Tensor:

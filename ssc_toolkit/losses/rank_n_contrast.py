@@ -81,7 +81,7 @@ def _rank_losses(
     embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     if not len(labels):
         return embeddings.sum(dim=1), labeled  # no loss at all, but a part of the graph
-    similarities = -torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist") / temperature
+    similarities = -_distances(embeddings) / temperature
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     taken = labeled[:, None] & labeled & ~itself
     with torch.no_grad():
@@ -102,6 +102,16 @@ def _real(labels: Tensor) -> Tensor:
     """Labels as floating point that holds them exactly, where the device has it."""
     exact = torch.float32 if labels.is_floating_point() or labels.device.type == "mps" else torch.float64
     return real(labels, exact)
+
+
+def _distances(embeddings: Tensor) -> Tensor:
+    """Euclidean distances of all pairs, (N, N), of rows whose squares their dtype may not hold."""
+    # Half of the way to 1 is enough for the squares, and leaves the gradients on the way back normal numbers.
+    largest = embeddings.detach().abs().amax() if embeddings.numel() else embeddings.new_ones(())
+    half = 511 if embeddings.dtype == torch.float64 else 63
+    factor = torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent.clamp(-half, half))
+    scaled = embeddings * factor
+    return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 
 
 def _up_to_rounding(distance: Tensor, labels: Tensor, labeled: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
-from ssc_toolkit.targets.base import Labeled, Labels
+from ssc_toolkit.targets.base import Labeled, Labels, is_traced
 
 
 class Rows(NamedTuple):
     """Embeddings (B * views, D), the views of an item in a row, and ids (B,), labels (B, ...) and masks (B,) of items.
 
     What is known of an item is there once, so pairs of items and not of rows are looked at. Labels without a
-    mask are all known.
+    mask are all known. Pairs of items of one group (B,) take no part in the loss.
     """
 
     embeddings: Tensor
@@ -24,26 +25,29 @@ class Rows(NamedTuple):
     labels: Labels | None
     labeled: Labeled | None
     views: int
+    groups: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
         """Items start to stop."""
         if start == 0 and stop >= len(self.items):
             return self
         rows = self.embeddings[start * self.views : stop * self.views]
-        labels = map_signals(self.labels, lambda value: value[start:stop])
-        labeled = map_signals(self.labeled, lambda value: value[start:stop])
-        return Rows(rows, self.items[start:stop], labels, labeled, self.views)
+        return self._replace(embeddings=rows).map(lambda value: value[start:stop])
 
     def flat(self) -> Rows:
         """Every row as an item of its own, with the id of the one that it is a view of."""
         if self.views == 1:
             return self
 
-        def repeat(value: Tensor) -> Tensor:
-            return value.repeat_interleave(self.views, dim=0)
+        return self._replace(views=1).map(lambda value: value.repeat_interleave(self.views, dim=0))
 
-        return Rows(
-            self.embeddings, repeat(self.items), map_signals(self.labels, repeat), map_signals(self.labeled, repeat), 1
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """A function of every tensor that describes items, in an order of its own."""
+        return self._replace(
+            items=function(self.items),
+            labels=map_signals(self.labels, function),
+            labeled=map_signals(self.labeled, function),
+            groups=None if self.groups is None else function(self.groups),
         )
 
 
@@ -61,6 +65,7 @@ def as_rows(
     items: Tensor | None,
     target: Target,
     name: str = "",
+    groups: Tensor | None = None,
 ) -> Rows:
     """Check a batch and bring it to one row an embedding.
 
@@ -71,11 +76,12 @@ def as_rows(
         items: integer ids (items,) or (N,). By default 0, 1, …: flat rows, which then need labels, have an item each.
         target: what the labels have to fit.
         name: what the arguments' names begin with in errors: "key" or nothing.
+        groups: integer ids (items,) or (N,) of the groups of items whose pairs take no part.
 
     Raises:
         ValueError, TypeError: naming the argument.
     """
-    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled")}
+    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
     said["embeddings"] = f"{name}s" if name else "embeddings"
     _check_embeddings(embeddings, said["embeddings"])
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
@@ -85,11 +91,8 @@ def as_rows(
             "each row, or pass them as (items, views, dim)"
         )
     items = torch.arange(len(embeddings), device=embeddings.device) if items is None else items
-    items = _signed(_checked_tensor(items, said["items"], embeddings.device))
-    if items.shape != embeddings.shape[:1]:
-        raise ValueError(f"{said['items']}: expected shape ({len(embeddings)},), got {tuple(items.shape)}")
-    if items.is_floating_point() or items.is_complex() or items.dtype == torch.bool:
-        raise TypeError(f"{said['items']}: expected integer ids, got {items.dtype}")
+    items = _checked_ids(embeddings, items, said["items"])
+    groups = None if groups is None else _checked_ids(embeddings, groups, said["groups"])
     if labels is None and labeled is not None:
         raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
     if labels is not None:
@@ -97,7 +100,16 @@ def as_rows(
         labels = map_signals(labels, _signed)
         _check_by_target(embeddings, labels, labeled, target, said)
         labeled = target.known(labels, labeled)
-    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views)
+    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
+
+
+def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
+    ids = _signed(_checked_tensor(ids, name, embeddings.device))
+    if ids.shape != embeddings.shape[:1]:
+        raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name}: expected integer ids, got {ids.dtype}")
+    return ids
 
 
 def _check_embeddings(embeddings: Tensor, name: str) -> None:
@@ -195,22 +207,63 @@ def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
     return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
 
 
+class Pairs(NamedTuple):
+    """Pairs of rows, (anchors, contrasts): target weights, and True where a pair takes no part. None: all take part."""
+
+    weights: Tensor
+    ignored: Tensor | None
+
+
 @torch.no_grad()
+def describe_pairs(
+    anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
+) -> Pairs:
+    """Target weights and ignored pairs of rows; a row and itself count as views of one item.
+
+    Args:
+        anchors: N rows of some items.
+        contrasts: M rows of some items.
+        target: weight of a pair of labeled items.
+        label_weight: factor of the weights that the target gives.
+        ignored: bool (items, items), True where a pair of different items takes no part.
+    """
+    same_item = anchors.items[:, None] == contrasts.items
+    left_out = [] if ignored is None else [ignored]
+    if anchors.groups is not None and contrasts.groups is not None:
+        left_out.append(anchors.groups[:, None] == contrasts.groups)
+    if anchors.labels is None or contrasts.labels is None:
+        weights = same_item.float()
+    else:
+        anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
+        labels = (anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
+        precision = torch.float64 if anchors.embeddings.dtype == torch.float64 else torch.float32
+        weights = target.weights(*labels, precision)  # type: ignore[arg-type]  # neither is None here
+        if label_weight != 1:
+            weights = weights.to(torch.promote_types(weights.dtype, precision)) * label_weight
+        weights = _filled(weights, same_item, 1)
+        by_target = target.ignored(*labels)  # type: ignore[arg-type]
+        left_out += [] if by_target is None else [by_target]
+    whole = None
+    if left_out:
+        whole = functools.reduce(torch.logical_or, left_out) & ~same_item
+        weights = _filled(weights, whole, 0)
+        whole = _of_rows(whole, anchors.views, contrasts.views)
+    return Pairs(_of_rows(weights, anchors.views, contrasts.views), whole)
+
+
+def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
+    """Weights with a value in some places, in their own memory where they can be changed."""
+    # Under torch.func the places may have a dimension that the weights do not have.
+    return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
+
+
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
     """Target weight of each pair of rows, (anchors, contrasts); a row and itself count as views of one item."""
-    same_item = anchors.items[:, None] == contrasts.items
-    if anchors.labels is None or contrasts.labels is None:
-        return _of_rows(same_item.float(), anchors.views, contrasts.views)
-    anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
-    assert anchors.labels is not None
-    assert contrasts.labels is not None
-    precision = torch.float64 if anchors.embeddings.dtype == torch.float64 else torch.float32
-    weights = target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled, precision)
-    return _of_rows(weights.masked_fill_(same_item, 1), anchors.views, contrasts.views)
+    return describe_pairs(anchors, contrasts, target).weights
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """Weights of pairs of items as weights of pairs of rows, in memory of their own."""
+    """What is told of pairs of items, told of pairs of rows, in memory of their own."""
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape

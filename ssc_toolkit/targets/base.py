@@ -96,6 +96,22 @@ class Target(nn.Module, ABC):
         """
         return labeled
 
+    def ignored(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor | None:
+        """Pairs of one block that are neither positive nor negative, and so take no part in the loss.
+
+        Args:
+            rows: labels of the anchors, (R, ...).
+            columns: labels of the others, (C, ...).
+            rows_known: bool (R,), True where the labels are known. None: all are.
+            columns_known: bool (C,), or None together with `rows_known`.
+
+        Returns:
+            Bool (R, C), True where a pair is ignored, whatever its weight. None: no pair is.
+        """
+        return None
+
     def check(self, labels: Any, labeled: Any) -> None:
         """Raise if the labels do not fit this target.
 

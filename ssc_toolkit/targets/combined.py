@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -67,6 +68,17 @@ class _Combined(Target):
         for weights in found:
             dtype = torch.promote_types(dtype, weights.dtype)
         return [weights.to(dtype) for weights in found]
+
+    def ignored(
+        self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor | None:
+        """Pairs that the target of any signal ignores."""
+        found = [
+            target.ignored(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
+            for name, target in self._signals()
+        ]
+        told = [pairs for pairs in found if pairs is not None]
+        return functools.reduce(torch.logical_or, told) if told else None
 
     def _signals(self) -> list[tuple[str, Target]]:
         return list(zip(self.names, cast(Iterable[Target], self.targets), strict=True))
