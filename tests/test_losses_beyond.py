@@ -46,7 +46,7 @@ def test_a_memory_contrasts_with_the_last_rows(kind):
             weights = [float(contrasts[k][1] == rows[i][1]) or _weight(kind, rows[i], contrasts[k]) for k in others]
             weights = torch.tensor(weights, dtype=torch.float64)
             losses.append(similarity.logsumexp(0) - (weights * similarity).sum() / weights.sum())
-        assert got.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
+        assert got.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-10)
         got.backward()
         assert embeddings.grad.abs().sum() > 0
         seen = (seen + rows)[-size:]
@@ -64,6 +64,7 @@ def _weight(kind, one, other):
         row(other[2].labels, other[3]),
         row(one[2].labeled, one[3]),
         row(other[2].labeled, other[3]),
+        torch.float64,
     )
     return float(found)
 
@@ -94,8 +95,11 @@ def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
     assert len(memory) == 0
     with pytest.raises(ValueError, match="items"):
         memory(torch.randn(4, 2, 6), items=None)
-    with pytest.raises(ValueError, match="size"):
-        CrossBatchMemory(SemiSupConLoss(), 0)
+    for size in (0, 2.5, "8", True):
+        with pytest.raises((TypeError, ValueError), match="size"):
+            CrossBatchMemory(SemiSupConLoss(), size)
+    with pytest.raises(ValueError, match="contrasts: expected 'all' or 'queue'"):
+        CrossBatchMemory(SemiSupConLoss(), 8, contrasts="bank")
     memory.train()
     memory(torch.randn(4, 2, 6), items=torch.arange(4))
     with pytest.raises(ValueError, match="same label signals"):
@@ -186,7 +190,7 @@ def test_keys_of_a_second_encoder_enter_the_queue(kind):
             key_items=[row[1] for row in contrasts],
         )
         got = memory(queries, **made.signal.given, items=items, keys=keys)
-        assert got.item() == pytest.approx(naive_mean(losses, valid), rel=1e-6)
+        assert got.item() == pytest.approx(naive_mean(losses, valid), rel=1e-10)
         got.backward()
         seen = (seen + contrasts[:4])[-size:]
         torch.testing.assert_close(memory.queue.embeddings, torch.stack([row[0] for row in seen]))
@@ -204,6 +208,88 @@ def test_keys_with_ids_and_labels_of_their_own_enter_the_queue():
     assert memory.queue.labels.tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match="keys: WithoutLabels takes none"):
         CrossBatchMemory(WithoutLabels(), 8)(made.embeddings, items=torch.arange(4), keys=made.embeddings)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kind", ["classes", "dice"])
+def test_anchors_may_meet_the_queue_alone(kind, reduction, implementation):
+    """Of the batch, an anchor meets the views of its own item."""
+    target, seen, items = random_batch(0, 4, 2, 6, 0.7, kind).signal.target, [], torch.arange(4)
+    criterion = SemiSupConLoss(0.2, target, reduction, implementation=implementation)
+    memory = CrossBatchMemory(criterion, 12, contrasts="queue")
+    for step in range(3):
+        made = random_batch(step, 4, 2, 6, 0.7, kind)
+        rows = [(made.embeddings.flatten(0, 1)[r], r // 2 + 3 * step, made.signal, r // 2) for r in range(8)]
+        found, valid = [], []
+        for r in range(8):
+            keys = [rows[r ^ 1], *seen]  # its other view, and the queue
+            one, one_valid = naive_loss(
+                rows[r][0][None],
+                [rows[r][1]],
+                lambda i, k, r=r, keys=keys, rows=rows: _weight(kind, rows[r], keys[k]),
+                0.2,
+                keys=torch.stack([key[0] for key in keys]),
+                key_items=[key[1] for key in keys],
+            )
+            found += one
+            valid += one_valid
+        expected = {"mean": naive_mean(found, valid), "sum": sum(found), "none": found}[reduction]
+        embeddings = made.embeddings.clone().requires_grad_()
+        got = memory(embeddings, **made.signal.given, items=items + 3 * step)
+        assert got.flatten().tolist() == pytest.approx(np.ravel(expected).tolist(), rel=1e-9, abs=1e-9)
+        if step:
+            got.sum().backward()
+            assert embeddings.grad.abs().sum() > 0
+        seen = (seen + rows)[-12:]
+
+
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+def test_a_queue_alone_is_the_memory_bank_of_lightly(implementation):
+    peers = pytest.importorskip("lightly.loss")
+    size, count, dim = 24, 6, 8
+    theirs = peers.NTXentLoss(temperature=0.2, memory_bank_size=(size, dim))
+    criterion = NTXentLoss(temperature=0.2, implementation=implementation)
+    ours = CrossBatchMemory(criterion, size, contrasts="queue")
+    for step in range(9):
+        queries = torch.randn(2, count, dim, generator=torch.Generator().manual_seed(step))
+        pairs = [[view.clone().requires_grad_() for view in queries] for _ in range(2)]
+        expected = theirs(*pairs[0])
+        query, key = pairs[1]
+        got = ours(query, items=torch.arange(count) + count * step, keys=key)
+        if step < size // count:  # their bank begins with random rows, ours empty
+            continue
+        torch.testing.assert_close(got, expected)
+        got.backward()
+        expected.backward()
+        for their_view, our_view in zip(*pairs, strict=True):
+            torch.testing.assert_close(our_view.grad, their_view.grad)
+
+
+def test_a_memory_passes_groups_and_weights_on():
+    """The losses are those of the batch's rows in one large batch with the queue."""
+    memory, batches = (
+        CrossBatchMemory(SemiSupConLoss(reduction="none"), 32),
+        [random_batch(n, 6, 2, 5, 0.7) for n in (0, 1)],
+    )
+    options = {"groups": torch.tensor([0, 0, 1, 1, 2, 2]), "anchor_weights": torch.arange(6) + 1.0}
+    items = [torch.arange(6), torch.arange(6) + 3]
+    for made, ids in zip(batches, items, strict=True):
+        got = memory(made.embeddings, **made.signal.given, items=ids, **options)
+
+    def both(values):
+        return torch.cat([values[1], values[0]]).repeat_interleave(2, dim=0)
+
+    expected = SemiSupConLoss(reduction="none")(
+        torch.cat([batches[n].embeddings.flatten(0, 1) for n in (1, 0)]),
+        both([made.signal.labels for made in batches]),
+        labeled=both([made.signal.labeled for made in batches]),
+        items=both(items),
+        **{name: both([value, value]) for name, value in options.items()},
+    )
+    torch.testing.assert_close(got.flatten(), expected[:12])
+    with pytest.raises(ValueError, match="groups: a memory needs them in every batch"):
+        memory(batches[0].embeddings, **batches[0].signal.given, items=items[0])
 
 
 def test_a_failing_loss_leaves_the_memory_as_it_was():

@@ -90,8 +90,7 @@ def drawn_batches(draw, kinds=("classes", "two shared labels", "dice"), sigmas=(
 
 
 def loss_of(made: Batch, **options):
-    labels, labeled = made.signal[:2]
-    return semi_supcon_loss(made.embeddings, labels, labeled=labeled, target=made.signal.target, **options)
+    return semi_supcon_loss(made.embeddings, **made.signal.given, target=made.signal.target, **options)
 
 
 @implementations

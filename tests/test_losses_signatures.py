@@ -16,8 +16,8 @@ from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, RankNContrastLoss, 
 from ssc_toolkit.losses.arguments import LossArguments
 
 LABELED = [losses.semi_supcon_loss, SemiSupConLoss.forward, CrossBatchMemory.forward, RankNContrastLoss.forward]
-KEYS = {"keys", "key_labels", "key_labeled", "key_items"}
-PER_ITEM = {"groups", "key_groups", "anchor_weights"}
+ROWS = {"items", "groups", "ignored", "anchor_weights", "keys", "key_items", "key_groups"}
+EVERYTHING = {"labels", "labeled", "key_labels", "key_labeled"} | ROWS
 
 
 @pytest.mark.parametrize("call", [*LABELED, SupConLoss.forward, losses.contrastive_statistics])
@@ -122,12 +122,12 @@ class Anything(nn.Module):
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        (SemiSupConLoss(), {"labels", "labeled", "items"} | KEYS | PER_ITEM),
-        (SupConLoss(), {"labels", "labeled", "items"} | KEYS | PER_ITEM),
-        (NTXentLoss(), {"items", "keys", "key_items"} | PER_ITEM),
+        (SemiSupConLoss(), EVERYTHING),
+        (SupConLoss(), EVERYTHING),
+        (NTXentLoss(), ROWS),
         (RankNContrastLoss(), {"labels", "labeled", "items"}),
-        (PassesOn(), {"items", "keys", "key_items"} | PER_ITEM),
-        (Anything(), {"labels", "labeled", "items"} | KEYS | PER_ITEM),
+        (PassesOn(), ROWS),
+        (Anything(), EVERYTHING),
         (lambda z, labels: z.sum(), {"labels"}),
         (lambda *z: z[0].sum(), set()),
         (lambda labeled, embeddings: embeddings.sum(), {"labeled"}),

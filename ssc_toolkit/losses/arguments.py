@@ -10,8 +10,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_OF_KEYS = ("keys", "key_labels", "key_labeled", "key_items", "key_groups")
-NAMES = ("labels", "labeled", "items", "groups", "anchor_weights", *_OF_KEYS)
+NAMES = (
+    "labels",
+    "labeled",
+    "items",
+    "keys",
+    "key_labels",
+    "key_labeled",
+    "key_items",
+    "groups",
+    "key_groups",
+    "ignored",
+    "anchor_weights",
+)
 """What a loss may take next to the embeddings."""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
@@ -52,7 +63,7 @@ class LossArguments:
         needed = {one.name for one in parameters if one.default is one.empty and one.kind not in _SEVERAL} - own
         if needed - set(NAMES) or any(one.kind is one.POSITIONAL_ONLY and one.name in needed for one in parameters):
             raise TypeError(
-                f"loss: expected one that takes embeddings and, by keyword, some of {', '.join(NAMES)}, got "
+                f"loss: expected one that takes embeddings and, by keyword, some of {', '.join(NAMES[:3])}, got "
                 f"{_described(loss, parameters)}"
             )
         taken = set(NAMES) if takes_any else set(NAMES) & by_keyword - own

@@ -187,7 +187,8 @@ def semi_supcon_loss(
             anchors = anchors._replace(items=anchors.items + start)
         itself = start * contrasts.views if keys is None else None
     if queue is not None:
-        contrasts = queue.joined(contrasts)
+        _check_ignored(ignored, anchors, contrasts)
+        contrasts, ignored = queue.joined(anchors, contrasts, ignored)
     losses = contrast(
         anchors,
         contrasts,

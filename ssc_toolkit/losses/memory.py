@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -32,6 +32,8 @@ class CrossBatchMemory(nn.Module):
     Args:
         loss: `SemiSupConLoss`, `SupConLoss`, `NTXentLoss` or a subclass, whose `forward` takes `items`.
         size: rows that the queue holds at most, at least 1.
+        contrasts: "all": the batch, or its keys, and the queue. "queue": of the batch, an anchor meets the rows of its
+            own item alone, as in MoCo and in lightly's losses with a memory bank.
 
     Raises:
         TypeError: for another loss, or a `size` that is no whole number.
@@ -50,7 +52,7 @@ class CrossBatchMemory(nn.Module):
         48
     """
 
-    def __init__(self, loss: SemiSupConLoss, size: int) -> None:
+    def __init__(self, loss: SemiSupConLoss, size: int, contrasts: Literal["all", "queue"] = "all") -> None:
         super().__init__()
         if not isinstance(loss, SemiSupConLoss):
             raise TypeError(f"loss: expected SemiSupConLoss, SupConLoss, NTXentLoss or a subclass, got {loss!r}")
@@ -60,7 +62,10 @@ class CrossBatchMemory(nn.Module):
         size = whole_number("size", size)
         if size < 1:
             raise ValueError(f"size: expected at least 1 row, got {size}")
+        if contrasts not in ("all", "queue"):
+            raise ValueError(f"contrasts: expected 'all' or 'queue', got {contrasts!r}")
         self.loss = loss
+        self.contrasts = contrasts
         self.size = size
         self.queue: Rows | None = None
         self._arguments = arguments
@@ -98,13 +103,14 @@ class CrossBatchMemory(nn.Module):
         """
         if items is None:
             raise ValueError("items: a memory needs the ids of the items, the same in every batch")
-        options = {"keys": keys, "groups": groups, "key_groups": key_groups, "anchor_weights": anchor_weights}
-        for name, value in options.items():
+        needed = {"keys": keys, "key_items": key_items, "groups": groups, "key_groups": key_groups}
+        needed |= {"anchor_weights": anchor_weights}
+        for name, value in needed.items():
             if value is not None and name not in self._arguments.taken:
                 raise ValueError(f"{name}: {type(self.loss).__name__} takes none")
-        given = {"labels": labels, "labeled": labeled, "items": items, **options}
-        given |= {"key_labels": key_labels, "key_labeled": key_labeled, "key_items": key_items}
-        queue = ContrastQueue(self.queue)
+        given = {"labels": labels, "labeled": labeled, "items": items, **needed}
+        given |= {"key_labels": key_labels, "key_labeled": key_labeled}
+        queue = ContrastQueue(self.queue, alone=self.contrasts == "queue")
         self.loss.queue = queue
         try:
             losses: Tensor = self._arguments.call(self.loss, embeddings, given)
@@ -135,4 +141,4 @@ class CrossBatchMemory(nn.Module):
         self.queue = queue.part(max(0, count - self.size), count)
 
     def extra_repr(self) -> str:
-        return f"size={self.size}"
+        return f"size={self.size}, contrasts={self.contrasts!r}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ssc_toolkit.losses.rows import Rows, check_same_signals, with_mask
 from ssc_toolkit.targets.base import Labels
@@ -17,22 +18,38 @@ class ContrastQueue:
 
     Args:
         rows: of the earlier batches; None: there are none yet.
+        alone: whether the rows of other items of the batch are left out.
 
     Attributes:
         fresh: the contrasts of the batch, without a graph, one entry for each time that the loss is computed.
     """
 
-    def __init__(self, rows: Rows | None) -> None:
+    def __init__(self, rows: Rows | None, alone: bool = False) -> None:
         self.rows = rows
+        self.alone = alone
         self.fresh: list[Rows] = []
 
-    def joined(self, contrasts: Rows) -> Rows:
-        """The contrasts of the batch, and then the queue."""
+    def joined(self, anchors: Rows, contrasts: Rows, ignored: Tensor | None) -> tuple[Rows, Tensor | None]:
+        """The contrasts of the batch followed by the queue, and which pairs of items and contrasts are ignored.
+
+        Args:
+            anchors: of the batch.
+            contrasts: of the batch.
+            ignored: bool (items, items of the contrasts), or None.
+        """
         contrasts = with_mask(contrasts)
         self.fresh.append(contrasts._replace(embeddings=contrasts.embeddings.detach()))
-        if self.rows is None:
-            return contrasts
-        return _join(contrasts.flat(), _to(self.rows, contrasts.embeddings.device))
+        count = len(contrasts.items)
+        if self.rows is not None:
+            if ignored is not None:
+                ignored = functional.pad(ignored.repeat_interleave(contrasts.views, dim=1), (0, len(self.rows.items)))
+            count *= contrasts.views
+            contrasts = _join(contrasts.flat(), _to(self.rows, contrasts.embeddings.device))
+        if self.alone:  # a view of one row, whatever the number of anchors
+            in_batch = torch.arange(len(contrasts.items), device=contrasts.items.device) < count
+            left_out = in_batch.expand(len(anchors.items), -1)
+            ignored = left_out if ignored is None else ignored | left_out
+        return contrasts, ignored
 
     def last(self, size: int) -> Rows | None:
         """The last rows of queue and batch, in storage of their own, so that a state dict holds no more."""
@@ -59,7 +76,7 @@ def _join(first: Rows, second: Rows) -> Rows:
         items=torch.cat([first.items, second.items]),
         labels=_cat(first.labels, second.labels),
         labeled=_cat(first.labeled, second.labeled),
-        groups=_cat_groups(first.groups, second.groups),
+        groups=_cat(first.groups, second.groups, "groups"),
     )
 
 
@@ -72,19 +89,13 @@ def _to(rows: Rows, device: torch.device) -> Rows:
     return _each(rows, lambda tensor: tensor.to(device))
 
 
-def _cat_groups(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None and second is None:
-        return None
-    if first is None or second is None:
-        raise ValueError("groups: a memory needs them in every batch, or in none")
-    return torch.cat([first, second])
-
-
-def _cat(first: Labels | None, second: Labels | None) -> Any:
+def _cat(first: Labels | None, second: Labels | None, name: str = "labels") -> Any:
     if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
         return {name: torch.cat([first[name], second[name]]) for name in first}
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.cat([first, second])
     if first is None and second is None:
         return None
+    if name == "groups":
+        raise ValueError("groups: a memory needs them in every batch, or in none")
     raise ValueError("labels: a memory needs the same label signals in every batch; mark unknown ones by labeled=False")

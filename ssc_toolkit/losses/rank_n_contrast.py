@@ -98,6 +98,12 @@ def _rank_losses(
     return pairs.sum(dim=1) / others.clamp(min=1), others > 0
 
 
+def _real(labels: Tensor) -> Tensor:
+    """Labels as floating point that holds them exactly, where the device has it."""
+    exact = torch.float32 if labels.is_floating_point() or labels.device.type == "mps" else torch.float64
+    return real(labels, exact)
+
+
 def _distances(embeddings: Tensor) -> Tensor:
     """Euclidean distances of all pairs, (N, N), of rows whose squares their dtype may not hold."""
     # Half of the way to 1 is enough for the squares, and leaves the gradients on the way back normal numbers.
@@ -106,12 +112,6 @@ def _distances(embeddings: Tensor) -> Tensor:
     factor = torch.frexp(largest).mantissa / largest
     scaled = embeddings * factor
     return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
-
-
-def _real(labels: Tensor) -> Tensor:
-    """Labels as floating point that holds them exactly, where the device has it."""
-    exact = torch.float32 if labels.is_floating_point() or labels.device.type == "mps" else torch.float64
-    return real(labels, exact)
 
 
 def _up_to_rounding(distance: Tensor, labels: Tensor, labeled: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
-from ssc_toolkit.targets.base import Labeled, Labels
+from ssc_toolkit.targets.base import Labeled, Labels, is_traced
 
 
 class Rows(NamedTuple):
@@ -91,8 +91,8 @@ def as_rows(
             "each row, or pass them as (items, views, dim)"
         )
     items = torch.arange(len(embeddings), device=embeddings.device) if items is None else items
-    items = _checked_ids(items, said["items"], embeddings)
-    groups = None if groups is None else _checked_ids(groups, said["groups"], embeddings)
+    items = _checked_ids(embeddings, items, said["items"])
+    groups = None if groups is None else _checked_ids(embeddings, groups, said["groups"])
     if labels is None and labeled is not None:
         raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
     if labels is not None:
@@ -103,7 +103,7 @@ def as_rows(
     return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
 
 
-def _checked_ids(ids: Any, name: str, embeddings: Tensor) -> Tensor:
+def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
     """Integer ids of the items of the embeddings, in a dtype with arithmetic."""
     ids = _signed(_checked_tensor(ids, name, embeddings.device))
     if ids.shape != embeddings.shape[:1]:
@@ -240,16 +240,22 @@ def describe_pairs(
         precision = torch.float64 if anchors.embeddings.dtype == torch.float64 else torch.float32
         weights = target.weights(*labels, precision)  # type: ignore[arg-type]  # neither is None here
         if label_weight != 1:
-            weights = weights * label_weight
-        weights.masked_fill_(same_item, 1)
+            weights = weights.to(torch.promote_types(weights.dtype, precision)) * label_weight
+        weights = _filled(weights, same_item, 1)
         by_target = target.ignored(*labels)  # type: ignore[arg-type]
         left_out += [] if by_target is None else [by_target]
     whole = None
     if left_out:
         whole = functools.reduce(torch.logical_or, left_out) & ~same_item
-        weights.masked_fill_(whole, 0)
+        weights = _filled(weights, whole, 0)
         whole = _of_rows(whole, anchors.views, contrasts.views)
     return Pairs(_of_rows(weights, anchors.views, contrasts.views), whole)
+
+
+def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
+    """Weights with a value in some places, in their own memory where they can be changed."""
+    # Under torch.func the places may have a dimension that the weights do not have.
+    return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
 
 
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:

@@ -65,17 +65,6 @@ class IgnorePairs(Target):
         assert ignored is not None
         return weights.masked_fill(ignored, 0)
 
-    def forward_in(self, rows: Labels, columns: Labels, dtype: torch.dtype) -> Tensor:
-        return self.weights(rows, columns, None, None, dtype)
-
-    def known(self, labels: Labels, labeled: Labeled | None) -> Labeled | None:
-        """The masks that target and rule go by."""
-        for part in (self.target, self.rule):
-            own = labeled if part is None else part.known(*_of_signals(part, labels, labeled))
-            is_of_signals = isinstance(own, dict) and isinstance(labels, dict)
-            labeled = {**_masks(labels, labeled), **own} if is_of_signals else own  # type: ignore[arg-type,dict-item]
-        return labeled
-
     def weights(
         self,
         rows: Labels,
@@ -87,8 +76,20 @@ class IgnorePairs(Target):
         """Weights of the target; those of ignored pairs are not read."""
         if self.target is None:
             return torch.zeros(count(rows), count(columns), device=_device(rows))
-        given = _of_signals(self.target, rows, columns, rows_known, columns_known)
-        return self.target.weights(given[0], given[1], given[2], given[3], dtype)
+        rows, columns, *known = _of_signals(self.target, rows, columns, rows_known, columns_known)
+        return self.target.weights(rows, columns, known[0], known[1], dtype)
+
+    def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
+        """Masks of the target and of the rule, where one of them reads its mask from the labels too."""
+        for part in (self.target, self.rule):
+            if part is None:
+                continue
+            own, given = _of_signals(part, labels, labeled)
+            found = part.known(own, given)
+            if found is given:
+                continue
+            labeled = {**_masks(labels, labeled), **found} if isinstance(found, dict) else found
+        return labeled
 
     def ignored(
         self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
@@ -137,10 +138,8 @@ def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tens
     """A mask for each signal."""
     if isinstance(labeled, dict):
         return labeled
-    return {
-        name: torch.ones(len(signal), dtype=torch.bool, device=signal.device) if labeled is None else labeled
-        for name, signal in labels.items()
-    }
+    known = torch.ones(count(labels), dtype=torch.bool, device=_device(labels)) if labeled is None else labeled
+    return dict.fromkeys(labels, known)
 
 
 def _device(labels: Labels) -> torch.device:
