@@ -14,6 +14,7 @@ from loss_reference import naive_loss, naive_mean, random_batch
 
 from ssc_toolkit.losses import (
     CrossBatchMemory,
+    LearnableTemperature,
     NTXentLoss,
     RankNContrastLoss,
     SemiSupConLoss,
@@ -426,6 +427,60 @@ def test_rank_n_contrast_has_gradients_also_at_equal_points():
     assert half.grad.isfinite().all()
     with pytest.raises(ValueError, match="finite"):
         RankNContrastLoss()(equal, torch.full((4,), torch.nan))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(0, 2, 8), (0, 8), (3, 0, 8)])
+def test_rank_n_contrast_of_an_empty_batch_is_zero(shape, reduction):
+    for labels in (torch.rand(shape[0]), torch.rand(shape[0], 2), torch.zeros(shape[0], dtype=torch.bool)):
+        embeddings = torch.randn(shape, requires_grad=True)
+        loss = RankNContrastLoss(reduction=reduction)(embeddings, labels)
+        loss.sum().backward()
+        assert loss.sum() == 0
+        assert loss.shape == (shape[:-1] if reduction == "none" else ())
+        assert embeddings.grad.shape == shape
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int64, torch.float16])
+def test_rank_n_contrast_takes_numbers_of_any_dtype(dtype):
+    made = random_batch(0, 6, 2, 4, 1.0)
+    labels = torch.tensor([0, 1, 1, 0, 1, 0])
+    expected = naive_rank_loss(made.embeddings.flatten(0, 1), labels.double().repeat_interleave(2), 2.0)
+    got = RankNContrastLoss(reduction="none")(made.embeddings, labels.to(dtype))
+    assert got.flatten().tolist() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(TypeError, match=r"labels: .*real numbers"):
+        RankNContrastLoss()(made.embeddings, labels.to(torch.complex64))
+
+
+def test_rank_n_contrast_tells_large_integers_apart():
+    made = random_batch(0, 6, 1, 4, 1.0)
+    seconds = torch.tensor([0, 1, 3, 7, 15, 31])
+    expected = RankNContrastLoss()(made.embeddings, seconds)
+    torch.testing.assert_close(RankNContrastLoss()(made.embeddings, seconds + 1_700_000_000), expected)
+    single = made.embeddings.float()
+    kernel = SemiSupConLoss(target=GaussianKernel(5.0))
+    torch.testing.assert_close(kernel(single, seconds + 1_700_000_000), kernel(single, seconds))
+
+
+def test_rank_n_contrast_learns_its_temperature():
+    made = random_batch(0, 5, 2, 4, 1.0)
+    numbers = torch.rand(5, dtype=torch.float64)
+    criterion = RankNContrastLoss(LearnableTemperature(0.5, bounds=(0.1, 4.0)).double())
+    fixed = RankNContrastLoss(0.5)(made.embeddings, numbers)
+    torch.testing.assert_close(criterion(made.embeddings, numbers), fixed)
+
+    def loss(embeddings, logit):
+        return torch.func.functional_call(criterion, {"temperature.logit": logit}, (embeddings, numbers))
+
+    logit = criterion.temperature.logit.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (made.embeddings.requires_grad_(), logit))
+    optimizer = torch.optim.SGD(criterion.parameters(), lr=1.0)
+    criterion(made.embeddings, numbers).backward()
+    optimizer.step()
+    assert abs(criterion.temperature().item() - 0.5) > 1e-4
+    for temperature in (0, -1, "warm"):
+        with pytest.raises(ValueError, match="temperature"):
+            RankNContrastLoss(temperature)
 
 
 # Peers on the same input
