@@ -34,10 +34,14 @@ class DamagedFile(InputError):
         path: path or URL of the file.
         reason: what is wrong with it.
         advice: what the user can do.
+
+    Attributes:
+        path: path or URL of the file.
     """
 
     def __init__(self, argument: str, path: Path | str, reason: str, advice: str) -> None:
         super().__init__(f"{argument}: {path} is damaged ({reason}); {advice}")
+        self.path = path
 
 
 @contextmanager
@@ -190,16 +194,26 @@ def read_checked_json(path: Path, argument: str, advice: str, *, required: bool 
         InputError: if there is no such file or it may not be read.
     """
     with reading(argument, path, advice):
-        text = path.read_bytes().decode("utf-8")
-        content = json.loads(text)
-        if not isinstance(content, dict):
-            raise ValueError("expected a JSON object")
-        checksum = content.pop(_CHECKSUM_KEY, None)
-        if checksum is None and required:
-            raise ValueError("it has no checksum")
-        if checksum is not None and text != _checked_text(content):
-            raise ValueError("its checksum differs")
-        return content
+        return parse_checked_json(path, required=required)
+
+
+def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote, inside a block of `reading` that names the file in another way.
+
+    Raises:
+        ValueError: if any byte of the file differs from what was written.
+        OSError: if it cannot be read.
+    """
+    text = path.read_bytes().decode("utf-8")
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("expected a JSON object")
+    checksum = content.pop(_CHECKSUM_KEY, None)
+    if checksum is None and required:
+        raise ValueError("it has no checksum")
+    if checksum is not None and text != _checked_text(content):
+        raise ValueError("its checksum differs")
+    return content
 
 
 def _checked_text(content: Mapping[str, Any]) -> str:

@@ -259,3 +259,105 @@ def test_without_a_process_group_gathering_changes_nothing():
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
     losses = [SemiSupConLoss(gather=gather)(made.embeddings, **made.signal.given) for gather in (False, True)]
     assert losses[0] == losses[1]
+
+
+# Options, and groups of processes
+
+OPTIONS = {
+    "ignored by groups": {"groups": True},
+    "ignored by a mask": {"ignored": True},
+    "weights": {"anchor_weights": True, "label_weight": 0.3},
+    "hard negatives": {"beta": 1.0, "tau_plus": 0.1},
+    "weighted positives": {"sigma": 0.5, "denominator": "negatives"},
+}
+OF_BATCH = {
+    "groups": torch.arange(ITEMS) % 5,
+    "ignored": torch.rand(ITEMS, ITEMS, generator=torch.Generator().manual_seed(2)) < 0.3,
+    "anchor_weights": torch.rand(ITEMS, generator=torch.Generator().manual_seed(3)) * 2,
+}
+
+
+class Optional(nn.Module):
+    """An encoder and a loss with a learned temperature and an option."""
+
+    def __init__(self, option: str, reduction: str, implementation: str, **gathering) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Linear(DIM, 8), nn.Tanh(), nn.Linear(8, 5)).double()
+        settings = {name: value for name, value in OPTIONS[option].items() if name not in OF_BATCH}
+        self.of_batch = [name for name in OPTIONS[option] if name in OF_BATCH]
+        tau = LearnableTemperature(0.3).double()
+        self.criterion = SemiSupConLoss(tau, None, reduction, implementation=implementation, **settings, **gathering)
+
+    def forward(self, made, rows: slice, columns: slice):
+        given = {name: OF_BATCH[name][rows] for name in self.of_batch}
+        if "ignored" in given:
+            given["ignored"] = given["ignored"][:, columns]
+        inputs, labels, labeled = (value[rows] for value in (made.embeddings, *made.signal[:2]))
+        return self.criterion(self.encoder(inputs), labels, labeled=labeled, **given)
+
+
+def option_cases():
+    for option in OPTIONS:
+        for reduction in (*REDUCTIONS, "none"):
+            for implementation in IMPLEMENTATIONS:
+                yield option, reduction, implementation
+
+
+def in_groups(rank: int, world: int, port: int, folder: str) -> None:
+    """Ranks 0 and 2 work on the first items and ranks 1 and 3 on the last, each with an odd share."""
+    join(rank, world, port)
+    groups = [dist.new_group([0, 2]), dist.new_group([1, 3])]
+    mine, other = groups[rank % 2], groups[1 - rank % 2]
+    columns, rows = BLOCKS[rank % 2], PARTS[rank]
+    made = random_batch(3, ITEMS, VIEWS, DIM, 0.7)
+    found = {}
+    for case in option_cases():
+        option, reduction, implementation = case
+        model = Optional(option, reduction, implementation, gather=True, process_group=mine)
+        wrapped = DistributedDataParallel(model, process_group=mine)
+        loss = wrapped(made, rows, columns)
+        if reduction == "none":
+            (loss.sum() * 2).backward()  # the gradient of a sum, averaged over two processes
+        else:
+            loss.backward()
+        found[case] = (loss.detach(), gradients(model))
+    with pytest.raises(ValueError, match="process_group: expected a group that this process is in"):
+        SemiSupConLoss(gather=True, process_group=other)(made.embeddings[rows])
+
+    memory = CrossBatchMemory(SemiSupConLoss(gather=True, process_group=mine), size=20)
+    items = torch.arange(ITEMS) + 100
+    batch = made.embeddings[rows], made.signal.labels[rows]
+    found["memory"] = [memory(batch[0] + step, batch[1], items=items[rows]) for step in range(3)]
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+BLOCKS = [slice(0, 7), slice(7, ITEMS)]
+PARTS = [slice(0, 2), slice(7, 11), slice(2, 7), slice(11, ITEMS)]
+
+
+def test_each_group_of_processes_is_one(tmp_path):
+    mp.spawn(in_groups, (4, free_port(), str(tmp_path)), nprocs=4)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(4)]
+    made = random_batch(3, ITEMS, VIEWS, DIM, 0.7)
+    for number, block in enumerate(BLOCKS):
+        first, second = found[number], found[number + 2]
+        for case in option_cases():
+            option, reduction, _ = case
+            model = Optional(option, reduction, "dense")
+            expected = model(made, block, block)
+            expected.sum().backward()
+            if reduction == "none":
+                torch.testing.assert_close(torch.cat([first[case][0], second[case][0]]), expected.detach())
+            for loss, by_parameter in (first[case], second[case]):
+                if reduction != "none":
+                    torch.testing.assert_close(loss, expected.detach(), rtol=1e-10, atol=1e-10)
+                for got, wanted in zip(by_parameter, gradients(model), strict=True):
+                    torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+        memory = CrossBatchMemory(SemiSupConLoss(), size=20)
+        items = torch.arange(ITEMS) + 100
+        for step in range(3):
+            expected = memory(made.embeddings[block] + step, made.signal.labels[block], items=items[block])
+            for one in (first, second):
+                torch.testing.assert_close(one["memory"][step], expected)

@@ -98,6 +98,12 @@ def test_second_derivatives_and_torch_func_at_any_magnitude(magnitude):
     torch.testing.assert_close(each[1], unit_length(vectors))
 
 
+def test_derivatives_in_forward_mode():
+    vectors = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit_length, vectors, check_forward_ad=True, check_batched_forward_grad=True)
+    assert torch.autograd.gradgradcheck(unit_length, vectors, check_fwd_over_rev=True)
+
+
 def test_compiled_rows_of_any_magnitude():
     compiled = torch.compile(unit_length, fullgraph=True)
     for magnitude in (1e-38, 1.0, 1e38):

@@ -13,7 +13,14 @@ from loss_reference import Batch, naive_loss, random_batch
 from test_losses import ROWS_PER_TILE, LargestTensor
 
 import ssc_toolkit.losses.tiled
-from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, NTXentLoss, SemiSupConLoss, SupConLoss
+from ssc_toolkit.losses import (
+    CrossBatchMemory,
+    LearnableTemperature,
+    NTXentLoss,
+    SemiSupConLoss,
+    SupConLoss,
+    class_balanced_weights,
+)
 from ssc_toolkit.losses.functional import semi_supcon_loss
 from ssc_toolkit.targets import GaussianKernel, IgnorePairs, SameClass, SharedLabels, Target, Union, WeightedSum
 
@@ -248,9 +255,8 @@ def test_groups_mask_and_target_say_the_same(implementation):
     flat = semi_supcon_loss(rows, labels, labeled=labeled, items=ids, groups=groups, **options)
     torch.testing.assert_close(flat, by_groups)
     mask = groups[:, None] == groups
-    torch.testing.assert_close(
-        semi_supcon_loss(rows, labels, labeled=labeled, items=ids, ignored=mask, **options), by_groups
-    )
+    flat = semi_supcon_loss(rows, labels, labeled=labeled, items=ids, ignored=mask, **options)
+    torch.testing.assert_close(flat, by_groups)
 
 
 def test_without_labels_a_target_only_ignores():
@@ -329,13 +335,19 @@ def test_ignored_pairs_of_keys():
     torch.testing.assert_close(loss_of(made, keys=second, groups=torch.tensor([0, 0, 1, 2, 2])), expected)
 
 
-def test_a_memory_ignores_by_its_target():
-    target = IgnorePairs({"genre": SameClass()}, ignored={"artist": SameClass()})
-    memory = CrossBatchMemory(SemiSupConLoss(target=target, reduction="none"), 8)
-    batches = [torch.randn(4, 1, 6, dtype=torch.float64) for _ in range(2)]
+@pytest.mark.parametrize("form", ["target", "groups"])
+def test_a_memory_ignores_pairs_too(form):
     genre, artist = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 3])
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0])
+    batches = [torch.randn(4, 1, 6, dtype=torch.float64) for _ in range(2)]
+    if form == "target":
+        target = IgnorePairs({"genre": SameClass()}, ignored={"artist": SameClass()})
+        given = {"labels": {"genre": genre, "artist": artist}}
+    else:
+        target, given = SameClass(), {"labels": genre, "groups": artist}
+    memory = CrossBatchMemory(SemiSupConLoss(target=target, reduction="none"), 8)
     for step, embeddings in enumerate(batches):
-        got = memory(embeddings, {"genre": genre, "artist": artist}, items=torch.arange(4) + 10 * step)
+        got = memory(embeddings, items=torch.arange(4) + 10 * step, anchor_weights=weights, **given)
     losses, _ = naive_loss(
         torch.cat([batches[1], batches[0]])[:, 0],
         list(range(8)),
@@ -343,7 +355,16 @@ def test_a_memory_ignores_by_its_target():
         0.1,
         ignored=lambda i, k: bool(artist[i % 4] == artist[k % 4]),
     )
-    assert got.flatten().tolist() == pytest.approx(losses[:4], rel=1e-6)
+    assert got.flatten().tolist() == pytest.approx(
+        [a * loss for a, loss in zip(weights.tolist(), losses[:4], strict=True)]
+    )
+    restored = CrossBatchMemory(SemiSupConLoss(target=target, reduction="none"), 8)
+    restored.load_state_dict(memory.state_dict())
+    again = [m.eval()(batches[0], items=torch.arange(4) + 20, **given) for m in (memory, restored)]
+    torch.testing.assert_close(*again)
+    if form == "groups":
+        with pytest.raises(ValueError, match="groups: a memory needs them in every batch, or in none"):
+            memory(batches[0], labels=genre, items=torch.arange(4))
 
 
 # Weights
@@ -378,6 +399,52 @@ def test_views_that_share_a_label_keep_the_weight_of_views():
     losses, _ = naive_loss(both.flatten(0, 1), [0, 0, 1, 1], lambda i, k: 1.0, 0.1, label_weight=3.0)
     got = SupConLoss(label_weight=3.0)(both, torch.tensor([4, 4]))
     assert got.item() == pytest.approx(sum(losses) / 4)
+
+
+def test_balanced_weights_are_those_of_cui_et_al():
+    labels = torch.tensor([0, 0, 0, 2, 2, 7, 7, 7])
+    labeled = torch.tensor([True, True, True, True, True, True, False, False])
+    for beta in (0.0, 0.5, 0.999, 1.0):
+        numbers = {0: 3, 2: 2, 7: 1}
+        raw = {c: 1 / n if beta == 1 else (1 - beta) / (1 - beta**n) for c, n in numbers.items()}
+        scale = 6 / sum(n * raw[c] for c, n in numbers.items())
+        expected = [raw[int(c)] * scale if known else 1.0 for c, known in zip(labels, labeled, strict=True)]
+        assert class_balanced_weights(labels, labeled, beta=beta).tolist() == pytest.approx(expected)
+    assert class_balanced_weights(labels, beta=0.0).tolist() == [1.0] * 8
+    counts = torch.tensor([30, 0, 20, 0, 0, 0, 0, 50])
+    weights = class_balanced_weights(labels, counts=counts)
+    assert weights.tolist() == pytest.approx([100 / 90] * 3 + [100 / 60] * 2 + [100 / 150] * 3)
+    assert float(counts[[0, 2, 7]].float() @ weights[[0, 3, 5]] / 100) == pytest.approx(1)
+    nothing = torch.zeros(8, dtype=torch.bool)
+    assert class_balanced_weights(torch.full((8,), -1), nothing).tolist() == [1.0] * 8
+    assert class_balanced_weights(torch.tensor([10**15, 3, 3])).tolist() == pytest.approx([1.5, 0.75, 0.75])
+    assert class_balanced_weights(labels[:0]).shape == (0,)
+
+
+def test_balanced_classes_count_alike_in_the_mean():
+    embeddings, labels = torch.randn(6, 2, 8), torch.tensor([0, 0, 0, 0, 1, 1])
+    each = SupConLoss(reduction="none")(embeddings, labels).mean(dim=1)
+    got = SupConLoss()(embeddings, labels, anchor_weights=class_balanced_weights(labels))
+    torch.testing.assert_close(got, (each[:4].mean() + each[4:].mean()) / 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"labels": torch.rand(3)}, TypeError, "labels"),
+        ({"labels": torch.ones(3, 2).long()}, ValueError, "labels"),
+        ({"labels": torch.tensor([0, -1])}, ValueError, "labels: .*negative"),
+        ({"labels": torch.arange(3), "labeled": torch.ones(3)}, TypeError, "labeled"),
+        ({"labels": torch.arange(3), "labeled": torch.ones(2).bool()}, ValueError, "labeled"),
+        ({"labels": torch.arange(3), "counts": torch.ones(2)}, ValueError, "counts"),
+        ({"labels": torch.arange(3), "counts": torch.tensor([1, 0, 1])}, ValueError, "counts"),
+        ({"labels": torch.arange(3), "counts": [1, 1, 1]}, ValueError, "counts"),
+        ({"labels": torch.arange(3), "beta": 1.5}, ValueError, "beta"),
+    ],
+)
+def test_balanced_weights_refuse_bad_input(arguments, error, words):
+    with pytest.raises(error, match=words):
+        class_balanced_weights(**arguments)
 
 
 # Hard negatives and weighted positives

@@ -86,6 +86,8 @@ def test_giantsteps_files_with_leading_zeros_and_folders_of_archives(tmp_path):
     ("file", "old", "new", "words"),
     [
         ("annotations.txt", "D# minor", "H minor", "line 2: expected a key such as 'C minor', found 'H minor'"),
+        ("annotations.txt", "D# minor", "D# minor\tx\tx\tx\tx", "line 2: expected at most"),
+        ("annotations.txt", "MANUAL KEY", "MANUAL KEY\tC", "line 1: expected one column 'C' in the header"),
         ("annotations.txt", "F minor\t2", "F minor\t7", "line 3: expected a confidence of 0, 1 or 2"),
         ("annotations.txt", "MANUAL KEY", "KEY", "line 1: expected a column 'MANUAL KEY'"),
         ("beatport_metadata.txt", "7217\t", "7218\t", "expected a row for the track 7217"),

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from stores import RATE, noise
 
@@ -74,3 +75,79 @@ def test_tracks_that_damage_would_cost_are_counted(store, music, tmp_path):
     for name in ("0.wav", "4.wav", "8.wav"):
         (music / name).unlink()
     assert verify_store(tmp_path / "store", progress=False).lost == 3
+
+
+def flip(path, offset):
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 4
+    path.write_bytes(content)
+
+
+def test_damaged_descriptions_are_named_and_mended(store, music, tmp_path, caplog):
+    folder = tmp_path / "store"
+    file = next((folder / "shards").glob("*.json"))
+    flip(file, len(file.read_bytes()) // 3)
+    found = verify_store(folder, progress=False)
+    assert found.damaged == [str(file)]
+    assert found.lost == 0
+    prepare_store(load_tracks(music), folder, RATE, progress=False)
+    assert f"{file} is damaged" in caplog.text
+    assert not file.exists()
+    caplog.clear()
+    prepare_store(load_tracks(music), folder, RATE, progress=False)
+    assert not caplog.text
+    assert verify_store(folder, progress=False).damaged == []
+
+
+def test_damaged_descriptions_stay_while_a_source_is_gone(store, music, tmp_path):
+    folder = tmp_path / "store"
+    for file in (folder / "shards").glob("*.json"):
+        flip(file, 100)
+    tracks = load_tracks(music)
+    (music / "5.flac").unlink()
+    assert verify_store(folder, progress=False).lost == 1
+    (folder / "marks.json").unlink()
+    damaged = list((folder / "shards").glob("*.json"))
+    prepare_store(tracks, folder, RATE, progress=False, most_skipped=0.5)
+    assert len(AudioStore(folder)) == 9
+    assert all(file.exists() for file in damaged)  # a copy of them may still be found
+    noise(music / "5.flac", seed=4)
+    prepare_store(tracks, folder, RATE, progress=False)
+    assert not any(file.exists() for file in damaged)
+
+
+def test_every_flipped_byte_of_a_description_is_noticed(store, music, tmp_path):
+    folder = tmp_path / "store"
+    url = f"file://{folder}"
+    for file in (folder / "shards").glob("*.json"):
+        whole = file.read_bytes()
+        for offset in np.linspace(0, len(whole) - 1, 100).astype(int):
+            flip(file, offset)
+            assert str(file) in verify_store(folder, progress=False).damaged
+            (folder / "marks.json").unlink()
+            file.write_bytes(whole)
+        flip(file, len(whole) // 2)
+        rows = range(10)
+        with pytest.raises(InputError, match=f"{url}/shards/{file.name} is damaged"):
+            AudioStore(url, cache=tmp_path / file.stem).read(rows, [0] * 10, 100)
+        file.write_bytes(whole)
+
+
+def test_a_store_that_is_not_finished_is_not_called_whole(music, tmp_path):
+    (music / "0.wav").write_bytes(b"no audio")
+    with pytest.raises(InputError, match="cannot be used"):
+        prepare_store(load_tracks(music), tmp_path / "store", RATE, progress=False, strict=True)
+    with pytest.raises(InputError, match="is not finished"):
+        verify_store(tmp_path / "store", progress=False)
+
+
+def test_damaged_marks_are_said_and_made_again(store, music, tmp_path, caplog):
+    folder = tmp_path / "store"
+    noise(music / "0.wav", 1.0, seed=123)
+    verify_store(folder, progress=False)
+    marks = folder / "marks.json"
+    content = marks.read_bytes()
+    flip(marks, content.index(b"0.wav"))
+    assert verify_store(folder, progress=False).changed == [str(music / "0.wav")]
+    assert f"{marks} is damaged" in caplog.text
+    assert marks.read_bytes() == content

@@ -2,7 +2,6 @@
 
 import functools
 import http.server
-import json
 import subprocess
 import sys
 import threading
@@ -213,9 +212,9 @@ def test_other_samples_of_the_right_size_are_refused(made, tmp_path):
 
 def test_other_descriptions_are_refused(made, tmp_path):
     file = next((made / "shards").glob("*.json"))
-    content = json.loads(file.read_text())
+    content = read_checked_json(file, "store", "")
     for number, change in enumerate(({"path": "/etc/passwd"}, {"checksum": "0"}, {"clipped": 9})):
-        file.write_text(json.dumps(content | {"tracks": [content["tracks"][0] | change, *content["tracks"][1:]]}))
+        write_checked_json(file, content | {"tracks": [content["tracks"][0] | change, *content["tracks"][1:]]})
         url = upload(made, f"described-{number}")
         with pytest.raises(InputError, match="differs from its name"):
             AudioStore(url, cache=tmp_path / "cache")[0]

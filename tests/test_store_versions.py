@@ -43,6 +43,44 @@ def test_an_older_version_put_back_is_served_again(tmp_path):
     np.testing.assert_allclose(AudioStore(folder)[0], read_audio(path, RATE), atol=1e-4)
 
 
+def test_a_version_put_back_and_then_lost_is_served(tmp_path, caplog):
+    music, folder = tmp_path / "music", tmp_path / "store"
+    path = noise(music / "a.wav", 1.0, seed=1)
+    noise(music / "b.wav", 1.0, seed=9)
+    first, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    tracks = load_tracks(music)
+    prepare_store(tracks, folder, RATE, progress=False)
+    expected = AudioStore(folder)[0]
+    noise(path, 1.5, seed=2)
+    prepare_store(tracks, folder, RATE, progress=False)
+    path.write_bytes(first)
+    os.utime(path, ns=times)
+    with caplog.at_level(logging.INFO):
+        prepare_store(tracks, folder, RATE, progress=False)
+    assert "0 of them were decoded now" in caplog.text
+    path.unlink()
+    for _ in range(2):
+        prepare_store(tracks, folder, RATE, progress=False)
+        assert torch.equal(AudioStore(folder)[0], expected)
+
+
+def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
+    music, folder = tmp_path / "music", tmp_path / "store"
+    path = noise(music / "a.wav", 1.0, seed=1)
+    noise(music / "b.wav", 1.0, seed=9)
+    tracks = load_tracks(music)
+    prepare_store(tracks, folder, RATE, progress=False)
+    noise(path, 1.5, seed=2)
+    newest = read_audio(path, RATE)
+    with monkeypatch.context() as patch:
+        patch.setattr("ssc_toolkit.data.store.writer._commit", lambda *_: 1 / 0)  # the end, after the decoding
+        with pytest.raises(ZeroDivisionError):
+            prepare_store(tracks, folder, RATE, progress=False)
+    path.unlink()
+    prepare_store(tracks, folder, RATE, progress=False)
+    np.testing.assert_allclose(AudioStore(folder)[0], newest, atol=1e-4)
+
+
 def test_what_verify_finds_changed_is_decoded_anew(tmp_path, caplog):
     music, folder = tmp_path / "music", tmp_path / "store"
     path = noise(music / "a.wav", 1.0, seed=1)
@@ -149,7 +187,7 @@ def to_format_1(folder):
         names[shard] = digest.hexdigest()
         (folder / "shards" / f"{shard}.pcm").rename(folder / "shards" / f"{names[shard]}.pcm")
         (folder / "shards" / f"{shard}.json").unlink()
-        del content["generation"]
+        del content["generation"], content["channel"], content["checksum"]
         (folder / "shards" / f"{names[shard]}.json").write_text(json.dumps(content))
     index = pd.read_parquet(next(folder.glob("index-*")))
     tracks = pd.read_parquet(next(folder.glob("tracks-*")))

@@ -212,6 +212,9 @@ def test_cells_may_be_lists():
     assert tags.values.tolist() == [[1, 1], [1, 0], [0, 0], [0, 0]]
     assert tags.labeled.tolist() == [True, True, True, False]
     assert encode_labels(tracks, "one").is_multi_hot
+    bars = encode_labels(pd.DataFrame({"tags": [["a|b", " c "], ["d", ""], None, "e|f", "g"]}), "tags")
+    assert bars.names == ("a|b", "c", "d", "e", "f", "g")
+    assert bars.values.sum(dim=1).tolist() == [2, 1, 0, 2, 1]
     with pytest.raises(InputError, match="holds lists of labels"):
         encode_labels(tracks, "one", kind="class")
 
@@ -261,7 +264,7 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
     for seconds in (0, -1, float("inf"), float("nan")):
         with pytest.raises(InputError, match="view_seconds: expected a positive number"):
             ContrastiveDataset(table, RATE, seconds)
-    with pytest.raises(InputError, match="views: expected at least 1"):
+    with pytest.raises(InputError, match="views: expected an integer of at least 1"):
         ContrastiveDataset(table, RATE, 0.5, views=0)
 
 
@@ -334,8 +337,11 @@ def test_labels_of_a_named_kind():
     assert tags.values.tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
     assert tags.labeled.all()
     assert encode_labels(tracks, "key", kind="multi-hot").values.tolist() == [[1, 0], [0, 1], [1, 0]]
+    tracks = tracks.assign(large=[1.0, 1e300, None], endless=[None, 1.0, float("inf")])
     for options, words in (
         ({"column": "key", "kind": "number"}, "'key' holds 'C', no number"),
+        ({"column": "large", "kind": "number"}, "'large' holds 1e[+]300, which is not finite in float32"),
+        ({"column": ["energy", "endless"], "kind": "number"}, "'endless' holds inf, which is not finite in float32"),
         ({"column": "key", "names": ["C"]}, "'G', which is none of its 1 classes"),
         ({"column": ["key", "tags"]}, "several columns"),
         ({"column": "key", "kind": "tags"}, "expected one of class, multi-hot, number"),

@@ -146,11 +146,17 @@ def encode_labels(
 
 def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
     cells = tracks[columns].apply(pd.to_numeric, errors="coerce").astype("float64")
-    wrong = (cells.isna() & tracks[columns].notna()).to_numpy()
-    if wrong.any():
-        row, place = np.argwhere(wrong)[0]
-        raise InputError(f"{argument}: column {columns[place]!r} holds {tracks[columns].iat[row, place]!r}, no number")
-    values = torch.tensor(cells.to_numpy(dtype=np.float32))
+    with np.errstate(over="ignore"):
+        values = torch.tensor(cells.to_numpy(dtype=np.float32))
+    known = tracks[columns].notna().to_numpy()
+    for wrong, what in (
+        (cells.isna().to_numpy() & known, "no number"),
+        (values.isinf().numpy() & known, "which is not finite in float32"),
+    ):
+        if wrong.any():
+            row, place = np.argwhere(wrong)[0]
+            found = tracks[columns].astype(object).iat[row, place]
+            raise InputError(f"{argument}: column {columns[place]!r} holds {found!r}, {what}")
     labeled = values.isfinite().all(dim=1)
     if not labeled.any():
         raise InputError(f"{argument}: no row has a number in {', '.join(map(repr, columns))}")
@@ -171,28 +177,19 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
                 "expected text or integers (dtype Int64 if some are unknown)"
             )
     are_lists = cells.map(_is_list)
-    if are_lists.any():
-        if kind == "class":
-            raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class a cell")
-        kind = "multi-hot"
-        cells = cells.where(
-            ~are_lists, cells[are_lists].map(lambda names: separator.join(map(cell_text, names)) or separator)
-        )
-    texts = cells.astype(object).map(cell_text).astype(str).str.strip()
-    known = cells.notna() & (texts != "")
-    if not known.any():
+    if are_lists.any() and kind == "class":
+        raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class a cell")
+    texts = ["" if not is_list and pd.isna(cell) else cell for cell, is_list in zip(cells, are_lists, strict=True)]
+    sets = [_labels_of(cell, "" if kind == "class" else separator) for cell in texts]
+    known = [labels is not None for labels in sets]
+    if not any(known):
         raise InputError(
             f"{argument}: no row of column {cells.name!r} has a label; fill in some, or leave {argument} out"
         )
     if kind is None:
-        kind = "multi-hot" if texts[known].str.contains(separator, regex=False).any() else "class"
-    sets = [
-        ([name.strip() for name in text.split(separator) if name.strip()] if kind == "multi-hot" else [text])
-        if is_known
-        else []
-        for text, is_known in zip(texts, known, strict=True)
-    ]
-    found = {name for labels in sets for name in labels}
+        are_several = are_lists.any() or any(separator in cell for cell in texts if isinstance(cell, str))
+        kind = "multi-hot" if are_several else "class"
+    found = {name for labels in sets for name in labels or ()}
     order = sorted(found, key=_by_size_or_name(found)) if names is None else list(map(str, names))
     index = {name: number for number, name in enumerate(order)}
     if not found <= index.keys():
@@ -204,10 +201,20 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
     if kind == "multi-hot":
         values = torch.zeros(len(sets), len(order))
         for row, labels in enumerate(sets):
-            values[row, [index[name] for name in labels]] = 1
+            values[row, [index[name] for name in labels or ()]] = 1
     else:
         values = torch.tensor([index[labels[0]] if labels else 0 for labels in sets])
-    return Labels(values, torch.tensor(known.tolist()), tuple(order), kind)
+    return Labels(values, torch.tensor(known), tuple(order), kind)
+
+
+def _labels_of(cell: Any, separator: str) -> list[str] | None:
+    """Return the labels of a cell, None if they are not known; without a separator there is one."""
+    if _is_list(cell):
+        return [text for text in (cell_text(part).strip() for part in cell) if text]
+    text = cell_text(cell).strip()
+    if not text:
+        return None
+    return [name.strip() for name in text.split(separator) if name.strip()] if separator else [text]
 
 
 def _is_list(cell: Any) -> bool:

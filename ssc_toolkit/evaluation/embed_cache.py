@@ -79,7 +79,7 @@ class EmbeddingCache:
 def audio_contents(tracks: pd.DataFrame) -> list[str]:
     """A hash of the audio of each track: a store's checksum of its source, or the hash of the file."""
     if "store" in tracks.attrs and "checksum" in tracks:
-        return tracks["checksum"].astype(str).tolist()
+        return list(map(str, tracks["checksum"]))
     with ThreadPoolExecutor() as pool:
         return list(pool.map(_content, tracks["path"]))
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ssc_toolkit.data import dataset_of
+from ssc_toolkit.data.cells import cell_texts
 from ssc_toolkit.evaluation.report import environment
 from ssc_toolkit.evaluation.windows import MOST_WINDOWS
 
@@ -56,7 +57,7 @@ def provenance_of(
 def track_names(tracks: pd.DataFrame) -> list[str]:
     """A name for each track that does not depend on where the data lie: its id, or its path below their folder."""
     if "track_id" in tracks:
-        return tracks["track_id"].astype(str).tolist()
+        return [name or "" for name in cell_texts(tracks["track_id"])]
     paths = tracks["path"].astype(str).tolist()
     folders = {str(Path(path).parent) for path in paths}
     root = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else None
@@ -72,6 +73,6 @@ def split_hash(tracks: pd.DataFrame) -> str:
         >>> split_hash(here) == split_hash(there), split_hash(here) == split_hash(here.assign(split="test"))
         (True, False)
     """
-    splits = tracks["split"].astype(str) if "split" in tracks else [""] * len(tracks)
-    lines = sorted(f"{name}\t{split}" for name, split in zip(track_names(tracks), splits, strict=True))
+    splits = cell_texts(tracks["split"]) if "split" in tracks else [None] * len(tracks)
+    lines = sorted(f"{name}\t{split or ''}" for name, split in zip(track_names(tracks), splits, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -97,7 +97,7 @@ class CrossBatchMemory(nn.Module):
             key_labels: as of `semi_supcon_loss`.
             key_labeled: as of `semi_supcon_loss`.
             key_items: as of `semi_supcon_loss`; the ids mean the same in every batch.
-            groups: as of `semi_supcon_loss`; the ids mean the same in every batch.
+            groups: as of `semi_supcon_loss`, in every batch or in none; the ids mean the same in every batch.
             key_groups: as of `semi_supcon_loss`.
             anchor_weights: as of `semi_supcon_loss`.
         """

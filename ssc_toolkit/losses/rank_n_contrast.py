@@ -107,9 +107,9 @@ def _real(labels: Tensor) -> Tensor:
 def _distances(embeddings: Tensor) -> Tensor:
     """Euclidean distances of all pairs, (N, N), of rows whose squares their dtype may not hold."""
     # Half of the way to 1 is enough for the squares, and leaves the gradients on the way back normal numbers.
-    largest = embeddings.detach().abs().amax() if embeddings.numel() else embeddings.new_ones(())
-    half = 511 if embeddings.dtype == torch.float64 else 63
-    factor = torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent.clamp(-half, half))
+    limit = 2.0 ** (511 if embeddings.dtype == torch.float64 else 63)
+    largest = embeddings.detach().abs().amax().clamp(1 / limit, limit)
+    factor = torch.frexp(largest).mantissa / largest
     scaled = embeddings * factor
     return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 

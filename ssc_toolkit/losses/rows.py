@@ -104,6 +104,7 @@ def as_rows(
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
+    """Integer ids of the items of the embeddings, in a dtype with arithmetic."""
     ids = _signed(_checked_tensor(ids, name, embeddings.device))
     if ids.shape != embeddings.shape[:1]:
         raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+from ssc_toolkit.targets.base import in_function_transform
 
 
 def unit_length(embeddings: Tensor) -> Tensor:
@@ -29,9 +32,11 @@ def unit_length(embeddings: Tensor) -> Tensor:
                 [0.0000, 0.0000]])
     """
     rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-    # torch.compile traces no function that has a derivative for forward mode.
-    function = _UnitLength if torch.compiler.is_compiling() else _UnitLengthForwardMode
-    return function.apply(rows, _power_of_two(rows.detach()), torch.finfo(embeddings.dtype).max / 2)
+    factor = _power_of_two(rows.detach())
+    limit = torch.finfo(embeddings.dtype).max / 2
+    if not torch.compiler.is_compiling() and (in_function_transform() or forward_ad._current_level >= 0):
+        return _UnitLengthInTransforms.apply(rows, factor, limit)[0]
+    return _UnitLength.apply(rows, factor, limit)
 
 
 def _power_of_two(rows: Tensor) -> Tensor:
@@ -49,34 +54,55 @@ def _scaled(rows: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
     return scaled / length, length
 
 
+def _gradient(gradient: Tensor, factor: Tensor, limit: float, unit: Tensor, length: Tensor) -> Tensor:
+    """Gradient of the rows from that of the rows of length 1, with entries within the limit."""
+    across = (gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)) / length
+    largest = across.detach().abs().amax(dim=-1, keepdim=True)
+    return across * torch.minimum(factor, limit / largest)
+
+
 class _UnitLength(torch.autograd.Function):
     """In one function, because the limit of the gradients has to be applied before it is exceeded."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, factor: Tensor, limit: float) -> Tensor:
+        unit, length = _scaled(rows, factor)
+        ctx.limit = limit
+        ctx.save_for_backward(rows, factor, unit, length)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, factor, unit, length = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, they have to depend on the rows
+            unit, length = _scaled(rows, factor)
+        return _gradient(gradient, factor, ctx.limit, unit, length), None, None
+
+
+class _UnitLengthInTransforms(torch.autograd.Function):
+    """The same in the form that `torch.func` and forward mode need, which takes longer to call."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(rows: Tensor, factor: Tensor, limit: float) -> Tensor:
-        return _scaled(rows, factor)[0]
+    def forward(rows: Tensor, factor: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+        return _scaled(rows, factor)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
         rows, factor, ctx.limit = inputs
+        ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(rows, factor)
         ctx.save_for_forward(rows, factor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None, None]:
         rows, factor = ctx.saved_tensors
-        unit, length = _scaled(rows, factor)
-        across = (gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)) / length
-        largest = across.detach().abs().amax(dim=-1, keepdim=True)
-        return across * torch.minimum(factor, ctx.limit / largest), None, None
+        return _gradient(gradient, factor, ctx.limit, *_scaled(rows, factor)), None, None
 
-
-class _UnitLengthForwardMode(_UnitLength):
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None]:
         rows, factor = ctx.saved_tensors
         unit, length = _scaled(rows, factor)
         tangent = tangent * factor
-        return (tangent - unit * (unit * tangent).sum(dim=-1, keepdim=True)) / length
+        return (tangent - unit * (unit * tangent).sum(dim=-1, keepdim=True)) / length, None

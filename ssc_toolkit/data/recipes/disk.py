@@ -92,13 +92,17 @@ def read_rows(path: Path, delimiter: str, columns: Iterable[str]) -> list[tuple[
         (line number, cells by column) for each row, in order; cells and names are stripped.
 
     Raises:
-        InputError: if a column is missing, or a row ends before the last of them.
+        InputError: if a column is missing or there twice, or a row ends before the last of them or goes on after the
+            header's last, by which cells may belong to other columns.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
     header = [name.strip() for name in next(reader, [])]
     missing = [name for name in columns if name not in header]
     if missing:
         raise malformed(path, 1, f"a column {missing[0]!r} in the header", delimiter.join(header)[:80])
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise malformed(path, 1, f"one column {twice[0]!r} in the header", delimiter.join(header)[:80])
     least = 1 + max(header.index(name) for name in columns)
     rows = []
     for cells in reader:
@@ -106,5 +110,7 @@ def read_rows(path: Path, delimiter: str, columns: Iterable[str]) -> list[tuple[
             continue
         if len(cells) < least:
             raise malformed(path, reader.line_num, f"at least {least} cells", delimiter.join(cells)[:80])
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise malformed(path, reader.line_num, f"at most {len(header)} cells", delimiter.join(cells)[:80])
         rows.append((reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=False)}))
     return rows

@@ -26,7 +26,7 @@ import pandas as pd
 
 from ssc_toolkit.data.store.parquet import SUFFIX, from_arrow, read_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import file_checksum, path_inside, read_checked_json, reading, write_checked_json, write_json
+from ssc_toolkit.files import file_checksum, parse_checked_json, path_inside, reading, write_checked_json
 
 FORMAT = 2
 OLDEST_FORMAT = 1
@@ -56,6 +56,7 @@ class StoreInfo:
         text_columns: columns of the table that hold text; for format 1 only.
         dataset: metadata of a recipe, or empty.
         channel: how files with several channels became mono, as for `read_audio`.
+        generation: number of the `prepare` that put this in force; 0 if it is not known.
         format: version of all this.
     """
 
@@ -68,6 +69,7 @@ class StoreInfo:
     text_columns: tuple[str, ...] = ()
     dataset: dict[str, Any] = field(default_factory=dict)
     channel: str = "mean"
+    generation: int = 0
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class StoreInfo:
             raise ValueError(f"sample_rate: expected hertz, got {self.sample_rate!r}")
         if not isinstance(self.channel, str):
             raise ValueError(f"channel: expected a name, got {self.channel!r}")
+        if isinstance(self.generation, bool) or not isinstance(self.generation, int) or self.generation < 0:
+            raise ValueError(f"generation: expected a number, got {self.generation!r}")
         if not isinstance(self.dataset, dict):
             raise ValueError(f"dataset: expected an object, got {self.dataset!r}")
         for name in ("index", "table"):
@@ -117,8 +121,8 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
             f"store: {file} has format {version}, this version reads up to {FORMAT}; update ssc-toolkit, or prepare it "
             "anew in another folder"
         )
-    content = read_checked_json(path, "store", advice, required=version > 1)
     with reading("store", file, advice):
+        content = parse_checked_json(path, required=version > 1)
         known = {key: content[key] for key in (option.name for option in fields(StoreInfo)) if key in content}
         for key in ("shards", "text_columns"):
             if not isinstance(known.get(key, []), list):
@@ -237,14 +241,17 @@ class ShardDescription:
 
     def write(self, folder: Path, shard: str) -> None:
         """Write it beside the samples; with this the shard is complete."""
-        write_json(shard_path(folder, shard, ".json"), asdict(self))
+        write_checked_json(shard_path(folder, shard, ".json"), asdict(self))
 
 
 def parse_description(path: Path) -> ShardDescription:
     """Read the description of a shard; raises anything if it is damaged."""
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ValueError(f"expected at most {MAX_DESCRIPTION_BYTES} bytes")
-    content = json.loads(path.read_bytes())
+    content = parse_checked_json(path, required=False)  # earlier versions wrote none
+    unknown = content.keys() - {option.name for option in fields(ShardDescription)}
+    if unknown:
+        raise ValueError(f"expected no key {min(unknown)!r}")
     tracks = tuple(StoredTrack(**track) for track in content["tracks"])
     end = 0
     for track in tracks:
@@ -263,14 +270,21 @@ def parse_description(path: Path) -> ShardDescription:
     return ShardDescription(content["sample_rate"], tracks, generation, channel)
 
 
-def read_description(folder: Path, shard: str, sample_rate: int) -> ShardDescription | None:
-    """Read what a shard holds; None if it is damaged, its samples are not all there, or they are at another rate."""
-    try:
-        found = parse_description(shard_path(folder, shard, ".json"))
-        size = shard_path(folder, shard).stat().st_size
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return found if size == found.bytes and found.sample_rate == sample_rate else None
+def read_description(folder: Path, shard: str) -> ShardDescription:
+    """Read what a shard of a store on this machine holds.
+
+    Raises:
+        DamagedFile: naming the description if it is damaged, or the samples if they are not all there.
+        InputError: if a file is not there, or may not be read.
+    """
+    file, samples = shard_path(folder, shard, ".json"), shard_path(folder, shard)
+    with reading("store", file, PREPARE_ADVICE):
+        description = parse_description(file)
+    with reading("store", samples, PREPARE_ADVICE):
+        size = samples.stat().st_size
+        if size != description.bytes:
+            raise ValueError(f"it has {size} bytes instead of {description.bytes}")
+    return description
 
 
 def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssc_toolkit.data.store.layout import MARKS
-from ssc_toolkit.files import write_checked_json
+from ssc_toolkit.files import DamagedFile, read_checked_json, reading, write_checked_json
+
+logger = logging.getLogger(__name__)
+_ADVICE = "`ssc-toolkit prepare --verify` makes it again"
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,20 @@ class Marks:
 
     @classmethod
     def read(cls, folder: Path) -> Marks:
-        """Read the marks in the folder of a store; a lost or damaged file has none, and is made again by `--verify`."""
+        """Read the marks in the folder of a store; a damaged file has none, which is said.
+
+        Raises:
+            InputError: if the file may not be read.
+        """
+        file = folder / MARKS
+        if not file.exists():
+            return cls(set(), set())
         try:
-            content = json.loads((folder / MARKS).read_bytes())
-            return cls(set(map(str, content["paths"])), set(map(str, content["shards"])))
-        except (OSError, ValueError, KeyError, TypeError):
+            content = read_checked_json(file, "store", _ADVICE)
+            with reading("store", file, _ADVICE):
+                return cls(set(map(str, content["paths"])), set(map(str, content["shards"])))
+        except DamagedFile as error:
+            logger.warning("%s", error)
             return cls(set(), set())
 
     def write(self, folder: Path) -> None:

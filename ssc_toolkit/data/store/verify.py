@@ -13,7 +13,6 @@ import numpy as np
 from ssc_toolkit.data.store.layout import (
     INDEX,
     PREPARE_ADVICE,
-    SHARDS,
     STORE_FILE,
     StoredTrack,
     read_description,
@@ -25,7 +24,7 @@ from ssc_toolkit.data.store.layout import (
 from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.shards import is_intact
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import file_checksum, held, path_inside, reading
+from ssc_toolkit.files import DamagedFile, file_checksum, held, path_inside, reading
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -61,12 +60,15 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
         progress: show a progress bar.
 
     Raises:
-        InputError: if there is no store.
+        InputError: if there is no store, or it is not finished.
     """
     place = Path(folder)
     info = read_info(place / STORE_FILE, str(folder))
+    if not info.index:
+        raise InputError(f"store: {folder} is not finished; run the same `ssc-toolkit prepare` without --verify")
     damaged: list[str] = []
     index: Any = {name: np.zeros(0, dtype=np.int64) for name in INDEX}
+    paths: list[str] = []
     for name, read in (
         (info.index, lambda path: read_index(path, info)),
         (info.table, lambda path: read_tracks(path, info)),
@@ -75,32 +77,44 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
             if name:
                 with reading("store", place / name, PREPARE_ADVICE):
                     found = read(path_inside(place, name, "store"))
-                index = found if name == info.index else index
+                if name == info.index:
+                    index = found
+                else:
+                    paths = list(map(str, found["path"]))
         except InputError:
             damaged.append(str(place / name))
     if damaged:
         return Verification(0, 0, damaged, [], 0, 0)
     changed: list[str] = []
     tracks = gone = lost = 0
-    spans = _spans(index, len(info.shards))
+    spans = _spans(index, paths, len(info.shards))
     for number, shard in enumerate(progress_bar(info.shards, desc="verifying", unit="shard", disable=not progress)):
-        description = read_description(place, shard, info.sample_rate)
-        stored = description.tracks if description else ()
+        stored, damaged_file = _tracks_of(place, shard)
         served = [track for track in stored if (track.offset, track.length) in spans[number]]
-        missing = [not Path(track.path).exists() for track in served]
-        is_whole = description is not None and is_intact(shard_path(place, shard), shard, description)
-        if len(served) < len(spans[number]) or not is_whole:
-            lost += len(spans[number]) - missing.count(False)
-            damaged.append(str(place / SHARDS / f"{shard}.pcm"))
+        missing = {path for path in spans[number].values() if not Path(path).exists()}
+        if damaged_file is None and len(served) < len(spans[number]):
+            damaged_file = shard_path(place, shard, ".json")
+        if damaged_file is not None:
+            lost += len(missing)
+            damaged.append(str(damaged_file))
         tracks += len(spans[number])
-        gone += sum(missing)
-        changed += [
-            track.path
-            for track, is_missing in zip(served, missing, strict=True)
-            if not is_missing and not _is_unchanged(track)
-        ]
+        gone += len(missing)
+        changed += [track.path for track in served if track.path not in missing and not _is_unchanged(track)]
     _mark(place, changed, [Path(file).stem for file in damaged])
     return Verification(tracks, len(info.shards), damaged, changed, gone, lost)
+
+
+def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path | None]:
+    """Return which tracks a shard holds, as far as that can be read, and which of its files is damaged, if one is."""
+    try:
+        description = read_description(folder, shard)
+    except DamagedFile as error:
+        return (), Path(error.path)
+    except InputError:
+        file = shard_path(folder, shard, ".json")
+        return (), shard_path(folder, shard) if file.exists() else file
+    intact = is_intact(shard_path(folder, shard), shard, description)
+    return description.tracks, None if intact else shard_path(folder, shard)
 
 
 def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
@@ -116,11 +130,11 @@ def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
         logger.warning("what was found could not be written down in the store (%s); verify it again later", error)
 
 
-def _spans(index: Mapping[str, np.ndarray], shards: int) -> list[set[tuple[int, int]]]:
-    """Return offset and length of the tracks that the index has in each shard."""
-    spans: list[set[tuple[int, int]]] = [set() for _ in range(shards)]
-    for shard, offset, length in zip(*(index[name].tolist() for name in INDEX), strict=True):
-        spans[shard].add((offset, length))
+def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> list[dict[tuple[int, int], str]]:
+    """Return the tracks that the index has in each shard: offset and length, and the source."""
+    spans: list[dict[tuple[int, int], str]] = [{} for _ in range(shards)]
+    for path, shard, offset, length in zip(paths, *(index[name].tolist() for name in INDEX), strict=True):
+        spans[shard][offset, length] = path
     return spans
 
 

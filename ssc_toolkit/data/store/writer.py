@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,23 +16,28 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel
+from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.data.store.layout import (
     INDEX,
+    PREPARE_ADVICE,
     SHARDS,
     STORE_FILE,
     UNUSABLE,
+    ShardDescription,
     StoredTrack,
     StoreInfo,
     read_description,
+    read_index,
     read_info,
+    read_tracks,
     shard_path,
 )
 from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
-from ssc_toolkit.data.unusable import check_share, settle, too_many
-from ssc_toolkit.errors import InputError, at_least
-from ssc_toolkit.files import DamagedFile, file_checksum, held, is_leftover, writable_folder
+from ssc_toolkit.data.unusable import settle, too_many
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import DamagedFile, file_checksum, held, is_leftover, reading, writable_folder
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -80,33 +86,35 @@ def prepare_store(
     Raises:
         InputError: for bad settings, a folder that cannot be used or holds something else, or too many bad files.
     """
-    for name, number, least in (
-        ("sample_rate", sample_rate, 1),
-        ("shard_megabytes", shard_megabytes, 1),
-        ("minimum_seconds", minimum_seconds, 0),
-    ):
-        at_least(name, number, least)
+    check_whole("sample_rate", sample_rate)
+    check_whole("shard_megabytes", shard_megabytes)
+    check_number("minimum_seconds", minimum_seconds, 0)
     if "://" in str(folder):
         raise InputError(f"out: a store is made in a folder of this machine, not at {folder}; copy it there afterwards")
-    check_share(most_skipped)
+    check_fraction("most_skipped", most_skipped)
     check_channel(channel)
     workers = workers or os.cpu_count() or 1
     place = writable_folder(Path(folder), "out")
     with held(place, "out"):
         earlier = _open_folder(place, sample_rate, channel)
-        stored, generation = _stored_tracks(place, sample_rate, channel)
+        shards = _read_shards(place, {})
+        in_force = _in_force(place, earlier)
+        stored = _stored_tracks(shards, earlier, in_force)
+        generation = 1 + max([earlier.generation, *(shard.generation for shard in shards.values() if shard)])
         marks = Marks.read(place)
         paths = list(dict.fromkeys(map(str, tracks["path"])))
-        if earlier.index and not any(path in stored for path in paths):
+        known = stored.keys() | {path for path, _, _ in in_force}
+        if earlier.index and known and known.isdisjoint(paths):
             raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
         found = {path: _current(path, stored.get(path, []), marks) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
         new_shards = partial(
-            ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation + 1, channel=channel
+            ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation, channel=channel
         )
         problems = _decode(missing, place, new_shards, workers, enough, progress)
-        stored, _ = _stored_tracks(place, sample_rate, channel)
+        shards = _read_shards(place, shards)
+        stored = _stored_tracks(shards, earlier, in_force)
         found = {
             path: found[path] or _current(path, stored.get(path, []), marks) for path in paths if path not in problems
         }
@@ -114,8 +122,9 @@ def prepare_store(
         complete = all(path in problems or found[path] for path in paths)
         settle(problems, len(paths), most_skipped, strict, place / UNUSABLE, complete)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
-        served = _commit(place, tracks, usable, sample_rate, channel)
-        _remove_damaged(place, marks.shards, served)
+        served = _commit(place, tracks, usable, StoreInfo(sample_rate, channel=channel, generation=generation))
+        damaged = {shard for shard, description in shards.items() if description is None}
+        _remove_damaged(place, marks.shards if problems else marks.shards | damaged, served)
         Marks((marks.paths - set(paths)) | (marks.paths & problems.keys()), marks.shards & served).write(place)
     logger.info("%s", _summary(usable, len(set(missing) & usable.keys()), sample_rate))
 
@@ -149,24 +158,55 @@ def _is_foreign(entry: Path) -> bool:
     return entry.name != ".lock" and not is_leftover(entry)
 
 
-def _stored_tracks(folder: Path, sample_rate: int, channel: str) -> tuple[dict[str, list[Place]], int]:
-    """Return where the audio of each source is, the last prepared last, and the highest generation."""
-    shards = []
-    for file in (folder / SHARDS).glob("*.json"):
-        description = read_description(folder, file.stem, sample_rate)
-        if description is not None:
-            shards.append((file.stem, description))
-    # Shards of format 1 have no generation; of those only the time of their sources is known.
-    places = [
-        (description.generation, track.modified_ns if not description.generation else 0, shard, track)
-        for shard, description in shards
-        if description.channel == channel
-        for track in description.tracks
-    ]
+def _read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict[str, ShardDescription | None]:
+    """Read what every shard holds, None for one that is damaged, which is said; `known` ones are not read again."""
+    found = {}
+    for file in sorted((folder / SHARDS).glob("*.json")):
+        try:
+            found[file.stem] = known[file.stem] if file.stem in known else read_description(folder, file.stem)
+        except InputError as error:
+            logger.warning("%s", error)
+            found[file.stem] = None
+    return found
+
+
+def _in_force(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
+    """Return path, shard and offset of every track that is served now; none if that cannot be read."""
+    if not info.index:
+        return set()
+    try:
+        with reading("store", folder / info.index, PREPARE_ADVICE):
+            index = read_index(folder / info.index, info)
+        with reading("store", folder / info.table, PREPARE_ADVICE):
+            paths = read_tracks(folder / info.table, info)["path"]
+    except InputError as error:
+        logger.warning("%s", error)
+        return set()
+    names = (info.shards[shard] for shard in index["shard"].tolist())
+    return set(zip(map(str, paths), names, index["offset"].tolist(), strict=False))
+
+
+def _stored_tracks(
+    shards: dict[str, ShardDescription | None], info: StoreInfo, in_force: set[tuple[str, str, int]]
+) -> dict[str, list[Place]]:
+    """Return where the audio of each source is, the last prepared last.
+
+    A version that was put back and found in the store counts as prepared when it was put in force. Of shards of
+    format 1, which have no generation, only the time of their sources is known.
+    """
+    places = []
+    for shard, description in shards.items():
+        if description is None or (description.sample_rate, description.channel) != (info.sample_rate, info.channel):
+            continue
+        for track in description.tracks:
+            is_served = (track.path, shard, track.offset) in in_force
+            generation = max(description.generation, info.generation if is_served else 0)
+            modified = 0 if description.generation else track.modified_ns
+            places.append((generation, is_served, modified, shard, track))
     found: dict[str, list[Place]] = {}
-    for _, _, shard, track in sorted(places, key=lambda place: place[:3]):
+    for *_, shard, track in sorted(places, key=lambda place: place[:4]):
         found.setdefault(track.path, []).append((shard, track))
-    return found, max((description.generation for _, description in shards), default=0)
+    return found
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
@@ -249,7 +289,7 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
     }
 
 
-def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample_rate: int, channel: str) -> set[str]:
+def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: StoreInfo) -> set[str]:
     """Put a table in force; return the shards that it is served from."""
     table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
     places = [usable[str(path)] for path in table["path"]]
@@ -262,21 +302,20 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], sample
     }
     index = pd.DataFrame({name: np.array(columns[name], dtype=kind) for name, kind in INDEX.items()})
     table = table.assign(
-        seconds=index["length"] / sample_rate,
+        seconds=index["length"] / info.sample_rate,
         clipped=[track.clipped for _, track in places],
         checksum=[track.checksum for _, track in places],
     )
     index_name, index_checksum = write_table(folder, "index", to_arrow(index))
     table_name, table_checksum = write_table(folder, "tracks", to_arrow(table))
-    StoreInfo(
-        sample_rate,
-        index_name,
-        table_name,
-        index_checksum,
-        table_checksum,
-        tuple(shards),
+    replace(
+        info,
+        index=index_name,
+        table=table_name,
+        index_checksum=index_checksum,
+        table_checksum=table_checksum,
+        shards=tuple(shards),
         dataset=tracks.attrs.get("dataset", {}),
-        channel=channel,
     ).write(folder)
     for file in (*folder.glob("index-*"), *folder.glob("tracks-*")):
         if file.name not in (index_name, table_name):
