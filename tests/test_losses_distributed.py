@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssc_toolkit.losses import CrossBatchMemory, LearnableTemperature, SemiSupConLoss, cached_backward
+from ssc_toolkit.targets import SameClass
 
 ITEMS, VIEWS, DIM = 12, 2, 6
 SHARES = {1: [[12]], 2: [[6, 6], [9, 3], [12, 0]], 4: [[3, 3, 3, 3], [1, 5, 4, 2]]}
@@ -141,6 +142,23 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     none = SemiSupConLoss(reduction="none", gather=True)
     found["none"] = none(made.embeddings[local], made.signal.labels[local], labeled=made.signal.labeled[local])
 
+    labels = torch.where(made.signal.labeled, made.signal.labels, -1)[local]
+    found["ignored number"] = SemiSupConLoss(target=SameClass(-1), gather=True)(made.embeddings[local], labels)
+
+    queue_alone = CrossBatchMemory(SemiSupConLoss(gather=True), size=20, contrasts="queue")
+    keys = made.embeddings.flip(0)[local]
+    items = torch.arange(8) + 100
+    found["queue alone"] = [
+        queue_alone(
+            made.embeddings[local] + step,
+            made.signal.labels[local],
+            labeled=made.signal.labeled[local],
+            items=items[local],
+            keys=keys + step,
+        )
+        for step in range(3)
+    ]
+
     memory = CrossBatchMemory(SemiSupConLoss(gather=True), size=20)
     items = torch.arange(8) + 100
     found["memory"] = [
@@ -194,6 +212,17 @@ def test_what_else_gathers(tmp_path):
 
     expected = SemiSupConLoss(reduction="none")(made.embeddings, **made.signal.given)
     torch.testing.assert_close(torch.cat([f["none"] for f in found]), expected)
+
+    for one in found:
+        torch.testing.assert_close(one["ignored number"], SemiSupConLoss()(made.embeddings, **made.signal.given))
+
+    queue_alone = CrossBatchMemory(SemiSupConLoss(), size=20, contrasts="queue")
+    keys = torch.cat([made.embeddings.flip(0)[4 * rank : 4 * rank + 4] for rank in range(2)])
+    items = torch.arange(8) + 100
+    for step in range(3):
+        expected = queue_alone(made.embeddings + step, **made.signal.given, items=items, keys=keys + step)
+        for one in found:
+            torch.testing.assert_close(one["queue alone"][step], expected)
 
     memory = CrossBatchMemory(SemiSupConLoss(), size=20)
     items = torch.arange(8) + 100
