@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -584,10 +585,10 @@ three = torch.randn(4, 2, 8)
         ({"anchor_weights": torch.full((4,), torch.nan)}, ValueError, "anchor_weights"),
         ({"label_weight": -1}, ValueError, "label_weight"),
         ({"label_weight": math.inf}, ValueError, "label_weight"),
-        ({"beta": -0.5}, ValueError, "beta: expected a finite number of at least 0, got -0.5"),
+        ({"beta": -0.5}, ValueError, "beta: expected a number of at least 0, got -0.5"),
         ({"beta": "hard"}, ValueError, "beta"),
-        ({"tau_plus": 1.0}, ValueError, "tau_plus: expected a number of at least 0 and below 1, got 1.0"),
-        ({"sigma": 0}, ValueError, "sigma: expected a positive number, or None, got 0"),
+        ({"tau_plus": 1.0}, ValueError, "tau_plus: expected a fraction below 1, got 1"),
+        ({"sigma": 0}, ValueError, "sigma: expected a positive number, got 0"),
         ({"process_group": object()}, ValueError, "process_group"),
         (
             {"labels": torch.arange(4), "target": IgnorePairs({"a": SameClass()}, {"b": SameClass()})},
@@ -623,6 +624,8 @@ def test_modules_take_the_options_and_refuse_bad_ones():
     assert criterion(three, groups=artist, anchor_weights=weights) == expected
     mask = artist[:, None] == artist
     assert NTXentLoss()(three, ignored=mask) == SupConLoss(label_weight=0.0)(three, artist, ignored=mask)
+    of_numpy = NTXentLoss(beta=np.float32(1), tau_plus=np.float64(0.1), sigma=torch.tensor(0.5))
+    assert of_numpy(three, groups=artist, anchor_weights=weights) == expected
     assert "beta=1.0" in repr(criterion)
     assert "beta" not in repr(NTXentLoss())
     for options in ({"beta": -1.0}, {"tau_plus": 2.0}, {"sigma": -1.0}, {"process_group": object()}):

@@ -164,7 +164,7 @@ def semi_supcon_loss(
         torch.Size([])
     """
     check_settings(temperature, reduction, denominator, implementation)
-    check_weighting(label_weight, beta, tau_plus, sigma)
+    label_weight, beta, tau_plus, sigma = check_weighting(label_weight, beta, tau_plus, sigma)
     check_process_group(process_group, gather)
     target = SameClass() if target is None else as_target(target)
     if not isinstance(temperature, Tensor):

@@ -70,7 +70,6 @@ class SemiSupConLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(value_of(temperature), reduction, denominator, implementation)
-        check_weighting(label_weight, beta, tau_plus, sigma)
         check_process_group(process_group, gather)
         self.temperature = as_setting(temperature)
         self.target = SameClass() if target is None else as_target(target)
@@ -78,7 +77,8 @@ class SemiSupConLoss(nn.Module):
         self.denominator: Denominator = denominator
         self.implementation: Implementation = implementation
         self.gather = gather
-        self.label_weight, self.beta, self.tau_plus, self.sigma = label_weight, beta, tau_plus, sigma
+        weights = check_weighting(label_weight, beta, tau_plus, sigma)
+        self.label_weight, self.beta, self.tau_plus, self.sigma = weights
         self.process_group = process_group
         self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_fraction, check_number, check_positive
+
 
 class Weighting(NamedTuple):
     """Settings, of which the defaults weight nothing; see `semi_supcon_loss`.
@@ -31,16 +33,21 @@ class Weighting(NamedTuple):
         return self.beta > 0 or self.tau_plus > 0
 
 
-def check_weighting(label_weight: float, beta: float, tau_plus: float, sigma: float | None) -> None:
-    """Raise ValueError for a weight that the loss does not know."""
-    for name, value, holds, expected in (
-        ("label_weight", label_weight, lambda x: 0 <= x < math.inf, "a finite number of at least 0"),
-        ("beta", beta, lambda x: 0 <= x < math.inf, "a finite number of at least 0"),
-        ("tau_plus", tau_plus, lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
-        ("sigma", 1.0 if sigma is None else sigma, lambda x: 0 < x < math.inf, "a positive number, or None"),
-    ):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+def check_weighting(
+    label_weight: float, beta: float, tau_plus: float, sigma: float | None
+) -> tuple[float, float, float, float | None]:
+    """Return the weights as Python numbers, in the order of the arguments.
+
+    Raises:
+        ValueError: for a weight that the loss does not know.
+    """
+    if torch.compiler.is_compiling():  # the checks of numbers cannot be traced; modules check when they are created
+        return label_weight, beta, tau_plus, sigma
+    label_weight, beta = check_number("label_weight", label_weight, 0), check_number("beta", beta, 0)
+    fraction = check_fraction("tau_plus", tau_plus)
+    if fraction == 1:
+        raise ValueError("tau_plus: expected a fraction below 1, got 1")
+    return label_weight, beta, fraction, None if sigma is None else check_positive("sigma", sigma)
 
 
 def hard_denominators(
