@@ -421,3 +421,47 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
 def test_plain_seeds_draw_the_numbers_that_they_always_drew():
     assert torch.randint(1000, (4,), generator=generator_for(3, "a", 7)).tolist() == [943, 867, 54, 260]
     assert generator_for(np.str_("a")).initial_seed() == generator_for("a").initial_seed()
+
+
+def test_masks_may_be_lists_and_arrays_of_bool():
+    labels, known = torch.arange(40) % 4, [number % 5 > 0 for number in range(40)]
+    expected = BalancedBatchSampler(labels, 2, 2, labeled=torch.tensor(known)).batch(3)
+    for mask in (known, np.array(known)):
+        assert BalancedBatchSampler(labels, 2, 2, labeled=mask).batch(3) == expected
+    for mask in (torch.ones(40), [1.0] * 40, "all"):
+        with pytest.raises(TypeError, match="labeled: expected a mask of bool"):
+            BalancedBatchSampler(labels, 2, 2, labeled=mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_labels_and_indices_may_be_unsigned(dtype):
+    labels, items = torch.arange(40) % 4, torch.arange(40)
+    options = {"batch_size": 8, "label_budget": 0.5}
+    expected = SemiSupervisedBatchSampler(items, items + 40, labels=labels, **options).batch(2)
+    got = SemiSupervisedBatchSampler(items.to(dtype), (items + 40).to(dtype), labels=labels.to(dtype), **options).batch(
+        2
+    )
+    assert got == expected
+    assert BalancedBatchSampler(labels.to(dtype), 2, 2).batch(1) == BalancedBatchSampler(labels, 2, 2).batch(1)
+
+
+@pytest.mark.parametrize(
+    ("labeled", "error", "words"),
+    [
+        ([True] * 40, ValueError, r"labeled: expected dataset indices, got a mask.*nonzero\(\)"),
+        (torch.ones(40, dtype=torch.bool), ValueError, r"labeled: .*a mask.*nonzero\(\)"),
+        (torch.ones(40), ValueError, r"labeled: .*torch\.float32"),
+        (torch.arange(40).to("meta"), ValueError, "labeled: .*holds values.*meta"),
+        (torch.arange(40).to_sparse(), ValueError, "labeled: .*dense"),
+        ("tracks.csv", TypeError, "labeled: .*str"),
+    ],
+)
+def test_what_are_no_indices_is_named(labeled, error, words):
+    with pytest.raises(error, match=words):
+        SemiSupervisedBatchSampler(labeled, range(40, 80), batch_size=8)
+
+
+def test_a_batch_size_is_a_whole_number():
+    for size in (8.0, "8", True):
+        with pytest.raises(TypeError, match="batch_size: expected a whole number"):
+            SemiSupervisedBatchSampler(range(40), range(40, 80), batch_size=size)

@@ -26,7 +26,7 @@ def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[T
         ValueError: for labels or a mask of another shape, or a negative class where it is known.
         TypeError: for labels that are no numbers, or classes that are not whole ones.
     """
-    labels = class_labels(labels, labeled, what)
+    labels, labeled = class_labels(labels, labeled, what), known_mask(labeled)
     if labels.dim() == 2:
         item, label = _present(labels)
         if labeled is None:
@@ -49,6 +49,34 @@ def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
     return row, column
 
 
+def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
+    """A mask as a tensor of bool, also from a list or an array.
+
+    Raises:
+        TypeError: for anything that is not bool.
+    """
+    if labeled is None:
+        return None
+    try:
+        found = torch.as_tensor(labeled)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"labeled: expected a mask of bool, got {type(labeled).__name__}") from None
+    if found.dtype != torch.bool:
+        raise TypeError(f"labeled: expected a mask of bool, got {found.dtype}; compare it, as in labeled > 0")
+    return found
+
+
+def readable_integers(name: str, values: Tensor) -> Tensor:
+    """Values that can be read, unsigned integers in a dtype with arithmetic.
+
+    Raises:
+        ValueError: for a tensor on the meta device.
+    """
+    if values.device.type == "meta":
+        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+    return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
+
+
 def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
     """Classes (N,) or multi-hot rows (N, classes) as a tensor, checked where they are known.
 
@@ -60,6 +88,7 @@ def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: s
         found = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError("labels: expected a tensor of classes or multi-hot rows; encode_labels makes it") from error
+    found, labeled = readable_integers("labels", found), known_mask(labeled)
     if found.dim() not in (1, 2):
         raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(found.shape)}")
     if labeled is not None and labeled.shape != found.shape[:1]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.budget import label_budget
+from ssc_toolkit.samplers.membership import readable_integers
 from ssc_toolkit.samplers.rounds import Rounds
 from ssc_toolkit.seeds import whole_number
 
@@ -116,8 +117,19 @@ def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
     """Dataset indices as a tensor."""
     if isinstance(items, range):
         return torch.arange(items.start, items.stop, items.step)
-    found = torch.as_tensor(items)
-    if len(found) and (found.dtype == torch.bool or found.is_floating_point() or found.dim() != 1 or found.min() < 0):
+    try:
+        found = torch.as_tensor(items)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected dataset indices, got {type(items).__name__}") from None
+    if found.dtype == torch.bool:
+        raise ValueError(
+            f"{name}: expected dataset indices, got a mask {tuple(found.shape)}; its indices are "
+            "torch.as_tensor(mask).nonzero().flatten()"
+        )
+    if found.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor of dataset indices, got layout {found.layout}")
+    found = readable_integers(name, found)
+    if found.dim() != 1 or (len(found) and (found.is_floating_point() or found.is_complex() or found.min() < 0)):
         raise ValueError(f"{name}: expected dataset indices from 0 on, got {found.dtype} {tuple(found.shape)}")
     return found.long()
 
