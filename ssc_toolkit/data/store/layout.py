@@ -89,7 +89,7 @@ class StoreInfo:
             for name in ("generation", "index_bytes", "table_bytes"):
                 check_whole(name, getattr(self, name), 0)
             for name in ("index", "table"):
-                path_inside(Path(), getattr(self, name) or name, name)
+                path_inside(Path(), name if getattr(self, name) == "" else getattr(self, name), name)
         except InputError as error:
             raise ValueError(str(error)) from None
         if not all(isinstance(shard, str) and _SHARD_NAME.fullmatch(shard) for shard in self.shards):
