@@ -83,7 +83,7 @@ def test_silent_and_broken_recordings_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"files: .*broken\.wav"):
         BackgroundNoise(tmp_path, sample_rate=RATE)
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(ValueError, match=r"files: .*found none"):
+    with pytest.raises(ValueError, match=r"files: expected audio files .* got none"):
         BackgroundNoise(tmp_path / "nothing", sample_rate=RATE)
 
 

@@ -16,17 +16,17 @@ _LONGEST_MS = 60_000.0
 
 
 class Delay(Linear):
-    """Add echoes: the r-th of them r delays late, at volume * attenuation^(r - 1).
+    """Add echoes; echo r is r delays late and has the volume `volume * attenuation^(r - 1)`.
 
         y[n] = x[n] + sum over r = 1 ... repeats of volume * attenuation^(r - 1) * x[n - r * delay]
 
     Args:
-        delay_ms: (low, high) in milliseconds, a sample to a minute, drawn uniformly; rounded to whole samples.
-        volume: of the first echo, 0 to 1.
+        delay_ms: (low, high) in milliseconds, one sample to one minute, drawn uniformly and rounded to whole samples.
+        volume: volume of the first echo, 0 to 1.
         repeats: number of echoes, 1 to 1000.
-        attenuation: feedback, the volume of each further echo over that of the one before, 0 to 1.
-        sample_rate: hertz.
-        p: probability for each example.
+        attenuation: ratio of the volume of each echo to that of the previous echo, 0 to 1.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -68,7 +68,7 @@ class Delay(Linear):
         return Reach(0, min(samples, self._longest() * self.repeats))
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        # Whole steps round a circle: in single precision, many turns would blur the angle.
+        # Count the phase in integer steps: in single precision, the angle of many turns would be inexact.
         step = -2 * math.pi / grid.length
         angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
         circle = torch.polar(torch.ones_like(angles), angles)
@@ -81,31 +81,31 @@ class Delay(Linear):
         return total
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
-        """Number and level of each echo that can begin within a clip."""
+        """Return the number and level of each echo that can begin within a clip."""
         shortest = math.floor(self.delay_ms[0] * need_sample_rate(self.sample_rate) / 1000)
         most = min(self.repeats, samples // max(1, shortest) + 1)
         return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, most + 1))
 
     def _longest(self) -> int:
-        """Samples of the longest delay that can be drawn."""
+        """Return the longest delay that can be drawn, in samples."""
         return math.ceil(self.delay_ms[1] * need_sample_rate(self.sample_rate) / 1000)
 
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
-        """(N,) whole samples."""
+        """Return the delays (N,) in whole samples."""
         return (values["delay_ms"] * (need_sample_rate(self.sample_rate) / 1000)).round().long()
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, longest: int) -> Tensor:
-    """Delay each clip by its own number of samples, zeros coming in.
+    """Delay each clip by its own number of samples; zeros precede the clip.
 
     Args:
         waveforms: (N, channels, samples).
         shift: (N,) whole samples, 0 to `longest`.
-        longest: upper bound of `shift` that the host knows.
+        longest: upper bound of `shift`, as a Python number, so that no value is read from the device.
     """
     samples = waveforms.shape[-1]
     padding = min(longest, samples)
-    # One window per clip of the padded waveform: about three times as fast as a gather.
+    # Indexing one window per clip of the padded waveform is about three times as fast as a gather.
     windows = F.pad(waveforms, (padding, 0)).unfold(-1, samples, 1)
     rows = torch.arange(len(waveforms), device=waveforms.device)
     return windows[rows, :, padding - shift.clamp(max=padding)]
