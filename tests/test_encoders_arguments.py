@@ -80,7 +80,10 @@ def test_numbers_of_numpy_and_torch_are_saved(name, kind, tmp_path):
         (lambda: TUNePlus(channels=2.5), "channels: expected a positive integer, got 2.5"),
         (lambda: ShortChunkCNN(channels=True), "channels: expected a positive integer, got True"),
         (lambda: ContrastiveModel(MelCNN(), Projector(512)), "projector: expected an input_dim of 256"),
-        (lambda: ContrastiveModel(nn.Linear(8, 4)), "projector: expected one, for Linear has no embedding_dim"),
+        (
+            lambda: ContrastiveModel(nn.Linear(8, 4)),
+            "projector: expected a module, got None, and Linear has no embedding_dim",
+        ),
         (lambda: load_published("x.pt", SampleCNN), "encoder: expected an instance"),
         (lambda: load_published("x.pt", "SampleCNN"), "encoder: expected an instance"),
         (lambda: load_published(None), "path: expected the path of a file, got None"),

@@ -92,7 +92,7 @@ def test_no_clips_give_no_spectrograms(center):
 
 
 def test_bands_without_a_frequency_are_told():
-    with pytest.warns(UserWarning, match="n_mels: 10 of 128 bands hold no frequency of a window of n_fft = 512"):
+    with pytest.warns(UserWarning, match=r"n_mels: 10 of 128 bands .* n_fft = 512"):
         LogMel(44100, 512, 256, 128, lowest_hz=0, mel_scale="htk")
     with pytest.raises(ValueError, match="n_mels: 1 of 1 bands"):
         LogMel(16000, n_fft=16, n_mels=1, highest_hz=100)

@@ -1,4 +1,4 @@
-"""Arguments of constructors: checked, and as plain Python values."""
+"""Checks of constructor arguments, and their conversion to plain Python values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """An integer, of Python, NumPy or PyTorch, as a Python one.
+    """Return an integer of Python, NumPy or PyTorch as a Python int.
 
     Raises:
-        ValueError: for anything else, or a number below the least.
+        ValueError: if the value is not an integer, or is below `least`.
 
     Examples:
         >>> import numpy as np
@@ -32,10 +32,10 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def real(name: str, value: Any, unit: str = "", *, zero: bool = False) -> float:
-    """A positive finite number as a Python float; 0 as well if `zero`.
+    """Return a positive finite number as a Python float; if `zero`, 0 is also allowed.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if the value is not such a number.
 
     Examples:
         >>> real("lowest_hz", float("nan"), "of hertz", zero=True)
@@ -54,7 +54,7 @@ def real(name: str, value: Any, unit: str = "", *, zero: bool = False) -> float:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON knows it, if it is one of NumPy or PyTorch, or a list, tuple or dictionary with such in it.
+    """Convert values of NumPy and PyTorch to values that JSON can represent, also inside lists, tuples and dicts.
 
     Examples:
         >>> import numpy as np
