@@ -47,7 +47,7 @@ def test_loading_what_is_no_encoder_is_an_error_with_a_cure(tmp_path):
     (folder / "config.json").write_text(json.dumps(config | {"sample_rate": "x"}))
     strict(
         folder,
-        r"arguments of MelCNN in .*config\.json, got an error: sample_rate: expected a positive integer, got 'x'",
+        r"arguments of MelCNN in .*config\.json, got an error: sample_rate: expected an integer of at least 1, got 'x'",
     )
     (folder / "config.json").write_text(json.dumps(config)[:-5])
     strict(folder, r"config\.json is damaged")

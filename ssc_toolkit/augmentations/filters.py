@@ -19,8 +19,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import need_sample_rate, uniform
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.checks import Range, check_range
 
 EDGE_WIDTH = 0.09
 """Standard deviation of the transition of a filter, as a fraction of its cutoff."""

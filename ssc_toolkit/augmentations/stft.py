@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import check_whole
+from ssc_toolkit.checks import check_whole
 
 OVERLAP = 4
 """Number of frames that contain each sample: the hop size is a quarter of the window length."""

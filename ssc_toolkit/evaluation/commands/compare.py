@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.bootstrap import Interval
 from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, say_why_no_key_score, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
@@ -90,8 +91,8 @@ def compare(
     Raises:
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
-    at_least("seed", seed, 0)
-    at_least("clips", clips, 0)
+    check_whole("seed", seed, 0)
+    check_whole("clips", clips, 0)
     check_methods((method,))
     if not labels:
         raise InputError("labels: give at least one label column")
