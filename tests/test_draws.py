@@ -91,7 +91,7 @@ def test_background_from_the_batch_works_in_a_long_batch_and_leaves_a_lone_item_
             Chain([OneOf([Gain()]) if isinstance(one, OneOf) else one for one in semisupcon_chain(RATE).transforms]),
             "made by another OneOf, of BandPass, BandStop, HighPass, LowPass; this one is of Gain$",
         ),
-        (OneOf([Gain(), PolarityInversion()]), "made by Chain, not by OneOf"),
+        (OneOf([Gain(), PolarityInversion()]), "draw: expected a draw by OneOf, got one by Chain"),
     ],
 )
 def test_a_draw_of_another_chain_is_refused(chain, words):
