@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -69,17 +69,7 @@ class Delay(Linear):
         return Reach(0, min(samples, self._longest() * self.repeats))
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        # Count the phase in integer steps: in single precision, the angle of many turns would be inexact.
-        step = -2 * math.pi / grid.length
-        angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
-        circle = torch.polar(torch.ones_like(angles), angles)
-        delay = self._delay(values)[:, None]
-        steps = delay * torch.arange(len(grid.cycles), device=delay.device)
-        total = torch.ones_like(circle[:1])
-        for echo, level in self._echoes(grid.samples):
-            audible = delay * echo < grid.samples
-            total = total + (level * audible) * circle[(steps * echo) % grid.length]
-        return total
+        return echo_response(self._delay(values), self._echoes(grid.samples), grid)
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
         """Return the number and level of each echo that can begin within a clip."""
@@ -94,6 +84,27 @@ class Delay(Linear):
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
         """Return the delays (N,) in whole samples."""
         return (values["delay_ms"] * (need_sample_rate(self.sample_rate) / 1000)).round().long()
+
+
+def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
+    """Compute the response (N, F) of a signal with echoes, without echoes that begin after the clip.
+
+    Args:
+        delay: (N,) delays in whole samples.
+        echoes: pairs of the number of delays by which an echo is late and its level, a number or (N, 1).
+        grid: frequencies of the response.
+    """
+    # Count the phase in integer steps: in single precision, the angle of many turns would be inexact.
+    step = -2 * math.pi / grid.length
+    angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
+    circle = torch.polar(torch.ones_like(angles), angles)
+    delay = delay[:, None]
+    steps = delay * torch.arange(len(grid.cycles), device=delay.device)
+    total = torch.ones_like(circle[:1])
+    for echo, level in echoes:
+        audible = delay * echo < grid.samples
+        total = total + (level * audible) * circle[(steps * echo) % grid.length]
+    return total
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, longest: int) -> Tensor:
