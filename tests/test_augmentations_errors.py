@@ -125,17 +125,17 @@ def test_a_transform_that_draws_something_else_is_named(drawn, words):
         (
             lambda: Chain([LowPass(2000, sample_rate=16000), Gain(), HighPass(500, sample_rate=22050)]),
             InputError,
-            "LowPass is made for 16000 Hz, but HighPass for 22050 Hz",
+            "got LowPass at 16000 Hz and HighPass at 22050 Hz",
         ),
         (
             lambda: OneOf([Gain(), semisupcon_chain(16000), corruption("reverb", 22050, 0.5)]),
             InputError,
-            "ColoredNoise is made for 16000 Hz, but Reverb for 22050 Hz",
+            "got ColoredNoise at 16000 Hz and Reverb at 22050 Hz",
         ),
         (
             lambda: SomeOf([Chain([OneOf([Reverb(sample_rate=8000)])]), Chorus(sample_rate=8001)], count=1),
             InputError,
-            "Reverb is made for 8000 Hz, but Chorus for 8001 Hz",
+            "got Reverb at 8000 Hz and Chorus at 8001 Hz",
         ),
         (lambda: OneOf([]), ValueError, "transforms"),
         (lambda: OneOf([Gain()], weights=[0.0]), ValueError, "weights"),

@@ -82,14 +82,14 @@ def test_background_from_the_batch_works_in_a_long_batch_and_leaves_a_lone_item_
     [
         (
             Chain([Gain((-12, -3))]),
-            "of Gain, PolarityInversion, ColoredNoise, OneOf, PitchShift, Delay; this one is of Gain$",
+            "by a Chain of Gain, got one of Gain, PolarityInversion, ColoredNoise, OneOf, PitchShift, Delay$",
         ),
-        (Chain([]), "made by another Chain, of Gain, .*; this one is of no members"),
-        (semisupcon_chain(RATE, omit=("gain",)), "this one is of PolarityInversion, ColoredNoise"),
-        (Chain(list(semisupcon_chain(RATE).transforms)[::-1]), "this one is of Delay, PitchShift"),
+        (Chain([]), "draw: expected a draw by a Chain of no members, got one of Gain, "),
+        (semisupcon_chain(RATE, omit=("gain",)), "by a Chain of PolarityInversion, ColoredNoise"),
+        (Chain(list(semisupcon_chain(RATE).transforms)[::-1]), "by a Chain of Delay, PitchShift"),
         (
             Chain([OneOf([Gain()]) if isinstance(one, OneOf) else one for one in semisupcon_chain(RATE).transforms]),
-            "made by another OneOf, of BandPass, BandStop, HighPass, LowPass; this one is of Gain$",
+            "by a OneOf of Gain, got one of BandPass, BandStop, HighPass, LowPass$",
         ),
         (OneOf([Gain(), PolarityInversion()]), "draw: expected a draw by OneOf, got one by Chain"),
     ],
