@@ -54,7 +54,7 @@ def test_numbers_of_numpy_and_torch_are_numbers():
     assert Gain(torch.tensor(3.0)).gain_db == Gain(torch.tensor([3.0, 3.0])).gain_db == (3, 3)
 
 
-def test_a_transform_that_hides_its_arguments_says_so():
+def test_a_transform_without_its_arguments_has_no_config():
     class Hidden(Gain):
         def __init__(self, amount):
             super().__init__(amount)
@@ -94,7 +94,7 @@ def test_a_transform_that_changes_the_length_is_named(kind, p):
         ({"depth": torch.tensor(0.5)}, r"expected 'depth' to be a tensor of 4 rows, got \(\)"),
     ],
 )
-def test_a_transform_that_draws_something_else_is_named(drawn, words):
+def test_bad_draw_values_name_the_transform(drawn, words):
     class Odd(Gain):
         def draw_values(self, count, generator):
             return drawn

@@ -30,7 +30,7 @@ def test_a_draw_is_indexed_like_a_tensor(index):
 
 
 @pytest.mark.parametrize("index", [6, -7, None, torch.tensor([[1, 2]])])
-def test_an_index_that_is_none_is_refused(index):
+def test_a_bad_index_of_a_draw_is_rejected(index):
     with pytest.raises(IndexError):
         semisupcon_chain(RATE).draw(6, generator())[index]
 
@@ -68,7 +68,7 @@ def test_background_from_the_batch_takes_another_item():
         draw[3]
 
 
-def test_background_from_the_batch_works_in_a_long_batch_and_leaves_a_lone_item_alone():
+def test_background_from_the_batch_needs_a_second_item():
     chain = Chain([Gain((-6, 6)), BackgroundNoise(snr_db=3.0, p=0.5)])
     waveforms = noise(50, 1, 400)
     result, draw = chain(waveforms, generator=generator(), return_draw=True)

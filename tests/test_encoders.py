@@ -133,7 +133,7 @@ def test_no_clips_give_no_embeddings(make):
 
 
 @every_small_encoder
-def test_waveforms_of_any_precision_are_cast_to_that_of_the_weights(make):
+def test_waveforms_are_cast_to_the_dtype_of_the_weights(make):
     encoder = lived_in(make())
     waveforms = noise(2, encoder.minimum_samples).bfloat16()
     with torch.no_grad():

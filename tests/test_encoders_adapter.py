@@ -85,7 +85,7 @@ def test_a_torchaudio_model_and_its_layers():
     torch.testing.assert_close(first(waveforms), model.extract_features(waveforms[:, 0])[0][0].mean(1))
 
 
-def test_looking_for_the_width_changes_nothing():
+def test_probing_the_width_changes_nothing():
     backbone = Backbone().train()
     backbone.features[1].eval()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
@@ -108,7 +108,7 @@ def test_it_trains_in_a_model_and_fuses():
     torch.testing.assert_close(fused(noise(3, 9000)), encoder(noise(3, 9000)), rtol=1e-4, atol=1e-5)
 
 
-def test_what_cannot_be_is_said(tmp_path):
+def test_saving_and_checkpointing_an_adapter_are_errors(tmp_path):
     encoder = EncoderAdapter(Backbone(), 8000, log_mel=LogMel(8000), image_channels=3)
     with pytest.raises(ValueError, match="cannot be saved"):
         encoder.save_pretrained(tmp_path / "encoder")
@@ -144,7 +144,7 @@ def test_bad_arguments_are_named_and_modes_kept(arguments, told):
     assert all(part.training for part in backbone.modules())
 
 
-def test_a_layer_that_is_not_there_is_named():
+def test_a_missing_layer_is_named():
     with pytest.raises(ValueError, match="layer: expected one of 3 layers, 0 for the first, got 99"):
         EncoderAdapter(transformer(), 16000, method="extract_features", layer=99, minimum_samples=SAMPLES)
 
@@ -294,7 +294,7 @@ def test_a_layer_of_a_module_without_layers_is_refused(module):
 
 
 @pytest.mark.parametrize("kind", [Output, DataOutput])
-def test_a_brought_model_that_gives_a_model_output_is_told(kind):
+def test_a_model_with_a_model_output_is_an_error(kind):
     model = as_model(TransformerLike(kind), sample_rate=800)
     with pytest.raises(InputError, match="EncoderAdapter reads the outputs of Hugging Face"):
         model(noise(2, 1, 800))

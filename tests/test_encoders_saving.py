@@ -35,7 +35,7 @@ def strict(folder, told, kind=MelCNN):
         assert "\n" not in str(caught.value)
 
 
-def test_loading_what_is_no_encoder_is_an_error_with_a_cure(tmp_path):
+def test_bad_encoder_folders_are_errors_with_advice(tmp_path):
     strict(tmp_path, "expected the folder of a saved encoder")
     strict(tmp_path / "not" / "there", "expected the folder of a saved encoder")
     folder = tmp_path / "encoder"
@@ -97,7 +97,7 @@ def test_another_class_is_refused(saved):
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus"])
-def test_every_weight_counts(saved, change):
+def test_missing_and_surplus_weights_are_errors(saved, change):
     weights = load_file(saved[1] / "model.safetensors")
     if change == "missing":
         del weights["temporal.3.weight"]
@@ -110,7 +110,7 @@ def test_every_weight_counts(saved, change):
     assert torch.equal(loaded.temporal[0].weight, saved[0].temporal[0].weight)
 
 
-def test_more_in_the_configuration_is_kept_and_told_and_a_contradiction_refused(saved, tmp_path):
+def test_extra_config_is_kept_and_a_contradiction_rejected(saved, tmp_path):
     encoder, _ = saved
     encoder.save_pretrained(tmp_path / "more", config={"corpus": "chorales", "n_mels": 24})
     assert json.loads((tmp_path / "more" / "config.json").read_text())["corpus"] == "chorales"
@@ -122,7 +122,7 @@ def test_more_in_the_configuration_is_kept_and_told_and_a_contradiction_refused(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_precision_comes_back(saved, tmp_path, dtype):
+def test_saved_dtypes_are_restored(saved, tmp_path, dtype):
     encoder = saved[0].to(dtype).eval()
     encoder.save_pretrained(tmp_path / "other")
     loaded = load_encoder(tmp_path / "other")
@@ -131,7 +131,7 @@ def test_precision_comes_back(saved, tmp_path, dtype):
     assert torch.equal(loaded(torch.ones(1, 4000)), encoder(torch.ones(1, 4000)))
 
 
-def test_a_model_of_the_hub_is_found_in_its_cache_and_a_missing_one_named(saved, tmp_path):
+def test_a_hub_model_is_found_in_the_cache(saved, tmp_path):
     encoder, folder = saved
     model = tmp_path / "cache" / "models--someone--mel"
     shutil.copytree(folder, model / "snapshots" / "0123")
@@ -144,7 +144,7 @@ def test_a_model_of_the_hub_is_found_in_its_cache_and_a_missing_one_named(saved,
         MelCNN.from_pretrained("someone/else", **options)
 
 
-def test_the_readme_says_what_loads_it(saved):
+def test_the_readme_names_the_class_to_load(saved):
     text = (saved[1] / "README.md").read_text()
     code = "\n".join(line.strip() for line in text.splitlines() if line.startswith("    "))
     names = {}
