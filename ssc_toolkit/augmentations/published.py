@@ -115,7 +115,10 @@ class PublishedNoise(ColoredNoise):
     to about 100 Hz, and -6.02 dB per octave for each unit of decay far above. Otherwise, it is like `ColoredNoise`.
 
     Args:
-        snr_db, spectral_decay, sample_rate, p: as for `ColoredNoise`.
+        snr_db: as for `ColoredNoise`.
+        spectral_decay: as for `ColoredNoise`.
+        sample_rate: as for `ColoredNoise`.
+        p: as for `ColoredNoise`.
 
     Examples:
         >>> import torch
@@ -140,7 +143,9 @@ class PublishedPitchShift(PitchShift):
 
     Args:
         shift_semitones: (low, high) range of the ratios in semitones.
-        sample_rate, n_fft, p: as for `PitchShift`.
+        sample_rate: as for `PitchShift`.
+        n_fft: as for `PitchShift`.
+        p: as for `PitchShift`.
 
     Raises:
         ValueError: as for `PitchShift`, or if the sample rate has no such ratio in the range.

@@ -16,8 +16,7 @@ class StridedConv2d(nn.Conv2d):
     therefore zero-pads the input on the right, computes a second column, and removes it; the first column has the same
     values.
 
-    Args:
-        As for `torch.nn.Conv2d`; stride and padding must be numbers.
+    Arguments are those of `torch.nn.Conv2d`; stride and padding must be numbers.
 
     Examples:
         >>> image = torch.randn(2, 1, 64, 1)
