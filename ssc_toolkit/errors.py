@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""Errors caused by user input, and checks that raise them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import numbers
 from typing import Any
 
 _LARGE = 1e36
-"""Ten times as much, such as an optimiser makes of it, is still a finite number in 32 bits."""
+"""Largest allowed value: ten times as much, which an optimizer may compute, is still finite in float32."""
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message is one line and says how to mend it.
+    """Error caused by user input; the message is one line and says how to fix it.
 
-    The command line prints it without a traceback and exits with 2.
+    The command line prints the message without a traceback and exits with status 2.
     """
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raise InputError unless a number is large enough, and finite.
+    """Raise InputError unless a number is at least `least` and less than 2**63.
 
     Examples:
         >>> at_least("steps", 0, 1)
@@ -31,7 +31,7 @@ def at_least(name: str, value: float, least: float) -> None:
 
 
 def whole_at_least(name: str, value: Any, least: int) -> None:
-    """Raise InputError unless something is a whole number, and large enough.
+    """Raise InputError unless a value is a whole number of at least `least`.
 
     Examples:
         >>> whole_at_least("steps", 2.5, 1)
@@ -44,7 +44,7 @@ def whole_at_least(name: str, value: Any, least: int) -> None:
 
 
 def positive(name: str, value: float) -> None:
-    """Raise InputError unless a number is above 0, and finite, in 32 bits too.
+    """Raise InputError unless a number is above 0 and below 1e36.
 
     Examples:
         >>> positive("view_seconds", float("inf"))
@@ -57,24 +57,24 @@ def positive(name: str, value: float) -> None:
 
 
 def share(name: str, value: Any) -> None:
-    """Raise InputError unless a number is from 0 to 1.
+    """Raise InputError unless a number is between 0 and 1, inclusive.
 
     Examples:
         >>> share("labeled_fraction", 7)
         Traceback (most recent call last):
-        ssc_toolkit.errors.InputError: labeled_fraction: expected a share from 0 to 1, got 7
+        ssc_toolkit.errors.InputError: labeled_fraction: expected a fraction from 0 to 1, got 7
     """
     if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise InputError(f"{name}: expected a share from 0 to 1, got {value!r}")
+        raise InputError(f"{name}: expected a fraction from 0 to 1, got {value!r}")
 
 
 def positive_share(name: str, value: Any) -> None:
-    """Raise InputError unless a number is above 0, and 1 at most.
+    """Raise InputError unless a number is above 0 and at most 1.
 
     Examples:
         >>> positive_share("label_budget", 0)
         Traceback (most recent call last):
-        ssc_toolkit.errors.InputError: label_budget: expected a share above 0 and up to 1, got 0
+        ssc_toolkit.errors.InputError: label_budget: expected a fraction above 0 and up to 1, got 0
     """
     if not isinstance(value, numbers.Real) or not 0 < float(value) <= 1:
-        raise InputError(f"{name}: expected a share above 0 and up to 1, got {value!r}")
+        raise InputError(f"{name}: expected a fraction above 0 and up to 1, got {value!r}")

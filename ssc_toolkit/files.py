@@ -1,4 +1,4 @@
-"""Files that are whole or absent, stay inside their folder, and raise one clear error when damaged."""
+"""File operations: atomic writes, checksums, locks, and errors that name damaged files."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ZIP_END_BYTES = 22  # of the end record of a zip archive without a comment
 
 
 class DamagedFile(InputError):
-    """A file that does not hold what was written.
+    """Error raised for a file whose content differs from what was written.
 
     Args:
-        argument: the argument that led to the file.
+        argument: name of the argument that gave the file.
         path: path or URL of the file.
         reason: what is wrong with it.
         advice: what the user can do.
@@ -46,16 +46,16 @@ class DamagedFile(InputError):
 
 @contextmanager
 def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
-    """Turn whatever reading a damaged or foreign file raises into an error that names it.
+    """Convert any error raised while a file is read into an error that names the file.
 
     Args:
-        argument: the argument that led to the file.
+        argument: name of the argument that gave the file.
         path: path or URL of the file.
         advice: what the user can do.
 
     Raises:
-        DamagedFile: for any error of a parser, a codec or the content itself.
-        InputError: if there is no such file or it may not be read; an InputError of the block as it is.
+        DamagedFile: for any error of a parser or a codec, or about the content.
+        InputError: if the file does not exist or cannot be read. An InputError raised in the block passes unchanged.
 
     Examples:
         >>> with reading("config", "my.yaml", "correct it"):
@@ -79,15 +79,15 @@ line 1 column 2 (char 1)); correct it
 
 
 def path_inside(folder: Path, name: Any, argument: str) -> Path:
-    """Return the path of a file in a folder whose name comes from a file of somebody else.
+    """Return the path of a file in a folder, where the name comes from an untrusted file.
 
     Args:
-        folder: the only place where the file may be.
-        name: a plain name, without separators; anything else is refused.
-        argument: what to name in the error.
+        folder: folder that must contain the file.
+        name: a plain file name, without separators.
+        argument: name of the argument for the error message.
 
     Raises:
-        InputError: if the name is not plain, or a symbolic link leads out of the folder.
+        InputError: if the name is not plain, or is a symbolic link that leads out of the folder.
 
     Examples:
         >>> path_inside(Path("store"), "../key", "index")
@@ -108,10 +108,10 @@ def _is_reserved(name: str) -> bool:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path` that replaces it when the block ends without an error.
+    """Yield a temporary path next to `path`, and rename it to `path` when the block ends without an error.
 
-    The temporary name is unique among processes and machines. What a killed process left of earlier writes of the
-    same file is removed when it is a day old, and by `held` at once.
+    The temporary name is unique among processes and machines. A temporary file of a killed process is removed once it
+    is a day old, or at once by `held`.
     """
     _clear(path.parent, f".{path.name}.", _LEFTOVER_SECONDS)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:16]}.tmp")
@@ -120,14 +120,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.filename in (None, str(temporary), temporary):
-            error.filename = str(path)  # most writers name no file when a disk is full
+            error.filename = str(path)  # most writers give no file name when a disk is full
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def is_leftover(path: Path) -> bool:
-    """Return whether a name is one of our own temporary names.
+    """Return whether a file name is one of the temporary names of this library.
 
     Examples:
         >>> is_leftover(Path(".store.json.1234.tmp")), is_leftover(Path("song.tmp"))
@@ -137,11 +137,11 @@ def is_leftover(path: Path) -> bool:
 
 
 def clear_leftovers(folder: Path, min_age_seconds: float = 0.0) -> None:
-    """Remove what killed processes left of their writes into a folder.
+    """Remove the temporary files of killed processes from a folder.
 
     Args:
-        folder: not searched below; nothing happens if it does not exist.
-        min_age_seconds: younger files stay; 0 is safe only while other processes are locked out.
+        folder: the folder. Its subfolders are not searched. It may be missing.
+        min_age_seconds: younger files are kept; 0 is safe only while other processes are locked out.
     """
     _clear(folder, ".", min_age_seconds)
 
@@ -155,7 +155,7 @@ def _clear(folder: Path, prefix: str, min_age_seconds: float) -> None:
         try:
             if time.time() - path.lstat().st_mtime >= min_age_seconds:
                 path.unlink()
-        except OSError:  # another process was faster, or it is not ours to remove
+        except OSError:  # another process removed it first, or there is no permission to remove it
             continue
 
 
@@ -181,24 +181,31 @@ def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checked_json(path: Path, argument: str, advice: str, *, required: bool = True) -> dict[str, Any]:
-    """Read what `write_checked_json` wrote, without the checksum.
+    """Read a file that `write_checked_json` wrote.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the error.
-        advice: what the user can do if it is damaged.
-        required: refuse a file without a checksum.
+        path: path of the file.
+        argument: name of the argument that gave the path, for the error message.
+        advice: what the user can do if the file is damaged.
+        required: whether a file without a checksum is an error.
+
+    Returns:
+        The object, without the checksum.
 
     Raises:
         DamagedFile: if any byte of the file differs from what was written.
-        InputError: if there is no such file or it may not be read.
+        InputError: if the file does not exist or cannot be read.
     """
     with reading(argument, path, advice):
         return parse_checked_json(path, required=required)
 
 
 def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """Read what `write_checked_json` wrote, inside a block of `reading` that names the file in another way.
+    """Read a file that `write_checked_json` wrote, inside a `reading` block that names the file differently.
+
+    Args:
+        path: path of the file.
+        required: whether a file without a checksum is an error.
 
     Raises:
         ValueError: if any byte of the file differs from what was written.
@@ -222,9 +229,9 @@ def _checked_text(content: Mapping[str, Any]) -> str:
 
 
 def append_checksum(path: Path) -> None:
-    """Append the checksum of a file's content to it; a zip archive stays one (the checksum becomes its comment).
+    """Append the checksum of a file's content to the file; in a zip archive the checksum becomes the comment.
 
-    `torch.load` and `numpy.load` read the file as before; `verify_checksum` checks it.
+    `torch.load` and `numpy.load` still read the file. `verify_checksum` checks it.
     """
     with path.open("r+b") as file:
         size = file.seek(0, 2)
@@ -240,13 +247,13 @@ def append_checksum(path: Path) -> None:
 
 
 def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = True) -> None:
-    """Raise DamagedFile unless a file holds what it held when `append_checksum` was called.
+    """Raise DamagedFile if a file has changed since `append_checksum` was called on it.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the error.
+        path: path of the file.
+        argument: name of the argument that gave the path, for the error message.
         advice: what the user can do.
-        required: refuse a zip archive without a checksum, as earlier versions wrote them.
+        required: whether a zip archive without a checksum, as earlier versions wrote them, is an error.
     """
     with reading(argument, path, advice), path.open("rb") as file:
         size = file.seek(0, 2)
@@ -271,7 +278,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
 
 
 def file_checksum(path: str | Path) -> str:
-    """Return the BLAKE2b hash of a file's content, 16 bytes in hexadecimal."""
+    """Return the BLAKE2b hash of a file's content: 16 bytes as 32 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, _blake2b).hexdigest()
 
@@ -282,15 +289,15 @@ def _blake2b() -> Any:
 
 @contextmanager
 def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
-    """Lock other processes out of a folder for the length of the block, and clear what killed ones left there.
+    """Lock a folder against other processes during the block, and remove temporary files of killed processes.
 
-    A process that dies releases the lock. The lock file takes the folder's permissions, so that a folder which a
-    group may write to can be used by all of it in turn.
+    A process that ends, in whatever way, releases the lock. The lock file takes the folder's permissions, so every
+    member of a group that may write to the folder can lock it.
 
     Args:
-        folder: exists and can be written.
-        name: the argument that names it, for the error.
-        wait: wait for another process that holds the lock.
+        folder: an existing folder that can be written.
+        name: name of the argument that gave the folder, for the error message.
+        wait: whether to wait for another process that holds the lock.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
@@ -300,7 +307,7 @@ def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
         lock = FileLock(path, mode=folder.stat().st_mode & 0o666)
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise InputError(f"{name}: another process is at work in {folder}; choose another folder") from None
+        raise InputError(f"{name}: another process is using {folder}; choose another folder") from None
     except PermissionError as error:
         raise InputError(
             f"{name}: cannot lock {folder}: {path} belongs to another user and is not writable for you; ask its owner "
@@ -316,11 +323,14 @@ def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def writable_folder(path: Path, name: str) -> Path:
-    """Make a folder, or raise InputError now if nothing can be written there.
+    """Create a folder if it is missing, and check that files can be written to it.
 
     Args:
-        path: the folder.
-        name: the argument that names it, for the error.
+        path: path of the folder.
+        name: name of the argument that gave the folder, for the error message.
+
+    Raises:
+        InputError: if the folder cannot be created or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

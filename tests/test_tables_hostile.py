@@ -31,7 +31,7 @@ from ssc_toolkit.paths import missing_hint
         (b"path;genre\na.wav;x\n", "separated by semicolons"),
         (b"path\tgenre\na.wav\tx\n", "separated by tabs"),
         ("path\na.wav\n".encode("utf-16"), "is text in UTF-16"),
-        (b"path\na.wav\nb\x00.wav\n", "line 3: holds a zero byte"),
+        (b"path\na.wav\nb\x00.wav\n", "line 3: expected text in UTF-8, got a zero byte"),
         (b"path\na.wav\n\xff.wav\n", "line 3: is not text in UTF-8"),
         (b'path,genre\na.wav,"x"y\n', "line 2: is not a CSV file"),
         (b"\n\n", "is empty"),
@@ -120,7 +120,7 @@ def test_a_name_in_another_form_gives_a_hint(tmp_path):
     (tmp_path / "x" / unicodedata.normalize("NFD", "über.wav")).touch()
     assert "Unicode form (NFD)" in missing_hint(tmp_path / "x" / "über.wav")
     (tmp_path / "x" / "a.wav").touch()
-    assert "write / in place of \\" in missing_hint(f"{tmp_path}/x\\a.wav")
+    assert "write / instead of \\" in missing_hint(f"{tmp_path}/x\\a.wav")
     assert missing_hint(tmp_path / "none.wav") == ""
 
 

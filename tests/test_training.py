@@ -105,9 +105,9 @@ def test_the_data_module_uses_no_more_labels_than_the_budget(music):
         ({"workers": 1.5}, "workers: expected a whole number, got 1.5"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
         ({"batch_size": "8"}, "batch_size: expected a whole number, got '8'"),
-        ({"labeled_fraction": 2}, "labeled_fraction: expected a share from 0 to 1"),
-        ({"label_budget": 0}, "label_budget: expected a share above 0"),
-        ({"label_budget": float("nan")}, "label_budget: expected a share above 0"),
+        ({"labeled_fraction": 2}, "labeled_fraction: expected a fraction from 0 to 1"),
+        ({"label_budget": 0}, "label_budget: expected a fraction above 0"),
+        ({"label_budget": float("nan")}, "label_budget: expected a fraction above 0"),
         ({"seed": -1}, "seed: expected at least 0"),
     ],
 )

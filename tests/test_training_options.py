@@ -198,7 +198,7 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"learning_rate": 1e39}, "learning_rate: expected a positive number below 1e36, got 1e\\+39"),
         ({"temperature": math.inf}, "temperature: expected a positive number, got inf"),
         ({"optimizer": OptimizerOptions(weight_decay=math.inf)}, "optimizer.weight_decay: expected"),
-        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a share"),
+        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a fraction"),
     ],
 )
 def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, options, words):

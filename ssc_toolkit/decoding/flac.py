@@ -1,4 +1,4 @@
-"""Complete the header of a FLAC file that does not say its length, as encoders leave it that write to a pipe."""
+"""FLAC headers without a length, which encoders write when the output is a pipe."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import BinaryIO
 from ssc_toolkit.decoding.spans import Span
 
 MAX_FRAMES = 2**36 - 1
-_LENGTH_AT = 21  # byte of the file: four bits of the sample size, 36 of the length (RFC 9639, section 8.2)
+_LENGTH_AT = 21  # byte offset: four bits of the sample size, then 36 bits of the length (RFC 9639, section 8.2)
 _LENGTH_BYTES = 5
 
 
 def flac_of_length(raw: BinaryIO, frames: int) -> Span | None:
-    """Return the file with another length in its header, if it says none itself.
+    """Return a file with `frames` written into its header, if the header has no length.
 
     Args:
         raw: the file, open for reading bytes.
-        frames: samples per channel.
+        frames: number of samples per channel.
 
     Returns:
-        None if the header has a length.
+        The file with the completed header, or None if its own header has a length.
     """
     size = raw.seek(0, os.SEEK_END)
     raw.seek(0)
