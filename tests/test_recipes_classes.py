@@ -85,7 +85,7 @@ def test_giantsteps_files_with_leading_zeros_and_folders_of_archives(tmp_path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
-        ("annotations.txt", "D# minor", "H minor", "line 2: expected a key such as 'C minor', found 'H minor'"),
+        ("annotations.txt", "D# minor", "H minor", "line 2: expected a key such as 'C minor', got 'H minor'"),
         ("annotations.txt", "D# minor", "D# minor\tx\tx\tx\tx", "line 2: expected at most"),
         ("annotations.txt", "MANUAL KEY", "MANUAL KEY\tC", "line 1: expected one column 'C' in the header"),
         ("annotations.txt", "F minor\t2", "F minor\t7", "line 3: expected a confidence of 0, 1 or 2"),
@@ -121,7 +121,7 @@ def test_nsynth_pitch_and_family(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("pitch", 121, "expected a known pitch for flute_acoustic_002-077-100, found '121'"),
+        ("pitch", 121, "expected a known pitch for flute_acoustic_002-077-100, got '121'"),
         ("instrument_str", None, "expected a field 'instrument_str' of flute_acoustic_002-077-100"),
     ],
 )
@@ -168,7 +168,7 @@ def test_fma_clips_without_audio_are_left_out_and_logged(tmp_path, caplog):
     fma(tmp_path)
     with caplog.at_level(logging.INFO):
         assert "001486" not in set(dataset_tracks("fma", tmp_path, "medium")["track_id"])
-    assert "fma medium: 2 files known to be broken are left out: 001486, 098565" in caplog.text
+    assert "fma medium: left out 2 files that are known to be broken: 001486, 098565" in caplog.text
 
 
 def test_fma_small_is_found_in_a_larger_archive(tmp_path):
@@ -184,9 +184,9 @@ def test_fma_small_is_found_in_a_larger_archive(tmp_path):
     [
         ("genre_top", "genre", r"expected two rows of column names with \(track, genre_top\)"),
         ("track_id,", "5,", "line 3: expected a row that begins with 'track_id'"),
-        ("validation", "dev", "expected track 10 to have one of test, training, validation, found 'dev'"),
-        ("Folk", "Folklore", "expected track 140 to have one of .*, found 'Folklore'"),
-        ("\n140,", "\nx140,", "expected track numbers in the first column, found 'x140'"),
+        ("validation", "dev", "expected track 10 to have one of test, training, validation, got 'dev'"),
+        ("Folk", "Folklore", "expected track 140 to have one of .*, got 'Folklore'"),
+        ("\n140,", "\nx140,", "expected track numbers in the first column, got 'x140'"),
     ],
 )
 def test_fma_malformed(old, new, words, tmp_path):

@@ -115,5 +115,5 @@ def test_a_table_of_ones_own_needs_paths_alone(store, music):
             dataset[index]
     with pytest.raises(ValueError, match="expected whole numbers"):
         store.read([0.5], [0], 10)
-    with pytest.raises(ValueError, match="as many of each"):
+    with pytest.raises(ValueError, match="expected two vectors of equal length"):
         store.read([0, 1], [0], 10)

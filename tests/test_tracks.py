@@ -74,12 +74,14 @@ def test_a_name_that_means_unknown_elsewhere_is_spoken_of(folder, caplog):
         (("genre", "NaN", 2), ("tags", "a|null", 1), ("bpm", "nan", 1)), shown, strict=True
     ):
         assert message.startswith(f"column {column!r} of ")
-        assert message.endswith(f"{cell!r} ({count} rows), which counts as a name; what is unknown is an empty cell")
+        assert message.endswith(
+            f"{cell!r} ({count} rows), which is read as a name; leave cells of unknown values empty"
+        )
 
 
 def test_a_root_from_which_nothing_starts(folder):
     for source in (folder, "scores"):
-        with pytest.raises(InputError, match="root: the paths of a CSV file start from it, or a dataset lies there"):
+        with pytest.raises(InputError, match="root: expected a dataset or a CSV file to use it with, got"):
             load_tracks(source, root=folder)
 
 
@@ -254,11 +256,11 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
     with pytest.raises(ValueError, match="seconds"):
         ContrastiveDataset(tracks, RATE, 0.5)
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b"]}), "genre")
-    with pytest.raises(ValueError, match="what encode_labels makes of the tracks, got Tensor"):
+    with pytest.raises(ValueError, match="labels: expected the result of encode_labels, got Tensor"):
         dataset(folder, labels=torch.zeros(6))
     with pytest.raises(TypeError, match="sampler= with batch_size=None"):
         dataset(folder).__getitems__([[0, 1]])
-    with pytest.raises(ValueError, match="2 rows for 6 tracks"):
+    with pytest.raises(ValueError, match="labels: expected 6 rows, one for each track, got 2"):
         dataset(folder, labels=labels)
     table = tracks.assign(seconds=1.0)
     for seconds in (0, -1, float("inf"), float("nan")):
@@ -278,7 +280,7 @@ def test_a_csv_file_may_name_its_columns_otherwise(folder, caplog):
     with pytest.raises(InputError, match="has no column 'singer'"):
         from_csv(folder / "my.csv", group="singer")
     (folder / "my.csv").write_text("path,fold,split\n0.wav,a,train\n")
-    with pytest.raises(InputError, match="which of them is meant"):
+    with pytest.raises(InputError, match="rename or drop one"):
         from_csv(folder / "my.csv", split="fold")
     with pytest.raises(InputError, match="there is no file"):
         from_csv(folder / "none.csv")
@@ -351,9 +353,9 @@ def test_labels_of_a_named_kind():
 
 
 def test_datasets_are_sources_too(tmp_path):
-    with pytest.raises(InputError, match="in which folder does the dataset gtzan lie"):
+    with pytest.raises(InputError, match="root: expected the folder of the dataset gtzan, got none"):
         load_tracks("gtzan")
-    with pytest.raises(InputError, match="only a dataset has variants"):
+    with pytest.raises(InputError, match="variant: only datasets have variants"):
         load_tracks(tmp_path, variant="top50")
     (tmp_path / "genres" / "blues").mkdir(parents=True)
     constant(tmp_path / "genres" / "blues" / "blues.00029.wav", 0.5)

@@ -105,7 +105,7 @@ def test_a_second_source_is_used_without_labels(music, plain, tmp_path):
     assert settings["unlabeled_hash"] != settings["tracks_hash"]
     for options, words in (
         ({"unlabeled": "nowhere"}, "unlabeled: there is no file or folder nowhere"),
-        ({"unlabeled": "fma"}, "unlabeled_root: in which folder"),
+        ({"unlabeled": "fma"}, "unlabeled_root: expected the folder of the dataset fma"),
         ({"unlabeled_root": "."}, "unlabeled_root: of which tracks"),
     ):
         with pytest.raises(InputError, match=words):
