@@ -76,7 +76,7 @@ def test_several_signals_make_positives(run):
     assert set(known) == {"tags", "key", "tempo"}
     assert len(set(known.values())) == 3
     # One positive of an anchor is the other view of its item.
-    assert float(re.findall(r"positives an anchor (\d+\.\d+)", printed)[-1]) > 1
+    assert float(re.findall(r"positives per anchor (\d+\.\d+)", printed)[-1]) > 1
 
 
 def test_the_like_of_a_track_are_found(run, music, tmp_path):
