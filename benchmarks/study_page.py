@@ -144,12 +144,12 @@ def summary_table(results: Results) -> str:
 
 
 def main_table(results: Results) -> str:
-    """Clean accuracy of the main comparison."""
+    """Return the clean accuracy of the main comparison."""
     return accuracies(results, MAIN_ROWS, TASKS)
 
 
 def signal_table(results: Results) -> str:
-    """Clean accuracy by label signal."""
+    """Return the clean accuracy by label signal."""
     return accuracies(results, SIGNAL_ROWS, TASKS)
 
 
@@ -259,12 +259,12 @@ def retrieval_table(results: Results) -> str:
 
 
 def main_figure(results: Results) -> str:
-    """Clean accuracy of the main comparison."""
+    """Plot the clean accuracy of the main comparison."""
     return dots(results, MAIN_ROWS)
 
 
 def signal_figure(results: Results) -> str:
-    """Clean accuracy by label signal."""
+    """Plot the clean accuracy by label signal."""
     return dots(results, SIGNAL_ROWS)
 
 

@@ -26,7 +26,7 @@ def test_the_gtzan_lists_are_those_of_the_filtered_split(tmp_path):
 
 @pytest.mark.parametrize("folder", ["genres", "", "genres_original", "gtzan_genre/genres"])
 @pytest.mark.parametrize("suffix", [".wav", ".au"])
-def test_gtzan_wherever_it_lies(folder, suffix, tmp_path):
+def test_gtzan_is_found_in_every_folder_layout(folder, suffix, tmp_path):
     gtzan(tmp_path, folder, suffix)
     tracks = dataset_tracks("gtzan", tmp_path)
     splits = {"blues.00029": "train", "jazz.00054": "train", "blues.00000": "valid", "blues.00012": "test"}
@@ -60,7 +60,7 @@ def test_giantsteps_keeps_the_sure_keys_and_spells_them_with_flats(tmp_path):
     }
 
 
-def test_giantsteps_who_worked_with_a_valid_artist_is_valid_too(tmp_path):
+def test_giantsteps_coartists_of_valid_artists_are_valid(tmp_path):
     tracks = built("giantsteps", tmp_path)
     splits = cells(tracks, "split")
     assert splits["5061"] == "train"  # as in the published split
@@ -147,7 +147,7 @@ def test_nsynth_that_is_no_json_object(content, words, tmp_path):
         dataset_tracks("nsynth", tmp_path)
 
 
-def test_fma_sizes_lie_in_one_another(tmp_path):
+def test_smaller_fma_sizes_are_part_of_larger_ones(tmp_path):
     fma(tmp_path)
     ids = {size: set(dataset_tracks("fma", tmp_path, size)["track_id"]) for size in ("small", "medium", "large")}
     assert ids["small"] == {"000005", "000010", "000140"}

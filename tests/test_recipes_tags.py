@@ -53,7 +53,7 @@ def test_magnatagatune_clips_as_wav_and_in_a_folder_of_their_own(tmp_path):
     assert paths["44"] == str(tmp_path / "mp3/d/d-name-01-piece-0-29.mp3")
 
 
-def test_magnatagatune_counts_what_is_there(tmp_path, caplog):
+def test_magnatagatune_counts_existing_files(tmp_path, caplog):
     magnatagatune(tmp_path)
     (tmp_path / "0/a-name-01-piece-0-29.mp3").unlink()
     with caplog.at_level(logging.WARNING):

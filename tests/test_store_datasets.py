@@ -90,12 +90,12 @@ def test_sixteen_bits_are_the_same_waveforms(store, workers):
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.int64, torch.uint8, torch.int8, torch.bool, torch.complex64])
-def test_waveforms_of_another_kind_are_not_taken_for_sixteen_bits(kind):
+def test_as_float_refuses_other_integer_types(kind):
     with pytest.raises(InputError, match=f"^waveforms: expected floating point or torch.int16, got {kind}$"):
         as_float(torch.ones(2, 1, 3, dtype=kind))
 
 
-def test_a_dataset_in_another_process_does_not_take_one_track_for_another(store, music, tmp_path):
+def test_a_dataset_in_another_process_keeps_its_rows(store, music, tmp_path):
     dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
     loader = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn")
     assert len(list(loader)) == 3
@@ -106,7 +106,7 @@ def test_a_dataset_in_another_process_does_not_take_one_track_for_another(store,
     assert dataset[0]["waveforms"].shape == (2, 1, RATE // 2)  # what was opened stays open
 
 
-def test_a_table_of_ones_own_needs_paths_alone(store, music):
+def test_your_own_table_needs_only_paths(store, music):
     mine = pd.DataFrame({"path": [str(music / "1.flac"), str(music / "0.wav")]})
     dataset = ContrastiveDataset(mine, RATE, 0.5, store=store)
     assert dataset.lengths.tolist() == store.lengths[store.rows_of(mine["path"])].tolist()

@@ -54,7 +54,7 @@ def test_paths_start_from_the_csv_files_own_folder_by_default(folder):
     assert load_tracks(folder / "my.csv")["path"].tolist() == [str(folder / "3.wav")]
 
 
-def test_odd_rows_are_spoken_of_and_odd_cells_are_labels(folder, caplog):
+def test_odd_rows_give_warnings_and_odd_cells_are_labels(folder, caplog):
     (folder / "my.csv").write_text("path, genre\n0.wav, None\n1.wav,\n1.wav,jazz\n,rock\n", encoding="utf-8-sig")
     with caplog.at_level(logging.WARNING):
         tracks = load_tracks(folder / "my.csv")
@@ -64,7 +64,7 @@ def test_odd_rows_are_spoken_of_and_odd_cells_are_labels(folder, caplog):
     assert encode_labels(tracks, "genre").names == ("None", "jazz")
 
 
-def test_a_name_that_means_unknown_elsewhere_is_spoken_of(folder, caplog):
+def test_names_such_as_nan_give_a_warning(folder, caplog):
     rows = ["path,genre,tags,bpm,mood", "0.wav,NaN,a|null,nan,Nanette", "1.wav,NaN,a,90,none such", "2.wav,,a|b,100,"]
     (folder / "my.csv").write_text("\n".join(rows))
     with caplog.at_level(logging.WARNING):
@@ -79,7 +79,7 @@ def test_a_name_that_means_unknown_elsewhere_is_spoken_of(folder, caplog):
         )
 
 
-def test_a_root_from_which_nothing_starts(folder):
+def test_a_root_that_is_not_used_is_an_error(folder):
     for source in (folder, "scores"):
         with pytest.raises(InputError, match="root: expected a dataset or a CSV file to use it with, got"):
             load_tracks(source, root=folder)
@@ -116,13 +116,13 @@ def test_a_folder_with_folders(folder):
         ('path\n"a.wav\n', "not a CSV file"),
     ],
 )
-def test_a_csv_file_that_cannot_work(tmp_path, content, words):
+def test_a_malformed_csv_file_is_an_error(tmp_path, content, words):
     (tmp_path / "my.csv").write_text(content)
     with pytest.raises(InputError, match=words):
         load_tracks(tmp_path / "my.csv")
 
 
-def test_sources_that_are_not_there(tmp_path):
+def test_missing_sources_are_errors(tmp_path):
     with pytest.raises(InputError, match="there is no file or folder"):
         load_tracks(tmp_path / "none")
     with pytest.raises(InputError, match="there is no folder"):
@@ -238,7 +238,7 @@ def test_mixed_batches_through_a_data_loader(folder):
             assert batch["labeled"].tolist() == [True, True, False, False]
 
 
-def test_a_file_that_breaks_later_is_named_and_left_out(folder, caplog):
+def test_a_file_damaged_later_is_reported_and_left_out(folder, caplog):
     views = dataset(folder, most_unreadable=1)
     (folder / "2.wav").write_bytes(b"broken by now")
     items = views.__getitems__([1, 2, 3])
@@ -251,7 +251,7 @@ def test_a_file_that_breaks_later_is_named_and_left_out(folder, caplog):
         views.__getitems__([3])
 
 
-def test_the_dataset_refuses_what_does_not_fit(folder):
+def test_the_dataset_refuses_invalid_arguments(folder):
     tracks = load_tracks(folder)
     with pytest.raises(ValueError, match="seconds"):
         ContrastiveDataset(tracks, RATE, 0.5)
@@ -270,7 +270,7 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
         ContrastiveDataset(table, RATE, 0.5, views=0)
 
 
-def test_a_csv_file_may_name_its_columns_otherwise(folder, caplog):
+def test_from_csv_renames_split_and_group_columns(folder, caplog):
     (folder / "my.csv").write_text("path,fold,artist\n0.wav,train,Ann\n1.wav,test,Ann\n2.wav,test,Bob\n")
     with caplog.at_level(logging.WARNING):
         tracks = from_csv(folder / "my.csv", split="fold", group="artist")
@@ -302,7 +302,7 @@ def test_folders_may_be_labels(folder):
     shares=st.sampled_from([(0.7, 0.1, 0.2), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]),
     seed=st.integers(0, 99),
 )
-def test_no_artist_is_on_two_sides(sizes, shares, seed):
+def test_no_artist_is_in_two_splits(sizes, shares, seed):
     artists = [f"artist {number}" for number, size in enumerate(sizes) for _ in range(size)]
     tracks = pd.DataFrame({"path": [f"{row}.wav" for row in range(len(artists))], "artist": artists})
     split = with_splits(tracks, seed, group="artist", shares=shares)
@@ -315,7 +315,7 @@ def test_no_artist_is_on_two_sides(sizes, shares, seed):
     assert backwards.sort_index()["split"].tolist() == split["split"].tolist()
 
 
-def test_splits_that_cannot_be_made():
+def test_invalid_arguments_of_with_splits():
     tracks = pd.DataFrame({"path": ["a", "b"]})
     for options, words in (
         ({"shares": (0.5, 0.5)}, "sum to 1"),
@@ -366,7 +366,7 @@ def test_datasets_are_sources_too(tmp_path):
     assert dataset_of(pd.DataFrame({"path": []})) == {}
 
 
-def test_numbers_that_are_names_keep_their_zeros(folder):
+def test_names_such_as_007_stay_text(folder):
     (folder / "my.csv").write_text(
         "path,id,version,year,tempo\n0.wav,007,1.10,1990,99.5\n1.wav,7,1.1,2000,\n2.wav,,1.2,,80\n"
     )
