@@ -7,6 +7,8 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import cache_places, cache_root, clean_caches
@@ -36,18 +38,21 @@ EXTRAS = {
 _DISTRIBUTIONS = {"pytorch_lightning": "pytorch-lightning", "sklearn": "scikit-learn", "jinja2": "Jinja2"}
 
 
-def doctor(clean: bool = False) -> None:
+def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
     """Print versions, devices, codecs and caches, and print a fix for each problem found.
 
     Args:
-        clean: only remove the files of this library in the user's cache folder: copies of stores at URLs, rendered
-            corpora, temporary files. They are created again when needed. No other file is removed.
+        clean: only remove the files of this library in the user's cache folder (copies of stores at URLs, rendered
+            corpora, temporary files) and the cached embeddings and predictions in `folders`. They are created again
+            when needed. Other files, and files that another process uses, are kept.
+        folders: more cache folders: those given as `--cache`, and outputs of `compare` and `demo`.
 
     Raises:
         InputError: if there is a problem.
     """
+    named = [Path(folder) for folder in folders]
     if clean:
-        _clean()
+        _clean(named)
         return
     print(f"ssc_toolkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
     problems = []
@@ -60,7 +65,7 @@ def doctor(clean: bool = False) -> None:
     else:
         _print_devices()
         _print_codecs()
-    _print_caches()
+    _print_caches(named)
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
@@ -100,20 +105,24 @@ def _version(module: str) -> str | None:
         return None
 
 
-def _clean() -> None:
-    removed, busy = clean_caches()
+def _clean(folders: Sequence[Path]) -> None:
+    removed, busy = clean_caches(folders)
     for place in removed:
         print(f"removed {place.path} ({place.holds}, {place.bytes / 1e6:.1f} MB)")
     for path in busy:
         print(f"kept {path}: another process uses it, or you have no permission to remove it")
-    print(f"freed {sum(place.bytes for place in removed) / 1e6:.1f} MB in {cache_root()}")
+    print(f"freed {sum(place.bytes for place in removed) / 1e6:.1f} MB in {_shown(folders)}")
 
 
-def _print_caches() -> None:
-    places = cache_places()
-    print(f"  caches in {cache_root()}: {sum(place.bytes for place in places) / 1e6:.1f} MB")
+def _shown(folders: Sequence[Path]) -> str:
+    return ", ".join(map(str, [cache_root(), *folders]))
+
+
+def _print_caches(folders: Sequence[Path]) -> None:
+    places = cache_places(folders)
+    print(f"  caches in {_shown(folders)}: {sum(place.bytes for place in places) / 1e6:.1f} MB")
     for place in places:
-        print(f"    {place.path.relative_to(cache_root())}  {place.bytes / 1e6:.1f} MB, {place.holds}")
+        print(f"    {place.path}  {place.bytes / 1e6:.1f} MB, {place.holds}")
     if places:
         print("    `ssc-toolkit doctor --clean` removes them")
 

@@ -117,7 +117,7 @@ def test_more_labels_help_and_smaller_shares_are_nested():
     ("options", "words"),
     [
         ({"method": "forest"}, "method: expected one of linear"),
-        ({"label_share": 0.0}, "label_share: expected above 0 and up to 1, got 0"),
+        ({"label_share": 0.0}, "label_share: expected a fraction above 0 and up to 1, got 0"),
         ({"label_share": 0.001}, "holds fewer than two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
@@ -139,8 +139,11 @@ def test_what_is_of_other_tracks_is_named(points):
         (lambda: fitted.score(embeddings[:50], few), "tracks: expected the table of the labels, 300 rows, got 50"),
         (lambda: fitted.score(embeddings, tracks, np.ones(9, dtype=bool)), "subset: expected 300"),
         (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "there is no column 'split'"),
-        (lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)), "shares: expected above 0 and up to 1"),
-        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected above 0"),
+        (
+            lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)),
+            "shares: expected a fraction above 0 and up to 1",
+        ),
+        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected a fraction above 0"),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
         (lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"), "a single number of column 'n'"),
         (lambda: embedding_geometry(embeddings[:, 0]), "embeddings: expected"),

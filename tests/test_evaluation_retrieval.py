@@ -148,8 +148,8 @@ def test_the_order_of_the_rows_does_not_matter_where_similarities_are_equal(bloc
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cutoffs": ()}, "cutoffs: expected at least 1, got 0"),
-        ({"cutoffs": (5, 0)}, "cutoffs: expected at least 1, got 0"),
+        ({"cutoffs": ()}, "cutoffs: expected an integer of at least 1, got 0"),
+        ({"cutoffs": (5, 0)}, "cutoffs: expected an integer of at least 1, got 0"),
         ({"groups": [1, 2]}, "groups: expected 60, one for each of the labels, got 2"),
         ({"ids": [1, 2]}, "ids: expected 60"),
         ({"embeddings": EMBEDDINGS[:9]}, r"embeddings: expected \(60, dim\), a row for each of the labels"),

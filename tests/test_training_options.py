@@ -169,7 +169,7 @@ def test_what_a_run_was_made_with_is_saved(music, plain):
     config = yaml.safe_load((plain / "config.yaml").read_text())
     assert config["labels"] == "note"
     assert config["trainer"]["precision"] == "32"
-    (made,) = json.loads((plain / "provenance.json").read_text())
+    (made,) = json.loads((plain / "provenance.json").read_text())["starts"]
     assert made["packages"]["torch"] == torch.__version__.partition("+")[0]
     assert {"ssc_toolkit", "working_directory"} == made["git"].keys()
 
@@ -184,14 +184,14 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"trainer": TrainerOptions(accumulate=0)}, "trainer.accumulate: expected at least 1"),
+        ({"trainer": TrainerOptions(accumulate=0)}, "trainer.accumulate: expected an integer of at least 1"),
         ({"trainer": TrainerOptions(precision="8")}, "trainer.precision: expected one of 32, bf16, fp16"),
-        ({"trainer": TrainerOptions(chunk_size=0)}, "trainer.chunk_size: expected at least 1"),
+        ({"trainer": TrainerOptions(chunk_size=0)}, "trainer.chunk_size: expected an integer of at least 1"),
         ({"optimizer": OptimizerOptions(name="Sgd")}, "optimizer.name: expected one of Adam, AdamW"),
         ({"optimizer": OptimizerOptions(warmup=2)}, "optimizer.warmup: expected a share"),
-        ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected at least 0"),
-        ({"logs": LogOptions(every=0)}, "logs.every: expected at least 1"),
-        ({"memory": -1}, "memory: expected at least 0"),
+        ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected an integer of at least 0"),
+        ({"logs": LogOptions(every=0)}, "logs.every: expected an integer of at least 1"),
+        ({"memory": -1}, "memory: expected an integer of at least 0"),
         ({"steps": 2.5}, "steps: expected a whole number, got 2.5"),
         ({"view_seconds": math.inf}, "view_seconds: expected a positive number, got inf"),
         ({"learning_rate": math.inf}, "learning_rate: expected a positive number, got inf"),

@@ -15,12 +15,6 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5  # maximum number of files in a message
 
 
-def check_share(most_skipped: float) -> None:
-    """Raise InputError unless `most_skipped` is a fraction from 0 to 1."""
-    if not 0 <= most_skipped <= 1:
-        raise InputError(f"most_skipped: expected a fraction from 0 to 1, got {most_skipped}")
-
-
 def too_many(problems: Mapping[str, str], total: int, most_skipped: float, strict: bool) -> bool:
     """Return whether there are too many problems: any if `strict`, more than the allowed fraction, or all files."""
     return bool(problems) and (strict or len(problems) > most_skipped * total or len(problems) == total)

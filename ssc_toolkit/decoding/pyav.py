@@ -49,11 +49,6 @@ class PyAVSource:
     Args:
         path: path of the file.
 
-    Attributes:
-        frames: number of samples per channel.
-        sample_rate: sample rate in hertz.
-        channels: number of channels.
-
     Raises:
         UnusableFile: if PyAV is missing or cannot decode the file.
         CutShort: if the file has less audio than its header says.

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.arguments import real, whole
+from ssc_toolkit.checks import check_positive, check_whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
+from ssc_toolkit.encoders.strided import StridedConv2d
 
 
 class MelCNN(Encoder):
@@ -58,12 +59,12 @@ class MelCNN(Encoder):
         channels: int = 32,
         embedding_dim: int = 256,
     ) -> None:
-        sample_rate = whole("sample_rate", sample_rate)
-        n_mels, channels = whole("n_mels", n_mels), whole("channels", channels)
-        embedding_dim = whole("embedding_dim", embedding_dim)
-        n_fft = whole("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
-        hop_length = whole("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
-        highest_hz = min(real("highest_hz", highest_hz, "of hertz"), sample_rate / 2)
+        sample_rate = check_whole("sample_rate", sample_rate)
+        n_mels, channels = check_whole("n_mels", n_mels), check_whole("channels", channels)
+        embedding_dim = check_whole("embedding_dim", embedding_dim)
+        n_fft = check_whole("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
+        hop_length = check_whole("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
+        highest_hz = min(check_positive("highest_hz", highest_hz, "hertz"), sample_rate / 2)
         super().__init__(
             embedding_dim=embedding_dim,
             sample_rate=sample_rate,
@@ -73,10 +74,10 @@ class MelCNN(Encoder):
         self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=highest_hz)
         self.scale = nn.BatchNorm2d(1)
         self.spectral = nn.Sequential(
-            nn.Conv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),
+            StridedConv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
+            StridedConv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )

@@ -16,11 +16,12 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
-from ssc_toolkit.errors import InputError, positive, positive_share, share, whole_at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import held, writable_folder
+from ssc_toolkit.files import clear_leftovers, held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
@@ -35,6 +36,7 @@ from ssc_toolkit.training.run_folder import (
     ENCODER_FOLDER,
     HISTORY,
     UNUSABLE,
+    WRITTEN,
     claim,
     defaults_of,
     holds_run,
@@ -194,6 +196,7 @@ def pretrain(
             raise InputError(str(error)) from error
         if first:
             claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
+            clear_leftovers(folder, names=WRITTEN)
         if (folder / ENCODER_FOLDER).is_dir():
             logger.info("%s is complete: nothing left to do", folder)
             return folder / ENCODER_FOLDER
@@ -227,11 +230,11 @@ def _check(arguments: dict[str, Any]) -> None:
         ("seed", 0),
         ("memory", 0),
     ):
-        whole_at_least(name, arguments[name], least)
+        check_whole(name, arguments[name], least)
     for name in ("view_seconds", "temperature", "learning_rate"):
-        positive(name, arguments[name])
-    share("labeled_fraction", fraction)
-    positive_share("label_budget", budget)
+        check_positive(name, arguments[name], high=MAX_FINITE)
+    check_fraction("labeled_fraction", fraction)
+    check_fraction("label_budget", budget, zero=False)
     if budget < 1 and not labels:
         raise InputError("label_budget: a share of which labels? name their column by labels")
     for name in ("root", "variant"):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.bootstrap import Interval
 from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, say_why_no_key_score, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
@@ -22,7 +23,7 @@ from ssc_toolkit.evaluation.metrics import metrics_of
 from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.report import Section, table, write_report
+from ssc_toolkit.evaluation.report import REPORTS, Section, table, write_report
 from ssc_toolkit.evaluation.sections import (
     difference_section,
     drop_section,
@@ -34,7 +35,7 @@ from ssc_toolkit.evaluation.sections import (
     robustness_section,
     task_section,
 )
-from ssc_toolkit.files import held, writable_folder
+from ssc_toolkit.files import clear_leftovers, held, writable_folder
 
 PITCH_SHIFT = "pitch_shift"
 
@@ -90,8 +91,8 @@ def compare(
     Raises:
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
-    at_least("seed", seed, 0)
-    at_least("clips", clips, 0)
+    check_whole("seed", seed, 0)
+    check_whole("clips", clips, 0)
     check_methods((method,))
     if not labels:
         raise InputError("labels: give at least one label column")
@@ -106,6 +107,7 @@ def compare(
     left_out = _left_out(found, labels, numbers, corruptions, omit)
     conditions = conditions_for(corruptions, severities, rate, left_out)
     with held(folder, "out"):
+        clear_leftovers(folder, names=REPORTS)
         kept = _usable(found, everything, windows, labels, numbers, most_skipped)
         comparison = compare_models(
             everything,
