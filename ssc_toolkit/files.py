@@ -22,13 +22,13 @@ _LEFTOVER = re.compile(r"\.(.+\.)?[0-9a-f]+\.tmp")
 _LEFTOVER_SECONDS = 24 * 3600
 _CHECKSUM_KEY = "checksum"
 CHECKSUMS = "checksums.json"
-"""File with the checksums of others in its folder."""
+"""Name of the file with the checksums of other files in its folder."""
 _TRAILER = b"\nblake2b-128 "
 _TRAILER_BYTES = len(_TRAILER) + 32 + 1
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_BYTES = 22  # of the end record of a zip archive without a comment
 _PARQUET_END = b"PAR1"
-_PARQUET_END_BYTES = 8  # the length of the footer, and the mark
+_PARQUET_END_BYTES = 8  # the length of the footer and the magic number
 
 
 class DamagedFile(InputError):
@@ -76,7 +76,7 @@ line 1 column 2 (char 1)); correct it
     except FileNotFoundError as error:
         raise InputError(f"{argument}: there is no file {path}") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # parsers raise it too, without a number
+        if isinstance(error, OSError) and error.errno is not None:  # parsers also raise OSError, without a number
             raise InputError(f"{argument}: cannot read {path} ({error.strerror or error})") from error
         text = " ".join(str(error).split())
         reason = text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}"
@@ -135,8 +135,8 @@ def is_leftover(path: Path, name: str | None = None) -> bool:
     """Return whether a file name is one of the temporary names of this library.
 
     Args:
-        path: of which only the name counts.
-        name: of the file that was to be written; by default any.
+        path: path, of which only the name is used.
+        name: name of the file that was being written; by default any.
 
     Examples:
         >>> is_leftover(Path(".store.json.1234.tmp")), is_leftover(Path("song.tmp"))
@@ -149,7 +149,7 @@ def is_leftover(path: Path, name: str | None = None) -> bool:
 def clear_leftovers(folder: Path, min_age_seconds: float = 0.0, names: Collection[str] | None = None) -> None:
     """Remove the temporary files of killed processes from a folder.
 
-    Call it when the folder is known to be ours: files of somebody else may have names like our temporary ones.
+    Call it only if the folder belongs to this library, because other files may have similar names.
 
     Args:
         folder: the folder. Its subfolders are not searched. It may be missing.
@@ -183,7 +183,7 @@ def write_json(path: Path, content: Any) -> None:
 def json_text(content: Any) -> str:
     """Return the text that `write_json` writes."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    return text.encode(errors="backslashreplace").decode()  # a path may not be text in UTF-8
+    return text.encode(errors="backslashreplace").decode()  # paths may be invalid UTF-8
 
 
 def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -295,7 +295,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
 
 
 def _footer_bytes(file: BinaryIO) -> int:
-    """Return how many bytes a Parquet file has behind its data, or 0 for any other file."""
+    """Return the number of bytes after the data of a Parquet file, or 0 for any other file."""
     size = file.seek(0, 2)
     if size < _PARQUET_END_BYTES:
         return 0
@@ -306,11 +306,11 @@ def _footer_bytes(file: BinaryIO) -> int:
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the checksums of some files of a folder to its `checksums.json`, in the order of their names.
+    """Write the checksums of files of a folder to its `checksums.json`, sorted by name.
 
     Args:
-        folder: of the files.
-        names: paths below the folder, with slashes.
+        folder: folder of the files.
+        names: paths of the files below the folder, with slashes.
     """
     ordered = sorted(names)
     with ThreadPoolExecutor() as pool:
@@ -319,19 +319,19 @@ def write_checksums(folder: Path, names: Iterable[str]) -> None:
 
 
 def verify_listed(folder: Path, argument: str, advice: str, names: Collection[str] | None = None) -> list[str]:
-    """Raise DamagedFile if a file of a folder differs from what `write_checksums` found there.
+    """Raise DamagedFile if a file of a folder has changed since `write_checksums` was called.
 
     Args:
-        folder: of the files; without a `checksums.json`, as earlier versions left it, nothing is checked.
-        argument: the argument that led to it, for the error.
+        folder: folder of the files. Nothing is checked if it has no `checksums.json`, as in earlier versions.
+        argument: name of the argument that gave the folder, for the error message.
         advice: what the user can do.
-        names: the files to check; by default all that are listed.
+        names: files to check; by default all listed files.
 
     Returns:
-        The listed files that are missing, among those to check.
+        The missing files.
 
     Raises:
-        DamagedFile: naming the first file that differs, or is not listed though it was asked for.
+        DamagedFile: if a file has changed or is not listed; it names the first such file.
     """
     if not (folder / CHECKSUMS).exists():
         return []
@@ -379,17 +379,17 @@ def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
     """
-    with _locked(folder / ".lock", name, f"another process is at work in {folder}; choose another folder", wait):
+    with _locked(folder / ".lock", name, f"another process is using {folder}; choose another folder", wait):
         yield
 
 
 @contextmanager
 def held_file(path: Path, name: str) -> Iterator[None]:
-    """Lock other processes out of writing a file for the length of the block; the rest of its folder stays free.
+    """Lock a file against writes of other processes during the block; other files of the folder are not locked.
 
     Args:
-        path: of the file, in a folder that exists and can be written.
-        name: the argument that names it, for the error.
+        path: path of the file, in an existing folder that can be written.
+        name: name of the argument that gave the path, for the error message.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.

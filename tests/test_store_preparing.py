@@ -136,7 +136,7 @@ def test_an_interrupted_run_keeps_its_tracks(listening, tmp_path, caplog):
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
-    assert "goes on from what is saved" in errors
+    assert "rerun the same command to resume" in errors
     kept = sum(len(json.loads(file.read_text())["tracks"]) for file in (tmp_path / "store" / "shards").glob("*.json"))
     assert 0 < kept < 150
     with caplog.at_level(logging.INFO):

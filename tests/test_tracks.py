@@ -341,10 +341,10 @@ def test_labels_of_a_named_kind():
     assert encode_labels(tracks, "key", kind="multi-hot").values.tolist() == [[1, 0], [0, 1], [1, 0]]
     tracks = tracks.assign(large=[1.0, 1e300, None], endless=[None, 1.0, float("inf")])
     for options, words in (
-        ({"column": "key", "kind": "number"}, "'key' holds 'C', no number"),
+        ({"column": "key", "kind": "number"}, "'key' holds 'C', which is not a number"),
         ({"column": "large", "kind": "number"}, "'large' holds 1e[+]300, which is not finite in float32"),
         ({"column": ["energy", "endless"], "kind": "number"}, "'endless' holds inf, which is not finite in float32"),
-        ({"column": "key", "names": ["C"]}, "'G', which is none of its 1 classes"),
+        ({"column": "key", "names": ["C"]}, "'G', which is not one of its 1 classes"),
         ({"column": ["key", "tags"]}, "several columns"),
         ({"column": "key", "kind": "tags"}, "expected one of class, multi-hot, number"),
     ):
