@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from ssc_toolkit.checks import check_positive, check_whole
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
 from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, opened
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
@@ -37,7 +38,7 @@ CANCELS = (
 """Message for a file whose channels have opposite phase."""
 
 _QUALITY = "VHQ"
-_FILTER_SECONDS = 0.04  # half length of the resampling filter at 8 kHz; it is shorter at higher rates
+_FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower rate
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
 _SILENT_BELOW = 0.5 / 32768  # smaller samples round to zero in 16 bits
 _AS_LOUD = 0.99  # fraction of the largest power that counts as equal, because rounding makes opposite channels differ
@@ -176,9 +177,11 @@ def read_audio(
 
     Raises:
         UnreadableAudio: if the file cannot be decoded.
-        InputError: if `channel` is not a value of `Channel`.
+        InputError: if `channel` is unknown, or `sample_rate`, `start` or `length` is not an integer within its bounds.
     """
     check_channel(channel)
+    sample_rate, start = check_whole("sample_rate", sample_rate), check_whole("start", start, 0)
+    length = None if length is None else check_whole("length", length)
     with _opened(path) as source:
         samples = _read_resampled(source, _mixer(path, source, channel), sample_rate, start, length)
     _check_finite(samples, path)
@@ -203,9 +206,11 @@ def stream_audio(
 
     Raises:
         UnreadableAudio: if the file cannot be decoded to its end. It is raised at the first block that fails.
-        InputError: if `channel` is not a value of `Channel`.
+        InputError: if `channel` is unknown, or `sample_rate` or `block_seconds` is not above 0.
     """
     check_channel(channel)
+    sample_rate = check_whole("sample_rate", sample_rate)
+    check_positive("block_seconds", block_seconds)
     with _opened(path) as source:
         for block in _resampled_blocks(source, _mixer(path, source, channel), sample_rate, block_seconds):
             _check_finite(block, path)
@@ -220,6 +225,10 @@ def _opened(path: Path | str) -> Iterator[Source]:
             yield source
     except UnicodeEncodeError as error:
         raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
+    except ValueError as error:  # raised for an invalid file name, before the file is opened
+        if "\0" not in str(path):
+            raise
+        raise UnreadableAudio(f"{str(path)!r}: a file name cannot hold a zero byte") from error
     except CutShort as error:
         raise UnreadableAudio(f"{path}: {_CUT_SHORT}") from error
     except UnusableFile as error:
@@ -295,7 +304,7 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     common = math.gcd(rate, sample_rate)
     step_in, step_out = rate // common, sample_rate // common
     # Resampling starts at a sample that both rates share, early enough for the filter to settle before the segment.
-    margin = 0 if rate == sample_rate else math.ceil(_FILTER_SECONDS * rate / step_in)
+    margin = 0 if rate == sample_rate else math.ceil(_FILTER_REACH * max(1, rate / sample_rate) / step_in)
     first_step = max(0, start // step_out - margin)
     if first_step * step_in >= source.frames:
         return np.zeros(0, dtype=np.float32)

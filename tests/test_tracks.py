@@ -345,7 +345,7 @@ def test_labels_of_a_named_kind():
         ({"column": "large", "kind": "number"}, "'large' holds 1e[+]300, which is not finite in float32"),
         ({"column": ["energy", "endless"], "kind": "number"}, "'endless' holds inf, which is not finite in float32"),
         ({"column": "key", "names": ["C"]}, "'G', which is not one of its 1 classes"),
-        ({"column": ["key", "tags"]}, "several columns"),
+        ({"column": ["key", "tags"]}, "expected one column unless kind is .number., got key, tags"),
         ({"column": "key", "kind": "tags"}, "expected one of class, multi-hot, number"),
     ):
         with pytest.raises(InputError, match=words):
