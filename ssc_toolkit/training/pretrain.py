@@ -37,6 +37,7 @@ from ssc_toolkit.training.run_folder import (
     HISTORY,
     UNUSABLE,
     WRITTEN,
+    check_folder,
     claim,
     defaults_of,
     holds_run,
@@ -180,6 +181,8 @@ def pretrain(
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
     with held(folder, "out") if first else nullcontext():  # nothing in the folder is touched before
+        if first:
+            check_folder(folder)
         try:
             report = first and not holds_run(folder)
             tables = [
