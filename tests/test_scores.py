@@ -248,7 +248,7 @@ def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
         content = path.read_bytes()
         for offset in np.linspace(0, len(content) - 1, 200).astype(int).tolist():
             flip(path, content, offset)
-            with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file, and the same"):
+            with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file and rerun"):
                 is_whole()
         path.unlink()
         assert not is_whole()  # and is made again

@@ -83,7 +83,7 @@ def test_sixteen_bits_are_the_same_waveforms(store, workers):
     one, other = (dataset.batch([1, 2], torch.Generator().manual_seed(0))["waveforms"] for dataset in (halves, floats))
     assert torch.equal(as_float(one), other)
     assert torch.equal(as_float(other), other)
-    with pytest.raises(ValueError, match="expected float32 where there is no store"):
+    with pytest.raises(ValueError, match="expected float32 without a store"):
         ContrastiveDataset(pd.DataFrame({"path": ["a"], "seconds": [1.0]}), RATE, 0.5, dtype=torch.int16)
     with pytest.raises(ValueError, match="expected float32 or int16"):
         store.read([0], [0], 10, torch.float64)

@@ -204,5 +204,5 @@ def test_a_name_that_is_not_utf8_is_one_bad_file(music, tmp_path, caplog):
 
 
 def test_prepare_refuses_a_url_before_work(music):
-    with pytest.raises(InputError, match="in a folder of this machine"):
+    with pytest.raises(InputError, match="expected a local folder, got"):
         prepare_store(load_tracks(music), "file:///tmp/store", RATE)
