@@ -1,4 +1,4 @@
-"""The demonstration: what a few labels buy, on real music, in ten minutes on two cores."""
+"""Demonstration of the effect of a few labels, on real music, in ten minutes on two CPU cores."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
-"""The labels are keys: a shifted clip would keep the label of another key."""
+"""Omitted because the labels are keys: a clip that is shifted in pitch has another key than its label."""
 COLUMNS = ("key", "family", "mode", "collection")
 STRESSED = ("key", "family")
-"""Tasks whose scores under corruption the report shows; its JSON file holds all."""
+"""Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
 _NOTE = "demo.json"
 CLIPS = 100
-"""Test clips that can be heard in the report."""
+"""Number of test clips that can be played in the report."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the comparison."""
+    """One of the training runs that are compared."""
 
     name: str
     title: str
@@ -77,7 +77,7 @@ DIFFERENCES = (
 
 @dataclass(frozen=True)
 class Size:
-    """How large the demonstration is."""
+    """Size of the demonstration."""
 
     clips: int
     steps: int
@@ -89,20 +89,20 @@ QUICK = Size(clips=160, steps=6, batch_size=16)
 
 
 def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
-    """Pretrain on real compositions with no, few and all labels; probe, stress, report.
+    """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
 
-    Renders the default corpus (cached), trains MelCNN self-supervised, semi-supervised with 5 % of the key
-    labels, and supervised with all of them; probes them on key, family, mode and collection beside a random
-    encoder and log-mel statistics; stresses key and family; and writes `report.html`, `report.md`,
-    `report.json`, the checkpoints and the encoders. The same call goes on where it was interrupted.
+    Renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the key labels,
+    and supervised with all of them. Probes these encoders, a random encoder and log-mel statistics on key, family, mode
+    and collection, and measures the robustness of key and family. Writes `report.html`, `report.md`, `report.json`, the
+    checkpoints and the encoders. Rerun the same command to resume.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick`.
-        quick: the same on a tiny scale, to see that everything works; its numbers mean nothing.
-        seed: of corpus, weights, batches and augmentations.
+        quick: run at a tiny scale to check that everything works; the numbers mean nothing.
+        seed: seed of the corpus, weights, batches and augmentations.
 
     Returns:
-        The HTML report.
+        Path of the HTML report.
 
     Raises:
         InputError: if the folder cannot be written or holds a demonstration of another kind.
@@ -112,7 +112,7 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
     check_whole("seed", seed, 0)
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}
-    check_note(folder / _NOTE, settings, "out", "demonstration")  # first without the lock, which would leave its file
+    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
     with held(folder, "out"):
         check_note(folder / _NOTE, settings, "out", "demonstration")
         clear_leftovers(folder)
@@ -123,7 +123,7 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
 
 
 def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
-    """Train, evaluate, report."""
+    """Train and evaluate the encoders, and write the report."""
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
@@ -142,30 +142,30 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(comparison, task) for task in STRESSED),
         retrieval_section(comparison.retrieval),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBORS: "neighbours of the same key"}, comparison.models
+            histories(folder), {"loss": "loss", NEIGHBORS: "neighbors of the same key"}, comparison.models
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
     ]
     lead = (
         f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
-        f"views each; seed {seed}. One seed is one draw: intervals speak of the test tunes, not of training anew."
+        f"views each; seed {seed}. With one seed, the intervals cover the choice of test tunes, not of training seeds."
     )
     if quick:
-        lead += " This is the quick version: it shows that everything works, its numbers mean nothing."
+        lead += " This is the quick version: it only shows that everything works, and its numbers mean nothing."
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
         "records": comparison.records("linear", seed),
     }
-    write_report(folder, "What a few labels buy", lead, sections, content)
+    write_report(folder, "The effect of a few labels", lead, sections, content)
     for section in sections:
         if section.rows:
             print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
-    """Train what is not trained yet; encoders and baselines by name."""
+    """Train the encoders that are not trained yet; return encoders and baselines by name."""
     trained = {}
     for number, run in enumerate(RUNS, start=1):
         path = pretrain(
@@ -186,7 +186,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
 
 
 def tasks(tracks: pd.DataFrame) -> list[Task]:
-    """The questions: family is asked apart for programs that training has heard and has not."""
+    """Return the tasks; family is evaluated separately for programs in the training set and for new programs."""
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
         Task("key", "key"),
@@ -198,7 +198,7 @@ def tasks(tracks: pd.DataFrame) -> list[Task]:
 
 
 def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
-    """What was logged in each training, a row a step."""
+    """Return the log of each training run, with a row for each step."""
     rows = {}
     for run in RUNS:
         read = read_history(folder / run.name / HISTORY, "out")
@@ -207,7 +207,7 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 
 
 def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
-    """Target weights of a mixed batch of test clips, and the similarities that each training arrived at."""
+    """Return a section with the target weights of a batch of test clips and the similarities in each encoder."""
     test = tracks[tracks["split"] == "test"].reset_index(drop=True)
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
@@ -224,13 +224,13 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
         for run in RUNS:
             embedded[run.name] = encoders[run.name].eval()(read["waveforms"]).flatten(0, 1).numpy()
     text = (
-        f"A batch of {len(batch)} test clips, two clean views each: the labelled half first, in the order of keys, "
-        "then the half drawn without labels. Left, the weights that the semi-supervised loss is given; then what each "
-        "training made of the batch."
+        f"A batch of {len(batch)} test clips with two clean views each. The labeled half comes first, in the order of "
+        "keys, then the half drawn without labels. The left panel shows the target weights of the semi-supervised "
+        "loss; the others show the similarities of the embeddings of each encoder."
     )
     return similarity_section(weights.numpy(), embedded, text)
 
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Embeddings by model, those of the trainings before the baselines."""
+    """Return embeddings by model, with the trained encoders before the baselines."""
     return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}

@@ -97,7 +97,7 @@ def test_the_page_needs_nothing_but_itself(finished):
         assert model in text
 
 
-def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
+def test_killed_twice_it_resumes_to_the_same_numbers(finished, tmp_path):
     out = tmp_path / "killed"
     die_at_first_write(*command(out)[3:])
     assert list(out.glob(".demo.json.*.tmp"))
@@ -119,14 +119,14 @@ def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
     assert not list(out.glob(".*.tmp"))
 
 
-def test_a_folder_of_another_demonstration_is_left_alone(finished):
+def test_a_folder_of_another_demonstration_is_not_changed(finished):
     out = finished[0]
     result = subprocess.run([*command(out), "--seed=1"], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "other settings" in result.stderr
 
 
-def test_leftovers_of_a_kill_are_no_foreign_files(tmp_path):
+def test_leftovers_of_a_kill_do_not_count_as_other_content(tmp_path):
     for name in (f".demo.json.{'a' * 16}.tmp", ".lock"):
         (tmp_path / name).touch()
     check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")

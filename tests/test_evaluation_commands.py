@@ -224,7 +224,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"], "prototypes need classes"),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "hertz is not among the labels"),
-        (["probe", "--labels=pitch", "--numbers=pitch"], "no number"),
+        (["probe", "--labels=pitch", "--numbers=pitch"], "not a number"),
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),

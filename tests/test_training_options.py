@@ -105,7 +105,7 @@ def test_a_second_source_is_used_without_labels(music, plain, tmp_path):
     assert settings["unlabeled_hash"] != settings["tracks_hash"]
     for options, words in (
         ({"unlabeled": "nowhere"}, "unlabeled: there is no file or folder nowhere"),
-        ({"unlabeled": "fma"}, "unlabeled_root: in which folder"),
+        ({"unlabeled": "fma"}, "unlabeled_root: expected the folder of the dataset fma"),
         ({"unlabeled_root": "."}, "unlabeled_root: of which tracks"),
     ):
         with pytest.raises(InputError, match=words):
@@ -188,17 +188,17 @@ def test_half_precision_on_a_gpu(music, tmp_path, precision):
         ({"trainer": TrainerOptions(precision="8")}, "trainer.precision: expected one of 32, bf16, fp16"),
         ({"trainer": TrainerOptions(chunk_size=0)}, "trainer.chunk_size: expected an integer of at least 1"),
         ({"optimizer": OptimizerOptions(name="Sgd")}, "optimizer.name: expected one of Adam, AdamW"),
-        ({"optimizer": OptimizerOptions(warmup=2)}, "optimizer.warmup: expected a share"),
-        ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected an integer of at least 0"),
+        ({"optimizer": OptimizerOptions(warmup=2)}, "optimizer.warmup: expected a fraction"),
+        ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected a number of at least 0"),
         ({"logs": LogOptions(every=0)}, "logs.every: expected an integer of at least 1"),
         ({"memory": -1}, "memory: expected an integer of at least 0"),
-        ({"steps": 2.5}, "steps: expected a whole number, got 2.5"),
+        ({"steps": 2.5}, "steps: expected an integer of at least 1, got 2.5"),
         ({"view_seconds": math.inf}, "view_seconds: expected a positive number, got inf"),
         ({"learning_rate": math.inf}, "learning_rate: expected a positive number, got inf"),
-        ({"learning_rate": 1e39}, "learning_rate: expected a positive number below 1e36, got 1e\\+39"),
+        ({"learning_rate": 1e39}, "learning_rate: expected a positive number below 1e\\+36, got 1e\\+39"),
         ({"temperature": math.inf}, "temperature: expected a positive number, got inf"),
         ({"optimizer": OptimizerOptions(weight_decay=math.inf)}, "optimizer.weight_decay: expected"),
-        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a share"),
+        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a fraction"),
     ],
 )
 def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, options, words):
