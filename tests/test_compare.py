@@ -236,8 +236,8 @@ def small(tmp_path_factory):
     ("options", "words"),
     [
         (["--names=a"], "names: expected one for each of the 2 encoders, got 1"),
-        (["--names=a,a"], "names: 'a' is taken"),
-        (["--names=a,random encoder"], "names: 'random encoder' is taken"),
+        (["--names=a,a"], "names: 'a' is already used"),
+        (["--names=a,random encoder"], "names: 'random encoder' is already used"),
         (["--encoders=/nowhere"], "encoder: /nowhere is no saved encoder"),
         (["--labels=mood"], "labels: there is no column 'mood'"),
         (["--corruptions=hiss"], "corruptions: expected chain or one of"),

@@ -216,12 +216,15 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
-        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected above 0"),
+        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected fractions above 0"),
         (
             ["probe", "--labels=pitch", "--label_shares=0.05"],
             "0.05 of 20 labelled training tracks holds fewer",
         ),
-        (["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"], "prototypes need classes"),
+        (
+            ["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"],
+            "prototypes expected classes, got numbers",
+        ),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "hertz is not among the labels"),
         (["probe", "--labels=pitch", "--numbers=pitch"], "no number"),

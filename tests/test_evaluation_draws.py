@@ -86,7 +86,7 @@ def test_names_do_not_depend_on_the_folder_but_tracks_must_be_known(tracks, tmp_
     fixed = FixedCorruption.draw(Gain((-20, 0)), RATE, tracks)
     moved = tracks.assign(path=["/elsewhere/" + path.rsplit("/", 1)[1] for path in tracks["path"]])
     assert torch.equal(fixed.draw_for(moved).values["gain_db"], fixed.drawn.values["gain_db"])
-    with pytest.raises(InputError, match=r"nothing was drawn for 1 of 7 tracks, such as new\.wav"):
+    with pytest.raises(InputError, match=r"1 of 7 tracks have no draw, such as new\.wav"):
         fixed.draw_for(pd.concat([moved, moved.iloc[:1].assign(path="/elsewhere/new.wav")]))
     (tmp_path / "no.pt").write_bytes(b"nothing")
     for path, words in ((tmp_path / "no.pt", "is damaged"), (tmp_path / "absent.pt", "there is no")):

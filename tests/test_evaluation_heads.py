@@ -85,7 +85,7 @@ def test_prototypes_are_mean_directions():
     mean = (np.array([1, 0]) + np.array([0, 1]) + np.array([1, 1]) / np.sqrt(2)) / 3
     expected = np.stack([unit_rows(mean[None])[0], [0, -1]])
     np.testing.assert_allclose(head.predict(expected), expected @ expected.T, atol=1e-6)
-    with pytest.raises(InputError, match="prototypes need classes"):
+    with pytest.raises(InputError, match="prototypes expected classes, got numbers"):
         fit_probe(embeddings, tracks.assign(x=range(7)), "x", "prototypes", kind="number")
 
 
@@ -117,7 +117,7 @@ def test_more_labels_help_and_smaller_shares_are_nested():
     ("options", "words"),
     [
         ({"method": "forest"}, "method: expected one of linear"),
-        ({"label_share": 0.0}, "label_share: expected above 0 and up to 1, got 0"),
+        ({"label_share": 0.0}, "label_share: expected fractions above 0 and up to 1, got 0"),
         ({"label_share": 0.001}, "holds fewer than two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
@@ -131,7 +131,7 @@ def test_what_cannot_be_fitted(points, options, words):
 def test_what_is_of_other_tracks_is_named(points):
     embeddings, tracks = points
     fitted = fit_probe(embeddings, tracks, "label", "prototypes")
-    few, rest = tracks[:50], "a row for each of the tracks, got"
+    few, rest = tracks[:50], "one row for each of the tracks, got"
     for attempt, words in (
         (lambda: probe(embeddings[:50], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(50, 8\)"),
         (lambda: probe(embeddings[:, 0], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(300,\)"),
@@ -139,8 +139,11 @@ def test_what_is_of_other_tracks_is_named(points):
         (lambda: fitted.score(embeddings[:50], few), "tracks: expected the table of the labels, 300 rows, got 50"),
         (lambda: fitted.score(embeddings, tracks, np.ones(9, dtype=bool)), "subset: expected 300"),
         (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "there is no column 'split'"),
-        (lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)), "shares: expected above 0 and up to 1"),
-        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected above 0"),
+        (
+            lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)),
+            "shares: expected fractions above 0 and up to 1",
+        ),
+        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected fractions above 0"),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
         (lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"), "a single number of column 'n'"),
         (lambda: embedding_geometry(embeddings[:, 0]), "embeddings: expected"),
