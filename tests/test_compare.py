@@ -92,7 +92,7 @@ def test_the_report_says_how_it_came_about(comparison, content):
     assert len(set(told["models"].values())) == 4
     assert told["encoders"] == {name: str(folder) for name, folder in zip(MODELS, comparison.encoders, strict=True)}
     text = (comparison.folder / "report.md").read_text()
-    assert "Left out of the chain: pitch_shift" in text
+    assert "Omitted from the chain: pitch_shift" in text
     assert comparison.printed.count("log-mel statistics") == 1
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
@@ -235,20 +235,20 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--names=a"], "names: expected one for each of the 2 encoders, got 1"),
+        (["--names=a"], "names: expected 2, one for each encoder, got 1"),
         (["--names=a,a"], "names: 'a' is already used"),
         (["--names=a,random encoder"], "names: 'random encoder' is already used"),
         (["--encoders=/nowhere"], "encoder: /nowhere is no saved encoder"),
         (["--labels=mood"], "labels: there is no column 'mood'"),
         (["--corruptions=hiss"], "corruptions: expected chain or one of"),
-        (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes what the label 'key' says"),
+        (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes the key in the label 'key'"),
         (["--severities=1,9"], "severity: expected"),
         (["--omit=hiss"], "omit: expected stages among"),
         (["--method=magic"], "methods: expected some of linear"),
-        (["--numbers=mood"], "numbers: mood is not among the labels key"),
+        (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
         (["--clips=-1"], "clips: expected at least 0"),
         (["--seed=-1"], "seed: expected at least 0"),
-        (["--window_seconds=0.01"], "window_seconds: one needs at least"),
+        (["--window_seconds=0.01"], "window_seconds: expected at least"),
         (["--window_seconds=5"], "60 of 60 audio files cannot be used"),
         (["--out=tracks.csv"], "out: tracks.csv is a file"),
     ],
@@ -288,7 +288,7 @@ def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
 
 
 def test_no_name_is_empty():
-    with pytest.raises(InputError, match="encoders: give at least one"):
+    with pytest.raises(InputError, match="encoders: expected at least one"):
         open_models([])
     with pytest.raises(InputError, match="names: '' is empty"):
         open_models(["x"], [" "])

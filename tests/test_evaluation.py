@@ -130,7 +130,7 @@ def test_a_subset_of_the_test_tracks():
     subset = np.arange(300) >= 280
     score = fitted.score(embeddings, tracks, subset)
     assert score.rows.tolist() == list(range(280, 300))
-    with pytest.raises(InputError, match="no test track"):
+    with pytest.raises(InputError, match="labels: expected test tracks"):
         fitted.score(embeddings, tracks, np.zeros(300, dtype=bool))
 
 
@@ -160,8 +160,11 @@ def test_keys_get_the_weighted_score():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.assign(label=t["label"].where(t["split"] != "valid", None)), "no track of the valid split"),
-        (lambda t: t.assign(label=t["label"].where(t["split"] != "train", "one")), "fewer than two classes"),
+        (lambda t: t.assign(label=t["label"].where(t["split"] != "valid", None)), "labels: expected valid tracks"),
+        (
+            lambda t: t.assign(label=t["label"].where(t["split"] != "train", "one")),
+            "labels: expected at least two classes",
+        ),
         (lambda t: t.drop(columns="label"), "no column 'label'"),
     ],
 )

@@ -147,7 +147,7 @@ def test_robustness_with_stored_draws(shared, cache, tmp_path):
     (draws / "gain-1.pt").replace(draws / "reverse-1.pt")
     code, _, errors = call("robustness", *shared, *options, f"--draws={draws}")
     assert code == 2
-    assert "holds Gain instead of Reverse" in errors
+    assert "draws: expected Reverse, got Gain" in errors
 
 
 def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
@@ -209,7 +209,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     (tmp_path / "broken_model.py").write_text("def make():\n    return 1 / 0\n")
     code, _, errors = call("embed", music, "--encoder=broken_model:make", "--out=e.npz")
     assert code == 2
-    assert "it raises ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
+    assert "to return a model, got ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
 
 
 @pytest.mark.parametrize(
@@ -219,22 +219,25 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected fractions above 0"),
         (
             ["probe", "--labels=pitch", "--label_shares=0.05"],
-            "0.05 of 20 labelled training tracks holds fewer",
+            "expected at least two classes, got fewer in 0.05 of 20 labeled training tracks",
         ),
         (
             ["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"],
             "prototypes expected classes, got numbers",
         ),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected at least 1"),
-        (["probe", "--labels=pitch", "--numbers=hertz"], "hertz is not among the labels"),
+        (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
         (["probe", "--labels=pitch", "--numbers=pitch"], "no number"),
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
-        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: a folder for which tracks?"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: expected database"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
-        (["probe", "--labels=pitch", "--window_seconds=0.1"], "random encoder needs at least 0.13 s, got 0.1"),
+        (
+            ["probe", "--labels=pitch", "--window_seconds=0.1"],
+            "window_seconds: expected at least 0.13 s for the random encoder, got 0.1",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, words):
@@ -255,6 +258,6 @@ def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp
     options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=key,pitch", f"--cache={tmp_path / 'cache'}"]
     code, _, errors = call("probe", *options, "--most_skipped=0.5")
     assert code == 2
-    assert "labels: the training split holds fewer than two classes of column 'pitch'" in errors
+    assert "labels: expected at least two classes of column 'pitch' in the training set" in errors
     assert not list(tmp_path.glob("cache/*"))
     assert "no weighted key score for column 'key': 'X' cannot be read as a key" in caplog.text

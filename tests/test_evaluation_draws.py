@@ -78,7 +78,7 @@ def test_models_at_other_rates_and_windows_hear_the_same(tracks):
     # Reversed as a whole before it is cut: windows of .8 s begin with the loud end too.
     assert (found["short"][:, 0] > found["short"][:, -1]).all()
     np.testing.assert_allclose(found["short"].mean(axis=1), found["own"].mean(axis=1), rtol=0.25)
-    with pytest.raises(InputError, match="give a FixedCorruption"):
+    with pytest.raises(InputError, match="corruption: expected a FixedCorruption"):
         embed_models(models, tracks, corruption=Gain((-20, 0)), progress=False)
 
 

@@ -118,7 +118,7 @@ def test_more_labels_help_and_smaller_shares_are_nested():
     [
         ({"method": "forest"}, "method: expected one of linear"),
         ({"label_share": 0.0}, "label_share: expected fractions above 0 and up to 1, got 0"),
-        ({"label_share": 0.001}, "holds fewer than two classes"),
+        ({"label_share": 0.001}, "label_share: expected at least two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
 )
@@ -136,16 +136,19 @@ def test_what_is_of_other_tracks_is_named(points):
         (lambda: probe(embeddings[:50], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(50, 8\)"),
         (lambda: probe(embeddings[:, 0], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(300,\)"),
         (lambda: fitted.score(embeddings[:50], tracks), r"embeddings: expected \(300, dim\)"),
-        (lambda: fitted.score(embeddings[:50], few), "tracks: expected the table of the labels, 300 rows, got 50"),
+        (lambda: fitted.score(embeddings[:50], few), "tracks: expected 300 rows, one for each label, got 50"),
         (lambda: fitted.score(embeddings, tracks, np.ones(9, dtype=bool)), "subset: expected 300"),
-        (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "there is no column 'split'"),
+        (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "tracks: expected a column 'split'"),
         (
             lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)),
             "shares: expected fractions above 0 and up to 1",
         ),
         (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected fractions above 0"),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
-        (lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"), "a single number of column 'n'"),
+        (
+            lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"),
+            "labels: expected different numbers of column 'n'",
+        ),
         (lambda: embedding_geometry(embeddings[:, 0]), "embeddings: expected"),
         (lambda: neighbor_agreement(embeddings[:50], fitted.labels), r"embeddings: expected \(300, dim\)"),
     ):

@@ -77,7 +77,7 @@ def neighbours(page: sync_api.Page) -> dict[str, list[str]]:
 
 def test_it_renders_whatever_the_names(visit):
     page = visit()
-    assert page.locator("h1").text_content() == "Models side by side"
+    assert page.locator("h1").text_content() == "Model comparison"
     first = page.locator("table").first
     assert first.locator("tbody th").all_text_contents() == list(EVERYONE)
     assert page.locator("figure svg").count() == 4  # scores, robustness of two tasks, drops
