@@ -1,4 +1,4 @@
-"""The demonstration: what a few labels buy, on real music, in ten minutes on two cores."""
+"""Demonstration of the effect of few labels on real music; it takes ten minutes on two cores."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
-"""The labels are keys: a shifted clip would keep the label of another key."""
+"""Stages omitted from the chain. The labels are keys, and pitch shift would change the key but not the label."""
 COLUMNS = ("key", "family", "mode", "collection")
 STRESSED = ("key", "family")
-"""Tasks whose scores under corruption the report shows; its JSON file holds all."""
+"""Tasks whose scores on corrupted audio the report shows; the JSON file contains those of all tasks."""
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
 _NOTE = "demo.json"
 CLIPS = 100
-"""Test clips that can be heard in the report."""
+"""Number of test clips whose audio is included in the report."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ DIFFERENCES = (
 
 @dataclass(frozen=True)
 class Size:
-    """How large the demonstration is."""
+    """Size of the demonstration."""
 
     clips: int
     steps: int
@@ -88,40 +88,42 @@ QUICK = Size(clips=160, steps=6, batch_size=16)
 
 
 def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
-    """Pretrain on real compositions with no, few and all labels; probe, stress, report.
+    """Pretrain on real compositions without, with few and with all labels, and write a report of the evaluation.
 
-    Renders the default corpus (cached), trains MelCNN self-supervised, semi-supervised with 5 % of the key
-    labels, and supervised with all of them; probes them on key, family, mode and collection beside a random
-    encoder and log-mel statistics; stresses key and family; and writes `report.html`, `report.md`,
-    `report.json`, the checkpoints and the encoders. The same call goes on where it was interrupted.
+    The demonstration renders the default corpus (cached) and trains MelCNN three times: self-supervised,
+    semi-supervised with 5 % of the key labels, and supervised with all of them. It evaluates these encoders, a random
+    encoder and log-mel statistics by probes of key, family, mode and collection, on clean and corrupted audio. It
+    writes `report.html`, `report.md`, `report.json`, the checkpoints and the encoders. The same call resumes an
+    interrupted demonstration.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick`.
-        quick: the same on a tiny scale, to see that everything works; its numbers mean nothing.
-        seed: of corpus, weights, batches and augmentations.
+        quick: run at a tiny scale to check that everything works; the scores have no meaning.
+        seed: seed of corpus, weights, batches and augmentations.
 
     Returns:
-        The HTML report.
+        Path of the HTML report.
 
     Raises:
-        InputError: if the folder cannot be written or holds a demonstration of another kind.
+        InputError: if the folder is not writable, or if it contains other files or a demonstration with other
+            settings.
     """
     begin = time.monotonic()
     folder = writable_folder(Path(out or ("demo-quick" if quick else "demo")), "out")
     at_least("seed", seed, 0)
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}
-    check_note(folder / _NOTE, settings, "out", "demonstration")  # first without the lock, which would leave its file
+    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file
     with held(folder, "out"):
         check_note(folder / _NOTE, settings, "out", "demonstration")
         write_checked_json(folder / _NOTE, settings)
         _run(folder, size, quick, seed)
-    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
+    print(f"\nFinished after {(time.monotonic() - begin) / 60:.1f} minutes. The report is {folder / 'report.html'}")
     return folder / "report.html"
 
 
 def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
-    """Train, evaluate, report."""
+    """Train and evaluate the encoders, and write the report."""
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
@@ -140,30 +142,31 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(comparison, task) for task in STRESSED),
         retrieval_section(comparison.retrieval),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBORS: "neighbours of the same key"}, comparison.models
+            histories(folder), {"loss": "loss", NEIGHBORS: "neighbors with the same key"}, comparison.models
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
     ]
     lead = (
-        f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
-        f"views each; seed {seed}. One seed is one draw: intervals speak of the test tunes, not of training anew."
+        f"{size.clips} rendered six-second clips of real compositions; {size.steps} steps of {size.batch_size} x 2 "
+        f"views per training; seed {seed}. The intervals describe the choice of test tunes, not the variation between "
+        "seeds."
     )
     if quick:
-        lead += " This is the quick version: it shows that everything works, its numbers mean nothing."
+        lead += " This is the quick version. It shows that everything works; its scores have no meaning."
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
         "records": comparison.records("linear", seed),
     }
-    write_report(folder, "What a few labels buy", lead, sections, content)
+    write_report(folder, "The effect of few labels", lead, sections, content)
     for section in sections:
         if section.rows:
             print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
-    """Train what is not trained yet; encoders and baselines by name."""
+    """Train the encoders that are not trained yet, and return encoders and baselines by name."""
     trained = {}
     for number, run in enumerate(RUNS, start=1):
         path = pretrain(
@@ -184,7 +187,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
 
 
 def tasks(tracks: pd.DataFrame) -> list[Task]:
-    """The questions: family is asked apart for programs that training has heard and has not."""
+    """Return the tasks; family is a separate task for timbres that are not in the training set."""
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
         Task("key", "key"),
@@ -196,7 +199,7 @@ def tasks(tracks: pd.DataFrame) -> list[Task]:
 
 
 def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
-    """What was logged in each training, a row a step."""
+    """Return the logged values of each training, with one row per step."""
     rows = {}
     for run in RUNS:
         read = read_history(folder / run.name / HISTORY, "out")
@@ -205,7 +208,7 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 
 
 def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
-    """Target weights of a mixed batch of test clips, and the similarities that each training arrived at."""
+    """Return the section of the target weights of a mixed batch of test clips and its similarities under each model."""
     test = tracks[tracks["split"] == "test"].reset_index(drop=True)
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
@@ -222,13 +225,13 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
         for run in RUNS:
             embedded[run.name] = encoders[run.name].eval()(read["waveforms"]).flatten(0, 1).numpy()
     text = (
-        f"A batch of {len(batch)} test clips, two clean views each: the labelled half first, in the order of keys, "
-        "then the half drawn without labels. Left, the weights that the semi-supervised loss is given; then what each "
-        "training made of the batch."
+        f"A batch of {len(batch)} test clips with two clean views each. The labeled half comes first, in the order of "
+        "keys; then comes the half without labels. The left panel shows the target weights of the semi-supervised "
+        "loss. The other panels show the cosine similarities under each encoder."
     )
     return similarity_section(weights.numpy(), embedded, text)
 
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Embeddings by model, those of the trainings before the baselines."""
+    """Return the embeddings by model, with the trained encoders before the baselines."""
     return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}

@@ -121,7 +121,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
         said += process.stderr.read(1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    while "once more to stop at once" not in said:
+    while "press it again to stop at once" not in said:
         assert process.poll() is None, said
         said += process.stderr.readline()
     process.send_signal(signal.SIGINT)
@@ -151,7 +151,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(music, tmp_path):
     errors = (tmp_path / "errors").read_text()
     assert result.returncode == 2, errors
     assert "out: " in errors.splitlines()[-1]
-    assert "the same command goes on from it" in errors.splitlines()[-1]
+    assert "rerun the command to resume from it" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert torch.load(tmp_path / "kept.ckpt", weights_only=True)["global_step"] > 0
 
@@ -191,7 +191,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # the system refuses larger files
     try:
-        with pytest.raises(InputError, match=r"could not be written \(.*the one before is as it was"):
+        with pytest.raises(InputError, match=r"could not be written \(.*the previous one is unchanged"):
             io.save_checkpoint({"weights": torch.zeros(100_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -203,7 +203,7 @@ def test_too_little_room_is_found_before_training(music, tmp_path, monkeypatch):
     module = SemiSupConModule(ContrastiveModel(MelCNN()))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30 * 2**20))
-    with pytest.raises(InputError, match=r"has 30 MB free, checkpoints and encoder need \d\d MB"):
+    with pytest.raises(InputError, match=r"expected \d\d MB of free space .*, got 30 MB"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
     assert not (tmp_path / "last.ckpt").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60 * 2**20))
@@ -244,7 +244,7 @@ class Overflowing(torch.optim.Adam):
 def test_weights_that_are_no_finite_numbers_are_not_saved(music, tmp_path, monkeypatch):
     # The loss of the last step is that before its update, and fine.
     monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
-    with pytest.raises(InputError, match=r"no finite numbers after step 3: lower learning_rate .* is as it was"):
+    with pytest.raises(InputError, match=r"NaN or infinite after step 3; choose a lower learning_rate .* is unchanged"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert not (tmp_path / "encoder").exists()
@@ -283,7 +283,7 @@ def test_the_file_is_the_one_that_the_worker_was_reading(music, tmp_path):
 def test_folders_of_others_are_left_alone(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), **SMALL}
     (tmp_path / "foreign" / "encoder").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"holds encoder without settings.json"):
+    with pytest.raises(InputError, match=r"expected settings.json next to encoder"):
         pretrain(out=str(tmp_path / "foreign"), **arguments)
     pretrain(out=str(tmp_path / "mine"), **arguments)
     assert (tmp_path / "mine" / "encoder" / "model.safetensors").stat().st_mode & 0o777 == 0o644
@@ -325,7 +325,7 @@ def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
     with pytest.raises(InputError, match="checkpoint of another model"):
         pretrain(**arguments)
     (tmp_path / "last.ckpt").write_bytes(b"half a checkp")
-    with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to begin"):
+    with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to start"):
         pretrain(**arguments)
     assert not encoder.exists()
 

@@ -54,7 +54,7 @@ def test_a_flip_of_any_byte_of_a_checkpoint_is_noticed(tmp_path):
     for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
         for read in (lambda: check_checkpoint(path, module), lambda: io.load_checkpoint(path)):
-            with pytest.raises(InputError, match=r"out: .*last\.ckpt is damaged .*delete it to begin"):
+            with pytest.raises(InputError, match=r"out: .*last\.ckpt is damaged .*delete it to start"):
                 read()
     torch.save(content, path)  # as earlier versions wrote it
     assert check_checkpoint(path, module) == 7
