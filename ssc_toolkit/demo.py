@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 
 from ssc_toolkit import __version__
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.scores import build_corpus
 from ssc_toolkit.data.scores.workshop import check_note
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
-from ssc_toolkit.errors import at_least
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
 from ssc_toolkit.evaluation.lineup import RANDOM, STATISTICS
@@ -110,7 +110,7 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
     """
     begin = time.monotonic()
     folder = writable_folder(Path(out or ("demo-quick" if quick else "demo")), "out")
-    at_least("seed", seed, 0)
+    check_whole("seed", seed, 0)
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}
     check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file

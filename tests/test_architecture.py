@@ -15,6 +15,7 @@ PACKAGE = Path(ssc_toolkit.__file__).parent
 LEAVES = {
     "audio",
     "caches",
+    "checks",
     "csv_files",
     "decoding",
     "errors",
@@ -39,6 +40,7 @@ MAY_USE = {
     "cli": {"demo", "doctor", "training", "evaluation", "data"},
     "audio": set(),
     "caches": set(),
+    "checks": set(),
     "csv_files": set(),
     "decoding": set(),
     "paths": set(),

@@ -211,9 +211,9 @@ def test_probe_and_robustness(music, encoder, tmp_path):
         ({"steps": "1e3"}, "steps: expected a whole number in digits alone, got 1000.0"),
         ({"trainer.chunk_size": "1e2"}, "trainer.chunk_size: expected a whole number in digits alone, got 100.0"),
         ({"out": ""}, "--out is empty"),
-        ({"views": 1}, "views: expected at least 2"),
-        ({"workers": -1}, "workers: expected at least 0"),
-        ({"seed": -1}, "seed: expected at least 0"),
+        ({"views": 1}, "views: expected an integer of at least 2"),
+        ({"workers": -1}, "workers: expected an integer of at least 0"),
+        ({"seed": -1}, "seed: expected an integer of at least 0"),
         ({"label_budget": 0.5}, "label_budget"),
         ({"labels": "pitch", "label_budget": 0}, "label_budget"),
         ({"tracks": "00.wav"}, "is an audio file"),
@@ -302,7 +302,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
         (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),
         (["--tracks=nowhere"], "there is no file or folder nowhere"),
         (["--verify", "--out=nowhere"], "there is no store in nowhere"),
-        (["--tracks=scores", "--workers=0"], "workers: expected at least 1"),
+        (["--tracks=scores", "--workers=0"], "workers: expected an integer of at least 1"),
     ],
 )
 def test_a_store_that_cannot_be_prepared(arguments, words, tmp_path, monkeypatch):

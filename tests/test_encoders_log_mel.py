@@ -110,7 +110,7 @@ def test_bands_without_a_frequency_are_told():
         ({"lowest_hz": float("nan")}, "lowest_hz"),
         ({"highest_hz": 20}, r"highest_hz: expected more than lowest_hz \(30\) .*, got 20"),
         ({"highest_hz": 9000}, r"highest_hz: .* at most half the sample rate \(8000\), got 9000"),
-        ({"n_fft": 0}, "n_fft: expected a positive integer, got 0"),
+        ({"n_fft": 0}, "n_fft: expected an integer of at least 1, got 0"),
         ({"n_mels": 0}, "n_mels"),
         ({"hop_length": 2.5}, "hop_length"),
         ({"sample_rate": 0}, "sample_rate"),

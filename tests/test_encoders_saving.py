@@ -45,7 +45,9 @@ def test_loading_what_is_no_encoder_is_an_error_with_a_cure(tmp_path):
     (folder / "config.json").write_text(json.dumps(config | {"n_mels": 64}))
     strict(folder, "the weights in .* are not those of this MelCNN")
     (folder / "config.json").write_text(json.dumps(config | {"sample_rate": "x"}))
-    strict(folder, r"no MelCNN can be made from .*config\.json: sample_rate: expected a positive integer, got 'x'")
+    strict(
+        folder, r"no MelCNN can be made from .*config\.json: sample_rate: expected an integer of at least 1, got 'x'"
+    )
     (folder / "config.json").write_text(json.dumps(config)[:-5])
     strict(folder, r"config\.json is damaged")
     (folder / "config.json").write_text(json.dumps(config | {"encoder_class": "Perceptron"}))

@@ -216,7 +216,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
-        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected fractions above 0"),
+        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected a fraction above 0"),
         (
             ["probe", "--labels=pitch", "--label_shares=0.05"],
             "expected at least two classes, got fewer in 0.05 of 20 labeled training tracks",
@@ -225,12 +225,12 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
             ["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"],
             "prototypes expected classes, got numbers",
         ),
-        (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected at least 1"),
+        (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
         (["probe", "--labels=pitch", "--numbers=pitch"], "no number"),
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
-        (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected at least 1"),
+        (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
         (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: expected database"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),

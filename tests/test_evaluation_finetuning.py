@@ -54,5 +54,5 @@ def test_models_without_trainable_weights_are_refused(tracks):
     for model in (as_model(lambda waveforms: waveforms[:, :4], RATE), MelCNN(sample_rate=RATE).requires_grad_(False)):
         with pytest.raises(InputError, match="encoder: expected a module with trainable weights, got"):
             finetune(model, tracks, "pitch", 0.5, **OPTIONS)
-    with pytest.raises(InputError, match="steps: expected at least 1"):
+    with pytest.raises(InputError, match="steps: expected an integer of at least 1"):
         finetune(MelCNN(sample_rate=RATE), tracks, "pitch", 0.5, **{**OPTIONS, "steps": 0})

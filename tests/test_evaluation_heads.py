@@ -117,7 +117,7 @@ def test_more_labels_help_and_smaller_shares_are_nested():
     ("options", "words"),
     [
         ({"method": "forest"}, "method: expected one of linear"),
-        ({"label_share": 0.0}, "label_share: expected fractions above 0 and up to 1, got 0"),
+        ({"label_share": 0.0}, "label_share: expected a fraction above 0 and up to 1, got 0"),
         ({"label_share": 0.001}, "label_share: expected at least two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
@@ -131,7 +131,7 @@ def test_what_cannot_be_fitted(points, options, words):
 def test_what_is_of_other_tracks_is_named(points):
     embeddings, tracks = points
     fitted = fit_probe(embeddings, tracks, "label", "prototypes")
-    few, rest = tracks[:50], "one row for each of the tracks, got"
+    few, rest = tracks[:50], "a row for each of the tracks, got"
     for attempt, words in (
         (lambda: probe(embeddings[:50], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(50, 8\)"),
         (lambda: probe(embeddings[:, 0], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(300,\)"),
@@ -141,9 +141,9 @@ def test_what_is_of_other_tracks_is_named(points):
         (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "tracks: expected a column 'split'"),
         (
             lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)),
-            "shares: expected fractions above 0 and up to 1",
+            "shares: expected a fraction above 0 and up to 1",
         ),
-        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected fractions above 0"),
+        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected a fraction above 0"),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
         (
             lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"),

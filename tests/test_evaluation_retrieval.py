@@ -148,13 +148,13 @@ def test_the_order_of_the_rows_does_not_matter_where_similarities_are_equal(bloc
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"cutoffs": ()}, "cutoffs: expected at least 1, got 0"),
-        ({"cutoffs": (5, 0)}, "cutoffs: expected at least 1, got 0"),
+        ({"cutoffs": ()}, "cutoffs: expected an integer of at least 1, got 0"),
+        ({"cutoffs": (5, 0)}, "cutoffs: expected an integer of at least 1, got 0"),
         ({"groups": [1, 2]}, "groups: expected 60, one for each of the labels, got 2"),
         ({"ids": [1, 2]}, "ids: expected 60"),
-        ({"embeddings": EMBEDDINGS[:9]}, r"embeddings: expected \(60, dim\), one row for each of the labels"),
+        ({"embeddings": EMBEDDINGS[:9]}, r"embeddings: expected \(60, dim\), a row for each of the labels"),
         ({"embeddings": EMBEDDINGS[:, 0]}, r"embeddings: expected \(60, dim\)"),
-        ({"database": EMBEDDINGS[:9]}, r"database: expected \(60, dim\), one row for each of the database_labels"),
+        ({"database": EMBEDDINGS[:9]}, r"database: expected \(60, dim\), a row for each of the database_labels"),
         ({"database": EMBEDDINGS[:, :3]}, "database: expected the dimension of the query embeddings, 5, got 3"),
     ],
 )

@@ -106,12 +106,12 @@ def test_gradients_reach_every_parameter_and_the_input(norm, depth):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"input_dim": 0}, "input_dim: expected a positive integer, got 0"),
-        ({"input_dim": 8.0}, "input_dim: expected a positive integer, got 8.0"),
-        ({"hidden_dim": -1}, "hidden_dim: expected a positive integer, got -1"),
-        ({"output_dim": 0}, "output_dim: expected a positive integer, got 0"),
-        ({"depth": 0}, "depth: expected a positive integer, got 0"),
-        ({"depth": True}, "depth: expected a positive integer, got True"),
+        ({"input_dim": 0}, "input_dim: expected an integer of at least 1, got 0"),
+        ({"input_dim": 8.0}, "input_dim: expected an integer of at least 1, got 8.0"),
+        ({"hidden_dim": -1}, "hidden_dim: expected an integer of at least 1, got -1"),
+        ({"output_dim": 0}, "output_dim: expected an integer of at least 1, got 0"),
+        ({"depth": 0}, "depth: expected an integer of at least 1, got 0"),
+        ({"depth": True}, "depth: expected an integer of at least 1, got True"),
         ({"norm": "group"}, "norm: expected None, 'batch' or 'layer', got 'group'"),
     ],
 )

@@ -264,7 +264,7 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
     for seconds in (0, -1, float("inf"), float("nan")):
         with pytest.raises(InputError, match="view_seconds: expected a positive number"):
             ContrastiveDataset(table, RATE, seconds)
-    with pytest.raises(InputError, match="views: expected at least 1"):
+    with pytest.raises(InputError, match="views: expected an integer of at least 1"):
         ContrastiveDataset(table, RATE, 0.5, views=0)
 
 

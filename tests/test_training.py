@@ -101,14 +101,14 @@ def test_the_data_module_uses_no_more_labels_than_the_budget(music):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": -1}, "workers: expected at least 0, got -1"),
-        ({"workers": 1.5}, "workers: expected a whole number, got 1.5"),
-        ({"batch_size": 0}, "batch_size: expected at least 1"),
-        ({"batch_size": "8"}, "batch_size: expected a whole number, got '8'"),
-        ({"labeled_fraction": 2}, "labeled_fraction: expected a share from 0 to 1"),
-        ({"label_budget": 0}, "label_budget: expected a share above 0"),
-        ({"label_budget": float("nan")}, "label_budget: expected a share above 0"),
-        ({"seed": -1}, "seed: expected at least 0"),
+        ({"workers": -1}, "workers: expected an integer of at least 0, got -1"),
+        ({"workers": 1.5}, "workers: expected an integer of at least [01], got 1.5"),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1"),
+        ({"batch_size": "8"}, "batch_size: expected an integer of at least [01], got '8'"),
+        ({"labeled_fraction": 2}, "labeled_fraction: expected a fraction from 0 to 1"),
+        ({"label_budget": 0}, "label_budget: expected a fraction above 0"),
+        ({"label_budget": float("nan")}, "label_budget: expected a fraction above 0"),
+        ({"seed": -1}, "seed: expected an integer of at least 0"),
     ],
 )
 def test_a_data_module_refuses_numbers_out_of_range_when_it_is_made(music, options, words):

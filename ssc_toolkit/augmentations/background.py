@@ -8,18 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import (
-    Range,
-    Transform,
-    check_count,
-    check_range,
-    need_sample_rate,
-    per_clip,
-    uniform,
-)
+from ssc_toolkit.augmentations.base import Transform, check_count, need_sample_rate, per_clip, uniform
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.noise import add_at_ratio
 from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
+from ssc_toolkit.checks import Range, check_range
 
 
 class BackgroundNoise(Transform):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, overload
 
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.checks import check_number, check_whole
 from ssc_toolkit.errors import InputError
-
-Range = tuple[float, float] | Sequence[float] | float
-"""(low, high), or one number that stands for both."""
 
 
 class Augmentation(nn.Module, ABC):
@@ -263,56 +261,6 @@ def check_generator(generator: torch.Generator | None) -> None:
         return
     got = generator.device if isinstance(generator, torch.Generator) else repr(generator)
     raise InputError(f"generator: expected a torch.Generator of the CPU, or None, got {got}")
-
-
-def check_range(name: str, value: Range, lowest: float, highest: float) -> tuple[float, float]:
-    """A (low, high) range inside its legal bounds; a single number stands for itself twice."""
-    try:
-        ends = list(value) if isinstance(value, (Sequence, Tensor)) and _dimensions(value) else [value, value]
-        low, high = map(_number, ends)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: expected a number or (low, high), got {value!r}") from None
-    if not lowest <= low <= high <= highest:
-        raise ValueError(f"{name}: expected {lowest:g} <= low <= high <= {highest:g}, got ({low:g}, {high:g})")
-    return low, high
-
-
-def _dimensions(value: Any) -> int:
-    return value.dim() if isinstance(value, Tensor) else 1
-
-
-def _number(value: Any) -> float:
-    """A Python number, of numpy's and torch's too; text is none."""
-    if isinstance(value, (str, bytes, bool)):
-        raise TypeError
-    return float(value)
-
-
-def check_whole_range(name: str, value: Range, lowest: int, highest: float) -> tuple[int, int]:
-    """A (low, high) range of whole numbers, both ends included."""
-    low, high = check_range(name, value, lowest, highest)
-    if low != int(low) or high != int(high):
-        raise ValueError(f"{name}: expected whole numbers, got ({low:g}, {high:g})")
-    return int(low), int(high)
-
-
-def check_number(name: str, value: float, lowest: float, highest: float) -> float:
-    """A number inside its legal bounds."""
-    try:
-        number = _number(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: expected a number, got {value!r}") from None
-    if not lowest <= number <= highest:
-        raise ValueError(f"{name}: expected {lowest:g} to {highest:g}, got {value}")
-    return number
-
-
-def check_whole(name: str, value: float, lowest: float, highest: float) -> int:
-    """A whole number inside its legal bounds."""
-    number = check_number(name, value, lowest, highest)
-    if number != int(number):
-        raise ValueError(f"{name}: expected a whole number, got {value}")
-    return int(number)
 
 
 def need_sample_rate(sample_rate: int | None) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
+from ssc_toolkit.checks import Range, check_range
 
 
 class Compression(Transform):

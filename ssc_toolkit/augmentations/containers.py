@@ -10,17 +10,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.augmentations.base import (
-    Augmentation,
-    check_count,
-    check_generator,
-    check_number,
-    check_waveforms,
-    check_whole_range,
-    whole_uniform,
-)
+from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, whole_uniform
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.fusion import Stage, joined, joined_alternatives, stage_of
+from ssc_toolkit.checks import check_number, check_whole_range
 from ssc_toolkit.errors import InputError
 
 

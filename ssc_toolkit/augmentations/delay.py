@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Range, check_number, check_range, check_whole, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import need_sample_rate, uniform
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.checks import Range, check_number, check_range, check_whole
 
 _LONGEST_MS = 60_000.0
 

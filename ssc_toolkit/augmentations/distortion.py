@@ -7,16 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import (
-    Range,
-    Transform,
-    amplitude,
-    check_range,
-    check_whole_range,
-    per_clip,
-    uniform,
-    whole_uniform,
-)
+from ssc_toolkit.augmentations.base import Transform, amplitude, per_clip, uniform, whole_uniform
+from ssc_toolkit.checks import Range, check_range, check_whole_range
 
 
 class Distortion(Transform):

@@ -9,8 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, amplitude, check_number, check_range, need_sample_rate
+from ssc_toolkit.augmentations.base import amplitude, need_sample_rate
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.checks import Range, check_number, check_range
 
 EDGE_OCTAVES = 0.15
 """Standard deviation of the edge between two bands."""

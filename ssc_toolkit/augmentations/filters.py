@@ -18,8 +18,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import need_sample_rate, uniform
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.checks import Range, check_range
 
 EDGE_WIDTH = 0.09
 """Standard deviation of a filter's edge, as a share of its cutoff."""

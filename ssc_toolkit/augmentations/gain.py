@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, Transform, amplitude, check_range, per_clip, uniform
+from ssc_toolkit.augmentations.base import Transform, amplitude, per_clip, uniform
 from ssc_toolkit.augmentations.distortion import peak_of
 from ssc_toolkit.augmentations.linear import Scaling
+from ssc_toolkit.checks import Range, check_range
 
 
 class Gain(Scaling):

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate
+from ssc_toolkit.augmentations.base import Transform, need_sample_rate
 from ssc_toolkit.augmentations.distortion import straight_through
+from ssc_toolkit.checks import Range, check_range
 
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)

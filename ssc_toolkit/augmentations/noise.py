@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, Transform, amplitude, check_range, need_sample_rate, per_clip, uniform
+from ssc_toolkit.augmentations.base import Transform, amplitude, need_sample_rate, per_clip, uniform
 from ssc_toolkit.augmentations.spectrum import fast_length
+from ssc_toolkit.checks import Range, check_range
 
 FLOOR_HZ = 20.0
 

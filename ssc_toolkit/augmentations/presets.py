@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ssc_toolkit.augmentations.base import Augmentation, check_number, need_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, need_sample_rate
 from ssc_toolkit.augmentations.chorus import Chorus
 from ssc_toolkit.augmentations.compression import Compression
 from ssc_toolkit.augmentations.containers import Chain, OneOf
@@ -23,6 +23,7 @@ from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.augmentations.reverb import Reverb
 from ssc_toolkit.augmentations.stretch import TimeStretch
 from ssc_toolkit.augmentations.timing import Reverse, SpliceOut
+from ssc_toolkit.checks import check_number
 
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
 """Stages of the chain, in order: the names that `omit` takes."""

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Range, amplitude, check_range, log_uniform, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import amplitude, log_uniform, need_sample_rate, uniform
 from ssc_toolkit.augmentations.filters import low_pass_response
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.augmentations.noise import random_numbers
 from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
+from ssc_toolkit.checks import Range, check_range
 
 CROSSOVER_HZ = 2000.0
 """Damping sets in about this frequency."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import check_whole
+from ssc_toolkit.checks import check_whole
 
 OVERLAP = 4
 """Frames that every sample lies in: frames follow each other by a quarter of their length."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Range, Transform, check_range, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
     frame_count,
@@ -19,6 +19,7 @@ from ssc_toolkit.augmentations.stft import (
     synthesise,
     window_length,
 )
+from ssc_toolkit.checks import Range, check_range
 
 
 class TimeStretch(Transform):

@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import (
-    Range,
-    Transform,
-    check_number,
-    check_range,
-    check_whole,
-    need_sample_rate,
-    uniform,
-)
+from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
+from ssc_toolkit.checks import Range, check_number, check_range, check_whole
 
 _MOST_REMOVED = 0.9  # of a clip
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, check_decodes
-from ssc_toolkit.data.unusable import check_share, settle
+from ssc_toolkit.checks import check_fraction
+from ssc_toolkit.data.unusable import settle
 from ssc_toolkit.progress import progress_bar
 
 
@@ -43,7 +44,7 @@ def check_audio(
     Raises:
         InputError: if more than `most_skipped` of the files, or all, cannot be used, or one if `strict`.
     """
-    check_share(most_skipped)
+    check_fraction("most_skipped", most_skipped)
     check_channel(channel)
     if "store" in tracks.attrs:
         seconds = dict(zip(tracks["path"], tracks["seconds"], strict=True))

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, read_audio
+from ssc_toolkit.checks import MAX_FINITE, check_positive, check_whole
 from ssc_toolkit.data.labels import Labels, signals_of
 from ssc_toolkit.data.reading import ReadingNotes
 from ssc_toolkit.data.store import AudioStore, store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
-from ssc_toolkit.errors import InputError, at_least, positive
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
 
 logger = logging.getLogger(__name__)
@@ -101,9 +102,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
         if missing:
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
-        positive("view_seconds", view_seconds)
+        check_positive("view_seconds", view_seconds, high=MAX_FINITE)
         check_channel(channel)
-        at_least("views", views, 1)
+        check_whole("views", views, 1)
         if not isinstance(labels, Labels | Mapping | None):
             raise ValueError(f"labels: expected what encode_labels makes of the tracks, got {type(labels).__name__}")
         for signal in signals_of(labels).values():

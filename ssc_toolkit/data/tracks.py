@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import missing_codecs, readable_suffixes
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.csv_files import read_csv
 from ssc_toolkit.data.cells import cell_texts
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store import AudioStore, is_store
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.paths import audio_paths, describe_others, local_path, missing_hint
 
 logger = logging.getLogger(__name__)
@@ -281,7 +282,7 @@ def with_splits(
     if "split" in tracks:
         tracks["split"] = tracks["split"].fillna("train")
         return tracks
-    at_least("seed", seed, 0)
+    check_whole("seed", seed, 0)
     if len(shares) != len(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
         raise InputError(f"shares: expected three that sum to 1 (train, valid, test), got {tuple(shares)}")
     if group != "group" and group not in tracks:

@@ -15,12 +15,6 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5  # files that a message names
 
 
-def check_share(most_skipped: float) -> None:
-    """Raise InputError unless it is a share."""
-    if not 0 <= most_skipped <= 1:
-        raise InputError(f"most_skipped: expected a share from 0 to 1, got {most_skipped}")
-
-
 def too_many(problems: Mapping[str, str], total: int, most_skipped: float, strict: bool) -> bool:
     """Whether this many problems stop the work: any if strict, or more than a share, or all."""
     return bool(problems) and (strict or len(problems) > most_skipped * total or len(problems) == total)

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.arguments import plain, whole
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.checkpointing import checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
 from ssc_toolkit.encoders.saving import (
@@ -95,9 +95,9 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         receptive_field_samples: int | None = None,
     ) -> None:
         super().__init__()
-        self.embedding_dim = whole("embedding_dim", embedding_dim)
-        self.sample_rate = whole("sample_rate", sample_rate)
-        self.minimum_samples = whole("minimum_samples", minimum_samples)
+        self.embedding_dim = check_whole("embedding_dim", embedding_dim)
+        self.sample_rate = check_whole("sample_rate", sample_rate)
+        self.minimum_samples = check_whole("minimum_samples", minimum_samples)
         self.receptive_field_samples = receptive_field_samples
         self.fused = False
         self.gradient_checkpointing = False
@@ -272,3 +272,20 @@ def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, meta
 def _dictionary(config: Any) -> dict[str, Any]:
     """A configuration of the model-hub format, which may be a data class or None."""
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})
+
+
+def plain(value: Any) -> Any:
+    """Return a value of NumPy or PyTorch as one of JSON; lists, tuples and dictionaries are converted inside.
+
+    Examples:
+        >>> import numpy as np
+        >>> plain({"strides": np.full(3, 2), "sample_rate": [np.int64(16000), None]})
+        {'strides': [2, 2, 2], 'sample_rate': [16000, None]}
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(element) for element in value]
+    if isinstance(value, dict):
+        return {key: plain(element) for key, element in value.items()}
+    return value

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.encoders.arguments import real, whole
+from ssc_toolkit.checks import check_number, check_positive, check_whole
 from ssc_toolkit.encoders.tracing import is_traced
 
 _CPU_SLICE = 8  # clips at once, so that their frames stay in cache
@@ -80,18 +80,18 @@ class LogMel(nn.Module):
             raise ValueError(f"scale: expected 'log1p' or 'decibels', got {scale!r}")
         if mel_scale not in ("slaney", "htk"):
             raise ValueError(f"mel_scale: expected 'slaney' or 'htk', got {mel_scale!r}")
-        self.sample_rate = whole("sample_rate", sample_rate)
-        self.n_fft = whole("n_fft", n_fft)
-        self.hop_length = whole("hop_length", hop_length)
-        self.compression = real("compression", compression)
+        self.sample_rate = check_whole("sample_rate", sample_rate)
+        self.n_fft = check_whole("n_fft", n_fft)
+        self.hop_length = check_whole("hop_length", hop_length)
+        self.compression = check_positive("compression", compression)
         self.scale = scale
-        self.reference_power = real("reference_power", reference_power)
-        self.top_db = None if top_db is None else real("top_db", top_db, "of decibels")
+        self.reference_power = check_positive("reference_power", reference_power)
+        self.top_db = None if top_db is None else check_positive("top_db", top_db, "decibels")
         self.standardize = standardize
         self.center = center
         self.bands: Tensor
         self.window: Tensor
-        self.register_buffer("bands", self._filterbank(whole("n_mels", n_mels), lowest_hz, highest_hz, mel_scale))
+        self.register_buffer("bands", self._filterbank(check_whole("n_mels", n_mels), lowest_hz, highest_hz, mel_scale))
         self.register_buffer("window", torch.hann_window(self.n_fft).clone())
 
     @property
@@ -134,8 +134,8 @@ class LogMel(nn.Module):
         from torchaudio.functional import melscale_fbanks
 
         nyquist = self.sample_rate / 2
-        lowest_hz = real("lowest_hz", lowest_hz, "of hertz", zero=True)
-        highest_hz = nyquist if highest_hz is None else real("highest_hz", highest_hz, "of hertz")
+        lowest_hz = check_number("lowest_hz", lowest_hz, 0, unit="hertz")
+        highest_hz = nyquist if highest_hz is None else check_positive("highest_hz", highest_hz, "hertz")
         if not lowest_hz < highest_hz <= nyquist:
             raise ValueError(
                 f"highest_hz: expected more than lowest_hz ({lowest_hz:g}) and at most half the sample rate "

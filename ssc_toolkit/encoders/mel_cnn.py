@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.arguments import real, whole
+from ssc_toolkit.checks import check_positive, check_whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
@@ -58,12 +58,12 @@ class MelCNN(Encoder):
         channels: int = 32,
         embedding_dim: int = 256,
     ) -> None:
-        sample_rate = whole("sample_rate", sample_rate)
-        n_mels, channels = whole("n_mels", n_mels), whole("channels", channels)
-        embedding_dim = whole("embedding_dim", embedding_dim)
-        n_fft = whole("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
-        hop_length = whole("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
-        highest_hz = min(real("highest_hz", highest_hz, "of hertz"), sample_rate / 2)
+        sample_rate = check_whole("sample_rate", sample_rate)
+        n_mels, channels = check_whole("n_mels", n_mels), check_whole("channels", channels)
+        embedding_dim = check_whole("embedding_dim", embedding_dim)
+        n_fft = check_whole("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
+        hop_length = check_whole("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
+        highest_hz = min(check_positive("highest_hz", highest_hz, "hertz"), sample_rate / 2)
         super().__init__(
             embedding_dim=embedding_dim,
             sample_rate=sample_rate,

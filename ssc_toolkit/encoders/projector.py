@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.arguments import whole
+from ssc_toolkit.checks import check_whole
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 """Normalisations by name."""
@@ -52,9 +52,9 @@ class Projector(nn.Sequential):
         bias: bool = False,
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
-        input_dim, output_dim = whole("input_dim", input_dim), whole("output_dim", output_dim)
-        depth = whole("depth", depth)
-        hidden_dim = input_dim if hidden_dim is None else whole("hidden_dim", hidden_dim)
+        input_dim, output_dim = check_whole("input_dim", input_dim), check_whole("output_dim", output_dim)
+        depth = check_whole("depth", depth)
+        hidden_dim = input_dim if hidden_dim is None else check_whole("hidden_dim", hidden_dim)
         if norm not in (None, *NORMS):
             raise ValueError(f"norm: expected None, {' or '.join(map(repr, NORMS))}, got {norm!r}")
         widths = [input_dim, *[hidden_dim] * (depth - 1)]

@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.arguments import whole
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.receptive_field import receptive_field
 
@@ -53,7 +53,7 @@ class SampleCNN(Encoder):
     def __init__(self, sample_rate: int = 22050, strides: Sequence[int] = (3,) * 10) -> None:
         if not hasattr(strides, "__len__") or len(strides) != len(self.widths):
             raise ValueError(f"strides: expected {len(self.widths)} integers, got {strides!r}")
-        strides = [whole("strides", stride) for stride in strides]
+        strides = [check_whole("strides", stride) for stride in strides]
         blocks = [layer for stride in strides[1:] for layer in ((3, 1), (stride, stride))]
         super().__init__(
             embedding_dim=self.widths[-1],

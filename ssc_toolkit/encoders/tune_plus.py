@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.encoders.arguments import whole
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.base import Encoder
 
 FACTORS = (1, 2, 4, 8, 16)
@@ -51,7 +51,7 @@ class TUNePlus(Encoder):
     rearrangeable: ClassVar[bool] = True
 
     def __init__(self, sample_rate: int = 22050, channels: int = 11) -> None:
-        channels = whole("channels", channels)
+        channels = check_whole("channels", channels)
         super().__init__(
             embedding_dim=512,
             sample_rate=sample_rate,

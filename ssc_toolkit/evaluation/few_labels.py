@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.checks import check_fractions
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.inputs import check_shares
 from ssc_toolkit.evaluation.probing import fit_probe
 from ssc_toolkit.evaluation.scores import Score, measure
 
@@ -57,7 +57,7 @@ def few_label_curve(
         >>> [score.headline.value > 0.9 for score in curve.values()]
         [True, True]
     """
-    check_shares(shares)
+    check_fractions("shares", shares)
     if not len(seeds):
         raise InputError("seeds: expected at least one, got none")
     return {

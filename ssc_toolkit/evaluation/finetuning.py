@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import check_fractions, check_whole
 from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embed import embed_tracks
 from ssc_toolkit.evaluation.heads import Problem
 from ssc_toolkit.evaluation.heads.torch_head import TorchHead
 from ssc_toolkit.evaluation.hearing import reader
-from ssc_toolkit.evaluation.inputs import check_shares
 from ssc_toolkit.evaluation.models import WaveformModel, device_of, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.probing import Probe, check_labels, label_signal, problem_of, training_share
 from ssc_toolkit.evaluation.windows import window_counts
@@ -82,8 +82,8 @@ def finetune(
         InputError: if the model cannot be trained, if the loss becomes NaN or infinite, or as `fit_probe`.
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
-        at_least(name, value, 1)
-    check_shares([label_share], "label_share")
+        check_whole(name, value, 1)
+    check_fractions("label_share", [label_share])
     if not isinstance(model, nn.Module) or not is_trainable(model):
         raise InputError(f"encoder: expected a module with trainable weights, got {type(model).__name__}")
     labels = label_signal(tracks, column, kind)

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ssc_toolkit.checks import check_embeddings
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.inputs import embedding_rows
 from ssc_toolkit.evaluation.neighbors import nearest, unit_rows
 
 
@@ -62,7 +62,7 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
         >>> found.robin_hood, round(found.mean_cosine, 4), round(found.effective_rank, 4)
         (0.0, -0.0435, 2.0)
     """
-    embeddings = embedding_rows(embeddings, len(embeddings), of="items")
+    embeddings = check_embeddings(embeddings, len(embeddings), of="items")
     embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
     count = len(embeddings)
     if not 1 <= k < count:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ssc_toolkit.checks import check_embeddings
 from ssc_toolkit.data import Labels
-from ssc_toolkit.evaluation.inputs import embedding_rows
 
 BLOCK = 1 << 25
 """Number of similarities held in memory at once."""
@@ -83,7 +83,7 @@ def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
         >>> neighbor_agreement(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), labels)
         0.75
     """
-    embeddings = embedding_rows(embeddings, len(labels.labeled))
+    embeddings = check_embeddings(embeddings, len(labels.labeled))
     known = labels.labeled.numpy() & np.isfinite(embeddings).all(axis=1)
     if known.sum() < 2:
         return float("nan")

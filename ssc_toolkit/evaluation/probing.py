@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ssc_toolkit.checks import check_embeddings, check_fractions, check_length, check_whole
 from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.bootstrap import distinct
 from ssc_toolkit.evaluation.heads import HEADS, Head, Problem
-from ssc_toolkit.evaluation.inputs import as_many, check_shares, embedding_rows
 from ssc_toolkit.evaluation.metrics import defined_classes
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure
 from ssc_toolkit.samplers import label_budget
@@ -49,8 +49,8 @@ class Probe:
         Raises:
             InputError: if no test track is left, or if the number of embeddings or tracks is wrong.
         """
-        embeddings = embedding_rows(embeddings, len(tracks), of="tracks")
-        as_many(subset, len(tracks), "subset", "tracks")
+        embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
+        check_length("subset", subset, len(tracks), "tracks")
         usable = np.isfinite(embeddings).all(axis=1) & (True if subset is None else subset)
         rows = _rows_of(tracks, self.labels, "test", usable)
         if len(rows) == 0:
@@ -132,7 +132,7 @@ def problem_of(
 
     Arguments and errors are those of `fit_probe`; `labels` are the labels of all tracks.
     """
-    embeddings = embedding_rows(embeddings, len(tracks), of="tracks")
+    embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
     rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
     train, valid = training_share(rows["train"], labels, label_share, seed), rows["valid"]
@@ -153,7 +153,7 @@ def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) ->
     Raises:
         InputError: if the fraction is not in (0, 1], or if it has fewer than two classes.
     """
-    check_shares([share], "label_share")
+    check_fractions("label_share", [share])
     if share == 1:
         return rows
     values = labels.values[torch.from_numpy(rows)]
@@ -241,7 +241,7 @@ def probe(
         >>> probe(embeddings, tracks, "genre").headline.value
         1.0
     """
-    at_least("repeats", repeats, 1)
+    check_whole("repeats", repeats, 1)
     fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
     return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 

@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_embeddings, check_length, check_whole
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.cells import cell_texts
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean, distinct
-from ssc_toolkit.evaluation.inputs import as_many, embedding_rows
 from ssc_toolkit.evaluation.neighbors import similarity_blocks, unit_rows
 from ssc_toolkit.evaluation.scores import Score
 from ssc_toolkit.evaluation.ties import expected_over_ties
@@ -87,7 +87,7 @@ def retrieval(
     if (database is None) != (database_labels is None):
         raise InputError("database: expected both database and database_labels, or neither, got one of them")
     for k in cutoffs if len(cutoffs) else (0,):
-        at_least("cutoffs", k, 1)
+        check_whole("cutoffs", k, 1)
     queries = ranked = _Side.checked("", embeddings, labels, groups, ids)
     if database is not None and database_labels is not None:
         ranked = _Side.checked("database_", database, database_labels, database_groups, database_ids)
@@ -120,9 +120,9 @@ class _Side:
     ) -> _Side:
         """Return a side after a check of its shapes; `prefix` is the prefix of its arguments' names."""
         count = len(labels.labeled)
-        embeddings = embedding_rows(embeddings, count, prefix.rstrip("_") or "embeddings", f"{prefix}labels")
-        as_many(groups, count, f"{prefix}groups", f"{prefix}labels")
-        as_many(ids, count, f"{prefix}ids", f"{prefix}labels")
+        embeddings = check_embeddings(embeddings, count, prefix.rstrip("_") or "embeddings", f"{prefix}labels")
+        check_length(f"{prefix}groups", groups, count, f"{prefix}labels")
+        check_length(f"{prefix}ids", ids, count, f"{prefix}labels")
         return cls(embeddings, labels, groups, ids)
 
     def usable(self) -> np.ndarray:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_positive
 from ssc_toolkit.targets.base import Target, check_vectors, known_rows, values_are_readable
 
 
@@ -35,7 +34,7 @@ class GaussianKernel(Target):
 
     def __init__(self, bandwidth: float) -> None:
         super().__init__()
-        self.bandwidth = _positive("bandwidth", bandwidth)
+        self.bandwidth = check_positive("bandwidth", bandwidth)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         distance = label_distance(rows, columns)
@@ -80,7 +79,7 @@ class TempoKernel(Target):
 
     def __init__(self, bandwidth_octaves: float, octave_blind: bool = False) -> None:
         super().__init__()
-        self.bandwidth_octaves = _positive("bandwidth_octaves", bandwidth_octaves)
+        self.bandwidth_octaves = check_positive("bandwidth_octaves", bandwidth_octaves)
         self.octave_blind = octave_blind
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -120,9 +119,3 @@ def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
 def real(labels: Tensor) -> Tensor:
     """Labels as float32, or float64 where they are."""
     return labels if labels.dtype == torch.float64 else labels.float()
-
-
-def _positive(name: str, value: float) -> float:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name}: expected a positive number, got {value}")
-    return value

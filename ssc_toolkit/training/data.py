@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ssc_toolkit.checks import check_fraction, check_whole
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.data.labels import classes_of_rows, labeled_rows
 from ssc_toolkit.data.reading import ReadingNotes
-from ssc_toolkit.errors import positive_share, share, whole_at_least
 from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 
@@ -52,11 +52,11 @@ class SemiSupConDataModule(pl.LightningDataModule):
         batch_sampler: NumberedBatchSampler | None = None,
     ) -> None:
         super().__init__()
-        whole_at_least("batch_size", batch_size, 1)
-        share("labeled_fraction", labeled_fraction)
-        positive_share("label_budget", label_budget)
-        whole_at_least("seed", seed, 0)
-        whole_at_least("workers", workers, 0)
+        check_whole("batch_size", batch_size, 1)
+        check_fraction("labeled_fraction", labeled_fraction)
+        check_fraction("label_budget", label_budget, zero=False)
+        check_whole("seed", seed, 0)
+        check_whole("workers", workers, 0)
         self.dataset = dataset
         self.batch_size = batch_size
         self.labeled_fraction = labeled_fraction

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_type_hints
 
 import torch
 
-from ssc_toolkit.errors import InputError, at_least, share, whole_at_least
+from ssc_toolkit.checks import check_fraction, check_number, check_whole
+from ssc_toolkit.errors import InputError
 
 OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -34,8 +35,8 @@ class OptimizerOptions:
     def check(self) -> None:
         """Raise InputError for a value out of range."""
         _check_choices(self, "optimizer")
-        at_least("optimizer.weight_decay", self.weight_decay, 0)
-        share("optimizer.warmup", self.warmup)
+        check_number("optimizer.weight_decay", self.weight_decay, 0)
+        check_fraction("optimizer.warmup", self.warmup)
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class TrainerOptions:
         """Raise InputError for an invalid value, or if the machine lacks the devices."""
         _check_choices(self, "trainer")
         for name in ("devices", "num_nodes", "accumulate"):
-            whole_at_least(f"trainer.{name}", getattr(self, name), 1)
+            check_whole(f"trainer.{name}", getattr(self, name), 1)
         if self.chunk_size is not None:
-            whole_at_least("trainer.chunk_size", self.chunk_size, 1)
+            check_whole("trainer.chunk_size", self.chunk_size, 1)
         gpus = torch.cuda.device_count()
         on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and gpus > 0)
         if self.accelerator == "gpu" and not gpus:
@@ -105,7 +106,7 @@ class LogOptions:
     def check(self) -> None:
         """Raise InputError for a value out of range."""
         for name, least in (("every", 1), ("measure_every", 1), ("pictures_every", 0)):
-            whole_at_least(f"logs.{name}", getattr(self, name), least)
+            check_whole(f"logs.{name}", getattr(self, name), least)
 
 
 def _check_choices(group: Any, name: str) -> None:

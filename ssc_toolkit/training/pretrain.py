@@ -16,9 +16,10 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
+from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
-from ssc_toolkit.errors import InputError, positive, positive_share, share, whole_at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
@@ -229,11 +230,11 @@ def _check(arguments: dict[str, Any]) -> None:
         ("seed", 0),
         ("memory", 0),
     ):
-        whole_at_least(name, arguments[name], least)
+        check_whole(name, arguments[name], least)
     for name in ("view_seconds", "temperature", "learning_rate"):
-        positive(name, arguments[name])
-    share("labeled_fraction", fraction)
-    positive_share("label_budget", budget)
+        check_positive(name, arguments[name], high=MAX_FINITE)
+    check_fraction("labeled_fraction", fraction)
+    check_fraction("label_budget", budget, zero=False)
     if budget < 1 and not labels:
         raise InputError("label_budget: expected labels as well, got None")
     for name in ("root", "variant"):

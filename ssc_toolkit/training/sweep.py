@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.data.tracks import DEFAULT_CORPUS
-from ssc_toolkit.errors import InputError, whole_at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import held, path_inside, writable_folder, write_text
 from ssc_toolkit.training.config_file import read_options
 from ssc_toolkit.training.history import read_history
@@ -166,7 +167,7 @@ def _seeds(argument: str, seeds: Any) -> list[int]:
     if not isinstance(seeds, list | tuple) or not seeds:
         raise InputError(f"{argument}: expected a list of whole numbers, got {seeds!r:.100}")
     for seed in seeds:
-        whole_at_least(argument, seed, 0)
+        check_whole(argument, seed, 0)
     return [int(seed) for seed in seeds]
 
 

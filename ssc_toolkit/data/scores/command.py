@@ -9,10 +9,10 @@ from typing import Literal
 
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data.scores.corpus import build_corpus
 from ssc_toolkit.data.scores.notes import build_notes
 from ssc_toolkit.data.tracks import from_csv
-from ssc_toolkit.errors import at_least
 from ssc_toolkit.files import writable_folder
 
 BUILDERS = {"scores": build_corpus, "notes": build_notes}
@@ -43,8 +43,8 @@ def corpus(
     Raises:
         InputError: if something is missing or a folder cannot be used.
     """
-    at_least("clips", clips, 1)
-    at_least("seed", seed, 0)
+    check_whole("clips", clips, 1)
+    check_whole("seed", seed, 0)
     if describe:
         writable_folder(Path(examples), "examples")
     place = BUILDERS[kind](clips, seed, folder)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssc_toolkit.audio import Channel
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store.reader import AudioStore
 from ssc_toolkit.data.store.verify import verify_store
 from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.data.tracks import load_tracks
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 
 _SHOWN = 10
 
@@ -70,7 +71,7 @@ def prepare(
     if dataset is not None and root is None:
         raise InputError(f"root: in which folder does the dataset lie? give --root. {describe_dataset(dataset)}")
     if workers is not None:
-        at_least("workers", workers, 1)
+        check_whole("workers", workers, 1)
     prepare_store(
         load_tracks(dataset or tracks or "", root, variant),
         out,

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel
+from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.data.store.layout import (
     INDEX,
     PREPARE_ADVICE,
@@ -34,8 +35,8 @@ from ssc_toolkit.data.store.layout import (
 from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
-from ssc_toolkit.data.unusable import check_share, settle, too_many
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.data.unusable import settle, too_many
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, file_checksum, held, is_leftover, reading, writable_folder
 from ssc_toolkit.progress import progress_bar
 
@@ -85,15 +86,12 @@ def prepare_store(
     Raises:
         InputError: for bad settings, a folder that cannot be used or holds something else, or too many bad files.
     """
-    for name, number, least in (
-        ("sample_rate", sample_rate, 1),
-        ("shard_megabytes", shard_megabytes, 1),
-        ("minimum_seconds", minimum_seconds, 0),
-    ):
-        at_least(name, number, least)
+    check_whole("sample_rate", sample_rate)
+    check_whole("shard_megabytes", shard_megabytes)
+    check_number("minimum_seconds", minimum_seconds, 0)
     if "://" in str(folder):
         raise InputError(f"out: a store is made in a folder of this machine, not at {folder}; copy it there afterwards")
-    check_share(most_skipped)
+    check_fraction("most_skipped", most_skipped)
     check_channel(channel)
     workers = workers or os.cpu_count() or 1
     place = writable_folder(Path(folder), "out")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.bootstrap import Interval
 from ssc_toolkit.evaluation.commands.opening import check_methods, check_window, say_why_no_key_score, signals_of
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
@@ -91,8 +92,8 @@ def compare(
     Raises:
         InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
-    at_least("seed", seed, 0)
-    at_least("clips", clips, 0)
+    check_whole("seed", seed, 0)
+    check_whole("clips", clips, 0)
     check_methods((method,))
     if not labels:
         raise InputError("labels: expected at least one label column, got none")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.checks import check_fractions, check_whole
 from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.errors import at_least
 from ssc_toolkit.evaluation.commands.opening import (
     FINETUNE,
     check_methods,
@@ -22,7 +22,6 @@ from ssc_toolkit.evaluation.embed import embed_models, embed_tracks
 from ssc_toolkit.evaluation.finetuning import finetune
 from ssc_toolkit.evaluation.geometry import embedding_geometry
 from ssc_toolkit.evaluation.heads import HEADS
-from ssc_toolkit.evaluation.inputs import check_shares
 from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, is_trainable, open_model, window_seconds_of
 from ssc_toolkit.evaluation.probing import fit_probe
 from ssc_toolkit.evaluation.provenance import provenance_of
@@ -160,8 +159,8 @@ def seed_of(score: Score, seeds: Sequence[int]) -> int | None:
 
 def _check(label_shares: Sequence[float], repeats: int, finetune_steps: int, seed: int) -> None:
     for argument, number, least in (("repeats", repeats, 1), ("finetune_steps", finetune_steps, 1), ("seed", seed, 0)):
-        at_least(argument, number, least)
-    check_shares(label_shares, "label_shares")
+        check_whole(argument, number, least)
+    check_fractions("label_shares", label_shares)
 
 
 def _predictions(

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import check_audio, load_tracks
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.commands.opening import locked_output, open_tracks, others, with_baselines
 from ssc_toolkit.evaluation.commands.probe import embed_all
 from ssc_toolkit.evaluation.models import fingerprint, open_model, window_seconds_of
@@ -75,7 +76,7 @@ def retrieve(
     folder = None if out is None else writable_folder(Path(out), "out")
     with locked_output(folder):
         for k in cutoffs or (0,):
-            at_least("cutoffs", k, 1)
+            check_whole("cutoffs", k, 1)
         if database is None and database_root is not None:
             raise InputError("database_root: expected database as well, got None")
         model = open_model(encoder)

@@ -7,7 +7,8 @@ from typing import Any
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
-from ssc_toolkit.errors import InputError, at_least
+from ssc_toolkit.checks import check_whole
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.commands.opening import check_methods, locked_output, open_tracks, with_baselines
 from ssc_toolkit.evaluation.commands.stored_draws import stored_corruptions
 from ssc_toolkit.evaluation.commands.stress_report import Scores, records_of, relative_drops, sections_of
@@ -76,7 +77,7 @@ def stress(
     Raises:
         InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
-    at_least("seed", seed, 0)
+    check_whole("seed", seed, 0)
     folder = None if out is None else writable_folder(Path(out), "out")
     with locked_output(folder):
         check_methods(methods)

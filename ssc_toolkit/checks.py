@@ -1,0 +1,214 @@
+"""Checks of arguments: numbers, ranges and fractions, as plain Python values."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any
+
+import numpy as np
+
+from ssc_toolkit.errors import InputError
+
+MAX_FINITE = 1e36
+"""Bound of numbers that an optimizer computes with: ten times as much is still finite in float32."""
+
+_MAX_INTEGER = 2**63 - 1
+_MAX_SHOWN = 200
+
+Range = tuple[float, float] | Sequence[float] | float
+"""A (low, high) pair, or a number that stands for itself twice."""
+
+
+def check_whole(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -> int:
+    """Return an integer of Python, NumPy or PyTorch as a Python integer.
+
+    Args:
+        name: of the argument.
+        value: what the user gave.
+        low, high: bounds, both included.
+
+    Raises:
+        InputError: for anything else, floats and booleans included, or an integer outside the bounds.
+
+    Examples:
+        >>> import numpy as np
+        >>> check_whole("channels", np.int64(32))
+        32
+        >>> check_whole("channels", 2.5)
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: channels: expected an integer of at least 1, got 2.5
+    """
+    try:
+        number = None if _is_bool(value) else operator.index(value)
+    except (TypeError, RuntimeError):
+        number = None
+    if number is None or not low <= number <= high:
+        is_open = high == _MAX_INTEGER and (number is None or number < low)
+        bounds = f"of at least {low}" if is_open else f"from {low} to {high}"
+        raise InputError(f"{name}: expected an integer {bounds}, got {_shown(value)}")
+    return number
+
+
+def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, unit: str = "") -> float:
+    """Return a finite number of Python, NumPy or PyTorch as a Python float.
+
+    Args:
+        name: of the argument.
+        value: what the user gave.
+        low, high: bounds, both included.
+        unit: of the number, for the error, such as "hertz".
+
+    Raises:
+        InputError: for anything else, or a number outside the bounds.
+
+    Examples:
+        >>> check_number("min_hz", float("nan"), 0, unit="hertz")
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: min_hz: expected a number of hertz of at least 0, got nan
+    """
+    number = _real(value)
+    if not low <= number <= high or math.isinf(number):
+        raise InputError(f"{name}: expected a number{_of(unit)}{_bounds(low, high)}, got {_shown(value)}")
+    return number
+
+
+def check_positive(name: str, value: Any, unit: str = "", high: float = math.inf) -> float:
+    """Return a finite number above 0 as a Python float.
+
+    Args:
+        name: of the argument.
+        value: what the user gave.
+        unit: of the number, for the error, such as "hertz".
+        high: upper bound, excluded.
+
+    Raises:
+        InputError: for anything else.
+
+    Examples:
+        >>> check_positive("view_seconds", float("inf"))
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: view_seconds: expected a positive number, got inf
+    """
+    number = _real(value)
+    if not 0 < number < high:
+        bound = f" below {high:g}" if high <= number < math.inf else ""
+        raise InputError(f"{name}: expected a positive number{_of(unit)}{bound}, got {_shown(value)}")
+    return number
+
+
+def check_fraction(name: str, value: Any, *, zero: bool = True) -> float:
+    """Return a number from 0 to 1 as a Python float; 0 is refused unless `zero`.
+
+    Raises:
+        InputError: for anything else.
+
+    Examples:
+        >>> check_fraction("label_budget", 0, zero=False)
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: label_budget: expected a fraction above 0 and up to 1, got 0
+    """
+    number = _real(value)
+    if not 0 <= number <= 1 or (number == 0 and not zero):
+        bounds = "from 0 to 1" if zero else "above 0 and up to 1"
+        raise InputError(f"{name}: expected a fraction {bounds}, got {_shown(value)}")
+    return number
+
+
+def check_fractions(name: str, values: Iterable[float]) -> None:
+    """Raise InputError unless there is at least one fraction, and all are above 0 and up to 1."""
+    for value in list(values) or [math.nan]:
+        check_fraction(name, value, zero=False)
+
+
+def check_range(name: str, value: Range, low: float, high: float) -> tuple[float, float]:
+    """Return a (low, high) range as a pair of Python floats; a single number stands for itself twice.
+
+    Args:
+        name: of the argument.
+        value: a number, or a sequence or tensor of two.
+        low, high: bounds of the range, both included.
+
+    Raises:
+        InputError: for anything else, or a range that is not within the bounds.
+
+    Examples:
+        >>> check_range("gain_db", (-6, 0), -60, 60), check_range("gain_db", 3, -60, 60)
+        ((-6.0, 0.0), (3.0, 3.0))
+        >>> check_range("gain_db", (0, -6), -60, 60)
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: gain_db: expected -60 <= low <= high <= 60, got (0, -6)
+    """
+    is_pair = isinstance(value, Sequence) or bool(getattr(value, "ndim", 0))
+    ends: list[Any] = list(value) if is_pair else [value, value]  # type: ignore[arg-type]
+    numbers = [_real(end) for end in ends]
+    if len(numbers) != 2 or any(map(math.isnan, numbers)):
+        raise InputError(f"{name}: expected a number or (low, high), got {_shown(value)}")
+    if not low <= numbers[0] <= numbers[1] <= high:
+        raise InputError(f"{name}: expected {low:g} <= low <= high <= {high:g}, got ({numbers[0]:g}, {numbers[1]:g})")
+    return numbers[0], numbers[1]
+
+
+def check_whole_range(name: str, value: Range, low: int, high: float) -> tuple[int, int]:
+    """Return a (low, high) range of integers, both ends included; as `check_range`, and 2.0 counts as 2."""
+    begin, end = check_range(name, value, low, high)
+    if begin != int(begin) or end != int(end):
+        raise InputError(f"{name}: expected integers, got ({begin:g}, {end:g})")
+    return int(begin), int(end)
+
+
+def check_length(name: str, values: Sized | None, count: int, of: str) -> None:
+    """Raise InputError unless there are `count` values, or None is given."""
+    if values is not None and len(values) != count:
+        raise InputError(f"{name}: expected {count}, one for each of the {of}, got {len(values)}")
+
+
+def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: str = "labels") -> np.ndarray:
+    """Return embeddings as an array with a row for each of what they belong to.
+
+    Args:
+        embeddings: (count, dim).
+        count: number of rows that there should be.
+        name: of the argument.
+        of: what the rows belong to, for the error.
+
+    Raises:
+        InputError: for another shape.
+
+    Examples:
+        >>> check_embeddings(np.zeros((3, 8)), 4, of="tracks")
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: embeddings: expected (4, dim), a row for each of the tracks, got (3, 8)
+    """
+    embeddings = np.asarray(embeddings)
+    if embeddings.ndim != 2 or len(embeddings) != count:
+        raise InputError(f"{name}: expected ({count}, dim), a row for each of the {of}, got {embeddings.shape}")
+    return embeddings
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+
+
+def _real(value: Any) -> float:
+    """Return a number as a float, NaN for anything that is none: text and booleans too."""
+    try:
+        return math.nan if isinstance(value, str | bytes) or _is_bool(value) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return math.nan
+
+
+def _shown(value: Any) -> str:
+    plain = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    return repr(plain)[:_MAX_SHOWN]
+
+
+def _of(unit: str) -> str:
+    return f" of {unit}" if unit else ""
+
+
+def _bounds(low: float, high: float) -> str:
+    if low == -math.inf:
+        return "" if high == math.inf else f" up to {high:g}"
+    return f" of at least {low:g}" if high == math.inf else f" from {low:g} to {high:g}"
