@@ -1,4 +1,4 @@
-"""Demonstration of the effect of few labels on real music; it takes ten minutes on two cores."""
+"""Demonstration of the effect of a few labels, on real music, in ten minutes on two CPU cores."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
-"""Stages omitted from the chain. The labels are keys, and pitch shift would change the key but not the label."""
+"""Omitted because the labels are keys: a clip that is shifted in pitch has another key than its label."""
 COLUMNS = ("key", "family", "mode", "collection")
 STRESSED = ("key", "family")
-"""Tasks whose scores on corrupted audio the report shows; the JSON file contains those of all tasks."""
+"""Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
 _NOTE = "demo.json"
 CLIPS = 100
-"""Number of test clips whose audio is included in the report."""
+"""Number of test clips that can be played in the report."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the comparison."""
+    """One of the training runs that are compared."""
 
     name: str
     title: str
@@ -88,37 +88,35 @@ QUICK = Size(clips=160, steps=6, batch_size=16)
 
 
 def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
-    """Pretrain on real compositions without, with few and with all labels, and write a report of the evaluation.
+    """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
 
-    The demonstration renders the default corpus (cached) and trains MelCNN three times: self-supervised,
-    semi-supervised with 5 % of the key labels, and supervised with all of them. It evaluates these encoders, a random
-    encoder and log-mel statistics by probes of key, family, mode and collection, on clean and corrupted audio. It
-    writes `report.html`, `report.md`, `report.json`, the checkpoints and the encoders. The same call resumes an
-    interrupted demonstration.
+    Renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the key labels,
+    and supervised with all of them. Probes these encoders, a random encoder and log-mel statistics on key, family, mode
+    and collection, and measures the robustness of key and family. Writes `report.html`, `report.md`, `report.json`, the
+    checkpoints and the encoders. Rerun the same command to resume.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick`.
-        quick: run at a tiny scale to check that everything works; the scores have no meaning.
-        seed: seed of corpus, weights, batches and augmentations.
+        quick: run at a tiny scale to check that everything works; the numbers mean nothing.
+        seed: seed of the corpus, weights, batches and augmentations.
 
     Returns:
         Path of the HTML report.
 
     Raises:
-        InputError: if the folder is not writable, or if it contains other files or a demonstration with other
-            settings.
+        InputError: if the folder cannot be written or holds a demonstration of another kind.
     """
     begin = time.monotonic()
     folder = writable_folder(Path(out or ("demo-quick" if quick else "demo")), "out")
     check_whole("seed", seed, 0)
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}
-    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file
+    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
     with held(folder, "out"):
         check_note(folder / _NOTE, settings, "out", "demonstration")
         write_checked_json(folder / _NOTE, settings)
         _run(folder, size, quick, seed)
-    print(f"\nFinished after {(time.monotonic() - begin) / 60:.1f} minutes. The report is {folder / 'report.html'}")
+    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"
 
 
@@ -142,31 +140,30 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(comparison, task) for task in STRESSED),
         retrieval_section(comparison.retrieval),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBORS: "neighbors with the same key"}, comparison.models
+            histories(folder), {"loss": "loss", NEIGHBORS: "neighbors of the same key"}, comparison.models
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
     ]
     lead = (
-        f"{size.clips} rendered six-second clips of real compositions; {size.steps} steps of {size.batch_size} x 2 "
-        f"views per training; seed {seed}. The intervals describe the choice of test tunes, not the variation between "
-        "seeds."
+        f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
+        f"views each; seed {seed}. With one seed, the intervals cover the choice of test tunes, not of training seeds."
     )
     if quick:
-        lead += " This is the quick version. It shows that everything works; its scores have no meaning."
+        lead += " This is the quick version: it only shows that everything works, and its numbers mean nothing."
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
         "records": comparison.records("linear", seed),
     }
-    write_report(folder, "The effect of few labels", lead, sections, content)
+    write_report(folder, "The effect of a few labels", lead, sections, content)
     for section in sections:
         if section.rows:
             print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
-    """Train the encoders that are not trained yet, and return encoders and baselines by name."""
+    """Train the encoders that are not trained yet; return encoders and baselines by name."""
     trained = {}
     for number, run in enumerate(RUNS, start=1):
         path = pretrain(
@@ -187,7 +184,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
 
 
 def tasks(tracks: pd.DataFrame) -> list[Task]:
-    """Return the tasks; family is a separate task for timbres that are not in the training set."""
+    """Return the tasks; family is evaluated separately for programs in the training set and for new programs."""
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
         Task("key", "key"),
@@ -199,7 +196,7 @@ def tasks(tracks: pd.DataFrame) -> list[Task]:
 
 
 def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
-    """Return the logged values of each training, with one row per step."""
+    """Return the log of each training run, with a row for each step."""
     rows = {}
     for run in RUNS:
         read = read_history(folder / run.name / HISTORY, "out")
@@ -208,7 +205,7 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 
 
 def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
-    """Return the section of the target weights of a mixed batch of test clips and its similarities under each model."""
+    """Return a section with the target weights of a batch of test clips and the similarities in each encoder."""
     test = tracks[tracks["split"] == "test"].reset_index(drop=True)
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
@@ -226,12 +223,12 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
             embedded[run.name] = encoders[run.name].eval()(read["waveforms"]).flatten(0, 1).numpy()
     text = (
         f"A batch of {len(batch)} test clips with two clean views each. The labeled half comes first, in the order of "
-        "keys; then comes the half without labels. The left panel shows the target weights of the semi-supervised "
-        "loss. The other panels show the cosine similarities under each encoder."
+        "keys, then the half drawn without labels. The left panel shows the target weights of the semi-supervised "
+        "loss; the others show the similarities of the embeddings of each encoder."
     )
     return similarity_section(weights.numpy(), embedded, text)
 
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the embeddings by model, with the trained encoders before the baselines."""
+    """Return embeddings by model, with the trained encoders before the baselines."""
     return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}
