@@ -43,7 +43,7 @@ MODELS = ("random encoder", "log-mel statistics", "self-supervised", "semi-super
 TASKS = ("key", "family", "family, new timbres", "mode", "collection")
 
 
-def test_it_leaves_reports_checkpoints_and_encoders(finished):
+def test_it_writes_reports_checkpoints_and_encoders(finished):
     out, printed = finished
     for run in ("self-supervised", "semi-supervised", "supervised"):
         for name in ("encoder/model.safetensors", "encoder/config.json", "last.ckpt", "history.csv", "settings.json"):
@@ -82,7 +82,7 @@ class Page(HTMLParser):
         self.references += [value for name, value in attributes if name in ("src", "href", "xlink:href") and value]
 
 
-def test_the_page_needs_nothing_but_itself(finished):
+def test_the_page_has_no_external_resources(finished):
     text = (finished[0] / "report.html").read_text()
     page = Page()
     page.feed(text)
@@ -96,7 +96,7 @@ def test_the_page_needs_nothing_but_itself(finished):
         assert model in text
 
 
-def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
+def test_a_killed_demonstration_resumes_to_the_same_numbers(finished, tmp_path):
     out = tmp_path / "killed"
     for sign in ("semi-supervised/last.ckpt", "evaluation/*.npy"):
         process = subprocess.Popen(
@@ -115,7 +115,7 @@ def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
     assert records[0] == records[1]
 
 
-def test_a_folder_of_another_demonstration_is_left_alone(finished):
+def test_a_folder_of_another_demonstration_is_not_changed(finished):
     out = finished[0]
     result = subprocess.run([*command(out), "--seed=1"], capture_output=True, text=True, check=False)
     assert result.returncode == 2

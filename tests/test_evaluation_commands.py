@@ -94,7 +94,7 @@ def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch
     assert found["this encoder", "pitch", "mlp", "accuracy"] is None
 
 
-def test_fine_tuning_beside_fine_tuning_from_scratch(shared, cache, tmp_path):
+def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
     options = ["--labels=pitch", "--methods=finetune", "--finetune_steps=2"]
     code, _, errors = call("probe", *shared, cache, *options, f"--out={tmp_path / 'p'}")
     assert code == 0, errors
@@ -171,7 +171,7 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
     assert told["database"]["tracks"]["train"] == 20
 
 
-def test_a_query_that_is_in_the_database_is_not_its_own_answer(shared, cache, music, tmp_path):
+def test_a_query_in_the_database_is_removed_from_its_ranking(shared, cache, music, tmp_path):
     options = ["retrieval", *shared[::2], cache, f"--tracks={music / 'other.csv'}", "--labels=pitch"]
     among_themselves, in_a_table = call(*options), call(*options, f"--database={music / 'again.csv'}")
     assert among_themselves[0] == in_a_table[0] == 0, in_a_table[2]
@@ -194,7 +194,7 @@ def test_embed_a_folder(shared, music, tmp_path, suffix, pooling):
             assert content["start_seconds"][:4].tolist() == [0, 0.5, 0, 0.5]
 
 
-def test_a_model_of_others(music, tmp_path, monkeypatch):
+def test_a_model_by_import_path(music, tmp_path, monkeypatch):
     (tmp_path / "brought_model.py").write_text(
         "import torch\nfrom ssc_toolkit.evaluation import as_model\n"
         "def make():\n    return as_model(lambda x: torch.fft.rfft(x).abs()[:, :300], 16000, window_seconds=0.5)\n"
@@ -240,7 +240,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, words):
+def test_invalid_arguments_give_one_line_errors(shared, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     code, _, errors = call(arguments[0], *shared, *arguments[1:])
     assert code == 2, errors

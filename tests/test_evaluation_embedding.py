@@ -78,7 +78,7 @@ def test_a_function_becomes_a_model_in_one_line(tracks):
         embed_tracks(model, tracks, 0.0, progress=False)
 
 
-def test_the_cache_knows_models_and_audio_by_content(tracks, tmp_path):
+def test_the_cache_identifies_models_and_audio_by_content(tracks, tmp_path):
     model, cache = Counting(), tmp_path / "cache"
 
     def embedded(model, table=tracks, **options):
@@ -120,7 +120,7 @@ def test_a_store_is_cached_by_its_checksums(tracks, tmp_path):
     assert model.windows == 11
 
 
-def test_a_function_is_cached_under_its_name_only(tracks, tmp_path):
+def test_a_function_is_cached_by_its_identity_only(tracks, tmp_path):
     with pytest.raises(InputError, match="cache: expected a model with weights or an identity"):
         embed_tracks(as_model(level, RATE), tracks, 0.5, cache=tmp_path / "cache", progress=False)
     named = [as_model(level, RATE, identity=name) for name in ("level 1", "level 1", "level 2")]
@@ -128,7 +128,7 @@ def test_a_function_is_cached_under_its_name_only(tracks, tmp_path):
     assert fingerprint(MelCNN(n_mels=48)) != fingerprint(MelCNN(n_mels=64))
 
 
-def test_several_models_hear_each_track_once(tracks, monkeypatch):
+def test_several_models_decode_each_track_once(tracks, monkeypatch):
     from ssc_toolkit.evaluation import hearing
 
     read: list[str] = []
@@ -169,7 +169,7 @@ def test_models_by_import_path(tmp_path, monkeypatch):
             open_model(source)
 
 
-def test_a_model_that_fails_on_waveforms_says_what_and_where(tracks):
+def test_errors_of_a_model_name_their_line(tracks):
     def wrong(waveforms):
         raise LookupError("a window\nthat is too long")
 

@@ -30,7 +30,7 @@ def tracks(tmp_path_factory):
     return check_audio(load_tracks(folder / "t.csv"), progress=False)
 
 
-def test_it_learns_leaves_the_encoder_alone_and_does_not_see_the_test_split(tracks):
+def test_finetuning_learns_without_the_test_set(tracks):
     torch.manual_seed(0)
     encoder = MelCNN(sample_rate=RATE).eval()
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}

@@ -56,7 +56,7 @@ def test_each_head_takes_several_labels(points, method):
     assert score.others["roc_auc"] > 0.9
 
 
-def test_an_mlp_bends_where_a_line_cannot():
+def test_an_mlp_fits_classes_that_are_not_linearly_separable():
     random = np.random.default_rng(0)
     embeddings = random.uniform(-1, 1, size=(600, 2)).astype(np.float32)
     label = np.where(embeddings.prod(axis=1) > 0, "same sign", "other sign")
@@ -98,7 +98,7 @@ def test_a_class_without_a_training_track_is_never_predicted(points):
         assert not (outputs.argmax(axis=1) == 3).any()
 
 
-def test_more_labels_help_and_smaller_shares_are_nested():
+def test_more_labels_help_and_fractions_are_nested():
     embeddings, tracks = labelled_points(classes=5, count=300, spread=3.0)
     curve = few_label_curve(embeddings, tracks, "label", "prototypes", shares=(0.03, 0.2, 1.0), seeds=(0, 1, 2))
     values = [score.headline.value for score in curve.values()]
@@ -122,13 +122,13 @@ def test_more_labels_help_and_smaller_shares_are_nested():
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
 )
-def test_what_cannot_be_fitted(points, options, words):
+def test_invalid_probe_options_are_refused(points, options, words):
     embeddings, tracks = points
     with pytest.raises(InputError, match=words):
         fit_probe(embeddings, tracks, "label", **options)
 
 
-def test_what_is_of_other_tracks_is_named(points):
+def test_arrays_of_other_lengths_are_refused(points):
     embeddings, tracks = points
     fitted = fit_probe(embeddings, tracks, "label", "prototypes")
     few, rest = tracks[:50], "a row for each of the tracks, got"

@@ -121,7 +121,7 @@ def test_a_config_of_the_default_corpus_runs(config, corpus, tmp_path, capsys):
     assert history(tmp_path / "again") == history(tmp_path / "run")
 
 
-def test_an_option_of_a_config_can_be_taken_back(corpus, tmp_path, capsys):
+def test_the_command_line_overrides_a_config(corpus, tmp_path, capsys):
     config = CONFIGS / "corpus" / "key_and_family.yaml"
     with pytest.raises(SystemExit):
         main(["pretrain", "--labels=null", f"--config={config}", "--out=x", "--trainer.compile", "--print_config"])

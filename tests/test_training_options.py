@@ -229,7 +229,7 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
     ],
     ids=str,
 )
-def test_what_is_odd_is_said_in_a_warning(odd, tmp_path, caplog, options, words):
+def test_unusual_settings_give_a_warning(odd, tmp_path, caplog, options, words):
     run(odd, tmp_path, **options, steps=1)
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == len(words)
@@ -247,12 +247,12 @@ def test_what_is_odd_is_said_in_a_warning(odd, tmp_path, caplog, options, words)
         ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 because there are no labels, got 2"),
     ],
 )
-def test_labels_that_tell_nothing_are_refused(odd, tmp_path, options, words):
+def test_labels_without_negatives_are_refused(odd, tmp_path, options, words):
     with pytest.raises(InputError, match=words):
         run(odd, tmp_path, **options)
     assert not (tmp_path / "settings.json").exists()
 
 
-def test_a_strategy_that_there_is_not(music, tmp_path):
+def test_an_unknown_strategy_is_refused(music, tmp_path):
     with pytest.raises(InputError, match=r"trainer: .*'telepathy'"):
         run(music, tmp_path, trainer=TrainerOptions(strategy="telepathy"))

@@ -71,7 +71,7 @@ def test_damaged_files_of_a_run_are_named_and_nothing_is_lost(resumable, name, d
     assert contents(folder) == before
 
 
-def test_a_run_whose_damaged_checkpoint_is_deleted_begins_anew(resumable):
+def test_a_run_without_its_damaged_checkpoint_starts_again(resumable):
     (Path(resumable["out"]) / "last.ckpt").unlink()
     assert pretrain(**resumable).is_dir()
 
@@ -181,7 +181,7 @@ def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
+def test_corpus_workers_run_nothing_of_the_working_folder(tmp_path):
     for module in ("numpy", "joblib", "pickle"):
         (tmp_path / f"{module}.py").write_text("open('ran', 'a').write('x')\nraise SystemExit(9)\n")
     work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
