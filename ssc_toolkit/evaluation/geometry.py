@@ -66,7 +66,7 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
     embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
     count = len(embeddings)
     if not 1 <= k < count:
-        raise InputError(f"k: expected 1 to {count - 1} neighbours among {count} embeddings, got {k}")
+        raise InputError(f"k: expected 1 to {count - 1} neighbors among {count} embeddings, got {k}")
     occurrence = np.bincount(nearest(embeddings, k).ravel(), minlength=count)
     deviation = occurrence - k
     spread = float(np.sqrt((deviation**2).mean()))
