@@ -260,4 +260,4 @@ def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp
     assert code == 2
     assert "labels: expected at least two classes of column 'pitch' in the training set" in errors
     assert not list(tmp_path.glob("cache/*"))
-    assert "no weighted key score for column 'key': 'X' cannot be read as a key" in caplog.text
+    assert "no weighted key score for column 'key': 'X' is not a key" in caplog.text
