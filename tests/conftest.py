@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from compared import Compared, compared
 from hypothesis import settings
 from stores import RATE, noise
@@ -57,25 +56,3 @@ def listening():
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGINT, handler)
-
-
-_IN_BFLOAT16 = (
-    "test_waveforms_of_any_precision",
-    "test_other_precisions_agree[dtype1",
-    "test_precision_comes_back[dtype0",
-)
-
-
-def pytest_collection_modifyitems(items):
-    """Skip encoders in bfloat16 where equal inputs give different outputs or NaN: oneDNN on some processors."""
-    from ssc_toolkit.encoders import MelCNN, ShortChunkCNN
-
-    encoders = [kind.eval().to(torch.bfloat16) for kind in (MelCNN(), MelCNN(channels=4), ShortChunkCNN(residual=True))]
-    with torch.no_grad():
-        found = [[e(torch.ones(2, e.minimum_samples)) for _ in range(10)] for e in encoders]
-    is_broken = any(not torch.equal(one, runs[0]) for runs in found for one in runs)
-    for item in items:
-        if is_broken and item.name.startswith(_IN_BFLOAT16):
-            item.add_marker(
-                pytest.mark.skip(reason="bfloat16 convolutions of PyTorch are not repeatable on this processor")
-            )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seeded import generator
 
+from ssc_toolkit.data.labels import Labels, classes_of_rows
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler, label_budget, uncovered_classes
 
 labellings = st.one_of(
@@ -76,3 +77,24 @@ def test_multi_hot_rows_of_any_layout_give_the_same_batches():
     forms = [tags, tags.bool(), tags.to_sparse_coo(), tags.to_sparse_csr()]
     assert len({tuple(label_budget(form, 0.2).tolist()) for form in forms}) == 1
     assert len({tuple(BalancedBatchSampler(form, 3, 2, labeled=known).batch(4)) for form in forms}) == 1
+
+
+def test_several_signals_cost_their_labels_not_their_classes():
+    rows, classes = 100_000, 200_000
+    known = torch.arange(rows) % 3 > 0
+    signals = {
+        "artist": Labels(torch.arange(rows) % classes, known, tuple(map(str, range(classes)))),
+        "bpm": Labels(torch.zeros(rows, 1), known, ("bpm",), "number"),
+        "key": Labels(torch.arange(rows) % 24, ~known, tuple(map(str, range(24)))),
+    }
+    began = time.perf_counter()
+    found = classes_of_rows(signals)
+    budget = label_budget(found.index_select(0, torch.arange(rows)), 0.5)
+    assert time.perf_counter() - began < 20  # as dense rows it takes 80 GB
+    assert found.shape == (rows, classes + 24)
+    assert found.indices().shape[1] == rows
+    assert len(budget) == rows // 2
+    few = {name: signal[torch.arange(0, rows, 5000)] for name, signal in signals.items() if name != "artist"}
+    dense = torch.nn.functional.one_hot(few["key"].values, 24).float() * few["key"].labeled[:, None]
+    assert torch.equal(classes_of_rows(few).to_dense(), dense)
+    assert torch.equal(label_budget(classes_of_rows(few), 0.3), label_budget(dense, 0.3))

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from seeded import generator, noise
 from torch import nn
 
-from ssc_toolkit.encoders import ContrastiveModel, MelCNN, SampleCNN, TUNePlus, load_published
+from ssc_toolkit.encoders import ContrastiveModel, MelCNN, SampleCNN, load_published
 from ssc_toolkit.errors import InputError
 
 
@@ -434,27 +434,3 @@ def test_loading_needs_no_lightning(trained, tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-
-
-def test_tune_plus_is_filled_from_its_published_names(tmp_path):
-    torch.manual_seed(0)
-    trained = TUNePlus().eval()
-    published = {}
-    for name, weight in trained.state_dict().items():
-        part, _, rest = name.partition(".")
-        number, _, rest = rest.partition(".")
-        first = {"down": 1, "upsample": 6, "up": 6, "tail": 1, "extra": 5}.get(part)
-        layer = {"down": "conv", "up": "conv", "upsample": "transposedConv"}.get(part, "convDown")
-        if part == "last":
-            new = f"convDown9.layers.{number}.{rest}"
-        elif part == "upsample":
-            new = f"{layer}{int(number) + first}.{rest}"
-        else:
-            new = f"{layer}{int(number) + first}.layers.{rest}"
-        published[f"encoder.{new}"] = weight
-    torch.save({"state_dict": published}, tmp_path / "tune.ckpt")
-    waveforms = 0.1 * torch.randn(1, 59049)
-    with torch.no_grad():
-        assert torch.equal(load_published(tmp_path / "tune.ckpt", TUNePlus())(waveforms), trained(waveforms))
-    with pytest.raises(InputError, match="missing"):
-        load_published(tmp_path / "tune.ckpt")

@@ -5,7 +5,7 @@ from ssc_toolkit.augmentations.base import Augmentation, Transform
 from ssc_toolkit.augmentations.chorus import Chorus
 from ssc_toolkit.augmentations.compression import Compression
 from ssc_toolkit.augmentations.config import from_config
-from ssc_toolkit.augmentations.containers import Chain, OneOf, SomeOf
+from ssc_toolkit.augmentations.containers import Chain, ItemChain, ItemOneOf, OneOf, SomeOf
 from ssc_toolkit.augmentations.delay import Delay
 from ssc_toolkit.augmentations.distortion import BitCrush, Clipping, Distortion
 from ssc_toolkit.augmentations.draw import Draw
@@ -17,6 +17,7 @@ from ssc_toolkit.augmentations.mp3 import MP3
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.augmentations.presets import clmr_chain, corruption, semisupcon_chain
+from ssc_toolkit.augmentations.published import PublishedDelay, PublishedNoise, PublishedPitchShift
 from ssc_toolkit.augmentations.reverb import ImpulseResponse, Reverb
 from ssc_toolkit.augmentations.stretch import TimeStretch
 from ssc_toolkit.augmentations.timing import Reverse, SpliceOut, TimeShift
@@ -40,12 +41,17 @@ __all__ = [
     "Gain",
     "HighPass",
     "ImpulseResponse",
+    "ItemChain",
+    "ItemOneOf",
     "Linear",
     "LowPass",
     "OneOf",
     "PeakNormalization",
     "PitchShift",
     "PolarityInversion",
+    "PublishedDelay",
+    "PublishedNoise",
+    "PublishedPitchShift",
     "Reverb",
     "Reverse",
     "SomeOf",

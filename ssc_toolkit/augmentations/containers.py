@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from ssc_toolkit.errors import InputError
 
 class Container(Augmentation):
     """What Chain, OneOf and SomeOf share: members applied in turn, each to the examples it drew."""
+
+    per_item: ClassVar[bool] = False
+    """Whether p and the choice of members are drawn once for all views of an item; members draw for each view."""
 
     def __init__(self, transforms: Sequence[Augmentation], *, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -41,8 +44,12 @@ class Container(Augmentation):
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
         check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
+        alike = max(1, views) if self.per_item else 1
+        applied = torch.rand(count // alike, generator=generator) < self.p
         values, allowed = self.choose(applied, generator)
+        if alike > 1:
+            applied, *allowed = (rows.repeat_interleave(alike) for rows in (applied, *allowed))
+            values = {name: value.repeat_interleave(alike, dim=0) for name, value in values.items()}
         children = tuple(
             transform.draw(count, generator, views=views).gated(meets)
             for transform, meets in zip(self.members(), allowed, strict=True)
@@ -159,6 +166,23 @@ class Chain(Container):
             )
 
 
+class ItemChain(Chain):
+    """A `Chain` whose own p is drawn once for all views of an item; the members draw for each view.
+
+    Args, errors: as for `Chain`. Only a batch of (items, views, channels, samples) tells which clips are views of one
+    item; in a batch of (batch, channels, samples) every clip is an item.
+
+    Examples:
+        >>> import torch
+        >>> from ssc_toolkit.augmentations import PolarityInversion
+        >>> views = ItemChain([PolarityInversion()], p=0.5)(torch.ones(100, 2, 1, 4))
+        >>> torch.equal(views[:, 0], views[:, 1])
+        True
+    """
+
+    per_item = True
+
+
 class OneOf(Container):
     """One of several transforms, chosen anew for each example; then the chosen one's own p applies.
 
@@ -201,6 +225,22 @@ class OneOf(Container):
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
         return joined_alternatives(stages)
+
+
+class ItemOneOf(OneOf):
+    """A `OneOf` that chooses once for all views of an item; the members draw for each view, their own p included.
+
+    Args, errors: as for `OneOf`; batches as for `ItemChain`.
+
+    Examples:
+        >>> import torch
+        >>> from ssc_toolkit.augmentations import Gain
+        >>> views = ItemOneOf([Gain(-6), Gain(-12)])(torch.ones(100, 2, 1, 4))
+        >>> torch.equal(views[:, 0], views[:, 1])
+        True
+    """
+
+    per_item = True
 
 
 class SomeOf(Container):

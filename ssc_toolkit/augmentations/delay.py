@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -69,17 +69,7 @@ class Delay(Linear):
         return Reach(0, min(samples, self._longest() * self.repeats))
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        # Whole steps round a circle: in single precision, many turns would blur the angle.
-        step = -2 * math.pi / grid.length
-        angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
-        circle = torch.polar(torch.ones_like(angles), angles)
-        delay = self._delay(values)[:, None]
-        steps = delay * torch.arange(len(grid.cycles), device=delay.device)
-        total = torch.ones_like(circle[:1])
-        for echo, level in self._echoes(grid.samples):
-            audible = delay * echo < grid.samples
-            total = total + (level * audible) * circle[(steps * echo) % grid.length]
-        return total
+        return echo_response(self._delay(values), self._echoes(grid.samples), grid)
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
         """Number and level of each echo that can begin within a clip."""
@@ -94,6 +84,27 @@ class Delay(Linear):
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
         """(N,) whole samples."""
         return (values["delay_ms"] * (need_sample_rate(self.sample_rate) / 1000)).round().long()
+
+
+def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
+    """Response (N, F) of a signal at full level and its echoes; those that begin after the clip are left out.
+
+    Args:
+        delay: (N,) whole samples.
+        echoes: how many delays late each echo is, and its level: one number, or (N, 1).
+        grid: of the frequencies.
+    """
+    # Whole steps round a circle: in single precision, many turns would blur the angle.
+    step = -2 * math.pi / grid.length
+    angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
+    circle = torch.polar(torch.ones_like(angles), angles)
+    delay = delay[:, None]
+    steps = delay * torch.arange(len(grid.cycles), device=delay.device)
+    total = torch.ones_like(circle[:1])
+    for echo, level in echoes:
+        audible = delay * echo < grid.samples
+        total = total + (level * audible) * circle[(steps * echo) % grid.length]
+    return total
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, longest: int) -> Tensor:

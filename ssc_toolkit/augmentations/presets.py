@@ -12,7 +12,7 @@ from collections.abc import Collection
 from ssc_toolkit.augmentations.base import Augmentation, need_sample_rate
 from ssc_toolkit.augmentations.chorus import Chorus
 from ssc_toolkit.augmentations.compression import Compression
-from ssc_toolkit.augmentations.containers import Chain, OneOf
+from ssc_toolkit.augmentations.containers import Chain, ItemChain, ItemOneOf, OneOf
 from ssc_toolkit.augmentations.delay import Delay
 from ssc_toolkit.augmentations.distortion import BitCrush, Distortion
 from ssc_toolkit.augmentations.filters import BandPass, BandStop, HighPass, LowPass
@@ -20,6 +20,7 @@ from ssc_toolkit.augmentations.gain import Gain, PolarityInversion
 from ssc_toolkit.augmentations.mp3 import MP3, nearest_bit_rate
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
+from ssc_toolkit.augmentations.published import PublishedDelay, PublishedNoise, PublishedPitchShift
 from ssc_toolkit.augmentations.reverb import Reverb
 from ssc_toolkit.augmentations.stretch import TimeStretch
 from ssc_toolkit.augmentations.timing import Reverse, SpliceOut
@@ -46,7 +47,9 @@ HIGHEST_SEVERITY = 2.5
 _INAUDIBLE_DB = 200.0
 
 
-def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[str] = ()) -> Chain:
+def semisupcon_chain(
+    sample_rate: int, severity: float = 1.0, omit: Collection[str] = (), *, as_published: bool = False
+) -> Chain:
     """The augmentation chain of SemiSupCon.
 
     At severity s the whole chain is applied with p = min(1, .8 s), and its stages with
@@ -64,14 +67,22 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
     high-pass (200 s ... 2400 s Hz) or a low-pass (max(75, 150/s) ... 7500/max(1, s) Hz). Every range is
     clamped to low <= high <= Nyquist.
 
+    With `as_published` it draws what the published code draws, which is not all in the paper: `PublishedDelay`
+    (volume .5 s, attenuation min(1, .5 s) and int(2 s) echoes, each of them less or more by .2 or 1),
+    `PublishedPitchShift`, `PublishedNoise`, and the gate of the whole chain and the kind of filter once for all views
+    of an item. Views are only known as such in a batch of (items, views, channels, samples). Where the published code
+    fails (echoes below severity .5), ranges are clamped as above, and there are at least 0 echoes.
+
     Args:
         sample_rate: hertz.
         severity: 0 (the identity) to 2.5.
         omit: stages to leave out. A transform that changes what a label says must not meet that
             label: omit "pitch_shift" wherever key or pitch is a supervision signal or a probed task.
+        as_published: reproduce the published code.
 
     Raises:
-        ValueError: for a severity out of range or an unknown stage in `omit`.
+        ValueError: for a severity out of range or an unknown stage in `omit`; with `as_published`, for a sample rate
+            without a pitch ratio in the range.
 
     Examples:
         >>> import torch
@@ -84,10 +95,9 @@ def semisupcon_chain(sample_rate: int, severity: float = 1.0, omit: Collection[s
     sample_rate = need_sample_rate(sample_rate)
     if severity == 0:
         return Chain([])
-    stages = [
-        _stage(name, sample_rate, severity, p) for name, p in _probabilities(severity).items() if name not in omit
-    ]
-    return Chain(stages, p=min(1.0, 0.8 * severity))
+    make = _published_stage if as_published else _stage
+    stages = [make(name, sample_rate, severity, p) for name, p in _probabilities(severity).items() if name not in omit]
+    return (ItemChain if as_published else Chain)(stages, p=min(1.0, 0.8 * severity))
 
 
 def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
@@ -210,22 +220,42 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
         case "polarity_inversion":
             return PolarityInversion(p=p)
         case "colored_noise":
-            return ColoredNoise(
-                (min(_INAUDIBLE_DB, 3 / s), min(_INAUDIBLE_DB, 30 / s)), (-2 * s, 2 * s), sample_rate=sample_rate, p=p
-            )
+            return ColoredNoise(_ratio_db(s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
         case "filter":
-            return _one_filter(sample_rate, s, p)
+            return OneOf(_filters(sample_rate, s), p=p)
         case "pitch_shift":
             return PitchShift((-4 * s, 4 * s), sample_rate=sample_rate, p=p)
         case _:
             return Delay(
-                (min(500.0, 100 / s), 500.0),
+                _delay_ms(s),
                 volume=min(1.0, 0.5 * s),
                 repeats=max(1, round(2 * s)),
                 attenuation=min(1.0, 0.5 * s),
                 sample_rate=sample_rate,
                 p=p,
             )
+
+
+def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
+    """One stage at severity s > 0, as the published code has it."""
+    match name:
+        case "colored_noise":
+            return PublishedNoise(_ratio_db(s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
+        case "filter":
+            return ItemOneOf(_filters(sample_rate, s, p))
+        case "pitch_shift":
+            return PublishedPitchShift((-4 * s, 4 * s), sample_rate=sample_rate, p=p)
+        case "delay":
+            return PublishedDelay(
+                _delay_ms(s),
+                volume=0.5 * s,
+                repeats=int(2 * s),
+                attenuation=min(1.0, 0.5 * s),
+                sample_rate=sample_rate,
+                p=p,
+            )
+        case _:
+            return _stage(name, sample_rate, s, p)
 
 
 def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
@@ -252,19 +282,26 @@ def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
             return MP3(nearest_bit_rate(32 / s, sample_rate), implementation="codec", sample_rate=sample_rate)
 
 
-def _one_filter(sample_rate: int, s: float, p: float) -> OneOf:
+def _filters(sample_rate: int, s: float, p: float = 1.0) -> list[Augmentation]:
     nyquist = sample_rate / 2
     center = _clamped(200, 4000, nyquist)
     bandwidth = (max(0.01, min(0.5 * s, 1.99)), 1.99)
-    return OneOf(
-        [
-            BandPass(center, bandwidth, sample_rate=sample_rate),
-            BandStop(center, bandwidth, sample_rate=sample_rate),
-            HighPass(_clamped(200 * s, 2400 * s, nyquist), sample_rate=sample_rate),
-            LowPass(_clamped(max(75, 150 / s), 7500 / max(1, s), nyquist), sample_rate=sample_rate),
-        ],
-        p=p,
-    )
+    low_pass = _clamped(max(75, 150 / s), 7500 / max(1, s), nyquist)
+    return [
+        BandPass(center, bandwidth, sample_rate=sample_rate, p=p),
+        BandStop(center, bandwidth, sample_rate=sample_rate, p=p),
+        HighPass(_clamped(200 * s, 2400 * s, nyquist), sample_rate=sample_rate, p=p),
+        LowPass(low_pass, sample_rate=sample_rate, p=p),
+    ]
+
+
+def _ratio_db(s: float) -> tuple[float, float]:
+    """Signal-to-noise ratios."""
+    return min(_INAUDIBLE_DB, 3 / s), min(_INAUDIBLE_DB, 30 / s)
+
+
+def _delay_ms(s: float) -> tuple[float, float]:
+    return min(500.0, 100 / s), 500.0
 
 
 def _clamped(low: float, high: float, highest: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssc_toolkit.data.cells import cell_text
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.samplers.membership import labelled_pairs
 
 SEPARATOR = "|"
 
@@ -66,26 +67,29 @@ def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
     """Which classes each row has, for `label_budget` and the like.
 
     Returns:
-        The values of a single signal; of several, multi-hot rows (N, classes of all signals), zero where a signal is
-        not known. Numbers have no classes.
+        The values of a single signal; of several, multi-hot rows (N, classes of all signals) as a sparse tensor, zero
+        where a signal is not known, in memory for the labels that the rows have. Numbers have no classes.
 
     Examples:
         >>> known = torch.tensor([True, False])
         >>> key = Labels(torch.tensor([1, 0]), known, ("C", "G"))
         >>> tags = Labels(torch.tensor([[0.0, 0], [1, 1]]), ~known, ("jazz", "piano"), "multi-hot")
-        >>> classes_of_rows({"key": key, "tags": tags}).tolist()
+        >>> classes_of_rows({"key": key, "tags": tags}).to_dense().tolist()
         [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     """
     if isinstance(labels, Labels):
         return labels.values
-    blocks = []
+    blocks, classes, count = [], 0, 0
     for signal in labels.values():
-        if signal.kind == "class":
-            rows = torch.nn.functional.one_hot(signal.values, max(1, len(signal.names))).float()
-        else:
-            rows = signal.values if signal.is_multi_hot else signal.values[:, :0]
-        blocks.append(rows * signal.labeled[:, None])
-    return torch.cat(blocks, dim=1)
+        count = len(signal.labeled)
+        if signal.kind != "number":
+            row, column = labelled_pairs(signal.values, signal.labeled, "rows")
+            blocks.append(torch.stack([row, column + classes]))
+            classes += max(1, len(signal.names))
+    places = torch.cat(blocks, dim=1) if blocks else torch.empty(2, 0, dtype=torch.int64)
+    return torch.sparse_coo_tensor(
+        places, torch.ones(places.shape[1]), (count, classes), check_invariants=True
+    ).coalesce()
 
 
 def encode_labels(

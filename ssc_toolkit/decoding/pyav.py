@@ -49,11 +49,6 @@ class PyAVSource:
     Args:
         path: of the file.
 
-    Attributes:
-        frames: samples per channel.
-        sample_rate: hertz.
-        channels: how many.
-
     Raises:
         UnusableFile: if PyAV is missing, or cannot decode the file.
         CutShort: if the file has less audio than its header says.

@@ -35,13 +35,7 @@ _FREE_FORMAT = "MP3 of free format, which does not give its length; encode it at
 
 
 class Source(Protocol):
-    """An audio file that can be decoded from any frame on.
-
-    Attributes:
-        frames: samples per channel.
-        sample_rate: hertz.
-        channels: how many.
-    """
+    """An audio file that can be decoded from any frame on; its attributes are those of `audio.AudioInfo`."""
 
     frames: int
     sample_rate: int

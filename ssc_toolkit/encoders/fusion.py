@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ssc_toolkit.encoders.strided import StridedConv2d
+
 LayerType = TypeVar("LayerType", bound=nn.Module)
 
-_FRESH = (nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
+
+_FRESH = (*_CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
 """Layers whose output nobody else reads, so that a ReLU may overwrite it."""
 
 
@@ -128,7 +132,7 @@ def _sequences(module: nn.Module) -> list[nn.Sequential]:
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether they are a convolution and a batch norm that in eval mode multiplies and adds, and does nothing else."""
     return (
-        any(_is(layer, kind) for kind in (nn.Conv1d, nn.Conv2d))
+        any(_is(layer, kind) for kind in _CONVOLUTIONS)
         and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
         and "weight" in layer._parameters
         and norm.running_mean is not None
@@ -160,7 +164,7 @@ def _swap(layer: nn.Module) -> None:
         plain = layer.groups == layer.dilation[0] == 1 and not any((*layer.padding, *layer.output_padding))
         if plain and layer.kernel_size == layer.stride:
             layer.__class__ = WindowedConvTranspose1d
-    elif _is(layer, nn.Conv2d):
+    elif _is(layer, nn.Conv2d) or _is(layer, StridedConv2d):
         layer.to(memory_format=torch.channels_last)
 
 

@@ -12,6 +12,7 @@ from ssc_toolkit.checks import check_positive, check_whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
+from ssc_toolkit.encoders.strided import StridedConv2d
 
 
 class MelCNN(Encoder):
@@ -73,10 +74,10 @@ class MelCNN(Encoder):
         self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=highest_hz)
         self.scale = nn.BatchNorm2d(1)
         self.spectral = nn.Sequential(
-            nn.Conv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),
+            StridedConv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
+            StridedConv2d(channels, channels, kernel_size=3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )

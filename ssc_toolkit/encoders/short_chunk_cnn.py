@@ -13,6 +13,7 @@ from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
+from ssc_toolkit.encoders.strided import StridedConv2d
 
 RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
 """Hertz, samples, samples and bands of the paper."""
@@ -99,14 +100,14 @@ class ResidualBlock(nn.Module):
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
         self.straight = nn.Sequential(
-            nn.Conv2d(width_in, width_out, kernel_size=3, stride=2, padding=1),
+            StridedConv2d(width_in, width_out, kernel_size=3, stride=2, padding=1),
             nn.BatchNorm2d(width_out),
             nn.ReLU(),
             nn.Conv2d(width_out, width_out, kernel_size=3, padding=1),
             nn.BatchNorm2d(width_out),
         )
         self.shortcut = nn.Sequential(
-            nn.Conv2d(width_in, width_out, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(width_out)
+            StridedConv2d(width_in, width_out, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(width_out)
         )
 
     def forward(self, image: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import re
 import sys
 import sysconfig
@@ -21,7 +20,10 @@ from torch import Tensor, nn
 from ssc_toolkit import __version__
 from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import read_checked_json
 
+SETTINGS = "settings.json"
+"""File that a training writes next to the folder of its encoder."""
 DEFAULT_WINDOW_SECONDS = 3.0
 """Default length of a window, if neither the caller nor the model specifies one."""
 _NOT_THE_USERS = (
@@ -217,11 +219,23 @@ def _said(error: BaseException) -> str:
 
 
 def _view_seconds(folder: Path) -> float | None:
-    """Return the view length that an encoder was trained on, if its training settings are next to its folder."""
+    """Return the view length of an encoder's training in seconds, if the training settings are next to its folder.
+
+    Raises:
+        InputError: if these settings are damaged; an unrelated file with the same name is ignored.
+    """
+    path = folder.absolute().parent / SETTINGS
     try:
-        found = json.loads((folder.absolute().parent / "settings.json").read_text(encoding="utf-8"))["view_seconds"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = path.read_bytes()
+    except OSError:
         return None
+    try:
+        settings = read_checked_json(path, "encoder", f"restore it, or copy {folder} elsewhere", required=False)
+    except InputError:
+        if b'"view_seconds"' in content or b'"checksum"' in content:  # the settings of a training
+            raise
+        return None
+    found = settings.get("view_seconds")
     return float(found) if isinstance(found, (int, float)) and np.isfinite(found) and found > 0 else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,13 +47,20 @@ class with_labeled(Dataset[tuple[Any, bool]]):
         return self.dataset[int(index)], _flag(index)
 
 
+_NAMES = {True: "labeled", False: "unlabeled"}
+
+
 class MixedStream(IterableDataset[tuple[Any, bool]]):
     """A labeled and an unlabeled stream, interleaved at a fixed fraction.
 
     Of the first n items, `floor(n * labeled_fraction)` come from the labeled stream, whatever n is. It ends where the
     stream whose turn it is ends; give endless streams, or `cycle=True` to begin each again at its end. In a loader,
     each worker mixes its own part of the streams: a stream that does not split itself among workers (webdataset does)
-    is split here, item by item, with `split_workers=True`.
+    is split here, item by item, with `split_workers=True`. Nothing is shuffled here: shuffle each stream before.
+
+    `state_dict` and `load_state_dict` resume in the middle, also as torchdata's `StatefulDataLoader` calls them. A
+    stream that has both methods resumes by its own; any other is read again from its beginning up to the place, so it
+    must give the same items again.
 
     Args:
         labeled: iterable of items with labels.
@@ -90,35 +97,82 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         self.cycle = cycle
         self.split_workers = split_workers
         self.start = int(start)
+        self._given = 0
+        self._resume: dict[str, Any] | None = None
 
     def __iter__(self) -> Iterator[tuple[Any, bool]]:
-        return itertools.islice(self._mixed(), self.start, None)
-
-    def _mixed(self) -> Iterator[tuple[Any, bool]]:
-        sides = {flag: self._items(stream) for flag, stream in self.streams.items()}
-        for number in itertools.count():
+        resumed, self._resume = self._resume, None
+        done = 0 if resumed is None else resumed["items"]
+        self._given = done
+        sides = {flag: self._side(flag, done, resumed) for flag in self.streams}
+        for number in itertools.count(done):
             flag = self._labeled_before(number + 1) > self._labeled_before(number)
             try:
-                yield next(sides[flag]), flag
+                item = next(sides[flag])
             except StopIteration:
                 return
+            self._given = number + 1
+            if number >= self.start:
+                yield item, flag
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place of the iteration: items given, and the states of the streams that have one."""
+        states = {name: stream.state_dict() for name, stream in self._named() if _is_stateful(stream)}
+        return {"items": self._given, "streams": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Begin the next iteration where `state_dict` was taken; the one after it begins at the beginning.
+
+        Raises:
+            ValueError: for what is no such state, or one of streams of another kind.
+        """
+        wanted = {name for name, stream in self._named() if _is_stateful(stream)}
+        if not isinstance(state, Mapping) or not isinstance(state.get("streams"), Mapping) or "items" not in state:
+            raise ValueError(f"state: expected what state_dict gave, got {state!r}")
+        if whole_number("items", state["items"]) < 0:
+            raise ValueError(f"state: expected at least 0 items, got {state['items']}")
+        if state["streams"].keys() != wanted:
+            found = sorted(map(str, state["streams"]))
+            raise ValueError(f"state: expected states of the streams {sorted(wanted)}, got {found}")
+        for name, stream in self._named():
+            if name in wanted:
+                stream.load_state_dict(state["streams"][name])
+        self._given = int(state["items"])
+        self._resume = {"items": self._given, "streams": wanted}
+
+    def _named(self) -> Iterator[tuple[str, Any]]:
+        return ((name, self.streams[flag]) for flag, name in _NAMES.items())
+
+    def _side(self, flag: bool, done: int, resumed: Mapping[str, Any] | None) -> Iterator[Any]:
+        """Items of a stream from where it is to go on, of which `done` in the mixture were given before."""
+        labeled = self._labeled_before(done)
+        before = labeled if flag else done - labeled
+        is_placed = resumed is not None and _NAMES[flag] in resumed["streams"] and before > 0
+        items = self._items(self.streams[flag], is_placed)
+        return items if is_placed else itertools.islice(items, before, None)
 
     def _labeled_before(self, number: int) -> int:
         # The small term keeps a product such as 0.1 * 30 from falling below the whole number that it is.
         return int(number * self.labeled_fraction + 1e-6)
 
-    def _items(self, stream: Iterable[Any]) -> Iterator[Any]:
+    def _items(self, stream: Iterable[Any], is_placed: bool = False) -> Iterator[Any]:
+        """Items of this worker; `is_placed` if the stream goes on after one of them."""
         worker = get_worker_info() if self.split_workers else None
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         while True:
-            count = 0
-            for item in itertools.islice(iter(stream), first, None, step):
+            count = int(is_placed)
+            for item in itertools.islice(iter(stream), step - 1 if is_placed else first, None, step):
                 count += 1
                 yield item
+            is_placed = False
             if not self.cycle:
                 return
             if not count:
                 raise ValueError("labeled, unlabeled: expected streams with items for every worker, got an empty one")
+
+
+def _is_stateful(stream: Any) -> bool:
+    return hasattr(stream, "state_dict") and hasattr(stream, "load_state_dict")
 
 
 def _flag(index: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +16,11 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.keys import unlike_keys
-from ssc_toolkit.evaluation.models import WaveformModel, window_seconds_of
+from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, open_model, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
+from ssc_toolkit.evaluation.report import REPORTS
 from ssc_toolkit.evaluation.scores import Score
-from ssc_toolkit.files import held
+from ssc_toolkit.files import clear_leftovers, held, writable_folder
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +29,35 @@ FINETUNE = "finetune"
 
 
 @contextmanager
-def locked_output(folder: Path | None) -> Iterator[None]:
-    """Lock the output folder of a command, if it has one.
+def output_folder(out: str | None) -> Iterator[Path | None]:
+    """Create and lock the output folder of a command, and yield its path; yield None if there is no output folder.
 
     Raises:
-        InputError: if another process uses the folder.
+        InputError: if the folder is not writable, or if another process uses it.
     """
-    with nullcontext() if folder is None else held(folder, "out"):
-        yield
+    if out is None:
+        yield None
+        return
+    folder = writable_folder(Path(out), "out")
+    with held(folder, "out"):
+        clear_leftovers(folder, names=REPORTS)
+        yield folder
+
+
+def open_model_for(encoder: str, cache: str | None) -> WaveformModel:
+    """Open a model, and check that its embeddings can be cached if `cache` is given.
+
+    Args:
+        encoder: folder of a saved encoder, or module:function that returns a model.
+        cache: folder of the embedding cache, or None.
+
+    Raises:
+        InputError: if the model cannot be opened, or if it cannot be cached because it has no identity.
+    """
+    model = open_model(encoder)
+    if cache is not None:
+        fingerprint(model)
+    return model
 
 
 def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -> None:

@@ -1,0 +1,185 @@
+"""Transforms as the published code of SemiSupCon has them, where ours are others.
+
+The code is github.com/Pliploop/SemiSupCon, of Guinot, Quinton and Fazekas, ISMIR 2024, on top of torch-audiomentations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.augmentations.base import (
+    Range,
+    check_number,
+    check_range,
+    check_whole,
+    need_sample_rate,
+    per_clip,
+    whole_uniform,
+)
+from ssc_toolkit.augmentations.delay import echo_response, shift_right
+from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.augmentations.noise import ColoredNoise, random_spectrum
+from ssc_toolkit.augmentations.pitch import PitchShift
+
+SPREAD = 0.2
+"""What is added to or taken from the volume and the attenuation of `PublishedDelay`."""
+
+
+class PublishedDelay(Linear):
+    """Mean of the waveform and of echoes, of which the first is not delayed.
+
+        y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
+
+    For each example volume and attenuation are .2 below or above the given ones, and the number of echoes is one less
+    or one more. With a single echo nothing is delayed: it is a gain of (1 + volume) / 2.
+
+    Args:
+        delay_ms: (low, high) in milliseconds, up to 10 seconds; whole samples are drawn uniformly.
+        volume: of the echoes, 0 to 2, before .2 is added or taken.
+        repeats: number of echoes, 0 to 1000, before 1 is added or taken; it is never below 0.
+        attenuation: of each echo over the one before, 0 to 1, before .2 is added or taken.
+        sample_rate: hertz.
+        p: probability for each example.
+
+    Examples:
+        >>> import torch
+        >>> click = torch.zeros(1, 1, 8)
+        >>> click[..., 0] = 1
+        >>> delay = PublishedDelay(delay_ms=2, volume=0.5, repeats=2, attenuation=0.5, sample_rate=1000)
+        >>> echo, draw = delay(click, generator=torch.Generator().manual_seed(3), return_draw=True)
+        >>> draw.describe()
+        ['PublishedDelay(delay_samples=2, volume=0.7, repeats=3, attenuation=0.3)']
+        >>> echo
+        tensor([[[0.8500, 0.0000, 0.1050, 0.0000, 0.0315, 0.0000, 0.0000, 0.0000]]])
+    """
+
+    direct = True
+
+    def __init__(
+        self,
+        delay_ms: Range = (100.0, 500.0),
+        *,
+        volume: float = 0.5,
+        repeats: int = 2,
+        attenuation: float = 0.5,
+        sample_rate: int,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        self.delay_ms = check_range("delay_ms", delay_ms, 0, 10_000)
+        self.volume = check_number("volume", volume, 0, 2)
+        self.repeats = check_whole("repeats", repeats, 0, 1000)
+        self.attenuation = check_number("attenuation", attenuation, 0, 1)
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        def either(low: float, high: float) -> Tensor:
+            return torch.tensor([low, high])[whole_uniform(count, (0, 1), generator)]
+
+        return {
+            "delay_samples": whole_uniform(count, self._samples(), generator),
+            "volume": either(self.volume - SPREAD, self.volume + SPREAD),
+            "repeats": either(max(0, self.repeats - 1), self.repeats + 1),
+            "attenuation": either(self.attenuation - SPREAD, self.attenuation + SPREAD),
+        }
+
+    def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        delay, longest = values["delay_samples"], self._samples()[1]
+        result = waveforms
+        for echo, level in self._echoes(values, waveforms.dtype):
+            late = shift_right(waveforms, delay * echo, longest * echo) if echo else waveforms
+            result = torch.addcmul(result, per_clip(level[:, 0]), late)
+        return result / 2
+
+    def reach(self, samples: int) -> Reach:
+        return Reach(0, min(samples, self._samples()[1] * self.repeats))
+
+    def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
+        echoes = self._echoes(values, grid.cycles.dtype)
+        return echo_response(values["delay_samples"], echoes, grid) / 2
+
+    def _echoes(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
+        """Number of each echo that can be drawn, from 0, and its level (N, 1), 0 where it was not drawn."""
+        volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
+        for echo in range(self.repeats + 1):
+            yield echo, torch.where(values["repeats"] > echo, volume * attenuation**echo, 0.0)[:, None]
+
+    def _samples(self) -> tuple[int, int]:
+        """Shortest and longest delay in samples."""
+        low, high = (int(ms * need_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
+        return low, high
+
+
+class PublishedNoise(ColoredNoise):
+    """Noise that repeats every second, with the spectrum of torch-audiomentations.
+
+    Its amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay at f hertz, for a sample rate of r: level up to
+    about 100 Hz, and -6.02 dB per octave for each unit of decay far above. The rest is as in `ColoredNoise`.
+
+    Args:
+        snr_db, spectral_decay, sample_rate, p: as for `ColoredNoise`.
+
+    Examples:
+        >>> import torch
+        >>> noise = PublishedNoise(snr_db=(3, 30), spectral_decay=(-2, 2), sample_rate=16000)
+        >>> noise(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 1, 8000])
+    """
+
+    def _noise(self, samples: int, values: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        seed, rate = values["seed"], need_sample_rate(self.sample_rate)
+        bins = torch.linspace(1, math.sqrt(rate / 2), rate // 2 + 1, device=seed.device, dtype=dtype)
+        amplitudes = bins ** -values["spectral_decay"].to(dtype)[:, None]
+        second = torch.fft.irfft(random_spectrum(seed, len(bins), dtype) * amplitudes, n=rate)
+        return second.repeat(1, -(-samples // rate))[:, :samples]
+
+
+class PublishedPitchShift(PitchShift):
+    """Pitch shift by one of the ratios that torch-pitch-shift computes fast, each as often.
+
+    These are the ratios of two divisors above 1 of the sample rate, 1 left out: 14 from -3.16 to 3.16 semitones within
+    4 semitones at 22 050 Hz. Each is computed as in `PitchShift`.
+
+    Args:
+        shift_semitones: (low, high) range of the ratios.
+        sample_rate, n_fft, p: as for `PitchShift`.
+
+    Raises:
+        ValueError: as for `PitchShift`; if the sample rate has no such ratio in the range.
+
+    Examples:
+        >>> shift = PublishedPitchShift(shift_semitones=(-4, 4), sample_rate=22050)
+        >>> len(shift.steps), round(max(shift.steps), 2)
+        (14, 3.16)
+    """
+
+    def __init__(
+        self,
+        shift_semitones: Range = (-4.0, 4.0),
+        *,
+        sample_rate: int,
+        n_fft: int | None = None,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(shift_semitones, sample_rate=sample_rate, n_fft=n_fft, p=p)
+        low, high = self.shift_semitones
+        self.steps = [step for step in _fast_steps(need_sample_rate(sample_rate)) if low <= step <= high]
+        if not self.steps:
+            raise ValueError(
+                f"sample_rate: expected one with ratios of its divisors within {low:g} to {high:g} semitones, "
+                f"got {sample_rate}"
+            )
+
+    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        return {"shift_semitones": torch.tensor(self.steps)[whole_uniform(count, (0, len(self.steps) - 1), generator)]}
+
+
+def _fast_steps(sample_rate: int) -> list[float]:
+    """Semitones, in order, of the ratios of two different divisors above 1 of the sample rate."""
+    divisors = [number for number in range(2, sample_rate + 1) if sample_rate % number == 0]
+    ratios = {Fraction(a, b) for a in divisors for b in divisors if a != b}
+    return sorted(12 * math.log2(ratio) for ratio in ratios)

@@ -1,0 +1,128 @@
+"""Architectures that were published by others: how their layers are named there and here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ssc_toolkit.encoders.base import Encoder
+from ssc_toolkit.encoders.sample_cnn import SampleCNN
+from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
+from ssc_toolkit.encoders.short_chunk_cnn import FACTORS, ShortChunkCNN
+from ssc_toolkit.encoders.tune_plus import TUNePlus
+
+WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "net", "semisupcon"})
+"""Modules that hold the encoder: Lightning modules, SimCLR, (Distributed)DataParallel, torch.compile."""
+
+PROJECTORS = frozenset({"proj_head", "projection_head", "projector"})
+"""Modules between the representation and the loss."""
+
+HEADS = PROJECTORS | {
+    *("classifier", "fc", "finetuner", "head", "heads", "supervised_head"),
+    *("accuracy", "augment", "average_precision", "criterion", "loss", "loss_fn", "roc"),
+}
+"""Modules next to the encoder's layers that its embeddings do not depend on."""
+
+DENSE = frozenset({"bn", "dense1", "dense2"})
+"""Layers behind the maximum over time in the published short-chunk CNNs."""
+
+FRONT_END = re.compile(r"^spec\.(?:spectrogram\.(window)|mel_scale\.(fb))$")
+"""Buffers of the mel spectrogram in the published short-chunk CNNs."""
+
+_TUNE_PLUS = (
+    (re.compile(r"^conv([1-5])\.layers\."), "down", 1),
+    (re.compile(r"^transposedConv([6-9])\."), "upsample", 6),
+    (re.compile(r"^conv([6-9])\.layers\."), "up", 6),
+    (re.compile(r"^convDown([1-4])\.layers\."), "tail", 1),
+    (re.compile(r"^convDown([5-8])\.layers\."), "extra", 5),
+)
+"""Layers of TUNe+ by their published names, our name for their list, and the published number of its first."""
+
+_SHORT_CHUNK = {
+    "conv_1": "straight.0",
+    "bn_1": "straight.1",
+    "conv_2": "straight.3",
+    "bn_2": "straight.4",
+    "conv_3": "shortcut.0",
+    "bn_3": "shortcut.1",
+    "conv": "0",
+    "bn": "1",
+}
+"""Parts of a layer of the short-chunk CNNs by their published names, and our names."""
+
+
+def own_name(name: str) -> str:
+    """Return our name of a published layer; the name itself if it is none."""
+    for pattern, own, first in _TUNE_PLUS:
+        if found := pattern.match(name):
+            return f"{own}.{int(found[1]) - first}.{name[found.end() :]}"
+    if found := re.match(r"^layer([1-7])\.(\w+)\.", name):
+        part = _SHORT_CHUNK.get(found[2])
+        return name if part is None else f"layers.{int(found[1]) - 1}.{part}.{name[found.end() :]}"
+    return re.sub(r"^spec_bn\.", "scale.", re.sub(r"^convDown9\.layers\.", "last.", name))
+
+
+class Architecture(NamedTuple):
+    """A network that a checkpoint may hold.
+
+    Attributes:
+        name: how it is made.
+        mark: end of the name of a weight that this network alone has, published or ours.
+        make: the network of the width that this weight shows; None if the shape is not one of its own.
+    """
+
+    name: str
+    mark: re.Pattern[str]
+    make: Callable[[Tensor], Encoder | None]
+
+
+def _sample_cnn(weight: Tensor) -> Encoder:
+    return SampleCNNXL() if len(weight) == SampleCNNXL.widths[-1] else SampleCNN()
+
+
+def _short_chunk(weight: Tensor, residual: bool) -> Encoder | None:
+    """By the first weight of the last layer, which has twice as many channels as the one before."""
+    channels = len(weight) // FACTORS[-1]
+    if weight.shape != (FACTORS[-1] * channels, FACTORS[-2] * channels, 3, 3):
+        return None
+    return ShortChunkCNN(channels=channels, residual=residual)
+
+
+ARCHITECTURES = (
+    Architecture("SampleCNN(), SampleCNNXL()", re.compile(r"(?:^|\.)sequential\.10\.0\.weight$"), _sample_cnn),
+    Architecture(
+        "TUNePlus()",
+        re.compile(r"(?:^|\.)(?:conv1\.layers|down\.0)\.0\.weight$"),
+        lambda weight: TUNePlus(channels=len(weight)),
+    ),
+    Architecture(
+        "ShortChunkCNN()",
+        re.compile(r"(?:^|\.)(?:layer7\.conv|layers\.6\.0)\.weight$"),
+        lambda weight: _short_chunk(weight, residual=False),
+    ),
+    Architecture(
+        "ShortChunkCNN(residual=True)",
+        re.compile(r"(?:^|\.)(?:layer7\.conv_1|layers\.6\.straight\.0)\.weight$"),
+        lambda weight: _short_chunk(weight, residual=True),
+    ),
+)
+
+KNOWN = ", ".join(architecture.name for architecture in ARCHITECTURES)
+"""The architectures that `find_architecture` tells apart."""
+
+
+def find_architecture(weights: Mapping[str, Tensor]) -> Encoder | None:
+    """Make the encoder whose weights these are, by their names and shapes; None if it is not known."""
+    for name, weight in weights.items():
+        for architecture in ARCHITECTURES:
+            if architecture.mark.search(name) and is_stored(weight) and (encoder := architecture.make(weight)):
+                return encoder
+    return None
+
+
+def is_stored(weight: Tensor) -> bool:
+    """Whether a matrix of weights takes as much of its file as its shape says; if not, it could ask for any memory."""
+    return weight.dim() > 1 and 0 < weight.nbytes <= weight.untyped_storage().nbytes()
