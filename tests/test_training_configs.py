@@ -192,13 +192,13 @@ def test_sigterm_at_the_start_of_a_run_ends_the_study(study, tmp_path):
     command = [sys.executable, "-m", "ssc_toolkit.cli", "sweep", str(study), f"--out={tmp_path / 'out'}"]
     process = begin(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    assert "begins" in process.stdout.readline()
+    assert "started" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)  # its process is still importing
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
-    assert "begins" not in printed
+    assert "started" not in printed
     assert "failed" not in errors
-    assert "the same command goes on" in errors
+    assert "rerun the command to resume" in errors
 
 
 SIGNALS = [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
@@ -231,7 +231,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("runs: {}", "should hold base, runs"),
+        ("runs: {}", "file: expected runs by name"),
         ("[1, 2]", "expected options by name"),
         ("runs: {a: {stepz: 3}}", "run 'a' of .*'stepz' is not accepted"),
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
@@ -243,8 +243,8 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {a: {}}\nseeds: []", "seeds of .*: expected a list"),
         ("runs: {a: {}}\nseeds: [a]", "seeds of .*: expected an integer of at least 0, got 'a'"),
         ("runs: {a: {}}\nseeds: [-1]", "seeds of .*: expected an integer of at least 0, got -1"),
-        ("runs: {a: {}}\nseeds: [0, 0]", "names a run twice"),
-        ("runs: {'1': {}, 0x1: {}}", "names a run twice"),
+        ("runs: {a: {}}\nseeds: [0, 0]", "file: expected different runs"),
+        ("runs: {'1': {}, 0x1: {}}", "file: expected different runs"),
         ("runs: {a: {}, a: {steps: 3}}", "the name 'a' occurs twice"),
         ("runs: {a: {}}\nbase: 5", "base of .*: expected the path of a config, got 5"),
         ("runs: {a: {}}\nbase:", "base of .*: expected the path of a config, got None"),
@@ -252,8 +252,8 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {a: {}}\nbase: .", "is not a file"),
         ("runs: {a: 5}", "run 'a' of .*: expected options by name, got 5"),
         ("runs: {a: [steps]}", "run 'a' of .*: expected options by name"),
-        ("runs: [a]", "should hold base, runs"),
-        ("3: 4\nruns: {a: {}}", "should hold base, runs .*got 3"),
+        ("runs: [a]", "file: expected runs by name"),
+        ("3: 4\nruns: {a: {}}", "file: expected runs by name .*got 3"),
         ("runs: {a: {steps: {x: {y: 1}}}}", "run 'a' of .*: "),
         ("runs: {a: {1: 2}}", "run 'a' of .*: "),
         ("runs: {a: {labels: {x: 1}}}", "run 'a' of .*: "),
@@ -273,7 +273,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {/tmp/x: {}}", "expected a plain file name"),
         ("runs: {'': {}, ..: {}, 'a/b': {}}", "expected a plain file name"),
         ("runs: {? [a, b] : {}}", "file: "),
-        ("runs: {null: {}}", "expected text as its name, got None"),
+        ("runs: {null: {}}", "expected text as the name, got None"),
         (f"runs: {{{'x' * 248}: {{}}}}", "expected a plain file name"),
         ("runs: {a: {out: ../../x}}", "run 'a' of .*: out is set by the study"),
         ("runs: {a: {out.x: y}}", "run 'a' of .*: out.x is set by the study"),
