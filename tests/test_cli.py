@@ -223,7 +223,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
         ({"tracks": "short.csv", "view_seconds": 0.5}, "2 of 3 audio files"),
     ],
 )
-def test_what_cannot_work_is_one_line_before_any_work(music, tmp_path, monkeypatch, change, words):
+def test_invalid_arguments_give_one_line_errors_before_work(music, tmp_path, monkeypatch, change, words):
     monkeypatch.chdir(tmp_path)
     for name in ("my.csv", "00.wav"):
         (tmp_path / name).write_bytes((music / name).read_bytes())

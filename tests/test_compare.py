@@ -57,7 +57,7 @@ def chosen(records: list[dict], **what: object) -> list[dict]:
     return [record for record in records if all(record[name] == value for name, value in what.items())]
 
 
-def test_every_model_is_asked_everything_and_baselines_are_among_them(content):
+def test_all_models_and_baselines_are_scored_on_all_tasks(content):
     probed = chosen(content["records"], method="linear")
     asked = {(r["model"], r["task"], r["corruption"], r["severity"]) for r in probed}
     conditions = (("clean", 0.0), ("chain", 1.0), ("bitcrush", 1.0))
@@ -96,14 +96,14 @@ def test_the_report_says_how_it_came_about(comparison, content):
     assert len(set(told["models"].values())) == 4
     assert told["encoders"] == {name: str(folder) for name, folder in zip(MODELS, comparison.encoders, strict=True)}
     text = (comparison.folder / "report.md").read_text()
-    assert "Left out of the chain: pitch_shift" in text
+    assert "Omitted from the chain: pitch_shift" in text
     assert comparison.printed.count("log-mel statistics") == 1
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(columns) == 1  # a | in a name begins no column
 
 
-def test_killed_on_the_way_it_goes_on_and_comes_to_the_same_numbers(comparison, content, tmp_path):
+def test_a_killed_comparison_resumes_to_the_same_numbers(comparison, content, tmp_path):
     out = tmp_path / "killed"
     arguments = command(comparison.table, comparison.encoders, out)
     process = subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -122,7 +122,7 @@ def test_killed_on_the_way_it_goes_on_and_comes_to_the_same_numbers(comparison, 
     assert json.loads((out / "report.json").read_text())["records"] == content["records"]
 
 
-def test_what_is_known_is_not_computed_again(comparison, tracks, tmp_path):
+def test_cached_results_are_not_computed_again(comparison, tracks, tmp_path):
     heard = []
 
     class Counting(torch.nn.Module):
@@ -150,7 +150,7 @@ def test_what_is_known_is_not_computed_again(comparison, tracks, tmp_path):
     assert compare("bitcrush").scores["mine"]["key"]["clean"].headline == first.scores["mine"]["key"]["clean"].headline
 
 
-def test_a_change_of_labels_or_method_is_answered_anew(comparison, tracks, tmp_path):
+def test_a_change_of_labels_or_method_is_computed_again(comparison, tracks, tmp_path):
     bins = [round(pitch * 0.5) for pitch in PITCHES]  # of half a second
     model = {"mine": as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, bins], RATE, identity="pitches")}
 
@@ -216,7 +216,7 @@ def test_names_come_from_the_folders(comparison):
     assert list(open_models([str(path) for path in comparison.encoders])) == ["one", "two"]
 
 
-def test_each_architecture_has_its_random_twin():
+def test_each_architecture_has_a_random_encoder():
     models = {"a": MelCNN(sample_rate=RATE), "b": MelCNN(sample_rate=RATE), "c": MelCNN(sample_rate=RATE, n_mels=32)}
     function = as_model(lambda waveforms: waveforms[:, :4], 2 * RATE)
     found = baselines({**models, "d": function}, seed=0)
@@ -250,25 +250,25 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--names=a"], "names: expected one for each of the 2 encoders, got 1"),
-        (["--names=a,a"], "names: 'a' is taken"),
-        (["--names=a,random encoder"], "names: 'random encoder' is taken"),
+        (["--names=a"], "names: expected 2, one for each encoder, got 1"),
+        (["--names=a,a"], "names: 'a' is already used"),
+        (["--names=a,random encoder"], "names: 'random encoder' is already used"),
         (["--encoders=/nowhere"], "encoder: expected the folder of a saved encoder"),
         (["--labels=mood"], "labels: there is no column 'mood'"),
         (["--corruptions=hiss"], "corruptions: expected chain or one of"),
-        (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes what the label 'key' says"),
+        (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes the key in the label 'key'"),
         (["--severities=1,9"], "severity: expected"),
         (["--omit=hiss"], "omit: expected stages among"),
         (["--method=magic"], "methods: expected some of linear"),
-        (["--numbers=mood"], "numbers: mood is not among the labels key"),
+        (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
         (["--clips=-1"], "clips: expected an integer of at least 0"),
         (["--seed=-1"], "seed: expected an integer of at least 0"),
-        (["--window_seconds=0.01"], "window_seconds: one needs at least"),
+        (["--window_seconds=0.01"], "window_seconds: expected at least"),
         (["--window_seconds=5"], "60 of 60 audio files cannot be used"),
         (["--out=tracks.csv"], "out: tracks.csv is a file"),
     ],
 )
-def test_what_cannot_work_is_one_line_before_any_work(small, tmp_path, monkeypatch, capfd, options, words):
+def test_invalid_arguments_give_one_line_errors_before_work(small, tmp_path, monkeypatch, capfd, options, words):
     table, encoders = small
     monkeypatch.chdir(table.parent)
     given = {
@@ -303,7 +303,7 @@ def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
 
 
 def test_no_name_is_empty():
-    with pytest.raises(InputError, match="encoders: give at least one"):
+    with pytest.raises(InputError, match="encoders: expected at least one"):
         open_models([])
     with pytest.raises(InputError, match="names: '' is empty"):
         open_models(["x"], [" "])

@@ -44,7 +44,7 @@ MODELS = ("random encoder", "log-mel statistics", "self-supervised", "semi-super
 TASKS = ("key", "family", "family, new timbres", "mode", "collection")
 
 
-def test_it_leaves_reports_checkpoints_and_encoders(finished):
+def test_it_writes_reports_checkpoints_and_encoders(finished):
     out, printed = finished
     for run in ("self-supervised", "semi-supervised", "supervised"):
         for name in ("encoder/model.safetensors", "encoder/config.json", "last.ckpt", "history.csv", "settings.json"):
@@ -83,7 +83,7 @@ class Page(HTMLParser):
         self.references += [value for name, value in attributes if name in ("src", "href", "xlink:href") and value]
 
 
-def test_the_page_needs_nothing_but_itself(finished):
+def test_the_page_has_no_external_resources(finished):
     text = (finished[0] / "report.html").read_text()
     page = Page()
     page.feed(text)
@@ -97,7 +97,7 @@ def test_the_page_needs_nothing_but_itself(finished):
         assert model in text
 
 
-def test_killed_twice_it_resumes_to_the_same_numbers(finished, tmp_path):
+def test_a_killed_demonstration_resumes_to_the_same_numbers(finished, tmp_path):
     out = tmp_path / "killed"
     die_at_first_write(*command(out)[3:])
     assert list(out.glob(".demo.json.*.tmp"))

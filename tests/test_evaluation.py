@@ -98,7 +98,7 @@ def test_a_track_that_breaks_is_named_and_gets_nan(tracks, caplog):
         embed_tracks(Levels(), tracks, 2.0, progress=False)
 
 
-def test_a_probe_finds_what_is_there_and_only_that():
+def test_a_probe_scores_high_only_on_informative_embeddings():
     embeddings, tracks = labelled_points()
     assert probe(embeddings, tracks, "label").headline.value > 0.95
     shuffled = tracks.assign(label=tracks["label"].sample(frac=1, random_state=0).to_numpy())
@@ -130,7 +130,7 @@ def test_a_subset_of_the_test_tracks():
     subset = np.arange(300) >= 280
     score = fitted.score(embeddings, tracks, subset)
     assert score.rows.tolist() == list(range(280, 300))
-    with pytest.raises(InputError, match="no test track"):
+    with pytest.raises(InputError, match="labels: expected test tracks"):
         fitted.score(embeddings, tracks, np.zeros(300, dtype=bool))
 
 
@@ -160,18 +160,21 @@ def test_keys_get_the_weighted_score():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.assign(label=t["label"].where(t["split"] != "valid", None)), "no track of the valid split"),
-        (lambda t: t.assign(label=t["label"].where(t["split"] != "train", "one")), "fewer than two classes"),
+        (lambda t: t.assign(label=t["label"].where(t["split"] != "valid", None)), "labels: expected valid tracks"),
+        (
+            lambda t: t.assign(label=t["label"].where(t["split"] != "train", "one")),
+            "labels: expected at least two classes",
+        ),
         (lambda t: t.drop(columns="label"), "no column 'label'"),
     ],
 )
-def test_a_probe_that_cannot_work(change, words):
+def test_unusable_labels_are_refused(change, words):
     embeddings, tracks = labelled_points()
     with pytest.raises(InputError, match=words):
         fit_probe(embeddings, change(tracks), "label")
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     random = np.random.default_rng(0)
     hits = 0
     for repeat in range(200):
@@ -199,7 +202,7 @@ def test_neighbors_agree_by_class_and_by_shared_label():
     assert np.isnan(neighbor_agreement(embeddings, nobody))
 
 
-def test_robustness_falls_with_what_the_probe_relies_on(tmp_path):
+def test_robustness_falls_when_the_probed_feature_is_corrupted(tmp_path):
     rows = []
     for number in range(60):
         loud = number % 2 == 0

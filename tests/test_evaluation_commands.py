@@ -94,7 +94,7 @@ def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch
     assert found["this encoder", "pitch", "mlp", "accuracy"] is None
 
 
-def test_fine_tuning_beside_fine_tuning_from_scratch(shared, cache, tmp_path):
+def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
     options = ["--labels=pitch", "--methods=finetune", "--finetune_steps=2"]
     code, _, errors = call("probe", *shared, cache, *options, f"--out={tmp_path / 'p'}")
     assert code == 0, errors
@@ -147,7 +147,7 @@ def test_robustness_with_stored_draws(shared, cache, tmp_path):
     (draws / "gain-1.pt").replace(draws / "reverse-1.pt")
     code, _, errors = call("robustness", *shared, *options, f"--draws={draws}")
     assert code == 2
-    assert "holds Gain instead of Reverse" in errors
+    assert "draws: expected Reverse, got Gain" in errors
 
 
 def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
@@ -171,7 +171,7 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
     assert told["database"]["tracks"]["train"] == 20
 
 
-def test_a_query_that_is_in_the_database_is_not_its_own_answer(shared, cache, music, tmp_path):
+def test_a_query_in_the_database_is_removed_from_its_ranking(shared, cache, music, tmp_path):
     options = ["retrieval", *shared[::2], cache, f"--tracks={music / 'other.csv'}", "--labels=pitch"]
     among_themselves, in_a_table = call(*options), call(*options, f"--database={music / 'again.csv'}")
     assert among_themselves[0] == in_a_table[0] == 0, in_a_table[2]
@@ -194,7 +194,7 @@ def test_embed_a_folder(shared, music, tmp_path, suffix, pooling):
             assert content["start_seconds"][:4].tolist() == [0, 0.5, 0, 0.5]
 
 
-def test_a_model_of_others(music, tmp_path, monkeypatch):
+def test_a_model_by_import_path(music, tmp_path, monkeypatch):
     (tmp_path / "brought_model.py").write_text(
         "import torch\nfrom ssc_toolkit.evaluation import as_model\n"
         "def make():\n    return as_model(lambda x: torch.fft.rfft(x).abs()[:, :300], 16000, window_seconds=0.5)\n"
@@ -209,7 +209,7 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
     (tmp_path / "broken_model.py").write_text("def make():\n    return 1 / 0\n")
     code, _, errors = call("embed", music, "--encoder=broken_model:make", "--out=e.npz")
     assert code == 2
-    assert "it raises ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
+    assert "to return a model, got ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
 
 
 @pytest.mark.parametrize(
@@ -219,22 +219,28 @@ def test_a_model_of_others(music, tmp_path, monkeypatch):
         (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected a fraction above 0"),
         (
             ["probe", "--labels=pitch", "--label_shares=0.05"],
-            "0.05 of 20 labelled training tracks holds fewer",
+            "expected at least two classes, got fewer in 0.05 of 20 labeled training tracks",
         ),
-        (["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"], "prototypes need classes"),
+        (
+            ["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"],
+            "prototypes expected classes, got numbers",
+        ),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
-        (["probe", "--labels=pitch", "--numbers=hertz"], "hertz is not among the labels"),
+        (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
         (["probe", "--labels=pitch", "--numbers=pitch"], "not a number"),
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
-        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: a folder for which tracks?"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: expected database"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
-        (["probe", "--labels=pitch", "--window_seconds=0.1"], "random encoder needs at least 0.13 s, got 0.1"),
+        (
+            ["probe", "--labels=pitch", "--window_seconds=0.1"],
+            "window_seconds: expected at least 0.13 s for the random encoder, got 0.1",
+        ),
     ],
 )
-def test_what_cannot_work_is_one_line(shared, tmp_path, monkeypatch, arguments, words):
+def test_invalid_arguments_give_one_line_errors(shared, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     code, _, errors = call(arguments[0], *shared, *arguments[1:])
     assert code == 2, errors
@@ -252,6 +258,6 @@ def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp
     options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=key,pitch", f"--cache={tmp_path / 'cache'}"]
     code, _, errors = call("probe", *options, "--most_skipped=0.5")
     assert code == 2
-    assert "labels: the training split holds fewer than two classes of column 'pitch'" in errors
+    assert "labels: expected at least two classes of column 'pitch' in the training set" in errors
     assert not list(tmp_path.glob("cache/*"))
-    assert "no weighted key score for column 'key': 'X' cannot be read as a key" in caplog.text
+    assert "no weighted key score for column 'key': 'X' is not a key" in caplog.text

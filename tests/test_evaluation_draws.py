@@ -40,7 +40,7 @@ def heard(tracks, fixed, rate=RATE, seconds=1.0):
 
 
 @pytest.mark.parametrize("name", ["chain", *CORRUPTIONS])
-def test_a_stored_corruption_is_heard_again(tracks, tmp_path, name):
+def test_a_stored_corruption_gives_the_same_audio(tracks, tmp_path, name):
     transform = semisupcon_chain(RATE, 1.5) if name == "chain" else corruption(name, RATE, 1.5)
     fixed = FixedCorruption.draw(transform, RATE, tracks, seed=3)
     fixed.save(tmp_path / "draws.pt")
@@ -52,7 +52,7 @@ def test_a_stored_corruption_is_heard_again(tracks, tmp_path, name):
     np.testing.assert_allclose(heard(some, again), first[[4, 1, 3]], atol=1e-5)
 
 
-def test_neither_a_generator_nor_a_preset_of_another_version_changes_what_is_heard(tracks, tmp_path, monkeypatch):
+def test_stored_draws_do_not_depend_on_generator_or_presets(tracks, tmp_path, monkeypatch):
     fixed = FixedCorruption.draw(Chain([Gain((-20, 0)), ColoredNoise((0, 10), sample_rate=RATE)]), RATE, tracks)
     fixed.save(tmp_path / "draws.pt")
     expected = heard(tracks, fixed)
@@ -65,7 +65,7 @@ def test_neither_a_generator_nor_a_preset_of_another_version_changes_what_is_hea
     np.testing.assert_allclose(heard(tracks, FixedCorruption.load(tmp_path / "draws.pt")), expected, atol=1e-6)
 
 
-def test_models_at_other_rates_and_windows_hear_the_same(tracks):
+def test_models_with_other_rates_and_windows_get_the_same_audio(tracks):
     fixed = FixedCorruption.draw(Chain([Reverse(), Gain((-20, 0))]), RATE, tracks)
     models = {
         "own": as_model(quarters, RATE, window_seconds=1.0),
@@ -78,15 +78,15 @@ def test_models_at_other_rates_and_windows_hear_the_same(tracks):
     # Reversed as a whole before it is cut: windows of .8 s begin with the loud end too.
     assert (found["short"][:, 0] > found["short"][:, -1]).all()
     np.testing.assert_allclose(found["short"].mean(axis=1), found["own"].mean(axis=1), rtol=0.25)
-    with pytest.raises(InputError, match="give a FixedCorruption"):
+    with pytest.raises(InputError, match="corruption: expected a FixedCorruption"):
         embed_models(models, tracks, corruption=Gain((-20, 0)), progress=False)
 
 
-def test_names_do_not_depend_on_the_folder_but_tracks_must_be_known(tracks, tmp_path):
+def test_draws_follow_track_names_not_folders(tracks, tmp_path):
     fixed = FixedCorruption.draw(Gain((-20, 0)), RATE, tracks)
     moved = tracks.assign(path=["/elsewhere/" + path.rsplit("/", 1)[1] for path in tracks["path"]])
     assert torch.equal(fixed.draw_for(moved).values["gain_db"], fixed.drawn.values["gain_db"])
-    with pytest.raises(InputError, match=r"nothing was drawn for 1 of 7 tracks, such as new\.wav"):
+    with pytest.raises(InputError, match=r"1 of 7 tracks have no draw, such as new\.wav"):
         fixed.draw_for(pd.concat([moved, moved.iloc[:1].assign(path="/elsewhere/new.wav")]))
     (tmp_path / "no.pt").write_bytes(b"nothing")
     for path, words in ((tmp_path / "no.pt", "is damaged"), (tmp_path / "absent.pt", "there is no")):
@@ -94,7 +94,7 @@ def test_names_do_not_depend_on_the_folder_but_tracks_must_be_known(tracks, tmp_
             FixedCorruption.load(path)
 
 
-def test_a_store_is_heard_as_its_files_are(tracks, tmp_path):
+def test_a_store_gives_the_same_audio_as_its_files(tracks, tmp_path):
     table = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False).tracks
     test = split_under_test(table)
     assert test.attrs["store"] == table.attrs["store"]

@@ -78,7 +78,7 @@ def test_a_function_becomes_a_model_in_one_line(tracks):
         embed_tracks(model, tracks, 0.0, progress=False)
 
 
-def test_the_cache_knows_models_and_audio_by_content(tracks, tmp_path):
+def test_the_cache_identifies_models_and_audio_by_content(tracks, tmp_path):
     model, cache = Counting(), tmp_path / "cache"
 
     def embedded(model, table=tracks, **options):
@@ -120,15 +120,15 @@ def test_a_store_is_cached_by_its_checksums(tracks, tmp_path):
     assert model.windows == 11
 
 
-def test_a_function_is_cached_under_its_name_only(tracks, tmp_path):
-    with pytest.raises(InputError, match="give it an identity"):
+def test_a_function_is_cached_by_its_identity_only(tracks, tmp_path):
+    with pytest.raises(InputError, match="cache: expected a model with weights or an identity"):
         embed_tracks(as_model(level, RATE), tracks, 0.5, cache=tmp_path / "cache", progress=False)
     named = [as_model(level, RATE, identity=name) for name in ("level 1", "level 1", "level 2")]
     assert fingerprint(named[0]) == fingerprint(named[1]) != fingerprint(named[2])
     assert fingerprint(MelCNN(n_mels=48)) != fingerprint(MelCNN(n_mels=64))
 
 
-def test_several_models_hear_each_track_once(tracks, monkeypatch):
+def test_several_models_decode_each_track_once(tracks, monkeypatch):
     from ssc_toolkit.evaluation import hearing
 
     read: list[str] = []
@@ -157,23 +157,25 @@ def test_models_by_import_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert open_model("brought:make")(torch.zeros(2, 1, 100)).shape == (2, 10)
     for source, words in (
-        ("brought:nothing", "no callable with a sample_rate"),
-        ("brought:absent", "gives no model; it raises AttributeError: .*'absent'"),
-        ("brought:unfinished", r"it raises KeyError: 'weights' \(brought.py, line 7\)$"),
-        ("broken:make", r"it raises RuntimeError: no weights \(broken.py, line 2\)$"),
-        ("ends:make", "it raises SystemExit: 3"),
-        ("absent:make", "gives no model; it raises ModuleNotFoundError"),
+        ("brought:nothing", "to return a callable with a sample_rate, got"),
+        ("brought:absent", "to return a model, got AttributeError: .*'absent'"),
+        ("brought:unfinished", r"got KeyError: 'weights' \(brought.py, line 7\)$"),
+        ("broken:make", r"got RuntimeError: no weights \(broken.py, line 2\)$"),
+        ("ends:make", "got SystemExit: 3"),
+        ("absent:make", "to return a model, got ModuleNotFoundError"),
         ("somewhere", "expected the folder of a saved encoder"),
     ):
         with pytest.raises(InputError, match=words):
             open_model(source)
 
 
-def test_a_model_that_fails_on_waveforms_says_what_and_where(tracks):
+def test_errors_of_a_model_name_their_line(tracks):
     def wrong(waveforms):
         raise LookupError("a window\nthat is too long")
 
-    with pytest.raises(InputError, match=r"it raises LookupError: a window that is too long \(test_eval.*line \d+\)$"):
+    with pytest.raises(
+        InputError, match=r"got the exception LookupError: a window that is too long \(test_eval.*line \d+\)$"
+    ):
         embed_tracks(as_model(wrong, RATE), tracks, 0.5, progress=False)
 
     class Dictionary:
@@ -182,7 +184,7 @@ def test_a_model_that_fails_on_waveforms_says_what_and_where(tracks):
         def __call__(self, waveforms):
             return {"embeddings": waveforms}
 
-    with pytest.raises(InputError, match=r"gives dict for 2 windows; expected \(2, dim\)"):
+    with pytest.raises(InputError, match=r"expected \(2, dim\) for 2 windows, got dict"):
         embed_tracks(Dictionary(), tracks, 0.5, progress=False)
 
 

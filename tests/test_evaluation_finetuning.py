@@ -30,7 +30,7 @@ def tracks(tmp_path_factory):
     return check_audio(load_tracks(folder / "t.csv"), progress=False)
 
 
-def test_it_learns_leaves_the_encoder_alone_and_does_not_see_the_test_split(tracks):
+def test_finetuning_learns_without_the_test_set(tracks):
     torch.manual_seed(0)
     encoder = MelCNN(sample_rate=RATE).eval()
     before = {name: weight.clone() for name, weight in encoder.state_dict().items()}
@@ -50,9 +50,9 @@ def test_it_learns_leaves_the_encoder_alone_and_does_not_see_the_test_split(trac
         assert torch.equal(weight, tuned.model.state_dict()[name])
 
 
-def test_what_cannot_be_trained(tracks):
+def test_models_without_trainable_weights_are_refused(tracks):
     for model in (as_model(lambda waveforms: waveforms[:, :4], RATE), MelCNN(sample_rate=RATE).requires_grad_(False)):
-        with pytest.raises(InputError, match="only a module with weights"):
+        with pytest.raises(InputError, match="encoder: expected a module with trainable weights, got"):
             finetune(model, tracks, "pitch", 0.5, **OPTIONS)
     with pytest.raises(InputError, match="steps: expected an integer of at least 1"):
         finetune(MelCNN(sample_rate=RATE), tracks, "pitch", 0.5, **{**OPTIONS, "steps": 0})

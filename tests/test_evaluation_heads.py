@@ -56,7 +56,7 @@ def test_each_head_takes_several_labels(points, method):
     assert score.others["roc_auc"] > 0.9
 
 
-def test_an_mlp_bends_where_a_line_cannot():
+def test_an_mlp_fits_classes_that_are_not_linearly_separable():
     random = np.random.default_rng(0)
     embeddings = random.uniform(-1, 1, size=(600, 2)).astype(np.float32)
     label = np.where(embeddings.prod(axis=1) > 0, "same sign", "other sign")
@@ -85,7 +85,7 @@ def test_prototypes_are_mean_directions():
     mean = (np.array([1, 0]) + np.array([0, 1]) + np.array([1, 1]) / np.sqrt(2)) / 3
     expected = np.stack([unit_rows(mean[None])[0], [0, -1]])
     np.testing.assert_allclose(head.predict(expected), expected @ expected.T, atol=1e-6)
-    with pytest.raises(InputError, match="prototypes need classes"):
+    with pytest.raises(InputError, match="prototypes expected classes, got numbers"):
         fit_probe(embeddings, tracks.assign(x=range(7)), "x", "prototypes", kind="number")
 
 
@@ -98,7 +98,7 @@ def test_a_class_without_a_training_track_is_never_predicted(points):
         assert not (outputs.argmax(axis=1) == 3).any()
 
 
-def test_more_labels_help_and_smaller_shares_are_nested():
+def test_more_labels_help_and_fractions_are_nested():
     embeddings, tracks = labelled_points(classes=5, count=300, spread=3.0)
     curve = few_label_curve(embeddings, tracks, "label", "prototypes", shares=(0.03, 0.2, 1.0), seeds=(0, 1, 2))
     values = [score.headline.value for score in curve.values()]
@@ -118,17 +118,17 @@ def test_more_labels_help_and_smaller_shares_are_nested():
     [
         ({"method": "forest"}, "method: expected one of linear"),
         ({"label_share": 0.0}, "label_share: expected a fraction above 0 and up to 1, got 0"),
-        ({"label_share": 0.001}, "holds fewer than two classes"),
+        ({"label_share": 0.001}, "label_share: expected at least two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
 )
-def test_what_cannot_be_fitted(points, options, words):
+def test_invalid_probe_options_are_refused(points, options, words):
     embeddings, tracks = points
     with pytest.raises(InputError, match=words):
         fit_probe(embeddings, tracks, "label", **options)
 
 
-def test_what_is_of_other_tracks_is_named(points):
+def test_arrays_of_other_lengths_are_refused(points):
     embeddings, tracks = points
     fitted = fit_probe(embeddings, tracks, "label", "prototypes")
     few, rest = tracks[:50], "a row for each of the tracks, got"
@@ -136,16 +136,19 @@ def test_what_is_of_other_tracks_is_named(points):
         (lambda: probe(embeddings[:50], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(50, 8\)"),
         (lambda: probe(embeddings[:, 0], tracks, "label"), rf"embeddings: expected \(300, dim\), {rest} \(300,\)"),
         (lambda: fitted.score(embeddings[:50], tracks), r"embeddings: expected \(300, dim\)"),
-        (lambda: fitted.score(embeddings[:50], few), "tracks: expected the table of the labels, 300 rows, got 50"),
+        (lambda: fitted.score(embeddings[:50], few), "tracks: expected 300 rows, one for each label, got 50"),
         (lambda: fitted.score(embeddings, tracks, np.ones(9, dtype=bool)), "subset: expected 300"),
-        (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "there is no column 'split'"),
+        (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "tracks: expected a column 'split'"),
         (
             lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)),
             "shares: expected a fraction above 0 and up to 1",
         ),
         (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected a fraction above 0"),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
-        (lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"), "a single number of column 'n'"),
+        (
+            lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"),
+            "labels: expected different numbers of column 'n'",
+        ),
         (lambda: embedding_geometry(embeddings[:, 0]), "embeddings: expected"),
         (lambda: neighbor_agreement(embeddings[:50], fitted.labels), r"embeddings: expected \(300, dim\)"),
     ):

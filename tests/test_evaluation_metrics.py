@@ -66,14 +66,14 @@ def test_numbers_that_do_not_vary_are_counted_not_scored():
     assert (str(constant.headline), constant.undefined_classes) == ("undefined", 1)
 
 
-def test_a_resample_that_does_not_vary_has_no_share_of_variance():
+def test_r2_of_a_constant_resample_is_undefined():
     truth = np.array([0.1, 0.1, 0.1, 0.7], dtype=np.float32)
     values = weighted_r2(truth + 0.2, truth, np.array([[1, 1, 2, 0], [1, 1, 1, 1], [0, 0, 0, 4]]))
     assert np.isnan(values).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("kind", ["class", "number"])
-def test_no_interval_leaves_the_range_of_its_metric(kind):
+def test_intervals_stay_within_the_range_of_the_metric(kind):
     truth = np.arange(20) % 2
     outputs = [np.eye(2)[truth], np.eye(2)[np.where(np.arange(20) < 2, 1 - truth, truth)]]
     if kind == "number":
@@ -173,7 +173,7 @@ def test_weights_draw_whole_groups():
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
 
 
-def test_the_interval_over_seeds_covers_the_truth_about_as_often_as_it_says():
+def test_intervals_over_seeds_have_their_nominal_coverage():
     random = np.random.default_rng(0)
     hits = 0
     for repeat in range(300):

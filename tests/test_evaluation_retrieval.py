@@ -55,7 +55,7 @@ def plain(queries, database, is_relevant, is_allowed, k):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("column", ["one", "many"])
 @pytest.mark.parametrize("other_groups_only", [False, True])
-def test_retrieval_is_what_loops_find(block_size, column, other_groups_only):
+def test_retrieval_matches_a_loop(block_size, column, other_groups_only):
     labels, group = encode_labels(TABLE, column), TABLE["group"].to_numpy()
     known = set(np.flatnonzero(labels.labeled))
     sets = [set(str(cell).split("|")) for cell in TABLE[column]]
@@ -91,18 +91,18 @@ def test_another_table_is_ranked_by_names_of_classes():
     assert score.others["undefined_queries"] == (TABLE["one"] == "c").sum()
 
 
-def test_unknown_groups_are_like_no_other():
+def test_unknown_groups_match_no_other_group():
     labels = encode_labels(pd.DataFrame({"l": ["a", "a", "a"]}), "l")
     vectors = EMBEDDINGS[:3]
     groups = np.array([None, None, "x"], dtype=object)
     assert retrieval(vectors, labels, groups=groups, other_groups_only=True).tracks == 3
-    with pytest.raises(InputError, match="no query has a relevant item"):
+    with pytest.raises(InputError, match="expected at least one query with a relevant item"):
         retrieval(vectors, labels, groups=np.array(["x"] * 3), other_groups_only=True)
     with pytest.raises(InputError, match="the groups of queries and database"):
         retrieval(vectors, labels, other_groups_only=True)
 
 
-def test_a_query_in_a_database_of_its_own_is_not_its_own_answer():
+def test_a_query_is_removed_from_its_ranking_by_id():
     labels, ids = encode_labels(TABLE, "one"), np.array([f"{row}.wav" for row in range(COUNT)])
     expected = retrieval(EMBEDDINGS, labels)
     rest = torch.arange(COUNT - 1, -1, -1)  # the same tracks in another order
@@ -114,11 +114,11 @@ def test_a_query_in_a_database_of_its_own_is_not_its_own_answer():
     assert retrieval(vectors, labels[twice]).others["recall@1"] == 1
     found = retrieval(vectors, labels[twice], ids=ids[twice])
     assert found.others["recall@1"] == pytest.approx(expected.others["recall@1"])
-    with pytest.raises(InputError, match="ids: those of queries and database belong together"):
+    with pytest.raises(InputError, match="ids: expected both ids and database_ids"):
         retrieval(EMBEDDINGS, labels, ids=ids, **other)
 
 
-def test_ties_are_worth_their_mean_over_all_orders():
+def test_ties_score_the_mean_over_all_orders():
     similarity = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0.1, 0.1])
     relevant = np.array([0, 1, 0, 1, 0, 1, 0], dtype=bool)
     orders = [
@@ -133,7 +133,7 @@ def test_ties_are_worth_their_mean_over_all_orders():
     assert precision == pytest.approx([np.mean([order[:k].sum() / k for order in orders]) for k in cutoffs])
 
 
-def test_the_order_of_the_rows_does_not_matter_where_similarities_are_equal(block_size):
+def test_the_order_of_tied_rows_does_not_matter(block_size):
     random = np.random.default_rng(2)
     vectors = np.repeat(random.normal(size=(7, 131)), 9, axis=0)[:COUNT]
     labels = encode_labels(TABLE, "many")
@@ -155,7 +155,7 @@ def test_the_order_of_the_rows_does_not_matter_where_similarities_are_equal(bloc
         ({"embeddings": EMBEDDINGS[:9]}, r"embeddings: expected \(60, dim\), a row for each of the labels"),
         ({"embeddings": EMBEDDINGS[:, 0]}, r"embeddings: expected \(60, dim\)"),
         ({"database": EMBEDDINGS[:9]}, r"database: expected \(60, dim\), a row for each of the database_labels"),
-        ({"database": EMBEDDINGS[:, :3]}, "database: expected embeddings as wide as those of the queries, 5, got 3"),
+        ({"database": EMBEDDINGS[:, :3]}, "database: expected the dimension of the query embeddings, 5, got 3"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(options, words):
@@ -167,7 +167,7 @@ def test_arguments_that_do_not_fit_are_named(options, words):
         retrieval(**options)
 
 
-def test_geometry_is_what_whole_matrices_give(block_size):
+def test_geometry_matches_whole_matrices(block_size):
     unit = EMBEDDINGS / np.linalg.norm(EMBEDDINGS, axis=1, keepdims=True)
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -2)

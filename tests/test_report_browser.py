@@ -75,9 +75,9 @@ def neighbours(page: sync_api.Page) -> dict[str, list[str]]:
     }
 
 
-def test_it_renders_whatever_the_names(visit):
+def test_it_renders_any_names(visit):
     page = visit()
-    assert page.locator("h1").text_content() == "Models side by side"
+    assert page.locator("h1").text_content() == "Model comparison"
     first = page.locator("table").first
     assert first.locator("tbody th").all_text_contents() == list(EVERYONE)
     assert page.locator("figure svg").count() == 4  # scores, robustness of two tasks, drops
@@ -138,7 +138,7 @@ def test_a_point_without_audio_says_so(visit):
     assert page.locator(".explorer .models ol").count() == len(EVERYONE)
 
 
-def test_neighbours_change_with_the_model(visit):
+def test_neighbors_change_with_the_model(visit):
     page = visit()
     choose(page, 5)
     lists = neighbours(page)
@@ -157,7 +157,7 @@ def test_neighbours_change_with_the_model(visit):
     assert neighbours(page) == lists
 
 
-def test_a_neighbour_plays_and_pauses(visit):
+def test_a_neighbor_plays_and_pauses(visit):
     page = visit()
     choose(page, 0)
     button = page.locator(".explorer ol button").filter(has_text="▶").first
@@ -172,7 +172,7 @@ def test_a_neighbour_plays_and_pauses(visit):
     until(page, f"""document.querySelector("{again}").ariaLabel.startsWith("play ")""")
 
 
-def test_layout_and_colour_can_be_chosen(visit):
+def test_layout_and_color_can_be_chosen(visit):
     page = visit()
     first = page.locator("circle").first
     before, shade = first.get_attribute("cx"), first.get_attribute("style")

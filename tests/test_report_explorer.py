@@ -47,7 +47,7 @@ def test_maps_keep_clusters_apart_and_inside():
         assert (cluster[distances.argmin(axis=1)] == cluster).all()
 
 
-def test_neighbours_are_those_of_largest_cosine():
+def test_neighbors_have_the_largest_cosine():
     embeddings, _ = clusters()
     model = explorer_content({"m": embeddings}, table(60), ["label"], clips=0, progress=False)["models"][0]
     for row in range(60):
@@ -67,7 +67,7 @@ def test_few_points_narrow_embeddings_and_failed_tracks():
     assert len(content["models"][0]["neighbors"][0]) == 2
 
 
-def test_of_very_many_tracks_some_are_shown(monkeypatch):
+def test_the_number_of_shown_tracks_is_limited(monkeypatch):
     monkeypatch.setattr(explorer, "MOST_POINTS", 40)
     content = explorer_content({"m": clusters()[0]}, table(60), ["label"], clips=0, progress=False)
     assert len(content["titles"]) == len(set(content["titles"])) == 40
@@ -75,7 +75,7 @@ def test_of_very_many_tracks_some_are_shown(monkeypatch):
 
 
 @given(count=st.integers(0, 40), models=st.integers(1, 3), seed=st.integers(0, 5))
-def test_whoever_can_be_heard_has_neighbours_that_can_be_heard(count, models, seed):
+def test_clips_are_selected_with_their_neighbors(count, models, seed):
     random = np.random.default_rng(seed)
     neighbors = [[random.choice(40, 3, replace=False).tolist() for _ in range(40)] for _ in range(models)]
     heard = heard_together(neighbors, count, seed)
@@ -84,7 +84,7 @@ def test_whoever_can_be_heard_has_neighbours_that_can_be_heard(count, models, se
     assert len(complete) >= count // (1 + 3 * models)
 
 
-def test_ways_to_colour():
+def test_colorings():
     tracks = pd.DataFrame(
         {
             "genre": ["jazz", "rock", None, "jazz"],
@@ -158,7 +158,7 @@ FIGURES = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", FIGURES)
-def test_figures_take_the_colours_of_their_page_and_any_name(kind):
+def test_figures_use_page_colors_and_accept_any_name(kind):
     svg = FIGURES[kind]()
     assert svg.startswith("<svg")
     assert "currentColor" in svg
@@ -183,7 +183,7 @@ def test_a_panel_without_a_value_says_so():
         assert svg.count("not defined") == 1
 
 
-def test_a_page_forbids_whatever_is_not_its_own():
+def test_a_page_blocks_external_resources():
     page = html("<b>", "</style><script>x</script>", [], {})
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy

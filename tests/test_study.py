@@ -45,7 +45,7 @@ def test_every_run_is_planned_once():
     assert all(setting.seeds >= SWEEP_SEEDS for setting in SETTINGS.values() if setting.arguments is not None)
 
 
-def test_what_is_there_is_not_done_again(folder):
+def test_complete_runs_are_not_repeated(folder):
     before = {path: path.stat().st_mtime_ns for path in (folder / "results").glob("*.json")}
     ended = study(folder, "statistics", "self", "semi-100")
     assert ended.returncode == 0, ended.stderr
@@ -53,7 +53,7 @@ def test_what_is_there_is_not_done_again(folder):
     assert {path: path.stat().st_mtime_ns for path in (folder / "results").glob("*.json")} == before
 
 
-def test_accuracies_in_the_results_are_those_of_the_clips_that_were_right(folder):
+def test_accuracies_match_the_stored_predictions(folder):
     results = load(folder / "results")
     for task, by_condition in results.runs["self"][0]["probes"].items():
         for condition, record in by_condition.items():
@@ -94,7 +94,7 @@ def test_an_interval_covers_seeds_and_tunes():
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="there are no results of the study yet")
 @pytest.mark.parametrize("name", TABLES)
-def test_the_tables_in_the_documentation_are_those_of_the_results(name):
+def test_tables_in_the_documentation_match_the_results(name):
     assert (RESULTS / f"{name}.md").read_text() == TABLES[name](load(RESULTS)) + "\n"
     assert f'"docs/study/{name}.md"' in (RESULTS.parent / "study.md").read_text()
 
@@ -107,7 +107,7 @@ def test_the_figures_in_the_documentation_are_there(name):
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="there are no results of the study yet")
-def test_what_is_said_of_the_study_is_in_its_tables():
+def test_numbers_in_the_pages_are_in_the_tables():
     tables = "".join((RESULTS / f"{name}.md").read_text() for name in TABLES).replace("\N{NO-BREAK SPACE}", " ")
     readme = (RESULTS.parent.parent / "README.md").read_text()
     readme = readme[readme.index("## The effect of labels") : readme.index("## Speed and memory")]

@@ -121,7 +121,7 @@ def test_a_config_of_the_default_corpus_runs(config, corpus, tmp_path, capsys):
     assert history(tmp_path / "again") == history(tmp_path / "run")
 
 
-def test_an_option_of_a_config_can_be_taken_back(corpus, tmp_path, capsys):
+def test_the_command_line_overrides_a_config(corpus, tmp_path, capsys):
     config = CONFIGS / "corpus" / "key_and_family.yaml"
     with pytest.raises(SystemExit):
         main(["pretrain", "--labels=null", f"--config={config}", "--out=x", "--trainer.compile", "--print_config"])
@@ -192,13 +192,13 @@ def test_sigterm_at_the_start_of_a_run_ends_the_study(study, tmp_path):
     command = [sys.executable, "-m", "ssc_toolkit.cli", "sweep", str(study), f"--out={tmp_path / 'out'}"]
     process = begin(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    assert "begins" in process.stdout.readline()
+    assert "started" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)  # its process is still importing
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
-    assert "begins" not in printed
+    assert "started" not in printed
     assert "failed" not in errors
-    assert "the same command goes on" in errors
+    assert "rerun the command to resume" in errors
 
 
 SIGNALS = [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
@@ -231,46 +231,49 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("runs: {}", "should hold base, runs"),
-        ("[1, 2]", "should hold options by name"),
+        ("runs: {}", "file: expected runs by name"),
+        ("[1, 2]", "expected options by name"),
         ("runs: {a: {stepz: 3}}", "run 'a' of .*'stepz' is not accepted"),
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "there is no file .*nowhere.yaml"),
-        ("runs: {a: {}", "is no YAML file"),
+        ("runs: {a: {}", "is not a YAML file"),
         ("runs: {a: {unlabeled: nowhere}}", "run 'a': unlabeled: there is no file or folder nowhere"),
         ("runs: {a: {}}\nseeds: 3", "seeds of .*: expected a list of whole numbers, got 3"),
         ("runs: {a: {}}\nseeds:", "seeds of .*: expected a list of whole numbers, got None"),
         ("runs: {a: {}}\nseeds: []", "seeds of .*: expected a list"),
         ("runs: {a: {}}\nseeds: [a]", "seeds of .*: expected an integer of at least 0, got 'a'"),
         ("runs: {a: {}}\nseeds: [-1]", "seeds of .*: expected an integer of at least 0, got -1"),
-        ("runs: {a: {}}\nseeds: [0, 0]", "names a run twice"),
-        ("runs: {'1': {}, 0x1: {}}", "names a run twice"),
-        ("runs: {a: {}, a: {steps: 3}}", "'a' comes twice"),
+        ("runs: {a: {}}\nseeds: [0, 0]", "file: expected different runs"),
+        ("runs: {'1': {}, 0x1: {}}", "file: expected different runs"),
+        ("runs: {a: {}, a: {steps: 3}}", "the name 'a' occurs twice"),
         ("runs: {a: {}}\nbase: 5", "base of .*: expected the path of a config, got 5"),
         ("runs: {a: {}}\nbase:", "base of .*: expected the path of a config, got None"),
         ('runs: {a: {}}\nbase: "x\\0"', "base of .*: expected the path"),
         ("runs: {a: {}}\nbase: .", "is not a file"),
         ("runs: {a: 5}", "run 'a' of .*: expected options by name, got 5"),
         ("runs: {a: [steps]}", "run 'a' of .*: expected options by name"),
-        ("runs: [a]", "should hold base, runs"),
-        ("3: 4\nruns: {a: {}}", "should hold base, runs .*got 3"),
+        ("runs: [a]", "file: expected runs by name"),
+        ("3: 4\nruns: {a: {}}", "file: expected runs by name .*got 3"),
         ("runs: {a: {steps: {x: {y: 1}}}}", "run 'a' of .*: "),
         ("runs: {a: {1: 2}}", "run 'a' of .*: "),
         ("runs: {a: {labels: {x: 1}}}", "run 'a' of .*: "),
         ("runs: {a: {trainer: 5}}", "run 'a' of .*: "),
-        ("runs: !!python/object/apply:os.system ['touch ran']", "is no YAML file .*could not determine a constructor"),
-        ("a: &a [x]\nb: &b [*a, *a]\nruns: &r {a: *r}", "holds itself"),
+        (
+            "runs: !!python/object/apply:os.system ['touch ran']",
+            "is not a YAML file .*could not determine a constructor",
+        ),
+        ("a: &a [x]\nb: &b [*a, *a]\nruns: &r {a: *r}", "contains itself"),
         (
             "\n".join(["a0: &a0 {k: v}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60))]),
-            "more than",
+            "expected at most .* values, got more",
         ),
         ("[" * 5000, "damaged"),
-        ("\x00", "is no YAML file"),
+        ("\x00", "is not a YAML file"),
         ("runs: {../../x: {}}", "expected a plain file name, got '../../x-seed-0'"),
         ("runs: {/tmp/x: {}}", "expected a plain file name"),
         ("runs: {'': {}, ..: {}, 'a/b': {}}", "expected a plain file name"),
         ("runs: {? [a, b] : {}}", "file: "),
-        ("runs: {null: {}}", "expected text as its name, got None"),
+        ("runs: {null: {}}", "expected text as the name, got None"),
         (f"runs: {{{'x' * 248}: {{}}}}", "expected a plain file name"),
         ("runs: {a: {out: ../../x}}", "run 'a' of .*: out is set by the study"),
         ("runs: {a: {out.x: y}}", "run 'a' of .*: out.x is set by the study"),

@@ -115,7 +115,7 @@ def test_nothing_of_the_working_folder_runs(repository, tmp_path, monkeypatch):
     assert found["working_directory"] == {"commit": expected}
 
 
-def test_state_of_the_library_is_not_that_of_a_repository_around_it(repository):
+def test_a_surrounding_repository_is_not_the_library(repository):
     target = repository / "site-packages" / "ssc_toolkit"
     target.mkdir(parents=True)
     code = (

@@ -69,7 +69,7 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_run_killed_again_and_again_goes_on_to_the_same_losses(music, undisturbed, tmp_path):
+def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, tmp_path):
     checkpoint = tmp_path / "last.ckpt"
     moments = (
         checkpoint.exists,
@@ -121,7 +121,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
         said += process.stderr.read(1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    while "once more to stop at once" not in said:
+    while "press it again to stop at once" not in said:
         assert process.poll() is None, said
         said += process.stderr.readline()
     process.send_signal(signal.SIGINT)
@@ -151,7 +151,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(music, tmp_path):
     errors = (tmp_path / "errors").read_text()
     assert result.returncode == 2, errors
     assert "out: " in errors.splitlines()[-1]
-    assert "the same command goes on from it" in errors.splitlines()[-1]
+    assert "rerun the command to resume from it" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert torch.load(tmp_path / "kept.ckpt", weights_only=True)["global_step"] > 0
 
@@ -185,13 +185,13 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_no_full_disk(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+def test_a_failed_checkpoint_keeps_the_previous_one(tmp_path):
     path, io = tmp_path / "last.ckpt", AtomicCheckpointIO()
     io.save_checkpoint({"step": 1}, path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # the system refuses larger files
     try:
-        with pytest.raises(InputError, match=r"could not be written \(.*the one before is as it was"):
+        with pytest.raises(InputError, match=r"could not be written \(.*the previous one is unchanged"):
             io.save_checkpoint({"weights": torch.zeros(100_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -199,24 +199,24 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_too_little_room_is_found_before_training(music, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_training(music, tmp_path, monkeypatch):
     module = SemiSupConModule(ContrastiveModel(MelCNN()))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30 * 2**20))
-    with pytest.raises(InputError, match=r"has 30 MB free, checkpoints and encoder need \d\d MB"):
+    with pytest.raises(InputError, match=r"expected \d\d MB of free space .*, got 30 MB"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
     assert not (tmp_path / "last.ckpt").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60 * 2**20))
     check_space(tmp_path, module)
 
 
-def test_the_estimate_of_a_checkpoint_is_that_of_the_one_written(music, tmp_path):
+def test_the_estimated_checkpoint_size_is_close(music, tmp_path):
     pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
     written = (tmp_path / "last.ckpt").stat().st_size
     assert checkpoint_bytes(SemiSupConModule(ContrastiveModel(MelCNN()))) == pytest.approx(written, rel=0.02)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_its_batch(music, tmp_path, capsys):
+def test_a_nan_loss_stops_the_run_and_names_its_batch(music, tmp_path, capsys):
     with pytest.raises(InputError, match=r"loss is .* at step .*learning_rate"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, learning_rate=1e30, title="diverging")
     assert not (tmp_path / "encoder").exists()
@@ -241,10 +241,10 @@ class Overflowing(torch.optim.Adam):
         return loss
 
 
-def test_weights_that_are_no_finite_numbers_are_not_saved(music, tmp_path, monkeypatch):
+def test_nan_or_infinite_weights_are_not_saved(music, tmp_path, monkeypatch):
     # The loss of the last step is that before its update, and fine.
     monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
-    with pytest.raises(InputError, match=r"no finite numbers after step 3: lower learning_rate .* is as it was"):
+    with pytest.raises(InputError, match=r"NaN or infinite after step 3; choose a lower learning_rate .* is unchanged"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert not (tmp_path / "encoder").exists()
@@ -280,10 +280,10 @@ def test_the_file_is_the_one_that_the_worker_was_reading(music, tmp_path):
         next(batches)
 
 
-def test_folders_of_others_are_left_alone(music, tmp_path):
+def test_foreign_folders_are_not_changed(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), **SMALL}
     (tmp_path / "foreign" / "encoder").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"holds encoder without settings.json"):
+    with pytest.raises(InputError, match=r"expected settings.json next to encoder"):
         pretrain(out=str(tmp_path / "foreign"), **arguments)
     pretrain(out=str(tmp_path / "mine"), **arguments)
     assert (tmp_path / "mine" / "encoder" / "model.safetensors").stat().st_mode & 0o777 == 0o644
@@ -296,7 +296,7 @@ def test_folders_of_others_are_left_alone(music, tmp_path):
     pretrain(out=str(tmp_path / "early"), **arguments)
 
 
-def test_a_finished_run_is_left_alone_and_one_with_other_settings_refused(music, tmp_path):
+def test_a_finished_run_is_kept_and_other_settings_refused(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
     folder = pretrain(**arguments)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -325,7 +325,7 @@ def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
     with pytest.raises(InputError, match="checkpoint of another model"):
         pretrain(**arguments)
     (tmp_path / "last.ckpt").write_bytes(b"half a checkp")
-    with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to begin"):
+    with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to start"):
         pretrain(**arguments)
     assert not encoder.exists()
 

@@ -67,7 +67,7 @@ def test_a_flip_of_any_byte_of_a_checkpoint_is_noticed(tmp_path):
     for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
         for read in (lambda: check_checkpoint(path, module), lambda: io.load_checkpoint(path)):
-            with pytest.raises(InputError, match=r"out: .*last\.ckpt is damaged .*delete it to begin"):
+            with pytest.raises(InputError, match=r"out: .*last\.ckpt is damaged .*delete it to start"):
                 read()
     torch.save(content, path)  # as earlier versions wrote it
     assert check_checkpoint(path, module) == 7
@@ -84,7 +84,7 @@ def test_damaged_files_of_a_run_are_named_and_nothing_is_lost(resumable, name, d
     assert contents(folder) == before
 
 
-def test_a_run_whose_damaged_checkpoint_is_deleted_begins_anew(resumable):
+def test_a_run_without_its_damaged_checkpoint_starts_again(resumable):
     (Path(resumable["out"]) / "last.ckpt").unlink()
     assert pretrain(**resumable).is_dir()
 
@@ -328,7 +328,7 @@ def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
         shutil.rmtree(tmp_path / "run")
 
 
-def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
+def test_corpus_workers_run_nothing_of_the_working_folder(tmp_path):
     make_hostile(tmp_path, "numpy", "joblib", "pickle")
     work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
     code = f"from ssc_toolkit.data.scores.workshop import in_parallel; {work}"

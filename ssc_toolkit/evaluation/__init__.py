@@ -1,4 +1,4 @@
-"""What an embedding is worth: probes, neighbours, robustness, reports."""
+"""Evaluation of embeddings: probes, retrieval, robustness, geometry and reports."""
 
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean

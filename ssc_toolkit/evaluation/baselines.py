@@ -1,4 +1,4 @@
-"""What any representation has to be compared with."""
+"""Baselines: log-mel statistics and randomly initialized encoders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RANDOM = "random encoder"
 
 
 class LogMelStatistics(Encoder):
-    """Mean and standard deviation over time of a log-mel spectrogram: no learning at all.
+    """Mean and standard deviation over time of a log-mel spectrogram, without learning.
 
     Args:
-        sample_rate: hertz.
-        n_mels: mel bands between 30 Hz and 5 kHz.
+        sample_rate: sample rate in hertz.
+        n_mels: number of mel bands between 30 Hz and 5 kHz.
 
     Shape:
         - output: (N, 2 * n_mels)
@@ -37,10 +37,10 @@ class LogMelStatistics(Encoder):
     def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
         statistics = [bands.mean(dim=-1, keepdim=True), bands.std(dim=-1, correction=0, keepdim=True)]
-        return torch.cat(statistics, dim=1)  # a single frame: the whole input
+        return torch.cat(statistics, dim=1)  # one frame for the whole input
 
 
 def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
-    """The model with random weights; of a function, which has none, a random MelCNN at its rate."""
+    """Return the model with random weights; for a function without weights, a random MelCNN at its sample rate."""
     module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
     return reinitialized(module, seed)

@@ -18,8 +18,8 @@ class Interval:
     """A value with its 95 % bootstrap interval.
 
     Attributes:
-        value: measured on the whole sample.
-        low, high: 2.5th and 97.5th percentile over the resamples.
+        value: value on the whole sample.
+        low, high: 2.5th and 97.5th percentiles over the resamples.
 
     Examples:
         >>> print(Interval(0.5, 0.4, 0.61), "and", Interval(np.nan, np.nan, np.nan))
@@ -37,16 +37,15 @@ class Interval:
 
 
 def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of per-track values, with an interval from resampling whole groups (Efron 1979).
+    """Compute the mean of per-track values, with an interval from resampling whole groups (Efron 1979).
 
-    Tracks of one group (versions of a tune, pieces of an artist) are not independent: they are drawn
-    together. For a paired comparison pass the differences of two models on the same tracks. Undefined values (NaN)
-    are left out.
+    Tracks of one group (versions of a tune, pieces of an artist) are not independent, so they are drawn together. For a
+    paired comparison, pass the differences of two models on the same tracks. NaN values are ignored.
 
     Args:
         values: (tracks,) numbers.
-        groups: (tracks,) group of each.
-        seed: of the resampling.
+        groups: (tracks,) group of each track.
+        seed: seed of the resampling.
 
     Examples:
         >>> interval = bootstrap_mean(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 2]))
@@ -65,7 +64,7 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
 
 
 def distinct(groups: np.ndarray) -> np.ndarray:
-    """The groups of some tracks, where an unknown group (NaN or None) is one of its own.
+    """Return the groups of tracks, with each unknown group (NaN or None) replaced by a separate group.
 
     Examples:
         >>> distinct(np.array(["x", None, "x", None], dtype=object)).tolist()
@@ -78,12 +77,15 @@ def distinct(groups: np.ndarray) -> np.ndarray:
 
 
 def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:
-    """How often each track is drawn when whole groups are resampled, (resamples, tracks).
+    """Count how often each track is drawn when whole groups are resampled.
 
     Args:
-        groups: (tracks,) group of each.
-        seed: of the resampling.
-        resamples: how many.
+        groups: (tracks,) group of each track.
+        seed: seed of the resampling.
+        resamples: number of resamples.
+
+    Returns:
+        (resamples, tracks) integers.
     """
     names, group = np.unique(groups, return_inverse=True)
     random = np.random.default_rng(seed)
@@ -94,17 +96,17 @@ def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np
 def interval_over_runs(
     values: np.ndarray, resampled: np.ndarray, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> Interval:
-    """Mean over S runs (seeds of a probe, subsets of the labels) with an interval over tracks and runs.
+    """Compute the mean over S runs (seeds of a probe, subsets of the labels), with an interval over tracks and runs.
 
-    Each resample of the tracks draws S runs with replacement as well. Drawing from S runs shrinks their variance by
-    (S - 1) / S, so their deviations are stretched by sqrt(S / (S - 1)) (Davison and Hinkley, Bootstrap Methods and
-    their Application, 1997, section 3.8).
+    Each resample of the tracks also draws S runs with replacement. Drawing from S runs reduces their variance by the
+    factor (S - 1) / S, so the deviations are multiplied by sqrt(S / (S - 1)) (Davison and Hinkley, Bootstrap Methods
+    and their Application, 1997, section 3.8).
 
     Args:
         values: (S,) value of each run on all tracks.
-        resampled: (resamples, S) its values on resampled tracks.
-        seed: of the drawing of runs.
-        bounds: least and greatest value there can be; stretched deviations go no further.
+        resampled: (resamples, S) values of each run on resampled tracks.
+        seed: seed of the draws of runs.
+        bounds: minimum and maximum of the metric; the interval is clipped to them.
 
     Examples:
         >>> interval = interval_over_runs(np.array([0.4, 0.6]), np.tile([0.4, 0.6], (200, 1)))
@@ -121,7 +123,7 @@ def interval_over_runs(
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:
-    """How often each group is drawn in each resample, (RESAMPLES, groups)."""
+    """Count how often each group is drawn in each resample, (RESAMPLES, groups)."""
     return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
 
 

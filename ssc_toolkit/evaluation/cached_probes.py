@@ -1,4 +1,4 @@
-"""Predictions of probes kept on disk, found again by content."""
+"""Disk cache for the predictions of probes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ssc_toolkit.evaluation.scores import Predictions
 
 
 class CachedProbes:
-    """Probes of one model, fitted only where what they would predict is not known yet.
+    """Probes of one model, fitted only when their predictions are not in the cache.
 
-    The key of a prediction is a hash of the embeddings that the probe is fitted to, of those that it is given, of
-    labels and splits, of the method, and of the version of this library.
+    The key of a prediction is a hash of the embeddings that the probe is fitted to, the embeddings that it predicts
+    for, the labels, the splits, the method, and the version of this library.
 
     Args:
-        embeddings: (tracks, dim), clean.
-        tracks: the table.
-        folder: where predictions are kept.
+        embeddings: (tracks, dim) embeddings of clean audio.
+        tracks: table of the tracks.
+        folder: folder of the cache.
         signals: labels of all tracks, by column.
-        method: of the probes, as for `fit_probe`.
-        seed: of the probes.
+        method: method of the probes, as for `fit_probe`.
+        seed: seed of the probes.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class CachedProbes:
         self._probes: dict[str, Probe] = {}
 
     def predict(self, embeddings: np.ndarray, task: Task) -> Predictions:
-        """Predictions for the test tracks of a task.
+        """Predict the labels of the test tracks of a task.
 
         Args:
-            embeddings: (tracks, dim) of what the probe hears; only test rows are read.
-            task: what is asked.
+            embeddings: (tracks, dim) embeddings to predict for; only the rows of the test set are used.
+            task: the task.
         """
         labels = self._signals[task.column]
         path = self._folder / f"{self._key(embeddings, task, labels)}.npz"
@@ -87,7 +87,7 @@ class CachedProbes:
 
     @cached_property
     def _fitted_to(self) -> np.ndarray:
-        """Hash of the clean embeddings and the splits."""
+        """Return a hash of the clean embeddings and the splits."""
         digest = hashlib.blake2b("|".join(self._tracks["split"].astype(str)).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self._embeddings).tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)

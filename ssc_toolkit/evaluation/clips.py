@@ -1,4 +1,4 @@
-"""Short clips of tracks that a page can hold."""
+"""Short audio clips of tracks, encoded for an HTML page."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ssc_toolkit.progress import progress_bar
 CLIP_SECONDS = 3.0
 CLIP_RATE = 16000
 BYTES_A_CLIP = 12_600
-"""What a clip takes in a page: three seconds at 24 kb/s, and a third more for writing bytes as text."""
+"""Size of a clip in a page: three seconds at 24 kb/s, plus one third for the base64 encoding."""
 _LAME_LEVEL = 0.9  # libsndfile's scale from 0 to 1: 24 kb/s at 16 kHz
 
 
 def clip_uris(tracks: pd.DataFrame, rows: Sequence[int], progress: bool = True) -> dict[int, str]:
-    """Three seconds from the middle of each of some tracks, as data URIs of mono MP3 at 16 kHz and 24 kb/s.
+    """Encode three seconds from the middle of tracks as data URIs of mono MP3 at 16 kHz and 24 kb/s.
 
-    MP3, because every browser plays it.
+    Every browser can play MP3.
 
     Args:
-        tracks: table with `path` and `seconds`, perhaps from a store.
-        rows: which of its tracks.
+        tracks: table with `path` and `seconds`, from files or a store.
+        rows: row numbers of the tracks to encode.
         progress: show a progress bar.
 
     Returns:
-        URI by row. A track that cannot be decoded has none.
+        URI by row number, without the tracks that cannot be decoded.
     """
     store = AudioStore(tracks.attrs["store"]) if "store" in tracks.attrs else None
     uris = {}

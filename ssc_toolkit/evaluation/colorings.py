@@ -1,4 +1,4 @@
-"""Label columns as ways to colour points."""
+"""Colors of points by label columns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.errors import InputError
 
 MOST_COLORS = 40
-_TAGS = 8  # of a multi-label column, the most frequent ones, each a way of colouring
-_BINS = 5  # of a column of numbers
+_TAGS = 8  # number of tags of a multi-label column, the most frequent ones; each is a separate coloring
+_BINS = 5  # number of ranges of a column of numbers
 
 
 def colorings(tracks: pd.DataFrame, column: str) -> list[dict[str, Any]]:
-    """Ways to colour by a label column: its classes, its most frequent tags one by one, or ranges of its numbers.
+    """Return the colorings of a label column: by class, by each of its most frequent tags, or by ranges of numbers.
 
     Returns:
-        Each with `name`, `classes`, `values` (a class number a track, -1 where it is not known) and `ordered`.
+        Dictionaries with `name`, `classes`, `values` (a class number per track, -1 if unknown) and `ordered`.
     """
     try:
         labels = encode_labels(tracks, column)
@@ -43,7 +43,7 @@ def _coloring(name: str, classes: Sequence[str], values: np.ndarray, ordered: bo
 
 
 def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Classes as colours; of very many the most frequent ones, the rest as one."""
+    """Return a coloring by class; above 40 classes, the rare ones are merged into "others"."""
     counts = np.bincount(values[values >= 0], minlength=len(names))
     present = np.flatnonzero(counts)
     kept = present
@@ -57,7 +57,7 @@ def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dic
 
 
 def _ranges(column: str, labels: Labels) -> list[dict[str, Any]]:
-    """A column of numbers in ranges that hold as many tracks each."""
+    """Return a coloring of a column of numbers by ranges with equal numbers of tracks."""
     known, numbers = labels.labeled.numpy(), labels.values.numpy()[:, 0]
     edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, _BINS + 1)))
     classes = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)] or [f"{edges[0]:.4g}"]

@@ -1,4 +1,4 @@
-"""Several models on several tasks, clean and corrupted."""
+"""Comparison of several models on several tasks, on clean and corrupted audio."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CHAIN = "chain"
 
 @dataclass(frozen=True)
 class Condition:
-    """What the test tracks go through.
+    """A corruption of the test tracks at one severity, or clean audio.
 
     Attributes:
-        corruption: its name, or "clean".
-        severity: 0 if clean.
-        transform: the corruption at this severity; None if clean.
+        corruption: name of the corruption, or "clean".
+        severity: severity of the corruption; 0 for clean audio.
+        transform: the corruption at this severity; None for clean audio.
     """
 
     corruption: str = CLEAN
@@ -47,23 +47,23 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """As a column of a table is headed."""
+        """Name of the condition, as shown in the header of a table."""
         return CLEAN if self.transform is None else f"{self.corruption} {self.severity:g}"
 
 
 def conditions_for(
     corruptions: Sequence[str], severities: Sequence[float], sample_rate: int, omit: Sequence[str] = ()
 ) -> list[Condition]:
-    """Clean audio, then every corruption at every severity above 0.
+    """Return the conditions of a comparison: clean audio, then every corruption at every severity above 0.
 
     Args:
-        corruptions: "chain" or names that `corruption` knows.
-        severities: 0 to 2.5.
-        sample_rate: hertz at which to corrupt.
-        omit: stages to leave out of the chain.
+        corruptions: "chain", or names that `ssc_toolkit.augmentations.corruption` accepts.
+        severities: severities from 0 to 2.5.
+        sample_rate: sample rate of the corruptions in hertz.
+        omit: stages of the chain to omit.
 
     Raises:
-        InputError: for an unknown name, a severity out of range, or a stage that there is not.
+        InputError: for an unknown corruption or stage, or a severity out of range.
 
     Examples:
         >>> [condition.name for condition in conditions_for(("reverb",), (0, 0.5, 1), 16000)]
@@ -89,14 +89,14 @@ def conditions_for(
 
 @dataclass(frozen=True)
 class Comparison:
-    """What several models do.
+    """Results of a comparison of several models.
 
     Attributes:
-        tasks: what was asked.
-        conditions: what the test tracks went through, clean audio first.
-        scores: of probes by model, task and condition, by their names.
-        retrieval: of clean test tracks among each other by model and label column.
-        embeddings: (tracks, dim) of all tracks of the table, clean, by model.
+        tasks: the tasks.
+        conditions: the conditions of the test tracks, clean audio first.
+        scores: scores of the probes, by names of model, task and condition.
+        retrieval: retrieval scores among the clean test tracks, by model and label column.
+        embeddings: (tracks, dim) embeddings of all tracks on clean audio, by model.
     """
 
     tasks: tuple[Task, ...]
@@ -110,11 +110,11 @@ class Comparison:
         return list(self.scores)
 
     def records(self, method: str, seed: int) -> list[Record]:
-        """All scores as a tidy list.
+        """Return all scores as a tidy list.
 
         Args:
-            method: of the probes.
-            seed: of the probes.
+            method: method of the probes.
+            seed: seed of the probes.
         """
         found = []
         for model, by_task in self.scores.items():
@@ -148,23 +148,24 @@ def compare_models(
     seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Probe several models on clean audio, and score the probes on corrupted audio.
+    """Fit probes to several models on clean audio, and score the probes on clean and corrupted audio.
 
-    All models hear the same: a condition is drawn once, and audio is decoded and corrupted once for all of them, at
-    the highest of their rates. Embeddings and predictions are kept in the folder, to be found again by content: a
-    comparison that is interrupted goes on where it was, and one with a further model or condition computes just that.
+    All models receive the same corrupted audio. Each condition is drawn once, and audio is decoded and corrupted once
+    for all models, at the highest of their sample rates. Embeddings and predictions are cached in the folder by
+    content. An interrupted comparison therefore resumes, and a comparison with one more model or condition computes
+    only what is missing.
 
     Args:
-        models: by name.
+        models: models by name.
         tracks: table with `path`, `seconds`, `split` and label columns.
-        tasks: what to ask.
-        conditions: what test tracks go through, clean audio first, made for the highest rate of the models.
-        folder: for what is kept.
-        numbers: columns that hold real numbers, to be predicted by regression.
-        window_seconds: of all models; by default what each is made for.
-        method: of the probes, as for `fit_probe`.
-        seed: of probes, corruptions and bootstrap.
-        progress: say what is going on, and show progress bars.
+        tasks: the tasks.
+        conditions: conditions of the test tracks, clean audio first, made for the highest sample rate of the models.
+        folder: folder of the cache.
+        numbers: label columns of real numbers, which are predicted by regression.
+        window_seconds: length of a window in seconds for all models; by default the window length of each model.
+        method: method of the probes, as for `fit_probe`.
+        seed: seed of probes, corruptions and bootstrap.
+        progress: print each step and show progress bars.
 
     Raises:
         InputError: as `embed_models` and `fit_probe`.
@@ -193,17 +194,17 @@ def compare_models(
 
 
 def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
-    """Headline metric of one score less that of another, with the interval of a paired bootstrap.
+    """Compute the difference of two headline metrics, first minus second, with the interval of a paired bootstrap.
 
-    Both metrics are of the same drawn groups of tracks.
+    Both metrics are computed on the same resampled groups of tracks.
 
     Args:
-        first: score of a task under a model, one seed.
-        second: score of the same task under another, one seed.
-        seed: of the bootstrap.
+        first: score of one model on a task, with one seed.
+        second: score of another model on the same task, with one seed.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: if the two are not of the same tracks and metric.
+        ValueError: if the two scores have different tracks or metrics.
     """
     (one,), (other,) = first.predictions, second.predictions
     if first.metric != second.metric or not np.array_equal(one.rows, other.rows):
@@ -221,7 +222,7 @@ def _signal(tracks: pd.DataFrame, column: str, numbers: Collection[str]) -> Labe
 
 
 def _retrieval(vectors: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, Labels], seed: int) -> dict[str, Score]:
-    """Scores of test tracks as queries and database, by label column; numbers have no classes to be found by."""
+    """Return retrieval scores among the test tracks by label column, without columns of numbers."""
     test = np.flatnonzero(tracks["split"] == "test")
     rows, groups = torch.from_numpy(test), groups_of(tracks)[test]
     return {
@@ -232,7 +233,7 @@ def _retrieval(vectors: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, 
 
 
 def _at(where: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Rows put at their places in a table of NaN."""
+    """Return an array with one row per track: the vectors where `where` is True, NaN elsewhere."""
     everywhere = np.full((len(where), vectors.shape[1]), np.nan, dtype=np.float32)
     everywhere[where] = vectors
     return everywhere

@@ -1,4 +1,4 @@
-"""Probes on corrupted audio."""
+"""Scores of probes on corrupted audio."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ssc_toolkit.evaluation.scores import Score, measure
 SEVERITIES = (0.0, 1.0, 2.0)
 
 Corruption = Callable[[float], Augmentation | FixedCorruption]
-"""From a severity above 0 to what the test tracks go through."""
+"""Function of a severity above 0 that returns the corruption of the test tracks."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of the test tracks.
+    """A prediction task on the test tracks.
 
     Attributes:
-        name: as a report calls it.
-        column: key of the probes that answer it, such as a label column.
-        subset: (tracks,) bool, the tracks of the table that count; all test tracks if None.
+        name: name of the task in reports.
+        column: key of its probes, such as a label column.
+        subset: (tracks,) bool; only the test tracks where it is True are scored. All test tracks if None.
     """
 
     name: str
@@ -51,23 +51,23 @@ def robustness(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, dict[float, Score]]:
-    """Scores of probes, fitted on clean audio, on test tracks corrupted ever more.
+    """Score probes, fitted on clean audio, on test tracks at several severities of a corruption.
 
-    Every model hears the same corrupted audio: what is drawn for a track depends on the seed, the severity
-    and the track's place in the table alone; a `FixedCorruption` keeps even that.
+    Every model receives the same corrupted audio. The draw for a track depends only on the seed, the severity and the
+    row of the track; a `FixedCorruption` uses its stored draws.
 
     Args:
         model: an encoder.
-        probes: fitted on clean embeddings of it, by label column or any other key; several for one key are those of
-            several seeds.
-        tasks: what to score.
+        probes: probes fitted on clean embeddings of the model, by label column or any other key. Several probes for one
+            key are those of several seeds.
+        tasks: tasks to score.
         tracks: the table that the probes were fitted on.
-        window_seconds: length of a window, as in `embed_tracks`.
-        corruption: severity to transform, such as
+        window_seconds: length of a window in seconds, as in `embed_tracks`.
+        corruption: function that returns the transform of a severity, such as
             `lambda severity: semisupcon_chain(16000, severity, omit=("pitch_shift",))`.
-        severities: 0 is clean audio.
-        seed: of the corruption.
-        cache: folder for embeddings, as in `embed_tracks`.
+        severities: severities to score; 0 is clean audio.
+        seed: seed of the corruption.
+        cache: folder of the embedding cache, as in `embed_tracks`.
         progress: show progress bars.
 
     Returns:
@@ -100,11 +100,11 @@ def robustness_of_models(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, dict[str, dict[float, Score]]]:
-    """The same for several models in one pass: each condition is decoded and corrupted once for all of them.
+    """Compute `robustness` for several models in one pass; audio is decoded and corrupted once for all models.
 
     Args:
-        models: by name.
-        probes: by model, then as for `robustness`.
+        models: models by name.
+        probes: probes by model, then as for `robustness`.
         tasks: as for `robustness`.
         tracks: as for `robustness`.
         window_seconds: as for `robustness`.
@@ -135,7 +135,7 @@ def robustness_of_models(
 
 
 def split_under_test(tracks: pd.DataFrame) -> pd.DataFrame:
-    """The test split of a table, each track with the name that it has in the whole table as its `track_id`."""
+    """Return the test set of a table, with the name of each track in the whole table as its `track_id`."""
     named = tracks.assign(track_id=track_names(tracks))
     named.attrs = tracks.attrs
     return named[named["split"] == "test"].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Corruptions whose draws are kept, so that every model, now and later, hears the same."""
+"""Corruptions with stored draws, so that every model receives the same corrupted audio."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 from ssc_toolkit.seeds import generator_for
 
 _FORMAT = 1
-_ADVICE = "draw the corruptions anew into another file or folder"
+_ADVICE = "draw the corruptions again into another file or folder"
 
 
 @dataclass(frozen=True)
 class FixedCorruption:
-    """A transform with its draw for each of some tracks, on audio at one rate.
+    """A transform with its random draw for each track, at one sample rate.
 
-    The draw of a track holds all that is random, in hertz, decibels, milliseconds and seeds; the transform holds the
-    rest. Both are stored, so neither another order of the tracks, nor another random generator, nor other ranges in a
-    later version of the presets change what is heard. Models at another rate hear the same corrupted audio, resampled.
+    The draw of a track contains every random value, in hertz, decibels, milliseconds and seeds. The transform contains
+    everything else. Both are stored. The corrupted audio therefore stays the same when the order of the tracks, the
+    random generator, or the ranges of the presets in a later version change. Models at another sample rate receive the
+    same corrupted audio, resampled.
 
     Attributes:
         transform: the corruption.
-        sample_rate: hertz of the audio that it is applied to.
-        names: of the tracks, as `track_names` gives them.
-        drawn: what was drawn for each.
+        sample_rate: sample rate, in hertz, of the audio that the corruption is applied to.
+        names: names of the tracks, as `track_names` returns them.
+        drawn: the draw of each track.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -52,48 +53,52 @@ class FixedCorruption:
 
     @classmethod
     def draw(cls, transform: Augmentation, sample_rate: int, tracks: pd.DataFrame, seed: int = 0) -> Self:
-        """Draw for every track of a table.
+        """Draw the random values of a corruption for every track of a table.
 
         Args:
-            transform: the corruption, at a severity.
-            sample_rate: hertz that it is made for.
-            tracks: table with `path`, and `track_id` if there is one.
-            seed: of the draw. The same seed draws alike at every severity.
+            transform: the corruption, at one severity.
+            sample_rate: sample rate of the corruption in hertz.
+            tracks: table with `path` and, optionally, `track_id`.
+            seed: seed of the draw. The same seed gives corresponding draws at every severity.
         """
         drawn = transform.draw(len(tracks), generator_for(seed, "corruption"))
         return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
 
     @classmethod
     def load(cls, path: str | Path, *, open_files: bool = False) -> Self:
-        """Read what `save` wrote.
+        """Load a file that `save` wrote.
 
         Args:
-            path: of the file.
+            path: path of the file.
             open_files: open the audio files that the transform names, such as the recordings of `BackgroundNoise`.
-                By default they are refused: a file of somebody else must not choose which files are read.
+                By default they are refused, because a file from an untrusted source must not choose which files are
+                read.
 
         Raises:
-            InputError: if the file is missing, damaged or something else, or names audio files.
+            InputError: if the file is missing, damaged or of another format, or if it names audio files and
+                `open_files` is False.
         """
         path = Path(path)
         verify_checksum(path, "draws", _ADVICE, required=False)  # earlier versions wrote none
         with reading("draws", path, _ADVICE):
             state = torch.load(path, weights_only=True)
             if state["format"] != _FORMAT:
-                raise InputError(f"draws: {path} is of another version of this library")
+                raise InputError(f"draws: expected format {_FORMAT}, got {path} of another version of this library")
             drawn = Draw.from_state_dict(state["draw"])
             names, rate = tuple(state["names"]), state["sample_rate"]
             if not all(isinstance(name, str) for name in names) or len(names) != len(drawn):
-                raise ValueError(f"expected a name for each of {len(drawn)} draws, got {len(names)}")
+                raise ValueError(f"expected {len(drawn)} names, one for each draw, got {len(names)}")
             if type(rate) is not int or not 1000 <= rate <= 768_000:
                 raise ValueError(f"expected a sample rate from 1000 to 768000 Hz, got {rate!r}")
             return cls(from_config(state["transform"], open_files=open_files), rate, names, drawn)
 
     def save(self, path: Path) -> None:
-        """Write transform, rate, names and draws to a file, atomically; `load` reads it.
+        """Save transform, sample rate, names and draws to a file atomically.
+
+        `load` reads the file.
 
         Raises:
-            ValueError: if the transform cannot be written as plain data.
+            ValueError: if the transform cannot be represented as plain data.
         """
         state = {
             "format": _FORMAT,
@@ -103,30 +108,30 @@ class FixedCorruption:
             "names": list(self.names),
             "draw": self.drawn.state_dict(),
         }
-        content = io.BytesIO()  # torch reports a full disk without its reason
+        content = io.BytesIO()  # torch.save does not report that a disk is full; write_bytes does
         torch.save(state, content)
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(content.getbuffer())
             append_checksum(temporary)
 
     def draw_for(self, tracks: pd.DataFrame) -> Draw:
-        """The draws of the tracks of a table, in its order.
+        """Return the draws of the tracks of a table, in the order of its rows.
 
         Raises:
-            InputError: naming a track that was not drawn for.
+            InputError: if a track has no draw; the error names it.
         """
         places = {name: place for place, name in enumerate(self.names)}
         names = track_names(tracks)
         lacking = [name for name in names if name not in places]
         if lacking:
             raise InputError(
-                f"draws: nothing was drawn for {len(lacking)} of {len(names)} tracks, such as {lacking[0]}; "
+                f"draws: {len(lacking)} of {len(names)} tracks have no draw, such as {lacking[0]}; "
                 "choose another file or folder for these tracks"
             )
         return self.drawn[torch.tensor([places[name] for name in names])]
 
     def fingerprint(self) -> str:
-        """Hash of the transform and of what was drawn."""
+        """Return a hash of the transform, the sample rate, the draws and the names."""
         digest = hashlib.blake2b(repr((self.transform.to_config(), self.sample_rate)).encode(), digest_size=16)
         _update(digest, self.drawn.state_dict())
         digest.update(repr(self.names).encode())

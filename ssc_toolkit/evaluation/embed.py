@@ -36,31 +36,32 @@ def embed_tracks(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """One embedding a track: by default the mean over its windows.
+    """Compute one embedding per track, by default the mean of the embeddings of its windows.
 
-    A track is cut into non-overlapping windows; what remains at its end is dropped, and of a long track
-    the first 64 windows are used. A model that is a module is run in eval mode and left as it was.
+    A track is cut into non-overlapping windows. A partial window at the end is dropped, and at most the first 64
+    windows are used. A module is run in eval mode; afterwards its mode is restored.
 
     Args:
         model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has a
-            `sample_rate`; `as_model` makes one of any function.
-        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` gives it.
-        window_seconds: length of a window; by default what the model is made for (`window_seconds`), or 3.
+            `sample_rate`. `as_model` converts any function into such a model.
+        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` returns it.
+        window_seconds: length of a window in seconds; by default the model's attribute `window_seconds`, or 3.
         pooling: "mean", "max" or "mean+std" over the windows.
-        corruption: applied to each whole track (its first 192 s, or as much as the windows need) before it is cut.
-            What an `Augmentation` draws for a track depends on the seed and the track's row alone; a
-            `FixedCorruption` keeps its draws.
-        seed: of the corruption.
-        batch_size: tracks at once.
-        most_unreadable: share of the tracks that may turn out not to be decodable before it is an error.
-        cache: folder for embeddings, found again by what the model computes and what the audio holds.
+        corruption: transform applied to each track before it is cut into windows: to its first 192 s, or to more if the
+            windows need more. The draw of an `Augmentation` for a track depends only on the seed and the row of the
+            track; a `FixedCorruption` uses its stored draws.
+        seed: seed of the corruption.
+        batch_size: number of tracks processed at once.
+        most_unreadable: maximum fraction of tracks that cannot be decoded.
+        cache: folder of the embedding cache. Its keys depend on the model's settings and weights and on the content of
+            the audio.
         progress: show a progress bar.
 
     Returns:
-        (tracks, dim) float32. A track that cannot be decoded gets a row of NaN and is named in a warning.
+        (tracks, dim) float32. The row of a track that cannot be decoded is NaN, and a warning names the track.
 
     Raises:
-        InputError: if a track is shorter than a window, or too many cannot be decoded.
+        InputError: if a track is shorter than a window, or if too many tracks cannot be decoded.
     """
     (embeddings,) = embed_models(
         {"": model},
@@ -90,14 +91,15 @@ def embed_models(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Embeddings under several models in one pass: audio is decoded and corrupted once for all of them.
+    """Compute embeddings under several models in one pass; audio is decoded and corrupted once for all models.
 
     Args:
-        models: by name.
+        models: models by name.
         tracks: as for `embed_tracks`.
-        window_seconds: for all models; by default what each is made for.
+        window_seconds: length of a window in seconds for all models; by default the window length of each model.
         pooling: as for `embed_tracks`.
-        corruption: as for `embed_tracks`; for models at several rates a `FixedCorruption`, which has one of its own.
+        corruption: as for `embed_tracks`. Models with different sample rates need a `FixedCorruption`, which has its
+            own sample rate.
         seed: as for `embed_tracks`.
         batch_size: as for `embed_tracks`.
         most_unreadable: as for `embed_tracks`.
@@ -105,10 +107,11 @@ def embed_models(
         progress: as for `embed_tracks`.
 
     Returns:
-        (tracks, dim) float32 by model.
+        (tracks, dim) float32 embeddings by model.
 
     Raises:
-        InputError: as `embed_tracks`, or if it is not known at which rate to corrupt.
+        InputError: as `embed_tracks`, or if the models have different sample rates and `corruption` is an
+            `Augmentation`.
     """
     pool = pooling_named(pooling)
     fixed = _fixed(corruption, models, tracks, seed)
@@ -134,12 +137,12 @@ def embed_models(
 
 @dataclass(frozen=True)
 class WindowEmbeddings:
-    """The windows of some tracks.
+    """Embeddings of the windows of tracks.
 
     Attributes:
         embeddings: (windows, dim) float32.
-        rows: (windows,) row of the track of each.
-        seconds: (windows,) where each begins in its track.
+        rows: (windows,) row number of the track of each window.
+        seconds: (windows,) start of each window in its track, in seconds.
     """
 
     embeddings: np.ndarray
@@ -156,9 +159,10 @@ def embed_windows(
     most_unreadable: float = 0.1,
     progress: bool = True,
 ) -> WindowEmbeddings:
-    """The embeddings of the windows themselves, without pooling; otherwise as `embed_tracks`.
+    """Compute the embeddings of the windows of tracks, without pooling.
 
-    Tracks that cannot be decoded have no windows and are named in a warning.
+    The arguments and errors are those of `embed_tracks`. A track that cannot be decoded has no windows, and a warning
+    names it.
     """
     seconds = window_seconds_of(model, window_seconds)
     (by_row,) = _by_row(
@@ -182,7 +186,7 @@ def _by_row(
     most: float,
     progress: bool,
 ) -> dict[str, dict[int, np.ndarray]]:
-    """What `pool` makes of the windows of each track that could be decoded, by model and row."""
+    """Return the pooled embeddings of each decodable track, by model and row number."""
     sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
     needs = np.stack(
         [window_counts(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
@@ -205,7 +209,7 @@ def _by_row(
     for problem in hearing.problems:
         logger.warning("not embedded: %s", problem)
     if any(not rows for rows in vectors.values()):
-        raise InputError(f"tracks: none could be decoded, such as {hearing.problems[0]}")
+        raise InputError(f"tracks: no track could be decoded; the first problem is {hearing.problems[0]}")
     return vectors
 
 
@@ -215,13 +219,13 @@ def _fixed(
     tracks: pd.DataFrame,
     seed: int,
 ) -> FixedCorruption | None:
-    """The corruption with its draws."""
+    """Return the corruption with a draw for each track."""
     if corruption is None or isinstance(corruption, FixedCorruption):
         return corruption
     rates = {model.sample_rate for model in models.values()}
     if len(rates) > 1:
         raise InputError(
-            f"corruption: the models are at {', '.join(map(str, sorted(rates)))} Hz; give a FixedCorruption, which "
-            "says at which rate the tracks are corrupted"
+            f"corruption: expected a FixedCorruption, which has a sample rate, got {type(corruption).__name__}; the "
+            f"models have different sample rates, {', '.join(map(str, sorted(rates)))} Hz"
         )
     return FixedCorruption.draw(corruption, rates.pop(), tracks, seed)

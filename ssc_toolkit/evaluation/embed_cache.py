@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, found again by content."""
+"""Disk cache for embeddings, with keys that depend on content."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _CHUNK = 1 << 20
 
 
 class EmbeddingCache:
-    """Embeddings of the tracks of a table, a file for each model, window and corruption.
+    """Cache for the embeddings of the tracks of a table, with one file for each model, window length and corruption.
 
-    The key is a hash of what the model computes (class, settings, weights), of the audio, of the window rule, of the
-    pooling, of the corruption with its draws, and of the version of this library. Audio is known by the content of the
-    files, or by the checksums that a store has of its sources: files may move, and a file that changes counts anew.
-    Each file ends with a checksum; a damaged one is computed again. Above the folder's limit (20 GB, or the environment
-    variable `SSC_TOOLKIT_CACHE_GB`), the files that were used least recently are removed.
+    The key is a hash of the model (class, settings, weights), the audio, the window rule, the pooling, the corruption
+    with its draws, and the version of this library. Audio is identified by the content of the files, or by the
+    checksums that a store has of its sources. Files may therefore move, and a changed file gets a new key. Each cache
+    file ends with a checksum; a damaged file is computed again. If the folder exceeds its limit (20 GB, or the
+    environment variable `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
 
     Args:
-        folder: where the files are.
-        tracks: the table.
+        folder: folder of the cache.
+        tracks: table of the tracks.
         pooling: name of the pooling.
-        corruption: what the tracks go through.
+        corruption: corruption of the tracks, or None for clean audio.
 
     Raises:
-        InputError: if nothing can be written there.
+        InputError: if the folder is not writable.
     """
 
     def __init__(self, folder: Path, tracks: pd.DataFrame, pooling: str, corruption: FixedCorruption | None) -> None:
@@ -49,7 +49,7 @@ class EmbeddingCache:
         return read_entry(self._path(model, window_seconds), self._read)
 
     def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
-        """Keep embeddings of all tracks, unless some could not be decoded: that may be mended without a new model."""
+        """Store the embeddings, unless a track could not be decoded; its file may be fixed before the next call."""
         if not np.isfinite(embeddings).all():
             return
 
@@ -62,7 +62,7 @@ class EmbeddingCache:
     def _read(self, path: Path) -> np.ndarray:
         embeddings = np.load(path)
         if embeddings.ndim != 2 or len(embeddings) != len(self._tracks):
-            raise ValueError(f"it has the shape {embeddings.shape} for {len(self._tracks)} tracks")
+            raise ValueError(f"expected the shape ({len(self._tracks)}, dim), got {embeddings.shape}")
         return embeddings
 
     def _path(self, model: WaveformModel, window_seconds: float) -> Path:
@@ -78,7 +78,7 @@ class EmbeddingCache:
 
 
 def audio_contents(tracks: pd.DataFrame) -> list[str]:
-    """A hash of the audio of each track: a store's checksum of its source, or the hash of the file."""
+    """Return a hash of the audio of each track: the store's checksum of its source, or the hash of the file."""
     if "store" in tracks.attrs and "checksum" in tracks:
         return list(map(str, tracks["checksum"]))
     with ThreadPoolExecutor() as pool:
@@ -95,7 +95,7 @@ def _content(path: str) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
-    """Hash of a file's content; size and time tell whether it is still what it was."""
+    """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
     digest = hashlib.blake2b(digest_size=16)
     with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -1,4 +1,4 @@
-"""Embeddings in a file that says how they came about."""
+"""Files of embeddings with metadata."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 
 SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
-"""Name of the metadata: of an array with JSON text in .npz, of a key of the schema in .parquet."""
+"""Name of the metadata: in .npz files an array with JSON text, in .parquet files a key of the schema."""
 _OLD_CHECKSUM = b"ssc_toolkit_checksum"
-"""Key of a checksum of the metadata alone, in files of earlier versions."""
+"""Key of the checksum in .parquet files of earlier versions, which covers only the metadata."""
 
 
 def write_embeddings(
     path: Path, embeddings: np.ndarray, columns: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
-    """Write embeddings, what belongs to each, and metadata, atomically.
+    """Write embeddings with further columns and metadata to a file atomically.
 
     Args:
-        path: ends in .npz (NumPy's `load` opens it) or .parquet (pandas, DuckDB and others do).
-        embeddings: (N, dim); column `embeddings`, in Parquet a list of fixed length.
-        columns: (N,) each, by name.
-        metadata: fit for JSON.
+        path: path with the suffix .npz (for `numpy.load`) or .parquet (for pandas, DuckDB and others).
+        embeddings: (N, dim) values of the column `embeddings`, in Parquet a list of fixed length.
+        columns: further columns (N,) by name.
+        metadata: metadata that JSON can hold.
 
     Examples:
         >>> import tempfile
@@ -51,7 +51,7 @@ def write_embeddings(
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a file that `write_embeddings` wrote.
 
-    All of the file is verified, the embeddings too, unless an earlier version wrote it.
+    The whole file is verified, with the embeddings, unless an earlier version wrote it.
 
     Raises:
         InputError: if the file is missing or damaged.

@@ -1,10 +1,10 @@
 "use strict";
-// The map of the embedding space: points that play, and their neighbours under each model.
+// Interactive map of the embedding space: points with audio, and their nearest neighbors under each model.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHADES = ["#3a86d6", "#e08a00", "#1f9e77", "#d05fa0", "#8a6fd8", "#c8502a", "#6b8e23", "#4fb3d9"];
 const UNKNOWN = "#8a939d";
-const REACH = 26; // how near to a point, in pixels of the screen, a pointer has to be
+const REACH = 26; // maximum distance from the pointer to a point, in screen pixels
 
 function shade(column, number) {
   if (number < 0) return UNKNOWN;
@@ -36,7 +36,7 @@ function explore(root) {
     circle.classList.toggle("whole", [point, ...around].every((other) => data.clips[other] !== null));
     return circle;
   });
-  // Points that play lie above those that do not.
+  // Points with audio are drawn above those without.
   const order = circles.map((_, point) => point).sort((a, b) => (data.clips[a] !== null) - (data.clips[b] !== null));
   svg.querySelector(".points").append(...order.map((point) => circles[point]));
 
@@ -146,7 +146,7 @@ function explore(root) {
     }
   }
 
-  // --- what the user does
+  // --- user actions
 
   function play(point) {
     audio.pause();
@@ -159,7 +159,7 @@ function explore(root) {
     audio.src = data.clips[point];
     audio.dataset.point = point;
     audio.play().catch((error) => {
-      if (error.name !== "AbortError") part("status").textContent = `This browser did not play it: ${error.message}`;
+      if (error.name !== "AbortError") part("status").textContent = `The browser could not play the clip: ${error.message}`;
     });
   }
 
@@ -181,14 +181,14 @@ function explore(root) {
     if (data.clips[point] === null) tip.append(element("br"), "audio not included");
     const box = svg.viewBox.baseVal;
     const [x, y] = place(point);
-    const [right, low] = [x > box.width / 2, y > box.height / 2]; // it lies towards the middle
+    const [right, low] = [x > box.width / 2, y > box.height / 2]; // place the tip toward the middle
     tip.style.left = right ? "" : `${(100 * x) / box.width}%`;
     tip.style.right = right ? `${100 - (100 * x) / box.width}%` : "";
     tip.style.top = low ? "" : `calc(${(100 * y) / box.height}% + 14px)`;
     tip.style.bottom = low ? `calc(${100 - (100 * y) / box.height}% + 14px)` : "";
   }
 
-  /** The point under a pointer, or -1. */
+  /** Return the point under the pointer, or -1. */
   function pointAt(event) {
     const box = svg.getBoundingClientRect();
     const scale = box.width / svg.viewBox.baseVal.width;
@@ -201,7 +201,7 @@ function explore(root) {
     return best;
   }
 
-  /** The nearest point in a direction, sideways steps counting double. */
+  /** Return the nearest point in a direction; sideways distance counts double. */
   function nextPoint([right, down]) {
     if (state.under < 0) return state.chosen < 0 ? order[order.length - 1] : state.chosen;
     const [x0, y0] = place(state.under);

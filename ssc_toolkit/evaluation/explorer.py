@@ -1,4 +1,4 @@
-"""What the interactive map of a report shows: places, colours, neighbours and sound of the test clips."""
+"""Data of the interactive map in a report: positions, colors, neighbors and audio of the test clips."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ def explorer_content(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Everything that the map of a page needs, as JSON can hold it.
+    """Return the data of the map in a form that JSON can hold.
 
-    Of more than 1000 tracks, 1000 drawn from the seed are shown. Neighbours are those of largest cosine similarity
-    among the tracks shown. The clips that can be heard are chosen together with their neighbours (`heard_together`).
+    The map shows at most 1000 tracks; of a larger number, 1000 are drawn at random. The neighbors of a track are those
+    with the largest cosine similarity among the shown tracks. The clips with audio are selected together with their
+    neighbors (`heard_together`).
 
     Args:
-        embeddings: (tracks, dim) by model; rows that are NaN in any of them are left out.
-        tracks: table with `path`, `seconds` and label columns, perhaps `title`; a row an embedding.
-        columns: label columns to colour by.
-        clips: how many tracks can be heard; each adds 12.6 kB to the page.
-        seed: of t-SNE, and of what is drawn.
+        embeddings: (tracks, dim) embeddings by model; a row that is NaN in any of them is omitted.
+        tracks: table with `path`, `seconds`, label columns and, optionally, `title`; one row per embedding.
+        columns: label columns to color by.
+        clips: number of tracks whose audio is included; each adds 12.6 kB to the page.
+        seed: seed of t-SNE and of the random draws.
         progress: show progress bars.
 
     Returns:
@@ -79,13 +80,16 @@ def explorer_content(
 
 
 def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """Two ways to lay standardised embeddings out on a plane: t-SNE of 30 principal components, and the first two."""
+    """Compute two layouts of standardized embeddings in a plane.
+
+    The layouts are t-SNE of the first 30 principal components, and the first two principal components.
+    """
     standardised = StandardScaler().fit_transform(vectors)
     pca = PCA(min(30, *vectors.shape), random_state=seed)
     components = pca.fit_transform(standardised)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     start = "pca" if components.shape[1] > 1 else "random"
-    with threadpool_limits(1):  # its threads wait for each other more than they work
+    with threadpool_limits(1):  # more threads slow t-SNE down
         tsne = TSNE(init=start, perplexity=perplexity, random_state=seed).fit_transform(components)
     share = 100 * float(pca.explained_variance_ratio_[:2].sum())
     flat = np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - components.shape[1]))))
@@ -93,26 +97,29 @@ def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
         {
             "name": "t-SNE",
             "places": _places(tsne),
-            "note": "t-SNE keeps neighbours together; it says little of distances and sizes of groups.",
+            "note": "t-SNE keeps neighbors together. Distances between groups and sizes of groups have little meaning.",
         },
         {
             "name": "PCA",
             "places": _places(flat),
-            "note": f"The first two principal components, which hold {share:.0f} % of the variance.",
+            "note": f"The first two principal components, which explain {share:.0f} % of the variance.",
         },
     ]
 
 
 def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
-    """Which points can be heard, so that many of them can be heard with all their neighbours under every model.
+    """Select the points whose audio is included, so that many of them have audio for all their neighbors.
 
-    Some points, one for every forty that can be heard, are drawn from the seed; then always that point comes whose
-    neighbours ask for the fewest further ones.
+    First, one point for every forty in `count` is drawn at random, and its neighbors under every model are added. Then
+    the points that need the fewest additional points are added, each with its neighbors.
 
     Args:
-        neighbors: neighbours by model and point.
-        count: at most so many.
-        seed: of the draw.
+        neighbors: neighbors by model and point.
+        count: maximum number of points.
+        seed: seed of the draw.
+
+    Returns:
+        Sorted point numbers.
 
     Examples:
         >>> heard_together([[[1], [0], [3], [2]]], 2, seed=0) in ([0, 1], [2, 3])
@@ -150,7 +157,7 @@ def _titles(tracks: pd.DataFrame) -> list[str]:
 
 
 def _places(points: np.ndarray) -> list[int]:
-    """X and y of each point in turn, in the units of the map, both axes to one scale."""
+    """Return x and y of each point in turn, in the units of the map, with the same scale on both axes."""
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
     box = np.array([WIDTH, HEIGHT]) - 2 * _MARGIN
     scale = (box / span).min()

@@ -1,4 +1,4 @@
-"""How scores grow with the labels that are used."""
+"""Scores as a function of the number of labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssc_toolkit.evaluation.probing import fit_probe
 from ssc_toolkit.evaluation.scores import Score, measure
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-"""Shares of the labelled training tracks."""
+"""Default fractions of the labeled training tracks."""
 
 
 def few_label_curve(
@@ -27,11 +27,11 @@ def few_label_curve(
     seeds: Sequence[int] = (0, 1, 2),
     kind: Kind | None = None,
 ) -> dict[float, Score]:
-    """Test scores of a head that is given more and more of the training labels.
+    """Score a head that is fitted to increasing fractions of the training labels.
 
-    For each seed the training tracks are put in one order that meets every class first; a share is its beginning, so
-    1 % is part of 5 %. All of the validation split is used at every share. Each score is the mean over the seeds, with
-    an interval over test groups and seeds.
+    For each seed, the training tracks are ordered once, with a track of every class at the beginning. A fraction takes
+    the first tracks of this order, so the tracks of 1 % are among those of 5 %. The whole validation set is used at
+    every fraction. Each score is the mean over the seeds, with an interval over test groups and seeds.
 
     Args:
         embeddings: as for `fit_probe`.
@@ -39,11 +39,14 @@ def few_label_curve(
         column: as for `fit_probe`.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
-        shares: of the labelled training tracks, above 0 to 1.
-        seeds: of the order, and of the head.
+        shares: fractions of the labeled training tracks, each in (0, 1].
+        seeds: seeds of the order and of the head.
+
+    Returns:
+        Score on the test set by fraction.
 
     Raises:
-        InputError: as `fit_probe`, or without a share or seed, or for a share out of range.
+        InputError: as `fit_probe`, if there is no fraction or no seed, or if a fraction is not in (0, 1].
 
     Examples:
         >>> random = np.random.default_rng(0)
@@ -56,7 +59,7 @@ def few_label_curve(
     """
     check_fractions("shares", shares)
     if not len(seeds):
-        raise InputError("seeds: expected at least one")
+        raise InputError("seeds: expected at least one, got none")
     return {
         share: measure(
             [
@@ -78,11 +81,12 @@ def prototypes(
     shares: Sequence[float] = SHARES,
     seeds: Sequence[int] = (0, 1, 2),
 ) -> dict[float, Score]:
-    """Zero-shot scores: test tracks go to the class whose labelled tracks they resemble, nothing is trained.
+    """Score prototype classification, which trains no weights, for increasing fractions of the training labels.
 
-    A class's prototype is the mean of the unit embeddings of its labelled training tracks, of 1 % to 100 % of them
-    (`heads.fit_prototypes` has the equation). The embeddings may be representations or projections: pass
-    `as_model(lambda x: model.projector(model.encoder(x)), sample_rate)` to `embed_tracks` for the latter.
+    Each test track is assigned to the class with the most similar prototype. The prototype of a class is the mean of
+    the unit embeddings of its labeled training tracks (`heads.fit_prototypes` has the equation). The embeddings may be
+    representations or projections. For projections, pass
+    `as_model(lambda x: model.projector(model.encoder(x)), sample_rate)` to `embed_tracks`.
 
     Args:
         embeddings: as for `few_label_curve`.
@@ -92,6 +96,6 @@ def prototypes(
         seeds: as for `few_label_curve`.
 
     Raises:
-        InputError: as `few_label_curve`, or for numbers.
+        InputError: as `few_label_curve`, or if the column holds numbers.
     """
     return few_label_curve(embeddings, tracks, column, "prototypes", shares=shares, seeds=seeds)

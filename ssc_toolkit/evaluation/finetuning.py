@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole encoder and a linear head, trained on the labels."""
+"""Fine-tuning of a whole encoder with a linear head on labels."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ HEAD_LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class FineTuned:
-    """An encoder trained on labels, and the head above it.
+    """A fine-tuned encoder and its head.
 
     Attributes:
-        model: a copy of the encoder, with the weights that did best on the validation split.
-        probe: takes embeddings of that model; `settings` of its head name the step.
+        model: a copy of the encoder, with the weights that scored best on the validation set.
+        probe: probe on embeddings of that model. The `settings` of its head contain the step of the best weights.
     """
 
     model: Any
@@ -57,43 +57,42 @@ def finetune(
     seed: int = 0,
     progress: bool = True,
 ) -> FineTuned:
-    """Train a copy of the encoder with a linear head on random windows of the labelled training tracks.
+    """Train a copy of the encoder with a linear head on random windows of the labeled training tracks.
 
-    The head stands on the mean of the window embeddings, standardised as they were before training. Adam, with a
-    learning rate of its own for the head; every `evaluate_every` steps the validation tracks are embedded by the
-    rule of `embed_tracks` and predicted, and the weights that do best on them are kept. Nothing looks at the test
-    split.
+    The head takes the mean of the window embeddings, standardized by their statistics before training. Encoder and head
+    are trained by Adam with separate learning rates. Every `evaluate_every` steps, the validation tracks are embedded
+    as in `embed_tracks` and predicted, and the weights with the best score are kept. The test set is not used.
 
     Args:
-        model: an encoder or any module; it stays as it is.
+        model: an encoder or any module with a `sample_rate`; it is not changed.
         tracks: table with `path`, `seconds`, `split` and the label column.
         column: the label column.
-        window_seconds: length of a window; by default what the model is made for.
+        window_seconds: length of a window in seconds; by default the window length of the model.
         kind: as for `fit_probe`.
         label_share: as for `fit_probe`.
-        steps: of the optimiser, at most.
-        batch_size: windows in a batch.
-        learning_rate: of the encoder; that of the head is 1e-3.
-        evaluate_every: steps between looks at the validation split.
-        patience: looks without an improvement before training ends.
-        seed: of the head, the batches, and which tracks a share holds.
+        steps: maximum number of optimizer steps.
+        batch_size: number of windows in a batch.
+        learning_rate: learning rate of the encoder; that of the head is 1e-3.
+        evaluate_every: number of steps between evaluations on the validation set.
+        patience: number of evaluations without an improvement after which training stops.
+        seed: seed of the head, of the batches, and of the choice of labeled tracks.
         progress: show a progress bar.
 
     Raises:
-        InputError: if the model cannot be trained, or as `fit_probe`.
+        InputError: if the model cannot be trained, if the loss becomes NaN or infinite, or as `fit_probe`.
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
         check_whole(name, value, 1)
     check_fractions("label_share", [label_share])
     if not isinstance(model, nn.Module) or not is_trainable(model):
-        raise InputError("encoder: only a module with weights to train can be fine-tuned")
+        raise InputError(f"encoder: expected a module with trainable weights, got {type(model).__name__}")
     labels = label_signal(tracks, column, kind)
     check_labels(tracks, labels, column)
     seconds = window_seconds_of(model, window_seconds)
     seen = (tracks["split"] != "test").to_numpy()
     frozen = _embedded(model, tracks, seen, seconds)
     problem = problem_of(np.where(seen[:, None], frozen, 0.0), tracks, labels, column, label_share, seed)
-    usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # no test track is
+    usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # test tracks have NaN in `frozen`
     is_train, is_valid = ((tracks["split"] == split).to_numpy() & usable for split in ("train", "valid"))
     train = training_share(np.flatnonzero(is_train), labels, label_share, seed)
 
@@ -113,7 +112,7 @@ def finetune(
             optimiser.zero_grad()
             loss = head.loss(tuned(waveforms), labels.values[rows].to(waveforms.device))
             if not loss.isfinite():
-                raise InputError(f"learning_rate: fine-tuning diverged at step {step}; choose a lower one")
+                raise InputError(f"learning_rate: the loss is NaN or infinite at step {step}; choose a lower value")
             loss.backward()
             optimiser.step()
             bar.update()
@@ -126,7 +125,7 @@ def finetune(
 
 
 class _Best:
-    """The weights that did best on the validation split."""
+    """The weights with the best score on the validation set."""
 
     def __init__(self, problem: Problem, *modules: nn.Module) -> None:
         self.problem, self.modules = problem, modules
@@ -148,7 +147,7 @@ class _Best:
 
 
 class _Windows:
-    """Batches of random windows, a pure function of seed and step."""
+    """Batches of random windows that depend only on the seed and the step."""
 
     def __init__(
         self, tracks: pd.DataFrame, rows: np.ndarray, model: nn.Module, seconds: float, batch_size: int, seed: int
@@ -162,7 +161,7 @@ class _Windows:
         self.device = device_of(model)  # type: ignore[arg-type]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Rows of the table, and windows (batch, 1, samples) of them."""
+        """Return row numbers of the table, and a window of each row (batch, 1, samples)."""
         generator = generator_for(self.seed, "fine-tuning", step)
         picked = torch.randint(len(self.rows), (self.batch_size,), generator=generator)
         starts = (torch.rand(self.batch_size, generator=generator) * (self.spare[picked] + 1)).long()
@@ -178,7 +177,7 @@ def _head(problem: Problem, seed: int) -> TorchHead:
 
 
 def _embedded(model: Any, tracks: pd.DataFrame, chosen: np.ndarray, seconds: float) -> np.ndarray:
-    """Embeddings of some tracks at their rows in the table, NaN elsewhere."""
+    """Embed the chosen tracks; the result has one row per track of the table, with NaN for all other tracks."""
     some = embed_tracks(model, tracks[chosen].reset_index(drop=True), seconds, progress=False)
     everywhere = np.full((len(tracks), some.shape[1]), np.nan, dtype=np.float32)
     everywhere[chosen] = some

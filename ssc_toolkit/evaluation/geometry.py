@@ -1,4 +1,4 @@
-"""Hubs and directions: how evenly embeddings fill their space."""
+"""Hubness and anisotropy of embeddings."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from ssc_toolkit.evaluation.neighbors import nearest, unit_rows
 class Geometry:
     r"""Hubness and anisotropy of N embeddings.
 
-    With \(N_k(i)\) the number of items among whose k nearest neighbours item i is (its k-occurrence; the mean is k),
-    \(u_i\) the embeddings divided by their lengths and \(p_d\) the singular values of the centred embeddings divided
-    by their sum:
+    \(N_k(i)\) is the number of items that have item i among their k nearest neighbors (its k-occurrence; the mean is
+    k). \(u_i\) are the embeddings divided by their norms. \(p_d\) are the singular values of the centered embeddings
+    divided by their sum.
 
     Attributes:
         hub_skewness: \(\mathrm{E}[(N_k - k)^3] / \sigma^3_{N_k}\) (Radovanovic, Nanopoulos and Ivanovic, Hubs in
             Space, JMLR 2010); 0 without hubs.
-        robin_hood: \(\sum_i |N_k(i) - k| \,/\, (2 k (N - 1))\), the share of neighbour slots that would have to move
-            for all to be equal, 0 to 1 (Feldbauer, Leodolter, Plant and Flexer, ICBK 2018).
-        anti_hubs: share of items that are nobody's neighbour, \(N_k(i) = 0\).
-        mean_cosine: \(\frac{1}{N (N - 1)} \sum_{i \ne j} u_i \cdot u_j\), 0 for directions all round, 1 for a single
-            one (Ethayarajh, EMNLP 2019).
-        effective_rank: \(\exp(-\sum_d p_d \ln p_d)\), 1 to the width (Roy and Vetterli, EUSIPCO 2007).
-        k: of the neighbours.
+        robin_hood: \(\sum_i |N_k(i) - k| \,/\, (2 k (N - 1))\), the fraction of neighbor slots that would have to be
+            reassigned to make all k-occurrences equal, 0 to 1 (Feldbauer, Leodolter, Plant and Flexer, ICBK 2018).
+        anti_hubs: fraction of items that are not a neighbor of any other item, \(N_k(i) = 0\).
+        mean_cosine: \(\frac{1}{N (N - 1)} \sum_{i \ne j} u_i \cdot u_j\), 0 if the directions are spread evenly, 1 if
+            there is a single direction (Ethayarajh, EMNLP 2019).
+        effective_rank: \(\exp(-\sum_d p_d \ln p_d)\), from 1 to the embedding dimension (Roy and Vetterli, EUSIPCO
+            2007).
+        k: number of neighbors.
     """
 
     hub_skewness: float
@@ -39,19 +40,21 @@ class Geometry:
     k: int
 
     def to_json(self) -> dict[str, float]:
-        """The numbers by name."""
+        """Return the numbers by name."""
         return asdict(self)
 
 
 def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
-    """Hubness and anisotropy of embeddings; similarities are walked through in blocks, never held as N x N.
+    """Compute the hubness and anisotropy of embeddings.
+
+    Similarities are computed in blocks, so memory never holds an N x N matrix.
 
     Args:
-        embeddings: (N, dim); rows with NaN are left out.
-        k: neighbours of each item, by cosine.
+        embeddings: (N, dim) embeddings; rows with NaN are ignored.
+        k: number of neighbors of each item, by cosine similarity.
 
     Raises:
-        InputError: if there are not more than k embeddings, or they are of another shape.
+        InputError: if the embeddings have another shape, or if k is not from 1 to N - 1.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.arange(24) / 24)
@@ -63,7 +66,7 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
     embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
     count = len(embeddings)
     if not 1 <= k < count:
-        raise InputError(f"k: expected 1 to {count - 1} neighbours among {count} embeddings, got {k}")
+        raise InputError(f"k: expected 1 to {count - 1} neighbors among {count} embeddings, got {k}")
     occurrence = np.bincount(nearest(embeddings, k).ravel(), minlength=count)
     deviation = occurrence - k
     spread = float(np.sqrt((deviation**2).mean()))

@@ -1,4 +1,4 @@
-"""What models hear: tracks from their store or files, clean or corrupted, some at a time."""
+"""Load audio of tracks in batches, clean or corrupted."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ssc_toolkit.evaluation.models import DEFAULT_WINDOW_SECONDS
 from ssc_toolkit.evaluation.windows import MOST_WINDOWS
 
 MOST_CORRUPTED_SECONDS = MOST_WINDOWS * DEFAULT_WINDOW_SECONDS
-"""Length of a track's beginning that goes through a corruption, unless the windows need more."""
+"""Number of seconds from the start of a track that are corrupted, unless the windows need more."""
 
 Reader = Callable[[int, int, int], np.ndarray]
-"""From a row, a first sample and a number of samples to that segment of a track."""
+"""Function of a row number, a first sample and a number of samples that returns this segment of the track."""
 
 
 def reader(tracks: pd.DataFrame, sample_rate: int) -> Reader:
-    """What reads segments of the tracks of a table, from their store or their files.
+    """Return a function that reads segments of the tracks of a table, from their store or their files.
 
     Args:
         tracks: table with `path`.
-        sample_rate: hertz of the segments.
+        sample_rate: sample rate of the segments in hertz.
     """
     paths = tracks["path"].tolist()
     store = store_of(tracks, sample_rate)
@@ -44,21 +44,21 @@ def reader(tracks: pd.DataFrame, sample_rate: int) -> Reader:
 
 @dataclass
 class Hearing:
-    """Tracks in batches, at the rates that some models want.
+    """Audio of tracks in batches, at the sample rates of several models.
 
-    A corruption is applied to the beginning of each track, in whole seconds and whatever the windows of the models, and
-    then resampled for models at another rate than its own: all of them hear the same.
+    A corruption is applied to the start of each track, in whole seconds, whatever the windows of the models are. The
+    result is resampled for models with another sample rate, so that all models receive the same corrupted audio.
 
     Args:
         tracks: table with `path` and `seconds`.
-        rates: hertz that each model wants.
-        needs: (tracks, models) samples that each model needs of each track, at its rate.
-        corruption: what the tracks go through.
-        batch_size: tracks at once.
-        most_unreadable: share of the tracks that may turn out not to be decodable before it is an error.
+        rates: sample rate of each model in hertz.
+        needs: (tracks, models) number of samples of each track that each model needs, at the model's sample rate.
+        corruption: corruption of the tracks, or None for clean audio.
+        batch_size: number of tracks per batch.
+        most_unreadable: maximum fraction of tracks that cannot be decoded.
 
     Attributes:
-        problems: why tracks could not be decoded, as far as is known.
+        problems: messages about the tracks that could not be decoded so far.
     """
 
     tracks: pd.DataFrame
@@ -70,14 +70,17 @@ class Hearing:
     problems: list[str] = field(default_factory=list)
 
     def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], dict[int, Tensor]]]:
-        """Walk through the tracks.
+        """Load the tracks in batches.
 
         Args:
-            device: where corruptions are computed.
+            device: device on which corruptions are computed.
 
         Yields:
-            How many tracks were looked at, the rows of those that could be decoded, and their waveforms
-            (rows, 1, samples) by rate.
+            The number of tracks in the batch, the row numbers of the decodable ones, and their waveforms
+            (rows, 1, samples) by sample rate.
+
+        Raises:
+            InputError: if too many tracks cannot be decoded.
         """
         lengths = self._lengths()
         readers = {rate: reader(self.tracks, rate) for rate in ([self._own_rate] if self.corruption else self.rates)}
@@ -108,7 +111,7 @@ class Hearing:
         return self.corruption.sample_rate
 
     def _lengths(self) -> dict[int, np.ndarray]:
-        """Samples of each track to decode, by rate."""
+        """Return the number of samples of each track to decode, by sample rate."""
         if self.corruption is None:
             wanted = np.asarray(self.rates)
             return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
@@ -118,7 +121,7 @@ class Hearing:
         return {self._own_rate: (seconds * self._own_rate).astype(int)}
 
     def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
-        """Row numbers in order, in groups of neighbours of which as much is needed."""
+        """Yield row numbers in order, in groups of consecutive rows that need the same number of samples."""
         keys = list(zip(*self.needs.T.tolist(), *(length.tolist() for length in lengths.values()), strict=True))
         for _, group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
             rows = list(group)
@@ -129,12 +132,12 @@ class Hearing:
         if len(self.problems) > self.most_unreadable * len(self.tracks):
             raise InputError(
                 f"tracks: {len(self.problems)} of {len(self.tracks)} could not be decoded, such as "
-                f"{self.problems[0]}. Mend or remove them"
+                f"{self.problems[0]}. Fix or remove them"
             )
 
 
 def resampled(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
-    """Waveforms (N, 1, samples) at another rate, by soxr."""
+    """Resample waveforms (N, 1, samples) with soxr."""
     if sample_rate == wanted:
         return waveforms
     signals = waveforms[:, 0].float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Keys as people write them, and what an estimate of one is worth."""
+"""Names of musical keys, and the MIREX weights of key estimates."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _KEY = re.compile(
 
 
 def key_of(name: str) -> str | None:
-    """A key as mir_eval spells it, or None for what is no key.
+    """Return the name of a key as mir_eval spells it, or None if the text is not a key.
 
-    The tonic is a letter with #, ♯, b, ♭, sharp or flat, or without; the mode is major, maj, minor, min or m, after a
-    blank, a colon, a hyphen, an underscore or nothing. A capital letter without a mode is major; a small one needs a
-    mode longer than m.
+    The tonic is a letter, optionally followed by #, ♯, b, ♭, sharp or flat. The mode is major, maj, minor, min or m,
+    optionally after a space, colon, hyphen or underscore. An uppercase letter without a mode is major. A lowercase
+    letter needs a mode longer than m.
 
     Examples:
         >>> [key_of(name) for name in ("C major", "Db:min", "Am", "c♯ minor", "E flat maj", "Cb", "am", "blues")]
@@ -37,7 +37,7 @@ def key_of(name: str) -> str | None:
 
 
 def are_keys(names: tuple[str, ...]) -> bool:
-    """Whether classes are keys: all can be read as keys, and some say their mode.
+    """Return whether all classes are keys and at least one of them has a mode.
 
     Examples:
         >>> are_keys(("C", "Am")), are_keys(("A", "B", "C"))
@@ -47,7 +47,9 @@ def are_keys(names: tuple[str, ...]) -> bool:
 
 
 def unlike_keys(names: tuple[str, ...]) -> list[str]:
-    """The classes that are no keys, if most of them are: because of these there is no weighted key score.
+    """Return the classes that are not keys, if more than half of the classes are keys with a mode.
+
+    Because of these classes, there is no weighted key score.
 
     Examples:
         >>> unlike_keys(("C major", "A minor", "unknown")), unlike_keys(("jazz", "rock"))
@@ -59,13 +61,13 @@ def unlike_keys(names: tuple[str, ...]) -> list[str]:
 
 @cache
 def key_weights(names: tuple[str, ...]) -> np.ndarray:
-    """MIREX weights of keys, (reference, estimate), by `mir_eval.key.weighted_score`.
+    """Compute the MIREX weights of keys (reference, estimate) with `mir_eval.key.weighted_score`.
 
-    1 for the same key, .5 for an estimate a fifth above the reference (not below), .3 for the relative key, .2 for the
-    parallel one.
+    The weight is 1 for the same key, 0.5 for an estimate a fifth above the reference (not below), 0.3 for the relative
+    key, and 0.2 for the parallel key.
 
     Args:
-        names: of the keys, as `key_of` reads them.
+        names: names of the keys, in any spelling that `key_of` accepts.
 
     Examples:
         >>> key_weights(("C major", "G:maj", "Am", "c minor"))[0].tolist()

@@ -1,4 +1,4 @@
-"""The models of a comparison: those asked for, and the untrained ones that stand beside them."""
+"""Models of a comparison: those that the user names, and untrained baselines."""
 
 from __future__ import annotations
 
@@ -11,33 +11,40 @@ from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, open_mode
 
 
 def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:
-    """Models by name.
+    """Open several models.
 
     Args:
-        encoders: folders of saved encoders, or module:function.
-        names: as many names; by default the last part of each folder that is not "encoder".
+        encoders: folders of saved encoders, or "module:function".
+        names: one name for each encoder. By default the last part of its path that is not "encoder".
+
+    Returns:
+        Models by name.
 
     Raises:
-        InputError: if there is none, names do not fit, or a model cannot be opened.
+        InputError: if no encoder is given, if the number of names differs from the number of encoders, if a name is
+            empty or used twice, or if a model cannot be opened.
     """
     if not encoders:
-        raise InputError("encoders: give at least one folder of a saved encoder")
+        raise InputError("encoders: expected at least one folder of a saved encoder, got none")
     if names and len(names) != len(encoders):
-        raise InputError(f"names: expected one for each of the {len(encoders)} encoders, got {len(names)}")
+        raise InputError(f"names: expected {len(encoders)}, one for each encoder, got {len(names)}")
     chosen = [name.strip() for name in names] or [_name_of(encoder) for encoder in encoders]
     for place, name in enumerate(chosen):
         if not name or name in chosen[:place] or name.startswith((RANDOM, STATISTICS)):
-            problem = "is taken" if name else "is empty"
-            raise InputError(f"names: {name!r} {problem}; give each encoder a name of its own with --names")
+            problem = "is already used" if name else "is empty"
+            raise InputError(f"names: {name!r} {problem}; give each encoder a different name with --names")
     return {name: open_model(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
 
 
 def baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
-    """A random encoder for each architecture among some models, and log-mel statistics at the highest rate.
+    """Return the baselines of a comparison: random encoders and log-mel statistics.
+
+    There is one random encoder for each architecture among the models. The log-mel statistics use the highest sample
+    rate of the models.
 
     Args:
-        models: by name. Functions have no weights; where there is nothing else, the random encoder is a MelCNN.
-        seed: of the weights.
+        models: models by name. If none of them has weights (functions have none), the random encoder is a MelCNN.
+        seed: seed of the random weights.
     """
     trainable = {_architecture(model): model for model in models.values() if is_trainable(model)}
     kinds = list(trainable.values()) or [next(iter(models.values()))]

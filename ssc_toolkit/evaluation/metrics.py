@@ -1,4 +1,4 @@
-"""What predictions are measured by: scikit-learn's and mir_eval's metrics, undefined classes left out."""
+"""Metrics of predictions, from scikit-learn and mir_eval, without the undefined classes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ssc_toolkit.evaluation.keys import are_keys, key_weights
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of outputs (tracks, classes or columns) against the truth, as `Labels.values` holds it.
+    """A metric of outputs (tracks, classes or columns) against the truth in the form of `Labels.values`.
 
     Attributes:
-        value: of outputs and truth.
-        resampled: of outputs, truth and weights (resamples, tracks) to (resamples,) values.
-        bounds: least and greatest value there can be.
+        value: function of outputs and truth that returns the value of the metric.
+        resampled: function of outputs, truth and weights (resamples, tracks) that returns (resamples,) values.
+        bounds: minimum and maximum of the metric.
     """
 
     value: Callable[[np.ndarray, np.ndarray], float]
@@ -30,20 +30,21 @@ class Metric:
 
 
 def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
-    """The metrics of a kind of label, the headline metric first.
+    """Return the metrics of a kind of label, the headline metric first.
 
     | labels | metrics |
     |---|---|
     | one class | accuracy; macro recall over the classes that occur; weighted key score (MIREX) if they are keys |
-    | several of many | average precision and area under the ROC curve, macro over the classes that are defined |
-    | numbers | R², the mean over the columns that are defined and each by its name |
+    | several classes | average precision and area under the ROC curve, macro over the defined classes |
+    | numbers | R², as the mean over the defined columns and for each column by name |
 
-    A class without a positive or without a negative track has no average precision and no ROC curve, and a column whose
-    numbers are all the same no R²; it is left out of the mean, and `undefined_classes` counts it.
+    Average precision and the ROC curve are undefined for a class without a positive or without a negative track. R² is
+    undefined for a column whose numbers are all the same. The means omit undefined classes and columns, and
+    `undefined_classes` counts them.
 
     Args:
-        kind: of the labels.
-        names: of the classes or columns.
+        kind: kind of the labels.
+        names: names of the classes or columns.
     """
     if kind == "multi-hot":
         return {
@@ -62,7 +63,7 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
 
 
 def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
-    """How many classes, or columns of numbers, the macro means leave out."""
+    """Count the classes, or columns of numbers, that the macro means omit."""
     if kind == "number":
         return len(names) - len(_varying(truth, slice(None)))
     if kind == "class":
@@ -71,7 +72,11 @@ def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> 
 
 
 def defined_classes(truth: np.ndarray) -> np.ndarray:
-    """(classes,) bool: those of (tracks, classes) multi-hot rows with at least one positive and one negative track."""
+    """Return a mask (classes,) of the classes that have both a positive and a negative track.
+
+    Args:
+        truth: (tracks, classes) multi-hot rows.
+    """
     return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
 
 
@@ -80,7 +85,7 @@ def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _mean_of(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
-    """The mean of something that each track has."""
+    """Return a metric that is the mean of one value per track."""
     return Metric(
         lambda outputs, truth: float(values(outputs, truth).mean()),
         lambda outputs, truth, weights: weighted.weighted_mean(values(outputs, truth), weights),
@@ -98,7 +103,7 @@ def _resampled_macro_recall(outputs: np.ndarray, truth: np.ndarray, weights: np.
 def _macro(
     metric: Callable[..., float], resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 ) -> Metric:
-    """The mean of a metric over the classes for which it is defined; NaN if there are none."""
+    """Return the mean of a metric over the classes for which it is defined; NaN if there are none."""
 
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
         values = [metric(truth[:, c], outputs[:, c]) for c in np.flatnonzero(defined_classes(truth))]
@@ -113,7 +118,7 @@ def _macro(
 
 
 def _r2(columns: slice) -> Metric:
-    """The mean of R² over those columns of numbers that vary; NaN if there are none."""
+    """Return the mean of R² over the columns that are not constant; NaN if there are none."""
 
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
         chosen = _varying(truth, columns)
@@ -128,13 +133,13 @@ def _r2(columns: slice) -> Metric:
 
 
 def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
-    """Those of some columns of (tracks, columns) numbers that are not the same for all tracks."""
+    """Return the selected columns of (tracks, columns) numbers that are not constant."""
     chosen = np.arange(truth.shape[1])[columns]
     return chosen[(truth[:, chosen] != truth[:1, chosen]).any(axis=0)]
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """(resamples,) means over (classes, resamples) values that are not NaN."""
+    """Return the (resamples,) means over the values (classes, resamples) that are not NaN."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice")
         return np.nanmean(values, axis=0)

@@ -1,4 +1,4 @@
-"""What can be evaluated: encoders, and whatever else turns waveforms into embeddings."""
+"""Models that can be evaluated: encoders, and other functions from waveforms to embeddings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssc_toolkit.paths import local_path
 SETTINGS = "settings.json"
 """File that a training writes next to the folder of its encoder."""
 DEFAULT_WINDOW_SECONDS = 3.0
-"""Length of a window where neither the caller nor the model says another."""
+"""Default length of a window, if neither the caller nor the model specifies one."""
 _NOT_THE_USERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     str(Path(__file__).parents[1]),
@@ -35,7 +35,7 @@ _NOT_THE_USERS = (
 
 
 class WaveformModel(Protocol):
-    """Whatever embeds waveforms: (N, 1, samples) at `sample_rate` hertz to (N, dim)."""
+    """A callable from waveforms (N, 1, samples) at `sample_rate` hertz to embeddings (N, dim)."""
 
     sample_rate: int
 
@@ -43,7 +43,7 @@ class WaveformModel(Protocol):
 
 
 class BroughtModel(nn.Module):
-    """A callable of others with all that an evaluation asks of a model; `as_model` makes it."""
+    """A user's callable, wrapped as a model that can be evaluated; `as_model` creates it."""
 
     def __init__(
         self, function: Callable[..., Any], sample_rate: int, window_seconds: float | None, identity: str | None
@@ -60,8 +60,8 @@ class BroughtModel(nn.Module):
             return torch.as_tensor(output)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"function: expected it to give a tensor or array (N, dim), got {type(output).__name__}; "
-                "ssc_toolkit.encoders.EncoderAdapter reads the outputs of Hugging Face's models and lists of layers"
+                f"function: expected it to return a tensor or array (N, dim), got {type(output).__name__}; "
+                "ssc_toolkit.encoders.EncoderAdapter accepts the outputs of Hugging Face models and lists of layers"
             ) from error
 
 
@@ -72,16 +72,20 @@ def as_model(
     window_seconds: float | None = None,
     identity: str | None = None,
 ) -> BroughtModel:
-    """Bring your own model in one line: any callable from (N, samples) waveforms to (N, dim) embeddings.
+    """Convert any callable from waveforms (N, samples) to embeddings (N, dim) into a model that can be evaluated.
 
-    A module is put in eval mode and kept on its device.
+    A module is run in eval mode and stays on its device.
 
     Args:
-        function: takes a float tensor (N, samples), -1 to 1; gives a tensor or array (N, dim).
-        sample_rate: hertz of the waveforms it expects.
-        window_seconds: length of the windows it is made for.
-        identity: what tells this function from any other, such as "openl3 1.2": embeddings of a function can be cached
-            only under a name. A module needs none, for its weights tell.
+        function: callable that takes a float tensor (N, samples) with values from -1 to 1 and returns a tensor or array
+            (N, dim).
+        sample_rate: sample rate, in hertz, of the waveforms that the callable expects.
+        window_seconds: length, in seconds, of the windows that the callable expects.
+        identity: unique name of the function, such as "openl3 1.2", for the keys of the embedding cache. A module needs
+            no name, because its weights identify it.
+
+    Raises:
+        InputError: if the sample rate is not positive.
 
     Examples:
         >>> model = as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, :100], sample_rate=8000)
@@ -94,14 +98,14 @@ def as_model(
 
 
 def open_model(source: str) -> WaveformModel:
-    """The model that a command line names.
+    """Open a model by the name used on the command line.
 
     Args:
-        source: folder of a saved encoder, or "module:function", a function without arguments in an importable module
-            (one in the current folder, too) that gives a model.
+        source: folder of a saved encoder, or "module:function". The function takes no arguments and returns a model;
+            the module must be importable, and may be in the current folder.
 
     Raises:
-        InputError: if there is neither, or what it gives is no model.
+        InputError: if neither a folder nor a function exists, or if the function fails or does not return a model.
     """
     source = local_path(source, "encoder")
     if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
@@ -112,21 +116,21 @@ def open_model(source: str) -> WaveformModel:
     with _importable_from_here():
         try:
             made = getattr(importlib.import_module(module), name)()
-        except (Exception, SystemExit) as error:  # it is the user's code, which may raise anything
-            raise InputError(f"encoder: {source} gives no model; it raises {_said(error)}") from error
+        except (Exception, SystemExit) as error:  # the user's code may raise any exception
+            raise InputError(f"encoder: expected {source} to return a model, got {_said(error)}") from error
     if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
         raise InputError(
-            f"encoder: {source} gives {type(made).__name__}, which is no callable with a sample_rate; "
-            "ssc_toolkit.evaluation.as_model makes one"
+            f"encoder: expected {source} to return a callable with a sample_rate, got {type(made).__name__}; "
+            "ssc_toolkit.evaluation.as_model creates one"
         )
     return made
 
 
 def window_seconds_of(model: WaveformModel, asked: float | None = None) -> float:
-    """Length of the windows of a model: what is asked for, or what it is made for, or 3 seconds.
+    """Return the window length in seconds: `asked` if given, or else the model's window length, or else 3.
 
     Raises:
-        InputError: if it is no positive number.
+        InputError: if the length is not a positive finite number.
     """
     own = getattr(model, "window_seconds", None)
     seconds = asked if asked is not None else DEFAULT_WINDOW_SECONDS if own is None else own
@@ -136,17 +140,18 @@ def window_seconds_of(model: WaveformModel, asked: float | None = None) -> float
 
 
 def fingerprint(model: WaveformModel) -> str:
-    """Hash of what a model computes: its class, settings and weights, and the version of this library.
+    """Return a hash of a model's class, settings and weights, and of the version of this library.
 
     Raises:
-        InputError: for a function without an `identity`, of which nothing can be told.
+        InputError: if the model is a function without an `identity`.
     """
     digest = hashlib.blake2b(digest_size=16)
     inner = model.function if isinstance(model, BroughtModel) else model
     identity = getattr(model, "identity", None)
     if not isinstance(inner, nn.Module) and identity is None:
         raise InputError(
-            "cache: nothing tells this model from another; give it an identity (as_model) or do without a cache"
+            "cache: expected a model with weights or an identity, got a function without one; pass identity to "
+            "as_model, or do not use a cache"
         )
     described = [__version__, type(inner).__qualname__, identity, model.sample_rate]
     if isinstance(inner, nn.Module):
@@ -159,19 +164,19 @@ def fingerprint(model: WaveformModel) -> str:
 
 
 def is_trainable(model: WaveformModel) -> bool:
-    """Whether a model is a module with weights to train."""
+    """Return whether a model is a module with trainable weights."""
     return isinstance(model, nn.Module) and any(weight.requires_grad for weight in model.parameters())
 
 
 def device_of(model: WaveformModel) -> torch.device:
-    """Where a model is; the CPU if it has no parameters."""
+    """Return the device of a model; the CPU if it has no parameters."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 @contextmanager
 def eval_mode(*models: WaveformModel) -> Iterator[None]:
-    """Eval mode, without gradients; afterwards modules are back in the mode they were in."""
+    """Put modules in eval mode and turn gradients off; restore the mode of each module on exit."""
     modules = [model for model in models if isinstance(model, nn.Module)]
     were_training = [module.training for module in modules]
     for module in modules:
@@ -185,27 +190,29 @@ def eval_mode(*models: WaveformModel) -> Iterator[None]:
 
 
 def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:
-    """What a model makes of windows (N, 1, samples): (N, dim) numbers in float32.
+    """Compute the embeddings (N, dim) of windows (N, 1, samples) in float32.
 
     Raises:
-        InputError: if it makes something else of them, or code of others raises.
+        InputError: if the result has another shape or is not finite, or if the user's code raises.
     """
     try:
         embeddings = model(windows)
     except Exception as error:
         if isinstance(error, InputError) or (isinstance(model, Encoder) and not isinstance(model, EncoderAdapter)):
             raise
-        raise InputError(f"encoder: given {len(windows)} windows, it raises {_said(error)}") from error
+        raise InputError(
+            f"encoder: expected embeddings of {len(windows)} windows, got the exception {_said(error)}"
+        ) from error
     if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or len(embeddings) != len(windows):
         found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise InputError(f"encoder: gives {found} for {len(windows)} windows; expected ({len(windows)}, dim)")
+        raise InputError(f"encoder: expected ({len(windows)}, dim) for {len(windows)} windows, got {found}")
     if not embeddings.isfinite().all():
-        raise InputError("encoder: gives embeddings that are not numbers; its training has diverged")
+        raise InputError("encoder: expected finite embeddings, got NaN or infinity; its training has diverged")
     return embeddings.float()
 
 
 def _said(error: BaseException) -> str:
-    """Type and message of an exception, and where in the user's own files it was raised."""
+    """Return type and message of an exception, and the line in the user's own files that raised it."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
     ]
@@ -214,10 +221,10 @@ def _said(error: BaseException) -> str:
 
 
 def _view_seconds(folder: Path) -> float | None:
-    """Return the length of the views that an encoder was trained on, if the settings of its training lie next to it.
+    """Return the view length of an encoder's training in seconds, if the training settings are next to its folder.
 
     Raises:
-        InputError: if these settings are damaged; another file of that name is passed over.
+        InputError: if these settings are damaged; an unrelated file with the same name is ignored.
     """
     path = folder.absolute().parent / SETTINGS
     try:

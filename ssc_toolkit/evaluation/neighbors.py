@@ -1,4 +1,4 @@
-"""What an embedding's nearest neighbours have in common with it."""
+"""Nearest neighbors of embeddings, and how often their labels agree."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ssc_toolkit.data import Labels
 from ssc_toolkit.losses.unit_length import unit_length
 
 BLOCK = 1 << 25
-"""Similarities that are held at once."""
+"""Number of similarities held in memory at once."""
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows divided by their lengths, (N, dim) float32; zeros stay zeros."""
+    """Divide each row by its Euclidean norm, (N, dim) float32; rows of zeros stay zeros."""
     vectors = np.asarray(vectors)
     rows = vectors.astype(np.float64 if vectors.dtype == np.float64 else np.float32)
     return unit_length(torch.from_numpy(rows)).float().numpy()
@@ -25,15 +25,15 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 def similarity_blocks(
     queries: np.ndarray, database: np.ndarray, block: int = BLOCK
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Cosines of queries with everything in a database, some queries at a time.
+    """Compute the cosine similarities of queries with all items of a database, one block of queries at a time.
 
     Args:
         queries: (Q, dim).
         database: (N, dim).
-        block: similarities at once.
+        block: number of similarities per block.
 
     Yields:
-        Which queries, and their (q, N) cosines.
+        The slice of the queries, and their (q, N) cosine similarities.
     """
     first, second = torch.from_numpy(unit_rows(queries)), torch.from_numpy(unit_rows(database))
     size = max(1, block // max(1, len(second)))
@@ -43,11 +43,11 @@ def similarity_blocks(
 
 
 def nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
-    """The nearest neighbours of each item among the others by cosine, nearest first.
+    """Return the nearest neighbors of each item among the other items by cosine similarity, nearest first.
 
     Args:
         embeddings: (N, dim).
-        count: of neighbours, 1 to N - 1.
+        count: number of neighbors, 1 to N - 1.
 
     Returns:
         (N, count) row numbers.
@@ -65,16 +65,19 @@ def nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
 
 
 def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
-    """Share of labelled items whose nearest labelled neighbour (cosine) has the same label.
+    """Compute the fraction of labeled items whose nearest labeled neighbor (by cosine similarity) has the same label.
 
-    Multi-label items agree if they share a label. NaN if fewer than two items are labelled.
+    Multi-label items agree if they have a label in common.
 
     Args:
         embeddings: (N, dim).
-        labels: of the same N items.
+        labels: labels of the same N items.
+
+    Returns:
+        The fraction, 0 to 1; NaN if fewer than two items are labeled.
 
     Raises:
-        InputError: if there are not as many of both.
+        InputError: if the numbers of embeddings and labels differ.
 
     Examples:
         >>> import torch

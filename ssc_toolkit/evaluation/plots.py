@@ -1,4 +1,4 @@
-"""Figures of a report, each an SVG text in the colours of the page that it stands on, light or dark."""
+"""Figures of a report as SVG texts, which use the text color of their page, light or dark."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 
 from ssc_toolkit.evaluation.bootstrap import Interval
 
-# Okabe and Ito's colours, told apart by colour-blind readers as well; those that show on white and on black.
+# Okabe and Ito's colors, which color-blind readers can distinguish; those that are visible on white and on black.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
-_INK = "#010203"  # stands for the page's own text colour, which only the page knows
+_INK = "#010203"  # placeholder for the text color of the page
 _PANELS_ABREAST = 3
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _STYLE: Any = {
@@ -42,19 +42,19 @@ _STYLE: Any = {
 
 
 def model_colors(models: Iterable[str]) -> dict[str, str]:
-    """A colour for each model, the same in every figure of a report."""
+    """Return a color for each model, the same in every figure of a report."""
     return dict(zip(models, itertools.cycle(COLORS)))
 
 
 def learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], colors: Mapping[str, str]
 ) -> str:
-    """Lines over the training steps, a panel a measure.
+    """Plot measures over the training steps, with a panel for each measure.
 
     Args:
         histories: rows with "step" and the measures, by model.
-        measures: column of the rows to axis label; rows without a value are passed over.
-        colors: of the models.
+        measures: axis labels by column of the rows; rows without a value are skipped.
+        colors: colors by model.
     """
     with _figure(1, len(measures), width=4.2 * len(measures), height=2.8) as (figure, axes):
         for axis, (column, label) in zip(axes.flat, measures.items(), strict=True):
@@ -72,12 +72,12 @@ def learning_curves(
 def score_dots(
     scores: Mapping[str, Mapping[str, Interval]], metrics: Mapping[str, str], colors: Mapping[str, str]
 ) -> str:
-    """Dots with 95 % intervals: a panel a task, a line a model.
+    """Plot scores with 95 % intervals, with a panel for each task and a line for each model.
 
     Args:
         scores: intervals by task and model.
-        metrics: label of the horizontal axis, by task.
-        colors: of the models.
+        metrics: labels of the horizontal axes by task.
+        colors: colors by model.
     """
     models = list(next(iter(scores.values())))
     rows, columns = _layout(len(scores))
@@ -99,12 +99,12 @@ def score_dots(
 def severity_curves(
     scores: Mapping[str, Mapping[str, Mapping[float, Interval]]], label: str, colors: Mapping[str, str]
 ) -> str:
-    """Lines over severity with 95 % bands: a line a model, and a panel for each task or corruption.
+    """Plot scores by severity with 95 % intervals, with a panel for each task or corruption and a line for each model.
 
     Args:
         scores: intervals by title of the panel, model and severity.
-        label: of the vertical axes.
-        colors: of the models.
+        label: label of the vertical axes.
+        colors: colors by model.
     """
     rows, columns = _layout(len(scores))
     with _figure(rows, columns, width=max(4.2, 3.3 * columns), height=2.7 * rows + 0.3) as (figure, axes):
@@ -127,11 +127,14 @@ def severity_curves(
 
 
 def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str) -> str:
-    """Shares as colours and as per cent: a panel a task, a row a model, a column a condition.
+    """Plot fractions as colors and in percent.
+
+    There is a panel for each task, with a row for each model and a column for each condition.
 
     Args:
-        panels: value by title of the panel, row and column; NaN leaves a cell empty, and an empty panel says so.
-        label: of the colours.
+        panels: values by title of the panel, row and column. A cell with NaN is empty; a panel without values is marked
+            as not defined.
+        label: label of the color bar.
     """
     first = next(iter(panels.values()))
     names, conditions = list(first), list(next(iter(first.values())))
@@ -164,10 +167,10 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str
 
 
 def matrices(blocks: Mapping[str, np.ndarray]) -> str:
-    """Square matrices side by side, the first on a scale from 0 to 1, the rest from -1 to 1.
+    """Plot square matrices next to each other, the first on a scale from 0 to 1, the others from -1 to 1.
 
     Args:
-        blocks: matrix by title: target weights, then cosine similarities.
+        blocks: matrices by title: target weights first, then cosine similarities.
     """
     with _figure(1, len(blocks), width=2.5 * len(blocks), height=2.7) as (figure, axes):
         for number, (axis, (title, block)) in enumerate(zip(axes.flat, blocks.items(), strict=True)):
@@ -186,14 +189,14 @@ def matrices(blocks: Mapping[str, np.ndarray]) -> str:
 def _figure(
     rows: int, columns: int, width: float, height: float, sharex: bool = False, sharey: bool = False
 ) -> Iterator[tuple[Figure, np.ndarray]]:
-    # Not through pyplot: it keeps global state, and a window system where there is one.
+    # pyplot is not used, because it keeps global state and may open a window system.
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
 def _layout(panels: int) -> tuple[int, int]:
-    """Rows and columns for some panels."""
+    """Return the number of rows and columns for a number of panels."""
     columns = min(panels, _PANELS_ABREAST)
     return math.ceil(panels / columns), columns
 
@@ -214,19 +217,19 @@ def _legend_below(figure: Figure, axis: Axes) -> None:
 
 
 def _shown(name: str) -> str:
-    """A label that stays in the legend: matplotlib leaves out those that begin with an underscore."""
+    """Return a label for the legend, from which matplotlib omits labels that begin with an underscore."""
     return f"\N{ZERO WIDTH SPACE}{_drawable(name)}" if name.startswith("_") else _drawable(name)
 
 
 def _drawable(name: str) -> str:
-    """Replace what matplotlib cannot draw, or XML cannot hold."""
+    """Replace characters that matplotlib cannot draw or that XML does not allow."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", name.encode(errors="backslashreplace").decode())
 
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # Texts stay texts: the browser has the glyphs, whatever the font that the layout is measured with.
+        # Text is not converted to paths. The browser has the glyphs, even if the font used for the layout lacks them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()

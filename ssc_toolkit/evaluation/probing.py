@@ -1,4 +1,4 @@
-"""Probes: how well simple heads on frozen embeddings predict labels."""
+"""Probes: simple heads on frozen embeddings that predict labels."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Probe:
     """A fitted head for one label signal.
 
     Attributes:
-        column: the label column; several of numbers are joined by "+".
-        head: what predicts; its `settings` are those that the validation split chose.
-        labels: of all tracks of the table.
-        method: how it was fitted, a key of `HEADS` or "finetune".
+        column: the label column; the names of several columns of numbers are joined by "+".
+        head: the fitted head; its `settings` are selected on the validation set.
+        labels: labels of all tracks of the table.
+        method: fitting method, a key of `HEADS` or "finetune".
     """
 
     column: str
@@ -39,22 +39,22 @@ class Probe:
     method: str = "linear"
 
     def predict(self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None) -> Predictions:
-        """Predict the labels of the tracks of the test split.
+        """Predict the labels of the test tracks.
 
         Args:
-            embeddings: (tracks, dim), one row a track of the whole table; only test rows are read.
+            embeddings: (tracks, dim), one row per track of the whole table; only rows of the test set are used.
             tracks: the table that the probe was fitted on.
-            subset: (tracks,) bool, to predict for some of the test tracks only.
+            subset: (tracks,) bool; only the test tracks where it is True are predicted.
 
         Raises:
-            InputError: if no test track is left, or embeddings or table are of other tracks.
+            InputError: if no test track is left, or if the number of embeddings or tracks is wrong.
         """
         embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
         check_length("subset", subset, len(tracks), "tracks")
         usable = np.isfinite(embeddings).all(axis=1) & (True if subset is None else subset)
         rows = _rows_of(tracks, self.labels, "test", usable)
         if len(rows) == 0:
-            raise InputError(f"labels: no test track to score column {self.column!r} on")
+            raise InputError(f"labels: expected test tracks with a label in column {self.column!r}, got none")
         outputs = self.head.predict(embeddings[rows])
         truth = self.labels.values.numpy()[rows]
         return Predictions(outputs, truth, rows, groups_of(tracks)[rows], self.labels.kind, self.labels.names)
@@ -62,13 +62,13 @@ class Probe:
     def score(
         self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None, seed: int = 0
     ) -> Score:
-        """Score the probe on the tracks of the test split.
+        """Score the probe on the test set.
 
         Args:
             embeddings: as for `predict`.
             tracks: as for `predict`.
             subset: as for `predict`.
-            seed: of the bootstrap.
+            seed: seed of the bootstrap.
 
         Raises:
             InputError: if no test track is left.
@@ -86,31 +86,32 @@ def fit_probe(
     label_share: float = 1.0,
     seed: int = 0,
 ) -> Probe:
-    """Fit a head to the embeddings of the training split.
+    """Fit a head to the embeddings of the training set.
 
     | method | head |
     |---|---|
-    | "linear" | logistic or ridge regression on standardised embeddings |
+    | "linear" | logistic or ridge regression on standardized embeddings |
     | "mlp" | one hidden layer of 512, trained as in the paper |
     | "knn" | the mean of the labels of the k nearest tracks |
-    | "prototypes" | the cosine to the mean of each class, nothing trained |
+    | "prototypes" | the cosine similarity to the mean of each class, without training |
 
-    Whatever there is to choose is chosen on the validation split; nothing looks at the test split. Tracks without a
-    label, and those whose embedding is NaN, are left out.
+    Settings are selected on the validation set; the test set is not used. Tracks without a label, and tracks whose
+    embedding is NaN, are ignored.
 
     Args:
-        embeddings: (tracks, dim) one row a track.
-        tracks: table with a `split` column (train, valid, test), the label column, and perhaps `group`.
-        column: the label column: one class a cell, or several separated by "|"; several columns of numbers.
-        method: as above.
-        kind: "class", "multi-hot" or "number"; by default what the dataset or the cells say.
-        label_share: share of the labelled training tracks to use, above 0 to 1. The tracks of a smaller share are
-            among those of a larger one, and every class is met first (`samplers.label_budget`).
-        seed: of the head's weights, and of which tracks a share holds.
+        embeddings: (tracks, dim), one row per track.
+        tracks: table with a `split` column (train, valid, test), the label column, and, optionally, `group`.
+        column: the label column, with one class per cell or several classes separated by "|"; or several columns of
+            numbers.
+        method: one of the methods above.
+        kind: "class", "multi-hot" or "number"; by default determined by the dataset or the cells.
+        label_share: fraction of the labeled training tracks to use, in (0, 1]. The tracks of a smaller fraction are
+            among those of a larger one, and a track of every class comes first (`samplers.label_budget`).
+        seed: seed of the head's weights and of the choice of labeled tracks.
 
     Raises:
-        InputError: if the column is missing, a split has no labelled track, the training split has fewer than two
-            classes or numbers, or there is not one embedding a track.
+        InputError: if the column is missing, if a split has no labeled track, if the training set has fewer than two
+            classes or distinct numbers, or if the numbers of embeddings and tracks differ.
     """
     if method not in HEADS:
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
@@ -127,9 +128,9 @@ def problem_of(
     label_share: float = 1.0,
     seed: int = 0,
 ) -> Problem:
-    """What a head is fitted to: the labelled tracks of the training and the validation split.
+    """Return the data that a head is fitted to: the labeled tracks of the training set and the validation set.
 
-    Args and errors as for `fit_probe`, `labels` being those of all tracks.
+    Arguments and errors are those of `fit_probe`; `labels` are the labels of all tracks.
     """
     embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
     rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
@@ -139,16 +140,18 @@ def problem_of(
 
 
 def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) -> np.ndarray:
-    """Some of the labelled training rows, in the order of the table; nested, and every class first.
+    """Select a fraction of the labeled training rows, in the order of the table.
+
+    The rows of a smaller fraction are among those of a larger one, and a row of every class is selected first.
 
     Args:
-        rows: of the labelled training tracks.
-        labels: of all tracks.
-        share: of the rows, above 0 to 1.
-        seed: of the order.
+        rows: row numbers of the labeled training tracks.
+        labels: labels of all tracks.
+        share: fraction of the rows, in (0, 1].
+        seed: seed of the selection.
 
     Raises:
-        InputError: for another share, or one that holds fewer than two classes.
+        InputError: if the fraction is not in (0, 1], or if it has fewer than two classes.
     """
     check_fractions("label_share", [share])
     if share == 1:
@@ -157,12 +160,14 @@ def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) ->
     signal = torch.zeros(len(rows), dtype=torch.int64) if labels.kind == "number" else values
     kept = rows[np.sort(label_budget(signal, share, seed).numpy())]
     if labels.kind == "class" and len(labels.values[torch.from_numpy(kept)].unique()) < 2:
-        raise InputError(f"label_share: {share:g} of {len(rows)} labelled training tracks holds fewer than two classes")
+        raise InputError(
+            f"label_share: expected at least two classes, got fewer in {share:g} of {len(rows)} labeled training tracks"
+        )
     return kept
 
 
 def label_signal(tracks: pd.DataFrame, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
-    """The labels of a column, as what the dataset says that they are if `kind` is None.
+    """Return the labels of a column; if `kind` is None, the dataset's description determines it.
 
     Raises:
         InputError: as `encode_labels`.
@@ -175,29 +180,31 @@ def label_signal(tracks: pd.DataFrame, column: str | Sequence[str], kind: Kind |
 def check_labels(
     tracks: pd.DataFrame, labels: Labels, column: str, usable: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Row numbers of the labelled tracks of each split.
+    """Return the row numbers of the labeled tracks of each split.
 
     Args:
         tracks: table with a `split` column.
-        labels: of all its rows.
-        column: what the user calls them, for messages.
-        usable: (tracks,) bool, rows that may be used; all if None.
+        labels: labels of all rows.
+        column: name of the label column, for errors.
+        usable: (tracks,) bool; only rows where it is True are used. All rows if None.
 
     Raises:
-        InputError: if a split has no labelled track, or there is nothing to learn in the training split.
+        InputError: if a split has no labeled track, or if the labels of the training set are all the same.
     """
     usable = np.ones(len(tracks), dtype=bool) if usable is None else usable
     rows = {split: _rows_of(tracks, labels, split, usable) for split in ("train", "valid", "test")}
     for split, found in rows.items():
         if len(found) == 0:
-            raise InputError(f"labels: no track of the {split} split has a label in column {column!r}")
+            raise InputError(f"labels: expected {split} tracks with a label in column {column!r}, got none")
     values = labels.values.numpy()[rows["train"]]
     if labels.is_multi_hot and not defined_classes(values).any():
-        raise InputError(f"labels: no label of column {column!r} is on some training tracks and not on others")
+        raise InputError(
+            f"labels: expected a label of column {column!r} that some training tracks have and others do not, got none"
+        )
     if labels.kind == "class" and len(np.unique(values)) < 2:
-        raise InputError(f"labels: the training split holds fewer than two classes of column {column!r}")
+        raise InputError(f"labels: expected at least two classes of column {column!r} in the training set, got fewer")
     if labels.kind == "number" and (values == values[0]).all():
-        raise InputError(f"labels: the training split holds a single number of column {column!r}")
+        raise InputError(f"labels: expected different numbers of column {column!r} in the training set, got one number")
     return rows
 
 
@@ -211,17 +218,17 @@ def probe(
     kind: Kind | None = None,
     repeats: int = 1,
 ) -> Score:
-    """Fit a head on the training split and score it on the test split.
+    """Fit a head on the training set and score it on the test set.
 
     Args:
         embeddings: as for `fit_probe`.
         tracks: as for `fit_probe`.
         column: as for `fit_probe`.
-        seed: of the bootstrap, and the first of the head's.
+        seed: seed of the bootstrap, and the first seed of the head.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
-        repeats: seeds of the head, from `seed` on; the score is the mean over them, with an interval over test groups
-            and seeds.
+        repeats: number of seeds of the head, counted from `seed`. The score is the mean over the seeds, with an
+            interval over test groups and seeds.
 
     Raises:
         InputError: as `fit_probe`.
@@ -240,15 +247,15 @@ def probe(
 
 
 def groups_of(tracks: pd.DataFrame) -> np.ndarray:
-    """(tracks,) group of each: what belongs together when tracks are resampled; an unknown group is one of its own."""
+    """Return the group (tracks,) of each track, for resampling; each unknown group becomes a separate group."""
     return distinct(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
 
 
 def _rows_of(tracks: pd.DataFrame, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
     if "split" not in tracks:
-        raise InputError("tracks: there is no column 'split'; ssc_toolkit.data.with_splits gives one")
+        raise InputError("tracks: expected a column 'split', got none; ssc_toolkit.data.with_splits adds one")
     if len(labels.labeled) != len(tracks):
-        raise InputError(f"tracks: expected the table of the labels, {len(labels.labeled)} rows, got {len(tracks)}")
+        raise InputError(f"tracks: expected {len(labels.labeled)} rows, one for each label, got {len(tracks)}")
     return np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)
 
 

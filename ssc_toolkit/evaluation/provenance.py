@@ -1,4 +1,4 @@
-"""What every result says of how it came about."""
+"""Provenance of results: data, split, windows, seeds and versions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def provenance_of(
     seeds: Sequence[int] = (0,),
     **further: Any,
 ) -> dict[str, Any]:
-    """Data variant, split, window rule, seeds and versions of a result, fit for JSON.
+    """Return the provenance of a result as a dictionary that JSON can hold.
+
+    It has the dataset, a hash of the split, the number of tracks, the window rule, the seeds and the versions.
 
     Args:
-        tracks: the table that was evaluated on.
-        window_seconds: length of a window, or of each model's.
-        pooling: how the windows of a track became one embedding.
-        seeds: of heads, labels and corruptions.
-        further: whatever else tells this result from another.
+        tracks: the evaluated table.
+        window_seconds: length of a window in seconds, or the lengths by model.
+        pooling: how the window embeddings of a track are pooled.
+        seeds: seeds of heads, labels and corruptions.
+        further: more entries, as keyword arguments.
 
     Examples:
         >>> told = provenance_of(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
@@ -55,7 +57,10 @@ def provenance_of(
 
 
 def track_names(tracks: pd.DataFrame) -> list[str]:
-    """A name for each track that does not depend on where the data lie: its id, or its path below their folder."""
+    """Return a name for each track that does not depend on the location of the data.
+
+    The name is the `track_id`, if the table has this column, or else the path relative to the common folder.
+    """
     if "track_id" in tracks:
         return [name or "" for name in cell_texts(tracks["track_id"])]
     paths = tracks["path"].astype(str).tolist()
@@ -65,7 +70,9 @@ def track_names(tracks: pd.DataFrame) -> list[str]:
 
 
 def split_hash(tracks: pd.DataFrame) -> str:
-    """Hash of which track is in which split, whatever the order of the rows and wherever the files lie.
+    """Return a hash of the assignment of tracks to splits.
+
+    The hash does not depend on the order of the rows or on the location of the files.
 
     Examples:
         >>> here = pd.DataFrame({"path": ["/a/x.wav", "/a/y.wav"], "split": ["train", "test"]})

@@ -1,4 +1,4 @@
-"""Retrieval: whether what is nearest has the same labels."""
+"""Retrieval: ranking of items by similarity, scored by labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssc_toolkit.evaluation.ties import expected_over_ties
 
 CUTOFFS = (1, 5, 10)
 
-_BLOCK = 1 << 23  # similarities at once: sorting takes several times their memory
+_BLOCK = 1 << 23  # number of similarities per block; sorting needs several times their memory
 
 
 def retrieval(
@@ -38,11 +38,11 @@ def retrieval(
     cutoffs: Sequence[int] = CUTOFFS,
     seed: int = 0,
 ) -> Score:
-    r"""Rank a database by cosine for each query, and see where the items with the same label are.
+    r"""Rank a database by cosine similarity for each query, and score the ranks of items with the same label.
 
-    An item is relevant if it has the query's class, or shares a label with it. A query is never its own answer; in a
-    database of its own it is known by its id. With
-    \(r_j \in \{0, 1\}\) the relevance of rank j, and R relevant items:
+    An item is relevant if it has the same class as the query, or a label in common with it. A query is removed from its
+    own ranking; in a separate database it is recognized by its id. \(r_j \in \{0, 1\}\) is the relevance of the item at
+    rank j, and R is the number of relevant items:
 
     \[
     \mathrm{AP} = \frac{1}{R} \sum_j r_j \frac{\sum_{i \le j} r_i}{j}, \qquad
@@ -51,32 +51,32 @@ def retrieval(
     \]
 
     mAP is the mean of AP over the queries (Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008,
-    section 8.4); recall@k, as in metric learning, is the share of queries with a relevant item among the first k
-    (Jégou, Douze and Schmid, TPAMI 2011). Queries without any relevant item have no AP and are left out; their number
-    is `undefined_queries` among the further numbers. Where items are equally similar to a query, all numbers are means
-    over all orders of those (`ties.expected_over_ties`): the order of the rows does not matter.
+    section 8.4). Recall@k, as in metric learning, is the fraction of queries with a relevant item among the first k
+    (Jégou, Douze and Schmid, TPAMI 2011). Queries without a relevant item have no AP and are omitted; their number is
+    `undefined_queries` in `others`. If items are equally similar to a query, each metric is the mean over all orders of
+    these items (`ties.expected_over_ties`), so the order of the rows does not matter.
 
     Args:
-        embeddings: (Q, dim) of the queries.
-        labels: of the queries, class or multi-hot, of any kind that the model was never trained on, too.
-        groups: (Q,) group of each query, such as its tune or artist; for the intervals, and for `other_groups_only`.
-        ids: (Q,) what tells a query from other items, such as its path; what has the same id is left out of its
-            ranking. Needed where the database may hold the queries; among themselves they are known by their rows.
-        database: (N, dim) what is ranked; the queries themselves if None.
-        database_labels: of the database; classes are matched by their names.
+        embeddings: (Q, dim) embeddings of the queries.
+        labels: class or multi-hot labels of the queries. They may be labels that the model was not trained on.
+        groups: (Q,) group of each query, such as its tune or artist, for the intervals and for `other_groups_only`.
+        ids: (Q,) identifier of each query, such as its path. Items with the same id are removed from its ranking.
+            Needed if the database may contain the queries. Without a database, queries are identified by their rows.
+        database: (N, dim) embeddings of the items to rank; the queries themselves if None.
+        database_labels: labels of the database; classes are matched by their names.
         database_groups: (N,) group of each item of the database.
-        database_ids: (N,) id of each, to be given with `ids`.
-        other_groups_only: leave items of the query's own group out of its ranking, since versions of a tune or
-            tracks of an artist are found by what they share beside the label.
-        cutoffs: each k.
-        seed: of the bootstrap over the queries' groups.
+        database_ids: (N,) id of each item of the database; requires `ids`.
+        other_groups_only: remove items of the query's own group from its ranking. Versions of a tune or tracks of an
+            artist are similar for reasons other than the label.
+        cutoffs: the values of k.
+        seed: seed of the bootstrap over the groups of the queries.
 
     Returns:
-        A score with the headline metric "mAP", and recall@k and precision@k for each cutoff.
+        A score with the headline metric "mAP", and with recall@k and precision@k for each cutoff.
 
     Raises:
-        InputError: for numbers as labels, groups or ids that are missing, arguments whose lengths or widths do not
-            fit, no cutoff or one below 1, or if no query has a relevant item.
+        InputError: if labels are numbers, if groups or ids are missing, if lengths or dimensions differ, if there is no
+            cutoff or a cutoff is below 1, or if no query has a relevant item.
 
     Examples:
         >>> labels = Labels(torch.tensor([0, 0, 1, 1]), torch.ones(4, dtype=torch.bool), ("a", "b"))
@@ -85,7 +85,7 @@ def retrieval(
         (0.854, 0.75)
     """
     if (database is None) != (database_labels is None):
-        raise InputError("database: embeddings and labels of the database belong together; give both or none")
+        raise InputError("database: expected both database and database_labels, or neither, got one of them")
     for k in cutoffs if len(cutoffs) else (0,):
         check_whole("cutoffs", k, 1)
     queries = ranked = _Side.checked("", embeddings, labels, groups, ids)
@@ -93,21 +93,21 @@ def retrieval(
         ranked = _Side.checked("database_", database, database_labels, database_groups, database_ids)
     widths = queries.embeddings.shape[1], ranked.embeddings.shape[1]
     if widths[0] != widths[1]:
-        raise InputError(f"database: expected embeddings as wide as those of the queries, {widths[0]}, got {widths[1]}")
+        raise InputError(f"database: expected the dimension of the query embeddings, {widths[0]}, got {widths[1]}")
     if (queries.ids is None) != (ranked.ids is None):
-        raise InputError("ids: those of queries and database belong together; give both or none")
+        raise InputError("ids: expected both ids and database_ids, or neither, got one of them")
     if other_groups_only and (queries.groups is None or ranked.groups is None):
-        raise InputError("groups: to leave out a query's own group, the groups of queries and database are needed")
+        raise InputError("groups: other_groups_only expected the groups of queries and database, got None")
     rows = queries.usable()
     found = _rankings(queries, ranked, rows, other_groups_only, cutoffs)
     if found is None or np.isnan(found[0]).all():
-        raise InputError("labels: no query has a relevant item in the database")
+        raise InputError("labels: expected at least one query with a relevant item in the database, got none")
     return _score(*found, rows, queries.groups, cutoffs, seed)
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Queries, or what is ranked."""
+    """Embeddings of the queries or of the database, with labels, groups and ids."""
 
     embeddings: np.ndarray
     labels: Labels
@@ -118,7 +118,7 @@ class _Side:
     def checked(
         cls, prefix: str, embeddings: np.ndarray, labels: Labels, groups: np.ndarray | None, ids: np.ndarray | None
     ) -> _Side:
-        """A side whose parts fit together; `prefix` is what its arguments begin with."""
+        """Return a side after a check of its shapes; `prefix` is the prefix of its arguments' names."""
         count = len(labels.labeled)
         embeddings = check_embeddings(embeddings, count, prefix.rstrip("_") or "embeddings", f"{prefix}labels")
         check_length(f"{prefix}groups", groups, count, f"{prefix}labels")
@@ -126,14 +126,17 @@ class _Side:
         return cls(embeddings, labels, groups, ids)
 
     def usable(self) -> np.ndarray:
-        """Rows with a label and an embedding."""
+        """Return the row numbers with a label and a finite embedding."""
         return np.flatnonzero(self.labels.labeled.numpy() & np.isfinite(self.embeddings).all(axis=1))
 
 
 def _rankings(
     queries: _Side, ranked: _Side, rows: np.ndarray, other_groups_only: bool, cutoffs: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """(Q,) average precision, (Q, cutoffs) recall and (Q, cutoffs) precision of some queries; None without any."""
+    """Compute average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs) of the queries in `rows`.
+
+    Return None if there is no usable query or no usable item.
+    """
     first, second = _hot(queries.labels, queries.labels.names), _hot(ranked.labels, queries.labels.names)
     known = ranked.usable()
     if not len(rows) or not len(known):
@@ -155,9 +158,9 @@ def _rankings(
 
 
 def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
-    """The distinct rows among unit vectors, and the place of each row among them.
+    """Return the distinct rows of the normalized vectors, and the index of each row among them.
 
-    Equal rows then have equal similarities to the last bit, whatever their places.
+    Equal rows then have exactly equal similarities, wherever they are in a matrix product.
     """
     unit = np.ascontiguousarray(unit_rows(vectors))
     rows = unit.view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
@@ -168,7 +171,7 @@ def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
 def _ranked(
     similarity: Tensor, relevant: Tensor, excluded: Tensor, cutoffs: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `_rankings`, of a block; NaN without a relevant item."""
+    """Compute the metrics of `_rankings` for a block of queries; NaN for a query without a relevant item."""
     similarity, order = similarity.masked_fill(excluded, -torch.inf).sort(dim=1, descending=True)
     ranked = (relevant & ~excluded).gather(1, order)
     found = ranked.cumsum(dim=1)
@@ -177,7 +180,7 @@ def _ranked(
     early = torch.stack([found[:, min(k, found.shape[1]) - 1] for k in cutoffs], dim=1).numpy()
     recall, precision = (early > 0).astype(float), early / np.array(cutoffs)
     tied = (similarity[:, 1:] == similarity[:, :-1]) & (ranked[:, 1:] != ranked[:, :-1])
-    for row in tied.any(dim=1).nonzero()[:, 0].tolist():  # only a tie of relevant and other items matters
+    for row in tied.any(dim=1).nonzero()[:, 0].tolist():  # only ties between relevant and other items matter
         average[row], recall[row], precision[row] = expected_over_ties(
             similarity[row].numpy(), ranked[row].numpy(), cutoffs
         )
@@ -207,9 +210,9 @@ def _score(
 
 
 def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
-    """(N, classes) labels as multi-hot rows in the order of `names`; other classes are nobody's."""
+    """Return labels as multi-hot rows (N, classes) in the order of `names`; classes not in `names` are dropped."""
     if labels.kind == "number":
-        raise InputError("labels: retrieval needs classes, not numbers")
+        raise InputError("labels: retrieval expected classes, got numbers")
     hot = labels.values if labels.is_multi_hot else torch.nn.functional.one_hot(labels.values, len(labels.names))
     place = {name: number for number, name in enumerate(labels.names)}
     columns = [hot[:, place[name]] if name in place else torch.zeros(len(hot)) for name in names]
@@ -217,7 +220,7 @@ def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
 
 
 def _codes(groups: np.ndarray | None, item_groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The groups of queries and items as numbers that can be compared; an unknown group is like no other."""
+    """Return the groups of queries and items as comparable codes; an unknown group matches no other group."""
     first, second = ([] if own is None else cell_texts(own) for own in (groups, item_groups))
     codes, _ = pd.factorize(np.array([*first, *second], dtype=object))
     own, other = codes[: len(first)], codes[len(first) :]

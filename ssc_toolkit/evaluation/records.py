@@ -1,4 +1,4 @@
-"""Scores as a tidy list: one record a number, whatever was asked."""
+"""Scores as a tidy list with one record for each number."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ CLEAN = "clean"
 
 
 class Record(TypedDict):
-    """One number of a report, with all that tells it from the others.
+    """One number of a report, with the fields that identify it.
 
     Attributes:
-        model: what was evaluated.
-        task: what was asked, such as a label column.
+        model: name of the model.
+        task: name of the task, such as a label column.
         method: "linear", "mlp", "knn", "finetune", "prototypes" or "retrieval".
-        metric: such as "accuracy".
-        value: of the metric; None where it is not defined.
-        low, high: ends of its 95 % interval; None if there is none.
-        corruption: "clean" or the name of what the test tracks went through.
-        severity: of the corruption, 0 if there is none.
-        label_share: share of the training labels that were used, above 0 to 1.
-        seed: of the probe and of the labels used; None for the mean over several.
-        tracks: how many were scored.
-        undefined_classes: how many classes, or columns of numbers, are left out of a macro mean.
+        metric: name of the metric, such as "accuracy".
+        value: value of the metric; None if it is undefined.
+        low, high: ends of its 95 % interval; None if there is no interval.
+        corruption: "clean" or the name of the corruption of the test tracks.
+        severity: severity of the corruption; 0 for clean audio.
+        label_share: fraction of the training labels that were used, in (0, 1].
+        seed: seed of the probe and of the choice of labels; None for a mean over several seeds.
+        tracks: number of scored tracks.
+        undefined_classes: number of classes, or columns of numbers, that a macro mean omits.
     """
 
     model: str
@@ -56,17 +56,17 @@ def to_records(
     label_share: float = 1.0,
     seed: int | None = 0,
 ) -> list[Record]:
-    """One record for each metric of a score, the headline metric first.
+    """Return one record for each metric of a score, the headline metric first.
 
     Args:
-        score: of some tracks.
-        model: what was evaluated.
-        task: what was asked.
-        method: how it was answered.
-        corruption: what the tracks went through.
-        severity: of the corruption.
-        label_share: share of the training labels that were used.
-        seed: of the probe; None for the mean over several.
+        score: the score.
+        model: name of the model.
+        task: name of the task.
+        method: name of the method, such as "linear".
+        corruption: name of the corruption of the tracks.
+        severity: severity of the corruption.
+        label_share: fraction of the training labels that were used, in (0, 1].
+        seed: seed of the probe; None for a mean over several seeds.
 
     Examples:
         >>> score = Score("accuracy", Interval(0.5, 0.4, 0.6), {"macro_recall": 0.45}, tracks=100)
@@ -102,5 +102,5 @@ def _numbers(score: Score) -> Iterator[tuple[str, float, float, float]]:
 
 
 def _finite(number: float) -> float | None:
-    """The number as JSON can hold it."""
+    """Return the number, or None if JSON cannot hold it (NaN, infinity)."""
     return float(number) if math.isfinite(number) else None

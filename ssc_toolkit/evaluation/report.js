@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by a click on a header: by the number that a cell begins with, or else by its text.
+// A click on a table header sorts the rows by the number at the start of each cell, or else by the text of the cell.
 
 function sortKey(cell) {
   const text = cell.textContent.trim().replace("\u2212", "-");

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from ssc_toolkit import __version__
 from ssc_toolkit.files import json_text, write_text
 
-# Brackets around numbers alone are intervals; an underscore within a word and a colon without // mean nothing.
+# Not escaped: brackets around numbers only (intervals), underscores within words, and colons without //.
 _MARKUP = re.compile(
     r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \xa0\u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
     re.IGNORECASE,
@@ -29,19 +29,19 @@ _MARKUP = re.compile(
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 REPORTS = ("report.json", "report.md", "report.html")
-"""Files of a report."""
+"""File names of a report."""
 
 
 @dataclass
 class Section:
-    """A part of a report: a heading, what it says, and perhaps a table and figures.
+    """Section of a report, with a heading, paragraphs and, optionally, a table, figures and an interactive map.
 
     Attributes:
         title: heading.
         text: paragraphs.
-        header, rows: of the table, all cells text.
+        header, rows: header and rows of the table; all cells are text.
         figures: SVG texts by caption; only the HTML page shows them.
-        explorer: content of an interactive map, as `explorer.explorer_content` makes it; only the HTML page shows it.
+        explorer: data of an interactive map, as `explorer.explorer_content` returns it; only the HTML page shows it.
     """
 
     title: str
@@ -56,11 +56,11 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
     """Write `report.json`, `report.md` and `report.html` to a folder.
 
     Args:
-        folder: where to.
-        title: of the report.
-        lead: what it is about, one paragraph.
-        sections: what the Markdown and the HTML show.
-        content: what the JSON holds; versions, date and machine are added.
+        folder: output folder.
+        title: title of the report.
+        lead: introduction, one paragraph.
+        sections: sections of the Markdown and HTML reports.
+        content: content of the JSON report; versions, date and machine are added.
     """
     provenance = environment()
     texts = (
@@ -68,12 +68,12 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         markdown(title, lead, sections, provenance),
         html(title, lead, sections, provenance),
     )
-    for name, text in zip(REPORTS, texts, strict=True):  # a file name may not be text in UTF-8
+    for name, text in zip(REPORTS, texts, strict=True):  # file names in the text may not be valid UTF-8
         write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 
 def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """The report without its figures."""
+    """Return the report in Markdown, without figures."""
     parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
         parts += [f"## {_line(section.title)}", *map(_line, section.text)]
@@ -88,10 +88,10 @@ def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Map
 
 
 def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """The report as a page that needs nothing but itself.
+    """Return the report as a self-contained HTML page.
 
-    Whatever the sections hold is escaped; beyond that, the page's own policy forbids the browser to fetch anything,
-    and to run any script but those of this package.
+    The content of the sections is escaped. In addition, the content security policy of the page forbids the browser to
+    load any resource, and to run any script except those of this package.
     """
     names = ["report.js"] + ["explorer.js"] * any(section.explorer for section in sections)
     scripts = [_part(name) for name in names]
@@ -109,7 +109,7 @@ def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping
 
 
 def _visible(value: Any) -> Any:
-    """Replace the control characters of a text, which no page may hold."""
+    """Replace control characters, which HTML does not allow."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
     return value
@@ -120,14 +120,14 @@ def _part(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Content security policy (W3C CSP 3): nothing from elsewhere, and scripts by their hash alone."""
+    """Return a content security policy (W3C CSP 3) without external resources and with scripts allowed by hash."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned as text too."""
+    """Return a Markdown table with aligned columns."""
     lines = [[_plain(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
 
@@ -139,19 +139,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _line(text: str) -> str:
-    """A paragraph or heading that begins no list, quotation or rule."""
+    """Escape a paragraph or heading, so that it does not start a list, a quotation or a rule."""
     return re.sub(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[-+=>:]))", r"\1\\", _plain(text))
 
 
 def _plain(text: str) -> str:
-    """One line that Markdown shows as it is; it keeps no-break spaces."""
+    """Return the text as one escaped line of Markdown; no-break spaces are kept."""
     line = re.sub(r"[^\S\xa0]+", " ", text).strip()
     line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
     return _MARKUP.sub(lambda found: f"\\{found[0]}", line)
 
 
 def environment() -> dict[str, str]:
-    """What the numbers were measured with."""
+    """Return the versions, the machine and the date of a report."""
     versions = {"ssc_toolkit": __version__, "python": platform.python_version()}
     for package in ("torch", "torchaudio", "scikit-learn"):
         versions[package] = importlib.metadata.version(package)

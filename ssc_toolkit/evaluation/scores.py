@@ -1,4 +1,4 @@
-"""From predictions to scores with intervals."""
+"""Scores of predictions, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ssc_toolkit.evaluation.metrics import Metric, metrics_of, undefined_classes
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted for some tracks, and what is true.
+    """Predictions for tracks, with the true labels.
 
     Attributes:
-        outputs: (tracks, classes) scores of the classes, or (tracks, columns) numbers.
+        outputs: (tracks, classes) class scores, or (tracks, columns) numbers.
         truth: (tracks,) class indices, (tracks, classes) multi-hot rows, or (tracks, columns) numbers.
-        rows: (tracks,) row of each in the table.
-        groups: (tracks,) group of each.
-        kind: of the labels.
-        names: of the classes or columns.
+        rows: (tracks,) row number of each track in the table.
+        groups: (tracks,) group of each track.
+        kind: kind of the labels.
+        names: names of the classes or columns.
     """
 
     outputs: np.ndarray
@@ -36,21 +36,22 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Score:
-    """How well something does on some tracks.
+    """Metrics of predictions on tracks, with confidence intervals.
 
     Attributes:
         metric: name of the headline metric: "accuracy", "average precision" (macro), "r2", "mAP".
-        headline: its value with a 95 % interval over groups of tracks, and over seeds if there are several.
-        others: further metrics.
+        headline: value of the headline metric with a 95 % interval over groups of tracks, and over seeds if there are
+            several.
+        others: values of the other metrics by name.
         tracks: number of tracks.
-        undefined_classes: classes that the macro means leave out: of a single-label task those that do not occur, of
-            a multi-label one those without a positive or without a negative track; columns of numbers that are the
-            same for all tracks.
-        intervals: 95 % intervals of the further metrics.
-        seeds: over how many seeds the values are means.
+        undefined_classes: number of classes that the macro means omit. In a single-label task these are the classes
+            that do not occur; in a multi-label task those without a positive or without a negative track; for numbers,
+            the constant columns.
+        intervals: 95 % intervals of the other metrics by name.
+        seeds: number of seeds that the values are averaged over.
         correct: (tracks,) 0 or 1 for each track of a single-label task with one seed, for paired comparisons.
-        rows: (tracks,) row of each in the table.
-        predictions: what was measured, an element a seed.
+        rows: (tracks,) row number of each track in the table.
+        predictions: the scored predictions, one element per seed.
     """
 
     metric: str
@@ -66,11 +67,11 @@ class Score:
 
     @property
     def classes_or_columns(self) -> str:
-        """What `undefined_classes` counts, for a report."""
+        """Word for what `undefined_classes` counts: "columns" or "classes"."""
         return "columns" if self.metric == "r2" else "classes"
 
     def to_json(self) -> dict[str, Any]:
-        """What a report stores: all but the arrays."""
+        """Return everything except the arrays, for a JSON report."""
         kept = [entry.name for entry in fields(self) if entry.name not in ("correct", "rows", "predictions")]
         content = {name: getattr(self, name) for name in kept}
         content["headline"] = vars(self.headline)
@@ -79,21 +80,21 @@ class Score:
 
 
 def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
-    """Score predictions, those of several seeds for the same tracks together.
+    """Score the predictions of one or several seeds for the same tracks.
 
-    The values are means over the seeds; the intervals come from drawing groups of tracks and seeds anew
+    The values are means over the seeds. The intervals come from resampling groups of tracks and seeds
     (`interval_over_runs`).
 
     Args:
-        predictions: an element a seed.
-        seed: of the bootstrap.
+        predictions: predictions, one element per seed.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: if the predictions are for different tracks.
     """
     first = predictions[0]
     if any(not np.array_equal(other.rows, first.rows) for other in predictions[1:]):
-        raise ValueError("predictions: expected those of every seed to be for the same tracks")
+        raise ValueError("predictions: expected the same tracks for every seed, got different tracks")
     metrics = metrics_of(first.kind, first.names)
     weights = drawn_weights(first.groups, seed)
     intervals = {name: _interval(metric, predictions, weights, seed) for name, metric in metrics.items()}
@@ -117,17 +118,18 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
 
 
 def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
-    r"""Share of the headline metric that corruption takes away, \(1 - m_\text{corrupted} / m_\text{clean}\).
+    r"""Compute the fraction of the headline metric that is lost, \(1 - m_\text{corrupted} / m_\text{clean}\).
 
-    The interval is that of a paired bootstrap: both metrics are of the same drawn tracks and seeds.
+    The interval comes from a paired bootstrap: both metrics are computed on the same resampled tracks and seeds. The
+    drop is NaN where the clean metric is 0 or below.
 
     Args:
         clean: score on clean audio.
-        corrupted: score of the same probes on the same tracks, corrupted.
-        seed: of the bootstrap.
+        corrupted: score of the same probes on the same tracks after corruption.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: if the two are not of the same tracks, seeds and metric.
+        ValueError: if the two scores have different tracks, seeds or metrics.
     """
     pairs = list(zip(clean.predictions, corrupted.predictions, strict=False))
     same = (clean.metric, clean.seeds) == (corrupted.metric, corrupted.seeds) and len(pairs) == clean.seeds
@@ -154,7 +156,7 @@ def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.nd
 
 
 def _values(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """For each seed the value and its (resamples,) resampled values."""
+    """Return for each seed the value of the metric and its (resamples,) resampled values."""
     return [
         (metric.value(one.outputs, one.truth), metric.resampled(one.outputs, one.truth, weights)) for one in predictions
     ]

@@ -1,4 +1,4 @@
-"""The sections of a report that compares models."""
+"""Sections of a report that compares models."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ssc_toolkit.evaluation.records import CLEAN
 from ssc_toolkit.evaluation.report import Section
 from ssc_toolkit.evaluation.scores import Score, relative_drop
 
-INTERVALS = "95 % intervals from drawing the groups of test tracks anew"
+INTERVALS = "95 % intervals from resampling the groups of test tracks"
 
 
 def overview_section(comparison: Comparison, method: str = "linear") -> Section:
-    """Headline scores on clean audio: a row a model, a column a task.
+    """Return the section of headline scores on clean audio, with a row for each model and a column for each task.
 
     Args:
-        comparison: of the models.
-        method: of the probes, for the heading.
+        comparison: comparison of the models.
+        method: method of the probes, shown in the heading.
     """
     tasks = [task.name for task in comparison.tasks]
     clean = {task: {model: comparison.scores[model][task][CLEAN] for model in comparison.models} for task in tasks}
@@ -32,8 +32,8 @@ def overview_section(comparison: Comparison, method: str = "linear") -> Section:
     rows = [[model, *(cell(clean[task][model].headline) for task in tasks)] for model in comparison.models]
     dots = {task: {model: score.headline for model, score in own.items()} for task, own in clean.items()}
     text = (
-        f"Test scores, with {INTERVALS}. The models are frozen; whatever a probe can choose is chosen on the "
-        "validation split."
+        f"Scores on the test set, with {INTERVALS}. The models are frozen. The settings of each probe are selected on "
+        "the validation set."
     )
     return Section(
         f"Probes on clean audio ({method})",
@@ -45,7 +45,7 @@ def overview_section(comparison: Comparison, method: str = "linear") -> Section:
 
 
 def task_section(comparison: Comparison, task: str) -> Section:
-    """All metrics of one task on clean audio: a row a model."""
+    """Return the section of all metrics of one task on clean audio, with a row for each model."""
     scores = {model: comparison.scores[model][task][CLEAN] for model in comparison.models}
     some = next(iter(scores.values()))
     others = list(some.others)
@@ -54,12 +54,15 @@ def task_section(comparison: Comparison, task: str) -> Section:
     ]
     text = f"{some.tracks} test tracks."
     if some.undefined_classes:
-        text += f" They do not define {some.undefined_classes} of the {some.classes_or_columns}, which means leave out."
+        text += f" Undefined {some.classes_or_columns}, omitted from the means: {some.undefined_classes}."
     return Section(f"Task: {task}", [text], ["model", some.metric, *(name.replace("_", " ") for name in others)], rows)
 
 
 def robustness_section(comparison: Comparison, task: str) -> Section:
-    """One task on corrupted audio: a row a model and corruption, a column a severity."""
+    """Return the section of one task on corrupted audio.
+
+    It has a row for each corruption and model, and a column for each severity.
+    """
     conditions = [condition for condition in comparison.conditions if condition.corruption != CLEAN]
     corruptions = list(dict.fromkeys(condition.corruption for condition in conditions))
     severities = sorted({condition.severity for condition in conditions})
@@ -78,8 +81,8 @@ def robustness_section(comparison: Comparison, task: str) -> Section:
             rows.append([corruption, model, *(cell(by_severity[severity].headline) for severity in [0.0, *severities])])
     metric = comparison.scores[comparison.models[0]][task][CLEAN].metric
     text = (
-        f"The probes are fitted on clean audio; the test tracks are corrupted, the same way for every model. "
-        f"{metric.capitalize()}, with {INTERVALS}."
+        f"The probes are fitted on clean audio. The test tracks are corrupted in the same way for every model. "
+        f"The table shows {metric}, with {INTERVALS}."
     )
     return Section(
         f"Robustness: {task}",
@@ -87,7 +90,7 @@ def robustness_section(comparison: Comparison, task: str) -> Section:
         ["corruption", "model", *("clean" if s == 0 else f"severity {s:g}" for s in [0.0, *severities])],
         rows,
         {
-            f"{metric.capitalize()} over severity, with 95 % bands.": plots.severity_curves(
+            f"{metric.capitalize()} by severity, with 95 % intervals.": plots.severity_curves(
                 curves, metric, plots.model_colors(comparison.models)
             )
         },
@@ -95,11 +98,11 @@ def robustness_section(comparison: Comparison, task: str) -> Section:
 
 
 def drop_section(comparison: Comparison, drops: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> Section:
-    """What share of the clean score each corruption takes away.
+    """Return the section of the fraction of the clean score that is lost under each corruption.
 
     Args:
-        comparison: of the models.
-        drops: by task, model and condition, as `relative_drops` gives them.
+        comparison: comparison of the models.
+        drops: relative drops by task, model and condition, as `relative_drops` returns them.
     """
     names = [condition.name for condition in comparison.conditions if condition.name != CLEAN]
     rows = [
@@ -114,8 +117,8 @@ def drop_section(comparison: Comparison, drops: Mapping[str, Mapping[str, Mappin
     return Section(
         "Relative drop",
         [
-            f"Share of the clean score that is lost, with {INTERVALS}, clean and corrupted scores paired. It is not "
-            "defined where the clean score is not above 0."
+            f"Fraction of the clean score that is lost, with {INTERVALS}. Clean and corrupted scores are paired. The "
+            "drop is undefined where the clean score is 0 or below."
         ],
         ["task", "model", *names],
         rows,
@@ -124,7 +127,7 @@ def drop_section(comparison: Comparison, drops: Mapping[str, Mapping[str, Mappin
 
 
 def relative_drops(comparison: Comparison, seed: int = 0) -> dict[str, dict[str, dict[str, Interval]]]:
-    """Relative drops by task, model and condition."""
+    """Return the relative drops by task, model and condition."""
     names = [condition.name for condition in comparison.conditions if condition.name != CLEAN]
     return {
         task.name: {
@@ -138,7 +141,7 @@ def relative_drops(comparison: Comparison, seed: int = 0) -> dict[str, dict[str,
 def paired_differences(
     comparison: Comparison, pairs: Iterable[tuple[str, str]], seed: int = 0
 ) -> dict[str, dict[tuple[str, str], dict[str, Interval]]]:
-    """Paired differences of headline scores by task, pair of models and condition."""
+    """Return the paired differences of headline scores by task, pair of models and condition."""
     pairs = list(pairs)
     return {
         task.name: {
@@ -157,7 +160,7 @@ def paired_differences(
 
 
 def difference_section(differences: Mapping[str, Mapping[tuple[str, str], Mapping[str, Interval]]]) -> Section:
-    """Paired differences between models: a row a task and pair, a column a condition."""
+    """Return the section of paired differences, with a row for each task and pair and a column for each condition."""
     rows = [
         [task, f"{one} \N{MINUS SIGN} {other}", *(signed(interval) for interval in by_condition.values())]
         for task, by_pair in differences.items()
@@ -165,14 +168,15 @@ def difference_section(differences: Mapping[str, Mapping[tuple[str, str], Mappin
     ]
     names = list(next(iter(next(iter(differences.values())).values())))
     text = (
-        f"Difference of the scores on the same test tracks, with {INTERVALS}, the same for both models. An interval "
-        "that holds 0 leaves the question open; of twenty pairs that do not differ, one leaves it out by chance."
+        f"Difference of the scores on the same test tracks, with {INTERVALS}; both models use the same resamples. An "
+        "interval that contains 0 does not show a difference. Of twenty pairs without a true difference, about one has "
+        "an interval without 0 by chance."
     )
     return Section("Paired differences", [text], ["task", "models", *names], rows)
 
 
 def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
-    """How well test tracks find others of the same label: a row a label and model.
+    """Return the section of retrieval scores among the test tracks, with a row for each label and model.
 
     Args:
         retrieval: scores by model and label.
@@ -186,9 +190,9 @@ def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
             found = [cell(score.headline), *(_other(score, name) for name in recalls)]
             rows.append([column, model, *found, str(score.tracks)])
     text = (
-        "Each clean test track that shares its label with another is a query; the other test tracks are ranked by the "
-        "cosine similarity of their embeddings, without any probe. mAP is the mean average precision, recall@k the "
-        f"share of queries with an answer among the first k; {INTERVALS}."
+        "Each clean test track that has its label in common with another test track is a query. The other test tracks "
+        "are ranked by the cosine similarity of their embeddings, without a probe. mAP is the mean average precision. "
+        f"Recall@k is the fraction of queries with a relevant track among the first k. Scores have {INTERVALS}."
     )
     return Section("Retrieval", [text], ["label", "model", some.metric, *recalls, "queries"], rows)
 
@@ -200,14 +204,14 @@ def explorer_section(
     clips: int = 200,
     seed: int = 0,
 ) -> Section:
-    """The test clips on an interactive map.
+    """Return the section with an interactive map of the test clips.
 
     Args:
-        embeddings: (tracks, dim) of all tracks by model, the one to show first at the beginning.
-        tracks: table of all tracks; those of the test split are shown.
-        columns: label columns to colour by.
-        clips: how many of them can be heard.
-        seed: of t-SNE and of what is drawn.
+        embeddings: (tracks, dim) embeddings of all tracks by model. The first model is shown first.
+        tracks: table of all tracks; the map shows the test set.
+        columns: label columns to color by.
+        clips: number of clips whose audio is included.
+        seed: seed of t-SNE and of the choice of clips.
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks[is_test].reset_index(drop=True)
@@ -216,30 +220,30 @@ def explorer_section(
     )
     shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
     text = (
-        f"Each point is one of {shown} test clips. The {heard} that are filled can be heard here, three seconds each, "
-        "the larger ones with all their neighbours. Choose a point: it plays, and its nearest neighbours (largest "
-        "cosine similarity of the embeddings) are marked and, below the map, listed under every model, to be played "
-        "as well."
+        f"Each point is one of {shown} test clips. The {heard} filled points have audio of three seconds each; for the "
+        "larger ones, the audio of all their neighbors is included too. Select a point to play it. Its nearest "
+        "neighbors (largest cosine similarity of the embeddings) are then marked on the map and listed below it for "
+        "every model, where you can play them."
     )
     return Section("Map of the test clips", [text], explorer=content)
 
 
 def cell(interval: Interval) -> str:
-    """A value with its interval, or a dash where it is not defined."""
+    """Format a value with its interval, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return "\N{EN DASH}"
     return f"{interval.value:.3f}" if math.isnan(interval.low) else str(interval)
 
 
 def signed(interval: Interval) -> str:
-    """A difference with its interval."""
+    """Format a signed difference with its interval, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return "\N{EN DASH}"
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def percent(interval: Interval) -> str:
-    """A share as per cent with its interval."""
+    """Format a fraction with its interval in percent, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return "\N{EN DASH}"
     return f"{100 * interval.value:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"

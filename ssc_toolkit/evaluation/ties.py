@@ -1,4 +1,4 @@
-"""Rankings in which items are equally similar: what they are worth on average over all orders of those."""
+"""Expected ranking metrics over all orders of tied items."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 def expected_over_ties(
     similarity: np.ndarray, relevant: np.ndarray, cutoffs: Sequence[int]
 ) -> tuple[float, list[float], list[float]]:
-    r"""Average precision, recall@k and precision@k of a ranking, each its mean over all orders of tied items.
+    r"""Compute average precision, recall@k and precision@k of a ranking as means over all orders of tied items.
 
-    In a tie of n items, r of them relevant, after t others, R of them relevant, the item at place j is relevant with
-    probability \(r / n\), and then \(R + 1 + (j - 1) (r - 1) / (n - 1)\) relevant items are expected up to it; with m
-    places above a cutoff, none of the r is found there with probability \(\binom{n - r}{m} / \binom{n}{m}\) (McSherry
-    and Najork, Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores, ECIR
-    2008).
+    Consider a tie of n items, of which r are relevant. It follows items of which R are relevant. The item at position j
+    of the tie is relevant with probability \(r / n\); if it is, the expected number of relevant items up to and
+    including it is \(R + 1 + (j - 1) (r - 1) / (n - 1)\). If m positions of the tie are within a cutoff, none of them
+    has a relevant item with probability \(\binom{n - r}{m} / \binom{n}{m}\) (McSherry and Najork, Computing Information
+    Retrieval Performance Measures Efficiently in the Presence of Tied Scores, ECIR 2008).
 
     Args:
-        similarity: (N,) of the items, in falling order.
+        similarity: (N,) similarities of the items, in descending order.
         relevant: (N,) bool, at least one of them True.
-        cutoffs: each k, from 1 on.
+        cutoffs: the values of k, each at least 1.
 
     Returns:
-        The average precision, and recall@k (whether a relevant item is among the first k) and precision@k by cutoff.
+        The average precision, and lists of recall@k (whether a relevant item is among the first k) and precision@k.
 
     Examples:
         >>> expected_over_ties(np.array([0.9, 0.9, 0.1]), np.array([True, False, False]), [1])

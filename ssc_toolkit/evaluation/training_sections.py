@@ -1,4 +1,4 @@
-"""The sections of a report that tell of trainings."""
+"""Sections of a report that describe training runs."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ssc_toolkit.evaluation.report import Section
 
 
 def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray], text: str) -> Section:
-    """Target weights of a batch beside the cosine similarities of its centred embeddings under each model.
+    """Return a section with the target weights of a batch and the cosine similarities of its centered embeddings.
 
     Args:
         weights: (N, N) target weights.
-        embeddings: (N, dim) by model.
-        text: what the rows are.
+        embeddings: (N, dim) embeddings by model.
+        text: description of the rows.
     """
     blocks = {"target weights": weights}
     for model, vectors in embeddings.items():
         unit = unit_rows(vectors - vectors.mean(axis=0))
         blocks[model] = unit @ unit.T
-    caption = "Target weights, and cosine similarities of the representations after centring."
-    return Section("What the loss asks for, and what it got", [text], figures={caption: plots.matrices(blocks)})
+    caption = "Target weights, and cosine similarities of the centered representations."
+    return Section("Target weights and similarities", [text], figures={caption: plots.matrices(blocks)})
 
 
 def learning_section(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], models: Sequence[str]
 ) -> Section:
-    """Training curves; the losses of different supervision are not on one scale.
+    """Return a section with the training curves.
 
     Args:
-        histories: a row a step, by model.
-        measures: column of the rows to axis label.
-        models: all models of the report, for their colours.
+        histories: rows with the logged values, one per logged step, by model.
+        measures: axis labels by column of the rows.
+        models: all models of the report, for their colors.
     """
     text = (
-        "The losses have different positives, so compare their course and not their level. Nearest-neighbour "
-        "agreement is measured on clean validation clips."
+        "The losses have different positives, so compare the shapes of the curves, not their values. Nearest-neighbor "
+        "agreement is measured on clean clips of the validation set."
     )
     curves = plots.learning_curves(histories, measures, plots.model_colors(models))
-    return Section("Training", [text], figures={"Over the steps of training.": curves})
+    return Section("Training", [text], figures={"Training curves by step.": curves})

@@ -1,7 +1,8 @@
-"""The metrics under many weightings of the tracks at once: what a bootstrap needs.
+"""Metrics for many weightings of the tracks at once, for the bootstrap.
 
-scikit-learn's metrics take one weighting a call; a hundred classes and hundreds of resamples would take minutes. These
-sort once and take all resamples together. A weighting is how often each track was drawn, (resamples, tracks).
+scikit-learn's metrics take one weighting per call, so a hundred classes and hundreds of resamples would take minutes.
+These functions sort the scores once and evaluate all resamples together. The weights (resamples, tracks) count how
+often each track was drawn.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ import numpy as np
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) means of (tracks,) values."""
+    """Compute the weighted means (resamples,) of values (tracks,)."""
     return (weights @ values) / weights.sum(axis=1)
 
 
 def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) means over the classes that were drawn of the share of their tracks that is correct."""
+    """Compute the recalls (resamples,), averaged over the classes that occur in each resample.
+
+    Args:
+        correct: (tracks,) 1 where the prediction is correct, else 0.
+        truth: (tracks,) class indices.
+        weights: (resamples, tracks).
+    """
     members = (truth[:, None] == np.unique(truth)).astype(float)
     hits, counts = weights @ (members * correct[:, None]), weights @ members
     recalls = np.divide(hits, counts, out=np.full_like(hits, np.nan), where=counts > 0)
@@ -23,21 +30,23 @@ def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.nd
 
 
 def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) shares of the variance of (tracks,) numbers that are explained, NaN where all drawn are the same."""
+    """Compute R² (resamples,) of numbers (tracks,); NaN where all numbers of a resample are the same."""
     total, truth = weights.sum(axis=1), truth.astype(float)
     centred = truth - truth.mean()
     squares = (weights @ centred**2) / total
     variance = squares - ((weights @ centred) / total) ** 2
     error = (weights @ (truth - predicted) ** 2) / total
-    varies = variance > 1e-12 * squares  # less is rounding
+    varies = variance > 1e-12 * squares  # smaller values are rounding errors
     return np.where(varies, 1 - error / np.where(varies, variance, 1.0), np.nan)
 
 
 def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) average precisions of one class, NaN where a resample has no positive or no negative track.
+    """Compute the average precisions (resamples,) of one class.
+
+    A resample without a positive or without a negative track gives NaN.
 
     Args:
-        scores: (tracks,) the higher, the more likely.
+        scores: (tracks,) scores; a higher score means a more likely positive.
         positive: (tracks,) bool.
         weights: (resamples, tracks).
     """
@@ -48,9 +57,10 @@ def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights
 
 
 def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(resamples,) areas under the ROC curve of one class, NaN where a resample has no positive or no negative track.
+    """Compute the areas under the ROC curve (resamples,) of one class.
 
-    Args as for `weighted_average_precision`.
+    A resample without a positive or without a negative track gives NaN. The arguments are those of
+    `weighted_average_precision`.
     """
     hits, drawn = _cumulated(scores, positive, weights)
     misses = drawn - hits
@@ -61,7 +71,10 @@ def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarr
 
 
 def _cumulated(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positives, and tracks, at or above each score that occurs, from the highest: (resamples, scores) each."""
+    """Count the positives, and all tracks, at or above each distinct score in descending order.
+
+    Both counts have the shape (resamples, distinct scores).
+    """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     sorted_weights = weights[:, order].astype(float)

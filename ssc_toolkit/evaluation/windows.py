@@ -1,4 +1,4 @@
-"""The windows of a track, and how their embeddings become one."""
+"""Windows of a track, and pooling of their embeddings."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 from ssc_toolkit.errors import InputError
 
 MOST_WINDOWS = 64
-"""Windows of a track that are used, from its beginning (the paper's rule)."""
+"""Maximum number of windows per track, counted from its beginning (the paper's rule)."""
 
 POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda windows: windows.mean(dim=1),
     "max": lambda windows: windows.amax(dim=1),
     "mean+std": lambda windows: torch.cat([windows.mean(dim=1), windows.std(dim=1, correction=0)], dim=1),
 }
-"""Name -> function of the embeddings of the windows of some tracks, (tracks, windows, dim) to (tracks, dim)."""
+"""Pooling functions by name, from window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
 
 
 def pooling_named(name: str) -> Callable[[Tensor], Tensor]:
-    """A pooling by its name.
+    """Return a pooling function by its name.
 
     Raises:
         InputError: for an unknown name.
@@ -34,26 +34,29 @@ def pooling_named(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def window_counts(tracks: pd.DataFrame, sample_rate: int, window: int) -> np.ndarray:
-    """Windows that are used of each track, at most 64.
+    """Return the number of windows of each track, at most 64.
 
     Args:
         tracks: table with `path` and `seconds`.
-        sample_rate: hertz.
-        window: samples.
+        sample_rate: sample rate in hertz.
+        window: length of a window in samples.
+
+    Returns:
+        (tracks,) integers.
 
     Raises:
-        InputError: if a track is shorter than a window, or the table has no lengths.
+        InputError: if a track is shorter than a window, or if the table has no `seconds`.
     """
     if "seconds" not in tracks:
-        raise InputError("tracks: the table has no 'seconds'; check_audio and AudioStore.tracks give them")
+        raise InputError("tracks: expected a column 'seconds', got none; check_audio and AudioStore.tracks add it")
     if window < 1:
-        raise InputError(f"window_seconds: expected at least a sample, got {window / sample_rate:g} s")
-    # A hair more, because seconds are a rounded quotient.
+        raise InputError(f"window_seconds: expected at least one sample, got {window / sample_rate:g} s")
+    # The small offset allows for the rounding of `seconds`.
     counts = np.floor(tracks["seconds"].to_numpy() * sample_rate / window + 1e-6).astype(int)
     if (counts < 1).any():
         short = tracks["path"].iloc[int((counts < 1).argmax())]
         raise InputError(
             f"tracks: {int((counts < 1).sum())} tracks are shorter than a window of {window / sample_rate:.2f} s, "
-            f"such as {short}; leave them out (check_audio does) or choose a shorter window"
+            f"such as {short}; remove them (check_audio does) or choose a shorter window"
         )
     return np.minimum(counts, MOST_WINDOWS)

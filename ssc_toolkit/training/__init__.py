@@ -1,4 +1,4 @@
-"""The method assembled."""
+"""Pretraining: Lightning module, data module, callbacks and options."""
 
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO, FiniteWeights
 from ssc_toolkit.training.data import SemiSupConDataModule

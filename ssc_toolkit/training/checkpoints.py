@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and room for them."""
+"""Atomic checkpoints, their checks, and the disk space that they need."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 from ssc_toolkit.losses import CrossBatchMemory
 
 CHECKPOINT = "last.ckpt"
-_ADVICE = "restore it from a copy, or delete it to begin this run again from its first step"
+_ADVICE = "restore it from a copy, or delete it to start the run again from its first step"
 _PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
 _LISTS = ("optimizer_states", "lr_schedulers")
 _MOMENTS = 2
-"""Of each parameter, that Adam keeps."""
+"""Number of moments that Adam stores for each parameter."""
 _BESIDE = 16 * 2**20
-"""Bytes for all that is not weights: history, event files, pictures."""
+"""Bytes reserved for other files: history, event files and plots."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all, with a checksum, and loaded without running what they hold.
+    """Checkpoint plugin that writes checkpoints atomically with a checksum, and loads them without running code.
 
-    Checkpoints of earlier versions, which have no checksum, are loaded without that check.
+    Checkpoints of earlier versions have no checksum and are loaded without this check.
 
     Raises:
-        InputError: if one cannot be written, and the one before it is as it was; if one is damaged.
-        KeyboardInterrupt: as much, after Ctrl-C.
+        InputError: if a checkpoint cannot be written, in which case the previous one is not changed, or if a checkpoint
+            is damaged.
+        KeyboardInterrupt: after Ctrl-C during writing; the previous checkpoint is not changed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -48,13 +49,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 append_checksum(temporary)
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:  # torch's writer makes a RuntimeError of a full disk
-            if isinstance(error.__context__, KeyboardInterrupt):  # and of Ctrl-C
+        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
+            if isinstance(error.__context__, KeyboardInterrupt):  # and after Ctrl-C
                 raise error.__context__ from None
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"out: the checkpoint {path} could not be written ({reason}); the one before is as it was: make room, "
-                "and the same command goes on from it"
+                f"out: the checkpoint {path} could not be written ({reason}); the previous one is unchanged. Free disk "
+                "space and rerun the command to resume from it"
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
@@ -62,13 +63,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class FiniteWeights(pl.Callback):
-    """Stops the training, instead of saving, when the weights are no finite numbers.
+    """Callback that stops the training instead of saving a checkpoint with NaN or infinite weights.
 
-    Looked at are the parameters and the statistics of batch normalisation, whenever a checkpoint is about to be
-    written and at no other time; other buffers, such as a mask, may hold infinity on purpose.
+    It checks the parameters and the statistics of batch normalization, each time a checkpoint is about to be written.
+    Other buffers, such as a mask, may contain infinity on purpose and are not checked.
 
     Raises:
-        InputError: before anything is written; the checkpoint before is as it was.
+        InputError: before anything is written; the previous checkpoint is not changed.
     """
 
     def on_save_checkpoint(
@@ -76,8 +77,8 @@ class FiniteWeights(pl.Callback):
     ) -> None:
         if not _is_finite(pl_module):
             raise InputError(
-                f"the weights are no finite numbers after step {trainer.global_step}: lower learning_rate or raise "
-                "temperature, and choose another folder; the last checkpoint is as it was"
+                f"learning_rate: the weights are NaN or infinite after step {trainer.global_step}; choose a lower "
+                "learning_rate or a higher temperature, and another folder. The last checkpoint is unchanged"
             )
 
 
@@ -85,15 +86,15 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
     """Return the step that a checkpoint was written at.
 
     Raises:
-        InputError: unless it is whole and holds the weights of this model.
+        InputError: if it is damaged, or if it has the weights of another model.
     """
     content = _load(path, "cpu")
     with reading("out", path, _ADVICE):
         parts = _PARTS | dict.fromkeys(_LISTS, list)
         if not isinstance(content, dict) or not all(isinstance(content.get(name), parts[name]) for name in parts):
-            raise ValueError("it is no checkpoint of a training")
+            raise ValueError("it is not a checkpoint of a training")
     if _shapes(content["state_dict"]) != _shapes(module.state_dict()):
-        raise InputError(f"out: {path} is a checkpoint of another model; choose another folder or delete it")
+        raise InputError(f"out: {path} is a checkpoint of another model; choose another folder, or delete the file")
     return content["global_step"]
 
 
@@ -104,18 +105,18 @@ def _load(path: Path, device: Any) -> dict[str, Any]:
 
 
 def check_space(folder: Path, module: nn.Module) -> None:
-    """Raise InputError unless there is room for a checkpoint beside the one before, and for the encoder."""
+    """Raise InputError unless the disk has space for a new checkpoint next to the previous one, and for the encoder."""
     needed = checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2) + _model_bytes(module) + _BESIDE
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
-            f"out: {folder} has {free / 2**20:.0f} MB free, checkpoints and encoder need {needed / 2**20:.0f} MB; make "
-            "room or choose another folder"
+            f"out: expected {needed / 2**20:.0f} MB of free space in {folder} for checkpoints and encoder, got "
+            f"{free / 2**20:.0f} MB; free disk space or choose another folder"
         )
 
 
 def checkpoint_bytes(module: nn.Module) -> int:
-    """Size of a checkpoint under Adam, estimated before the first one is written."""
+    """Estimate the size of a checkpoint with Adam in bytes."""
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())
@@ -125,7 +126,7 @@ def checkpoint_bytes(module: nn.Module) -> int:
 def _is_finite(module: nn.Module) -> bool:
     norms = (part for part in module.modules() if isinstance(part, _BatchNorm))
     learned = [*module.parameters(), *(value for norm in norms for value in norm.buffers())]
-    return bool(torch.stack([value.isfinite().all() for value in learned]).all())  # one look at the device
+    return bool(torch.stack([value.isfinite().all() for value in learned]).all())  # one transfer from the device
 
 
 def _model_bytes(module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Read files of options: plain data in YAML, bounded in size."""
+"""Files of options: plain YAML data of limited size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _MAX_NODES = 20_000
 
 
 def read_options(path: Path, argument: str) -> dict[str, Any]:
-    """Read options by name from a YAML file; nothing in it is run.
+    """Read options by name from a YAML file, without running any code in it.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the error.
+        path: path of the file.
+        argument: name of the argument that names the file, for the error.
 
     Raises:
-        InputError: if it cannot be read, is not YAML, holds a name twice, is larger than any list of options (also
-            after its aliases are expanded), or holds anything but options by name.
+        InputError: if the file cannot be read, is not YAML, contains a name twice, is too large (also after its aliases
+            are expanded), or does not contain options by name.
     """
     with reading(argument, path, "correct it"):
         if path.exists() and not path.is_file():
@@ -32,9 +32,9 @@ def read_options(path: Path, argument: str) -> dict[str, Any]:
         try:
             content = _parsed(path)
         except yaml.YAMLError as error:
-            raise InputError(f"{argument}: {path} is no YAML file ({' '.join(str(error).split())[:300]})") from error
+            raise InputError(f"{argument}: {path} is not a YAML file ({' '.join(str(error).split())[:300]})") from error
     if not isinstance(content, dict):
-        raise InputError(f"{argument}: {path} should hold options by name, got {type(content).__name__}")
+        raise InputError(f"{argument}: expected options by name in {path}, got {type(content).__name__}")
     return content
 
 
@@ -42,7 +42,7 @@ def _parsed(path: Path) -> Any:
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
-        raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
+        raise ValueError(f"expected at most {_MAX_BYTES} bytes, got a larger file")
     loader = yaml.SafeLoader(raw.decode("utf-8"))
     try:
         node = loader.get_single_node()
@@ -55,14 +55,14 @@ def _parsed(path: Path) -> Any:
 
 
 def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return the number of nodes below a node, aliases expanded.
+    """Return the number of nodes in the tree of a node, with aliases expanded.
 
     Raises:
-        ValueError: for too many, for a node that holds itself, and for a name that comes twice.
+        ValueError: if there are too many nodes, if a node contains itself, or if a name occurs twice.
     """
     if id(node) in sizes:
         if not sizes[id(node)]:
-            raise ValueError("a part of it holds itself")
+            raise ValueError("a part of it contains itself")
         return sizes[id(node)]
     sizes[id(node)] = 0
     children: list[yaml.Node] = []
@@ -70,12 +70,12 @@ def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
         names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for name, count in names.items():
             if count > 1:
-                raise ValueError(f"{name[:100]!r} comes twice")
+                raise ValueError(f"the name {name[:100]!r} occurs twice")
         children = [part for pair in node.value for part in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
     size = 1 + sum(_check(child, sizes) for child in children)
     if size > _MAX_NODES:
-        raise ValueError(f"it holds more than {_MAX_NODES} values")
+        raise ValueError(f"expected at most {_MAX_NODES} values, got more")
     sizes[id(node)] = size
     return size

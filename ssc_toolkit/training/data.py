@@ -1,4 +1,4 @@
-"""The training data as a LightningDataModule."""
+"""LightningDataModule of the training data."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ssc_toolkit.seeds import generator_for
 
 
 class SemiSupConDataModule(pl.LightningDataModule):
-    """Endless mixed batches of a dataset, split over the processes, that resume where a run stopped.
+    """Data module with an endless sequence of mixed batches, distributed over the processes and resumable.
 
-    An item with several label signals counts as labelled if one of them is known, and as one label in the budget: an
-    item within it shows all the labels that it has, one outside of it none.
+    An item with several label signals is labeled if at least one of them is known. It counts as one item in the budget:
+    all labels of an item within the budget are used, and none of an item outside of it.
 
     Args:
-        dataset: of all training tracks. Without labels every batch is unlabelled.
-        batch_size: items in the batch of one process.
-        labeled_fraction: share of labelled items in a batch; see `SemiSupervisedBatchSampler`.
-        label_budget: share of the labelled items whose labels may be used; it covers every class of every signal first.
-        seed: of the batches and the places of the views.
-        workers: processes that read audio; 0 reads in the training process.
-        batch_sampler: another one, such as a `BalancedBatchSampler`, for the whole batch of all processes, of which
-            each gets its part. It takes the place of `batch_size`, `labeled_fraction` and `label_budget`.
+        dataset: dataset of all training tracks. Without labels, every batch is unlabeled.
+        batch_size: number of items in the batch of one process.
+        labeled_fraction: fraction of labeled items in a batch; see `SemiSupervisedBatchSampler`.
+        label_budget: fraction of the labeled items whose labels are used; every class of every signal is covered first.
+        seed: seed of the batches and of the positions of the views.
+        workers: number of processes that read audio; with 0, the training process reads it.
+        batch_sampler: another batch sampler, such as a `BalancedBatchSampler`, for the whole batch of all processes. It
+            replaces `batch_size`, `labeled_fraction` and `label_budget`.
 
     Raises:
-        InputError: for a number out of range.
+        InputError: if a number is out of range.
         ValueError: as `SemiSupervisedBatchSampler`.
     """
 
@@ -67,20 +67,20 @@ class SemiSupConDataModule(pl.LightningDataModule):
         self.notes = ReadingNotes(workers)
         self._labeled = labeled_rows(dataset.labels, len(dataset))
         self._given = batch_sampler
-        self._sampler = self.batch_sampler()  # bad settings are an error now, not after the start
+        self._sampler = self.batch_sampler()  # fail early if a setting is invalid
 
     def labeled_rows(self) -> Tensor:
-        """Rows of the tracks of which any signal is known."""
+        """Return the row numbers of the tracks with at least one known signal."""
         return self._labeled.nonzero()[:, 0]
 
     def budget(self) -> Tensor:
-        """Rows, among the labelled tracks, of those whose labels may be used."""
+        """Return the positions, among the labeled tracks, of those whose labels are used."""
         rows = self.labeled_rows()
         usable = getattr(self._sampler, "labeled", rows)
         return torch.isin(rows, usable).nonzero()[:, 0]
 
     def batch_sampler(self, world_size: int = 1) -> NumberedBatchSampler:
-        """The sampler of the whole batch of so many processes."""
+        """Return the sampler of the whole batch of `world_size` processes."""
         if self._given is not None:
             return self._given
         labels = self.dataset.labels
@@ -111,13 +111,13 @@ class SemiSupConDataModule(pl.LightningDataModule):
         )
 
     def read_by(self, pid: int) -> str | None:
-        """What a worker process was reading when it was last heard of."""
+        """Return the last file that a worker process started to read, or None if it is not known."""
         row = self.notes.row_of(pid)
         return None if row is None or row < 0 else self.dataset.described(row)
 
 
 class SafeLoader(DataLoader[Any]):
-    """A loader whose workers import nothing from the working folder, however they are started."""
+    """A data loader whose workers do not import modules from the working folder, whatever their start method is."""
 
     def __iter__(self) -> Any:
         with safe_children():
@@ -125,13 +125,13 @@ class SafeLoader(DataLoader[Any]):
 
 
 class NumberedBatches(Dataset[dict[str, Any]]):
-    """Batch k of a dataset as a pure function of k, wherever it is made.
+    """Map-style dataset of batches, in which batch k depends only on k and the arguments.
 
     Args:
-        dataset: of the items.
-        batch_sampler: of the whole batches.
-        seed: of the places of the views.
-        rank: process whose part is wanted.
+        dataset: dataset of the items.
+        batch_sampler: sampler of the whole batches.
+        seed: seed of the positions of the views.
+        rank: number of the process whose items are returned.
         world_size: number of processes.
     """
 
@@ -155,12 +155,12 @@ class NumberedBatches(Dataset[dict[str, Any]]):
         if self.world_size == 1:
             return self.dataset.batch(indices, generator)
         batch = self.dataset.batch(indices, generator, slice(self.rank, None, self.world_size))
-        # No tensors: the host needs them, and they would be moved to the device.
+        # Plain numbers instead of tensors, because Lightning would move tensors to the device.
         return {**batch, "places": batch["places"].tolist(), "items_of_all": len(indices)}
 
 
 class CountFrom(Sampler[int]):
-    """The numbers from `first` on, without end."""
+    """Sampler of all integers from `first`, without end."""
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -170,6 +170,6 @@ class CountFrom(Sampler[int]):
 
 
 def _outlive_signals(_: int) -> None:
-    """A signal to the whole group must not take the workers away from a process that is about to save."""
+    """Ignore SIGTERM and SIGINT in a worker, which a signal to the process group would end before a checkpoint."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The training itself: Lightning's trainer with all that belongs to a run."""
+"""Training loop: Lightning's trainer with the callbacks, loggers and errors of a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ _CAUSES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", None: "a signal t
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes, before there is a trainer to ask: by what launchers tell it."""
+    """Return whether this process writes the files of the run, by the variables of the launcher.
+
+    Use it before the trainer exists.
+    """
     return not getattr(rank_zero_only, "rank", 0)
 
 
@@ -51,19 +54,19 @@ def fit(
     logs: LogOptions,
     done: int = 0,
 ) -> None:
-    """Train from the checkpoint in the folder, or from the start, to the last step.
+    """Train to the last step, from the checkpoint in the folder or from the start.
 
     `done` is the step of that checkpoint, as `check_checkpoint` returns it.
 
     Raises:
-        InputError: for a loss that is no number, weights that are not finite, a worker that died, a file that cannot be
+        InputError: if the loss or the weights are NaN or infinite, if a worker process dies, or if a file cannot be
             written.
-        SystemExit: with 143, after SIGTERM; what is done is saved.
-        KeyboardInterrupt: as much, after Ctrl-C; after a second one, nothing more is saved.
+        SystemExit: with status 143, after SIGTERM, when the current step is saved.
+        KeyboardInterrupt: after Ctrl-C, when the current step is saved; after a second Ctrl-C, without saving.
     """
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and is_first_process():
-        logger.info("going on from %s", checkpoint)
+        logger.info("resuming from %s", checkpoint)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     stop = StopOnSignal(checkpoint)
@@ -78,7 +81,7 @@ def fit(
             checkpoint.stem,
             every_n_train_steps=checkpoint_every,
             enable_version_counter=False,
-            save_top_k=-1,  # with a limit, Lightning removes the file that the resumed checkpoint names
+            save_top_k=-1,  # with a limit, Lightning deletes the file that the resumed checkpoint names
         )
     )
     if trainer_options.compile:
@@ -88,16 +91,16 @@ def fit(
         trainer = _make_trainer(folder, steps, done, callbacks, trainer_options, logs)
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        except SIGTERMException as error:  # it came before the first step
+        except SIGTERMException as error:  # the signal came before the first step
             raise SystemExit(TERMINATED) from error
-        except SystemExit as error:  # what Lightning makes of Ctrl-C that does not wait
+        except SystemExit as error:  # Lightning's reaction to a second Ctrl-C
             raise KeyboardInterrupt from error
         if not stop.stopped:
             trainer.save_checkpoint(checkpoint)  # the last step need not be a multiple of `checkpoint_every`
-    if stop.stopped or stop.signal is not None:  # perhaps after the last step
+    if stop.stopped or stop.signal is not None:  # the signal may come after the last step
         if trainer.is_global_zero:
             logger.warning(
-                "stopped by %s after step %d of %d; saved: the same command goes on",
+                "stopped by %s after step %d of %d; the step is saved; rerun the command to resume",
                 _CAUSES[stop.signal],
                 trainer.global_step,
                 steps,
@@ -110,7 +113,7 @@ def fit(
 def _make_trainer(
     folder: Path, steps: int, done: int, callbacks: list[pl.Callback], options: TrainerOptions, logs: LogOptions
 ) -> pl.Trainer:
-    """Lightning's trainer as the options describe it."""
+    """Return Lightning's trainer for the options."""
     try:
         return pl.Trainer(
             max_steps=steps,
@@ -131,13 +134,13 @@ def _make_trainer(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    except (ValueError, MisconfigurationException) as error:  # such as a strategy that there is not
+    except (ValueError, MisconfigurationException) as error:  # such as an unknown strategy
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
 def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
-    """What a user can mend, said in one line: a worker that died, a disk that is full."""
+    """Convert errors that a user can fix, such as a dead worker or a full disk, into one-line InputErrors."""
     try:
         yield
     except Exception as error:
@@ -148,13 +151,13 @@ def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
             read = ", ".join(file for file in files if file is not None) or "no file yet"
             raise InputError(
                 f"workers: a process that reads audio (pid {pids}) {fate}; it was reading {read}. If memory ran out, "
-                "take fewer workers; otherwise look at the file. The same command goes on from the last checkpoint"
+                "use fewer workers; otherwise check the file. Rerun the command to resume from the last checkpoint"
             ) from error
         broken = broken_connection(error)
         if broken is not None:
             raise InputError(
-                f"trainer: another process of this training died or cannot be reached ({broken}); see its own last "
-                "lines. Once all processes have ended, the same command goes on from the last checkpoint"
+                f"trainer: another process of this training died or cannot be reached ({broken}); see the end of its "
+                "output. When all processes have ended, rerun the command to resume from the last checkpoint"
             ) from error
         if isinstance(error, PermissionError):
             raise InputError(
@@ -164,13 +167,16 @@ def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
         if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise InputError(
-            f"out: {error.strerror} while writing {error.filename or 'to the folder'}; the last checkpoint is as it "
-            "was: make room, and the same command goes on from it"
+            f"out: {error.strerror} while writing {error.filename or 'to the folder'}; the last checkpoint is "
+            "unchanged. Free disk space and rerun the command to resume from it"
         ) from error
 
 
 def _death_of_worker(error: BaseException | None) -> tuple[str, str] | None:
-    """Process ids and fate, if a loader's worker died; torch says so wherever the main process happens to be."""
+    """Return the process ids and the reason if a worker of a loader died, else None.
+
+    PyTorch reports the death in the main process, as the cause or context of any exception.
+    """
     while error is not None:
         found = re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)\W*$", str(error))
         if found is not None:

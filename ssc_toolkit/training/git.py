@@ -1,4 +1,4 @@
-"""Read the state of a git repository without running anything that the repository defines."""
+"""State of a git repository, read without running code that the repository defines."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.pager=cat", 
 
 
 def commit_of(folder: Path) -> str | None:
-    """Return the commit that the repository around a folder has checked out; None outside of one.
+    """Return the checked-out commit of the repository that contains a folder; None outside of a repository.
 
-    Only plain files are read (`HEAD`, loose and packed references), so no hook, filter, monitor or configured program
-    of the repository runs, and git need not be installed.
+    Only plain files are read (`HEAD`, loose and packed references). No hook, filter, monitor or configured program of
+    the repository runs, and git need not be installed.
 
     Args:
-        folder: in the repository, at any depth; worktrees and submodules work too.
+        folder: folder in the repository, at any depth; worktrees and submodules are supported.
     """
     try:
         for parent in (folder.resolve(), *folder.resolve().parents):
@@ -33,15 +33,16 @@ def commit_of(folder: Path) -> str | None:
 
 
 def is_changed(checkout: Path) -> bool | None:
-    """Return whether tracked files differ from the commit, or None if git cannot tell.
+    """Return whether tracked files differ from the commit, or None if git is missing or fails.
 
-    Runs `git status`, which may run filters that the checkout defines: only for a checkout whose code runs already.
+    This runs `git status`, which may run filters that the checkout defines. Use it only for a checkout whose code is
+    already running.
 
     Args:
-        checkout: folder with `.git` in it.
+        checkout: folder that contains `.git`.
     """
     git = shutil.which("git")
-    if git is None or not Path(git).is_absolute():  # a relative one would be in the working folder
+    if git is None or not Path(git).is_absolute():  # a relative path would be in the working folder
         return None
     options = [word for setting in _QUIET for word in ("-c", setting)]
     command = [git, "--no-pager", *options, "-C", str(checkout), "status", "--porcelain", "--untracked-files=no"]
@@ -62,7 +63,7 @@ def is_changed(checkout: Path) -> bool | None:
 
 
 def _git_folder(checkout: Path) -> Path:
-    """Return the folder that holds `HEAD`; in a worktree or a submodule `.git` is a file that names it."""
+    """Return the folder that contains `HEAD`; in a worktree or a submodule, `.git` is a file that names it."""
     path = checkout / ".git"
     if path.is_dir():
         return path

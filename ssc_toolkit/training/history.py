@@ -1,4 +1,4 @@
-"""What happened in each step."""
+"""History of a training, with one row per step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ssc_toolkit.training.module import STATISTICS
 
 Measures = Mapping[str, Callable[[nn.Module], float]]
 NOT_FINITE = "not_finite.json"
-"""File that names the items of a batch whose loss was no number."""
+"""Name of the file that lists the items of a batch with a NaN or infinite loss."""
 
 
 class _Waiting(NamedTuple):
-    """A step whose numbers are still on the device."""
+    """A step whose values are still on the device."""
 
     step: int
     learning_rate: float
@@ -34,21 +34,21 @@ class _Waiting(NamedTuple):
 
 
 class History(pl.Callback):
-    """Keeps a row for each step, and stops the training when the loss is no number.
+    """Callback that records a row for each step, and stops the training when the loss is NaN or infinite.
 
-    A row holds step, loss, learning rate, the statistics of `SemiSupConModule`, the clips (views) of all processes that
-    were trained on in a second, and what is measured on the encoder now and then. The numbers stay on the device
-    until they are read together, every so many steps and before each checkpoint.
+    A row contains the step, the loss, the learning rate, the statistics of `SemiSupConModule`, the clips (views) per
+    second of all processes, and, at some steps, measures of the encoder. The values stay on the device until they are
+    read together, every `read_every` steps and before each checkpoint.
 
-    The rows are part of the checkpoint, so a resumed run goes on with those of its checkpoint and each
-    step is there once; they are also written to a CSV file, with every checkpoint and at the end.
+    The rows are part of the checkpoint, so a resumed run continues the rows of its checkpoint, and each step occurs
+    once. The rows are also written to a CSV file, with every checkpoint and at the end.
 
     Args:
-        path: the CSV file.
-        measures: functions of the encoder in eval mode, by the name of their column.
-        every: steps between measurements; the last step is measured too.
-        described: tells what file an item of a batch is, for the report on a loss that is no number.
-        read_every: steps after which numbers are read from a device that is not the CPU.
+        path: path of the CSV file.
+        measures: functions of the encoder in eval mode, by column name.
+        every: number of steps between measurements; the last step is measured too.
+        described: function that returns the file of an item, for the report on a NaN or infinite loss.
+        read_every: number of steps between reads from a device other than the CPU.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class History(pl.Callback):
         self.read_every = read_every
         self.rows: list[dict[str, float]] = []
         self._learning_rate = 0.0
-        self._batches: list[tuple[Tensor, Tensor, int]] = []  # of the step that is not complete yet
+        self._batches: list[tuple[Tensor, Tensor, int]] = []  # batches of the current step, with accumulation
         self._waiting: list[_Waiting] = []
         self._since = 0.0
         self._rank, self._world_size = 0, 1
@@ -103,7 +103,7 @@ class History(pl.Callback):
             found = _measure(pl_module.model.encoder, self.measures)  # type: ignore[union-attr,arg-type]
             self.rows[-1] |= found
             pl_module.log_dict(found, rank_zero_only=True)
-            self._since = time.monotonic()  # looking is no training
+            self._since = time.monotonic()  # the time of the measurement does not count as training
 
     def state_dict(self) -> dict[str, Any]:
         self._read()
@@ -122,12 +122,12 @@ class History(pl.Callback):
             self.write()
 
     def write(self) -> None:
-        """Write the CSV file; a cell is empty where nothing was measured."""
+        """Write the CSV file; a cell without a measurement is empty."""
         rows = [[row.get(column) for column in self.columns] for row in self.rows]
         write_text(self.path, csv_text(self.columns, rows))
 
     def _read(self) -> None:
-        """Make rows of what waits on the device."""
+        """Read the waiting values from the device and append their rows."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
@@ -147,8 +147,8 @@ class History(pl.Callback):
         report = self.path.with_name(name)
         write_json(report, {"step": step.step, "loss": str(loss), "items": items})
         raise InputError(
-            f"the loss is {loss} at step {step.step}: lower learning_rate or raise temperature, and choose "
-            f"another folder; the last checkpoint is as it was, the batch is listed in {report}"
+            f"learning_rate: the loss is {loss} at step {step.step}; choose a lower learning_rate or a higher "
+            f"temperature, and another folder. The last checkpoint is unchanged, and {report} lists the batch"
         )
 
 
@@ -156,22 +156,22 @@ def read_history(path: Path, argument: str) -> list[dict[str, str]]:
     """Read the rows of a `history.csv` of a complete run; every cell is a number or empty.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the error.
+        path: path of the file.
+        argument: name of the argument that names the file, for the error.
 
     Raises:
-        InputError: if the file cannot be read, does not hold what `History` writes, or differs from what the run wrote
-            (runs of earlier versions have no checksum).
+        InputError: if the file cannot be read, is not a file of `History`, or was changed after the run (runs of
+            earlier versions have no checksum).
     """
     advice = "restore it, or delete the folder of the run and train again"
     verify_listed(path.parent, argument, advice, [path.name])
     with reading(argument, path, advice), path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, strict=True))
         if not rows or "step" not in rows[0]:
-            raise ValueError("it holds no steps")
+            raise ValueError("it contains no steps")
         for number, row in enumerate(rows, start=2):
             if None in row or None in row.values():
-                raise ValueError(f"line {number} has another length than the header")
+                raise ValueError(f"line {number} has another number of cells than the header")
             for cell in row.values():
                 float(cell or 0)
         return rows

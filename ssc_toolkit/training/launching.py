@@ -1,4 +1,4 @@
-"""Several processes: whether their number agrees with the launcher, and what is said when one dies."""
+"""Training in several processes: check of the launcher, and errors when a process dies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.training.options import TrainerOptions
 
 _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-"""Variables by which launchers tell how many processes they started; the first one that is set counts."""
+"""Variables in which launchers store the number of processes; the first one that is set is used."""
 _OF_A_PROCESS = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE")
-"""Variables of launchers that start every process, and not one for each machine."""
+"""Variables of launchers that start every process, instead of one process per machine."""
 _INTERACTIVE = ("bash", "interactive")
-"""Names of SLURM jobs within which one starts processes by hand, for Lightning too."""
+"""Names of interactive SLURM jobs, in which users start the processes themselves (as in Lightning)."""
 _BROKEN = re.compile(
     r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|rendezvous|tcpstore|process group", re.IGNORECASE
 )
@@ -26,7 +26,7 @@ _LAUNCHER = "lightning_fabric.strategies.launchers.subprocess_script"
 
 
 def check_launcher(options: TrainerOptions) -> None:
-    """Raise InputError unless the launcher, if there is one, started as many processes as the options tell of."""
+    """Raise InputError if a launcher started another number of processes than the options specify."""
     name = next((name for name in _SIZES if name in os.environ and not _is_by_hand(name)), None)
     if name is None:
         return
@@ -35,16 +35,17 @@ def check_launcher(options: TrainerOptions) -> None:
     if text.strip() == str(expected):
         return
     if not any(variable in os.environ for variable in _OF_A_PROCESS) and text.strip() == str(options.num_nodes):
-        return  # one process for each machine was started, which starts the others
+        return  # the launcher started one process per machine, which starts the others
     raise InputError(
-        f"trainer.devices: {name}={text} in the environment tells of a launcher's processes, but trainer.devices x "
-        f"trainer.num_nodes is {options.devices} x {options.num_nodes} = {expected}; set --trainer.devices to the "
-        f"processes of each machine and --trainer.num_nodes to the machines, or unset {name} to train in one process"
+        f"trainer.devices: expected trainer.devices x trainer.num_nodes to be the number of processes that the "
+        f"launcher started, {name}={text}, got {options.devices} x {options.num_nodes} = {expected}; set "
+        "--trainer.devices to the number of processes per machine and --trainer.num_nodes to the number of machines, "
+        f"or unset {name} to train in one process"
     )
 
 
 def broken_connection(error: BaseException | None) -> str | None:
-    """Return what torch says if an error came of the connection to another process, else None."""
+    """Return PyTorch's message if an error comes from the connection to another process, else None."""
     while error is not None:
         is_torch = isinstance(error, torch.distributed.DistError)
         if is_torch or (isinstance(error, RuntimeError) and _in_group() and _BROKEN.search(str(error))):
@@ -55,7 +56,7 @@ def broken_connection(error: BaseException | None) -> str | None:
 
 @contextmanager
 def death_of_child_said() -> Iterator[None]:
-    """Let Lightning's launcher say that a process it started died, before it ends all of them."""
+    """Log an error when a process that Lightning's launcher started dies, before it ends the others."""
     launcher = logging.getLogger(_LAUNCHER)
     before = launcher.level
     handler = _InOurWords()
@@ -75,8 +76,8 @@ class _InOurWords(logging.Handler):
         found = re.search(r"PID (\d+) terminated with code (-?\d+)", record.getMessage())
         if found is not None:
             logging.getLogger("ssc_toolkit").error(
-                "trainer: a process of this training died (pid %s, status %s); ending the others. The same command "
-                "goes on from the last checkpoint",
+                "trainer: a process of this training died (pid %s, status %s); the others are ended. Rerun the command "
+                "to resume from the last checkpoint",
                 *found.groups(),
             )
 

@@ -1,4 +1,4 @@
-"""Where else the numbers go: TensorBoard, Weights & Biases."""
+"""Loggers for TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 def check_loggers(options: LogOptions) -> None:
-    """Raise InputError for a logger that is not installed."""
+    """Raise InputError if a requested logger is not installed."""
     for wanted, package, without in (
-        (options.tensorboard, "tensorboard", "give --logs.tensorboard=false"),
-        (options.wandb is not None, "wandb", "leave --logs.wandb out"),
+        (options.tensorboard, "tensorboard", "pass --logs.tensorboard=false"),
+        (options.wandb is not None, "wandb", "omit --logs.wandb"),
     ):
         if wanted and importlib.util.find_spec(package) is None:
             raise InputError(
-                f"logs.{package}: the package {package} is not installed; pip install {package}, or {without}"
+                f"logs.{package}: the package {package} is not installed; run pip install {package}, or {without}"
             )
 
 
 def make_loggers(options: LogOptions, folder: Path, first_step: int) -> list[Logger]:
-    """The loggers that are asked for.
+    """Return the requested loggers.
 
     Args:
-        options: what is asked for.
-        folder: of the run, whose name is the name of the run at Weights & Biases.
-        first_step: that will be logged; what a killed run logged from there on is not shown.
+        options: options of the loggers.
+        folder: folder of the run; its name is the name of the run at Weights & Biases.
+        first_step: first step to log. TensorBoard hides what an interrupted run logged from this step on.
     """
     loggers: list[Logger] = []
     if options.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="", version=TENSORBOARD_FOLDER, purge_step=first_step))
     if options.wandb is not None:
-        # Without its look at git, which would run programs that the working folder's repository names.
+        # Reading the git state would run programs that the repository of the working folder names.
         settings = {"disable_git": True}
         loggers.append(WandbLogger(name=folder.name, project=options.wandb, save_dir=folder, settings=settings))
     return loggers

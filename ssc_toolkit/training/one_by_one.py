@@ -1,4 +1,4 @@
-"""Processes one after the other, until a signal says stop."""
+"""Run commands one after another until a signal stops them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class OneByOne:
-    """Runs commands until SIGTERM or Ctrl-C comes: the one that runs is told to stop, and no other begins.
+    """Context manager that runs commands one after another until SIGTERM or Ctrl-C arrives.
 
-    Within the block a signal is remembered whenever it comes, also between two commands. What runs is told by SIGTERM
-    in either case, at which a pretraining saves. A command that was itself stopped by one of the signals counts as if
-    the signal had come here. Python processes among them import nothing from the working folder.
+    When a signal arrives, the running command receives SIGTERM, on which a pretraining saves, and no other command is
+    started. A signal between two commands has the same effect. If a command is itself stopped by one of the signals,
+    this is treated as a signal to this process. Python commands do not import modules from the working folder.
 
     Examples:
         >>> import sys
@@ -45,15 +45,15 @@ class OneByOne:
             signal.signal(number, handler)
 
     def call(self, command: Sequence[str]) -> int:
-        """Run a command to its end; its exit status.
+        """Run a command to its end and return its exit status.
 
         Raises:
-            SystemExit: with 143, if SIGTERM has come.
-            KeyboardInterrupt: if SIGINT has come.
+            SystemExit: with status 143, if SIGTERM has arrived.
+            KeyboardInterrupt: if SIGINT has arrived.
         """
         self.check()
         with subprocess.Popen(command, env=safe_environment()) as self._process:
-            if self._signal is not None:  # it came while the process was made
+            if self._signal is not None:  # the signal arrived while the process was started
                 self._process.terminate()
             status = self._process.wait()
         self._process = None
@@ -64,7 +64,7 @@ class OneByOne:
         return status
 
     def check(self) -> None:
-        """Stop, if a signal has come; raises as `call`."""
+        """Raise as `call` if a signal has arrived."""
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self._signal is not None:

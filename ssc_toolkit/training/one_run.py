@@ -1,4 +1,4 @@
-"""A pretraining of a config file as a process of its own: `python -m ssc_toolkit.training.one_run CONFIG`."""
+"""Run the pretraining of a config file in a separate process: `python -m ssc_toolkit.training.one_run CONFIG`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ssc_toolkit.wording import in_plain_words
 
 
 def typed(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `pretrain` from plain data.
+    """Convert plain data to typed arguments of `pretrain`.
 
     Raises:
-        InputError: for one that it does not take, or of another type.
+        InputError: for an unknown argument, or a value of the wrong type.
 
     Examples:
         >>> typed({"tracks": "scores", "out": "runs/one", "trainer": {"precision": "bf16"}})["trainer"].precision
@@ -35,7 +35,7 @@ def typed(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(config: Path) -> int:
-    """Run it; the exit status is that of the command line."""
+    """Run the pretraining of a config file, and return the exit status."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""Options of a training that few have to touch, in groups."""
+"""Groups of advanced options of a training."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from ssc_toolkit.errors import InputError
 
 OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""Our names of the precisions, and Lightning's."""
+"""Lightning's names of the precisions, by the names in this library."""
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """The optimiser and its schedule.
+    """Optimizer and learning-rate schedule.
 
     Args:
-        name: "Adam", or "AdamW", which takes the weight decay apart from the gradient.
-        weight_decay: of all parameters.
-        schedule: "cosine" falls to zero along half a cosine; "constant" stays.
-        warmup: share of the steps over which the learning rate rises linearly, 0 to 1.
+        name: "Adam", or "AdamW" with decoupled weight decay.
+        weight_decay: weight decay of all parameters.
+        schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
+            the rate.
+        warmup: fraction of the steps in which the learning rate rises linearly, 0 to 1.
     """
 
     name: Literal["Adam", "AdamW"] = "Adam"
@@ -40,19 +41,19 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """On what, and how, the steps are computed.
+    """Devices, precision, and how the steps are computed.
 
     Args:
-        accelerator: "auto" takes a GPU if there is one.
-        devices: processes on this machine, one a GPU; `batch_size` is that of each.
-        num_nodes: machines.
-        strategy: Lightning's name of how processes work together, such as "ddp"; "auto" chooses.
-        sync_batchnorm: let batch normalisation see the batches of all processes.
-        precision: "32", "bf16" or "fp16"; the loss is computed in 32 bits in any case.
-        accumulate: batches whose gradients make up a step; contrasts are those of one batch all the same.
-        chunk_size: items that go through the encoder at once, for a batch that is larger than memory; all of them if
-            not given.
-        compile: let `torch.compile` work on encoder and projector.
+        accelerator: device type; "auto" uses a GPU if there is one.
+        devices: number of processes per machine, one for each GPU; `batch_size` is the batch size of each process.
+        num_nodes: number of machines.
+        strategy: Lightning's name of the distributed strategy, such as "ddp"; "auto" selects one.
+        sync_batchnorm: compute the statistics of batch normalization over the batches of all processes.
+        precision: "32", "bf16" or "fp16"; the loss is always computed in 32 bits.
+        accumulate: number of batches whose gradients are accumulated for one step; contrasts come from one batch only.
+        chunk_size: number of items that pass through the encoder at once, for batches that do not fit in memory; by
+            default the whole batch.
+        compile: compile encoder and projector with `torch.compile`.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
@@ -66,7 +67,7 @@ class TrainerOptions:
     compile: bool = False
 
     def check(self) -> None:
-        """Raise InputError for what cannot be had here."""
+        """Raise InputError for an invalid value, or if the machine lacks the devices."""
         _check_choices(self, "trainer")
         for name in ("devices", "num_nodes", "accumulate"):
             check_whole(f"trainer.{name}", getattr(self, name), 1)
@@ -76,24 +77,24 @@ class TrainerOptions:
         on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and gpus > 0)
         if self.accelerator == "gpu" and not gpus:
             raise InputError(
-                "trainer.accelerator: there is no GPU here that torch can use; --trainer.accelerator=cpu works"
+                "trainer.accelerator: expected a GPU that PyTorch can use, got none; use --trainer.accelerator=cpu"
             )
         if on_gpu and self.devices > gpus:
-            raise InputError(f"trainer.devices: there are {gpus} GPUs here, got {self.devices}")
+            raise InputError(f"trainer.devices: expected at most {gpus}, the number of GPUs, got {self.devices}")
         if self.precision == "fp16" and not on_gpu:
-            raise InputError("trainer.precision: fp16 needs a GPU; bf16 and 32 work on a CPU")
+            raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
 
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What is written down while training, beside `history.csv`.
+    """Logs of a training, in addition to `history.csv`.
 
     Args:
         tensorboard: write event files for TensorBoard to `tensorboard/`.
-        wandb: project of Weights & Biases to log to, if the package is installed.
-        every: steps between entries there; on a GPU numbers are read from it no more often.
-        measure_every: steps between looks at the nearest neighbours in the valid split.
-        pictures_every: steps between pictures of a batch's similarities and target weights; 0 for none.
+        wandb: project of Weights & Biases to log to; the package must be installed.
+        every: number of steps between log entries. Numbers are read from a GPU only at these steps.
+        measure_every: number of steps between measurements of the nearest-neighbor agreement on the validation set.
+        pictures_every: number of steps between plots of a batch's similarities and target weights; 0 for none.
     """
 
     tensorboard: bool = True
@@ -109,7 +110,7 @@ class LogOptions:
 
 
 def _check_choices(group: Any, name: str) -> None:
-    """Raise InputError for a value that is none of a field's choices; the command line has checked it already."""
+    """Raise InputError for a value that is not one of the choices; the command line has already checked its values."""
     hints = get_type_hints(type(group))
     for field in fields(group):
         choices = getattr(hints[field.name], "__args__", ())

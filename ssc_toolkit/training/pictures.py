@@ -1,4 +1,4 @@
-"""Pictures of a batch: who is similar to whom, and who should be."""
+"""Plots of the similarities and target weights of a batch."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass
 
 MOST_ROWS = 192
-"""Rows of a batch that a picture shows at most: more could not be told apart."""
+"""Maximum number of rows of a batch in a plot; more rows would be too small to see."""
 
 
 class MatrixPictures(pl.Callback):
-    """Draws similarities and target weights of the current batch at intervals.
+    """Callback that plots the similarities and target weights of the current batch at intervals.
 
-    The items that show a label come first, ordered by it, so that classes are blocks. Writes
-    `matrices-<step>.svg` to a folder, and the same picture to TensorBoard and Weights & Biases where they log.
+    Labeled items come first, ordered by label, so that classes appear as blocks. The callback writes
+    `matrices-<step>.svg` to a folder, and logs the same plot to TensorBoard and Weights & Biases if they are used.
 
     Args:
-        folder: is made when the first picture is.
-        every: steps between pictures.
+        folder: folder of the plots, created with the first plot.
+        every: number of steps between plots.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -53,15 +53,15 @@ class MatrixPictures(pl.Callback):
 
 
 def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine similarities and target weights of the rows of a batch.
+    """Compute the cosine similarities and target weights of the rows of a batch.
 
     Args:
         projection: (items, views, dim).
-        batch: with `labels` and `labeled`, or without.
-        target: of the loss; None where it tells none, and views alone are positives.
+        batch: batch with or without `labels` and `labeled`.
+        target: target of the loss; None if only views of the same item are positives.
 
     Returns:
-        (rows, rows) each; rows are items times views, those of the labelled items first and ordered by label.
+        Two arrays (rows, rows), with one row for each view of each item. Labeled items come first, ordered by label.
     """
     labels, labeled = (None, None) if target is None else (batch.get("labels"), batch.get("labeled"))
     order = _order(labels, labeled, len(projection))[: max(1, MOST_ROWS // projection.shape[1])]
@@ -73,7 +73,7 @@ def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tu
 
 
 def matrix_figure(similarities: np.ndarray, weights: np.ndarray, title: str) -> Figure:
-    """Two square pictures side by side: target weights from 0 to 1, similarities from -1 to 1."""
+    """Plot target weights, from 0 to 1, next to similarities, from -1 to 1."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=9)
     for axis, block, name, colors, lowest in zip(
@@ -92,7 +92,7 @@ def matrix_figure(similarities: np.ndarray, weights: np.ndarray, title: str) -> 
 
 
 def _order(labels: Any, labeled: Any, count: int) -> Tensor:
-    """Places of the items, the labelled ones first and ordered by the first of their signals."""
+    """Return the order of the items: labeled items first, sorted by the first label signal."""
     if labels is None:
         return torch.arange(count)
     values, mask = (next(iter(value.values())) if isinstance(value, dict) else value for value in (labels, labeled))

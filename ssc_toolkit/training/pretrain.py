@@ -1,4 +1,4 @@
-"""Pretrain an encoder on a folder of music: the whole method in one call."""
+"""The function and command `pretrain`, which pretrains an encoder on music."""
 
 from __future__ import annotations
 
@@ -96,59 +96,61 @@ def pretrain(
     trainer: TrainerOptions = TrainerOptions(),
     logs: LogOptions = LogOptions(),
 ) -> Path:
-    """Pretrain an encoder on music of which some is labelled.
+    """Pretrain an encoder on partly labeled music.
 
-    Writes to the output folder: `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or give it to
+    The output folder receives `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or pass it to
     `ssc-toolkit probe`), `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint `last.ckpt`,
-    `tensorboard/` and `pictures/`. The same call goes on from the checkpoint if it was interrupted, and does nothing if
-    it had finished.
+    `tensorboard/` and `pictures/`. The same call resumes an interrupted run from its checkpoint, and does nothing if
+    the run is complete.
 
     Args:
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset. Only the rows whose `split` is "train" are used, if
-            there is such a column.
+            `ssc-toolkit prepare` made, or the name of a dataset. If there is a `split` column, only rows with the
+            split "train" are used.
         out: output folder.
-        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
-        variant: of the dataset: which labels and which split.
-        labels: label column; one class a cell, or several separated by "|"; empty cells are unknown. Several columns
-            are several signals: tracks are positives that one of them says are. Without it the training is
-            self-supervised.
-        encoder: architecture.
-        view_seconds: length of a view.
-        views: views of each track.
-        batch_size: tracks in a batch of one process.
-        labeled_fraction: share of labelled tracks in a batch; 0 is self-supervised, 1 supervised.
-        label_budget: share of the labelled tracks whose labels may be used, those of all columns.
-        minimum_shared: labels that two tracks must share to be positives, where cells hold several.
-        temperature: of the loss.
-        steps: optimiser steps.
-        learning_rate: highest rate of the optimiser.
-        severity: of the augmentation chain, 0 (none) to 2.5.
-        omit: stages of the chain to leave out: gain, polarity_inversion, colored_noise, filter, pitch_shift,
-            delay. Leave out pitch_shift where the labels speak of key or pitch.
-        monitor: label column by which the nearest neighbours in the valid split are compared while
-            training; the first of `labels` by default.
-        seed: of the weights, batches and augmentations.
-        checkpoint_every: steps between checkpoints.
-        most_skipped: share of the files that may be unreadable or shorter than a view.
-        workers: processes that read audio; 0 reads in the training process.
-        title: what the progress line begins with.
-        unlabeled: more tracks, used without labels; anything that `tracks` may be.
-        unlabeled_root: as root, of these.
-        unlabeled_variant: as variant, of these.
-        memory: views of earlier batches that serve as contrasts too; 0 for none.
-        optimizer: the optimiser and its schedule.
+        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
+            dataset.
+        variant: variant of the dataset, which determines its labels and splits.
+        labels: label column, with one class per cell or several classes separated by "|"; empty cells are unknown.
+            With several columns, two tracks are positives if they are positives by at least one column. Without labels,
+            the training is self-supervised.
+        encoder: architecture of the encoder.
+        view_seconds: length of a view in seconds.
+        views: number of views of each track.
+        batch_size: number of tracks in a batch of one process.
+        labeled_fraction: fraction of labeled tracks in a batch; 0 is self-supervised, 1 is supervised.
+        label_budget: fraction of the labeled tracks whose labels are used, for all columns.
+        minimum_shared: number of labels that two tracks must have in common to be positives, for cells with several
+            labels.
+        temperature: temperature of the loss.
+        steps: number of optimizer steps.
+        learning_rate: maximum learning rate.
+        severity: severity of the augmentation chain, 0 (none) to 2.5.
+        omit: stages of the chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Omit
+            pitch_shift if the labels depend on key or pitch.
+        monitor: label column for the nearest-neighbor agreement on the validation set during training; by default the
+            first of `labels`.
+        seed: seed of the weights, batches and augmentations.
+        checkpoint_every: number of steps between checkpoints.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a view.
+        workers: number of processes that read audio; with 0, the training process reads it.
+        title: text at the start of the progress line.
+        unlabeled: more tracks, used without labels, in any form that `tracks` accepts.
+        unlabeled_root: as `root`, for these tracks.
+        unlabeled_variant: as `variant`, for these tracks.
+        memory: number of views of earlier batches that are used as additional contrasts; 0 for none.
+        optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and how the steps are computed.
-        logs: what is logged where, and how often.
+        logs: loggers, and how often they log.
 
     Returns:
         The folder of the encoder.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before training; for a loss that is no
-            number, a worker that died or a full disk, while training.
-        SystemExit: with status 143 after SIGTERM, when what is done is saved.
-        KeyboardInterrupt: as much, after Ctrl-C; after a second one, nothing more is saved.
+        InputError: before training, if an argument or a file is invalid; during training, if the loss becomes NaN or
+            infinite, if a worker process dies, or if the disk is full.
+        SystemExit: with status 143, after SIGTERM, when the current step is saved.
+        KeyboardInterrupt: after Ctrl-C, when the current step is saved; after a second Ctrl-C, without saving.
     """
     arguments = dict(locals())
     _check(arguments)
@@ -159,13 +161,13 @@ def pretrain(
     tables = [source.load() for source in sources]
     for argument, column in (*(("labels", column) for column in columns), ("monitor", monitor)):
         if column is not None:
-            encode_labels(tables[0], column, argument)  # a wrong column is an error before any file is opened
+            encode_labels(tables[0], column, argument)  # fail before any file is opened if a column is wrong
     first = is_first_process()
     try:
         torch.manual_seed(seed)
         model = ContrastiveModel(make_encoder(encoder))
         _check_view(model.encoder, view_seconds)
-        for table in tables:  # a store at another rate is an error before anything is looked at
+        for table in tables:  # fail early if a store has another sample rate
             check_rate(table, model.encoder.sample_rate)
         loss = SemiSupConLoss(temperature, target_of(tables[0], columns, minimum_shared), gather=True)
         module = SemiSupConModule(
@@ -181,7 +183,7 @@ def pretrain(
         )
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
-    with held(folder, "out") if first else nullcontext():  # nothing in the folder is touched before
+    with held(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
             check_folder(folder)
         try:
@@ -202,7 +204,7 @@ def pretrain(
             claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
             clear_leftovers(folder, names=WRITTEN)
         if (folder / ENCODER_FOLDER).is_dir():
-            logger.info("%s is complete: nothing left to do", folder)
+            logger.info("the run in %s is already complete", folder)
             return folder / ENCODER_FOLDER
         checkpoint = folder / CHECKPOINT
         done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
@@ -228,7 +230,7 @@ def _check(arguments: dict[str, Any]) -> None:
         ("steps", 1),
         ("checkpoint_every", 1),
         ("batch_size", 2),
-        ("views", 2 if not labels or fraction < 1 else 1),  # without labels, views are all there is
+        ("views", 2 if not labels or fraction < 1 else 1),  # without labels, the only positives are other views
         ("minimum_shared", 1),
         ("workers", 0),
         ("seed", 0),
@@ -240,10 +242,10 @@ def _check(arguments: dict[str, Any]) -> None:
     check_fraction("labeled_fraction", fraction)
     check_fraction("label_budget", budget, zero=False)
     if budget < 1 and not labels:
-        raise InputError("label_budget: a share of which labels? name their column by labels")
+        raise InputError("label_budget: expected labels as well, got None")
     for name in ("root", "variant"):
         if arguments["unlabeled"] is None and arguments[f"unlabeled_{name}"] is not None:
-            raise InputError(f"unlabeled_{name}: of which tracks? name them by unlabeled")
+            raise InputError(f"unlabeled_{name}: expected unlabeled as well, got None")
     for group in ("optimizer", "trainer", "logs"):
         arguments[group].check()
     check_loggers(arguments["logs"])
@@ -251,12 +253,12 @@ def _check(arguments: dict[str, Any]) -> None:
 
 
 def _report(folder: Path, source: Source) -> Path:
-    """Where to list the files of a source that cannot be used."""
+    """Return the path of the list of unusable files of a source."""
     return folder / (UNUSABLE if source.argument == "tracks" else f"{source.argument}-{UNUSABLE}")
 
 
 def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
-    """Which data, and which version of this library, a run is made with."""
+    """Return the settings that identify the data of a run and the version of this library."""
     told = {"tracks_hash": table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
         told |= {"unlabeled_hash": table_hash(more), "unlabeled_dataset": dataset_of(more)}
@@ -265,14 +267,16 @@ def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
 
 def _check_view(encoder: Encoder, view_seconds: float) -> None:
     if view_seconds * encoder.sample_rate < encoder.minimum_samples:
-        least = math.ceil(100 * encoder.minimum_samples / encoder.sample_rate) / 100  # as many are enough
-        raise InputError(f"view_seconds: {type(encoder).__name__} needs at least {least:.2f} s, got {view_seconds}")
+        least = math.ceil(100 * encoder.minimum_samples / encoder.sample_rate) / 100  # rounded up to be accepted
+        raise InputError(
+            f"view_seconds: expected at least {least:.2f} s for {type(encoder).__name__}, got {view_seconds}"
+        )
 
 
 def _neighbor_measure(
     table: pd.DataFrame, column: str | None, view_seconds: float
 ) -> dict[str, Callable[[nn.Module], float]]:
-    """Nearest-neighbour agreement in the valid split, if there is one with labels."""
+    """Return the measure of nearest-neighbor agreement on the validation set, if there is one with labels."""
     if column is None or "split" not in table or not (table["split"] == "valid").any():
         return {}
     labels = encode_labels(table, column)

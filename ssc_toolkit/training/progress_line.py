@@ -1,4 +1,4 @@
-"""The line that counts the steps."""
+"""Progress line of a training."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ssc_toolkit.training.history import History
 
 
 class StepProgress(pl.Callback):
-    """One line that counts the steps, with the latest loss that was read from the device.
+    """Callback that shows a progress line with the number of steps and the latest logged loss.
 
     Args:
-        title: what the line begins with.
-        history: that reads the losses.
+        title: text at the start of the line.
+        history: history that reads the losses from the device.
     """
 
     def __init__(self, title: str, history: History) -> None:
@@ -40,7 +40,7 @@ class StepProgress(pl.Callback):
         self._close()
 
     def _close(self) -> None:
-        """End the line; a bar that is left to be collected would be drawn once more."""
+        """Close the bar; otherwise garbage collection would draw it once more."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, git state, machine."""
+"""Provenance of a run: versions, git state and machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "s
 
 
 def provenance() -> dict[str, Any]:
-    """Return time, command, versions, processor, and the git state of this library and of the working folder.
+    """Return time, command, versions, device, and the git state of this library and of the working folder.
 
     Examples:
         >>> sorted(provenance())
@@ -38,12 +38,12 @@ def provenance() -> dict[str, Any]:
 def git_state() -> dict[str, dict[str, Any] | None]:
     """Return the commits of this library's checkout and of the working folder; None outside of a repository.
 
-    Whether tracked files differ from the commit is told of this library's own checkout only: to find it out, git may
-    run programs that a repository defines.
+    `changed` (whether tracked files differ from the commit) is returned only for this library's checkout, because git
+    may run programs that a repository defines to determine it.
     """
     package = Path(ssc_toolkit.__file__).resolve().parent.parent
     own: dict[str, Any] | None = None
-    if (package / ".git").exists():  # otherwise it is installed, perhaps within a repository of somebody else
+    if (package / ".git").exists():  # otherwise the library is installed, possibly inside another repository
         own = {"commit": commit_of(package), "changed": is_changed(package)}
     here = commit_of(Path.cwd())
     return {"ssc_toolkit": own, "working_directory": None if here is None else {"commit": here}}

@@ -1,4 +1,4 @@
-"""What a run is made of, in a line, and what is odd about it without being wrong."""
+"""Summary of the data of a run, and warnings about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssc_toolkit.training.sources import Signals, columns_alike
 
 
 def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]) -> str:
-    """What is trained on, in one line."""
+    """Return a one-line summary of the training set."""
     count = len(data.dataset)
     if signals is None:
         return f"{count} tracks, no labels"
@@ -22,16 +22,16 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
         f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
         for signal in signals_of(signals).values()
     ]
-    return f"{count} tracks, {len(data.budget())} of them with {' or '.join(columns)}, {' and '.join(told)}"
+    return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(told)}"
 
 
 def remarks(
     data: SemiSupConDataModule, signals: Signals, columns: Sequence[str], minimum_shared: int, processes: int
 ) -> Iterator[str]:
-    """Warnings, a line each: labels that tell nothing apart, classes without a label, tracks twice in a batch."""
+    """Yield one-line warnings: labels with a single class, classes without a label, repeated tracks in a batch."""
     for column in columns_alike(signals, columns, minimum_shared):
         yield (
-            f"labels: all tracks of split 'train' that have a label in column {column!r} have the same, so all "
+            f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so all "
             "pairs of them are positives"
         )
     yield from _uncovered(data, signals)
@@ -48,18 +48,18 @@ def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
         missing = uncovered_classes(signal.values[known], torch.isin(known, rows_of_signal).nonzero()[:, 0])
         if len(missing):
             names = ", ".join(signal.names[number] for number in missing.tolist())
-            yield f"{len(missing)} classes have no label within the budget: {names}"
+            yield f"label_budget: {len(missing)} classes have no labeled track within the budget: {names}"
 
 
 def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
-    """Sides of a batch that need more tracks than there are."""
-    labeled = round(sampler.labeled_fraction * sampler.batch_size, 6)  # 0.1 * 30 is a little more than 3
+    """Yield a warning if a batch needs more labeled or unlabeled tracks than there are."""
+    labeled = round(sampler.labeled_fraction * sampler.batch_size, 6)  # in floating point, 0.1 * 30 is above 3
     for kind, wanted, pool, effect in (
-        ("labelled", math.ceil(labeled), sampler.labeled, "with other views"),
-        ("unlabelled", math.ceil(sampler.batch_size - labeled), sampler.unlabeled, "as a contrast of itself"),
+        ("labeled", math.ceil(labeled), sampler.labeled, "with different views"),
+        ("unlabeled", math.ceil(sampler.batch_size - labeled), sampler.unlabeled, "as a contrast of itself"),
     ):
         if wanted > len(pool):
             yield (
-                f"batch_size: a batch takes {wanted} {kind} tracks and there are {len(pool)}, so a track comes several "
-                f"times in it, {effect}; a smaller batch avoids that"
+                f"batch_size: a batch needs {wanted} {kind} tracks and there are {len(pool)}, so it contains tracks "
+                f"several times, {effect}; a smaller batch avoids this"
             )

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what was asked for."""
+"""Folder of a run: its settings, configuration, provenance and encoder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SETTINGS = "settings.json"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 STARTS = "starts"
-"""Key of the list in `provenance.json`."""
+"""Key of the list of starts in `provenance.json`."""
 UNUSABLE = "unusable.csv"
 WRITTEN = (HISTORY, SETTINGS, CONFIG, PROVENANCE, CHECKSUMS, CHECKPOINT, UNUSABLE, f"unlabeled-{UNUSABLE}")
-"""Files of a run in its folder."""
+"""Names of the files of a run in its folder."""
 
 _LOGS = (".log", ".out", ".err", ".txt")
 
@@ -41,17 +41,17 @@ _WITHOUT_EFFECT = (
     "trainer.accelerator",
     "trainer.strategy",
 )
-"""Arguments that may differ when a run is taken up again; all of a group, if a dot ends the name."""
+"""Arguments that may change when a run is resumed. A name with a final dot means all options of a group."""
 _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
-"""Arguments that may be spelled differently as long as they lead to the same tracks and labels."""
+"""Arguments that may change as long as they lead to the same tracks and labels, which hashes check."""
 _HASHES = {
     "tracks_hash": "the tracks or their labels have changed",
-    "unlabeled_hash": "the unlabelled tracks have changed",
+    "unlabeled_hash": "the unlabeled tracks have changed",
 }
 
 
 def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the numbers of a run, options of groups as `group.option`."""
+    """Return the settings that determine the results of a run, with options of groups as `group.option`."""
     flat: dict[str, Any] = {}
     for name, value in arguments.items():
         if name == "labels" and isinstance(value, list | tuple) and len(value) < 2:
@@ -64,33 +64,33 @@ def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The settings that hold where nothing is said."""
+    """Return the default settings of a function."""
     parameters = inspect.signature(function).parameters
     return settings_of({name: p.default for name, p in parameters.items() if p.default is not p.empty})
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether a folder holds a run that can be resumed or is complete."""
+    """Return whether a folder contains a run that can be resumed or is complete."""
     return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
 
 
 def claim(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Write the settings of a run, or make sure that the run already there has the same.
+    """Write the settings of a run, or check that the run in the folder has the same settings.
 
     Args:
-        folder: of the run; the caller holds its lock.
-        settings: of this call.
-        defaults: settings of a run that was begun before an option existed.
+        folder: folder of the run, locked by the caller.
+        settings: settings of this call.
+        defaults: values of options that did not exist when the run was started.
 
     Raises:
-        InputError: if the folder holds something else; it is as it was.
+        InputError: if the folder contains a run with other settings; the folder is not changed.
     """
     if not holds_run(folder):
-        write_checked_json(folder / SETTINGS, _plain(settings))  # also over those of a run that left nothing to resume
+        write_checked_json(folder / SETTINGS, _plain(settings))  # replaces settings of a run without a checkpoint
         return
     if not (folder / SETTINGS).exists():
         name = CHECKPOINT if (folder / CHECKPOINT).exists() else ENCODER_FOLDER
-        raise InputError(f"out: {folder} holds {name} without {SETTINGS}; choose another folder")
+        raise InputError(f"out: expected {SETTINGS} next to {name} in {folder}, got none; choose another folder")
     found = _read_settings(folder, defaults)
     _compare(folder, _plain(settings), found, {*found, *settings})
 
@@ -127,22 +127,22 @@ def _is_begun(folder: Path) -> bool:
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise InputError if a folder holds a run with other settings; what depends on the audio is not compared.
+    """Raise InputError if a folder contains a run with other settings; hashes of the data are not compared.
 
     Args:
-        folder: of the run; it need not exist.
-        settings: of `settings_of`.
-        defaults: settings of a run that was begun before an option existed.
+        folder: folder of the run; it need not exist.
+        settings: settings of this call, from `settings_of`.
+        defaults: values of options that did not exist when the run was started.
     """
     if holds_run(folder) and (folder / SETTINGS).exists():
         _compare(folder, _plain(settings), _read_settings(folder, defaults), set(settings))
 
 
 def write_down(folder: Path, arguments: Mapping[str, Any]) -> None:
-    """Save the arguments as a file for `--config`, and add to the list of what the run was made with.
+    """Save the arguments as a file for `--config`, and append to the provenance of the run.
 
     Raises:
-        InputError: if that list is damaged; nothing is written.
+        InputError: if the provenance file is damaged; nothing is written.
     """
     path = folder / PROVENANCE
     before = _read_starts(path) if path.exists() else []
@@ -151,10 +151,10 @@ def write_down(folder: Path, arguments: Mapping[str, Any]) -> None:
 
 
 def _read_starts(path: Path) -> list[Any]:
-    advice = "restore it, or delete it to lose only the list of earlier starts"
+    advice = "restore it, or delete it; only the list of earlier starts is lost"
     with reading("out", path, advice):
         before = json.loads(path.read_bytes().decode("utf-8"))
-        if not isinstance(before, list):  # which earlier versions wrote, without a checksum
+        if not isinstance(before, list):  # earlier versions wrote a list without a checksum
             content = read_checked_json(path, "out", advice)
             before = content[STARTS] if content.keys() == {STARTS} else None
         if not isinstance(before, list) or not all(isinstance(start, dict) for start in before):
@@ -163,18 +163,18 @@ def _read_starts(path: Path) -> list[Any]:
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Write the encoder's folder, which appears at once and whole, when the history has its checksum."""
+    """Write the checksum of the history, then the folder of the encoder atomically, and return its path."""
     temporary = folder / f".{ENCODER_FOLDER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.save_pretrained(temporary)
     for path in temporary.iterdir():
-        path.chmod(folder.stat().st_mode & 0o666)  # safetensors leaves its files readable by their owner alone
+        path.chmod(folder.stat().st_mode & 0o666)  # safetensors makes its files readable by the owner only
     write_checksums(folder, [HISTORY])
     return temporary.rename(folder / ENCODER_FOLDER)
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file: tuples as lists, groups of options as dictionaries."""
+    """Convert settings to plain JSON data: tuples become lists, groups of options become dictionaries."""
     return json.loads(json.dumps(content, default=asdict))
 
 
@@ -184,10 +184,10 @@ def _read_settings(folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(folder: Path, settings: dict[str, Any], found: dict[str, Any], names: set[str]) -> None:
-    """Raise InputError unless the run in the folder has these settings."""
+    """Raise InputError if the run in the folder has other settings."""
     differing = sorted(name for name in names - set(_DECIDED_BY_HASH) if found.get(name) != settings.get(name))
     if differing:
         changes = ", ".join(
             _HASHES.get(name, f"{name} was {found.get(name)!r}, is {settings.get(name)!r}") for name in differing
         )
-        raise InputError(f"out: {folder} holds a run with other settings ({changes}); choose another folder")
+        raise InputError(f"out: {folder} contains a run with other settings ({changes}); choose another folder")

@@ -1,4 +1,4 @@
-"""From a user's tables to the dataset that is trained on."""
+"""Tables, labels, targets and datasets of a training, from the user's arguments."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.targets import SameClass, SharedLabels, Target, Union
 
 Signals = Labels | dict[str, Labels] | None
-"""Nothing, the one signal, or several by the name of their column."""
+"""No labels, one label signal, or several signals by column name."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where tracks come from; arguments of `load_tracks`, and what the user calls the first of them."""
+    """Source of tracks: the arguments of `load_tracks`, and the name of the user's argument for `tracks`."""
 
     argument: str
     tracks: str
@@ -30,10 +30,10 @@ class Source:
     variant: str | None
 
     def load(self) -> pd.DataFrame:
-        """Its track table.
+        """Load the track table.
 
         Raises:
-            InputError: as `load_tracks`, naming the arguments of this source.
+            InputError: as `load_tracks`; the error uses the argument names of this source.
         """
         try:
             return load_tracks(self.tracks, self.root, self.variant)
@@ -46,7 +46,7 @@ class Source:
 
 
 def sources_of(arguments: Mapping[str, Any]) -> list[Source]:
-    """Where a pretraining with these arguments has its tracks from, those without labels last."""
+    """Return the sources of tracks of a pretraining; the source without labels is last."""
     get = arguments.get
     sources = [Source("tracks", arguments["tracks"], get("root"), get("variant"))]
     if get("unlabeled") is not None:
@@ -55,25 +55,35 @@ def sources_of(arguments: Mapping[str, Any]) -> list[Source]:
 
 
 def label_columns(labels: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Names of the label columns; none, one or several."""
+    """Return the names of the label columns as a tuple.
+
+    Raises:
+        InputError: if a column is named twice.
+    """
     if labels is None:
         return ()
     columns = (labels,) if isinstance(labels, str) else tuple(labels)
     if len(set(columns)) < len(columns):
-        raise InputError(f"labels: a column is named twice in {', '.join(columns)}")
+        raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
     return columns
 
 
 def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) -> Target:
-    """Who is a positive of whom: the same class, or enough shared labels, by any of the columns."""
+    """Return the target: tracks with the same class, or with enough labels in common, in any column are positives.
+
+    Raises:
+        InputError: if `minimum_shared` is larger than the number of labels of every track.
+    """
     signals = {column: encode_labels(table, column) for column in columns}
     many = [signal for signal in signals.values() if signal.is_multi_hot]
     if minimum_shared > 1 and not many:
         found = f"a track has one label in column {columns[0]!r}" if columns else "there are no labels"
-        raise InputError(f"minimum_shared: expected 1 where {found}, got {minimum_shared}")
+        raise InputError(f"minimum_shared: expected 1 because {found}, got {minimum_shared}")
     most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=1)
     if minimum_shared > most:
-        raise InputError(f"minimum_shared: no track has more than {most} labels, got {minimum_shared}")
+        raise InputError(
+            f"minimum_shared: expected at most {most}, the highest number of labels of a track, got {minimum_shared}"
+        )
     targets: dict[str, Target] = {
         column: SharedLabels(minimum_shared) if signal.is_multi_hot else SameClass()
         for column, signal in signals.items()
@@ -84,25 +94,33 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
 
 
 def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFrame:
-    """The rows of split "train" or of none, or all where there are no splits."""
+    """Return the rows whose split is "train" or empty; without a `split` column, all rows.
+
+    Raises:
+        InputError: if there are no such rows.
+    """
     is_train = _is_train(table)
     if not is_train.any():
-        raise InputError(f"{argument}: no row has split 'train'")
+        raise InputError(f"{argument}: expected rows with the split 'train', got none")
     return table[is_train].reset_index(drop=True)
 
 
 def labels_to_train_on(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
-    """Label signals of these rows; classes are counted over the whole table."""
+    """Return the label signals of the training rows; the classes are those of the whole table.
+
+    Raises:
+        InputError: if no training row has a label in a column.
+    """
     found = {}
     for column in columns:
         found[column] = encode_labels(table, column)[torch.tensor(_is_train(table).tolist())]
         if not found[column].labeled.any():
-            raise InputError(f"labels: no row of split 'train' has a label in column {column!r}")
+            raise InputError(f"labels: expected rows of the split 'train' with a label in column {column!r}, got none")
     return next(iter(found.values())) if len(found) == 1 else (found or None)
 
 
 def columns_alike(signals: Signals, columns: Sequence[str], minimum_shared: int) -> list[str]:
-    """Columns by which all tracks that have a label are positives of one another."""
+    """Return the columns in which all labeled tracks are positives of one another."""
     return [
         column
         for column, signal in zip(columns, signals_of(signals).values(), strict=True)
@@ -111,13 +129,13 @@ def columns_alike(signals: Signals, columns: Sequence[str], minimum_shared: int)
 
 
 def check_contrasts(signals: Signals, columns: Sequence[str], minimum_shared: int) -> None:
-    """Raise InputError if every pair of labelled tracks is positive: without unlabelled ones nothing is contrasted."""
+    """Raise InputError if every pair of labeled tracks is positive, because a batch then has no negative pair."""
     labeled = {column: signal.labeled for column, signal in zip(columns, signals_of(signals).values(), strict=True)}
     for column in columns_alike(signals, columns, minimum_shared):
         if all(bool((labeled[column] | ~other).all()) for other in labeled.values()):
             raise InputError(
-                f"labels: all labelled tracks of split 'train' have the same label in column {column!r}, so with "
-                "labeled_fraction=1 there is nothing to contrast them with; lower it, or take another column"
+                f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so there "
+                "are no negatives with labeled_fraction=1; choose a lower labeled_fraction or another column"
             )
 
 
@@ -129,8 +147,8 @@ def training_dataset(
     views: int,
     most_skipped: float,
 ) -> ContrastiveDataset | JoinedDataset:
-    """The tracks to train on: labelled ones, and perhaps a second table without labels."""
-    # 16 bits until the device, where everything comes from stores.
+    """Return the dataset of the labeled table and, if given, of a second table without labels."""
+    # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all("store" in part.attrs for part in parts) else torch.float32
     datasets = [
         ContrastiveDataset(
@@ -159,10 +177,10 @@ def _is_train(table: pd.DataFrame) -> pd.Series:
 
 
 def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
-    """Raise InputError if the table comes from a store at another rate."""
+    """Raise InputError if the table comes from a store with another sample rate."""
     store_of(table, sample_rate)
 
 
 def table_hash(train: pd.DataFrame) -> str:
-    """Hash of what is trained on, so that a run is not taken up with other data."""
+    """Return a hash of the training table, which prevents resuming a run with other data."""
     return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""SIGTERM, by which schedulers take machines away, and Ctrl-C: save, and stop."""
+"""Callback that saves a checkpoint and stops on SIGTERM, which schedulers send, or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 import pytorch_lightning as pl
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a process that stopped for SIGTERM, as shells count it."""
+"""Exit status of a process that was stopped by SIGTERM, as in shells."""
 _STDERR = 2
 
 
 class StopOnSignal(pl.Callback):
-    """Saves and ends the training after the step in which SIGTERM or Ctrl-C came, on all processes, whichever got it.
+    """Callback that saves a checkpoint and ends the training after the step in which SIGTERM or Ctrl-C arrives.
 
-    A second Ctrl-C does not wait for the step.
+    All processes stop, whichever of them receives the signal. A second Ctrl-C stops at once, without saving.
 
     Args:
         checkpoint: file to save to.
 
     Attributes:
-        stopped: whether the training was ended by a signal.
-        signal: the first one that came to this process, or None.
+        stopped: whether a signal ended the training.
+        signal: the first signal that this process received, or None.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -38,7 +38,7 @@ class StopOnSignal(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        # Lightning's own handler of SIGTERM would leave without saving; at the end it puts back what was there before.
+        # Lightning's SIGTERM handler would exit without saving. Lightning restores the previous handlers at the end.
         signal.signal(signal.SIGTERM, self._ask)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a shell's background job
             signal.signal(signal.SIGINT, self._ask)
@@ -47,12 +47,12 @@ class StopOnSignal(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # gradients that are still being accumulated are in no checkpoint
+            return  # a checkpoint does not contain partly accumulated gradients
         asked = self.signal is not None and not self.stopped
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
-            # Now, and not when the loop has ended: then it would count as an epoch of its own, and draw otherwise.
+            # Save before the loop ends: a checkpoint after it would start a new epoch, with other random draws.
             trainer.save_checkpoint(self.checkpoint)
             self.stopped = trainer.should_stop = True
 
@@ -60,5 +60,5 @@ class StopOnSignal(pl.Callback):
         self.signal = self.signal or signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            with contextlib.suppress(OSError):  # not by `print`, which may be at work when the signal comes
-                os.write(_STDERR, b"\nCtrl-C: saving after this step; once more to stop at once\n")
+            with contextlib.suppress(OSError):  # `print` is not safe here, because the signal may interrupt a `print`
+                os.write(_STDERR, b"\nCtrl-C: saving after this step; press it again to stop at once\n")

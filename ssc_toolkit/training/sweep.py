@@ -1,4 +1,4 @@
-"""A study: the same pretraining again and again with one thing changed."""
+"""Studies: several pretrainings that differ in some options and in the seed."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Run:
     """One pretraining of a study.
 
     Attributes:
-        name: of what is changed.
-        seed: of the run.
-        arguments: of `pretrain`, `out` among them.
+        name: name of the run, which describes the changed options.
+        seed: seed of the run.
+        arguments: arguments of `pretrain`, with `out`.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Of its results."""
+        """Folder of the results."""
         return Path(self.arguments["out"])
 
     @property
     def config(self) -> Path:
-        """File of its arguments, beside its folder."""
+        """File with the arguments, next to the folder."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
     def is_done(self) -> bool:
-        """Whether its encoder is there, trained with these arguments."""
+        """Whether the folder contains an encoder that was trained with these arguments."""
         if not (self.folder / ENCODER_FOLDER).is_dir() or not self.config.exists():
             return False
         return read_options(self.config, "out") == self.arguments
@@ -72,9 +72,9 @@ def sweep(
     seeds: tuple[int, ...] | None = None,
     options: dict[str, Any] | None = None,
 ) -> Path:
-    """Run the pretrainings that a file describes, one after the other.
+    """Run the pretrainings of a study one after another.
 
-    The file names a base config, and by name the options in which each run differs from it:
+    The study is a file that contains a base config and, for each run, a name and the options that differ from it:
 
         base: ../semi_supervised.yaml
         runs:
@@ -82,25 +82,25 @@ def sweep(
           quarter: {labeled_fraction: 0.25}
         seeds: [0, 1, 2]
 
-    Each run is a folder `<out>/<name>-seed-<seed>` as `pretrain` makes it, in a process of its own. Runs that are
-    complete are passed over, one that was interrupted goes on, one that fails does not stop the others. `sweep.csv`
-    holds the last row of each history, also of runs that another study made in the folder.
+    Each run has a folder `<out>/<name>-seed-<seed>` as `pretrain` writes it, and a separate process. Complete runs are
+    skipped, an interrupted run resumes, and a failed run does not stop the others. `sweep.csv` contains the last row of
+    each history, also of runs of other studies in the folder.
 
     Args:
-        file: the description, in YAML.
+        file: the study, a YAML file.
         out: folder of the runs.
-        seeds: instead of those in the file.
-        options: of pretrain, for every run: --options.root=/data --options.trainer.precision=bf16.
+        seeds: seeds that replace those in the file.
+        options: options of `pretrain` for every run, such as --options.root=/data --options.trainer.precision=bf16.
 
     Returns:
         The folder of the runs.
 
     Raises:
-        InputError: for a file that cannot be read or holds an option that pretrain does not take, a name that is not a
-            plain folder name, a table of tracks that cannot be loaded, or an output folder whose runs were made with
-            other settings, before anything is written; at the end, for runs that failed.
-        SystemExit: with status 143 after SIGTERM, when the run at work has stopped; no other begins.
-        KeyboardInterrupt: as much, after Ctrl-C.
+        InputError: before anything is written, if the file cannot be read or contains an unknown option of `pretrain`,
+            if a name is not a plain folder name, if a table of tracks cannot be loaded, or if the output folder
+            contains runs with other settings; at the end, if runs failed.
+        SystemExit: with status 143, after SIGTERM, when the current run has stopped.
+        KeyboardInterrupt: after Ctrl-C, when the current run has stopped.
     """
     runs = read_study(user_path(file, "file"), user_path(out, "out"), seeds, options or {})
     _check_sources(runs)
@@ -114,7 +114,7 @@ def sweep(
             if run.is_done:
                 print(f"{said}: done", flush=True)
                 continue
-            print(f"{said}: begins", flush=True)
+            print(f"{said}: started", flush=True)
             begin = time.monotonic()
             if _pretrain(run, said, processes):
                 print(f"{said}: done in {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
@@ -129,15 +129,15 @@ def sweep(
 
 
 def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Mapping[str, Any]) -> list[Run]:
-    """The runs of a study, every one checked against what `pretrain` takes.
+    """Return the runs of a study after a check of their arguments.
 
     Raises:
-        InputError: naming what is wrong.
+        InputError: if the file or an option is invalid.
     """
     study = read_options(file, "file")
     if not study.keys() <= _KEYS or not isinstance(study.get("runs"), dict) or not study["runs"]:
         got = ", ".join(map(str, study))[:200] or "nothing"
-        raise InputError(f"file: {file} should hold base, runs by name and perhaps seeds, got {got}")
+        raise InputError(f"file: expected runs by name and optionally base and seeds in {file}, got {got}")
     base = _base(file, study["base"]) if "base" in study else {}
     numbers = _seeds(f"file: seeds of {file}", study.get("seeds", [0])) if seeds is None else _seeds("seeds", seeds)
     _check_own("options", options)
@@ -157,12 +157,12 @@ def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Ma
                 raise InputError(f"{told}: {error}") from error
             runs.append(Run(str(name), seed, arguments))
     if len({run.folder for run in runs}) < len(runs):
-        raise InputError(f"file: {file} names a run twice, by its name or by its seed")
+        raise InputError(f"file: expected different runs in {file}, got the same name or seed twice")
     return runs
 
 
 def _base(file: Path, name: Any) -> dict[str, Any]:
-    """Options of the base config, whose path starts from the folder of the study."""
+    """Read the options of the base config, whose path is relative to the folder of the study."""
     if not isinstance(name, str) or not name.isprintable():
         raise InputError(f"file: base of {file}: expected the path of a config, got {name!r:.100}")
     return read_options(file.parent / name, "file")
@@ -184,9 +184,9 @@ def _check_own(told: str, options: Mapping[Any, Any]) -> None:
 
 
 def _folder(told: str, out: Path, name: Any, seed: int) -> Path:
-    """Folder of a run, directly in the output folder, whatever its name; so is its config."""
+    """Return the folder of a run after a check that it and its config are directly in the output folder."""
     if isinstance(name, bool) or not isinstance(name, str | int | float):
-        raise InputError(f"{told}: expected text as its name, got {name!r:.100}")
+        raise InputError(f"{told}: expected text as the name, got {name!r:.100}")
     folder = path_inside(out, f"{name}-seed-{seed}", told)
     path_inside(out, f"{folder.name}.yaml", told)
     return folder
@@ -201,11 +201,11 @@ def _check_folders(out: Path, runs: Sequence[Run]) -> None:
 
 
 def _check_sources(runs: Sequence[Run]) -> None:
-    """Load every table that a run still to do reads, once."""
+    """Load every table of the runs that are not complete, once each."""
     checked = set()
     for run in runs:
         for source in sources_of(run.arguments) if not run.is_done else ():
-            if source in checked or source.tracks == DEFAULT_CORPUS:  # which is rendered where it is missing
+            if source in checked or source.tracks == DEFAULT_CORPUS:  # the default corpus is rendered if it is missing
                 continue
             checked.add(source)
             try:
@@ -215,7 +215,7 @@ def _check_sources(runs: Sequence[Run]) -> None:
 
 
 def _nested(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of which later ones hold; `group.option` and `group: {option}` are the same."""
+    """Merge options; later ones override earlier ones, and `group.option` is the same as `group: {option}`."""
     whole: dict[str, Any] = {}
     for part in parts:
         for name, value in part.items():
@@ -230,13 +230,13 @@ def _nested(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
-    """Run a pretraining in a process of its own; whether it succeeded."""
+    """Run a pretraining in a separate process, and return whether it succeeded."""
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
     try:
         status = processes.call([sys.executable, "-P", "-m", "ssc_toolkit.training.one_run", str(run.config)])
     except SystemExit:
-        print(f"{said}: stopped by SIGTERM; the same command goes on", file=sys.stderr, flush=True)
+        print(f"{said}: stopped by SIGTERM; rerun the command to resume", file=sys.stderr, flush=True)
         raise
     if status:
         print(f"{said}: failed with status {status}", file=sys.stderr, flush=True)
@@ -244,7 +244,7 @@ def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
 
 
 def _table(out: Path, runs: Sequence[Run]) -> str:
-    """The last row of the history of each complete run as CSV: those of this study, then others in the folder."""
+    """Return the last row of the history of each complete run as CSV: runs of this study, then others in the folder."""
     done = {run.folder.name: (run.name, run.seed) for run in runs if run.is_done}
     ours = {run.folder.name for run in runs}
     for config in sorted(out.glob("*.yaml")):

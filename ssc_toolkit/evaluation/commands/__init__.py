@@ -1,4 +1,4 @@
-"""The jobs of the command line that look at encoders, a file a command."""
+"""Commands that evaluate encoders, one file per command."""
 
 from ssc_toolkit.evaluation.commands.compare import compare
 from ssc_toolkit.evaluation.commands.embed import embed

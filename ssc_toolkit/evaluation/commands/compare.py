@@ -1,4 +1,4 @@
-"""The job of the command line that sets models side by side."""
+"""The command `ssc-toolkit compare`."""
 
 from __future__ import annotations
 
@@ -59,51 +59,52 @@ def compare(
     most_skipped: float = 0.1,
     seed: int = 0,
 ) -> Path:
-    """Set models side by side: probes on clean and corrupted audio, retrieval, and a map that can be listened to.
+    """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
-    Writes report.html, report.md and report.json. A random encoder of each architecture and log-mel statistics are
-    always among the models. What has been computed is kept in the folder: the same call goes on where it was
-    interrupted, and one with a further model or corruption computes just that. Where a label is a key, pitch shift is
-    left out of the chain.
+    The command writes report.html, report.md and report.json. It always adds a random encoder of each architecture and
+    log-mel statistics to the models. Results are cached in the output folder: rerun the same command to resume an
+    interrupted comparison. A call with one more model or corruption computes only what is missing. If a label is a
+    musical key, pitch shift is omitted from the chain.
 
     Args:
-        encoders: folders of saved encoders; or module:function for a model of your own.
+        encoders: folders of saved encoders, or module:function for your own models.
         labels: label columns to predict.
-        out: folder for the report, which is replaced, and for what is kept.
-        names: of the models in the report; by default from their folders.
+        out: folder for the report, which is replaced, and for the cache.
+        names: names of the models in the report; by default taken from their folders.
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
             `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
-        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
-        variant: of the dataset: which labels and which split.
-        numbers: those of the labels that are real numbers, to be predicted by regression.
-        corruptions: "chain" for the whole augmentation chain, or one alone, as for `robustness`.
-        severities: 0 to 2.5; clean audio is always there.
-        omit: stages to leave out of the chain.
-        method: of the probes: linear, mlp, knn or prototypes.
-        window_seconds: an embedding is the mean over non-overlapping windows of this length; by default that of the
-            views that an encoder was trained on, or 3.
-        clips: how many test tracks can be heard in the page; each adds 13 kB to it.
-        most_skipped: share of the files that may be unreadable or shorter than a window.
-        seed: of random encoders, corruptions, probes and split.
+        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
+            dataset.
+        variant: variant of the dataset, which determines its labels and splits.
+        numbers: those of the label columns that are real numbers, which are predicted by regression.
+        corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
+        severities: severities from 0 to 2.5; clean audio is always included.
+        omit: stages of the chain to omit.
+        method: method of the probes: linear, mlp, knn or prototypes.
+        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
+            default the view length of each encoder's training, or else 3.
+        clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        seed: seed of random encoders, corruptions, probes and split.
 
     Returns:
-        The HTML report.
+        Path of the HTML report.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before the long work.
+        InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
     check_whole("seed", seed, 0)
     check_whole("clips", clips, 0)
     check_methods((method,))
     if not labels:
-        raise InputError("labels: give at least one label column")
+        raise InputError("labels: expected at least one label column, got none")
     folder = writable_folder(user_path(out, "out"), "out")
     models = open_models(encoders, names)
     untrained = baselines(models, seed)
     everything = {**models, **untrained}
     windows = {name: window_seconds_of(model, window_seconds) for name, model in everything.items()}
     rate = max(model.sample_rate for model in everything.values())
-    conditions_for(corruptions, severities, rate, omit)  # an error before a corpus is rendered
+    conditions_for(corruptions, severities, rate, omit)  # fail before a corpus is rendered
     found = with_splits(load_tracks(tracks, root, variant), seed)
     left_out = _left_out(found, labels, numbers, corruptions, omit)
     conditions = conditions_for(corruptions, severities, rate, left_out)
@@ -136,8 +137,8 @@ def compare(
         sections = _sections(comparison, pairs, content, method, seed)
         print(f"\n{sections[0].title}\n\n{table(sections[0].header, sections[0].rows)}\n")
         sections.append(explorer_section(comparison.embeddings, kept, dict.fromkeys(labels), clips, seed))
-        write_report(folder, "Models side by side", _lead(models, kept, labels, left_out, tracks), sections, content)
-    print(f"\nOpen {folder / 'report.html'} for the rest: robustness, differences, retrieval, and the map")
+        write_report(folder, "Model comparison", _lead(models, kept, labels, left_out, tracks), sections, content)
+    print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"
 
 
@@ -148,10 +149,10 @@ def _left_out(
     corruptions: Sequence[str],
     omit: Sequence[str],
 ) -> tuple[str, ...]:
-    """Stages to leave out of the chain: pitch shift changes what a key says.
+    """Return the stages to omit from the chain, with pitch shift if a label is a key, which pitch shift changes.
 
     Raises:
-        InputError: for a label column that cannot be probed, or pitch shift alone beside a key.
+        InputError: if a label column cannot be probed, or if pitch shift is a separate corruption and a label is a key.
     """
     keys = []
     for column, signal in signals_of(tracks, labels, numbers).items():
@@ -160,7 +161,9 @@ def _left_out(
         if "weighted_key_score" in metrics_of(signal.kind, signal.names):
             keys.append(column)
     if keys and PITCH_SHIFT in corruptions:
-        raise InputError(f"corruptions: {PITCH_SHIFT} changes what the label {keys[0]!r} says; compare them apart")
+        raise InputError(
+            f"corruptions: {PITCH_SHIFT} changes the key in the label {keys[0]!r}; use them in separate comparisons"
+        )
     if not keys or PITCH_SHIFT in omit or CHAIN not in corruptions:
         return tuple(omit)
     return (*omit, PITCH_SHIFT)
@@ -174,10 +177,10 @@ def _usable(
     numbers: Sequence[str],
     most_skipped: float,
 ) -> pd.DataFrame:
-    """The tracks that every model can hear."""
+    """Return the tracks that are readable and long enough for every model."""
     for name, model in models.items():
         check_window(windows[name], name, model)
-        store_of(tracks, model.sample_rate)  # a store at another rate is an error before anything is looked at
+        store_of(tracks, model.sample_rate)  # fail early if the store has another sample rate
     kept = check_audio(tracks, max(windows.values()), most_skipped)
     for column, signal in signals_of(kept, labels, numbers).items():
         check_labels(kept, signal, column)
@@ -187,7 +190,7 @@ def _usable(
 def _sections(
     comparison: Comparison, pairs: Sequence[tuple[str, str]], content: dict[str, Any], method: str, seed: int
 ) -> list[Section]:
-    """All sections but the map; adds the numbers of the paired ones to the content of the JSON file."""
+    """Return all sections except the map, and add paired differences and drops to the content of the JSON file."""
     tasks = [task.name for task in comparison.tasks]
     differences = paired_differences(comparison, pairs, seed)
     content["differences"] = [
@@ -213,7 +216,7 @@ def _sections(
 
 
 def _numbers(interval: Interval) -> dict[str, float | None]:
-    """An interval as JSON can hold it."""
+    """Return an interval in a form that JSON can hold."""
     return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
 
 
@@ -223,10 +226,10 @@ def _lead(
     counts = tracks["split"].value_counts()
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
     lead = (
-        f"{', '.join(models)} beside untrained baselines on {', '.join(labels)}; tracks: {source} ({sizes}). Intervals "
-        "speak of the test tracks, not of training anew."
+        f"Models {', '.join(models)} and untrained baselines on {', '.join(labels)}; tracks: {source} ({sizes}). The "
+        "intervals describe the choice of test tracks, not the variation between training runs."
     )
     if omitted:
-        lead += f" Left out of the chain: {', '.join(omitted)}"
-        lead += ", because it changes what a key says." if PITCH_SHIFT in omitted else "."
+        lead += f" Omitted from the chain: {', '.join(omitted)}"
+        lead += ", because pitch shift changes the key." if PITCH_SHIFT in omitted else "."
     return lead

@@ -1,4 +1,4 @@
-"""`ssc-toolkit embed`."""
+"""The command `ssc-toolkit embed`."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ def embed(
     cache: str | None = None,
     most_skipped: float = 0.1,
 ) -> Path:
-    """Embed every track and write one file: an embedding a track, or a window, with paths, seconds and metadata.
+    """Write the embeddings of tracks or windows to a file, with paths, lengths in seconds and metadata.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that gives a model.
+        encoder: folder of a saved encoder, or module:function that returns a model.
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
             `ssc-toolkit prepare` made, or the name of a dataset.
-        out: file to write, ending in .npz or .parquet; one of that name is replaced.
-        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
-        variant: of the dataset: which labels and which split.
-        window_seconds: length of the non-overlapping windows; by default that of the views the encoder was trained
-            on, if their settings lie beside it, otherwise 3.
-        pooling: what becomes of the windows of a track; none keeps them, with the seconds at which they begin.
-        cache: folder for embeddings of whole tracks, found again by the content of model and audio.
-        most_skipped: share of the files that may be unreadable or shorter than a window.
+        out: output file with the suffix .npz or .parquet; an existing file is replaced.
+        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
+            dataset.
+        variant: variant of the dataset, which determines its labels and splits.
+        window_seconds: length of the non-overlapping windows in seconds. By default the view length of the encoder's
+            training, if its settings are next to it, or else 3.
+        pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
+        cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before the long work.
+        InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
     path = user_path(out, "out")
     if path.suffix not in SUFFIXES:
         raise InputError(f"out: expected a file name ending in {' or '.join(SUFFIXES)}, got {out}")
     if path.suffix == ".parquet":
-        importlib.import_module("pyarrow")  # if it is missing, before the work
+        importlib.import_module("pyarrow")  # fail before the work if it is missing
     writable_folder(path.absolute().parent, "out")
     with held_file(path, "out"):
         clear_leftovers(path.absolute().parent, names=[path.name])
@@ -74,12 +75,12 @@ def embed(
             kept, window_seconds=seconds, pooling=pooling, seeds=(), encoder=_described(model, encoder)
         )
         write_embeddings(path, embeddings, columns, metadata)
-        print(f"{len(embeddings)} embeddings of width {embeddings.shape[1]} in {path}")
+        print(f"{len(embeddings)} embeddings of dimension {embeddings.shape[1]} in {path}")
         return path
 
 
 def _described(model: object, source: str) -> dict[str, str]:
     try:
         return {"source": source, "fingerprint": fingerprint(model)}  # type: ignore[arg-type]
-    except InputError:  # a function that has no identity
+    except InputError:  # a function without an identity
         return {"source": source}

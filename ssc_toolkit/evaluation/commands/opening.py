@@ -1,4 +1,4 @@
-"""What the commands have in common: the model, its baselines, and the tracks."""
+"""Functions that several commands use to open the model, its baselines and the tracks."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ FINETUNE = "finetune"
 
 @contextmanager
 def output_folder(out: str | None) -> Iterator[Path | None]:
-    """Yield the output folder of a command, made if need be and locked for the block; None if there is none.
+    """Create and lock the output folder of a command, and yield its path; yield None if there is no output folder.
 
     Raises:
-        InputError: if it cannot be written, or another process works in it.
+        InputError: if the folder is not writable, or if another process uses it.
     """
     if out is None:
         yield None
@@ -46,14 +46,14 @@ def output_folder(out: str | None) -> Iterator[Path | None]:
 
 
 def open_model_for(encoder: str, cache: str | None) -> WaveformModel:
-    """Open a model.
+    """Open a model, and check that its embeddings can be cached if `cache` is given.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that gives a model.
-        cache: folder for its embeddings, if they are to be kept.
+        encoder: folder of a saved encoder, or module:function that returns a model.
+        cache: folder of the embedding cache, or None.
 
     Raises:
-        InputError: if it cannot be opened, or has no identity that a cache could find it by.
+        InputError: if the model cannot be opened, or if it cannot be cached because it has no identity.
     """
     model = open_model(encoder)
     if cache is not None:
@@ -62,30 +62,30 @@ def open_model_for(encoder: str, cache: str | None) -> WaveformModel:
 
 
 def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -> None:
-    """Raise InputError for an unknown method, or none."""
+    """Raise InputError unless there is at least one method and all are known."""
     for method in methods or ("",):
         if method not in known:
             raise InputError(f"methods: expected some of {', '.join(known)}, got {method!r}")
 
 
 def signals_of(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
-    """The label signals of some columns.
+    """Return the labels of columns.
 
     Raises:
-        InputError: for a column that is missing or of another kind, or a name in `numbers` that is no label.
+        InputError: if a column is missing or of another kind, or if a name in `numbers` is not in `labels`.
     """
     odd = set(numbers) - set(labels)
     if odd:
-        raise InputError(f"numbers: {', '.join(sorted(odd))} is not among the labels {', '.join(labels)}")
+        raise InputError(f"numbers: expected names from labels ({', '.join(labels)}), got {', '.join(sorted(odd))}")
     return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
 
 
 def say_why_no_key_score(column: str, labels: Labels) -> None:
-    """A line for a column of keys that holds other classes too."""
+    """Log why a column that is mostly keys gets no weighted key score."""
     odd = unlike_keys(labels.names) if labels.kind == "class" else []
     if odd:
         shown = ", ".join(map(repr, odd[:3]))
-        logger.info("no weighted key score for column %r: %s cannot be read as a key", column, shown)
+        logger.info("no weighted key score for column %r: %s is not a key", column, shown)
 
 
 def open_tracks(
@@ -103,22 +103,22 @@ def open_tracks(
     seed: int = 0,
     split: bool = True,
 ) -> pd.DataFrame:
-    """The usable tracks, with splits; what is wrong with columns or rates shows before any file is opened.
+    """Return the usable tracks with splits, after a check of columns and sample rates before any file is opened.
 
     Args:
-        model: what is to hear them.
+        model: the model that embeds the tracks.
         tracks, root, variant: as for `load_tracks`.
-        window_seconds: length of a window, or None for what the model is made for.
+        window_seconds: length of a window in seconds, or None for the window length of the model.
         most_skipped: as for `check_audio`.
-        labels: columns that are needed; every split must have some of each if there are splits.
-        numbers: those that hold numbers.
-        methods: that are to be fitted to them.
-        label_shares: that they are to be fitted to.
-        seed: of the split, if the table has none, and of the shares.
-        split: whether to split a table that has none.
+        labels: label columns. If `split` is True, every split must have labeled tracks of each column.
+        numbers: those of the label columns that hold numbers.
+        methods: methods of the probes.
+        label_shares: fractions of the training labels that probes are fitted to.
+        seed: seed of the split, if the table has none, and of the fractions.
+        split: add splits to a table that has none.
 
     Raises:
-        InputError: for anything that cannot work.
+        InputError: if an argument or a file is invalid.
     """
     seconds = window_seconds_of(model, window_seconds)
     check_window(seconds, THIS, model)
@@ -128,7 +128,7 @@ def open_tracks(
     store_of(found, model.sample_rate)
     for column, signal in signals_of(found, labels, numbers).items():
         if signal.kind == "number" and "prototypes" in methods:
-            raise InputError(f"methods: prototypes need classes, but {column} holds numbers")
+            raise InputError(f"methods: prototypes expected classes, got numbers in {column}")
         if split:
             say_why_no_key_score(column, signal)
             train = check_labels(found, signal, column)["train"]
@@ -137,17 +137,17 @@ def open_tracks(
     kept = check_audio(found, seconds, most_skipped)
     if split:
         for column, signal in signals_of(kept, labels, numbers).items():
-            check_labels(kept, signal, column)  # what is left may hold less
+            check_labels(kept, signal, column)  # unreadable tracks were removed
     return kept
 
 
 def with_baselines(
     model: WaveformModel, seeds: Sequence[int], window_seconds: float | None
 ) -> dict[str, list[WaveformModel]]:
-    """The model beside log-mel statistics and random encoders, one a seed.
+    """Return the model, log-mel statistics, and a random encoder for each seed.
 
     Raises:
-        InputError: if windows of that length are too short for one of them.
+        InputError: if the windows are too short for one of the models.
     """
     models: dict[str, list[WaveformModel]] = {
         RANDOM: [random_twin(model, seed) for seed in seeds],
@@ -163,25 +163,25 @@ def check_window(seconds: float, name: str, model: WaveformModel) -> None:
     """Raise InputError if windows are too short for a model.
 
     Args:
-        seconds: length of a window.
-        name: what the user calls the model, for the message.
-        model: may say what it needs as `minimum_samples`.
+        seconds: length of a window in seconds.
+        name: name of the model, for the error.
+        model: the model; its optional attribute `minimum_samples` is the minimum number of samples.
     """
     samples = getattr(model, "minimum_samples", 1)
     if seconds * model.sample_rate < samples:
-        least = math.ceil(100 * samples / model.sample_rate) / 100  # as many are enough
-        raise InputError(f"window_seconds: {name} needs at least {least:.2f} s, got {seconds:g}")
+        least = math.ceil(100 * samples / model.sample_rate) / 100  # rounded up, so that this value is accepted
+        raise InputError(f"window_seconds: expected at least {least:.2f} s for {name}, got {seconds:g}")
 
 
 def _in_a_cell(name: str, value: float) -> str:
-    """A further metric; what is undefined is counted."""
+    """Format a metric; the number of undefined queries is formatted as a count."""
     if math.isnan(value):
         return "undefined"
     return f"{value:.0f}" if name.startswith("undefined") else f"{value:.3f}"
 
 
 def others(score: Score) -> str:
-    """The further metrics of a score in one cell."""
+    """Format all metrics of a score except the headline metric, for one cell of a table."""
     cells = [f"{name.replace('_', ' ')} {_in_a_cell(name, value)}" for name, value in score.others.items()]
     if score.undefined_classes:
         cells.append(f"{score.undefined_classes} {score.classes_or_columns} undefined")

@@ -1,4 +1,4 @@
-"""`ssc-toolkit probe`."""
+"""The command `ssc-toolkit probe`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ssc_toolkit.evaluation.report import Section, table, write_report
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure
 
 Scores = dict[tuple[str, str, str, float], Score]
-"""By model, label, method and label share."""
+"""Scores by model, label, method and fraction of the training labels."""
 
 
 def probe(
@@ -50,37 +50,38 @@ def probe(
     most_skipped: float = 0.1,
     seed: int = 0,
 ) -> Scores:
-    """Probe an encoder for each label, beside an untrained one and no encoder at all.
+    """Score an encoder, a random encoder and log-mel statistics by probes for each label.
 
-    Prints a table of test scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if there are
-    several).
+    The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if
+    there are several), and a table of hubness and anisotropy.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that gives a model.
+        encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset. A `split` column (train, valid, test) is used if
-            there is one; otherwise tracks are split at random, 70/10/20, a `group` together.
-        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
-        variant: of the dataset: which labels and which split.
-        methods: some of linear, mlp, knn (nearest neighbours), prototypes (zero-shot) and finetune (the whole encoder).
-        numbers: those of the labels that are numbers to predict; the others are classes.
-        label_shares: shares of the labelled training tracks to use, above 0 to 1, one score each; smaller ones are
-            part of larger ones.
-        repeats: seeds, from `seed` on; a score is the mean over them.
-        window_seconds: an embedding is the mean over non-overlapping windows of this length; by default that of the
-            views the encoder was trained on, if their settings lie beside it, otherwise 3.
-        finetune_steps: steps of fine-tuning at most.
-        cache: folder for embeddings, found again by the content of model and audio.
-        out: folder for report.json, report.md and report.html, which are replaced; nothing is written by default.
-        most_skipped: share of the files that may be unreadable or shorter than a window.
-        seed: the first: of heads, random encoders, label shares and the split.
+            `ssc-toolkit prepare` made, or the name of a dataset. If there is no `split` column (train, valid, test),
+            tracks are split at random, 70/10/20, and tracks of a `group` stay together.
+        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
+            dataset.
+        variant: variant of the dataset, which determines its labels and splits.
+        methods: some of linear, mlp, knn (nearest neighbors), prototypes (zero-shot) and finetune (the whole encoder).
+        numbers: those of the label columns that hold numbers; the others hold classes.
+        label_shares: fractions of the labeled training tracks to use, each in (0, 1]; there is one score for each. The
+            tracks of a smaller fraction are among those of a larger one.
+        repeats: number of seeds, counted from `seed`; a score is the mean over the seeds.
+        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
+            default the view length of the encoder's training, if its settings are next to it, or else 3.
+        finetune_steps: maximum number of fine-tuning steps.
+        cache: folder of the embedding cache, whose keys depend on the content of model and audio.
+        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        seed: first seed of heads, random encoders and label fractions, and seed of the split.
 
     Returns:
-        Scores by model, label, method and label share.
+        Scores by model, label, method and fraction of the training labels.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before the long work.
+        InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
     with output_folder(out) as folder:
         check_methods(methods, (*HEADS, FINETUNE))
@@ -130,14 +131,14 @@ def probe(
 def embed_all(
     models: Mapping[str, Sequence[WaveformModel]], tracks: pd.DataFrame, seconds: float, cache: str | None
 ) -> dict[str, list[np.ndarray]]:
-    """Embeddings under every model, in one pass: a list for each name, as long as its list of models."""
+    """Compute the embeddings under every model in one pass, as a list for each name and in the order of its models."""
     flat = {f"{name} {number}": model for name, own in models.items() for number, model in enumerate(own)}
     found = embed_models(flat, tracks, seconds, cache=cache)
     return {name: [found[f"{name} {number}"] for number in range(len(own))] for name, own in models.items()}
 
 
 def records_of(scores: Scores, seeds: Sequence[int]) -> list[Record]:
-    """The scores as records."""
+    """Return the scores as records."""
     return [
         record
         for (name, column, method, share), score in scores.items()
@@ -148,7 +149,7 @@ def records_of(scores: Scores, seeds: Sequence[int]) -> list[Record]:
 
 
 def seed_of(score: Score, seeds: Sequence[int]) -> int | None:
-    """The seed of a score, None for the mean over several."""
+    """Return the seed of a score, or None for a mean over several seeds."""
     return seeds[0] if score.seeds == 1 else None
 
 
@@ -167,7 +168,7 @@ def _predictions(
     share: float,
     seeds: Sequence[int],
 ) -> list[Predictions]:
-    """Test predictions of each seed; of one seed alone where another would change nothing."""
+    """Return the test predictions of each seed, or of the first seed only if the seed has no effect."""
     varies = len(embeddings) > 1 or method == "mlp" or share < 1
     return [
         fit_probe(own, tracks, column, method, kind=kind, label_share=share, seed=seed).predict(own, tracks)
@@ -186,7 +187,7 @@ def _finetuned(
     seeds: Sequence[int],
     steps: int,
 ) -> list[Predictions]:
-    """Test predictions of each seed; none for what has no weights to train."""
+    """Return the test predictions of each seed after fine-tuning; an empty list if the model has no weights."""
     if not is_trainable(models[0]):
         return []
     found = []
@@ -226,4 +227,4 @@ def _geometry_section(embeddings: Mapping[str, Sequence[np.ndarray]], tracks: pd
             numbers = (found.hub_skewness, found.robin_hood, found.anti_hubs, found.mean_cosine, found.effective_rank)
             rows.append([name, *(f"{number:.3f}" for number in numbers)])
     header = ["model", "hub skewness", "Robin Hood index", "anti-hubs", "mean cosine", "effective rank"]
-    return Section("Hubs and directions of the test embeddings", header=header, rows=rows)
+    return Section("Hubness and anisotropy of the test embeddings", header=header, rows=rows)

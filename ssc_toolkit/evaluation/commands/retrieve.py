@@ -1,4 +1,4 @@
-"""`ssc-toolkit retrieval`."""
+"""The command `ssc-toolkit retrieval`."""
 
 from __future__ import annotations
 
@@ -39,42 +39,43 @@ def retrieve(
     most_skipped: float = 0.1,
     seed: int = 0,
 ) -> dict[str, dict[str, Score]]:
-    """Rank tracks by cosine for each query, and see where those with the same label are: mAP, recall@k, precision@k.
+    """Rank tracks by cosine similarity for each query, and compute mAP, recall@k and precision@k by label.
 
-    Nothing is trained, so the labels may be any. Prints a table with 95 % intervals (bootstrap over groups of queries),
-    beside an untrained encoder and no encoder at all.
+    No head is trained, so any label column can be used. The command prints a table with 95 % intervals (bootstrap over
+    groups of queries) for the encoder, a random encoder and log-mel statistics.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that gives a model.
-        labels: label columns; tracks with the same class, or a label in common, are relevant.
+        encoder: folder of a saved encoder, or module:function that returns a model.
+        labels: label columns; tracks with the same class, or with a label in common, are relevant.
         tracks: the queries: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a
             store that `ssc-toolkit prepare` made, or the name of a dataset.
-        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
-        variant: of the dataset: which labels and which split.
-        split: which of the tracks are queries; all, where the table has no splits.
-        database: what is ranked, given as the tracks are; the queries themselves by default. A track that is among both
-            is not its own answer.
-        database_root: as root, for the database.
-        other_groups_only: leave out of a ranking what has the query's own `group`, such as its tune or artist.
-        cutoffs: each k of recall@k and precision@k.
-        window_seconds: an embedding is the mean over non-overlapping windows of this length; by default that of the
-            views the encoder was trained on, if their settings lie beside it, otherwise 3.
-        cache: folder for embeddings, found again by the content of model and audio.
-        out: folder for report.json, report.md and report.html, which are replaced; nothing is written by default.
-        most_skipped: share of the files that may be unreadable or shorter than a window.
-        seed: of the random encoder.
+        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
+            dataset.
+        variant: variant of the dataset, which determines its labels and splits.
+        split: split of the queries; without a `split` column, all tracks are queries.
+        database: tracks to rank, in any form that `tracks` accepts; by default the queries themselves. A query that is
+            also in the database is removed from its own ranking.
+        database_root: as `root`, for the database.
+        other_groups_only: remove tracks of the query's own `group`, such as its tune or artist, from its ranking.
+        cutoffs: the values of k for recall@k and precision@k.
+        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
+            default the view length of the encoder's training, if its settings are next to it, or else 3.
+        cache: folder of the embedding cache, whose keys depend on the content of model and audio.
+        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        seed: seed of the random encoder.
 
     Returns:
         Scores by model and label.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before the long work.
+        InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
     with output_folder(out) as folder:
         for k in cutoffs or (0,):
             check_whole("cutoffs", k, 1)
         if database is None and database_root is not None:
-            raise InputError("database_root: a folder for which tracks? give database")
+            raise InputError("database_root: expected database as well, got None")
         model = open_model_for(encoder, cache)
         models = with_baselines(model, (seed,), window_seconds)
         seconds = window_seconds_of(model, window_seconds)
@@ -88,7 +89,7 @@ def retrieve(
                 label_signal(items, column)
             items = check_audio(items, seconds, most_skipped)
         if other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
-            raise InputError("other_groups_only: the tracks have no 'group' column")
+            raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
         asked = embed_all(models, queries, seconds, cache)
         ranked = None if items is None else embed_all(models, items, seconds, cache)
         scores = {
@@ -136,7 +137,7 @@ def _of_split(tracks: pd.DataFrame, split: str) -> pd.DataFrame:
         return tracks
     chosen = tracks[tracks["split"] == split].reset_index(drop=True)
     if not len(chosen):
-        raise InputError(f"split: no track is in the {split} split")
+        raise InputError(f"split: expected tracks in the split {split!r}, got none")
     return chosen
 
 
@@ -145,7 +146,7 @@ def _groups(tracks: pd.DataFrame) -> np.ndarray | None:
 
 
 def _ids(tracks: pd.DataFrame) -> np.ndarray:
-    """What tells a track from others, in whichever table."""
+    """Return an identifier of each track that is the same in every table."""
     return np.array([os.path.realpath(path) for path in tracks["path"]])
 
 

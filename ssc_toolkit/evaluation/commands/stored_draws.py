@@ -1,4 +1,4 @@
-"""Corruptions kept in a folder, a file for each kind and severity."""
+"""Corruptions stored in a folder, with one file for each corruption and severity."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def stored_corruptions(
     *,
     replace: bool,
 ) -> dict[str, dict[float, FixedCorruption]]:
-    """Corruptions of the test tracks: those that a folder holds, and those drawn now, which are put there.
+    """Load the corruptions of the test tracks from a folder; draw missing corruptions and store them there.
 
     Args:
-        folder: with a file NAME-SEVERITY.pt for each; None to store nothing.
-        transforms: what to draw for, by name and severity.
-        sample_rate: hertz that the transforms are made for.
-        tracks: the table; only the test split is drawn for.
-        seed: of the draws.
-        replace: draw anew, whatever the folder holds.
+        folder: folder with a file NAME-SEVERITY.pt for each corruption; None to store nothing.
+        transforms: transforms by name and severity.
+        sample_rate: sample rate of the transforms in hertz.
+        tracks: table of the tracks; corruptions are drawn for the test set.
+        seed: seed of the draws.
+        replace: draw all corruptions again and replace the files in the folder.
 
     Returns:
         Corruptions by name and severity.
 
     Raises:
-        InputError: if a stored corruption is another than the one asked for, or lacks a track.
+        InputError: if a stored corruption differs from the requested one, or has no draw for a track.
     """
     test = split_under_test(tracks)
     place = None if folder is None else writable_folder(user_path(folder, "draws"), "draws")
@@ -58,17 +58,17 @@ def stored_corruptions(
 
 def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: pd.DataFrame) -> FixedCorruption:
     stored = FixedCorruption.load(path)
-    stored.draw_for(test)  # a track without a draw is an error now
+    stored.draw_for(test)  # fail early if a track has no draw
     if stored.sample_rate == sample_rate and _stages(stored.transform) != _stages(transform):
         raise InputError(
-            f"draws: {path} holds {_stages(stored.transform)} instead of {_stages(transform)}; "
-            "give the same omit as then, or another folder"
+            f"draws: expected {_stages(transform)}, got {_stages(stored.transform)} in {path}; "
+            "use the omit that the file was made with, or another folder"
         )
     return stored
 
 
 def _stages(transform: Augmentation) -> str:
-    """The kinds of transform in a corruption, in order."""
+    """Return the class names of the transforms in a corruption, in order."""
     members = getattr(transform, "transforms", [])
     name = type(transform).__name__
     return f"{name}({', '.join(map(_stages, members))})" if len(members) else name

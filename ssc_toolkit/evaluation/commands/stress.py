@@ -1,4 +1,4 @@
-"""`ssc-toolkit robustness`."""
+"""The command `ssc-toolkit robustness`."""
 
 from __future__ import annotations
 
@@ -45,40 +45,41 @@ def stress(
     most_skipped: float = 0.1,
     seed: int = 0,
 ) -> Scores:
-    """Probe an encoder on clean audio, then score the probes on corrupted test tracks.
+    """Fit probes to an encoder on clean audio, then score the probes on corrupted test tracks.
 
-    Prints a table of test scores with 95 % intervals (bootstrap over groups of tracks), beside an untrained encoder
-    and no encoder at all, and the share of the clean score that is lost.
+    The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for the encoder, a
+    random encoder and log-mel statistics, and a table of the fractions of the clean score that are lost.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that gives a model.
+        encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
             `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
-        root: folder that the paths in the CSV file start from (its own folder by default), or where the dataset lies.
-        variant: of the dataset: which labels and which split.
-        methods: some of linear, mlp, knn (nearest neighbours) and prototypes (zero-shot).
-        numbers: those of the labels that are numbers to predict; the others are classes.
-        corruptions: "chain" for the whole augmentation chain, or one alone: its stages gain, polarity_inversion,
-            colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus, distortion,
-            compression, reverse, bitcrush, mp3.
-        severities: 0 (clean) to 2.5; clean audio is always scored as well.
-        omit: stages to leave out of the chain; leave out pitch_shift where labels speak of key or pitch.
-        draws: folder of stored corruptions; what it holds is used, what it lacks is drawn and added. Give it again for
-            another model, and both hear the same. Without it they follow from the seed, and are stored in the output
-            folder.
-        window_seconds: an embedding is the mean over non-overlapping windows of this length; by default that of the
-            views the encoder was trained on, if their settings lie beside it, otherwise 3.
-        cache: folder for embeddings, found again by the content of model, audio and corruption.
-        out: folder for report.json, report.md and report.html, which are replaced; nothing is written by default.
-        most_skipped: share of the files that may be unreadable or shorter than a window.
-        seed: of the corruptions, the heads, the random encoder and the split.
+        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
+            dataset.
+        variant: variant of the dataset, which determines its labels and splits.
+        methods: some of linear, mlp, knn (nearest neighbors) and prototypes (zero-shot).
+        numbers: those of the label columns that hold numbers; the others hold classes.
+        corruptions: "chain" for the whole augmentation chain, or names of single corruptions: its stages gain,
+            polarity_inversion, colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus,
+            distortion, compression, reverse, bitcrush, mp3.
+        severities: severities from 0 (clean) to 2.5; clean audio is always scored as well.
+        omit: stages of the chain to omit; omit pitch_shift if labels depend on key or pitch.
+        draws: folder of stored corruptions. Corruptions in the folder are used; missing ones are drawn and added. Pass
+            the same folder for another model to give both the same corrupted audio. By default corruptions are drawn
+            from the seed and stored in the output folder.
+        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
+            default the view length of the encoder's training, if its settings are next to it, or else 3.
+        cache: folder of the embedding cache, whose keys depend on the content of model, audio and corruption.
+        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        seed: seed of the corruptions, the heads, the random encoder and the split.
 
     Returns:
         Scores by corruption, model, task and severity.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work, before the long work.
+        InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
     check_whole("seed", seed, 0)
     with output_folder(out) as folder:
@@ -131,12 +132,12 @@ def stress(
 def _transforms(
     sample_rate: int, names: tuple[str, ...], severities: tuple[float, ...], omit: tuple[str, ...]
 ) -> dict[str, dict[float, Augmentation]]:
-    """Every corruption at every severity above 0."""
+    """Return every corruption at every severity above 0."""
     for name in names or ("",):
         if name not in (CHAIN, *CORRUPTIONS):
             raise InputError(f"corruptions: expected some of {CHAIN}, {', '.join(CORRUPTIONS)}, got {name!r}")
     if not any(severity != 0 for severity in severities):
-        raise InputError("severities: expected at least one above 0")
+        raise InputError("severities: expected at least one above 0, got none")
     try:
         return {
             name: {

@@ -1,4 +1,4 @@
-"""What `ssc-toolkit robustness` says of its scores."""
+"""Report of `ssc-toolkit robustness`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ssc_toolkit.evaluation.report import Section
 from ssc_toolkit.evaluation.scores import Score, relative_drop
 
 DROP = "relative_drop"
-"""Metric of the records that say which share of the clean score is lost."""
+"""Metric name of the records that hold the fraction of the clean score that is lost."""
 
 Scores = dict[str, dict[str, dict[str, dict[float, Score]]]]
-"""By corruption, model, task and severity; severity 0 is clean audio."""
+"""Scores by corruption, model, task and severity; severity 0 is clean audio."""
 Drops = dict[str, dict[str, dict[str, dict[float, Interval]]]]
-"""The same with relative drops, without severity 0."""
+"""Relative drops by corruption, model, task and severity, without severity 0."""
 
 
 def relative_drops(scores: Scores) -> Drops:
-    """Share of the clean score that each corruption takes away."""
+    """Compute the fraction of the clean score that is lost under each corruption."""
     return {
         name: {
             model: {
@@ -34,19 +34,19 @@ def relative_drops(scores: Scores) -> Drops:
 
 
 def sections_of(scores: Scores, drops: Drops) -> list[Section]:
-    """Scores and relative drops, a section each, with curves and a heat map for each task."""
+    """Return a section of scores and a section of relative drops, with curves and a heat map for each task."""
     first = next(iter(next(iter(scores.values())).values()))
     severities = sorted(next(iter(first.values())))
     curves, maps = {}, {}
     for task, by_severity in first.items():
         metric = by_severity[0.0].metric
-        curves[f"{task}: {metric} over severity, with 95 % bands."] = _curves(scores, task, metric)
+        curves[f"{task}: {metric} by severity, with 95 % intervals."] = _curves(scores, task, metric)
         maps[f"{task}: percent of the clean {metric} that is lost."] = _heat_map(drops, task)
     header = ["corruption", "task", "model"]
     return [
         Section(
             "Robustness",
-            ["The probes are fitted on clean audio; every model hears the same corrupted test tracks."],
+            ["The probes are fitted on clean audio. Every model receives the same corrupted test tracks."],
             [*header, "metric", *(f"severity {severity:g}" for severity in severities)],
             [
                 [name, task, model, found[0.0].metric, *(str(found[severity].headline) for severity in severities)]
@@ -59,8 +59,8 @@ def sections_of(scores: Scores, drops: Drops) -> list[Section]:
         Section(
             "Relative drops",
             [
-                "Share of the clean score that is lost, with 95 % intervals of a paired bootstrap. It is not defined "
-                "where the clean score is not above 0."
+                "Fraction of the clean score that is lost, with 95 % intervals of a paired bootstrap. It is undefined "
+                "where the clean score is 0 or below."
             ],
             [*header, *(f"severity {severity:g}" for severity in severities[1:])],
             [
@@ -75,13 +75,13 @@ def sections_of(scores: Scores, drops: Drops) -> list[Section]:
 
 
 def records_of(scores: Scores, drops: Drops, questions: Mapping[str, tuple[str, str]], seed: int) -> list[Record]:
-    """Scores and relative drops as records; clean audio once, not once a corruption.
+    """Return scores and relative drops as records; scores on clean audio occur once, not once per corruption.
 
     Args:
-        scores: of the probes.
-        drops: of the same.
+        scores: scores of the probes.
+        drops: relative drops of the probes.
         questions: label and method by task.
-        seed: of the probes.
+        seed: seed of the probes.
     """
     found: list[Record] = []
     for place, (name, by_model) in enumerate(scores.items()):
@@ -114,5 +114,5 @@ def _heat_map(drops: Drops, task: str) -> str:
             model: {name: {f"{s:g}": d.value for s, d in own[model][task].items()} for name, own in drops.items()}
             for model in models
         },
-        "share of the clean score lost",
+        "fraction of the clean score lost",
     )

@@ -1,4 +1,4 @@
-"""Heads on frozen embeddings, each fitted by one function."""
+"""Heads on frozen embeddings, with one fitting function for each."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,6 +14,6 @@ HEADS: Mapping[str, Callable[[Problem, int], Head]] = {
     "knn": fit_knn,
     "prototypes": fit_prototypes,
 }
-"""Method -> function that fits it to a problem with a seed."""
+"""Fitting functions by method; each takes a problem and a seed."""
 
 __all__ = ["HEADS", "Head", "Problem", "fit_knn", "fit_linear", "fit_mlp", "fit_prototypes"]

@@ -1,4 +1,4 @@
-"""What a head is given, and what it promises."""
+"""Interface of heads, and the data that a head is fitted to."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class Head(Protocol):
     """A fitted head.
 
     Attributes:
-        settings: what the validation split chose.
+        settings: settings selected on the validation set.
     """
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        """Scores of the classes or numbers, (N, dim) to (N, classes or columns)."""
+        """Predict class scores or numbers, from (N, dim) to (N, classes or columns)."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Labelled embeddings to fit to, and others to choose settings by; there is no test split in it.
+    """Labeled embeddings of the training set and the validation set, without the test set.
 
     Attributes:
         train_x, valid_x: (N, dim) embeddings.
         train_y, valid_y: (N,) class indices, (N, classes) multi-hot rows or (N, columns) numbers.
-        kind: of the labels.
-        names: of the classes or columns.
+        kind: kind of the labels.
+        names: names of the classes or columns.
     """
 
     train_x: np.ndarray
@@ -45,11 +45,11 @@ class Problem:
     names: tuple[str, ...]
 
     def quality(self, outputs: np.ndarray) -> float:
-        """The headline metric of outputs for the validation split; minus infinity where it is not defined."""
+        """Compute the headline metric of outputs on the validation set; minus infinity if it is undefined."""
         headline = next(iter(metrics_of(self.kind, self.names).values()))
         value = headline.value(outputs, self.valid_y)
         return value if np.isfinite(value) else -np.inf
 
     def targets(self) -> np.ndarray:
-        """Training labels as numbers, (N, classes or columns): classes as one-hot rows."""
+        """Return the training labels as numbers (N, classes or columns); classes become one-hot rows."""
         return np.eye(len(self.names), dtype=np.float32)[self.train_y] if self.kind == "class" else self.train_y

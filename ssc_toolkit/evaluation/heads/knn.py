@@ -1,4 +1,4 @@
-"""Votes of the nearest labelled tracks."""
+"""A head that averages the labels of the nearest training tracks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScale
 from ssc_toolkit.evaluation.heads.base import Problem
 
 COUNTS = (1, 3, 5, 10, 20, 50)
-"""Numbers of neighbours among which the validation split chooses."""
+"""Numbers of neighbors; the validation set selects one."""
 
 
 @dataclass(frozen=True)
 class NeighborHead:
-    """Fitted neighbours.
+    """A fitted k-nearest-neighbors head.
 
     Attributes:
-        model: scikit-learn pipeline of scaling and neighbours.
-        settings: number of neighbours, and whether embeddings are standardised first.
+        model: scikit-learn pipeline of scaling and neighbors.
+        settings: number of neighbors, and whether embeddings are standardized first.
     """
 
     model: Any
@@ -34,17 +34,17 @@ class NeighborHead:
 
 
 def fit_knn(problem: Problem, seed: int = 0) -> NeighborHead:
-    """The mean of the labels of the k nearest training tracks by cosine; nothing is trained.
+    """Fit a head that predicts the mean label of the k nearest training tracks by cosine similarity.
 
-    k, and whether the embeddings are standardised first, are what does best on the validation split. The seed changes
-    nothing.
+    k, and whether the embeddings are standardized first, are selected on the validation set. No weights are trained, so
+    the seed has no effect.
     """
     best: tuple[float, NeighborHead] | None = None
     for standardised in (False, True):
         for count in sorted({min(count, len(problem.train_x)) for count in COUNTS}):
             model = make_pipeline(
                 StandardScaler() if standardised else FunctionTransformer(),
-                Normalizer(),  # on the unit sphere, the order by distance is that by cosine
+                Normalizer(),  # for unit vectors, the Euclidean distance and the cosine give the same order
                 KNeighborsRegressor(count, algorithm="brute"),
             )
             model.fit(problem.train_x, problem.targets())

@@ -18,18 +18,19 @@ from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation.heads.base import Problem
 
 INVERSE_STRENGTHS = (0.01, 0.1, 1.0)
-"""Regularisations of logistic regression among which the validation split chooses."""
+"""Inverse regularization strengths of logistic regression; the validation set selects one."""
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""Those of ridge regression."""
+"""Penalties of ridge regression; the validation set selects one."""
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A fitted scikit-learn pipeline of standardisation and regression.
+    """A fitted scikit-learn pipeline of standardization and regression.
 
     Attributes:
         model: the pipeline.
-        regularisation: inverse strength, or penalty of ridge regression, that the validation split chose.
+        regularisation: inverse strength of logistic regression, or penalty of ridge regression, selected on the
+            validation set.
         outputs: number of classes or columns.
     """
 
@@ -48,21 +49,21 @@ class LinearHead:
         if found.shape[1] == self.outputs:
             return np.asarray(found)
         everything = np.zeros((len(embeddings), self.outputs), dtype=found.dtype)
-        everything[:, self.model.classes_] = found  # classes without a training track keep 0
+        everything[:, self.model.classes_] = found  # classes without a training track have probability 0
         return everything
 
 
 def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
-    """Logistic regression (one-vs-rest for several labels a track), ridge regression for numbers.
+    """Fit logistic regression (one-vs-rest for multi-hot labels), or ridge regression for numbers.
 
-    Embeddings are standardised by the mean and deviation of the training split; the regularisation is the one that does
-    best on the validation split. The problem is convex: the seed changes nothing.
+    Embeddings are standardized by the mean and standard deviation of the training set. The regularization with the best
+    score on the validation set is selected. The problem is convex, so the seed has no effect.
     """
     best: tuple[float, LinearHead] | None = None
     for regularisation in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
         model = make_pipeline(StandardScaler(), _regression(problem.kind, regularisation))
         with warnings.catch_warnings():
-            # Early stopping at max_iter is one more regularisation, and classes may lack a positive.
+            # Stopping at max_iter acts as further regularization, and a class may have no positive track.
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
             model.fit(problem.train_x, problem.train_y)

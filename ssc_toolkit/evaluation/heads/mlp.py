@@ -19,19 +19,20 @@ WEIGHT_DECAY = 1e-6
 BATCH_SIZE = 64
 MOST_EPOCHS = 200
 PATIENCE = 10
-"""Epochs without an improvement on the validation split before training ends."""
+"""Number of epochs without an improvement on the validation set after which training stops."""
 
 
 def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
-    """One hidden layer of 512 with ReLU; Adam 3e-4, weight decay 1e-6, batches of 64, early stopping.
+    """Fit a head with one hidden layer of 512 units and ReLU, by Adam with early stopping.
 
-    Embeddings are standardised by the mean and deviation of the training split, numbers to predict as well. The loss is
-    cross-entropy, binary cross-entropy, or the mean squared error. The head of the epoch that does best on the
-    validation split is kept (Guinot, Quinton and Fazekas, ISMIR 2024).
+    The learning rate is 3e-4, the weight decay 1e-6 and the batch size 64. Embeddings, and numbers to predict, are
+    standardized by the mean and standard deviation of the training set. The loss is cross-entropy for classes, binary
+    cross-entropy for multi-hot labels and the mean squared error for numbers. The head of the epoch with the best
+    score on the validation set is returned (Guinot, Quinton and Fazekas, ISMIR 2024).
 
     Args:
-        problem: what to fit.
-        seed: of the weights and the order of the tracks.
+        problem: data to fit to.
+        seed: seed of the weights and of the order of the tracks.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

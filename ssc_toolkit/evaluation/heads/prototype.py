@@ -1,4 +1,4 @@
-"""Zero-shot classes: the cosine to the mean of their labelled tracks."""
+"""A head that scores classes by the cosine similarity to the mean of their labeled tracks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class PrototypeHead:
     """Prototypes of the classes.
 
     Attributes:
-        prototypes: (classes, dim), of length 1; zeros for a class without a training track.
-        settings: none, for nothing is chosen.
+        prototypes: (classes, dim) unit vectors; zeros for a class without a training track.
+        settings: always empty, because there are no settings to select.
     """
 
     prototypes: np.ndarray
@@ -27,11 +27,13 @@ class PrototypeHead:
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
         similarity = unit_rows(embeddings) @ self.prototypes.T
-        return np.where(self.prototypes.any(axis=1), similarity, -1.0)  # an unknown class is no one's nearest
+        return np.where(self.prototypes.any(axis=1), similarity, -1.0)  # never predict a class without a prototype
 
 
 def fit_prototypes(problem: Problem, seed: int = 0) -> PrototypeHead:
-    r"""The mean embedding of each class's training tracks; a track's score of a class is the cosine to it.
+    r"""Compute the prototype of each class: the mean of the unit embeddings of its training tracks.
+
+    The score \(s_c\) of class c for embedding z is the cosine similarity to the prototype \(p_c\):
 
     \[
     p_c = \sum_{i \in c} \frac{z_i}{\lVert z_i \rVert}, \qquad
@@ -39,12 +41,12 @@ def fit_prototypes(problem: Problem, seed: int = 0) -> PrototypeHead:
     \]
 
     (Snell, Swersky and Zemel, Prototypical Networks, NeurIPS 2017, with the cosine as in Guinot, Quinton and Fazekas,
-    ISMIR 2024.) Nothing is trained or chosen: neither the validation split nor the seed matters.
+    ISMIR 2024.) Nothing is trained or selected, so the validation set and the seed have no effect.
 
     Raises:
-        InputError: for numbers, which have no classes.
+        InputError: if the labels are numbers, which have no classes.
     """
     if problem.kind == "number":
-        raise InputError(f"methods: prototypes need classes, but {', '.join(problem.names)} holds numbers")
+        raise InputError(f"methods: prototypes expected classes, got numbers in {', '.join(problem.names)}")
     sums = problem.targets().T.astype(np.float32) @ unit_rows(problem.train_x)
     return PrototypeHead(unit_rows(sums))

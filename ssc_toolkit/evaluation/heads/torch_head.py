@@ -1,4 +1,4 @@
-"""A head that gradient descent trains, alone or with the encoder below it."""
+"""A head trained by gradient descent, alone or together with the encoder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ssc_toolkit.evaluation.heads.base import Problem
 
 
 class TorchHead(nn.Module):
-    """Standardisation, layers, and the loss that suits the labels.
+    """Standardization, layers, and the loss for the kind of labels.
 
     Args:
-        layers: from (N, dim) to (N, classes or columns).
-        problem: its training split gives the mean and deviation of the embeddings, and of numbers to predict.
+        layers: module from (N, dim) to (N, classes or columns).
+        problem: data of the head. Its training set gives the mean and standard deviation of the embeddings, and of
+            numbers to predict.
     """
 
     input_mean: Tensor
@@ -39,11 +40,11 @@ class TorchHead(nn.Module):
             self.register_buffer(f"{name}_std", std)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Logits or standardised numbers, (N, dim) to (N, classes or columns)."""
+        """Compute logits or standardized numbers, from (N, dim) to (N, classes or columns)."""
         return self.layers((embeddings - self.input_mean) / self.input_std)
 
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy, binary cross-entropy, or the mean squared error of standardised numbers."""
+        """Compute the cross-entropy, binary cross-entropy, or mean squared error of standardized numbers."""
         outputs = self(embeddings)
         if self.kind == "class":
             return functional.cross_entropy(outputs, labels)
@@ -53,7 +54,7 @@ class TorchHead(nn.Module):
 
     @torch.no_grad()
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        """Probabilities of the classes, or numbers, (N, dim) to (N, classes or columns)."""
+        """Predict class probabilities or numbers, from (N, dim) to (N, classes or columns)."""
         outputs = self(torch.as_tensor(embeddings, dtype=torch.float32, device=self.input_mean.device))
         if self.kind == "class":
             outputs = outputs.softmax(dim=1)
@@ -65,6 +66,6 @@ class TorchHead(nn.Module):
 
 
 def _moments(values: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each column; the deviation of a constant is 1."""
+    """Return the mean and standard deviation of each column, with 1 as the deviation of a constant column."""
     mean, std = values.mean(axis=0), values.std(axis=0)
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std > 0, std, 1.0), dtype=torch.float32)
