@@ -12,19 +12,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import (
-    Range,
-    check_number,
-    check_range,
-    check_whole,
-    need_sample_rate,
-    per_clip,
-    whole_uniform,
-)
+from ssc_toolkit.augmentations.base import need_sample_rate, per_clip, whole_uniform
 from ssc_toolkit.augmentations.delay import echo_response, shift_right
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.augmentations.noise import ColoredNoise, random_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
+from ssc_toolkit.checks import Range, check_number, check_range, check_whole
 
 SPREAD = 0.2
 """What is added to or taken from the volume and the attenuation of `PublishedDelay`."""
