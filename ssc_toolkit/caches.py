@@ -7,12 +7,15 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import append_checksum, atomic_path, held, is_leftover, reading, verify_checksum
@@ -24,6 +27,9 @@ LIMIT_VARIABLE = "SSC_TOOLKIT_CACHE_GB"
 DEFAULT_LIMIT_GB = 20.0
 _ENTRY = re.compile(r"[0-9a-f]{32}\.np[yz]")
 _ADVICE = "it is computed again"
+ENTRIES = "embeddings and predictions"
+_IN_OUTPUTS = ("cache", "evaluation")
+"""Folders of cache entries in the outputs of a comparison and of a demonstration."""
 
 Content = TypeVar("Content")
 _unwritable: set[Path] = set()
@@ -74,7 +80,7 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         if path.parent not in _unwritable:
             _unwritable.add(path.parent)
-            reason = error.strerror or error
+            reason = error.strerror or next(iter(error.args), type(error).__name__)  # NumPy gives no number
             logger.warning("cache: cannot write to %s (%s); the work goes on without it", path.parent, reason)
         return
     _evict(path.parent, limit_bytes, path)
@@ -97,14 +103,7 @@ def limit_gb() -> float:
 
 
 def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
-    entries = []
-    for path in folder.iterdir():
-        if _ENTRY.fullmatch(path.name) and path != newest and not path.is_symlink():
-            try:
-                status = path.stat()
-            except OSError:  # another process removed it
-                continue
-            entries.append((status.st_mtime_ns, status.st_size, path))
+    entries = [entry for entry in _entries(folder) if entry[2] != newest]
     total = newest.stat().st_size if newest.exists() else 0
     for _, size, path in sorted(entries, reverse=True):
         total += size
@@ -112,14 +111,27 @@ def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _entries(folder: Path) -> list[tuple[int, int, Path]]:
+    """Time of the last use, size and path of the entries of a cache folder."""
+    entries = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _ENTRY.fullmatch(path.name) and not path.is_symlink():
+            try:
+                status = path.stat()
+            except OSError:  # another process removed it
+                continue
+            entries.append((status.st_mtime_ns, status.st_size, path))
+    return entries
+
+
 @dataclass(frozen=True)
 class CachePlace:
-    """A folder of the user's cache that this library wrote.
+    """A folder or file that this library can make again.
 
     Attributes:
-        path: of the folder.
+        path: of the folder or file.
         holds: what is in it.
-        bytes: size of its files.
+        bytes: size of its files; in folders that you name, of its cache entries alone.
     """
 
     path: Path
@@ -132,8 +144,17 @@ def cache_root() -> Path:
     return Path(platformdirs.user_cache_dir("ssc-toolkit", appauthor=False))
 
 
-def cache_places() -> list[CachePlace]:
-    """Return the caches in the user's cache folder: copies of stores at URLs, and rendered corpora."""
+def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
+    """Return the caches in the user's cache folder and in others.
+
+    The user's cache folder holds copies of stores at URLs, and rendered corpora.
+
+    Args:
+        folders: of caches, or outputs of a comparison or demonstration, which hold one.
+
+    Raises:
+        InputError: if one of the folders does not exist.
+    """
     root = cache_root()
     found = []
     for parent, holds in ((root / "stores", "store copied from a URL"), (root, "rendered corpus or its pieces")):
@@ -141,36 +162,74 @@ def cache_places() -> list[CachePlace]:
             continue
         for path in sorted(parent.iterdir()):
             is_ours = parent != root or path.name.startswith("pieces-") or (path / "corpus.json").is_file()
-            if is_ours and path.is_dir() and not path.is_symlink():
+            if is_ours and not is_leftover(path) and path.is_dir() and not path.is_symlink():
                 found.append(CachePlace(path, holds, _size(path)))
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"folders: there is no folder {folder}")
+        for path in (folder, *(folder / name for name in _IN_OUTPUTS)):
+            if entries := _entries(path):
+                found.append(CachePlace(path, ENTRIES, sum(size for _, size, _ in entries)))
     return found
 
 
-def clean_caches() -> tuple[list[CachePlace], list[Path]]:
-    """Remove the caches and the temporary files of killed processes from the user's cache folder.
+def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[Path]]:
+    """Remove what `cache_places` lists, unless another process uses it, and what killed processes left.
 
-    Other files there stay, and symbolic links are not followed.
+    Other files stay, and symbolic links are not followed.
+
+    Args:
+        folders: as for `cache_places`.
 
     Returns:
-        What was removed, and the folders that another process uses.
+        What was removed, and what another process uses.
     """
     removed, busy = [], []
-    for place in cache_places():
+    for place in [*cache_places(folders), *_leftovers()]:
         try:
-            with held(place.path, "cache"):
-                for path in place.path.iterdir():
-                    if path.name != ".lock":
-                        _remove(path)
-            shutil.rmtree(place.path)
+            if place.holds == ENTRIES:
+                _remove_entries(place.path)
+            elif is_leftover(place.path):
+                _remove(place.path)
+            else:
+                _remove_unused(place.path)
             removed.append(place)
         except (InputError, OSError):
             busy.append(place.path)
-    root = cache_root()
-    for path in root.iterdir() if root.is_dir() else ():
-        if is_leftover(path) and not path.is_symlink() and path.is_file():
-            removed.append(CachePlace(path, "temporary file", path.stat().st_size))
-            path.unlink(missing_ok=True)
     return removed, busy
+
+
+def _leftovers() -> list[CachePlace]:
+    """Temporary files in the user's cache folder, and folders whose removal was interrupted."""
+    root, stores = cache_root(), cache_root() / "stores"
+    parents = [*([root] if root.is_dir() else []), *([stores] if stores.is_dir() and not stores.is_symlink() else [])]
+    found = [path for parent in parents for path in parent.iterdir() if is_leftover(path) and not path.is_symlink()]
+    return [CachePlace(path, "temporary", _size(path)) for path in found]
+
+
+def _remove_entries(folder: Path) -> None:
+    owner = folder.parent if folder.name in _IN_OUTPUTS else folder
+    with held(owner, "cache"):
+        for _, _, path in _entries(folder):
+            path.unlink(missing_ok=True)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder.
+
+    Raises:
+        InputError: if another process holds a lock in it.
+    """
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:16]}.tmp")
+    with ExitStack() as locks:
+        locks.enter_context(held(folder, "cache"))
+        for path in folder.rglob(".*.lock"):  # of the files of a store that are being copied
+            try:
+                locks.enter_context(FileLock(path).acquire(timeout=0))
+            except Timeout as error:
+                raise InputError(f"cache: another process is copying a file to {path.parent}") from error
+        folder.rename(doomed)  # all at once: a process that comes now begins a new folder
+    _remove(doomed)
 
 
 def _remove(path: Path) -> None:
@@ -180,7 +239,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _size(folder: Path) -> int:
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.lstat().st_size
     return sum(
-        (Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names
+        (Path(parent) / name).lstat().st_size for parent, _, names in os.walk(path) for name in names
     )  # os.walk follows no links

@@ -20,6 +20,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.doctor import missing_extra, torchaudio_problem
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
+from ssc_toolkit.processes import safe_children
 from ssc_toolkit.wording import in_plain_words
 
 COMMANDS = {
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, *options = arguments
     _open_closed_streams()
     out, errors = _Output(sys.stdout), _Output(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), safe_children():
         status = _status(name, options)
         out.flush()
         if out.failed is not None and not isinstance(out.failed, BrokenPipeError):

@@ -31,7 +31,7 @@ from ssc_toolkit.evaluation.sections import (
     robustness_section,
 )
 from ssc_toolkit.evaluation.training_sections import learning_section, similarity_section
-from ssc_toolkit.files import held, writable_folder, write_checked_json
+from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
@@ -114,6 +114,7 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
     check_note(folder / _NOTE, settings, "out", "demonstration")  # first without the lock, which would leave its file
     with held(folder, "out"):
         check_note(folder / _NOTE, settings, "out", "demonstration")
+        clear_leftovers(folder)
         write_checked_json(folder / _NOTE, settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")

@@ -7,6 +7,8 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import cache_places, cache_root, clean_caches
@@ -36,15 +38,18 @@ EXTRAS = {
 _DISTRIBUTIONS = {"pytorch_lightning": "pytorch-lightning", "sklearn": "scikit-learn", "jinja2": "Jinja2"}
 
 
-def doctor(clean: bool = False) -> None:
+def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
     """Print versions, devices, codecs and caches, and explain what does not fit together, with its cure.
 
     Args:
-        clean: only remove what this library keeps in the user's cache folder: copies of stores at URLs, rendered
-            corpora, temporary files. They are made again when they are needed. No other file is removed.
+        clean: only remove what this library keeps in the user's cache folder (copies of stores at URLs, rendered
+            corpora, temporary files) and the cached embeddings and predictions in `folders`. They are made again when
+            they are needed. No other file is removed, and nothing that another process uses.
+        folders: more folders to look at: those given as `--cache`, and outputs of `compare` and `demo`.
     """
+    named = [Path(folder) for folder in folders]
     if clean:
-        _clean()
+        _clean(named)
         return
     print(f"ssc_toolkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
     problems = []
@@ -57,7 +62,7 @@ def doctor(clean: bool = False) -> None:
     else:
         _print_devices()
         _print_codecs()
-    _print_caches()
+    _print_caches(named)
     for problem in problems:
         print(f"problem: {problem}")
     if problems:
@@ -97,20 +102,24 @@ def _version(module: str) -> str | None:
         return None
 
 
-def _clean() -> None:
-    removed, busy = clean_caches()
+def _clean(folders: Sequence[Path]) -> None:
+    removed, busy = clean_caches(folders)
     for place in removed:
         print(f"removed {place.path} ({place.holds}, {place.bytes / 1e6:.1f} MB)")
     for path in busy:
         print(f"kept {path}: another process uses it, or it may not be removed")
-    print(f"freed {sum(place.bytes for place in removed) / 1e6:.1f} MB in {cache_root()}")
+    print(f"freed {sum(place.bytes for place in removed) / 1e6:.1f} MB in {_shown(folders)}")
 
 
-def _print_caches() -> None:
-    places = cache_places()
-    print(f"  caches in {cache_root()}: {sum(place.bytes for place in places) / 1e6:.1f} MB")
+def _shown(folders: Sequence[Path]) -> str:
+    return ", ".join(map(str, [cache_root(), *folders]))
+
+
+def _print_caches(folders: Sequence[Path]) -> None:
+    places = cache_places(folders)
+    print(f"  caches in {_shown(folders)}: {sum(place.bytes for place in places) / 1e6:.1f} MB")
     for place in places:
-        print(f"    {place.path.relative_to(cache_root())}  {place.bytes / 1e6:.1f} MB, {place.holds}")
+        print(f"    {place.path}  {place.bytes / 1e6:.1f} MB, {place.holds}")
     if places:
         print("    `ssc-toolkit doctor --clean` removes them")
 

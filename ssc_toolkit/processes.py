@@ -33,7 +33,7 @@ def safe_environment() -> dict[str, str]:
 
 @contextmanager
 def safe_children() -> Iterator[None]:
-    """Start the Python processes of the block, such as joblib's, with `safe_environment`."""
+    """Start the Python processes of the block, such as workers of joblib and `DataLoader`, with `safe_environment`."""
     before = {name: os.environ.get(name) for name in (_SAFE, "PYTHONPATH")}
     safe = safe_environment()
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -11,19 +13,23 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import soundfile
 import torch
+from pyarrow import parquet
 
 from ssc_toolkit import caches
 from ssc_toolkit.augmentations import BackgroundNoise, Chain, Gain
 from ssc_toolkit.caches import cache_places, clean_caches, read_entry, write_entry
+from ssc_toolkit.data.store import mirror
 from ssc_toolkit.doctor import doctor
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import FixedCorruption
 from ssc_toolkit.evaluation.embed_cache import EmbeddingCache
 from ssc_toolkit.evaluation.embedding_files import read_metadata, write_embeddings
+from ssc_toolkit.files import held
 
 RATE = 16000
 
@@ -92,32 +98,34 @@ def test_a_flipped_byte_of_draws_is_named(tmp_path):
     assert len(FixedCorruption.load(path).names) == 50
 
 
-def test_a_flipped_byte_of_embeddings_is_named(tmp_path):
-    path = tmp_path / "e.npz"
+@pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
+def test_a_flipped_byte_of_embeddings_is_named(name, tmp_path):
+    path = tmp_path / name
     write_embeddings(path, np.ones((30, 20)), {"paths": np.array(["a"] * 30)}, {"pooling": "mean"})
     whole = path.read_bytes()
     for place in offsets(len(whole)):
         flipped(path, place)
-        with pytest.raises(InputError, match=r"embeddings: .*e\.npz is damaged"):
+        with pytest.raises(InputError, match=r"embeddings: .*e\.(npz|parquet) is damaged"):
             read_metadata(path)
         path.write_bytes(whole)
     assert read_metadata(path) == {"pooling": "mean"}
-    assert np.load(path)["embeddings"].shape == (30, 20)
+    if name == "e.npz":
+        assert np.load(path)["embeddings"].shape == (30, 20)
+    else:
+        assert np.stack(pd.read_parquet(path)["embeddings"]).shape == (30, 20)
 
 
-def test_metadata_of_damaged_parquet_is_right_or_named(tmp_path):
-    path = tmp_path / "e.parquet"
-    write_embeddings(path, np.ones((30, 20)), {"paths": np.array(["a"] * 30)}, {"pooling": "mean"})
-    whole, named = path.read_bytes(), 0
-    for place in offsets(len(whole)):
-        flipped(path, place)
-        try:
-            assert read_metadata(path) == {"pooling": "mean"}
-        except InputError as error:
-            named += str(path) in str(error)
-        path.write_bytes(whole)
-    assert named > 10
-    assert len(pd.read_parquet(path)) == 30
+def test_parquet_of_earlier_versions_is_read(tmp_path):
+    text = b'{"pooling": "mean"}'
+    kept = {"ssc_toolkit": text, "ssc_toolkit_checksum": hashlib.blake2b(text, digest_size=16).hexdigest()}
+    parquet.write_table(pa.table({"embeddings": [[1.0]]}).replace_schema_metadata(kept), tmp_path / "e.parquet")
+    assert read_metadata(tmp_path / "e.parquet") == {"pooling": "mean"}
+    parquet.write_table(
+        pa.table({"embeddings": [[1.0]]}).replace_schema_metadata(kept | {"ssc_toolkit": '{"pooling": "max"}'}),
+        tmp_path / "e.parquet",
+    )
+    with pytest.raises(InputError, match="checksum of its metadata differs"):
+        read_metadata(tmp_path / "e.parquet")
 
 
 def test_draws_without_a_checksum_are_read(tmp_path):
@@ -215,6 +223,67 @@ def test_doctor_cleans_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
     assert not (root / "stores" / "s").exists()
     assert not (root / ".a.json.12ab.tmp").exists()
     assert clean_caches() == ([], [])
+
+
+def test_doctor_knows_the_caches_of_outputs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(caches, "cache_root", lambda: tmp_path / "root")
+    for folder in ("report/cache", "demo/evaluation", "mine"):
+        (tmp_path / folder).mkdir(parents=True)
+        entry(tmp_path / folder)
+        (tmp_path / folder / "precious.npy").write_text("mine")
+    folders = tuple(str(tmp_path / name) for name in ("report", "demo", "mine"))
+    doctor(folders=folders)
+    said = capsys.readouterr().out
+    assert all(str(tmp_path / name) in said for name in ("report/cache", "demo/evaluation", "mine"))
+    with held(tmp_path / "report", "out"):  # a comparison is at work
+        doctor(clean=True, folders=folders)
+    assert f"kept {tmp_path / 'report/cache'}" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("*.np[yz]"))) == 3 + 1
+    doctor(clean=True, folders=folders)
+    assert {path.name for path in tmp_path.rglob("*.npy")} == {"precious.npy"}
+    with pytest.raises(InputError, match="folders: there is no folder"):
+        doctor(folders=("nowhere",))
+
+
+def copy_slowly(root, url, begun, go_on):
+    caches.cache_root = mirror.cache_root = lambda: root
+    files = mirror.MirroredFiles(url)
+
+    def check(path):
+        begun.set()
+        assert go_on.wait(60)
+
+    print(files.local("shards/a.pcm", check))
+
+
+def test_doctor_leaves_a_store_that_is_being_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr(caches, "cache_root", lambda: tmp_path / "root")
+    (tmp_path / "store" / "shards").mkdir(parents=True)
+    (tmp_path / "store" / "shards" / "a.pcm").write_bytes(bytes(1000))
+    context = multiprocessing.get_context("fork")
+    begun, go_on = context.Event(), context.Event()
+    url = f"file://{tmp_path / 'store'}"
+    process = context.Process(target=copy_slowly, args=(tmp_path / "root", url, begun, go_on))
+    process.start()
+    try:
+        assert begun.wait(60)
+        removed, (busy,) = clean_caches()
+        assert removed == []
+        assert busy.parent == tmp_path / "root" / "stores"
+    finally:
+        go_on.set()
+        process.join()
+    assert process.exitcode == 0
+    assert (busy / "shards" / "a.pcm").read_bytes() == bytes(1000)
+    assert [place.path for place in clean_caches()[0]] == [busy]
+    assert list((tmp_path / "root" / "stores").iterdir()) == []
+
+
+def test_doctor_removes_what_a_killed_doctor_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(caches, "cache_root", lambda: tmp_path)
+    (tmp_path / "stores" / f".abc.{'1' * 16}.tmp" / "shards").mkdir(parents=True)
+    assert [place.holds for place in clean_caches()[0]] == ["temporary"]
+    assert list((tmp_path / "stores").iterdir()) == []
 
 
 def command(music, tmp_path, *options, limit=None, **streams):

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,9 @@ from compared import (
     write_encoders,
     write_music,
 )
+from page_parts import Parts
 
+import ssc_toolkit
 from ssc_toolkit.cli import main
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN, load_encoder
@@ -37,6 +40,7 @@ from ssc_toolkit.evaluation.comparison import compare_models, conditions_for, pa
 from ssc_toolkit.evaluation.lineup import baselines, open_models
 
 TASKS = ("key", "tags")
+RESOURCES = Path(ssc_toolkit.__file__).parent / "evaluation"
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +199,17 @@ def test_paired_differences_are_sharper_than_two_intervals():
     assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
     with pytest.raises(ValueError, match="same tracks"):
         paired_difference(one, measure([predictions(second[:40], truth[:40], groups[:40])]))
+
+
+def test_names_add_no_tag_attribute_or_script_to_the_page(comparison):
+    page = Parts((comparison.folder / "report.html").read_text())
+    tags = {tag for tag, _ in page.attributes}
+    assert not tags & {"img", "iframe", "i", "b", "a", "object"} - {"a"}
+    content, *scripts = page.scripts
+    assert set(json.loads(content)) >= {"titles", "models"}
+    assert scripts == [(RESOURCES / name).read_text() for name in ("report.js", "explorer.js")]
+    assert not any(name.startswith("on") or "hacked" in value for name, value in page.active_values)
+    assert "<i>loud</i>" in content.replace("\\u003c", "<").replace("\\u003e", ">")
 
 
 def test_names_come_from_the_folders(comparison):

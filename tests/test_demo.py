@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from training_runs import die_at_first_write
 
 from ssc_toolkit.data.scores.workshop import check_note
 from ssc_toolkit.errors import InputError
@@ -98,6 +99,8 @@ def test_the_page_needs_nothing_but_itself(finished):
 
 def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
     out = tmp_path / "killed"
+    die_at_first_write(*command(out)[3:])
+    assert list(out.glob(".demo.json.*.tmp"))
     for sign in ("semi-supervised/last.ckpt", "evaluation/*.npy"):
         process = subprocess.Popen(
             command(out), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -113,6 +116,7 @@ def test_killed_twice_it_comes_to_the_same_numbers(finished, tmp_path):
     subprocess.run(command(out), check=True, capture_output=True)
     records = [json.loads((folder / "report.json").read_text())["records"] for folder in (finished[0], out)]
     assert records[0] == records[1]
+    assert not list(out.glob(".*.tmp"))
 
 
 def test_a_folder_of_another_demonstration_is_left_alone(finished):

@@ -6,6 +6,7 @@ import os
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -16,12 +17,15 @@ from ssc_toolkit.files import (
     atomic_path,
     clear_leftovers,
     held,
+    held_file,
     is_leftover,
     path_inside,
     read_checked_json,
     reading,
     verify_checksum,
+    verify_listed,
     write_checked_json,
+    write_checksums,
     write_text,
 )
 
@@ -44,7 +48,11 @@ def _write_npy(path):
     np.save(path.open("wb"), np.arange(300))
 
 
-@pytest.mark.parametrize("write", [_write_torch, _write_npz, _write_npy])
+def _write_parquet(path):
+    pd.DataFrame({"row": np.arange(300), "name": ["a", "b", None] * 100}).to_parquet(path)
+
+
+@pytest.mark.parametrize("write", [_write_torch, _write_npz, _write_npy, _write_parquet])
 def test_checksum_notices_a_flip_of_any_byte(tmp_path, write):
     path = tmp_path / "file"
     write(path)
@@ -65,7 +73,7 @@ def test_checksum_notices_a_flip_of_any_byte(tmp_path, write):
 
 
 def test_files_with_a_checksum_are_read_as_before(tmp_path):
-    for write in (_write_torch, _write_npz, _write_npy):
+    for write in (_write_torch, _write_npz, _write_npy, _write_parquet):
         path = tmp_path / write.__name__
         write(path)
         append_checksum(path)
@@ -73,6 +81,8 @@ def test_files_with_a_checksum_are_read_as_before(tmp_path):
     assert torch.load(tmp_path / "_write_torch", weights_only=True, mmap=True)["step"] == 3
     assert np.load(tmp_path / "_write_npz")["rows"][-1] == 299
     assert np.load(tmp_path / "_write_npy")[-1] == 299
+    assert pd.read_parquet(tmp_path / "_write_parquet")["row"].tolist() == list(range(300))
+    assert pd.read_parquet(tmp_path / "_write_parquet", filters=[("row", ">", 297)])["row"].tolist() == [298, 299]
 
 
 def test_archive_without_checksum_passes_only_where_allowed(tmp_path):
@@ -188,22 +198,60 @@ def _hold(folder, ready, done):
         done.wait(30)
 
 
-def test_lock_keeps_another_process_out_and_clears_leftovers(tmp_path):
+def test_lock_keeps_another_process_out_and_touches_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(tmp_path, ready, done))
     process.start()
     try:
         assert ready.wait(60)
-        (tmp_path / ".history.csv.12.tmp").touch()
+        (tmp_path / ".notes.2024.tmp").touch()
         with pytest.raises(InputError, match="another process"), held(tmp_path, "out"):
             pass
-        assert (tmp_path / ".history.csv.12.tmp").exists()
     finally:
         done.set()
         process.join()
     with held(tmp_path, "out"):
-        assert not (tmp_path / ".history.csv.12.tmp").exists()
+        assert (tmp_path / ".notes.2024.tmp").exists()
+
+
+def test_a_lock_of_a_file_leaves_the_rest_of_its_folder_free(tmp_path):
+    with held_file(tmp_path / "a.npz", "out"):
+        with held_file(tmp_path / "b.npz", "out"), held(tmp_path, "out"):
+            pass
+        with pytest.raises(InputError, match=r"out: .*writing .*a\.npz"), held_file(tmp_path / "a.npz", "out"):
+            pass
+    with held_file(tmp_path / "a.npz", "out"):
+        pass
+
+
+def test_leftovers_of_some_names_are_cleared_alone(tmp_path):
+    for name in (".history.csv.12.tmp", ".history.csv.bak.12.tmp", ".notes.2024.tmp"):
+        (tmp_path / name).touch()
+    clear_leftovers(tmp_path, names=["history.csv"])
+    assert (tmp_path / ".notes.2024.tmp").exists()
+    assert (tmp_path / ".history.csv.bak.12.tmp").exists()
+    assert not (tmp_path / ".history.csv.12.tmp").exists()
+    assert is_leftover(tmp_path / ".notes.2024.tmp", "notes")
+    assert not is_leftover(tmp_path / ".notes.2024.tmp", "history.csv")
+
+
+def test_listed_files_are_verified_and_missing_ones_told(tmp_path):
+    (tmp_path / "audio").mkdir()
+    for number in range(3):
+        (tmp_path / f"audio/{number}.wav").write_bytes(bytes([number]) * 1000)
+    assert verify_listed(tmp_path, "folder", "copy it again") == []  # nothing is listed yet
+    write_checksums(tmp_path, [f"audio/{number}.wav" for number in range(3)])
+    assert verify_listed(tmp_path, "folder", "copy it again") == []
+    (tmp_path / "audio/1.wav").unlink()
+    assert verify_listed(tmp_path, "folder", "copy it again") == ["audio/1.wav"]
+    _flip(tmp_path / "audio/2.wav", 77)
+    with pytest.raises(DamagedFile, match=r"folder: .*2\.wav is damaged .*; copy it again"):
+        verify_listed(tmp_path, "folder", "copy it again")
+    assert verify_listed(tmp_path, "folder", "copy it again", ["audio/0.wav"]) == []
+    write_checked_json(tmp_path / "checksums.json", {"../key": "0" * 32})
+    with pytest.raises(DamagedFile, match=r"checksums\.json is damaged .*\.\./key"):
+        verify_listed(tmp_path, "folder", "copy it again")
 
 
 def test_lock_file_has_the_permissions_of_its_folder(tmp_path):
@@ -221,6 +269,12 @@ def test_lock_of_another_user_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     with pytest.raises(InputError, match=r"out: .*chmod g\+w"), held(tmp_path, "out"):
         pass
+
+
+def test_json_holds_paths_that_are_no_text(tmp_path):
+    content = {"path": "/music/\udcff.wav", "ü": ["日本"]}
+    write_checked_json(tmp_path / "a.json", content)
+    assert read_checked_json(tmp_path / "a.json", "out", "delete it") == content
 
 
 def test_written_json_is_plain_json(tmp_path):

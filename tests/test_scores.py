@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from training_runs import die_at_first_write
 
+from ssc_toolkit.cli import main
 from ssc_toolkit.data.scores import build_corpus, build_notes
 from ssc_toolkit.data.scores.corpus import CLIP_SECONDS, passage_notes, plan_clips
 from ssc_toolkit.data.scores.keys import KEYS, best_key, pitch_class_histogram, sure_key
 from ssc_toolkit.data.scores.pieces import load_pieces, sources
 from ssc_toolkit.data.scores.sounds import FAMILIES
-from ssc_toolkit.data.scores.workshop import claimed_folder
+from ssc_toolkit.data.scores.workshop import claimed_folder, clip_path, finish_folder, write_clip
 from ssc_toolkit.errors import InputError
 
 CLIPS = 60
@@ -223,6 +225,69 @@ def test_leftovers_of_a_kill_do_not_make_a_folder_unusable(tmp_path):
         claimed_folder(tmp_path, settings),
     ):
         pass
+
+
+def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
+    settings = {"kind": "scores", "clips": 2}
+    tracks = pd.DataFrame({"path": [clip_path(n) for n in range(2)], "title": ["=1+1", "two"], "bpm": [70.0, 144.5]})
+    with claimed_folder(tmp_path, settings) as (folder, _):
+        for path in tracks["path"]:
+            write_clip(folder / path, np.random.default_rng(0).standard_normal(800))
+        finish_folder(folder, tracks)
+
+    def is_whole() -> bool:
+        with claimed_folder(tmp_path, settings) as (_, whole):
+            return whole
+
+    def flip(path: Path, content: bytes, offset: int) -> None:
+        path.write_bytes(content[:offset] + bytes([content[offset] ^ 0x10]) + content[offset + 1 :])
+
+    assert is_whole()
+    for name in ("audio/000001.wav", "tracks.csv", "checksums.json"):
+        path = tmp_path / name
+        content = path.read_bytes()
+        for offset in np.linspace(0, len(content) - 1, 200).astype(int).tolist():
+            flip(path, content, offset)
+            with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file, and the same"):
+                is_whole()
+        path.unlink()
+        assert not is_whole()  # and is made again
+        path.write_bytes(content)
+    assert is_whole()
+
+
+def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
+    arguments = ["corpus", "--kind=notes", "--clips=60", f"--folder={tmp_path}"]
+    die_at_first_write(*arguments)
+    assert list(tmp_path.glob(".corpus.json.*.tmp"))
+    assert main(arguments) == 0
+    assert len(list((tmp_path / "audio").glob("*.wav"))) == 60
+    assert not list(tmp_path.rglob(".*.tmp"))
+    clip = tmp_path / clip_path(7)
+    content = clip.read_bytes()
+    clip.unlink()
+    assert main(arguments) == 0
+    assert clip.read_bytes() == content
+
+
+def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):
+    clip = corpus / clip_path(7)
+    content, table = clip.read_bytes(), (corpus / "tracks.csv").read_bytes()
+    clip.write_bytes(content[:-7] + b"x" + content[-6:])
+    with pytest.raises(InputError, match=rf"folder: {clip} is damaged"):
+        build_corpus(CLIPS, seed=3, progress=False)
+    clip.unlink()
+    (corpus / "tracks.csv").unlink()
+    build_corpus(CLIPS, seed=3, progress=False, jobs=1)
+    assert clip.read_bytes() == content
+    assert (corpus / "tracks.csv").read_bytes() == table
+
+
+def test_files_of_others_with_temporary_names_are_no_leftovers(tmp_path):
+    (tmp_path / ".notes.2024.tmp").write_text("precious")
+    with pytest.raises(InputError, match="not empty"), claimed_folder(tmp_path, {"kind": "scores", "clips": 40}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".notes.2024.tmp"]
 
 
 def test_a_refused_folder_is_not_touched(tmp_path):

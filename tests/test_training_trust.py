@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from training_runs import ONE_THREAD, SMALL, begin, command, make_tones, wait_until
+from training_runs import ONE_THREAD, SMALL, begin, command, die_at_first_write, make_tones, wait_until
 
 import ssc_toolkit
+from ssc_toolkit.cli import main
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.models import open_model
 from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConModule, TrainerOptions, pretrain
 from ssc_toolkit.training.checkpoints import check_checkpoint
 from ssc_toolkit.training.history import read_history
 from ssc_toolkit.training.launching import check_launcher
+from ssc_toolkit.training.run_folder import write_down
+from ssc_toolkit.training.sweep import sweep
 
 ROOT = str(Path(ssc_toolkit.__file__).parent.parent)
 
@@ -36,6 +41,14 @@ def resumable(music, tmp_path) -> dict:
     """Arguments of a run whose folder holds a checkpoint and no encoder."""
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
     pretrain(**arguments).rename(tmp_path / "encoder")
+    return arguments
+
+
+@pytest.fixture
+def complete(music, tmp_path) -> dict:
+    """Arguments of a complete run."""
+    arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
+    pretrain(**arguments)
     return arguments
 
 
@@ -89,6 +102,111 @@ def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
     torch.save(content, path)
     pretrain(**resumable)
     assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "history.csv"])
+def test_a_flip_of_any_byte_of_a_run_is_named(complete, name):
+    path = Path(complete["out"]) / name
+
+    def read() -> None:
+        if name == "history.csv":
+            read_history(path, "out")
+        else:
+            write_down(path.parent, {})
+
+    def check(offset: int) -> None:
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+        before = contents(path.parent)
+        with pytest.raises(InputError, match=rf"out: .*{name} is damaged"):
+            read()
+        assert contents(path.parent) == before
+
+    whole = path.read_bytes()
+    for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
+        check(offset)
+    path.write_bytes(whole)
+    read()
+
+
+def window_seconds_or_error(encoder: Path) -> float | str | None:
+    try:
+        return open_model(str(encoder)).window_seconds
+    except InputError as error:
+        return str(error).split("(")[0]
+
+
+def test_a_damaged_view_length_is_not_believed(complete):
+    folder = Path(complete["out"])
+    whole = (folder / "settings.json").read_bytes()
+    assert open_model(str(folder / "encoder")).window_seconds == 0.5
+    offsets = np.linspace(0, len(whole) - 1, 200).astype(int).tolist()
+    place = whole.index(b'"view_seconds"')
+    told: set[object] = set()
+    for offset in {*offsets, *range(place, place + 20)}:
+        (folder / "settings.json").write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+        told.add(window_seconds_or_error(folder / "encoder"))
+    damaged, *right = sorted(told, key=str, reverse=True)  # right, where the name of the checksum alone differs
+    assert "settings.json is damaged" in str(damaged)
+    assert right in ([], [0.5])
+    (folder / "settings.json").write_text("// of somebody else")
+    assert open_model(str(folder / "encoder")).window_seconds is None
+
+
+def test_provenance_of_earlier_versions_goes_on(complete):
+    path = Path(complete["out"]) / "provenance.json"
+    path.write_text('[{"started": "before"}]')
+    write_down(path.parent, {})
+    first, second = json.loads(path.read_text())["starts"]
+    assert first == {"started": "before"}
+    assert "packages" in second
+
+
+def test_a_run_killed_at_its_first_write_goes_on(music, tmp_path):
+    arguments = command(music, tmp_path, "--steps=1")[3:]
+    die_at_first_write(*arguments)
+    assert [path.name for path in tmp_path.glob(".settings.json.*.tmp")]
+    assert main(arguments) == 0
+    assert (tmp_path / "encoder").is_dir()
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_store_killed_at_its_first_write_is_prepared(music, tmp_path):
+    arguments = ["prepare", f"--tracks={music / 'my.csv'}", f"--out={tmp_path}", "--sample_rate=16000"]
+    die_at_first_write(*arguments)
+    assert list(tmp_path.rglob(".*.tmp"))
+    assert main(arguments) == 0
+    assert (tmp_path / "store.json").exists()
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_second_study_in_a_folder_keeps_the_rows_of_the_first(music, tmp_path):
+    options = {"tracks": str(music / "my.csv"), **SMALL, "steps": 1, "logs": {"tensorboard": False}}
+    for name in ("a", "b-seed-1"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"runs": {name: options}, "seeds": [2]}))
+        sweep(str(tmp_path / f"{name}.yaml"), str(tmp_path / "out"))
+    rows = (tmp_path / "out" / "sweep.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows] == [["run", "seed"], ["b-seed-1", "2"], ["a", "2"]]
+    (tmp_path / "out" / "a-seed-2" / "history.csv").write_text("step\n1\n")
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"a-seed-2/history\.csv is damaged"):
+        sweep(str(tmp_path / "b-seed-1.yaml"), str(tmp_path / "out"))
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("start", [pretrain, sweep])
+def test_files_of_others_with_temporary_names_stay(music, tmp_path, start):
+    mine = tmp_path / "out" / ".notes.2024.tmp"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    options = {"tracks": str(music / "my.csv"), **SMALL, "steps": 1}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"runs": {"a": options}}))
+    if start is pretrain:
+        (tmp_path / "out" / ".settings.json.12ab.tmp").write_text("left by a kill")
+        pretrain(out=str(mine.parent), **options)
+        assert not (tmp_path / "out" / ".settings.json.12ab.tmp").exists()
+    else:
+        sweep(str(tmp_path / "study.yaml"), str(mine.parent))
+    assert mine.read_text() == "precious"
 
 
 def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):
@@ -181,9 +299,37 @@ def test_nothing_of_the_working_folder_runs_in_a_study(music, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def make_hostile(folder: Path, *modules: str) -> None:
+    for module in modules:
+        (folder / f"{module}.py").write_text("open('ran', 'a').write(__name__)\nraise SystemExit(9)\n")
+
+
+def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
+    make_hostile(tmp_path, "yaml", "torch", "numpy", "signal", "random", "multiprocessing", "pickle", "soundfile")
+    arguments = {**SMALL, "steps": 2, "workers": 2, "logs.tensorboard": "false"}
+    options = [f"--{name}={value}" for name, value in arguments.items()]
+    script = "import multiprocessing, sys\nfrom ssc_toolkit.cli import main\nif __name__ == '__main__':\n"
+    script += "    multiprocessing.set_start_method('spawn')\n"
+    script += f"    sys.exit(main(['pretrain', {f'--tracks={music}'!r}, '--out=run', *{options}]))"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ssc-toolkit").write_text(script)
+    for started in ([sys.executable, "elsewhere/ssc-toolkit"], [sys.executable, "-P", "-c", script]):
+        done = subprocess.run(
+            started,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**ONE_THREAD, "PYTHONPATH": ROOT},
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "run" / "encoder").is_dir()
+        assert not (tmp_path / "ran").exists()
+        shutil.rmtree(tmp_path / "run")
+
+
 def test_nothing_of_the_working_folder_runs_in_the_workers_of_the_corpus(tmp_path):
-    for module in ("numpy", "joblib", "pickle"):
-        (tmp_path / f"{module}.py").write_text("open('ran', 'a').write('x')\nraise SystemExit(9)\n")
+    make_hostile(tmp_path, "numpy", "joblib", "pickle")
     work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
     code = f"from ssc_toolkit.data.scores.workshop import in_parallel; {work}"
     done = subprocess.run(

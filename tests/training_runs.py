@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -59,6 +60,31 @@ def command(music: Path, out: Path, *extra: str) -> list[str]:
         *(sys.executable, "-m", "ssc_toolkit.cli", "pretrain", f"--tracks={music / 'my.csv'}", f"--out={out}"),
         *("--labels=note", "--steps=20", *options, *extra),
     ]
+
+
+KILL_AT_FIRST_WRITE = """
+import os, signal, sys
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = killed
+from ssc_toolkit.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""Program that runs a command and dies when the first file that it writes is about to take its name."""
+
+
+def die_at_first_write(*arguments: str) -> None:
+    """Run a command line until it dies so."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILL_AT_FIRST_WRITE, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ONE_THREAD,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def begin(*arguments: str, **options: object) -> subprocess.Popen[str]:

@@ -18,17 +18,17 @@ from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.checkpointing import checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
 from ssc_toolkit.encoders.saving import (
-    CHECKSUMS,
     CLASS_KEY,
     CONFIG,
+    WEIGHTS,
     fill,
     not_made,
     read_config,
     saved_folder,
-    write_checksums,
 )
 from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import CHECKSUMS, write_checksums
 
 _CPU_SLICE = 8  # clips at once in a fused encoder, so that activations stay in cache
 
@@ -190,7 +190,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
                 raise ValueError(f"config: {name} is {own[name]!r} in this encoder, got {more[name]!r}")
         (Path(save_directory) / CHECKSUMS).unlink(missing_ok=True)
         pushed = super().save_pretrained(save_directory, config=more | own, **kwargs)
-        write_checksums(Path(save_directory))
+        write_checksums(Path(save_directory), (CONFIG, WEIGHTS))
         return pushed
 
     @classmethod

@@ -15,13 +15,10 @@ from safetensors.torch import load_model
 from torch import nn
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, file_checksum, read_checked_json, reading, write_checked_json
+from ssc_toolkit.files import CHECKSUMS, reading, verify_listed
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a saved encoder."""
-
-CHECKSUMS = "checksums.json"
-"""File with the checksums of the two others; encoders of earlier versions have none and are loaded without it."""
 
 _ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed the file on purpose"
 
@@ -71,24 +68,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def write_checksums(folder: Path) -> None:
-    """Write the checksums of a saved encoder's files next to them."""
-    write_checked_json(folder / CHECKSUMS, {name: file_checksum(folder / name) for name in (CONFIG, WEIGHTS)})
-
-
 def verify(path: Path) -> None:
-    """Raise InputError if a file of a saved encoder differs from what was saved, as far as there are checksums.
+    """Raise InputError if a file of a saved encoder differs from what was saved.
+
+    Encoders of earlier versions have no checksums and are loaded without this check.
 
     Args:
         path: `config.json` or `model.safetensors` in the folder of an encoder.
     """
-    checksums = path.with_name(CHECKSUMS)
-    if not checksums.exists():
-        return
-    known = read_checked_json(checksums, "encoder", _ADVICE)
-    with reading("encoder", path, _ADVICE):
-        if file_checksum(path) != known.get(path.name):
-            raise DamagedFile("encoder", path, "its checksum differs", _ADVICE)
+    verify_listed(path.parent, "encoder", _ADVICE, [path.name])
 
 
 def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:

@@ -15,7 +15,8 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
 """Name of the metadata: of an array with JSON text in .npz, of a key of the schema in .parquet."""
-_CHECKSUM = b"ssc_toolkit_checksum"
+_OLD_CHECKSUM = b"ssc_toolkit_checksum"
+"""Key of a checksum of the metadata alone, in files of earlier versions."""
 
 
 def write_embeddings(
@@ -42,13 +43,15 @@ def write_embeddings(
             with temporary.open("wb") as file:
                 arrays: dict[str, Any] = {"embeddings": embeddings, **columns, METADATA: np.array(text)}
                 np.savez(file, **arrays)
-            append_checksum(temporary)
         else:
             _write_parquet(temporary, embeddings, columns, text)
+        append_checksum(temporary)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a file that `write_embeddings` wrote.
+
+    All of the file is verified, the embeddings too, unless an earlier version wrote it.
 
     Raises:
         InputError: if the file is missing or damaged.
@@ -63,13 +66,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
     with reading("embeddings", path, advice):
         kept = parquet.read_schema(path).metadata
         text = kept[METADATA.encode()]
-        if kept.get(_CHECKSUM, _checksum(text)) != _checksum(text):
+        if _OLD_CHECKSUM not in kept:
+            verify_checksum(path, "embeddings", advice)
+        elif kept[_OLD_CHECKSUM] != hashlib.blake2b(text, digest_size=16).hexdigest().encode():
             raise ValueError("the checksum of its metadata differs")
         return json.loads(text)
-
-
-def _checksum(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=16).hexdigest().encode()
 
 
 def _write_parquet(path: Path, embeddings: np.ndarray, columns: Mapping[str, np.ndarray], text: str) -> None:
@@ -79,5 +80,5 @@ def _write_parquet(path: Path, embeddings: np.ndarray, columns: Mapping[str, np.
     flat = pa.array(np.ascontiguousarray(embeddings, dtype=np.float32).ravel())
     vectors = pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])
     table = pa.table({**{name: pa.array(values) for name, values in columns.items()}, "embeddings": vectors})
-    metadata: dict[bytes | str, bytes | str] = {METADATA: text, _CHECKSUM: _checksum(text.encode())}
+    metadata: dict[bytes | str, bytes | str] = {METADATA: text}
     parquet.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import re
 import sys
 import sysconfig
@@ -21,7 +20,10 @@ from torch import Tensor, nn
 from ssc_toolkit import __version__
 from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import read_checked_json
 
+SETTINGS = "settings.json"
+"""File that a training writes next to the folder of its encoder."""
 DEFAULT_WINDOW_SECONDS = 3.0
 """Length of a window where neither the caller nor the model says another."""
 _NOT_THE_USERS = (
@@ -210,11 +212,23 @@ def _said(error: BaseException) -> str:
 
 
 def _view_seconds(folder: Path) -> float | None:
-    """Length of the views that an encoder was trained on, if the settings of its training lie beside it."""
+    """Return the length of the views that an encoder was trained on, if the settings of its training lie next to it.
+
+    Raises:
+        InputError: if these settings are damaged; another file of that name is passed over.
+    """
+    path = folder.absolute().parent / SETTINGS
     try:
-        found = json.loads((folder.absolute().parent / "settings.json").read_text(encoding="utf-8"))["view_seconds"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = path.read_bytes()
+    except OSError:
         return None
+    try:
+        settings = read_checked_json(path, "encoder", f"restore it, or copy {folder} elsewhere", required=False)
+    except InputError:
+        if b'"view_seconds"' in content or b'"checksum"' in content:  # the settings of a training
+            raise
+        return None
+    found = settings.get("view_seconds")
     return float(found) if isinstance(found, (int, float)) and np.isfinite(found) and found > 0 else None
 
 

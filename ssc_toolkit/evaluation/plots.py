@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ssc_toolkit.evaluation.bootstrap import Interval
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
 _INK = "#010203"  # stands for the page's own text colour, which only the page knows
 _PANELS_ABREAST = 3
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -62,7 +64,7 @@ def learning_curves(
                 axis.plot(
                     *zip(*points, strict=True), color=colors[model], label=_shown(model), marker=marker, markersize=3
                 )
-            axis.set(xlabel="step", ylabel=label)
+            axis.set(xlabel="step", ylabel=_drawable(label))
         _legend_below(figure, axes.flat[0])
     return _svg(figure)
 
@@ -86,9 +88,9 @@ def score_dots(
                 interval, color = by_model[model], colors[model]
                 axis.plot([interval.low, interval.high], [place, place], color=color, linewidth=2, alpha=0.6)
                 axis.plot(interval.value, place, "o", color=color, markersize=5)
-            axis.set(title=task, xlabel=metrics[task])
+            axis.set(title=_drawable(task), xlabel=_drawable(metrics[task]))
             _say_if_empty(axis, [interval.value for interval in by_model.values()])
-        axes.flat[0].set_yticks(range(len(models)), models)
+        axes.flat[0].set_yticks(range(len(models)), map(_drawable, models))
         axes.flat[0].invert_yaxis()
         _hide_empty(axes, len(scores))
     return _svg(figure)
@@ -116,7 +118,7 @@ def severity_curves(
                     severities, [v.low for v in values], [v.high for v in values], color=color, alpha=0.13, linewidth=0
                 )
                 axis.set_xticks(severities)
-            axis.set(title=title, xlabel="severity", ylabel=label)
+            axis.set(title=_drawable(title), xlabel="severity", ylabel=_drawable(label))
             axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
             _say_if_empty(axis, [v.value for by_severity in by_model.values() for v in by_severity.values()])
         _hide_empty(axes, len(scores))
@@ -147,15 +149,16 @@ def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str
                     ink = "white" if value > 0.6 * highest else "black"
                     text = f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
                     axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center", fontsize=7.5)
-            axis.set_yticks(np.arange(len(names)) + 0.5, names)
-            axis.set_xticks(np.arange(len(conditions)) + 0.5, conditions, rotation=35, ha="right")
-            axis.set_title(title)
+            axis.set_yticks(np.arange(len(names)) + 0.5, map(_drawable, names))
+            shown = map(_drawable, conditions)
+            axis.set_xticks(np.arange(len(conditions)) + 0.5, shown, rotation=35, ha="right")
+            axis.set_title(_drawable(title))
             axis.invert_yaxis()
             axis.grid(False)
             _say_if_empty(axis, block)
             axis.tick_params(length=0)
         bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
-        bar.set_label(label)
+        bar.set_label(_drawable(label))
         bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     return _svg(figure)
 
@@ -172,7 +175,7 @@ def matrices(blocks: Mapping[str, np.ndarray]) -> str:
                 image = axis.imshow(block, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
             else:
                 image = axis.imshow(block, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-            axis.set_title(title, fontsize=9)
+            axis.set_title(_drawable(title), fontsize=9)
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
             figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
@@ -212,7 +215,12 @@ def _legend_below(figure: Figure, axis: Axes) -> None:
 
 def _shown(name: str) -> str:
     """A label that stays in the legend: matplotlib leaves out those that begin with an underscore."""
-    return f"\N{ZERO WIDTH SPACE}{name}" if name.startswith("_") else name
+    return f"\N{ZERO WIDTH SPACE}{_drawable(name)}" if name.startswith("_") else _drawable(name)
+
+
+def _drawable(name: str) -> str:
+    """Replace what matplotlib cannot draw, or XML cannot hold."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", name.encode(errors="backslashreplace").decode())
 
 
 def _svg(figure: Figure) -> str:

@@ -27,6 +27,11 @@ _MARKUP = re.compile(
 )
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+REPORTS = ("report.json", "report.md", "report.html")
+"""Files of a report."""
+
+
 @dataclass
 class Section:
     """A part of a report: a heading, what it says, and perhaps a table and figures.
@@ -58,12 +63,12 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         content: what the JSON holds; versions, date and machine are added.
     """
     provenance = environment()
-    texts = {
-        "report.json": json_text({"title": title, "environment": provenance, **content}),
-        "report.md": markdown(title, lead, sections, provenance),
-        "report.html": html(title, lead, sections, provenance),
-    }
-    for name, text in texts.items():  # a file name may not be text in UTF-8
+    texts = (
+        json_text({"title": title, "environment": provenance, **content}),
+        markdown(title, lead, sections, provenance),
+        html(title, lead, sections, provenance),
+    )
+    for name, text in zip(REPORTS, texts, strict=True):  # a file name may not be text in UTF-8
         write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 
@@ -90,9 +95,8 @@ def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping
     """
     names = ["report.js"] + ["explorer.js"] * any(section.explorer for section in sections)
     scripts = [_part(name) for name in names]
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        _part("report.html.j2")
-    )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible)
+    template = environment.from_string(_part("report.html.j2"))
     return template.render(
         title=title,
         lead=lead,
@@ -102,6 +106,13 @@ def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
     )
+
+
+def _visible(value: Any) -> Any:
+    """Replace the control characters of a text, which no page may hold."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
+    return value
 
 
 def _part(name: str) -> str:

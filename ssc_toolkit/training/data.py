@@ -16,6 +16,7 @@ from ssc_toolkit.checks import check_fraction, check_whole
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.data.labels import classes_of_rows, labeled_rows
 from ssc_toolkit.data.reading import ReadingNotes
+from ssc_toolkit.processes import safe_children
 from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 
@@ -99,7 +100,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
         done = trainer.global_step * trainer.accumulate_grad_batches if trainer else 0
         if self.workers:
             self.dataset.watch(self.notes)
-        return DataLoader(
+        return SafeLoader(
             NumberedBatches(self.dataset, self.batch_sampler(world_size), self.seed, rank, world_size),
             batch_size=None,
             sampler=CountFrom(done),
@@ -113,6 +114,14 @@ class SemiSupConDataModule(pl.LightningDataModule):
         """What a worker process was reading when it was last heard of."""
         row = self.notes.row_of(pid)
         return None if row is None or row < 0 else self.dataset.described(row)
+
+
+class SafeLoader(DataLoader[Any]):
+    """A loader whose workers import nothing from the working folder, however they are started."""
+
+    def __iter__(self) -> Any:
+        with safe_children():
+            return super().__iter__()
 
 
 class NumberedBatches(Dataset[dict[str, Any]]):

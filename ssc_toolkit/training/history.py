@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import reading, write_json, write_text
+from ssc_toolkit.files import reading, verify_listed, write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
 
 Measures = Mapping[str, Callable[[nn.Module], float]]
@@ -153,16 +153,18 @@ class History(pl.Callback):
 
 
 def read_history(path: Path, argument: str) -> list[dict[str, str]]:
-    """Read the rows of a `history.csv`; every cell is a number or empty.
+    """Read the rows of a `history.csv` of a complete run; every cell is a number or empty.
 
     Args:
         path: of the file.
         argument: the argument that led to it, for the error.
 
     Raises:
-        InputError: if the file cannot be read, or does not hold what `History` writes.
+        InputError: if the file cannot be read, does not hold what `History` writes, or differs from what the run wrote
+            (runs of earlier versions have no checksum).
     """
     advice = "restore it, or delete the folder of the run and train again"
+    verify_listed(path.parent, argument, advice, [path.name])
     with reading(argument, path, advice), path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, strict=True))
         if not rows or "step" not in rows[0]:

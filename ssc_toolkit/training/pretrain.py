@@ -21,7 +21,7 @@ from ssc_toolkit.data import check_audio, dataset_of, encode_labels
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import held, writable_folder
+from ssc_toolkit.files import clear_leftovers, held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
@@ -36,6 +36,7 @@ from ssc_toolkit.training.run_folder import (
     ENCODER_FOLDER,
     HISTORY,
     UNUSABLE,
+    WRITTEN,
     claim,
     defaults_of,
     holds_run,
@@ -195,6 +196,7 @@ def pretrain(
             raise InputError(str(error)) from error
         if first:
             claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
+            clear_leftovers(folder, names=WRITTEN)
         if (folder / ENCODER_FOLDER).is_dir():
             logger.info("%s is complete: nothing left to do", folder)
             return folder / ENCODER_FOLDER

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import read_checked_json, reading, write_checked_json, write_json, write_text
+from ssc_toolkit.files import CHECKSUMS, read_checked_json, reading, write_checked_json, write_checksums, write_text
 from ssc_toolkit.training.checkpoints import CHECKPOINT
 from ssc_toolkit.training.provenance import provenance
 
@@ -23,7 +23,11 @@ HISTORY = "history.csv"
 SETTINGS = "settings.json"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
+STARTS = "starts"
+"""Key of the list in `provenance.json`."""
 UNUSABLE = "unusable.csv"
+WRITTEN = (HISTORY, SETTINGS, CONFIG, PROVENANCE, CHECKSUMS, CHECKPOINT, UNUSABLE, f"unlabeled-{UNUSABLE}")
+"""Files of a run in its folder."""
 
 _WITHOUT_EFFECT = (
     "out",
@@ -110,24 +114,29 @@ def write_down(folder: Path, arguments: Mapping[str, Any]) -> None:
     path = folder / PROVENANCE
     before = _read_starts(path) if path.exists() else []
     write_text(folder / CONFIG, yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True))
-    write_json(path, [*before, provenance()])
+    write_checked_json(path, {STARTS: [*before, provenance()]})
 
 
 def _read_starts(path: Path) -> list[Any]:
-    with reading("out", path, "restore it, or delete it to lose only the list of earlier starts"):
-        before = json.loads(path.read_text(encoding="utf-8"))
+    advice = "restore it, or delete it to lose only the list of earlier starts"
+    with reading("out", path, advice):
+        before = json.loads(path.read_bytes().decode("utf-8"))
+        if not isinstance(before, list):  # which earlier versions wrote, without a checksum
+            content = read_checked_json(path, "out", advice)
+            before = content[STARTS] if content.keys() == {STARTS} else None
         if not isinstance(before, list) or not all(isinstance(start, dict) for start in before):
             raise ValueError("expected a list of starts")
         return before
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Write the encoder's folder; it appears at once and whole."""
+    """Write the encoder's folder, which appears at once and whole, when the history has its checksum."""
     temporary = folder / f".{ENCODER_FOLDER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.save_pretrained(temporary)
     for path in temporary.iterdir():
         path.chmod(folder.stat().st_mode & 0o666)  # safetensors leaves its files readable by their owner alone
+    write_checksums(folder, [HISTORY])
     return temporary.rename(folder / ENCODER_FOLDER)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from ssc_toolkit.checks import check_whole
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import held, path_inside, writable_folder, write_text
+from ssc_toolkit.files import clear_leftovers, held, path_inside, writable_folder, write_text
 from ssc_toolkit.training.config_file import read_options
 from ssc_toolkit.training.history import read_history
 from ssc_toolkit.training.one_by_one import OneByOne
@@ -25,6 +26,8 @@ from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY, check_setti
 from ssc_toolkit.training.sources import sources_of
 
 TABLE = "sweep.csv"
+_FOLDER = re.compile(r"(?P<run>.+)-seed-(?P<seed>\d{1,18})", re.ASCII | re.DOTALL)
+"""Name of the folder of a run."""
 _KEYS = {"base", "runs", "seeds"}
 _OWN = ("out", "seed", "title")
 """Options of `pretrain` that the study sets for each run."""
@@ -80,7 +83,7 @@ def sweep(
 
     Each run is a folder `<out>/<name>-seed-<seed>` as `pretrain` makes it, in a process of its own. Runs that are
     complete are passed over, one that was interrupted goes on, one that fails does not stop the others. `sweep.csv`
-    holds the last row of each history.
+    holds the last row of each history, also of runs that another study made in the folder.
 
     Args:
         file: the description, in YAML.
@@ -103,7 +106,8 @@ def sweep(
     folder = writable_folder(Path(out), "out")
     failed = []
     with held(folder, "out"), OneByOne() as processes:
-        _check_folders(runs)
+        _check_folders(folder, runs)
+        clear_leftovers(folder, names=(TABLE, *(run.config.name for run in runs)))
         for number, run in enumerate(runs, start=1):
             said = f"{number} of {len(runs)}, {run.folder.name}"
             if run.is_done:
@@ -115,8 +119,8 @@ def sweep(
                 print(f"{said}: done in {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
             else:
                 failed.append(run.folder.name)
-            write_text(folder / TABLE, _table(runs))
-        write_text(folder / TABLE, _table(runs))
+            write_text(folder / TABLE, _table(folder, runs))
+        write_text(folder / TABLE, _table(folder, runs))
         processes.check()
     if failed:
         raise InputError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see above")
@@ -187,12 +191,12 @@ def _folder(told: str, out: Path, name: Any, seed: int) -> Path:
     return folder
 
 
-def _check_folders(runs: Sequence[Run]) -> None:
+def _check_folders(out: Path, runs: Sequence[Run]) -> None:
     """Raise InputError if a run in the output folder was made with other settings, or its files are damaged."""
     defaults = defaults_of(pretrain)
     for run in runs:
         check_settings(run.folder, settings_of(typed(run.arguments)), defaults)
-    _table(runs)
+    _table(out, runs)
 
 
 def _check_sources(runs: Sequence[Run]) -> None:
@@ -238,12 +242,17 @@ def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
     return status == 0
 
 
-def _table(runs: Sequence[Run]) -> str:
-    """The last row of the history of each run that is complete, as CSV."""
+def _table(out: Path, runs: Sequence[Run]) -> str:
+    """The last row of the history of each complete run as CSV: those of this study, then others in the folder."""
+    done = {run.folder.name: (run.name, run.seed) for run in runs if run.is_done}
+    ours = {run.folder.name for run in runs}
+    for config in sorted(out.glob("*.yaml")):
+        found = _FOLDER.fullmatch(config.stem)
+        if found and config.stem not in ours and (out / config.stem / ENCODER_FOLDER).is_dir():
+            done[config.stem] = (found["run"], int(found["seed"]))
     rows: list[dict[str, Any]] = []
-    for run in runs:
-        if run.is_done:
-            *_, last = read_history(run.folder / HISTORY, "out")
-            rows.append({"run": run.name, "seed": run.seed, **last})
+    for folder, (name, seed) in done.items():
+        *_, last = read_history(out / folder / HISTORY, "out")
+        rows.append({"run": name, "seed": seed, **last})
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["run", "seed"]
     return csv_text(columns, [[row.get(column) for column in columns] for row in rows])

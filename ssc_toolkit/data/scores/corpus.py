@@ -107,9 +107,12 @@ def build_corpus(
         plan = plan_clips(load_pieces(max(2 * clips, _FEWEST_PIECES), jobs, progress), clips, seed)
         by_program = defaultdict(list)
         for clip in plan:
-            if not (folder / clip_path(clip.number)).exists():
-                by_program[clip.program].append(clip)
-        tasks = [(folder, program, group) for program, group in by_program.items()]
+            by_program[clip.program].append(clip)
+        tasks = [
+            (folder, program, group)
+            for program, group in by_program.items()
+            if not all((folder / clip_path(clip.number)).exists() for clip in group)
+        ]
         in_parallel(render_clips, tasks, jobs, "rendering, by instrument", progress)
         return finish_folder(folder, track_table(plan))
 
@@ -162,13 +165,18 @@ def _half_minor(pieces: list[Piece], count: int, random: np.random.Generator) ->
 
 
 def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
-    """Render the single notes that one program needs, once, and mix its clips from them."""
+    """Render the single notes that one program needs, once, and mix from them those of its clips that are missing.
+
+    All notes are rendered whatever is missing, for the bytes of one depend on those before it.
+    """
     scores = [passage_notes(clip) for clip in clips]
     pitches = np.unique(np.concatenate([notes[:, 2] for notes in scores])).astype(int)
     velocities = np.full(len(pitches), _VELOCITY)
     bank = render_notes(sound_font(), program, pitches, velocities, _HELD_SECONDS, _NOTE_SECONDS)
     sounds = dict(zip(pitches.tolist(), resample(bank, RENDER_RATE, SAMPLE_RATE), strict=True))
     for clip, notes in zip(clips, scores, strict=True):
+        if (folder / clip_path(clip.number)).exists():
+            continue
         write_clip(folder / clip_path(clip.number), mix(notes, sounds, clip.seed))
 
 

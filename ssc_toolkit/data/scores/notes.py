@@ -52,8 +52,11 @@ def build_notes(
     with claimed_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder
-        missing = notes[[not (folder / path).exists() for path in notes["path"]]]
-        tasks = [(folder, program, group) for program, group in missing.groupby("program")]
+        tasks = [
+            (folder, program, group)
+            for program, group in notes.groupby("program")
+            if not all((folder / path).exists() for path in group["path"])
+        ]
         in_parallel(render_single_notes, tasks, jobs, "rendering, by instrument", progress)
         return finish_folder(folder, notes)
 
@@ -87,10 +90,11 @@ def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.nd
 
 
 def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
-    """Render the notes of one program and write a file for each."""
+    """Render the notes of one program, all for the same bytes, and write a file for each that is missing."""
     pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
     sounds = render_notes(sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
     for path, velocity, samples in zip(
         notes["path"], velocities, resample(sounds, RENDER_RATE, SAMPLE_RATE), strict=True
     ):
-        write_clip(folder / path, samples, peak=0.7 * velocity / max(VELOCITIES))
+        if not (folder / path).exists():
+            write_clip(folder / path, samples, peak=0.7 * velocity / max(VELOCITIES))

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ssc_toolkit.caches import cache_root
 from ssc_toolkit.data.scores.keys import sure_key
-from ssc_toolkit.data.scores.workshop import VERSION, cache_folder, fingerprint, in_parallel, package_versions
+from ssc_toolkit.data.scores.workshop import VERSION, fingerprint, in_parallel, package_versions
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import read_checked_json, reading, writable_folder, write_checked_json
+from ssc_toolkit.files import clear_leftovers, held, read_checked_json, reading, writable_folder, write_checked_json
 
 # Collection name -> files below music21's corpus folder.
 _ABC_COLLECTIONS = {
@@ -117,12 +118,14 @@ def load_pieces(about: int, jobs: int = -1, progress: bool = True) -> list[Piece
     needed. Every batch is cached, so an interrupted run keeps what it has read.
     """
     versions = package_versions()
-    folder = cache_folder() / f"pieces-{fingerprint([VERSION, versions['music21'], versions['symusic']])}"
+    folder = cache_root() / f"pieces-{fingerprint([VERSION, versions['music21'], versions['symusic']])}"
     writable_folder(folder, "cache folder")
     files = sources()
     needed = min(_BATCHES, math.ceil(about / _PIECES_IN_A_BATCH))
     tasks = [(folder / f"{batch:02d}.json", files[batch::_BATCHES]) for batch in range(needed)]
-    found = in_parallel(_load_batch, tasks, jobs, "reading scores", progress)
+    with held(folder, "cache folder", wait=True):
+        clear_leftovers(folder)
+        found = in_parallel(_load_batch, tasks, jobs, "reading scores", progress)
     return sorted((piece for pieces in found for piece in pieces), key=lambda piece: piece.piece_id)
 
 

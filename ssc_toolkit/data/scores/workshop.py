@@ -12,24 +12,30 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import platformdirs
 import soundfile
 
+from ssc_toolkit.caches import cache_root
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
+    CHECKSUMS,
     atomic_path,
+    clear_leftovers,
     held,
     is_leftover,
     read_checked_json,
+    verify_listed,
     writable_folder,
     write_checked_json,
+    write_checksums,
     write_text,
 )
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
+TABLE = "tracks.csv"
+"""File of the track table."""
 VERSION = 2
 """Of what the builders make; raised when the bytes change."""
 PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
@@ -46,11 +52,6 @@ def package_versions() -> dict[str, str]:
         raise InputError(
             f"the rendered corpora need the package {error.name}; cure: pip install 'ssc-toolkit[corpus]'"
         ) from error
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for this library."""
-    return Path(platformdirs.user_cache_dir("ssc-toolkit", appauthor=False))
 
 
 def fingerprint(content: Any) -> str:
@@ -72,16 +73,18 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
         InputError: if it cannot be written, or holds something else.
     """
     if folder is None:
-        folder = cache_folder() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
+        folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
     folder = writable_folder(Path(folder), "folder")
     note = folder / "corpus.json"
     check_note(note, settings, "folder", "corpus")
     with held(folder, "folder", wait=True):
         check_note(note, settings, "folder", "corpus")
+        clear_leftovers(folder)
         if not note.exists():
             write_checked_json(note, settings)
         (folder / "audio").mkdir(exist_ok=True)
-        yield folder, (folder / "tracks.csv").exists()
+        clear_leftovers(folder / "audio")
+        yield folder, _is_whole(folder)
 
 
 def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
@@ -95,7 +98,7 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
     """
     folder = note.parent
     if not note.exists():
-        if any(path.name != ".lock" and not is_leftover(path) for path in folder.iterdir()):
+        if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
             raise InputError(f"{argument}: {folder} is not empty and holds no {kind}; choose another folder")
         return
     found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
@@ -105,9 +108,26 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
         )
 
 
+def _is_whole(folder: Path) -> bool:
+    """Return whether all files of a corpus are there.
+
+    Raises:
+        InputError: naming one that is damaged.
+    """
+    if not (folder / CHECKSUMS).exists():
+        return False
+    return not verify_listed(folder, "folder", "delete the file, and the same command makes it again")
+
+
 def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
-    """Write the track table, whose presence says that the corpus is whole."""
-    write_text(folder / "tracks.csv", csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
+    """Write the track table, and the checksums of all files, whose presence says that the corpus is whole.
+
+    Args:
+        folder: of the corpus.
+        tracks: with the paths of its clips.
+    """
+    write_text(folder / TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
+    write_checksums(folder, [TABLE, *tracks["path"]])
     return folder
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from ssc_toolkit.caches import cache_root
 from ssc_toolkit.data.store.layout import PREPARE_ADVICE
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, atomic_path, path_inside, reading, writable_folder
@@ -75,7 +75,7 @@ class MirroredFiles:
         except (ValueError, ImportError) as error:
             raise InputError(f"store: cannot open {url} ({error})") from error
         digest = hashlib.blake2b(self.name.encode(), digest_size=8).hexdigest()
-        base = user_cache_path("ssc-toolkit", appauthor=False) / "stores" if cache is None else Path(cache)
+        base = cache_root() / "stores" if cache is None else Path(cache)
         self._folder = writable_folder(base / digest, "cache")
 
     def local(self, file: str, check: Check, *, fresh: bool = False, max_bytes: int = MAX_BYTES) -> Path:

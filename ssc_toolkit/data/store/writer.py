@@ -37,7 +37,7 @@ from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.unusable import settle, too_many
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, file_checksum, held, is_leftover, reading, writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, reading, writable_folder
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -150,12 +150,13 @@ def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
     if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
+    clear_leftovers(folder)
     clear_unfinished(folder)
     return info
 
 
 def _is_foreign(entry: Path) -> bool:
-    return entry.name != ".lock" and not is_leftover(entry)
+    return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
 
 
 def _read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict[str, ShardDescription | None]:

@@ -23,7 +23,7 @@ from ssc_toolkit.evaluation.metrics import metrics_of
 from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.report import Section, table, write_report
+from ssc_toolkit.evaluation.report import REPORTS, Section, table, write_report
 from ssc_toolkit.evaluation.sections import (
     difference_section,
     drop_section,
@@ -35,7 +35,7 @@ from ssc_toolkit.evaluation.sections import (
     robustness_section,
     task_section,
 )
-from ssc_toolkit.files import held, writable_folder
+from ssc_toolkit.files import clear_leftovers, held, writable_folder
 
 PITCH_SHIFT = "pitch_shift"
 
@@ -107,6 +107,7 @@ def compare(
     left_out = _left_out(found, labels, numbers, corruptions, omit)
     conditions = conditions_for(corruptions, severities, rate, left_out)
     with held(folder, "out"):
+        clear_leftovers(folder, names=REPORTS)
         kept = _usable(found, everything, windows, labels, numbers, most_skipped)
         comparison = compare_models(
             everything,

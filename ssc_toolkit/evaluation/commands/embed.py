@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.commands.opening import open_tracks
+from ssc_toolkit.evaluation.commands.opening import open_model_for, open_tracks
 from ssc_toolkit.evaluation.embed import embed_tracks, embed_windows
 from ssc_toolkit.evaluation.embedding_files import SUFFIXES, write_embeddings
-from ssc_toolkit.evaluation.models import fingerprint, open_model, window_seconds_of
+from ssc_toolkit.evaluation.models import fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.files import writable_folder
+from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
 
 
 def embed(
@@ -55,26 +55,26 @@ def embed(
     if path.suffix == ".parquet":
         importlib.import_module("pyarrow")  # if it is missing, before the work
     writable_folder(path.absolute().parent, "out")
-    model = open_model(encoder)
-    if cache is not None:
-        fingerprint(model)  # a model that cannot be cached is an error now
-    kept = open_tracks(model, tracks, root, variant, window_seconds, most_skipped, split=False)
-    seconds = window_seconds_of(model, window_seconds)
-    if pooling == "none":
-        windows = embed_windows(model, kept, seconds)
-        embeddings, rows = windows.embeddings, windows.rows
-        columns = {"start_seconds": windows.seconds}
-    else:
-        everything = embed_tracks(model, kept, seconds, pooling=pooling, cache=cache)
-        rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
-        embeddings, columns = everything[rows], {}
-    columns |= {"paths": kept["path"].to_numpy(dtype=str)[rows], "seconds": kept["seconds"].to_numpy()[rows]}
-    metadata = provenance_of(
-        kept, window_seconds=seconds, pooling=pooling, seeds=(), encoder=_described(model, encoder)
-    )
-    write_embeddings(path, embeddings, columns, metadata)
-    print(f"{len(embeddings)} embeddings of width {embeddings.shape[1]} in {path}")
-    return path
+    with held_file(path, "out"):
+        clear_leftovers(path.absolute().parent, names=[path.name])
+        model = open_model_for(encoder, cache)
+        kept = open_tracks(model, tracks, root, variant, window_seconds, most_skipped, split=False)
+        seconds = window_seconds_of(model, window_seconds)
+        if pooling == "none":
+            windows = embed_windows(model, kept, seconds)
+            embeddings, rows = windows.embeddings, windows.rows
+            columns = {"start_seconds": windows.seconds}
+        else:
+            everything = embed_tracks(model, kept, seconds, pooling=pooling, cache=cache)
+            rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
+            embeddings, columns = everything[rows], {}
+        columns |= {"paths": kept["path"].to_numpy(dtype=str)[rows], "seconds": kept["seconds"].to_numpy()[rows]}
+        metadata = provenance_of(
+            kept, window_seconds=seconds, pooling=pooling, seeds=(), encoder=_described(model, encoder)
+        )
+        write_embeddings(path, embeddings, columns, metadata)
+        print(f"{len(embeddings)} embeddings of width {embeddings.shape[1]} in {path}")
+        return path
 
 
 def _described(model: object, source: str) -> dict[str, str]:

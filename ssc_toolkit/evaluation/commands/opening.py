@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +16,11 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.heads import HEADS
 from ssc_toolkit.evaluation.keys import unlike_keys
-from ssc_toolkit.evaluation.models import WaveformModel, window_seconds_of
+from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, open_model, window_seconds_of
 from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_share
+from ssc_toolkit.evaluation.report import REPORTS
 from ssc_toolkit.evaluation.scores import Score
-from ssc_toolkit.files import held
+from ssc_toolkit.files import clear_leftovers, held, writable_folder
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +29,35 @@ FINETUNE = "finetune"
 
 
 @contextmanager
-def locked_output(folder: Path | None) -> Iterator[None]:
-    """Lock the output folder of a command, if there is one, before anything in it is touched.
+def output_folder(out: str | None) -> Iterator[Path | None]:
+    """Yield the output folder of a command, made if need be and locked for the block; None if there is none.
 
     Raises:
-        InputError: if another process works in it.
+        InputError: if it cannot be written, or another process works in it.
     """
-    with nullcontext() if folder is None else held(folder, "out"):
-        yield
+    if out is None:
+        yield None
+        return
+    folder = writable_folder(Path(out), "out")
+    with held(folder, "out"):
+        clear_leftovers(folder, names=REPORTS)
+        yield folder
+
+
+def open_model_for(encoder: str, cache: str | None) -> WaveformModel:
+    """Open a model.
+
+    Args:
+        encoder: folder of a saved encoder, or module:function that gives a model.
+        cache: folder for its embeddings, if they are to be kept.
+
+    Raises:
+        InputError: if it cannot be opened, or has no identity that a cache could find it by.
+    """
+    model = open_model(encoder)
+    if cache is not None:
+        fingerprint(model)
+    return model
 
 
 def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -> None:

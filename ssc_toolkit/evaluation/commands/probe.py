@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,22 +12,22 @@ from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation.commands.opening import (
     FINETUNE,
     check_methods,
-    locked_output,
+    open_model_for,
     open_tracks,
     others,
+    output_folder,
     with_baselines,
 )
 from ssc_toolkit.evaluation.embed import embed_models, embed_tracks
 from ssc_toolkit.evaluation.finetuning import finetune
 from ssc_toolkit.evaluation.geometry import embedding_geometry
 from ssc_toolkit.evaluation.heads import HEADS
-from ssc_toolkit.evaluation.models import WaveformModel, fingerprint, is_trainable, open_model, window_seconds_of
+from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.probing import fit_probe
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.records import Record, to_records
 from ssc_toolkit.evaluation.report import Section, table, write_report
 from ssc_toolkit.evaluation.scores import Predictions, Score, measure
-from ssc_toolkit.files import writable_folder
 
 Scores = dict[tuple[str, str, str, float], Score]
 """By model, label, method and label share."""
@@ -83,13 +82,10 @@ def probe(
     Raises:
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
-    folder = None if out is None else writable_folder(Path(out), "out")
-    with locked_output(folder):
+    with output_folder(out) as folder:
         check_methods(methods, (*HEADS, FINETUNE))
         _check(label_shares, repeats, finetune_steps, seed)
-        model = open_model(encoder)
-        if cache is not None:
-            fingerprint(model)  # a model that cannot be cached is an error now
+        model = open_model_for(encoder, cache)
         seeds = range(seed, seed + repeats)
         models = with_baselines(model, seeds, window_seconds)
         kept = open_tracks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,16 +11,15 @@ import pandas as pd
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.commands.opening import locked_output, open_tracks, others, with_baselines
+from ssc_toolkit.evaluation.commands.opening import open_model_for, open_tracks, others, output_folder, with_baselines
 from ssc_toolkit.evaluation.commands.probe import embed_all
-from ssc_toolkit.evaluation.models import fingerprint, open_model, window_seconds_of
+from ssc_toolkit.evaluation.models import window_seconds_of
 from ssc_toolkit.evaluation.probing import label_signal
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.ranking import CUTOFFS, retrieval
 from ssc_toolkit.evaluation.records import to_records
 from ssc_toolkit.evaluation.report import Section, table, write_report
 from ssc_toolkit.evaluation.scores import Score
-from ssc_toolkit.files import writable_folder
 
 
 def retrieve(
@@ -72,15 +70,12 @@ def retrieve(
     Raises:
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
-    folder = None if out is None else writable_folder(Path(out), "out")
-    with locked_output(folder):
+    with output_folder(out) as folder:
         for k in cutoffs or (0,):
             check_whole("cutoffs", k, 1)
         if database is None and database_root is not None:
             raise InputError("database_root: a folder for which tracks? give database")
-        model = open_model(encoder)
-        if cache is not None:
-            fingerprint(model)  # a model that cannot be cached is an error now
+        model = open_model_for(encoder, cache)
         models = with_baselines(model, (seed,), window_seconds)
         seconds = window_seconds_of(model, window_seconds)
         queries = _of_split(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.commands.opening import check_methods, locked_output, open_tracks, with_baselines
+from ssc_toolkit.evaluation.commands.opening import (
+    check_methods,
+    open_model_for,
+    open_tracks,
+    output_folder,
+    with_baselines,
+)
 from ssc_toolkit.evaluation.commands.stored_draws import stored_corruptions
 from ssc_toolkit.evaluation.commands.stress_report import Scores, records_of, relative_drops, sections_of
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, Task, robustness_of_models
 from ssc_toolkit.evaluation.embed import embed_models
-from ssc_toolkit.evaluation.models import fingerprint, open_model, window_seconds_of
+from ssc_toolkit.evaluation.models import window_seconds_of
 from ssc_toolkit.evaluation.probing import fit_probe
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.report import table, write_report
-from ssc_toolkit.files import writable_folder
 
 CHAIN = "chain"
 
@@ -77,12 +81,9 @@ def stress(
         InputError: for anything in the arguments or the files that cannot work, before the long work.
     """
     check_whole("seed", seed, 0)
-    folder = None if out is None else writable_folder(Path(out), "out")
-    with locked_output(folder):
+    with output_folder(out) as folder:
         check_methods(methods)
-        model = open_model(encoder)
-        if cache is not None:
-            fingerprint(model)  # a model that cannot be cached is an error now
+        model = open_model_for(encoder, cache)
         transforms = _transforms(model.sample_rate, corruptions, severities, omit)
         models = {name: candidates[0] for name, candidates in with_baselines(model, (seed,), window_seconds).items()}
         store = folder / "draws" if draws is None and folder is not None else draws
