@@ -54,6 +54,8 @@ _ADVICE = {
     errno.EROFS: "the disk is read only; choose another folder",
     errno.EACCES: "you may not write there; choose another folder",
     errno.EPERM: "you may not write there; choose another folder",
+    errno.EISDIR: "a folder has the name of the file; remove it, or choose another folder",
+    errno.ENOTDIR: "a file has the name of a folder; remove it, or choose another folder",
     errno.EIO: "the disk reports an error; choose another disk",
 }
 """Advice for errors of writing, by error number."""

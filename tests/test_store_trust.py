@@ -13,6 +13,7 @@ import pytest
 import torch
 from stores import RATE, noise
 
+from ssc_toolkit.cli import main
 from ssc_toolkit.data import AudioStore, load_tracks, prepare_store, verify_store
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.errors import InputError
@@ -258,3 +259,106 @@ def test_more_shards_than_file_descriptors_are_read(tmp_path):
     command = [sys.executable, "-c", MANY, str(tmp_path / "store")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.stdout.strip() == "300", ended.stderr
+
+
+def serve(answer):
+    """Serve by a function of the request handler; returns the server, to be shut down, and its URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            answer(self)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}"
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssc_toolkit.data.store.mirror._SILENT_SECONDS", 0.5)
+    end = threading.Event()
+    server, url = serve(lambda _: end.wait(30))
+    try:
+        with pytest.raises(InputError, match=f"store: cannot copy {url}/s/store.json .*time"):
+            AudioStore(f"{url}/s", cache=tmp_path / "cache")
+    finally:
+        end.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["index-", "tracks-", "shards/"])
+def test_endless_files_are_given_up(made, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("ssc_toolkit.data.store.reader.MAX_DESCRIPTION_BYTES", 2**21)
+    sent = []
+
+    def answer(request):
+        path = request.path.removeprefix("/s/")
+        request.send_response(200)
+        request.end_headers()
+        if not path.startswith(name):
+            request.wfile.write((made / path).read_bytes())
+            return
+        try:
+            for _ in range(2000):
+                request.wfile.write(bytes(2**17))
+                sent.append(2**17)
+        except OSError:
+            pass  # the reader has hung up
+
+    server, url = serve(answer)
+    try:
+        with pytest.raises(InputError, match=f"store: cannot copy {url}/s/{name}.* more than"):
+            store = AudioStore(f"{url}/s", cache=tmp_path / "cache")
+            len(store.tracks)
+            store.read([0], [0], 10)
+    finally:
+        server.shutdown()
+    assert sum(sent) < 2**27
+    assert not [path for path in (tmp_path / "cache").rglob("*.tmp")]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hidden@127.0.0.1:9/s?token=HIDDEN", "ftp://me:hidden@127.0.0.1:9/s", "zip://s::/nowhere/hidden.zip"],
+)
+def test_what_cannot_be_opened_is_one_line_without_secrets(tmp_path, url):
+    with pytest.raises(InputError, match="store: cannot (open|copy)") as caught:
+        AudioStore(url, cache=tmp_path / "cache")
+    assert "hidden@" not in str(caught.value)
+    assert "HIDDEN" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["store.json", "index-", "shards/"])
+def test_a_folder_in_the_place_of_a_file_is_one_line(store, music, tmp_path, capsys, name):
+    folder = tmp_path / "store"
+    file = next(
+        path for path in sorted(folder.rglob("*")) if str(path.relative_to(folder)).startswith(name) and path.is_file()
+    )
+    file.unlink()
+    file.mkdir()
+    assert main(["prepare", f"--tracks={music}", f"--out={folder}", f"--sample_rate={RATE}"]) == 2
+    assert file.name in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_home_folder_is_understood_in_every_option(music, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "--tracks=~/music", "--out=~/made/store", f"--sample_rate={RATE}"]) == 0
+    assert not (tmp_path / "~").exists()
+    assert len(AudioStore("~/made/store")) == len(AudioStore(tmp_path / "made" / "store")) == 10
+    assert load_tracks("~/made/store").attrs["store"] == str(tmp_path / "made" / "store")
+    prepare_store(load_tracks("~/music"), "~/made/other", RATE, progress=False)
+    assert not verify_store("~/made/other", progress=False).damaged
+    assert not (tmp_path / "~").exists()
+
+
+def test_columns_that_are_replaced_are_said(music, tmp_path, caplog):
+    tracks = load_tracks(music).assign(seconds=-5.0, clipped="no")
+    store = AudioStore.prepare(tracks, tmp_path / "replaced", RATE, progress=False)
+    assert "column 'seconds' of the table is replaced" in caplog.text
+    assert "column 'clipped' of the table is replaced" in caplog.text
+    caplog.clear()
+    AudioStore.prepare(store.tracks, tmp_path / "replaced", RATE, progress=False)
+    assert "replaced" not in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_CORPUS = "scores"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MAX_DIGITS = 18  # whole numbers with so many characters, sign included, always fit into 64 bits
 _MAX_EXACT_DIGITS = 15  # whole numbers with so many characters are exact as floats
 _UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
@@ -132,6 +134,9 @@ def from_csv(
     if missing:
         logger.warning("%d rows of %s have no path and are left out", missing, path)
     tracks = tracks[tracks["path"].notna()].reset_index(drop=True)
+    urls = [name for name in tracks["path"] if _URL.match(name) and not name.lower().startswith("file:")]
+    if urls:
+        raise InputError(f"tracks: {path} lists the URL {urls[0]!r}; expected paths of files on this machine")
     tracks["path"] = [str((root / local_path(name, f"tracks: {path}")).absolute()) for name in tracks["path"]]
     repeated = int(tracks["path"].duplicated().sum())
     if repeated:

@@ -90,7 +90,8 @@ def prepare(
 
 def _verify(folder: str) -> Path:
     found = verify_store(folder)
-    print(f"{found.tracks} tracks in {found.shards} shards; {found.gone} source files no longer exist")
+    gone = f"; {found.gone} source files no longer exist" if found.gone else ""
+    print(f"{found.tracks} tracks in {found.shards} shards{gone}")
     if found.changed:
         print(f"{len(found.changed)} source files have changed: {_some(found.changed)}")
         print("the same `ssc-toolkit prepare` without --verify decodes them again")

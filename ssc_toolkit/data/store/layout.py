@@ -118,6 +118,10 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
     Raises:
         InputError: if the file is missing, damaged or written by a newer version, or names files outside the store.
     """
+    if path.is_dir():
+        raise InputError(
+            f"store: expected a file {name}/{STORE_FILE}, got a folder; remove it, or choose another folder"
+        )
     if not path.is_file():
         raise InputError(f"store: there is no store in {name} (no {STORE_FILE}); `ssc-toolkit prepare` makes one")
     file = f"{name}/{STORE_FILE}"

@@ -76,7 +76,9 @@ class AudioStore:
         info_file = self._files.local(STORE_FILE, no_check, fresh=True, max_bytes=MAX_DESCRIPTION_BYTES)
         self._info = read_info(info_file, self._files.name, self._files.advice)
         if not self._info.index:
-            raise InputError(f"store: {self._files.name} is not finished; run the same `ssc-toolkit prepare` again")
+            is_local = isinstance(self._files, LocalFiles)
+            advice = "run the same `ssc-toolkit prepare` again" if is_local else self._files.advice
+            raise InputError(f"store: {self._files.name} is not finished; {advice}")
         self.sample_rate = self._info.sample_rate
         if sample_rate is not None:
             self.check_rate(sample_rate)

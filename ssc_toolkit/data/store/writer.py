@@ -6,11 +6,12 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,8 @@ from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
+
+_SECONDS_TOLERANCE = 0.5  # by which headers and decoders may differ
 
 Place = tuple[str, StoredTrack]
 """Name of a shard, and a track in it."""
@@ -309,11 +312,14 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         "length": [track.length for _, track in places],
     }
     index = pd.DataFrame({name: np.array(columns[name], dtype=kind) for name, kind in INDEX.items()})
-    table = table.assign(
-        seconds=index["length"] / info.sample_rate,
-        clipped=[track.clipped for _, track in places],
-        checksum=[track.checksum for _, track in places],
-    )
+    measured = {
+        "seconds": index["length"] / info.sample_rate,
+        "clipped": [track.clipped for _, track in places],
+        "checksum": [track.checksum for _, track in places],
+    }
+    if "store" not in tracks.attrs:
+        _warn_of_replaced(table, measured)
+    table = table.assign(**measured)
     index_name, index_checksum = write_table(folder, "index", to_arrow(index))
     table_name, table_checksum = write_table(folder, "tracks", to_arrow(table))
     replace(
@@ -331,6 +337,20 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         if file.name not in (index_name, table_name):
             file.unlink()
     return set(shards)
+
+
+def _warn_of_replaced(table: pd.DataFrame, measured: Mapping[str, Any]) -> None:
+    """Warn of columns of the user that have the name of a measured one and hold something else."""
+    for name in measured.keys() & set(table.columns):
+        own, new = table[name], pd.Series(measured[name], index=table.index)
+        if name == "seconds" and pd.api.types.is_numeric_dtype(own):
+            is_other = (own - new).abs().gt(_SECONDS_TOLERANCE)
+        else:
+            is_other = own.astype(str) != new.astype(str)
+        if is_other.any():
+            logger.warning(
+                "column %r of the table is replaced by what was measured (%d rows differ)", name, is_other.sum()
+            )
 
 
 def _summary(usable: dict[str, Place], decoded: int, sample_rate: int) -> str:
