@@ -38,7 +38,7 @@ def time_steps(name: str, items: int, view_seconds: float, omit: tuple[str, ...]
         marks.append(time.perf_counter())
         projection = model(views).projection
         marks.append(time.perf_counter())
-        loss = criterion(projection, labels, labeled)
+        loss = criterion(projection, labels, labeled=labeled)
         marks.append(time.perf_counter())
         optimizer.zero_grad()
         loss.backward()

@@ -70,7 +70,7 @@ for step in range(options.steps):
     labels = octave[rows].to(device)
     loss = criterion(embeddings, labels=labels, labeled=labeled)
     if step == 0:
-        whole = SemiSupConLoss(temperature=0.1)(of_all(embeddings), of_all(labels), of_all(labeled))
+        whole = SemiSupConLoss(temperature=0.1)(of_all(embeddings), of_all(labels), labeled=of_all(labeled))
         if rank == 0:
             print(f"one process with the whole batch: loss {whole.item():.4f}")
     optimizer.zero_grad()

@@ -78,7 +78,7 @@ for step, batch in enumerate(DataLoader(dataset, batch_sampler=sampler), start=1
     loss.backward()
     optimizer.step()
     if step % 10 == 0 or step == options.steps:
-        found = contrastive_statistics(embeddings.detach(), batch["labels"], batch["labeled"], target=target)
+        found = contrastive_statistics(embeddings.detach(), batch["labels"], labeled=batch["labeled"], target=target)
         print(
             f"step {step:4}  loss {loss.item():.3f}  positives an anchor {found['positives_per_anchor']:.1f}",
             flush=True,

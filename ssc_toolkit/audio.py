@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from ssc_toolkit.checks import check_positive, check_whole
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
 from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, opened
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
@@ -37,7 +38,7 @@ CANCELS = (
 """Why a file cannot be used whose channels are opposite."""
 
 _QUALITY = "VHQ"
-_FILTER_SECONDS = 0.04  # reach of the resampling filter on either side, at 8 kHz; less at higher rates
+_FILTER_REACH = 400  # samples of the lower rate that the resampling filter reaches on either side
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
 _SILENT_BELOW = 0.5 / 32768  # what 16 bits round to zero
 _AS_LOUD = 0.99  # fraction of the largest power that counts as equal: rounding makes opposite channels differ
@@ -171,9 +172,11 @@ def read_audio(
 
     Raises:
         UnreadableAudio: if the file cannot be decoded.
-        InputError: if there is no such choice of channel.
+        InputError: for an unknown channel, or a rate, start or length that is not an integer within its bounds.
     """
     check_channel(channel)
+    sample_rate, start = check_whole("sample_rate", sample_rate), check_whole("start", start, 0)
+    length = None if length is None else check_whole("length", length)
     with _opened(path) as source:
         samples = _read_resampled(source, _mixer(path, source, channel), sample_rate, start, length)
     _check_finite(samples, path)
@@ -198,9 +201,11 @@ def stream_audio(
 
     Raises:
         UnreadableAudio: if the file cannot be decoded to its end, as soon as that shows.
-        InputError: if there is no such choice of channel.
+        InputError: for an unknown channel, or a rate or length of a block that is not above 0.
     """
     check_channel(channel)
+    sample_rate = check_whole("sample_rate", sample_rate)
+    check_positive("block_seconds", block_seconds)
     with _opened(path) as source:
         for block in _resampled_blocks(source, _mixer(path, source, channel), sample_rate, block_seconds):
             _check_finite(block, path)
@@ -215,6 +220,10 @@ def _opened(path: Path | str) -> Iterator[Source]:
             yield source
     except UnicodeEncodeError as error:
         raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
+    except ValueError as error:  # of the name, before a file is opened
+        if "\0" not in str(path):
+            raise
+        raise UnreadableAudio(f"{str(path)!r}: a file name cannot hold a zero byte") from error
     except CutShort as error:
         raise UnreadableAudio(f"{path}: {_CUT_SHORT}") from error
     except UnusableFile as error:
@@ -287,7 +296,7 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     common = math.gcd(rate, sample_rate)
     step_in, step_out = rate // common, sample_rate // common
     # Resampling begins at a sample that both rates share, far enough ahead that the filter has settled.
-    margin = 0 if rate == sample_rate else math.ceil(_FILTER_SECONDS * rate / step_in)
+    margin = 0 if rate == sample_rate else math.ceil(_FILTER_REACH * max(1, rate / sample_rate) / step_in)
     first_step = max(0, start // step_out - margin)
     if first_step * step_in >= source.frames:
         return np.zeros(0, dtype=np.float32)

@@ -9,6 +9,7 @@ import inspect
 import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +57,9 @@ _ADVICE = {
     errno.EIO: "the disk reports an error; choose another disk",
 }
 """What to do when writing fails."""
+
+_HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
+"""What a shell expands in front of a word, and not after `--option=`."""
 
 RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "corpus")
 
@@ -216,6 +220,8 @@ def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
         options = [f"--tracks={options[0]}", *options[1:]]
     for option, following in itertools.zip_longest(options, options[1:]):
         name, equals, value = option.partition("=")
+        value = _HOME.sub(_home, value)
+        option = f"{name}{equals}{value}"
         if equals and not value:
             raise InputError(f"{name} is empty; give a value or leave it out")
         kind = kinds.get(name) or _kind_in_group(name, job)
@@ -225,6 +231,10 @@ def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
             option = f"{name}=[{value}]"
         spelled.append(option)
     return spelled
+
+
+def _home(_: object) -> str:
+    return str(Path.home())
 
 
 def _fail(name: str, message: str) -> int:

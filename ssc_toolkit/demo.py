@@ -32,6 +32,7 @@ from ssc_toolkit.evaluation.sections import (
 )
 from ssc_toolkit.evaluation.training_sections import learning_section, similarity_section
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
@@ -107,7 +108,7 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
         InputError: if the folder cannot be written or holds a demonstration of another kind.
     """
     begin = time.monotonic()
-    folder = writable_folder(Path(out or ("demo-quick" if quick else "demo")), "out")
+    folder = writable_folder(user_path(out or ("demo-quick" if quick else "demo"), "out"), "out")
     check_whole("seed", seed, 0)
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}

@@ -13,6 +13,7 @@ from pathlib import Path
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import cache_places, cache_root, clean_caches
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import user_path
 
 TORCH_RANGE = "torch>=2.11,<2.15"
 TORCHAUDIO_RANGE = "torchaudio==2.11.*"
@@ -47,7 +48,7 @@ def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
             they are needed. No other file is removed, and nothing that another process uses.
         folders: more folders to look at: those given as `--cache`, and outputs of `compare` and `demo`.
     """
-    named = [Path(folder) for folder in folders]
+    named = [user_path(folder, "folders") for folder in folders]
     if clean:
         _clean(named)
         return

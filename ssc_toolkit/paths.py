@@ -16,7 +16,7 @@ from ssc_toolkit.errors import InputError
 _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
 
 
-def local_path(written: str | Path, argument: str = "path") -> str:
+def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
     """Return a path without `~/` in front and not as a `file://` URL; anything else as it is.
 
     Args:
@@ -42,6 +42,11 @@ def local_path(written: str | Path, argument: str = "path") -> str:
     if "\0" in path:
         raise InputError(f"{argument}: expected a path without zero bytes, got {text[:200]!r}")
     return url2pathname(found["path"]) if os.name == "nt" else path
+
+
+def user_path(written: str | os.PathLike[str], argument: str = "path") -> Path:
+    """Return a path on this machine, as `local_path` understands it."""
+    return Path(local_path(written, argument))
 
 
 def missing_hint(path: str | Path) -> str:

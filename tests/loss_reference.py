@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mir_eval.key import weighted_score
@@ -34,6 +34,12 @@ def naive_loss(
     decoupled: bool = False,
     keys: Tensor | None = None,
     key_items: Sequence[int] | None = None,
+    *,
+    ignored: Callable[[int, int], bool] = lambda i, k: False,
+    label_weight: float = 1.0,
+    beta: float = 0.0,
+    tau_plus: float = 0.0,
+    sigma: float | None = None,
 ) -> tuple[list[float], list[bool]]:
     """Loss of each anchor and whether it is valid.
 
@@ -45,24 +51,45 @@ def naive_loss(
         decoupled: whether positives are left out of the denominator.
         keys: (M, D), what the anchors are compared with instead of each other.
         key_items: item of each key.
+        ignored: whether a pair of rows of different items takes no part.
+        label_weight, beta, tau_plus, sigma: as of the loss.
     """
     unit = [_unit(row) for row in embeddings.double().tolist()]
     others = unit if keys is None else [_unit(row) for row in keys.double().tolist()]
     other_items = items if key_items is None else key_items
-    losses, valid = [], []
+    found = []
     for i, anchor in enumerate(unit):
-        rows = [k for k in range(len(others)) if keys is not None or k != i]
-        similarity = {k: sum(a * b for a, b in zip(anchor, others[k], strict=True)) / temperature for k in rows}
-        weights = {k: 1.0 if int(items[i]) == int(other_items[k]) else weight(i, k) for k in rows}
+        is_view = {k: int(items[i]) == int(other_items[k]) for k in range(len(others))}
+        rows = [k for k in is_view if (keys is not None or k != i) and (is_view[k] or not ignored(i, k))]
+        cosines = {k: sum(a * b for a, b in zip(anchor, others[k], strict=True)) for k in rows}
+        weights = {k: 1.0 if is_view[k] else label_weight * weight(i, k) for k in rows}
+        found.append((cosines, weights))
+    pulls = [
+        sum(w[k] * math.exp(c[k] / sigma) for k in w) / sum(w.values()) for c, w in found if sigma and sum(w.values())
+    ]
+    losses, valid = [], []
+    for cosines, weights in found:
+        similarity = {k: cosine / temperature for k, cosine in cosines.items()}
+        positives = [k for k in weights if weights[k] > 0]
+        negatives = [k for k in weights if weights[k] == 0]
         total = sum(weights.values())
-        contrasts = [similarity[k] for k in rows if not decoupled or weights[k] == 0]
-        valid.append(total > 0 and len(contrasts) > 0)
+        valid.append(total > 0 and len(negatives if decoupled else weights) > 0)
         if not valid[-1]:
             losses.append(0.0)
             continue
-        highest = max(contrasts)
-        contrast = highest + math.log(sum(math.exp(s - highest) for s in contrasts))
-        losses.append(contrast - sum(weights[k] * similarity[k] for k in rows) / total)
+        count, estimate = len(negatives), 0.0
+        if negatives:
+            hard = [math.exp((1 + beta) * similarity[k]) for k in negatives]
+            mean = sum(hard) / sum(math.exp(beta * similarity[k]) for k in negatives)
+            pulled = [weights[k] * math.exp((1 + beta) * similarity[k]) for k in positives]
+            positive = sum(pulled) / sum(weights[k] * math.exp(beta * similarity[k]) for k in positives)
+            estimate = max((mean - tau_plus * positive) / (1 - tau_plus), math.exp(-1 / temperature)) * count
+        denominator = estimate + (0 if decoupled else sum(math.exp(similarity[k]) for k in positives))
+        by_distance = {
+            k: 2 - math.exp(cosines[k] / sigma) / (sum(pulls) / len(pulls)) if sigma else 1 for k in positives
+        }
+        attraction = sum(weights[k] * by_distance[k] * similarity[k] for k in positives) / total
+        losses.append(math.log(denominator) - attraction)
     return losses, valid
 
 
@@ -83,6 +110,11 @@ class Signal(NamedTuple):
     labeled: Tensor | dict[str, Tensor]
     target: Target | Callable
     weight: Weight
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Labels and mask as arguments of a loss."""
+        return {"labels": self.labels, "labeled": self.labeled}
 
 
 def _masked(labeled: Tensor, weight: Weight) -> Weight:

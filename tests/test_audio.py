@@ -10,6 +10,7 @@ import soundfile
 
 from ssc_toolkit.audio import check_decodes, resample, stream_audio
 from ssc_toolkit.data import UnreadableAudio, audio_info, read_audio
+from ssc_toolkit.errors import InputError
 
 FORMATS = {
     "wav": ("WAV", "PCM_16"),
@@ -161,3 +162,39 @@ def test_a_file_that_was_not_copied_whole_is_found(tmp_path, name, share):
         check_decodes(tmp_path / name)
     with pytest.raises(UnreadableAudio, match=name):
         [audio_info(tmp_path / name), *stream_audio(tmp_path / name, 16000)]
+
+
+@pytest.mark.parametrize("rate", [1000, 1500, 2000, 3000])
+@pytest.mark.parametrize("to", [1000, 4000, 22050, 48000])
+def test_segments_agree_with_the_whole_at_low_rates(tmp_path, rate, to):
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.9, 0.9, 6 * rate), rate, subtype="FLOAT")
+    whole = read_audio(tmp_path / "a.wav", to)
+    for start in (0, to, 2 * to + 17, 4 * to):
+        found = read_audio(tmp_path / "a.wav", to, start, to)
+        np.testing.assert_allclose(found, whole[start : start + to], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"length": 0}, "length: expected an integer of at least 1, got 0"),
+        ({"length": -1}, "length: expected an integer of at least 1, got -1"),
+        ({"start": -5}, "start: expected an integer of at least 0, got -5"),
+        ({"start": 1.5}, "start: expected an integer of at least 0, got 1.5"),
+        ({"sample_rate": 0}, "sample_rate: expected an integer of at least 1, got 0"),
+        ({"path": "a\0.wav"}, "a file name cannot hold a zero byte"),
+    ],
+)
+def test_arguments_of_readers_are_named(tmp_path, options, words):
+    soundfile.write(tmp_path / "a.wav", np.ones(100) / 2, 8000)
+    with pytest.raises((InputError, UnreadableAudio), match=words):
+        read_audio(**{"path": tmp_path / "a.wav", "sample_rate": 8000, **options})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(UnreadableAudio, match=r"a\.wav: is not a regular file"):
+        read_audio(tmp_path / "a.wav", 8000)
+    with pytest.raises(UnreadableAudio, match="is not a regular file"):
+        check_decodes("/dev/zero")

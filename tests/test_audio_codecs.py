@@ -28,6 +28,7 @@ KINDS = {
     "wma1.wma": ("wmav1", "asf"),
     "alac.m4a": ("alac", "ipod"),
     "lossless.wv": ("wavpack", "wv"),
+    "lossless.tta": ("tta", "tta"),
     "aac.mka": ("aac", "matroska"),
 }
 
@@ -85,6 +86,17 @@ def test_what_is_no_audio_is_named(tmp_path, suffix):
         path.write_bytes(content)
         with pytest.raises(UnreadableAudio, match=f"a{suffix}: "):
             check_decodes(path)
+
+
+@pytest.mark.parametrize("name", ["lossless.wv", "lossless.tta"])
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7, 0.9])
+def test_codecs_with_checksums_refuse_damage(tmp_path, name, place):
+    encode(tmp_path / name, *KINDS[name])
+    content = bytearray((tmp_path / name).read_bytes())
+    content[int(place * len(content))] ^= 0x55
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableAudio, match=f"{name}: no audio that can be decoded"):
+        check_decodes(tmp_path / name)
 
 
 def test_a_store_takes_them(tmp_path):

@@ -181,3 +181,58 @@ def test_a_store_and_a_table_hold_all_of_files_without_length(tmp_path):
     store = AudioStore.prepare(tracks, tmp_path / "store", 16000, progress=False)
     assert store.tracks["seconds"].tolist() == pytest.approx([6.0, 12.0, 12.0], abs=0.03)
     assert check_audio(tracks, progress=False)["seconds"].tolist() == pytest.approx([6.0, 12.0, 12.0], abs=0.03)
+
+
+def flac(path, seconds: float, seed: int = 0, **kind: str) -> bytes:
+    soundfile.write(path, loud_and_quiet(seconds, RATE, seed), RATE, format="FLAC", **kind)
+    return path.read_bytes()
+
+
+def declared(content: bytes, frames: int) -> bytes:
+    """A FLAC file whose header says another length."""
+    bits = int.from_bytes(content[21:26], "big") & ~(2**36 - 1) | frames
+    return content[:21] + bits.to_bytes(5, "big") + content[26:]
+
+
+def test_flac_files_joined_are_as_long_as_all(tmp_path):
+    one, other = flac(tmp_path / "1.flac", 3.0), flac(tmp_path / "2.flac", 2.0, seed=1)
+    for name, content, seconds in (
+        ("twice", one + one, 6),
+        ("two", one + other, 5),
+        ("three", one + other + one, 8),
+        ("unknown", declared(one, 0) + other, 5),
+        ("both unknown", declared(one, 0) + declared(other, 0), 5),
+        ("tag", id3v2(3000) + one + other, 5),
+        ("end", one + b"TAG" + bytes(125), 3),
+    ):
+        path = tmp_path / f"{name}.flac"
+        path.write_bytes(content)
+        assert_segments_agree(path, seconds, tolerance=0)
+    whole = read_audio(tmp_path / "two.flac", RATE)
+    np.testing.assert_array_equal(whole[3 * RATE :], read_audio(tmp_path / "2.flac", RATE))
+
+
+@pytest.mark.parametrize("kind", ["PCM_16", "PCM_24", "PCM_S8"])
+@pytest.mark.parametrize("frames", [1, 50_000, 3 * RATE - 1])
+def test_flac_with_a_header_that_says_too_little_is_whole(tmp_path, kind, frames):
+    path = tmp_path / "a.flac"
+    path.write_bytes(declared(flac(path, 3.0, subtype=kind), frames))
+    assert_segments_agree(path, 3.0, tolerance=0)
+
+
+def test_flac_with_a_header_that_says_too_much_is_cut_short(tmp_path):
+    path = tmp_path / "a.flac"
+    path.write_bytes(declared(flac(path, 3.0), 4 * RATE))
+    with pytest.raises(UnreadableAudio, match=r"a\.flac: ends before its header says"):
+        check_decodes(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_mp3_with_a_header_of_too_few_frames_is_whole(tmp_path, share):
+    path = tmp_path / "a.mp3"
+    content = bytearray(vbr_mp3(path, MUSIC))
+    at = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    frames = int.from_bytes(content[at : at + 4], "big")
+    content[at : at + 4] = int(share * frames).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert_segments_agree(path, 6.0, tolerance=0.09)

@@ -51,7 +51,7 @@ def test_other_dtypes_agree_with_float32(make, dtype):
 
 
 @every_transform
-def test_the_generator_alone_decides(make):
+def test_the_generator_determines_the_result(make):
     waveforms = noise(20, 1, 3000)
     transform = make(0.5)
     first = transform(waveforms, generator=generator(3))
@@ -101,7 +101,7 @@ def test_p_zero_is_the_identity_and_p_one_touches_all(make):
 
 
 @every_transform
-def test_p_touches_a_share_of_the_examples_independently(make):
+def test_p_is_the_fraction_of_transformed_examples(make):
     count = 400
     waveforms = noise(count, 1, 400)
     changed = (make(0.3)(waveforms, generator=generator()) != waveforms).flatten(1).any(1)
@@ -111,7 +111,7 @@ def test_p_touches_a_share_of_the_examples_independently(make):
 
 
 @every_transform
-def test_views_of_an_item_are_drawn_apart_and_channels_share_their_draw(make):
+def test_views_draw_separately_and_channels_share_a_draw(make):
     clip = noise(1, 1, 1, 3000)
     views = make(1.0)(clip.expand(1, 8, 2, 3000), generator=generator())
     torch.testing.assert_close(views[:, :, 0], views[:, :, 1])
@@ -162,7 +162,7 @@ def test_gradients_flow(make):
 
 
 @every_transform
-def test_apply_reads_no_value_on_the_host(make):
+def test_apply_reads_no_value_from_the_device(make):
     transform = make(0.6)
     if any(isinstance(module, MP3) and module.implementation == "auto" for module in transform.modules()):
         pytest.skip("the codec works on the host")
@@ -224,7 +224,7 @@ def test_in_place_writes_over_the_input(make, shape):
 
 
 @every_transform
-def test_the_result_is_no_view_of_the_input(make):
+def test_the_result_is_not_a_view_of_the_input(make):
     waveforms = noise(3, 1, 2000)
     before = waveforms.clone()
     make(0.0)(waveforms).zero_()

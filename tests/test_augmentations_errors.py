@@ -54,12 +54,12 @@ def test_numbers_of_numpy_and_torch_are_numbers():
     assert Gain(torch.tensor(3.0)).gain_db == Gain(torch.tensor([3.0, 3.0])).gain_db == (3, 3)
 
 
-def test_a_transform_that_hides_its_arguments_says_so():
+def test_a_transform_without_its_arguments_has_no_config():
     class Hidden(Gain):
         def __init__(self, amount):
             super().__init__(amount)
 
-    with pytest.raises(ValueError, match="keeps no attribute named amount"):
+    with pytest.raises(ValueError, match=r"config: expected .* attributes, got none named amount"):
         Hidden(3.0).to_config()
     assert "Hidden" in repr(Chain([Hidden(3.0)]))
 
@@ -94,7 +94,7 @@ def test_a_transform_that_changes_the_length_is_named(kind, p):
         ({"depth": torch.tensor(0.5)}, r"expected 'depth' to be a tensor of 4 rows, got \(\)"),
     ],
 )
-def test_a_transform_that_draws_something_else_is_named(drawn, words):
+def test_bad_draw_values_name_the_transform(drawn, words):
     class Odd(Gain):
         def draw_values(self, count, generator):
             return drawn
@@ -125,17 +125,17 @@ def test_a_transform_that_draws_something_else_is_named(drawn, words):
         (
             lambda: Chain([LowPass(2000, sample_rate=16000), Gain(), HighPass(500, sample_rate=22050)]),
             InputError,
-            "LowPass is made for 16000 Hz, but HighPass for 22050 Hz",
+            "got LowPass at 16000 Hz and HighPass at 22050 Hz",
         ),
         (
             lambda: OneOf([Gain(), semisupcon_chain(16000), corruption("reverb", 22050, 0.5)]),
             InputError,
-            "ColoredNoise is made for 16000 Hz, but Reverb for 22050 Hz",
+            "got ColoredNoise at 16000 Hz and Reverb at 22050 Hz",
         ),
         (
             lambda: SomeOf([Chain([OneOf([Reverb(sample_rate=8000)])]), Chorus(sample_rate=8001)], count=1),
             InputError,
-            "Reverb is made for 8000 Hz, but Chorus for 8001 Hz",
+            "got Reverb at 8000 Hz and Chorus at 8001 Hz",
         ),
         (lambda: OneOf([]), ValueError, "transforms"),
         (lambda: OneOf([Gain()], weights=[0.0]), ValueError, "weights"),
@@ -166,7 +166,7 @@ def test_a_transform_that_draws_something_else_is_named(drawn, words):
         (lambda: TimeShift(mode="wrap", sample_rate=16000), ValueError, "mode"),
         (lambda: SpliceOut(cut_ms=(-5, 5), sample_rate=16000), ValueError, "cut_ms"),
         (lambda: SpliceOut(0, sample_rate=16000), ValueError, "cuts"),
-        (lambda: MP3(5, sample_rate=16000), ValueError, "bitrate_kbps: at 16000 Hz MP3 knows 8, 16"),
+        (lambda: MP3(5, sample_rate=16000), ValueError, "bitrate_kbps: expected 8, 16"),
         (lambda: MP3(sample_rate=10000), ValueError, "sample_rate"),
         (lambda: MP3(sample_rate=16000, implementation="ffmpeg"), ValueError, "implementation"),
         (lambda: Chain([], fuse="maybe"), ValueError, "fuse"),
@@ -175,8 +175,12 @@ def test_a_transform_that_draws_something_else_is_named(drawn, words):
         (lambda: from_config({"gain_db": 3}), ValueError, "config"),
         (lambda: from_config({"name": "Wobble"}), ValueError, "config: expected a transform among BackgroundNoise"),
         (lambda: from_config({"name": "Transform"}), ValueError, "config"),
-        (lambda: from_config({"name": "Gain", "gain": 3}), ValueError, "config: Gain takes gain_db, p; got gain"),
-        (lambda: from_config({"name": "LowPass", "sample_rate": 16000}), ValueError, "config: LowPass needs cutoff_hz"),
+        (lambda: from_config({"name": "Gain", "gain": 3}), ValueError, "config: .*Gain.* gain_db, p, got gain"),
+        (
+            lambda: from_config({"name": "LowPass", "sample_rate": 16000}),
+            ValueError,
+            "config: expected .* cutoff_hz of LowPass",
+        ),
         (lambda: Gain().apply(torch.zeros(3, 1, 9), PolarityInversion().draw(3)), ValueError, "draw"),
         (lambda: Gain()(torch.zeros(4, 100)), ValueError, "waveforms"),
         (lambda: Gain()(torch.zeros(4, 1, 100, dtype=torch.int16)), TypeError, "waveforms"),
@@ -204,11 +208,15 @@ def test_a_transform_that_draws_something_else_is_named(drawn, words):
         (lambda: OneOf([Gain()], weights="a"), ValueError, "weights"),
         (lambda: semisupcon_chain(16000, omit=(5,)), ValueError, "omit"),
         (lambda: semisupcon_chain(16000, severity="high"), ValueError, "severity"),
-        (lambda: from_config({"name": "Chain", "transforms": None}), ValueError, "config: the transforms of Chain"),
-        (lambda: from_config({"name": "Chain", "transforms": {"name": "Gain"}}), ValueError, "config: the transforms"),
+        (lambda: from_config({"name": "Chain", "transforms": None}), ValueError, "config: expected .* of Chain"),
+        (
+            lambda: from_config({"name": "Chain", "transforms": {"name": "Gain"}}),
+            ValueError,
+            "config: expected .* list",
+        ),
         (lambda: Chain(Gain()), TypeError, "transforms"),
         (lambda: Gain().draw(-1), ValueError, "count"),
-        (lambda: Draw.from_state_dict({"values": {}}), ValueError, "state: .* lacks applied, children"),
+        (lambda: Draw.from_state_dict({"values": {}}), ValueError, "state: .* got one without applied, children"),
         (lambda: Chain([Gain()]).draw(1.5), ValueError, "count"),
         (lambda: BackgroundNoise().draw(20, views=3), ValueError, "views"),
         (lambda: Gain()(torch.zeros(4, 0, 100)), ValueError, "waveforms"),

@@ -30,7 +30,7 @@ def clips(count: int = 3, channels: int = 2, samples: int = 9000) -> torch.Tenso
 
 @pytest.mark.parametrize("implementation", ["codec", "approximation"])
 @pytest.mark.parametrize("extreme", EXTREMES)
-def test_an_absurd_clip_is_unchanged_and_the_others_coded(extreme, implementation):
+def test_an_extreme_clip_is_unchanged_and_others_are_coded(extreme, implementation):
     code = MP3(bitrate_kbps=(32, 32), implementation=implementation, sample_rate=RATE)
     waveforms = clips()
     expected = code(waveforms)
@@ -41,7 +41,7 @@ def test_an_absurd_clip_is_unchanged_and_the_others_coded(extreme, implementatio
 
 
 @pytest.mark.parametrize("implementation", ["codec", "approximation"])
-def test_an_absurd_clip_leaves_the_gradients_of_others_finite(implementation):
+def test_an_extreme_clip_keeps_gradients_of_others_finite(implementation):
     waveforms = clips()
     waveforms[1, 0, 5] = float("nan")
     waveforms.requires_grad_()
@@ -81,6 +81,6 @@ print("alive")
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100])
-def test_no_clip_ends_the_process(rate):
+def test_no_clip_aborts_the_process(rate):
     done = subprocess.run([sys.executable, "-c", SURVIVES.format(rate=rate)], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr

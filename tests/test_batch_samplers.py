@@ -152,13 +152,13 @@ def test_an_epoch_sees_the_larger_side_once():
     assert list(sampler) == batches
 
 
-def test_without_others_the_labelled_items_return_with_hidden_labels():
+def test_without_unlabeled_items_the_labeled_ones_are_used():
     batch = make((20, 0), 8, 0.5).batch(0)
     assert [index.labeled for index in batch] == [True] * 4 + [False] * 4
     assert all(0 <= index < 20 for index in batch)
 
 
-def test_what_is_outside_the_budget_joins_the_unlabelled_pool():
+def test_items_outside_the_budget_are_drawn_as_unlabeled():
     labels = torch.arange(40) % 4
     sampler = make((40, 10), 8, 0.5, label_budget=0.25, labels=labels)
     assert len(sampler.labeled) == 10
@@ -187,7 +187,7 @@ def test_works_with_any_data_loader(workers):
         ({"rank": 2, "world_size": 2}, "rank"),
     ],
 )
-def test_the_batch_sampler_refuses_nonsense(options, words):
+def test_bad_arguments_of_the_batch_sampler_are_named(options, words):
     arguments = {"labeled": range(5), "unlabeled": range(5, 9), "batch_size": 2} | options
     with pytest.raises(ValueError, match=words):
         SemiSupervisedBatchSampler(**arguments)
@@ -216,7 +216,7 @@ every_batch_sampler = pytest.mark.parametrize("make", [balanced, mixed])
     later=st.integers(2, 300),
     seed=st.integers(0, 2**31),
 )
-def test_balanced_batches_hold_so_many_of_so_many_classes(classes, per_batch, each, world, multi_hot, later, seed):
+def test_balanced_batches_have_items_of_each_class(classes, per_batch, each, world, multi_hot, later, seed):
     count = 40 * classes + per_batch * each * world
     labels = torch.randint(classes, (count,), generator=generator(seed))
     if multi_hot:
@@ -240,7 +240,7 @@ def test_balanced_batches_hold_so_many_of_so_many_classes(classes, per_batch, ea
         assert [list(part) for part in parts] == [list(sampler.batch(number)) for sampler in samplers]
 
 
-def test_balanced_batches_give_every_class_and_every_item_its_turn():
+def test_balanced_batches_draw_every_class_and_every_item():
     labels = torch.tensor([0] * 300 + [1] * 30 + [2] * 30 + [3] * 30)
     sampler = BalancedBatchSampler(labels, 4, 3, seed=1)
     batches = [sampler.batch(number) for number in range(100)]
@@ -248,7 +248,7 @@ def test_balanced_batches_give_every_class_and_every_item_its_turn():
     assert len({int(item) for batch in batches for item in batch}) == len(labels)
 
 
-def test_classes_that_are_too_small_give_what_they_have():
+def test_small_classes_contribute_all_their_items():
     labels = torch.tensor([0, 0, 1, 1, 1] + [2] * 20)
     batch = BalancedBatchSampler(labels, 3, 4).batch(0)
     assert len({int(item) for item in batch}) == 12
@@ -294,7 +294,7 @@ def test_an_epoch_resumes_in_its_middle_with_the_same_batches(make):
 
 @every_batch_sampler
 def test_a_state_of_other_settings_is_refused(make):
-    with pytest.raises(ValueError, match="state: seed is 0, but this sampler has 1"):
+    with pytest.raises(ValueError, match=r"state: expected seed to be 1 .* got 0"):
         make(seed=1).load_state_dict(make().state_dict())
 
 
@@ -322,13 +322,13 @@ def test_any_loader_takes_its_batches_from_a_sampler(make, workers):
         (lambda: BalancedBatchSampler(torch.zeros(2, 2, 2), 1, 1), "labels"),
         (lambda: BalancedBatchSampler(torch.zeros(9).long(), 0, 1), "classes_per_batch"),
         (lambda: BalancedBatchSampler(torch.zeros(9).long(), 1, 0), "items_per_class"),
-        (lambda: BalancedBatchSampler(torch.zeros(9).long(), 2, 5), "labels: 9 items have a label"),
+        (lambda: BalancedBatchSampler(torch.zeros(9).long(), 2, 5), "labels: expected at least 10 .* got 9"),
         (lambda: BalancedBatchSampler(torch.zeros(9).long(), 1, 1, labeled=torch.ones(3).bool()), "labeled"),
         (lambda: balanced(steps=0), "steps"),
         (lambda: balanced(rank=2, world_size=2), "rank"),
     ],
 )
-def test_batch_samplers_name_what_is_wrong(make, words):
+def test_bad_arguments_of_batch_samplers_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
@@ -336,12 +336,12 @@ def test_batch_samplers_name_what_is_wrong(make, words):
 @pytest.mark.parametrize(
     ("labels", "error", "words"),
     [
-        (torch.tensor([0, 1, -1, 1]), ValueError, "negative class index"),
+        (torch.tensor([0, 1, -1, 1]), ValueError, "labels: expected .* got a negative one"),
         (torch.tensor([0.0, 1.0, torch.nan, 1.0]), TypeError, "expected integer class indices, got torch.float32"),
-        (["jazz", "rock", "jazz", "rock"], TypeError, "encode_labels makes it"),
+        (["jazz", "rock", "jazz", "rock"], TypeError, "labels: expected .* encode_labels"),
     ],
 )
-def test_labels_that_are_no_classes_are_named(labels, error, words):
+def test_labels_that_are_not_classes_are_named(labels, error, words):
     with pytest.raises(error, match=words):
         BalancedBatchSampler(labels, 1, 1)
     with pytest.raises(error, match=words):
@@ -350,18 +350,18 @@ def test_labels_that_are_no_classes_are_named(labels, error, words):
         SemiSupervisedBatchSampler(range(4), range(4, 9), 2, labels=labels, label_budget=0.5)
 
 
-def test_what_unlabelled_rows_hold_is_no_class():
+def test_labels_of_unlabeled_rows_are_ignored():
     known = torch.tensor([True, True, False, True])
     sampler = BalancedBatchSampler(torch.tensor([0, 1, -1, 1]), 2, 1, labeled=known, steps=6)
     assert {int(index) for batch in sampler for index in batch} == {0, 1, 3}
 
 
-def test_indices_that_are_none_are_named():
+def test_bad_indices_are_named():
     for labeled, unlabeled, words in (
         (torch.ones(4, dtype=torch.bool), range(4, 9), "expected dataset indices"),
         ([0.5, 1.5], range(4, 9), "expected dataset indices"),
         ([-1, 2], range(4, 9), "expected dataset indices"),
-        (range(5), range(4, 9), "1 items are in both, such as 4"),
+        (range(5), range(4, 9), "labeled, unlabeled: .* got 1 in both, such as 4"),
     ):
         with pytest.raises(ValueError, match=words):
             SemiSupervisedBatchSampler(labeled, unlabeled, 2)
@@ -373,7 +373,7 @@ def test_a_state_of_other_items_or_shares_is_refused():
         other = SemiSupervisedBatchSampler(items, range(21, 99), 4, labeled_fraction=fraction, steps=9)
         with pytest.raises(ValueError, match="items_and_shares"):
             other.load_state_dict(state)
-    with pytest.raises(ValueError, match="one that state_dict"):
+    with pytest.raises(ValueError, match="state: expected a result of state_dict"):
         other.load_state_dict({})
     with pytest.raises(ValueError, match="at least 0"):
         other.state_dict(batches=-1)
@@ -408,7 +408,7 @@ def arguments_of(make, kind):
 
 
 @pytest.mark.parametrize("seed", [True, np.True_, 0.5, 3.0, None, torch.tensor(True)])
-def test_a_seed_that_is_no_whole_number_is_refused(seed):
+def test_a_seed_that_is_not_an_integer_is_rejected(seed):
     for make in (
         lambda: generator_for(seed, "a"),
         lambda: mixed(seed),
@@ -421,3 +421,47 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
 def test_plain_seeds_draw_the_numbers_that_they_always_drew():
     assert torch.randint(1000, (4,), generator=generator_for(3, "a", 7)).tolist() == [943, 867, 54, 260]
     assert generator_for(np.str_("a")).initial_seed() == generator_for("a").initial_seed()
+
+
+def test_masks_may_be_lists_and_arrays_of_bool():
+    labels, known = torch.arange(40) % 4, [number % 5 > 0 for number in range(40)]
+    expected = BalancedBatchSampler(labels, 2, 2, labeled=torch.tensor(known)).batch(3)
+    for mask in (known, np.array(known)):
+        assert BalancedBatchSampler(labels, 2, 2, labeled=mask).batch(3) == expected
+    for mask in (torch.ones(40), [1.0] * 40, "all"):
+        with pytest.raises(TypeError, match="labeled: expected a mask of bool"):
+            BalancedBatchSampler(labels, 2, 2, labeled=mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_labels_and_indices_may_be_unsigned(dtype):
+    labels, items = torch.arange(40) % 4, torch.arange(40)
+    options = {"batch_size": 8, "label_budget": 0.5}
+    expected = SemiSupervisedBatchSampler(items, items + 40, labels=labels, **options).batch(2)
+    got = SemiSupervisedBatchSampler(items.to(dtype), (items + 40).to(dtype), labels=labels.to(dtype), **options).batch(
+        2
+    )
+    assert got == expected
+    assert BalancedBatchSampler(labels.to(dtype), 2, 2).batch(1) == BalancedBatchSampler(labels, 2, 2).batch(1)
+
+
+@pytest.mark.parametrize(
+    ("labeled", "error", "words"),
+    [
+        ([True] * 40, ValueError, r"labeled: expected dataset indices, got a mask.*nonzero\(\)"),
+        (torch.ones(40, dtype=torch.bool), ValueError, r"labeled: .*a mask.*nonzero\(\)"),
+        (torch.ones(40), ValueError, r"labeled: .*torch\.float32"),
+        (torch.arange(40).to("meta"), ValueError, "labeled: .*holds values.*meta"),
+        (torch.arange(40).to_sparse(), ValueError, "labeled: .*dense"),
+        ("tracks.csv", TypeError, "labeled: .*str"),
+    ],
+)
+def test_what_are_no_indices_is_named(labeled, error, words):
+    with pytest.raises(error, match=words):
+        SemiSupervisedBatchSampler(labeled, range(40, 80), batch_size=8)
+
+
+def test_a_batch_size_is_a_whole_number():
+    for size in (8.0, "8", True):
+        with pytest.raises(TypeError, match="batch_size: expected a whole number"):
+            SemiSupervisedBatchSampler(range(40), range(40, 80), batch_size=size)

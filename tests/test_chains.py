@@ -92,7 +92,7 @@ MIXTURES = {
 
 
 @pytest.mark.parametrize("members", MIXTURES.values(), ids=MIXTURES.keys())
-def test_what_is_fused_equals_one_after_the_other(members):
+def test_a_fused_chain_equals_its_members_in_order(members):
     waveforms = noise(40, 2, 3000)
     chain = Chain(members(), p=0.9)
     draw = chain.draw(40, generator())
@@ -128,7 +128,7 @@ def transforms_taken(run) -> int:
         (lambda: semisupcon_chain(RATE).transforms[3:4], "exact", 1),
     ],
 )
-def test_fused_neighbours_share_their_fft(members, fuse, pairs):
+def test_fused_neighbors_share_one_fft(members, fuse, pairs):
     # One forward FFT for the clips of each stage, and one for each impulse response.
     chain = Chain(list(members()), fuse=fuse)
     draw = chain.draw(12, generator())

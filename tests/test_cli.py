@@ -250,7 +250,7 @@ def test_invalid_arguments_give_one_line_errors_before_work(music, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["probe", "--encoder=nowhere", "--labels=pitch"], "no saved encoder"),
+        (["probe", "--encoder=nowhere", "--labels=pitch"], "expected the folder of a saved encoder"),
         (["probe", "--encoder={encoder}", "--labels=genre", "--tracks={music}/my.csv"], "no column 'genre'"),
         (["embed", "--encoder={encoder}", "--tracks={music}", "--out=e.csv"], ".npz"),
         (

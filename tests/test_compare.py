@@ -253,7 +253,7 @@ def small(tmp_path_factory):
         (["--names=a"], "names: expected 2, one for each encoder, got 1"),
         (["--names=a,a"], "names: 'a' is already used"),
         (["--names=a,random encoder"], "names: 'random encoder' is already used"),
-        (["--encoders=/nowhere"], "encoder: /nowhere is no saved encoder"),
+        (["--encoders=/nowhere"], "encoder: expected the folder of a saved encoder"),
         (["--labels=mood"], "labels: there is no column 'mood'"),
         (["--corruptions=hiss"], "corruptions: expected chain or one of"),
         (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes the key in the label 'key'"),

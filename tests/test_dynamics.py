@@ -102,7 +102,7 @@ def test_mp3_neither_shifts_nor_changes_the_length(rate):
 
 
 @pytest.mark.parametrize("bitrate", [16, 24, 32, 64, 128])
-def test_the_approximation_of_mp3_loses_about_as_much_as_the_codec(bitrate):
+def test_mp3_approximation_has_about_the_error_of_the_codec(bitrate):
     music = chorale(0)
     errors, distances = [], []
     for implementation in ("codec", "approximation"):

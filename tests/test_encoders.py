@@ -101,7 +101,7 @@ def test_a_frame_sees_its_receptive_field_and_no_more(make):
 @every_small_encoder
 def test_bad_waveforms_are_named(make):
     encoder = make()
-    with pytest.raises(ValueError, match=f"needs at least {encoder.minimum_samples} samples"):
+    with pytest.raises(ValueError, match=f"waveforms: expected at least {encoder.minimum_samples} samples"):
         encoder(torch.zeros(2, 1, encoder.minimum_samples - 1))
     with pytest.raises(ValueError, match="waveforms"):
         encoder(torch.zeros(encoder.minimum_samples))
@@ -115,9 +115,9 @@ def test_bad_waveforms_are_named(make):
 
 
 def test_the_least_length_is_rounded_up():
-    with pytest.raises(ValueError, match=r"32512 samples \(2\.04 s at 16000 Hz\)"):
+    with pytest.raises(ValueError, match=r"32512 samples .*\(2\.04 s at 16000 Hz\)"):
         ShortChunkCNN(channels=2)(torch.zeros(1, 100))
-    with pytest.raises(ValueError, match=r"3 samples \(3\.00 s at 1 Hz\)"):
+    with pytest.raises(ValueError, match=r"3 samples .*\(3\.00 s at 1 Hz\)"):
         SampleCNN(1, (3, *[1] * 9))(torch.zeros(1, 1))
 
 
@@ -133,7 +133,7 @@ def test_no_clips_give_no_embeddings(make):
 
 
 @every_small_encoder
-def test_waveforms_of_any_precision_are_cast_to_that_of_the_weights(make):
+def test_waveforms_are_cast_to_the_dtype_of_the_weights(make):
     encoder = lived_in(make())
     waveforms = noise(2, encoder.minimum_samples).bfloat16()
     with torch.no_grad():

@@ -80,7 +80,10 @@ def test_numbers_of_numpy_and_torch_are_saved(name, kind, tmp_path):
         (lambda: TUNePlus(channels=2.5), "channels: expected an integer of at least 1, got 2.5"),
         (lambda: ShortChunkCNN(channels=True), "channels: expected an integer of at least 1, got True"),
         (lambda: ContrastiveModel(MelCNN(), Projector(512)), "projector: expected an input_dim of 256"),
-        (lambda: ContrastiveModel(nn.Linear(8, 4)), "projector: expected one, for Linear has no embedding_dim"),
+        (
+            lambda: ContrastiveModel(nn.Linear(8, 4)),
+            "projector: expected a module, got None, and Linear has no embedding_dim",
+        ),
         (lambda: load_published("x.pt", SampleCNN), "encoder: expected an instance"),
         (lambda: load_published("x.pt", "SampleCNN"), "encoder: expected an instance"),
         (lambda: load_published(None), "path: expected the path of a file, got None"),
@@ -113,7 +116,7 @@ class WithFilter(Encoder):
         return self.taps(signals[:, None])
 
 
-def test_an_argument_that_would_be_lost_is_an_error(tmp_path):
+def test_an_argument_that_json_cannot_hold_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"made with taps, which config\.json cannot hold"):
         WithFilter(nn.Conv1d(1, 3, 8, stride=4)).save_pretrained(tmp_path)
     encoder = WithFilter(width=np.int64(2))

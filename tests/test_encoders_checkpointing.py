@@ -33,7 +33,7 @@ def test_output_gradients_and_running_statistics_are_the_same(make):
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
-def test_momentum_is_put_back(momentum):
+def test_momentum_is_restored(momentum):
     encoder = small_sample_cnn().train()
     norms = [part for part in encoder.modules() if isinstance(part, torch.nn.BatchNorm1d)]
     for norm in norms:

@@ -67,14 +67,14 @@ def test_the_encoder_is_left_as_it_was():
     assert list(before) == list(encoder.state_dict())
 
 
-def test_a_fused_encoder_stays_in_eval_mode_and_can_be_fused_again():
+def test_a_fused_encoder_stays_in_eval_mode():
     fused = MelCNN().fuse()
     assert not fused.train().training
     assert not any(parameter.requires_grad for parameter in fused.parameters())
     assert torch.equal(fused.fuse()(noise(2, 4000)), fused(noise(2, 4000)))
 
 
-def test_layers_that_somebody_watches_stay():
+def test_layers_with_hooks_are_kept():
     encoder = small_sample_cnn().eval()
     seen = []
     encoder.sequential[3][1].register_forward_hook(lambda *arguments: seen.append(arguments))

@@ -138,7 +138,7 @@ def test_the_short_chunk_cnn_equals_its_layer_list():
         torch.testing.assert_close(encoder(waveforms), image.amax(dim=(2, 3)), rtol=1e-4, atol=1e-5)
 
 
-def test_strides_that_are_none_are_named():
+def test_bad_strides_are_named():
     with pytest.raises(ValueError, match="strides: expected 10"):
         SampleCNN(strides=(3, 3))
     with pytest.raises(ValueError, match="strides"):
@@ -148,7 +148,7 @@ def test_strides_that_are_none_are_named():
 
 
 @pytest.mark.parametrize(("rate", "n_fft"), [(8000, 512), (16000, 512), (22050, 512), (44100, 1024), (48000, 2048)])
-def test_windows_of_the_short_chunk_cnn_last_as_long_at_other_rates(rate, n_fft):
+def test_short_chunk_windows_keep_their_duration_at_other_rates(rate, n_fft):
     encoder = ShortChunkCNN(rate, channels=1)
     assert (encoder.log_mel.n_fft, encoder.minimum_samples) == (n_fft, 127 * n_fft // 2)
     assert (~encoder.log_mel.bands.any(dim=0)).sum() <= 3

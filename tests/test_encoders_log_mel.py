@@ -59,7 +59,7 @@ def test_reference_and_floor_of_decibels():
     assert (floored > plain).any(dim=2).any(dim=1).all()
 
 
-def test_standardized_bands_have_mean_zero_and_deviation_one_and_ignore_the_gain():
+def test_standardized_bands_have_unit_variance_at_any_gain():
     front_end = LogMel(16000, scale="decibels", standardize=True)
     waveforms = noise(2, 32000)
     values = front_end(waveforms)
@@ -91,8 +91,8 @@ def test_no_clips_give_no_spectrograms(center):
     assert front_end(torch.zeros(0, 8000)).shape == (0, *front_end(torch.zeros(1, 8000)).shape[1:])
 
 
-def test_bands_without_a_frequency_are_told():
-    with pytest.warns(UserWarning, match="n_mels: 10 of 128 bands hold no frequency of a window of n_fft = 512"):
+def test_bands_without_a_frequency_warn():
+    with pytest.warns(UserWarning, match=r"n_mels: 10 of 128 bands .* n_fft = 512"):
         LogMel(44100, 512, 256, 128, lowest_hz=0, mel_scale="htk")
     with pytest.raises(ValueError, match="n_mels: 1 of 1 bands"):
         LogMel(16000, n_fft=16, n_mels=1, highest_hz=100)

@@ -163,7 +163,7 @@ def test_models_by_import_path(tmp_path, monkeypatch):
         ("broken:make", r"got RuntimeError: no weights \(broken.py, line 2\)$"),
         ("ends:make", "got SystemExit: 3"),
         ("absent:make", "to return a model, got ModuleNotFoundError"),
-        ("somewhere", "no saved encoder"),
+        ("somewhere", "expected the folder of a saved encoder"),
     ):
         with pytest.raises(InputError, match=words):
             open_model(source)

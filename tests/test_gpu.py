@@ -24,16 +24,16 @@ def on_gpu(value):
 def test_the_loss_never_waits_for_the_device(kind, reduction, implementation):
     made = random_batch(0, 24, 2, 8, 0.7, kind)
     criterion = SemiSupConLoss(target=made.signal.target, reduction=reduction, implementation=implementation)
-    expected = criterion(made.embeddings, *made.signal[:2])
+    expected = criterion(made.embeddings, **made.signal.given)
     criterion = criterion.cuda()
     embeddings = made.embeddings.cuda().requires_grad_()
     labels, labeled = on_gpu(made.signal.labels), on_gpu(made.signal.labeled)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        loss = criterion(embeddings, labels, labeled)
+        loss = criterion(embeddings, labels, labeled=labeled)
         loss.sum().backward()
-        contrastive_statistics(embeddings, labels, labeled, target=made.signal.target)
+        contrastive_statistics(embeddings, labels, labeled=labeled, target=made.signal.target)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(loss.cpu(), expected)

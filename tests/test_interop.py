@@ -51,7 +51,7 @@ def test_theirs_in_our_chain_follow_the_generator_and_replay(make, tmp_path):
     assert torch.equal(chain.apply(waveforms, loaded), first)
 
 
-def test_the_global_generators_are_put_back():
+def test_the_global_generators_are_restored():
     theirs = FromTorchAudiomentations(THEIRS["pitch"](), sample_rate=RATE)
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     theirs(noise(8, 1, 4000), generator=torch.Generator().manual_seed(0))
@@ -119,6 +119,6 @@ def test_another_sample_rate_is_refused():
         (lambda: ToTorchAudiomentations(torch_audiomentations.Gain(output_type="dict")), "augmentation"),
     ],
 )
-def test_what_is_no_transform_is_refused(make, words):
+def test_objects_that_are_not_transforms_are_rejected(make, words):
     with pytest.raises(TypeError, match=words):
         make()

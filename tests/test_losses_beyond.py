@@ -1,8 +1,7 @@
-"""Memory, gradient caching, statistics, Rank-N-Contrast, and peers on the same input."""
+"""Statistics, Rank-N-Contrast, and peers on the same input."""
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
@@ -11,231 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_reference import random_batch
-from torch import nn
 
 from ssc_toolkit.losses import (
-    CrossBatchMemory,
+    LearnableTemperature,
     NTXentLoss,
     RankNContrastLoss,
     SemiSupConLoss,
     SupConLoss,
     contrastive_statistics,
 )
-from ssc_toolkit.losses.cached import cached_backward
 from ssc_toolkit.targets import GaussianKernel, SharedLabels, Union
-
-# Memory
-
-
-@pytest.mark.parametrize("kind", ["classes", "jaccard", "points in a plane", "union"])
-def test_a_memory_contrasts_with_the_last_rows(kind):
-    """By the function itself: the anchors are the batch, the keys batch and queue, less the anchor itself."""
-    size, temperature = 10, 0.2
-    criterion = CrossBatchMemory(SemiSupConLoss(temperature, random_batch(0, 4, 2, 6, 0.7, kind).signal.target), size)
-    seen = []
-    for step in range(4):
-        made = random_batch(step, 4, 2, 6, 0.7, kind)
-        items = torch.tensor([step, step + 1, 20, 30 + step])  # some come back
-        embeddings = made.embeddings.clone().requires_grad_()
-        got = criterion(embeddings, *made.signal[:2], items=items)
-        rows = [(made.embeddings.flatten(0, 1)[r], int(items[r // 2]), made.signal, r // 2) for r in range(8)]
-        contrasts = rows + seen
-        unit = torch.nn.functional.normalize(torch.stack([row[0] for row in contrasts]), dim=-1)
-        losses = []
-        for i in range(8):
-            others = [k for k in range(len(contrasts)) if k != i]
-            similarity = unit[others] @ unit[i] / temperature
-            weights = [float(contrasts[k][1] == rows[i][1]) or _weight(kind, rows[i], contrasts[k]) for k in others]
-            weights = torch.tensor(weights, dtype=torch.float64)
-            losses.append(similarity.logsumexp(0) - (weights * similarity).sum() / weights.sum())
-        assert got.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
-        got.backward()
-        assert embeddings.grad.abs().sum() > 0
-        seen = (seen + rows)[-size:]
-        assert len(criterion) == min(size, 8 * (step + 1))
-
-
-def _weight(kind, one, other):
-    """Weight of two rows of different batches: their labels side by side, through the target itself."""
-
-    def row(value, i):
-        return {k: v[i : i + 1] for k, v in value.items()} if isinstance(value, dict) else value[i : i + 1]
-
-    found = one[2].target.weights(
-        row(one[2].labels, one[3]),
-        row(other[2].labels, other[3]),
-        row(one[2].labeled, one[3]),
-        row(other[2].labeled, other[3]),
-    )
-    return float(found)
-
-
-def test_a_memory_is_saved_and_taken_up_with_the_state():
-    def batch(step):
-        made = random_batch(step, 4, 2, 6, 0.7, "union")
-        return made.embeddings, made.signal.labels, made.signal.labeled
-
-    target = random_batch(0, 4, 2, 6, 0.7, "union").signal.target
-    through, stopped = (CrossBatchMemory(SemiSupConLoss(target=target), 12) for _ in range(2))
-    for step in range(3):
-        for memory in (through, stopped):
-            memory(*batch(step), items=torch.arange(4) + step)
-    resumed = CrossBatchMemory(SemiSupConLoss(target=target), 12)
-    assert len(resumed) == 0
-    file = io.BytesIO()
-    torch.save(stopped.state_dict(), file)
-    file.seek(0)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
-    assert len(resumed) == 12
-    assert resumed(*batch(3), items=torch.arange(4)).item() == through(*batch(3), items=torch.arange(4)).item()
-
-
-def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
-    memory = CrossBatchMemory(SemiSupConLoss(), 12).eval()
-    memory(torch.randn(4, 2, 6), items=torch.arange(4))
-    assert len(memory) == 0
-    with pytest.raises(ValueError, match="items"):
-        memory(torch.randn(4, 2, 6), items=None)
-    with pytest.raises(ValueError, match="size"):
-        CrossBatchMemory(SemiSupConLoss(), 0)
-    memory.train()
-    memory(torch.randn(4, 2, 6), items=torch.arange(4))
-    with pytest.raises(ValueError, match="same label signals"):
-        memory(torch.randn(4, 2, 6), labels=torch.arange(4), items=torch.arange(4))
-    with pytest.raises(ValueError, match="same dim"):
-        memory(torch.randn(4, 2, 5), items=torch.arange(4))
-    memory.clear()
-    assert len(memory) == 0
-    with pytest.raises(TypeError, match="loss"):
-        CrossBatchMemory(RankNContrastLoss(), 8)
-    tags = CrossBatchMemory(SemiSupConLoss(target=SharedLabels()), 8)
-    tags(torch.randn(2, 2, 6), labels=torch.ones(2, 3), items=torch.arange(2))
-    with pytest.raises(ValueError, match="labels: expected rows like"):
-        tags(torch.randn(2, 2, 6), labels=torch.ones(2, 4), items=torch.arange(2))
-
-
-def test_a_memory_outlives_a_batch_that_is_not_finite():
-    memory = CrossBatchMemory(NTXentLoss(), 64)
-    broken = torch.randn(4, 2, 6)
-    broken[0, 0, 0] = torch.inf
-    assert memory(broken, items=torch.arange(4)).isnan()
-    assert memory(torch.randn(4, 2, 6), items=torch.arange(4, 8)).isfinite()
-
-
-def test_a_memory_keeps_the_last_rows():
-    memory = CrossBatchMemory(NTXentLoss(), 4)
-    memory(torch.randn(8, 1, 4), items=torch.arange(8))
-    memory(torch.randn(3, 1, 4), items=torch.arange(8, 11))
-    assert memory.queue.items.tolist() == [7, 8, 9, 10]
-
-
-# Gradient caching
-
-
-class Dropping(nn.Module):
-    """An encoder with randomness, that takes keyword arguments."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, 5)).double()
-
-    def forward(self, waveforms, scale=1.0, bias=None):
-        return self.layers(waveforms * scale + (0 if bias is None else bias))
-
-
-def test_caching_in_one_chunk_falls_as_without():
-    model = Dropping()
-    made = random_batch(0, 10, 2, 6, 0.5)
-    criterion = SemiSupConLoss()
-    torch.manual_seed(1)
-    expected = criterion(model(made.embeddings), *made.signal[:2])
-    expected.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    after = torch.rand(1)
-    model.zero_grad()
-    torch.manual_seed(1)
-    got = cached_backward(model, made.embeddings, lambda z: criterion(z, *made.signal[:2]), chunk_size=10)
-    assert got == expected
-    assert not got.requires_grad
-    assert torch.rand(1) == after  # the stream of random numbers goes on as if nothing had been computed twice
-    for p, w in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(p.grad, w)
-
-
-@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
-def test_caching_in_chunks_is_exact_with_dropout_and_dicts(chunk_size):
-    model = Dropping()
-    made = random_batch(0, 10, 2, 6, 0.5)
-    criterion = SemiSupConLoss()
-    inputs = {"waveforms": made.embeddings, "bias": torch.randn(10, 2, 6, dtype=torch.float64), "scale": 2.0}
-    torch.manual_seed(1)
-    parts = [
-        {k: v[i : i + chunk_size] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
-        for i in range(0, 10, chunk_size)
-    ]
-    expected = criterion(torch.cat([model(**part) for part in parts]), *made.signal[:2])
-    expected.backward()
-    wanted = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    torch.manual_seed(1)
-    got = cached_backward(model, inputs, lambda z: criterion(z, *made.signal[:2]), chunk_size)
-    torch.testing.assert_close(got, expected.detach())
-    for p, w in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(p.grad, w)
-
-
-def test_caching_updates_running_statistics_once():
-    made = random_batch(0, 8, 1, 6, 0.5)
-    inputs = made.embeddings[:, 0].float()
-    models = [nn.BatchNorm1d(6), nn.BatchNorm1d(6)]
-    for start in (0, 4):
-        models[0](inputs[start : start + 4])
-    cached_backward(models[1], inputs, lambda z: NTXentLoss()(z.view(4, 2, 6)), chunk_size=4)
-    assert models[1].num_batches_tracked == 2
-    for name in ("running_mean", "running_var"):
-        torch.testing.assert_close(getattr(models[1], name), getattr(models[0], name))
-    frozen = nn.BatchNorm1d(6).eval()
-    expected = NTXentLoss()(frozen(inputs).view(4, 2, 6))
-    expected.backward()
-    wanted = frozen.weight.grad.clone()
-    frozen.zero_grad()
-    cached_backward(frozen, inputs, lambda z: NTXentLoss()(z.view(4, 2, 6)), chunk_size=3)
-    torch.testing.assert_close(frozen.weight.grad, wanted)
-
-
-def test_caching_under_autocast_and_a_scaler_keeps_its_gradients():
-    model = nn.Linear(6, 5)
-    inputs = torch.randn(8, 2, 6)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        NTXentLoss()(model(inputs)).backward()
-        wanted = model.weight.grad.clone()
-        model.zero_grad()
-        cached_backward(model, inputs, NTXentLoss(), 3, backward=lambda loss: scaler.scale(loss).backward())
-    torch.testing.assert_close(model.weight.grad / 1024, wanted, rtol=0.05, atol=0.02 * wanted.abs().max().item())
-
-
-def test_caching_refuses_what_cannot_be_cut():
-    model = Dropping()
-    for inputs, words in (
-        ({"waveforms": torch.randn(4, 6), "bias": torch.randn(3, 6)}, "inputs.*length"),
-        ({"scale": 2.0}, "inputs"),
-        (torch.randn(0, 6), "inputs"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            cached_backward(model, inputs, lambda z: z.sum(), 2)
-    for size in (0, 2.5):
-        with pytest.raises(ValueError, match="chunk_size"):
-            cached_backward(model, torch.randn(4, 6), lambda z: z.sum(), size)
-    twice = nn.Module()
-    twice.forward = lambda x: (x, x)
-    with pytest.raises(TypeError, match="embeddings_of"):
-        cached_backward(twice, torch.randn(4, 6), lambda z: z.sum(), 2)
-    with pytest.raises(TypeError, match="inputs"):
-        cached_backward(model, [torch.randn(4, 6)], lambda z: z.sum(), 2)
-    with pytest.raises(ValueError, match="criterion"):
-        cached_backward(model, torch.randn(4, 6, dtype=torch.float64), lambda z: z, 2)
-
 
 # Statistics
 
@@ -243,7 +27,7 @@ def test_caching_refuses_what_cannot_be_cut():
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(["classes", "dice", "union"]), views=st.integers(1, 3))
 def test_statistics_by_their_definitions(seed, kind, views):
     made = random_batch(seed, 6, views, 4, 0.6, kind)
-    found = contrastive_statistics(made.embeddings, *made.signal[:2], target=made.signal.target)
+    found = contrastive_statistics(made.embeddings, **made.signal.given, target=made.signal.target)
     z = torch.nn.functional.normalize(made.embeddings.flatten(0, 1), dim=-1).numpy()
     item = [r // views for r in range(len(z))]
     masks = made.signal.labeled if isinstance(made.signal.labeled, dict) else {"": made.signal.labeled}
@@ -307,12 +91,12 @@ def test_rank_n_contrast_equals_the_double_loop(seed, items, views, width, level
     kept = embeddings[labeled].flatten(0, 1), labels[labeled].repeat_interleave(views, 0)
     expected = naive_rank_loss(*kept, temperature)
     unknown = torch.where(labeled.view(-1, *[1] * (labels.dim() - 1)), labels, torch.nan)
-    none = RankNContrastLoss(temperature, "none")(embeddings, unknown, labeled)
+    none = RankNContrastLoss(temperature, "none")(embeddings, unknown, labeled=labeled)
     assert none.shape == embeddings.shape[:2]
     assert none[labeled].flatten().tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert (none[~labeled] == 0).all()
     mean = sum(expected) / len(expected) if len(expected) > 1 else 0.0
-    assert RankNContrastLoss(temperature)(embeddings, labels, labeled).item() == pytest.approx(mean, abs=1e-9)
+    assert RankNContrastLoss(temperature)(embeddings, labels, labeled=labeled).item() == pytest.approx(mean, abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -336,6 +120,60 @@ def test_rank_n_contrast_has_gradients_also_at_equal_points():
     assert half.grad.isfinite().all()
     with pytest.raises(ValueError, match="finite"):
         RankNContrastLoss()(equal, torch.full((4,), torch.nan))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(0, 2, 8), (0, 8), (3, 0, 8)])
+def test_rank_n_contrast_of_an_empty_batch_is_zero(shape, reduction):
+    for labels in (torch.rand(shape[0]), torch.rand(shape[0], 2), torch.zeros(shape[0], dtype=torch.bool)):
+        embeddings = torch.randn(shape, requires_grad=True)
+        loss = RankNContrastLoss(reduction=reduction)(embeddings, labels)
+        loss.sum().backward()
+        assert loss.sum() == 0
+        assert loss.shape == (shape[:-1] if reduction == "none" else ())
+        assert embeddings.grad.shape == shape
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int64, torch.float16])
+def test_rank_n_contrast_takes_numbers_of_any_dtype(dtype):
+    made = random_batch(0, 6, 2, 4, 1.0)
+    labels = torch.tensor([0, 1, 1, 0, 1, 0])
+    expected = naive_rank_loss(made.embeddings.flatten(0, 1), labels.double().repeat_interleave(2), 2.0)
+    got = RankNContrastLoss(reduction="none")(made.embeddings, labels.to(dtype))
+    assert got.flatten().tolist() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(TypeError, match=r"labels: .*real numbers"):
+        RankNContrastLoss()(made.embeddings, labels.to(torch.complex64))
+
+
+def test_rank_n_contrast_tells_large_integers_apart():
+    made = random_batch(0, 6, 1, 4, 1.0)
+    seconds = torch.tensor([0, 1, 3, 7, 15, 31])
+    expected = RankNContrastLoss()(made.embeddings, seconds)
+    torch.testing.assert_close(RankNContrastLoss()(made.embeddings, seconds + 1_700_000_000), expected)
+    single = made.embeddings.float()
+    kernel = SemiSupConLoss(target=GaussianKernel(5.0))
+    torch.testing.assert_close(kernel(single, seconds + 1_700_000_000), kernel(single, seconds))
+
+
+def test_rank_n_contrast_learns_its_temperature():
+    made = random_batch(0, 5, 2, 4, 1.0)
+    numbers = torch.rand(5, dtype=torch.float64)
+    criterion = RankNContrastLoss(LearnableTemperature(0.5, bounds=(0.1, 4.0)).double())
+    fixed = RankNContrastLoss(0.5)(made.embeddings, numbers)
+    torch.testing.assert_close(criterion(made.embeddings, numbers), fixed)
+
+    def loss(embeddings, logit):
+        return torch.func.functional_call(criterion, {"temperature.logit": logit}, (embeddings, numbers))
+
+    logit = criterion.temperature.logit.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (made.embeddings.requires_grad_(), logit))
+    optimizer = torch.optim.SGD(criterion.parameters(), lr=1.0)
+    criterion(made.embeddings, numbers).backward()
+    optimizer.step()
+    assert abs(criterion.temperature().item() - 0.5) > 1e-4
+    for temperature in (0, -1, "warm"):
+        with pytest.raises(ValueError, match="temperature"):
+            RankNContrastLoss(temperature)
 
 
 # Peers on the same input
@@ -405,5 +243,5 @@ def test_multi_label_regression_and_more_than_two_views_are_targets_not_special_
     criterion = SemiSupConLoss(target=Union({"tags": SharedLabels(), "valence": GaussianKernel(0.2)}))
     labels = {"tags": torch.randint(0, 2, (6, 4)), "valence": torch.rand(6)}
     known = {"tags": torch.arange(6) < 3, "valence": torch.arange(6) > 1}
-    criterion(embeddings, labels, known).backward()
+    criterion(embeddings, labels, labeled=known).backward()
     assert embeddings.grad.isfinite().all()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,7 +52,41 @@ both = Union({"a": SameClass(), "b": SharedLabels()})
             ValueError,
             "key_labels: expected rows like",
         ),
-        ({"embeddings": three, "labels": classes, "labeled": [True] * 4}, TypeError, "labeled.*list"),
+        (
+            {"embeddings": three, "labels": classes, "labeled": [True] * 4},
+            TypeError,
+            "labeled.*list.*as_tensor.*bool",
+        ),
+        (
+            {"embeddings": three, "labels": classes, "labeled": torch.ones(4)},
+            TypeError,
+            "labeled.*bool, got torch.float32; torch.as_tensor.*dtype=torch.bool",
+        ),
+        (
+            {"embeddings": three, "labels": classes, "labeled": yes.numpy()},
+            TypeError,
+            "labeled.*ndarray.*torch.as_tensor",
+        ),
+        ({"embeddings": three.to_sparse()}, TypeError, "embeddings.*dense.*to_dense"),
+        (
+            {"embeddings": three, "labels": torch.ones(4, 3).to_sparse(), "target": SharedLabels()},
+            TypeError,
+            "labels: .*dense.*labels.to_dense()",
+        ),
+        ({"embeddings": three, "items": classes.to_sparse()}, TypeError, "items.*to_dense"),
+        ({"embeddings": three, "groups": classes.to_sparse()}, TypeError, "groups.*to_dense"),
+        ({"embeddings": three, "labels": classes, "labeled": yes.to_sparse()}, TypeError, "labeled.*to_dense"),
+        ({"embeddings": three.to("meta")}, ValueError, "embeddings.*holds values.*meta"),
+        ({"embeddings": three, "items": torch.arange(4) * 1j}, TypeError, "items.*complex"),
+        (
+            {"embeddings": three, "labels": classes, "target": lambda a, b: np.ones((len(a), len(b)))},
+            TypeError,
+            "target: .*returns a torch.Tensor.*numpy.ndarray",
+        ),
+        ({"embeddings": three, "temperature": LearnableTemperature()}, ValueError, "temperature.*call it"),
+        ({"embeddings": three, "temperature": np.array(0.1)}, ValueError, "temperature.*ndarray; pass a float"),
+        ({"embeddings": three, "temperature": "0.1"}, ValueError, "temperature.*str; pass a float"),
+        ({"embeddings": three, "temperature": torch.tensor(1)}, ValueError, "temperature.*torch.int64"),
         ({"embeddings": three, "labels": classes, "target": lambda a, b: None}, TypeError, "target.*NoneType"),
         ({"embeddings": three, "target": SameClass}, TypeError, "target"),
         ({"embeddings": three, "temperature": torch.tensor(-0.1)}, ValueError, "temperature"),
@@ -134,6 +170,26 @@ def test_bad_input_is_named(arguments, error, words):
         semi_supcon_loss(**arguments)
 
 
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float64(0.1), np.float16(0.1), Fraction(1, 10), np.int64(1), 1])
+def test_temperatures_are_numbers_of_any_kind(number):
+    expected = semi_supcon_loss(three, temperature=float(number))
+    assert semi_supcon_loss(three, temperature=number) == expected
+    for make in (SemiSupConLoss, NTXentLoss):
+        assert make(temperature=number)(three) == expected
+        assert f"temperature={float(number)}," in repr(make(temperature=number))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.uint32, torch.uint64])
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+def test_labels_and_ids_are_integers_of_any_dtype(dtype, implementation):
+    criterion = SemiSupConLoss(implementation=implementation)
+    expected = criterion(three, classes, items=torch.arange(4))
+    assert criterion(three, classes.to(dtype), items=torch.arange(4).to(dtype)) == expected
+    tags = torch.tensor([[1, 0], [1, 1], [0, 1], [0, 0]])
+    criterion = SemiSupConLoss(target=SharedLabels(), implementation=implementation)
+    assert criterion(three, tags.to(dtype)) == criterion(three, tags)
+
+
 def test_modules_refuse_bad_settings():
     with pytest.raises(ValueError, match="temperature"):
         SemiSupConLoss(temperature=-1)
@@ -141,5 +197,24 @@ def test_modules_refuse_bad_settings():
         NTXentLoss(reduction="median")
     with pytest.raises(ValueError, match="initial"):
         LearnableTemperature(2.0, bounds=(0.01, 1.0))
-    with pytest.raises(ValueError, match="labels"):
-        SupConLoss()(three, None)
+
+
+def test_two_views_are_told_to_be_stacked():
+    first, second = torch.randn(2, 4, 8)
+    for criterion in (SemiSupConLoss(), SupConLoss(), SemiSupConLoss(target=SharedLabels())):
+        with pytest.raises((TypeError, ValueError), match=r"torch\.stack\(\[first, second\], dim=1\)"):
+            criterion(first, second)
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "words"),
+    [
+        (classes, TypeError, "second_views.*no labels"),
+        (torch.randn(4, 7), ValueError, r"second_views: expected shape \(4, 8\)"),
+        (three, TypeError, r"second_views.*\(4, 2, 8\)"),
+        ([1], TypeError, "second_views.*list"),
+    ],
+)
+def test_what_is_no_second_view_is_named(second, error, words):
+    with pytest.raises(error, match=words):
+        NTXentLoss()(torch.randn(4, 8), second)

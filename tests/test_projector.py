@@ -28,7 +28,7 @@ def test_the_default_is_two_matrix_products_with_relu_between():
     torch.testing.assert_close(projector(representation), (representation @ first.T).clamp(min=0) @ second.T)
 
 
-def test_the_default_has_the_names_and_sizes_of_the_published_one():
+def test_the_default_matches_the_published_names_and_sizes():
     projector = Projector(512)
     assert {name: tuple(weight.shape) for name, weight in projector.state_dict().items()} == {
         "0.weight": (512, 512),

@@ -239,7 +239,7 @@ def test_the_published_chain_replays_is_stored_and_described():
     assert torch.equal(again.apply(waveforms, Draw.from_state_dict(draw.state_dict())), views)
     unchanged = (views == waveforms).all(-1).all(-1)
     assert torch.equal(unchanged | at_items(draw.applied), torch.ones_like(unchanged))
-    with pytest.raises(ValueError, match="made by ItemChain, not by Chain"):
+    with pytest.raises(ValueError, match="draw: expected a draw by Chain, got one by ItemChain"):
         semisupcon_chain(RATE).apply(waveforms, draw)
 
 

@@ -29,7 +29,7 @@ def test_a_reverb_decays_by_sixty_decibels_in_its_time(rt60):
 
 
 @pytest.mark.parametrize("ratio", [-6.0, 0.0, 12.0])
-def test_a_reverb_has_the_drawn_ratio_of_direct_to_reverberant_energy(ratio):
+def test_reverb_has_the_drawn_direct_to_reverberant_ratio(ratio):
     click = torch.zeros(4, 1, 2 * RATE)
     click[..., 0] = 1
     heard = Reverb(0.4, ratio, sample_rate=RATE)(click)[:, 0]
@@ -83,12 +83,12 @@ def test_silent_and_broken_recordings_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"files: .*broken\.wav"):
         BackgroundNoise(tmp_path, sample_rate=RATE)
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(ValueError, match=r"files: .*found none"):
+    with pytest.raises(ValueError, match=r"files: expected audio files .* got none"):
         BackgroundNoise(tmp_path / "nothing", sample_rate=RATE)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 5.0])
-def test_background_noise_is_a_stretch_of_the_file_at_the_exact_ratio(seconds, tmp_path):
+def test_background_noise_is_an_excerpt_at_the_exact_ratio(seconds, tmp_path):
     made = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * RATE)).astype(np.float32)
     soundfile.write(tmp_path / "hiss.flac", made, RATE)
     waveforms = 0.1 * torch.randn(6, 1, RATE)

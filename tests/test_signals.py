@@ -102,7 +102,7 @@ def test_a_cutoff_at_nyquist_passes_everything():
     assert (passed - waveforms).abs().max() < 1e-4
 
 
-def test_filters_do_not_wrap_round():
+def test_filters_have_no_circular_aliasing():
     waveforms = torch.zeros(1, 1, 4000)
     waveforms[..., -1] = 1
     assert LowPass(100.0, sample_rate=RATE)(waveforms)[..., :1000].abs().max() < 1e-6
@@ -130,7 +130,7 @@ def test_noise_slope_in_decibels_per_octave(decay):
     assert (slopes + decay * 10 * math.log10(2)).abs().max() < 0.3
 
 
-def test_noise_is_gaussian_and_differs_between_examples_and_does_not_repeat():
+def test_noise_is_gaussian_and_does_not_repeat():
     waveforms = torch.ones(8, 1, 2 * RATE)
     noise = (ColoredNoise(0.0, 0.0, sample_rate=RATE)(waveforms) - waveforms)[:, 0]
     assert torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.03
@@ -157,7 +157,7 @@ def test_echoes_after_the_end_are_dropped():
     assert torch.equal(Delay(400.0, sample_rate=RATE)(waveforms), waveforms)
 
 
-def test_peaks_are_normalised_over_all_channels():
+def test_peaks_are_normalized_over_all_channels():
     waveforms = torch.tensor([[[0.1, -0.4], [0.2, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     result = PeakNormalization(-6.0206)(waveforms)
     torch.testing.assert_close(result[0], waveforms[0] * 1.25, atol=1e-5, rtol=0)

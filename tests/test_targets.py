@@ -68,6 +68,31 @@ def test_what_moves_with_a_target_and_what_is_saved():
     assert target.double().targets[0].matrix.dtype == torch.float64
 
 
+@pytest.mark.parametrize("kind", sorted(set(SIGNALS) - {"function"}))
+def test_weights_are_as_precise_as_the_loss(kind):
+    _, signal = random_batch(4, 6, 1, 2, 0.8, kind)
+    weights = signal.target.weights(signal.labels, signal.labels, signal.labeled, signal.labeled, torch.float64)
+    expected = torch.tensor([[signal.weight(i, j) for j in range(6)] for i in range(6)], dtype=torch.float64)
+    torch.testing.assert_close(weights.double(), expected, rtol=1e-14, atol=1e-14)
+
+
+def test_precise_weights_of_labels_in_single_precision():
+    """Labels are taken for what they are, and the rest is computed in double precision."""
+    tempi = torch.tensor([60.0, 61.7, 119.3])
+    expected = TempoKernel(0.1).weights(tempi.double(), tempi.double(), None, None, torch.float64)
+    assert torch.equal(TempoKernel(0.1).weights(tempi, tempi, None, None, torch.float64), expected)
+    assert TempoKernel(0.1)(tempi, tempi).dtype == torch.float32
+
+
+def test_a_union_keeps_the_fractions_beside_functions_of_bools():
+    target = Union({"same": lambda rows, columns: rows[:, None] == columns, "key": KeySimilarity()})
+    labels = {"same": torch.tensor([0, 1]), "key": torch.tensor([0, 7])}
+    expected = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    known = torch.ones(2, dtype=torch.bool)
+    torch.testing.assert_close(target(labels, labels), expected)
+    torch.testing.assert_close(target.weights(labels, labels, known, known), expected)
+
+
 four = torch.ones(4, dtype=torch.bool)
 whole = torch.arange(4)
 
@@ -76,6 +101,8 @@ whole = torch.arange(4)
     ("make", "error", "words"),
     [
         (lambda: SharedLabels(minimum=0), ValueError, "minimum"),
+        (lambda: SharedLabels(minimum=1.5), TypeError, "minimum"),
+        (lambda: SharedLabels(minimum="1"), TypeError, "minimum"),
         (lambda: LabelOverlap("overlap"), ValueError, "measure"),
         (lambda: LabelOverlap("dice", [1.0, 0.0]), ValueError, "class_weights"),
         (lambda: LabelOverlap("dice", [[1.0]]), ValueError, "class_weights"),

@@ -343,3 +343,28 @@ def test_corpus_workers_run_nothing_of_the_working_folder(tmp_path):
     )
     assert done.stdout.strip() == "[1, 2]", done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "history.csv", "settings.json", "song.wav", "encoder.json", "runs"])
+def test_folders_that_hold_something_else_are_refused(tmp_path, name):
+    music = make_tones(tmp_path / "music")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if name == "runs":
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("{}")
+    with pytest.raises(InputError, match=f"out: expected an empty folder .*{name}.*choose another folder"):
+        pretrain(str(music / "my.csv"), str(folder), labels="note", **SMALL)
+    assert {path.name for path in folder.iterdir()} == {".lock", name}
+    assert name == "runs" or (folder / name).read_text() == "{}"
+
+
+def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
+    music = make_tones(tmp_path / "music")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("slurm-1.out", "log.txt", ".keep", "unusable.csv"):
+        (folder / name).write_text("begun")
+    pretrain(str(music / "my.csv"), str(folder), labels="note", **SMALL)
+    assert (folder / "log.txt").read_text() == "begun"

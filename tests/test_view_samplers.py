@@ -44,7 +44,7 @@ def test_views_lie_inside_their_track(sampler, tracks, view, views, seed):
 
 
 @given(tracks=lengths, view=st.integers(1, 500), views=st.integers(1, 6), seed=st.integers(0, 2**31))
-def test_adjacent_segments_touch_without_overlap_where_there_is_room(tracks, view, views, seed):
+def test_adjacent_segments_do_not_overlap_in_long_tracks(tracks, view, views, seed):
     starts = AdjacentSegments()(tracks, view, views, generator(seed))
     roomy = tracks >= view * views
     assert (starts.diff(dim=1)[roomy] == view).all()
@@ -56,7 +56,7 @@ def test_adjacent_segments_touch_without_overlap_where_there_is_room(tracks, vie
         assert (cramped.diff(dim=1).amax(1) - cramped.diff(dim=1).amin(1) <= 1).all()
 
 
-def test_adjacent_segments_reach_both_ends_of_a_track_and_of_a_very_long_one():
+def test_adjacent_segments_reach_both_ends_of_a_track():
     starts = AdjacentSegments()(torch.full((4000,), 103), 50, 2, generator(0))
     assert set(starts[:, 0].tolist()) == {0, 1, 2, 3}
     long = AdjacentSegments()(torch.full((1000,), TEN_HOURS), 129600, 2, generator(0))
@@ -79,7 +79,7 @@ def test_one_segment_for_all_views(tracks, view, views, seed):
     overlap=st.floats(0, 1),
     seed=st.integers(0, 2**31),
 )
-def test_gaps_between_neighbours_are_those_asked_for(tracks, view, views, least, more, overlap, seed):
+def test_gaps_between_neighbors_are_in_the_range(tracks, view, views, least, more, overlap, seed):
     greatest = None if more is None else (least or 0) + more
     sampler = RandomSegments(least, greatest, overlap, sample_rate=1)
     starts = sampler(tracks, view, views, generator(seed)).sort(1).values
@@ -121,7 +121,7 @@ def test_the_other_views_lie_in_other_tracks_of_the_same_label(labels, views, se
     assert (found.starts <= (track_lengths[found.tracks] - 20).clamp(min=0)).all()
 
 
-def test_every_partner_is_as_likely_and_every_shared_label_is_chosen():
+def test_partners_with_a_shared_label_are_equally_likely():
     tags = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     sampler = SameLabelTracks(tags)
     items = torch.zeros(6000, dtype=torch.int64)
@@ -132,7 +132,7 @@ def test_every_partner_is_as_likely_and_every_shared_label_is_chosen():
     assert lonely.tracks.tolist() == [[4, 4, 4]]
 
 
-def test_a_million_tracks_take_no_loop():
+def test_a_million_tracks_are_fast():
     artists = torch.randint(200_000, (1_000_000,), generator=generator(0))
     sampler = SameLabelTracks(artists)
     items = torch.randint(1_000_000, (192,), generator=generator(1))
@@ -170,7 +170,7 @@ def test_view_samplers_are_mixed_by_weight():
         (lambda: WeightedViews([(SameSegment(), -1.0)]), "samplers"),
     ],
 )
-def test_view_samplers_name_what_is_wrong(make, words):
+def test_bad_arguments_of_view_samplers_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
@@ -188,6 +188,6 @@ def test_a_track_exactly_as_long_as_its_views():
         ((torch.tensor([5]), 1, 0), "views"),
     ],
 )
-def test_view_samplers_refuse_nonsense(arguments, words):
+def test_bad_track_lengths_and_views_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         AdjacentSegments()(*arguments)

@@ -1,4 +1,4 @@
-"""Waveform transforms on whole batches, each example with a draw of its own."""
+"""Waveform transforms on batches; each example has its own random parameters."""
 
 from ssc_toolkit.augmentations.background import BackgroundNoise
 from ssc_toolkit.augmentations.base import Augmentation, Transform

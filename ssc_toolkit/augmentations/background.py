@@ -1,4 +1,4 @@
-"""Other recordings underneath."""
+"""Background noise from recordings."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class BackgroundNoise(Transform):
-    """Add a stretch of one of your recordings, or another item of the batch, at a given signal-to-noise ratio.
+    """Mix in an excerpt of a recording, or of another item of the batch, at a given signal-to-noise ratio.
 
-    The files are read when the transform is made, averaged to mono, resampled, and kept in memory as
-    16-bit samples (160 MB an hour at 22 050 Hz). Each example gets a random stretch of a random file; a file
-    that is shorter than the clip starts over. The ratio is exact, as for `ColoredNoise`.
+    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as
+    16-bit samples (160 MB per hour at 22 050 Hz). Each example gets a random excerpt of a random file. A file
+    that is shorter than the clip is repeated. The ratio is exact, as for `ColoredNoise`.
 
-    Without files the noise is a clip of another item of the same batch, as it is at this point of the chain; a
-    batch of a single item stays as it is. Such a draw belongs to its whole batch: it cannot be indexed, and the
-    batch is worked on in one piece.
+    Without files, the noise is a clip of another item of the same batch, as it is at this point of the chain. A
+    batch with a single item is returned unchanged. Such a draw depends on the whole batch: it cannot be indexed,
+    and the batch is processed at once.
 
     Args:
-        files: a folder, searched at any depth, or a list of files; None for other items of the batch.
+        files: a folder, searched recursively, or a list of files; None to use other items of the batch.
         snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
-        sample_rate: hertz; needed with files.
-        p: probability for each example.
+        sample_rate: sample rate of the waveforms in hertz; required with `files`.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: if a file is missing, empty or no audio.
+        ValueError: if a file is missing, empty or not audio.
 
     Examples:
         >>> import torch
@@ -102,7 +102,7 @@ class BackgroundNoise(Transform):
         return add_at_ratio(waveforms, noise[:, None], values["snr_db"])
 
     def _stretches(self, samples: int, values: Mapping[str, Tensor], device: torch.device) -> Tensor:
-        """(N, samples) 16-bit pieces of the recordings."""
+        """Return the drawn excerpts of the recordings, (N, samples) int16."""
         recordings = self.recordings.to(device)
         length = self.lengths.to(device)[values["file"]]
         begin = self.begins.to(device)[values["file"]]

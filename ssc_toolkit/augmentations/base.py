@@ -1,4 +1,4 @@
-"""Draw apart from apply: what every transform has in common."""
+"""Base classes of the transforms, which separate drawing random parameters from applying them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ssc_toolkit.errors import InputError
 
 
 class Augmentation(nn.Module, ABC):
-    """Base class of the transforms and of their containers.
+    """Base class of transforms and containers.
 
-    An augmentation first draws its random numbers on the CPU, one per example (`draw`), then applies
+    An augmentation first draws random parameters on the CPU for each example (`draw`), then applies
     them as a pure function of tensors (`apply`). Calling it does both.
 
     Args:
-        p: probability that an example is touched, 0 to 1, drawn for each example.
-        sample_rate: hertz, for the transforms that need it.
+        p: probability that an example is transformed, 0 to 1, drawn for each example.
+        sample_rate: sample rate of the waveforms in hertz, for transforms that need it.
 
     Shape:
         - input: (batch, channels, samples) or (items, views, channels, samples), floating point.
-          Every clip, so every view, has its own draw; the channels of a clip share it.
+          Each clip, and so each view, has its own random parameters; the channels of a clip share them.
         - output: same shape, dtype and device. float16 and bfloat16 are computed in float32,
-          also under autocast; what exceeds their range becomes infinite on the way back.
+          also under autocast; results beyond their range become infinite.
     """
 
     cpu_slice_size: int | None = 16
-    """Clips that are worked on at once on a CPU, so that they stay in cache; None for all."""
+    """Number of clips processed at once on a CPU, so that they fit in the cache; None for all."""
     device_slice_size: int | None = None
-    """Clips that are worked on at once on any other device; None for all. A number bounds the memory."""
+    """Number of clips processed at once on other devices; None for all. A number limits the memory."""
 
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
@@ -45,40 +45,46 @@ class Augmentation(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        """Draw for a batch, from a CPU generator (torch's global one if None).
+        """Draw random parameters for a batch.
 
         Args:
-            count: number of clips, views counted one by one.
-            generator: where the random numbers come from.
-            views: how many clips that follow one another are views of the same item.
+            count: number of clips; each view is one clip.
+            generator: CPU generator; the global generator of PyTorch if None.
+            views: number of successive clips that are views of the same item.
+
+        Returns:
+            Draw of `count` examples, for `apply`.
         """
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply what was drawn to (N, channels, samples) in float32 or float64."""
+        """Apply a draw to clips (N, channels, samples) in float32 or float64."""
 
     def apply(self, waveforms: Tensor, draw: Draw = None, *, inplace: bool = False) -> Tensor:  # type: ignore[override, assignment]  # see below
-        """Apply what was drawn; a pure function of its arguments.
+        """Apply a draw; a pure function of its arguments.
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
-            draw: made by this augmentation for as many clips.
+            draw: draw by this augmentation for the same number of clips.
             inplace: write the result over the waveforms, which saves the memory of a second batch.
 
+        Returns:
+            Transformed waveforms, of the same shape, dtype and device.
+
         Raises:
-            ValueError: if the shape is not one of those above, or the draw is for another number of
-                clips, another augmentation, or a container of other members.
+            ValueError: if the shape is not one of those above, or the draw was made for a different number of
+                clips, by a different augmentation, or by a container with different members.
             TypeError: if the waveforms are not floating point.
         """
-        if draw is None and callable(waveforms):  # Module.apply, on its way through a model that holds this one
+        if draw is None and callable(waveforms):  # nn.Module.apply, called by a model that contains this module
             return super().apply(waveforms)
         check_waveforms(waveforms)
         clips = waveforms.reshape(-1, *waveforms.shape[-2:])
         if not isinstance(draw, Draw):
-            raise TypeError(f"draw: expected what `draw` made, got {type(draw).__name__}")
+            raise TypeError(f"draw: expected a Draw, got {type(draw).__name__}")
         self.check_draw(draw)
         if len(draw) != len(clips):
-            raise ValueError(f"draw: made for {len(draw)} clips, but there are {len(clips)}")
+            raise ValueError(f"draw: expected a draw for {len(clips)} clips, got one for {len(draw)}")
         size = self.cpu_slice_size if clips.device.type == "cpu" else self.device_slice_size
         if size is not None and size < 1:
             raise ValueError(f"cpu_slice_size, device_slice_size: expected at least 1 clip, or None, got {size}")
@@ -97,12 +103,12 @@ class Augmentation(nn.Module, ABC):
         return (result.clone() if result is clips else result).view(waveforms.shape)
 
     def check_draw(self, draw: Draw) -> None:
-        """Raise InputError unless the draw can be one of this augmentation's."""
+        """Raise InputError if the draw was made by a different augmentation."""
         if draw.transform != type(self).__name__:
-            raise InputError(f"draw: made by {draw.transform}, not by {type(self).__name__}")
+            raise InputError(f"draw: expected a draw by {type(self).__name__}, got one by {draw.transform}")
 
     def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply at single precision at least; return in the precision of the clips."""
+        """Apply in float32 or higher, and return the result in the dtype of the clips."""
         wide = clips.float() if clips.dtype in (torch.float16, torch.bfloat16) else clips
         kind = clips.device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
@@ -132,13 +138,16 @@ class Augmentation(nn.Module, ABC):
         inplace: bool = False,
         return_draw: bool = False,
     ) -> Tensor | tuple[Tensor, Draw]:
-        """Draw and apply.
+        """Draw random parameters and apply them.
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
-            generator: CPU generator; the same state gives the same result.
+            generator: CPU generator; the global generator of PyTorch if None. The same state gives the same result.
             inplace: write the result over the waveforms.
-            return_draw: also return the draw, for `apply` to replay.
+            return_draw: also return the draw, which `apply` can replay.
+
+        Returns:
+            Transformed waveforms, of the same shape, dtype and device; with `return_draw`, also the draw.
         """
         check_waveforms(waveforms)
         views = waveforms.shape[1] if waveforms.dim() == 4 else 1
@@ -147,18 +156,19 @@ class Augmentation(nn.Module, ABC):
         return (result, draw) if return_draw else result
 
     def extra_repr(self) -> str:
-        """Settings that can be read in a line."""
+        """Return the settings as one line of text."""
         names = inspect.signature(type(self).__init__).parameters
         settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return ", ".join(f"{k}={v!r}" for k, v in settings.items() if not isinstance(v, nn.Module))
 
     def to_config(self) -> dict[str, Any]:
-        """Class name and constructor arguments, fit for JSON and YAML; containers hold those of their members.
+        """Return class name and constructor arguments as a dictionary that JSON and YAML can represent.
 
-        `from_config` makes the same transform of it.
+        The dictionary of a container includes those of its members. `from_config` constructs the same transform from
+        it.
 
         Raises:
-            ValueError: if a transform does not keep its arguments, or keeps what is no plain data.
+            ValueError: if a transform does not store its arguments in attributes, or an argument is not plain data.
 
         Examples:
             >>> from ssc_toolkit.augmentations import Gain
@@ -169,28 +179,30 @@ class Augmentation(nn.Module, ABC):
         arguments = [key for key in inspect.signature(type(self).__init__).parameters if key != "self"]
         lacking = [key for key in arguments if not hasattr(self, key)]
         if lacking:
-            raise ValueError(f"config: {name} keeps no attribute named {', '.join(lacking)}, like its argument")
+            raise ValueError(
+                f"config: expected {name} to store its arguments as attributes, got none named {', '.join(lacking)}"
+            )
         return {"name": name, **{key: _plain(f"{name}.{key}", getattr(self, key)) for key in arguments}}
 
 
 class Transform(Augmentation):
-    """Base class of what changes waveforms itself.
+    """Base class of transforms, as opposed to containers.
 
-    A subclass keeps every argument of its constructor in an attribute of the same name, defines
+    A subclass stores every constructor argument in an attribute of the same name and defines
     `draw_values`, which draws its parameters for every example, and `transform`, which changes waveforms
-    by given parameters. It sets `selective = True` when it is costly enough that only the touched examples
-    should be computed.
+    by given parameters. An expensive transform sets `selective = True`, so that it is computed only for the
+    examples to which it applies.
     """
 
     selective = False
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Parameters of `count` examples, each tensor (count, ...), on the CPU."""
+        """Draw the parameters of `count` examples by name, each a tensor (count, ...) on the CPU."""
         return {}
 
     @abstractmethod
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Change (N, channels, samples) waveforms by parameters (N, ...); same shape out."""
+        """Transform waveforms (N, channels, samples) by parameters (N, ...); the result has the same shape."""
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
@@ -201,7 +213,7 @@ class Transform(Augmentation):
         return Draw(type(self).__name__, applied, values)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        if not torch.compiler.is_compiling():  # a graph has no room for a number of rows that the draw decides
+        if not torch.compiler.is_compiling():  # in a graph, the number of rows cannot depend on the draw
             touched = len(draw.chosen)
             if touched == 0:
                 return clips
@@ -213,17 +225,17 @@ class Transform(Augmentation):
         return torch.where(per_clip(draw.mask), self._transformed(clips, draw.values), clips)
 
     def _transformed(self, clips: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """What `transform` makes of the clips, if it has their shape."""
+        """Call `transform`, and check that the result has the shape of the clips."""
         changed = self.transform(clips, values)
         if not isinstance(changed, Tensor) or changed.shape != clips.shape:
             raise InputError(
-                f"{type(self).__name__}.transform: expected to return a tensor of the shape that it was given, "
+                f"{type(self).__name__}.transform: expected to return a tensor of the shape of its input, "
                 f"{tuple(clips.shape)}, got {_form(changed)}"
             )
         return changed
 
     def _check_values(self, values: Mapping[str, Tensor], count: int) -> None:
-        """Raise unless `draw_values` made what a draw can hold."""
+        """Raise InputError unless `draw_values` returned tensors with one row per example."""
         place = f"{type(self).__name__}.draw_values"
         if not isinstance(values, Mapping):
             raise InputError(f"{place}: expected to return a dictionary of tensors by name, got {_form(values)}")
@@ -233,7 +245,7 @@ class Transform(Augmentation):
 
 
 def check_waveforms(waveforms: Tensor) -> None:
-    """Raise unless the tensor is a batch of waveforms."""
+    """Raise an error unless the tensor is a batch of waveforms."""
     if not isinstance(waveforms, Tensor):
         raise TypeError(f"waveforms: expected a tensor, got {type(waveforms).__name__}")
     if waveforms.dim() not in (3, 4):
@@ -248,7 +260,7 @@ def check_waveforms(waveforms: Tensor) -> None:
 
 
 def check_count(count: int, views: int) -> None:
-    """Raise unless so many clips are whole items of so many views."""
+    """Raise an error unless `count` is a multiple of `views`."""
     if not isinstance(count, int) or count < 0:
         raise ValueError(f"count: expected a whole number of clips, got {count!r}")
     if views < 0 or (count and (views == 0 or count % views)):
@@ -256,7 +268,7 @@ def check_count(count: int, views: int) -> None:
 
 
 def check_generator(generator: torch.Generator | None) -> None:
-    """Raise unless random numbers can be drawn on the CPU from it."""
+    """Raise an error unless the generator is a CPU generator or None."""
     if generator is None or (isinstance(generator, torch.Generator) and generator.device.type == "cpu"):
         return
     got = generator.device if isinstance(generator, torch.Generator) else repr(generator)
@@ -264,10 +276,12 @@ def check_generator(generator: torch.Generator | None) -> None:
 
 
 def need_sample_rate(sample_rate: int | None) -> int:
-    """The checked sample rate of a transform that cannot do without it."""
+    """Return the sample rate of a transform that requires one, and check it."""
     if sample_rate is None:
-        raise ValueError("sample_rate: expected the hertz of the waveforms, got None")
-    if type(sample_rate) is int and 1 <= sample_rate <= _HIGHEST_RATE:  # as it is asked again and again
+        raise ValueError("sample_rate: expected the sample rate of the waveforms in hertz, got None")
+    if (
+        type(sample_rate) is int and 1 <= sample_rate <= _HIGHEST_RATE
+    ):  # a fast path, because the check is repeated often
         return sample_rate
     return check_whole("sample_rate", sample_rate, 1, _HIGHEST_RATE)
 
@@ -276,34 +290,34 @@ _HIGHEST_RATE = 1_000_000
 
 
 def uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """(count,) numbers drawn uniformly from [low, high)."""
+    """Draw (count,) numbers uniformly from [low, high)."""
     low, high = bounds
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
 def log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """(count,) positive numbers whose logarithm is drawn uniformly."""
+    """Draw (count,) positive numbers whose logarithm is uniform."""
     low, high = bounds
     return low * (high / low) ** torch.rand(count, generator=generator)
 
 
 def whole_uniform(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """(count,) whole numbers drawn uniformly from low ... high."""
+    """Draw (count,) integers uniformly from low to high, both included."""
     return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
 
 
 def per_clip(value: Tensor) -> Tensor:
-    """(N,) to (N, 1, 1), to meet (N, channels, samples)."""
+    """Reshape (N,) to (N, 1, 1), to broadcast with (N, channels, samples)."""
     return value[:, None, None]
 
 
 def amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Factor of an amplitude that a number of decibels stands for."""
+    """Convert decibels to an amplitude factor, 10^(decibels / 20)."""
     return 10 ** (decibels.to(dtype) / 20)
 
 
 def _form(value: Any) -> str:
-    """Shape of a tensor, type of anything else."""
+    """Return the shape of a tensor, or the type of another value, for error messages."""
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
@@ -314,4 +328,4 @@ def _plain(name: str, value: Any) -> Any:
         return [_plain(name, element) for element in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise ValueError(f"config: {name} holds {type(value).__name__}, which cannot be written as plain data")
+    raise ValueError(f"config: expected {name} to be plain data, got {type(value).__name__}")

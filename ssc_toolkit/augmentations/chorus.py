@@ -13,21 +13,21 @@ from ssc_toolkit.checks import Range, check_number, check_range
 
 
 class Chorus(Transform):
-    """Mix the waveform with a copy whose delay swings, so that its pitch wavers.
+    """Mix the waveform with a copy whose delay varies periodically, which varies its pitch.
 
         y[n] = (1 - mix) * x[n] + mix * x[n - d[n]]
         d[n] = delay_ms * (1 + depth * sin(2 pi (rate_hz * n / sample_rate + phase)))
 
-    in milliseconds, with a phase of its own for each example. Between the samples the copy is read by cubic (Lagrange)
-    interpolation.
+    The delay d is in milliseconds. Each example has its own random phase. Delays that are not whole samples are
+    read by cubic (Lagrange) interpolation.
 
     Args:
-        rate_hz: (low, high) of the swing, 0.01 to 100 Hz, drawn uniformly.
-        depth: (low, high) of the swing as a share of the delay, 0 to 1, drawn uniformly.
+        rate_hz: (low, high) modulation frequency, 0.01 to 100 Hz, drawn uniformly.
+        depth: (low, high) modulation depth as a fraction of the delay, 0 to 1, drawn uniformly.
         delay_ms: mean delay of the copy, 0 to 100 ms.
-        mix: share of the copy, 0 to 1.
-        sample_rate: hertz.
-        p: probability for each example.
+        mix: fraction of the copy in the result, 0 to 1.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -72,12 +72,12 @@ class Chorus(Transform):
 
 
 def delayed(waveforms: Tensor, delay: Tensor, longest: int) -> Tensor:
-    """Read each clip by a delay that changes from sample to sample, zeros coming in.
+    """Delay each clip by a time-varying number of samples; zeros precede the clip.
 
     Args:
         waveforms: (N, channels, samples).
-        delay: (N, samples), in samples, 0 to `longest`; fractions by cubic interpolation.
-        longest: upper bound that the host knows.
+        delay: (N, samples), in samples, 0 to `longest`; fractional delays use cubic interpolation.
+        longest: upper bound of `delay`, as a Python number, so that no value is read from the device.
     """
     samples = waveforms.shape[-1]
     whole = delay.floor()
@@ -89,7 +89,7 @@ def delayed(waveforms: Tensor, delay: Tensor, longest: int) -> Tensor:
     def tap(number: int) -> Tensor:
         return padded.gather(-1, (newest - number)[:, None].expand(-1, waveforms.shape[1], -1))
 
-    # Lagrange's polynomial through the samples at delays of -1, 0, 1 and 2 from the whole part on.
+    # Lagrange polynomial through the samples at delays of -1, 0, 1 and 2 relative to the whole part.
     after, at, before, far = tap(0), tap(1), tap(2), tap(3)
     third = (far - after) / 6 + (at - before) / 2
     second = (after + before) / 2 - at

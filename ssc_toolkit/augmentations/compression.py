@@ -13,23 +13,23 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class Compression(Transform):
-    """Turn down what is louder than a threshold.
+    """Reduce the level of samples that are louder than a threshold.
 
-    The level of each sample, the greatest of its channels, is 20 log10 |x| decibels; what lies over the threshold is
-    to be reduced to a fraction 1 / ratio of itself. The reduction in decibels follows at once where it grows
-    and decays with the release time where it falls, and is then smoothed by a one-pole filter with the attack time
+    The level of a sample is 20 log10 |x| decibels, with |x| the maximum over the channels. The excess over the
+    threshold is reduced to the fraction 1 / ratio. The reduction in decibels rises immediately, falls with the
+    release time, and is then smoothed by a one-pole filter with the attack time
     (the decoupled peak detector in the log domain of Giannoulis, Massberg and Reiss, Digital Dynamic Range
     Compressor Design, Journal of the Audio Engineering Society 60(6), 2012). A steady tone is reduced
-    by (1 - 1 / ratio) times what its peaks exceed the threshold.
+    by (1 - 1 / ratio) times the number of decibels by which its peaks exceed the threshold.
 
     Args:
         threshold_db: (low, high) in decibels of full scale, -120 to 0, drawn uniformly.
         ratio: (low, high), 1 to 100, drawn uniformly.
         attack_ms: (low, high) time constant, 0.01 to 1000 ms, drawn uniformly.
         release_ms: (low, high) time constant, 0.01 to 10000 ms, drawn uniformly.
-        make_up_db: (low, high) gain afterwards in decibels, -60 to 60, drawn uniformly.
-        sample_rate: hertz.
-        p: probability for each example.
+        make_up_db: (low, high) gain after the compression in decibels, -60 to 60, drawn uniformly.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -79,12 +79,13 @@ _NEGLIGIBLE = 16.0  # time constants after which an exponential decay is below s
 
 
 def released(signal: Tensor, time_constant: Tensor) -> Tensor:
-    """y[n] = max(x[n], e^(-1 / time_constant) y[n - 1]), without a loop over the samples.
+    """Compute y[n] = max(x[n], e^(-1 / time_constant) y[n - 1]) without a loop over the samples.
 
-    A decay is a straight line in the logarithm, so y is a running maximum of log x[n] + n / time_constant.
+    An exponential decay is linear in the logarithm, so log y[n] + n / time_constant is the running maximum of
+    log x[n] + n / time_constant.
 
     Args:
-        signal: (N, samples), not negative.
+        signal: (N, samples), at least 0.
         time_constant: (N, 1), in samples.
     """
     line = torch.arange(signal.shape[-1], device=signal.device, dtype=signal.dtype) / time_constant
@@ -93,14 +94,14 @@ def released(signal: Tensor, time_constant: Tensor) -> Tensor:
 
 
 def smoothed(signal: Tensor, time_constant: Tensor, longest: float) -> Tensor:
-    """y[n] = a y[n - 1] + (1 - a) x[n] with a = e^(-1 / time_constant), without a loop over the samples.
+    """Compute y[n] = a y[n - 1] + (1 - a) x[n], a = e^(-1 / time_constant), without a loop over the samples.
 
-    The sum over a^k x[n - k] doubles its length in each step, until the rest is negligible.
+    Each step doubles the number of terms in the sum of a^k x[n - k], until the remaining terms are negligible.
 
     Args:
         signal: (N, samples).
         time_constant: (N, 1), in samples.
-        longest: upper bound of the time constants that the host knows.
+        longest: upper bound of the time constants, as a Python number, so that no value is read from the device.
     """
     total = signal * -torch.expm1(-1 / time_constant)
     covered = 1

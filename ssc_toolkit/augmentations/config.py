@@ -1,4 +1,4 @@
-"""Transforms and chains from plain dictionaries."""
+"""Construction of transforms and chains from dictionaries."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ def from_config(
     *,
     open_files: bool = True,
 ) -> Augmentation:
-    """The transform or chain that a dictionary describes.
+    """Construct the transform or chain that a dictionary describes.
 
     Args:
-        config: `name` of a class and its arguments, as their `to_config` gives them; ranges may be lists, and
-            what is left out has its default.
-        classes: your own classes by name, beside those of `ssc_toolkit.augmentations`.
-        open_files: open the audio files that a transform names; pass False for a dictionary of somebody else.
+        config: the `name` of a class and its arguments, as `to_config` returns them. Ranges may be lists, and
+            omitted arguments take their defaults.
+        classes: additional classes by name; those of `ssc_toolkit.augmentations` are always known.
+        open_files: whether a transform may open the audio files in its `files` argument; pass False for a
+            dictionary from an untrusted source.
+
+    Returns:
+        A new transform or chain.
 
     Raises:
-        ValueError: for a dictionary without a name, an unknown class, arguments that it does not take, or files that
-            may not be opened.
+        ValueError: if the dictionary has no name, names an unknown class, has missing or unknown arguments, or
+            names files although `open_files` is False.
 
     Examples:
         >>> chain = from_config({"name": "Chain", "transforms": [{"name": "Gain", "gain_db": [-6, 0]}]})
@@ -45,7 +49,7 @@ def from_config(
         raise ValueError(f"config: expected a transform among {', '.join(sorted(kinds))}, got {name!r}")
     if "transforms" in arguments:
         if not isinstance(arguments["transforms"], (list, tuple)):
-            raise ValueError(f"config: the transforms of {name} are no list but {arguments['transforms']!r}")
+            raise ValueError(f"config: expected the transforms of {name} as a list, got {arguments['transforms']!r}")
         arguments["transforms"] = [
             from_config(member, classes, open_files=open_files) for member in arguments["transforms"]
         ]
@@ -53,16 +57,16 @@ def from_config(
     unknown = set(arguments) - set(parameters)
     if unknown:
         taken = ", ".join(key for key in parameters if key != "self")
-        raise ValueError(f"config: {name} takes {taken}; got {', '.join(sorted(unknown))}")
+        raise ValueError(f"config: expected arguments of {name} among {taken}, got {', '.join(sorted(unknown))}")
     missing = [
         key
         for key, parameter in parameters.items()
         if key != "self" and parameter.default is parameter.empty and key not in arguments
     ]
     if missing:
-        raise ValueError(f"config: {name} needs {', '.join(missing)}")
+        raise ValueError(f"config: expected the arguments {', '.join(missing)} of {name}, got none")
     if not open_files and arguments.get("files") is not None:
-        raise ValueError(f"config: {name} names audio files ({str(arguments['files'])[:200]}), which may not be opened")
+        raise ValueError(f"config: expected no audio files to open, got {name} with {str(arguments['files'])[:200]}")
     return kind(**arguments)
 
 

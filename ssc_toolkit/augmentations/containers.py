@@ -1,4 +1,4 @@
-"""Transforms made of transforms."""
+"""Containers: transforms that apply other transforms."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ssc_toolkit.errors import InputError
 
 
 class Container(Augmentation):
-    """What Chain, OneOf and SomeOf share: members applied in turn, each to the examples it drew."""
+    """Base class of Chain, OneOf and SomeOf, which apply members in order, each to selected examples."""
 
     per_item: ClassVar[bool] = False
-    """Whether p and the choice of members are drawn once for all views of an item; members draw for each view."""
+    """Whether p and the choice of members are drawn once per item; members always draw for each view."""
 
     def __init__(self, transforms: Sequence[Augmentation], *, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -34,12 +34,12 @@ class Container(Augmentation):
         _check_rates(self)
 
     def members(self) -> Iterator[Augmentation]:
-        """The transforms, in order."""
+        """Return the transforms in order."""
         return cast(Iterator[Augmentation], iter(self.transforms))
 
     @abstractmethod
     def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """What was drawn, by name, and for each member which of the examples meet it, (N,) bool."""
+        """Return the drawn values by name and, for each member, (N,) bool: the examples to which it can apply."""
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
@@ -61,18 +61,18 @@ class Container(Augmentation):
         drawn, own = [child.transform for child in draw.children], [type(member).__name__ for member in self.members()]
         if drawn != own:
             raise InputError(
-                f"draw: made by another {draw.transform}, of {', '.join(drawn) or 'no members'}; "
-                f"this one is of {', '.join(own) or 'no members'}"
+                f"draw: expected a draw by a {draw.transform} of {', '.join(own) or 'no members'}, "
+                f"got one of {', '.join(drawn) or 'no members'}"
             )
         for member, child in zip(self.members(), draw.children, strict=True):
             member.check_draw(child)
 
     @abstractmethod
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        """Put the stages of each member together."""
+        """Join the stages of all members."""
 
     def stages(self, samples: int, path: tuple[int, ...] = ()) -> list[Stage]:
-        """What is computed together, in order, for clips of `samples`; `path` leads to this container's draw."""
+        """Return the stages in order, for clips of `samples` samples; `path` leads to the draw of this container."""
         return self.join(
             [
                 member.stages(samples, (*path, index))
@@ -89,24 +89,23 @@ class Container(Augmentation):
 
 
 class Chain(Container):
-    """Transforms one after another; each draws for each example on its own.
+    """Apply transforms one after another; each draws its parameters for each example.
 
-    Neighbours that have a frequency response (gain, polarity, filters, equalizer, delay, reverb, impulse
-    response) are fused: they cost one multiplication, or one FFT pair, together. `explain` prints what was
-    fused.
+    Neighbors that have a frequency response (gain, polarity, filters, equalizer, delay, reverb, impulse
+    response) are fused into one multiplication or one FFT pair. `explain` prints the fused stages.
 
     Args:
         transforms: members, applied in this order.
-        p: probability that an example goes through the chain at all.
-        fuse: "exact" fuses neighbours wherever the result is, to rounding, that of one after the other.
-            This leaves out a pair of which one reaches forward and the other backward in time, such as a
-            zero-phase filter and a delay: one after the other, what the first moves beyond an end of the clip is
-            cut off before the second sees it. "all" fuses these too, which is as if the clip were
-            surrounded by silence and cut off once, at the end; it differs near the ends of the clip
-            alone. Echoes that begin after the clip are left out in any case. "none" fuses nothing.
+        p: probability that the chain applies to an example.
+        fuse: "exact" fuses neighbors if the result equals that of applying them one after the other, up to rounding.
+            It does not fuse a pair of which one extends forward and the other backward in time, such as a
+            zero-phase filter and a delay, because applying them one after the other cuts off what the first one moves
+            beyond an end of the clip. "all" also fuses these pairs: the result is that of a clip surrounded by
+            silence and cut once at the end, and it differs only near the ends of the clip. Echoes that begin after
+            the clip are always left out. "none" fuses nothing.
 
     Raises:
-        InputError: for members made for different sample rates.
+        InputError: if members have different sample rates.
 
     Examples:
         >>> import torch
@@ -138,11 +137,11 @@ class Chain(Container):
 
     @torch.no_grad()
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
-        """Print the stages in order: what was fused, how it is computed, how many meet it, what it costs.
+        """Print the stages in order: transforms, method, fraction of examples that they apply to, and time.
 
         Args:
-            waveforms: what to measure on, on any device; 64 clips of 59 535 samples of noise by default.
-            repeats: draws that are timed, of which the median counts.
+            waveforms: waveforms to measure with, on any device; by default, 64 noise clips of 59 535 samples.
+            repeats: number of timed draws; the median is printed.
 
         Examples:
             >>> from ssc_toolkit.augmentations import Delay, Gain, Reverb
@@ -167,10 +166,10 @@ class Chain(Container):
 
 
 class ItemChain(Chain):
-    """A `Chain` whose own p is drawn once for all views of an item; the members draw for each view.
+    """A `Chain` whose own p is drawn once for all views of an item; members draw for each view.
 
-    Args, errors: as for `Chain`. Only a batch of (items, views, channels, samples) tells which clips are views of one
-    item; in a batch of (batch, channels, samples) every clip is an item.
+    Arguments and errors are those of `Chain`. Pass batches of (items, views, channels, samples); in a batch of
+    (batch, channels, samples), every clip counts as an item.
 
     Examples:
         >>> import torch
@@ -184,15 +183,15 @@ class ItemChain(Chain):
 
 
 class OneOf(Container):
-    """One of several transforms, chosen anew for each example; then the chosen one's own p applies.
+    """Apply one of several transforms, chosen at random for each example, with its own p.
 
     Args:
         transforms: members, at least one.
-        weights: chances of the members, not negative, with a positive sum; equal if None.
-        p: probability that an example meets any of them.
+        weights: weights of the members in the random choice, at least 0, with a positive sum; equal if None.
+        p: probability that one of the members is chosen for an example.
 
     Raises:
-        ValueError: for no members, weights that do not fit, or members made for different sample rates.
+        ValueError: if there are no members, the weights are not valid, or members have different sample rates.
 
     Examples:
         >>> import torch
@@ -212,7 +211,7 @@ class OneOf(Container):
         weights = [1.0] * len(transforms) if weights is None else list(weights)
         weights = [check_number("weights", weight, 0, 1e9) for weight in weights]
         if len(weights) != len(transforms):
-            raise ValueError(f"weights: expected one for each of {len(transforms)} transforms, got {len(weights)}")
+            raise ValueError(f"weights: expected one per transform, {len(transforms)}, got {len(weights)}")
         if not sum(weights) > 0:
             raise ValueError(f"weights: expected numbers >= 0 with a positive sum, got {weights}")
         self.weights = weights
@@ -228,9 +227,9 @@ class OneOf(Container):
 
 
 class ItemOneOf(OneOf):
-    """A `OneOf` that chooses once for all views of an item; the members draw for each view, their own p included.
+    """A `OneOf` that chooses once for all views of an item; members draw for each view, including their own p.
 
-    Args, errors: as for `OneOf`; batches as for `ItemChain`.
+    Arguments and errors are those of `OneOf`; pass batches as for `ItemChain`.
 
     Examples:
         >>> import torch
@@ -244,16 +243,16 @@ class ItemOneOf(OneOf):
 
 
 class SomeOf(Container):
-    """Some of several transforms, chosen anew for each example and applied in the order given.
+    """Apply some of several transforms, chosen at random for each example, in the given order.
 
     Args:
         transforms: members, at least one.
-        count: (low, high) how many an example meets, drawn uniformly, both ends included; 0 to all of
-            them. Then the own p of those chosen applies.
-        p: probability that an example meets any of them.
+        count: (low, high) number of members chosen for an example, drawn uniformly, both ends included, 0 to all
+            members. Each chosen member then applies with its own p.
+        p: probability that members are chosen for an example.
 
     Raises:
-        ValueError: for no members, a count out of range, or members made for different sample rates.
+        ValueError: if there are no members, the count is out of range, or members have different sample rates.
 
     Examples:
         >>> import torch
@@ -282,13 +281,13 @@ class SomeOf(Container):
 
 
 def _check_rates(container: Container) -> None:
-    """Raise unless all below the container that were made for a sample rate were made for the same."""
+    """Raise InputError if members at any depth have different sample rates."""
     rated = [one for one in container.modules() if isinstance(one, Augmentation) and one.sample_rate is not None]
     for other in rated[1:]:
         if other.sample_rate != rated[0].sample_rate:
             raise InputError(
-                f"transforms: {type(rated[0]).__name__} is made for {rated[0].sample_rate} Hz, but "
-                f"{type(other).__name__} for {other.sample_rate} Hz; make all of them for the rate of the waveforms"
+                f"transforms: expected the same sample rate for all members, got {type(rated[0]).__name__} at "
+                f"{rated[0].sample_rate} Hz and {type(other).__name__} at {other.sample_rate} Hz"
             )
 
 

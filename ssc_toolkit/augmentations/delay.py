@@ -17,17 +17,17 @@ _LONGEST_MS = 60_000.0
 
 
 class Delay(Linear):
-    """Add echoes: the r-th of them r delays late, at volume * attenuation^(r - 1).
+    """Add echoes; echo r is r delays late and has the volume `volume * attenuation^(r - 1)`.
 
         y[n] = x[n] + sum over r = 1 ... repeats of volume * attenuation^(r - 1) * x[n - r * delay]
 
     Args:
-        delay_ms: (low, high) in milliseconds, a sample to a minute, drawn uniformly; rounded to whole samples.
-        volume: of the first echo, 0 to 1.
+        delay_ms: (low, high) in milliseconds, one sample to one minute, drawn uniformly and rounded to whole samples.
+        volume: volume of the first echo, 0 to 1.
         repeats: number of echoes, 1 to 1000.
-        attenuation: feedback, the volume of each further echo over that of the one before, 0 to 1.
-        sample_rate: hertz.
-        p: probability for each example.
+        attenuation: ratio of the volume of each echo to that of the previous echo, 0 to 1.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -72,29 +72,29 @@ class Delay(Linear):
         return echo_response(self._delay(values), self._echoes(grid.samples), grid)
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
-        """Number and level of each echo that can begin within a clip."""
+        """Return the number and level of each echo that can begin within a clip."""
         shortest = math.floor(self.delay_ms[0] * need_sample_rate(self.sample_rate) / 1000)
         most = min(self.repeats, samples // max(1, shortest) + 1)
         return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, most + 1))
 
     def _longest(self) -> int:
-        """Samples of the longest delay that can be drawn."""
+        """Return the longest delay that can be drawn, in samples."""
         return math.ceil(self.delay_ms[1] * need_sample_rate(self.sample_rate) / 1000)
 
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
-        """(N,) whole samples."""
+        """Return the delays (N,) in whole samples."""
         return (values["delay_ms"] * (need_sample_rate(self.sample_rate) / 1000)).round().long()
 
 
 def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
-    """Response (N, F) of a signal at full level and its echoes; those that begin after the clip are left out.
+    """Compute the response (N, F) of a signal with echoes, without echoes that begin after the clip.
 
     Args:
-        delay: (N,) whole samples.
-        echoes: how many delays late each echo is, and its level: one number, or (N, 1).
-        grid: of the frequencies.
+        delay: (N,) delays in whole samples.
+        echoes: pairs of the number of delays by which an echo is late and its level, a number or (N, 1).
+        grid: frequencies of the response.
     """
-    # Whole steps round a circle: in single precision, many turns would blur the angle.
+    # Count the phase in integer steps: in single precision, the angle of many turns would be inexact.
     step = -2 * math.pi / grid.length
     angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
     circle = torch.polar(torch.ones_like(angles), angles)
@@ -108,16 +108,16 @@ def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], g
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, longest: int) -> Tensor:
-    """Delay each clip by its own number of samples, zeros coming in.
+    """Delay each clip by its own number of samples; zeros precede the clip.
 
     Args:
         waveforms: (N, channels, samples).
         shift: (N,) whole samples, 0 to `longest`.
-        longest: upper bound of `shift` that the host knows.
+        longest: upper bound of `shift`, as a Python number, so that no value is read from the device.
     """
     samples = waveforms.shape[-1]
     padding = min(longest, samples)
-    # One window per clip of the padded waveform: about three times as fast as a gather.
+    # Indexing one window per clip of the padded waveform is about three times as fast as a gather.
     windows = F.pad(waveforms, (padding, 0)).unfold(-1, samples, 1)
     rows = torch.arange(len(waveforms), device=waveforms.device)
     return windows[rows, :, padding - shift.clamp(max=padding)]

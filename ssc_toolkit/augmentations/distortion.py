@@ -1,4 +1,4 @@
-"""What bends, cuts and coarsens the samples one by one."""
+"""Distortion, clipping and bit reduction."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ssc_toolkit.checks import Range, check_range, check_whole_range
 
 
 class Distortion(Transform):
-    """Drive the waveform into a hyperbolic tangent: y = tanh(10^(drive_db / 20) x).
+    """Distort the waveform by a hyperbolic tangent: y = tanh(10^(drive_db / 20) x).
 
-    Quiet signals become louder by the drive; nothing exceeds full scale.
+    Quiet signals are amplified by `drive_db`; no sample exceeds full scale.
 
     Args:
         drive_db: (low, high) in decibels, -60 to 60, drawn uniformly.
-        p: probability for each example.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -38,12 +38,12 @@ class Distortion(Transform):
 
 
 class Clipping(Transform):
-    """Cut off what exceeds a level below the clip's own peak.
+    """Clip samples to a level relative to the peak of the clip.
 
     Args:
-        threshold_db: (low, high) in decibels relative to the greatest magnitude of the clip, over all channels,
+        threshold_db: (low, high) in decibels relative to the peak magnitude of the clip over all channels,
             -60 to 0, drawn uniformly.
-        p: probability for each example.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -64,13 +64,13 @@ class Clipping(Transform):
 
 
 class BitCrush(Transform):
-    """Round to the levels of b-bit integers: y = round(2^(b - 1) x) / 2^(b - 1).
+    """Round samples to the levels of b-bit integers: y = round(2^(b - 1) x) / 2^(b - 1).
 
-    Gradients pass straight through the rounding.
+    The rounding has the gradient of the identity (straight-through estimator).
 
     Args:
-        bits: (low, high) whole numbers, 1 to 24, drawn uniformly, both included.
-        p: probability for each example.
+        bits: (low, high) whole numbers, 1 to 24, drawn uniformly, both ends included.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -93,13 +93,13 @@ class BitCrush(Transform):
 
 
 def peak_of(waveforms: Tensor) -> Tensor:
-    """(N,) greatest magnitude of (N, channels, samples)."""
+    """Return the peak magnitudes (N,) of waveforms (N, channels, samples)."""
     lowest, highest = waveforms.flatten(1).aminmax(dim=1)
     return torch.maximum(highest, -lowest)
 
 
 def straight_through(waveforms: Tensor, changed: Tensor) -> Tensor:
-    """The changed waveforms, with the gradient of the unchanged ones."""
+    """Return the changed waveforms with the gradient of the unchanged ones."""
     if torch.is_grad_enabled() and waveforms.requires_grad:
         return waveforms + (changed - waveforms).detach()
     return changed

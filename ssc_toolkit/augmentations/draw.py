@@ -1,4 +1,4 @@
-"""What a transform drew for each example of a batch: kept, moved, indexed, stored, replayed."""
+"""Random parameters of a transform for a batch, which can be indexed, moved, saved and replayed."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_ALIGNMENT = 8  # bytes, so that any dtype can be read in place
+_ALIGNMENT = 8  # in bytes, so that tensors of any dtype can be views of the packed bytes
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers of one transform for a batch of N examples, and those of its children.
+    """Random parameters of a transform, and of the members of a container, for a batch of N examples.
 
     Attributes:
-        transform: class name of the transform that drew.
-        applied: (N,) bool, whether the transform touches the example. It stays on the CPU, so that the
-            number of touched examples is known without asking a device.
-        values: parameters by name, each (N, ...); drawn for every example, touched or not.
+        transform: class name of the transform that made the draw.
+        applied: (N,) bool, whether the transform applies to each example. It stays on the CPU, so that counting
+            the examples does not wait for the device.
+        values: parameters by name, each (N, ...); drawn for every example, even if the transform does not apply.
         children: draws of the members of a container.
-        whole: whether an example's parameters speak of other examples; such a draw cannot be indexed.
+        whole: whether the parameters of an example refer to other examples; such a draw cannot be indexed.
         mask: `applied` on the device of the values.
-        chosen: (K,) row numbers of the touched examples, on the device of the values.
+        chosen: (K,) indices of the examples to which the transform applies, on the device of the values.
     """
 
     transform: str
@@ -45,33 +45,33 @@ class Draw:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return self.mask.device
 
     @property
     def needs_all(self) -> bool:
-        """Whether this draw or one below it can only be applied to the whole batch that it was drawn for."""
+        """Whether this draw, or that of a member, can only be applied to the whole batch."""
         return self.whole or any(child.needs_all for child in self.children)
 
     def chosen_values(self) -> Mapping[str, Tensor]:
-        """Parameters of the touched examples alone, each (K, ...)."""
+        """Return the parameters of the examples to which the transform applies, each (K, ...)."""
         if len(self.chosen) == len(self):
             return self.values
         return {name: value[self.chosen] for name, value in self.values.items()}
 
     def __getitem__(self, index: int | slice | Tensor) -> Draw:
-        """Draw of some of the examples; a single index keeps the batch axis, with length 1.
+        """Return the draw of some examples; an integer index keeps the batch axis, with length 1.
 
         Raises:
-            ValueError: if the parameters of an example speak of other examples.
-            IndexError: for an index out of range, or of several dimensions.
+            ValueError: if the parameters of an example refer to other examples.
+            IndexError: if an index is out of range, or has several dimensions.
         """
         if self.whole:
             raise ValueError(f"draw: {self.transform} mixes examples of a batch, so its draw cannot be indexed")
         rows = index if isinstance(index, slice) else torch.arange(len(self))[index]
         if isinstance(rows, Tensor) and rows.dim() != 1:
             if rows.dim() or not len(self):
-                raise IndexError(f"draw: expected a number, a slice, or one dimension of numbers, got {index!r}")
+                raise IndexError(f"draw: expected an integer, a slice, or a 1-D index, got {index!r}")
             rows = rows[None]
         return Draw(
             self.transform,
@@ -81,7 +81,7 @@ class Draw:
         ).to(self.device)
 
     def to(self, device: torch.device | str) -> Draw:
-        """The same draw with its parameters on another device, packed into a single copy."""
+        """Return the draw with its parameters on another device, transferred in a single copy."""
         device = torch.empty(0, device=device).device
         if device == self.device:
             return self
@@ -98,12 +98,12 @@ class Draw:
         return self._rebuilt(moved)
 
     def gated(self, allowed: Tensor) -> Draw:
-        """The same draw, applied only where `allowed` (N,) is True too; children included."""
+        """Return the draw, with this transform and its members applied only where `allowed` (N,) is also True."""
         children = tuple(child.gated(allowed) for child in self.children)
         return Draw(self.transform, self.applied & allowed, self.values, children, self.whole)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and tensors, fit for `torch.save` and `weights_only` loading."""
+        """Return the draw as dictionaries, lists and tensors, for `torch.save` and loading with `weights_only`."""
         return {
             "transform": self.transform,
             "applied": self.applied,
@@ -114,14 +114,14 @@ class Draw:
 
     @staticmethod
     def from_state_dict(state: Mapping[str, Any]) -> Draw:
-        """The draw that `state_dict` described, on the CPU.
+        """Construct a draw on the CPU from the result of `state_dict`.
 
         Raises:
-            ValueError: if it is the state of something else.
+            ValueError: if keys are missing.
         """
         lacking = {"transform", "applied", "values", "children", "whole"} - set(state)
         if lacking:
-            raise ValueError(f"state: expected what `state_dict` gave, but it lacks {', '.join(sorted(lacking))}")
+            raise ValueError(f"state: expected a result of `state_dict`, got one without {', '.join(sorted(lacking))}")
         return Draw(
             state["transform"],
             state["applied"],
@@ -131,7 +131,7 @@ class Draw:
         )
 
     def describe(self) -> list[str]:
-        """One line an example: the transforms that touch it, with their parameters."""
+        """Return one line per example: the transforms that apply to it, with their parameters."""
         on_cpu = self.to("cpu")
         return ["; ".join(on_cpu._touches(row)) or "unchanged" for row in range(len(self))]
 
@@ -144,7 +144,7 @@ class Draw:
         return [f"{self.transform}({values})"]
 
     def _tensors(self) -> Iterator[Tensor]:
-        """What moves, in the order in which `_rebuilt` takes it."""
+        """Yield the tensors to transfer, in the order in which `_rebuilt` takes them."""
         yield from (self.mask, self.chosen, *self.values.values())
         for child in self.children:
             yield from child._tensors()

@@ -14,26 +14,26 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_number, check_range
 
 EDGE_OCTAVES = 0.15
-"""Standard deviation of the edge between two bands."""
+"""Standard deviation of the transition between two bands, in octaves."""
 _OCTAVE_BANDS_HZ = tuple(1000 * 2.0**octave for octave in range(-5, 5))
 
 
 class Equalizer(Linear):
-    """Graphic equalizer: a gain of its own for each frequency band, without phase shift.
+    """Apply a graphic equalizer: each frequency band has its own gain, and the phase is unchanged.
 
-    The bands meet half way between their centres on the logarithmic frequency axis; the gain in
-    decibels goes from one to the next along an integrated Gaussian of 0.15 octaves. The lowest band reaches down to
-    0 Hz, the highest up to the Nyquist frequency.
+    The bands meet halfway between their centers on the logarithmic frequency axis. The gain in
+    decibels passes from one band to the next along an integrated Gaussian with a standard deviation of 0.15
+    octaves. The lowest band extends to 0 Hz, the highest to the Nyquist frequency.
 
     Args:
         gain_db: (low, high) in decibels, -60 to 60, drawn uniformly for each band.
-        center_hz: centres of the bands in ascending order, at least a third of an octave apart; the octaves
-            from 31.25 Hz up to the Nyquist frequency by default.
-        sample_rate: hertz.
-        p: probability for each example.
+        center_hz: centers of the bands in hertz, ascending, at least a third of an octave apart. By default, the
+            octaves from 31.25 Hz up to the Nyquist frequency.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: for centres that are too close, or not below the Nyquist frequency.
+        ValueError: if centers are too close to each other, or not below the Nyquist frequency.
 
     Examples:
         >>> import torch
@@ -70,7 +70,7 @@ class Equalizer(Linear):
         return {"gain_db": low + (high - low) * torch.rand(count, len(self.center_hz), generator=generator)}
 
     def reach(self, samples: int) -> Reach:
-        # The narrowest structure is the lowest edge; its spread in hertz is that of a Gaussian window's inverse.
+        # The lowest transition is the narrowest one in hertz; it sets the length of the impulse response.
         edge_hz = (self._edges()[0] if len(self.center_hz) > 1 else math.inf) * math.log(2) * EDGE_OCTAVES
         half = math.ceil(6.5 / (2 * math.pi * edge_hz) * need_sample_rate(self.sample_rate))
         return Reach(half, half)
@@ -86,5 +86,5 @@ class Equalizer(Linear):
         return amplitude(level, level.dtype)
 
     def _edges(self) -> list[float]:
-        """Frequencies in hertz at which two bands meet."""
+        """Return the frequencies in hertz at which neighboring bands meet."""
         return [math.sqrt(low * high) for low, high in pairwise(self.center_hz)]

@@ -1,12 +1,13 @@
-"""Low-pass, high-pass, band-pass and band-stop filters with their own cutoffs for each example.
+"""Low-pass, high-pass, band-pass and band-stop filters with a separate cutoff for each example.
 
-All four are linear-phase (zero-delay) Gaussian-windowed sinc filters, given by their frequency response
+All four are zero-phase Gaussian-windowed sinc filters. The frequency response of a low-pass filter with
+a cutoff of c hertz and a transition of w hertz is
 
     H(f) = 1/2 [erf((f + c) / (sqrt(2) w)) - erf((f - c) / (sqrt(2) w))]
 
-for a low-pass at c hertz whose edge has the width w hertz; the others are 1 - H and differences of
-two H. The edge is 6 dB down at the cutoff and 60 dB down half an octave beyond; the edges of a narrow band are steeper.
-No edge is narrower than 4 Hz, so that cutoffs below 50 Hz and bands of less than 25 Hz are shallower than that.
+The high-pass response is 1 - H, and the band filters are differences of two H. The response is -6 dB at the cutoff
+and -60 dB half an octave beyond it; narrow bands have steeper transitions. No transition is narrower than 4 Hz, so
+cutoffs below 50 Hz and bands of less than 25 Hz have a more gradual response.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_range
 
 EDGE_WIDTH = 0.09
-"""Standard deviation of a filter's edge, as a share of its cutoff."""
+"""Standard deviation of the transition of a filter, as a fraction of its cutoff."""
 NARROWEST_EDGE_HZ = 4.0
-"""Edges of very low cutoffs are no narrower than this, so that impulse responses stay below 0.2 s."""
-_EDGE_OF_A_BAND = 1 / 6  # widest edge of a band, as a share of its width
+"""Minimum width of a transition in hertz; it keeps impulse responses shorter than 0.2 s."""
+_EDGE_OF_A_BAND = 1 / 6  # maximum width of the transition of a band, as a fraction of its bandwidth
 
 
 class Filter(Linear):
-    """What the four filters share: they pass or stop what lies between two cutoffs."""
+    """Base class of the four filters, which pass or stop the frequencies between two cutoffs."""
 
     stops = False
 
@@ -39,11 +40,11 @@ class Filter(Linear):
 
     @abstractmethod
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
-        """Lower and upper cutoff of each example, each (N,); None where there is no lower one."""
+        """Return the lower and upper cutoffs in hertz, each (N,); None if there is no lower cutoff."""
 
     @abstractmethod
     def narrowest_edge_hz(self) -> float:
-        """Width of the narrowest edge that can be drawn: it sets the length of the impulse response."""
+        """Return the narrowest transition that can be drawn, in hertz; it sets the impulse response length."""
 
     def reach(self, samples: int) -> Reach:
         # Half the length of the Gaussian-windowed impulse response, to 4.5 standard deviations of its window.
@@ -65,16 +66,16 @@ class Filter(Linear):
 
 
 class LowPass(Filter):
-    """Keep what lies below a cutoff.
+    """Pass the frequencies below a cutoff.
 
     Args:
         cutoff_hz: (low, high) range of the -6 dB point, 1 Hz to the Nyquist frequency, drawn uniformly on the mel
-            scale. Below 50 Hz the edge is shallower.
-        sample_rate: hertz.
-        p: probability for each example.
+            scale. Below 50 Hz the response is more gradual.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: for a cutoff below 1 Hz or above the Nyquist frequency.
+        ValueError: if the cutoff is below 1 Hz or above the Nyquist frequency.
 
     Examples:
         >>> import torch
@@ -97,7 +98,7 @@ class LowPass(Filter):
 
 
 class HighPass(LowPass):
-    """Keep what lies above a cutoff; arguments and errors as for `LowPass`.
+    """Pass the frequencies above a cutoff; arguments and errors are those of `LowPass`.
 
     Examples:
         >>> import torch
@@ -109,18 +110,18 @@ class HighPass(LowPass):
 
 
 class BandPass(Filter):
-    """Keep what lies between two cutoffs, center * (1 -+ bandwidth_fraction / 2).
+    """Pass the frequencies between two cutoffs, center * (1 -+ bandwidth_fraction / 2).
 
     Args:
-        center_hz: (low, high) range of the band's centre, 1 Hz to the Nyquist frequency, drawn uniformly on the
-            mel scale.
-        bandwidth_fraction: (low, high) range of the bandwidth over the centre, 0.01 to 1.999, drawn uniformly. Bands
-            of less than 25 Hz are shallow.
-        sample_rate: hertz. An upper cutoff beyond the Nyquist frequency cuts nothing.
-        p: probability for each example.
+        center_hz: (low, high) range of the center of the band, 1 Hz to the Nyquist frequency, drawn uniformly on
+            the mel scale.
+        bandwidth_fraction: (low, high) range of the bandwidth divided by the center, 0.01 to 1.999, drawn uniformly.
+            Bands of less than 25 Hz have a more gradual response.
+        sample_rate: sample rate of the waveforms in hertz. An upper cutoff above the Nyquist frequency has no effect.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: for a centre above the Nyquist frequency or a fraction out of range.
+        ValueError: if the center is above the Nyquist frequency or the fraction is out of range.
 
     Examples:
         >>> import torch
@@ -157,7 +158,7 @@ class BandPass(Filter):
 
 
 class BandStop(BandPass):
-    """Remove what lies between two cutoffs; arguments and errors as for `BandPass`.
+    """Remove the frequencies between two cutoffs; arguments and errors are those of `BandPass`.
 
     Examples:
         >>> import torch
@@ -172,9 +173,9 @@ class BandStop(BandPass):
 def low_pass_response(
     cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, widest_edge_hz: Tensor | None = None
 ) -> Tensor:
-    """Response (N, F) of low-pass filters at cutoffs (N,), for frequencies (F,) from 0 to Nyquist.
+    """Compute the responses (N, F) of low-pass filters with cutoffs (N,) at frequencies (F,) from 0 to Nyquist.
 
-    Their edges are no wider than `widest_edge_hz` (N,), if it is given.
+    `widest_edge_hz` (N,), if given, limits the width of the transitions.
     """
     cutoff = cutoff_hz.to(frequencies.dtype)[:, None]
     edge = EDGE_WIDTH * cutoff
@@ -182,12 +183,12 @@ def low_pass_response(
         edge = torch.minimum(edge, widest_edge_hz.to(edge.dtype)[:, None])
     scale = math.sqrt(0.5) / edge.clamp(min=NARROWEST_EDGE_HZ)
     passed = torch.erf((frequencies + cutoff) * scale) - torch.erf((frequencies - cutoff) * scale)
-    # The image about the sample rate: it makes a cutoff at Nyquist pass everything.
+    # Add the image around the sample rate, so that a cutoff at the Nyquist frequency passes everything.
     image = 1 - torch.erf((sample_rate - frequencies - cutoff) * scale)
     return 0.5 * (passed + image)
 
 
 def mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """(count,) frequencies in hertz, uniform on the mel scale 2595 log10(1 + f / 700)."""
+    """Draw (count,) frequencies in hertz, uniform on the mel scale 2595 log10(1 + f / 700)."""
     low, high = (math.log1p(bound / 700) for bound in bounds_hz)
     return 700 * torch.expm1(uniform(count, (low, high), generator))

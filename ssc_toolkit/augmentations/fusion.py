@@ -1,4 +1,4 @@
-"""Which neighbours in a tree of transforms are computed together."""
+"""Grouping of the transforms in a tree of containers that are computed together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach, Scaling, apply
 
 @dataclass(frozen=True)
 class Leaf:
-    """A transform and where its draw lies in that of the container: an index for each level."""
+    """A transform and the path to its draw in the draw of the container, one index per level."""
 
     transform: Augmentation
     path: tuple[int, ...]
 
     def draw(self, of_container: Draw) -> Draw:
-        """Draw of this transform."""
+        """Return the draw of this transform."""
         for index in self.path:
             of_container = of_container.children[index]
         return of_container
@@ -31,23 +31,23 @@ class Stage:
     """Transforms that are computed together.
 
     Attributes:
-        leaves: in order; a single one if it has no frequency response.
-        reach: of the impulse response of all together; None if there is no such thing.
+        leaves: the transforms in order; exactly one if it has no frequency response.
+        reach: reach of the combined impulse response; None if there is no frequency response.
     """
 
     leaves: tuple[Leaf, ...]
     reach: Reach | None
 
     def apply(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply to (N, channels, samples) by the draw of the container."""
+        """Apply the transforms to clips (N, channels, samples), given the draw of the container."""
         if self.reach is None:
             leaf = self.leaves[0]
             return leaf.transform.apply_to_clips(clips, leaf.draw(draw))
         members = [(leaf.transform, leaf.draw(draw)) for leaf in self.leaves]
-        return apply_linear(clips, members, self.reach)  # type: ignore[arg-type]  # they are Linear: see plan
+        return apply_linear(clips, members, self.reach)  # type: ignore[arg-type]  # all are Linear if `reach` is set
 
     def describe(self, clips: Tensor) -> str:
-        """Names of the transforms and how they are computed."""
+        """Return the names of the transforms and how they are computed."""
         names = " + ".join(type(leaf.transform).__name__ for leaf in self.leaves)
         filters = [leaf.transform for leaf in self.leaves if not isinstance(leaf.transform, Scaling)]
         if self.reach is None:
@@ -60,12 +60,12 @@ class Stage:
 
 
 def stage_of(transform: Augmentation, samples: int, path: tuple[int, ...]) -> Stage:
-    """A transform alone, for clips of `samples`."""
+    """Return the stage of a single transform, for clips of `samples` samples."""
     return Stage((Leaf(transform, path),), transform.reach(samples) if isinstance(transform, Linear) else None)
 
 
 def joined(stages: Sequence[Stage], fuse: str) -> list[Stage]:
-    """Neighbours joined where that is allowed: "exact", "all" or "none", as `Chain` explains."""
+    """Join neighboring stages where `fuse` allows it: "exact", "all" or "none", see `Chain`."""
     result: list[Stage] = []
     for stage in stages:
         left = result[-1] if result else None
@@ -80,12 +80,12 @@ def joined(stages: Sequence[Stage], fuse: str) -> list[Stage]:
 
 
 def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
-    """Whether what the first moves beyond an end of the clip stays beyond it under the second."""
+    """Return whether the result is the same with and without cutting to the clip between the two."""
     return not (first.before and second.after) and not (first.after and second.before)
 
 
 def joined_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """Stages of which an example meets those of one member alone: responses go together whatever their reach."""
+    """Join the stages of alternative members, of which an example uses one; all responses form one stage."""
     linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
     others = [stage for stages in members for stage in stages if stage not in linear]
     if not linear:

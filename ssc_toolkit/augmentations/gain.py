@@ -1,4 +1,4 @@
-"""Loudness and sign."""
+"""Gain, polarity inversion and peak normalization."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class Gain(Scaling):
-    """Scale the waveform by a gain in decibels; nothing is clipped.
+    """Scale the waveform by a gain in decibels, without clipping.
 
     Args:
         gain_db: (low, high) in decibels, -200 to 200, drawn uniformly.
-        p: probability for each example.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -38,10 +38,10 @@ class Gain(Scaling):
 
 
 class PolarityInversion(Scaling):
-    """Flip the sign of the waveform.
+    """Invert the sign of the waveform.
 
     Args:
-        p: probability for each example.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -60,13 +60,13 @@ class PolarityInversion(Scaling):
 
 
 class PeakNormalization(Transform):
-    """Scale the waveform so that its greatest magnitude, over all channels, has a given level.
+    """Scale the waveform so that its peak magnitude over all channels has a given level.
 
-    Silence stays silence.
+    Silent clips are returned unchanged.
 
     Args:
         peak_db: (low, high) level of the peak in decibels of full scale, -200 to 200, drawn uniformly.
-        p: probability for each example.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch

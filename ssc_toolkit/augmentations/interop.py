@@ -1,4 +1,4 @@
-"""Transforms of torch-audiomentations in our chains, and ours in theirs."""
+"""Adapters between the transforms of ssc_toolkit and those of torch-audiomentations."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ssc_toolkit.augmentations.draw import Draw
 
 
 class FromTorchAudiomentations(Augmentation):
-    """A transform or composition of torch-audiomentations, reproducible, as a member of our chains.
+    """Wrap a transform or composition of torch-audiomentations as a reproducible transform of ssc_toolkit.
 
-    What it draws from the global generators of Python, numpy and torch follows from the seed in our draw; the
-    generators are put back afterwards. It draws for a batch at once, so its draw cannot be indexed, and the batch is
-    worked on in one piece. It applies in evaluation mode too, as our transforms do.
+    The wrapper draws a seed, sets the global generators of Python, NumPy and PyTorch from it while the transform
+    runs, and restores them afterwards. The wrapped transform draws for a whole batch, so the draw cannot be indexed,
+    and the batch is processed at once. Like other transforms of ssc_toolkit, it also applies in evaluation mode.
 
     Args:
-        theirs: transform or composition of torch-audiomentations; its own probability holds beside `p`.
-        sample_rate: hertz.
-        p: probability for each example that it is handed to the transform.
+        theirs: transform or composition of torch-audiomentations; its own probability applies in addition to `p`.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is passed to the transform.
 
     Raises:
-        TypeError: if it is no module.
+        TypeError: if `theirs` is not a module.
 
     Examples:
         >>> import torch_audiomentations
@@ -71,19 +71,19 @@ class FromTorchAudiomentations(Augmentation):
 
 
 class ToTorchAudiomentations(BaseWaveformTransform):
-    """One of our transforms or chains as a transform of torch-audiomentations, for their `Compose`.
+    """Wrap a transform or chain of ssc_toolkit as a transform of torch-audiomentations, for its `Compose`.
 
-    It draws from torch's global generator; `freeze_parameters` keeps the draw. Following their convention it
-    does nothing in evaluation mode.
+    It draws from the global generator of PyTorch; `freeze_parameters` keeps the draw. As is usual in
+    torch-audiomentations, it does nothing in evaluation mode.
 
     Args:
-        augmentation: a transform or a chain.
-        p: probability for each example, beside the transform's own.
-        output_type: "dict" or "tensor", as theirs.
+        augmentation: transform or chain of ssc_toolkit.
+        p: probability that an example is transformed, in addition to the probability of `augmentation`.
+        output_type: "dict" or "tensor", as in torch-audiomentations.
 
     Raises:
-        TypeError: if it is none of our transforms.
-        ValueError: when called with another sample rate than the transform's.
+        TypeError: if `augmentation` is not a transform of ssc_toolkit.
+        ValueError: when called with a sample rate other than that of the transform.
 
     Examples:
         >>> import torch_audiomentations
@@ -94,35 +94,37 @@ class ToTorchAudiomentations(BaseWaveformTransform):
         torch.Size([4, 1, 8000])
     """
 
-    supported_modes = {"per_example"}  # noqa: RUF012  # theirs is a plain class attribute too
+    supported_modes = {"per_example"}  # noqa: RUF012  # a plain class attribute in the base class too
     supports_target = False
     requires_sample_rate = False
 
     def __init__(self, augmentation: Augmentation, p: float = 1.0, output_type: str = "dict") -> None:
         if not isinstance(augmentation, Augmentation):
-            raise TypeError(f"augmentation: expected one of our transforms, got {type(augmentation).__name__}")
+            raise TypeError(f"augmentation: expected a transform of ssc_toolkit, got {type(augmentation).__name__}")
         super().__init__(mode="per_example", p=p, output_type=output_type)
         self.augmentation = augmentation
 
     def randomize_parameters(self, samples: Any = None, sample_rate: Any = None, **ignored: Any) -> None:
-        """Draw for the examples that their probability has picked."""
+        """Draw parameters for the examples that the base class has selected."""
         self.transform_parameters["draw"] = self.augmentation.draw(len(samples))
 
     def apply_transform(
         self, samples: Any = None, sample_rate: Any = None, targets: Any = None, target_rate: Any = None
     ) -> ObjectDict:
-        """Apply what was drawn."""
+        """Apply the drawn parameters."""
         rates = {m.sample_rate for m in self.augmentation.modules() if isinstance(m, Augmentation)} - {None}
         if sample_rate is not None and rates - {sample_rate}:
-            raise ValueError(f"sample_rate: the transform was made for {rates - {sample_rate}} Hz, got {sample_rate}")
+            raise ValueError(
+                f"sample_rate: expected {rates - {sample_rate}} Hz, as set for the transform, got {sample_rate}"
+            )
         changed = self.augmentation.apply(samples, self.transform_parameters["draw"])
         return ObjectDict(samples=changed, sample_rate=sample_rate, targets=targets, target_rate=target_rate)
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Global generators as the seed says, and as they were before afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # theirs draw from it
+    """Seed the global random generators, and restore them on exit."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the wrapped transforms use it
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             random.seed(seed)

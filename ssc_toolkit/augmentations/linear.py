@@ -1,4 +1,4 @@
-"""Linear time-invariant transforms: given by a frequency response, several paid with one FFT pair."""
+"""Linear time-invariant transforms, defined by a frequency response; several can share one FFT pair."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssc_toolkit.augmentations.spectrum import fast_length
 
 
 class Reach(NamedTuple):
-    """How many samples an impulse response reaches before and after time 0."""
+    """Number of samples that an impulse response extends before and after time 0."""
 
     before: int
     after: int
@@ -27,8 +27,8 @@ class Grid:
     """Frequencies of a real FFT.
 
     Attributes:
-        length: of the FFT, in samples.
-        samples: of the clips.
+        length: length of the FFT in samples.
+        samples: length of the clips in samples.
         cycles: (length // 2 + 1,) frequencies in cycles per sample, 0 to 1/2.
     """
 
@@ -38,17 +38,17 @@ class Grid:
 
     @classmethod
     def like(cls, waveforms: Tensor, reach: Reach) -> Grid:
-        """Grid of an FFT long enough that nothing wraps round into the waveforms."""
+        """Return the grid of an FFT that is long enough to avoid circular aliasing in the waveforms."""
         samples = waveforms.shape[-1]
         length = fast_length(samples + max(reach))
         return cls(length, samples, torch.fft.rfftfreq(length, device=waveforms.device, dtype=waveforms.dtype))
 
 
 class Linear(Transform):
-    """A transform that has a frequency response; `Chain` pays one FFT pair for several neighbours.
+    """Base class of transforms with a frequency response; `Chain` applies neighbors with a single FFT pair.
 
-    A subclass defines `reach` and `response`. What can be computed without an FFT at less cost is
-    `direct` and overrides `transform`.
+    A subclass defines `reach` and `response`. A subclass that is faster to compute without an FFT sets
+    `direct = True` and overrides `transform`.
     """
 
     selective = True
@@ -56,11 +56,11 @@ class Linear(Transform):
 
     @abstractmethod
     def reach(self, samples: int) -> Reach:
-        """Reach of the longest impulse response that can be drawn, for clips of `samples`."""
+        """Return the reach of the longest impulse response that can be drawn, for clips of `samples` samples."""
 
     @abstractmethod
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        """Frequency responses (N, F), real or complex, on the F frequencies of the grid."""
+        """Return frequency responses (N, F), real or complex, at the F frequencies of the grid."""
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         grid = Grid.like(waveforms, self.reach(waveforms.shape[-1]))
@@ -68,13 +68,13 @@ class Linear(Transform):
 
 
 class Scaling(Linear):
-    """A transform that multiplies each example by a number."""
+    """Base class of transforms that multiply each example by a number."""
 
     direct = True
 
     @abstractmethod
     def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
-        """(N,) numbers, in the dtype and on the device of `like`."""
+        """Return the factors (N,), in the dtype and on the device of `like`."""
 
     def reach(self, samples: int) -> Reach:
         return Reach(0, 0)
@@ -90,14 +90,14 @@ class Scaling(Linear):
 
 
 def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: Reach) -> Tensor:
-    """Apply linear transforms together: the factors as one product, the responses with one FFT pair.
+    """Apply linear transforms together: one multiplication for the factors, one FFT pair for the responses.
 
     Args:
         clips: (N, channels, samples).
         members: transforms with their draws for these clips.
-        reach: of all of them together.
+        reach: reach of the combined impulse response.
     """
-    compiling = torch.compiler.is_compiling()  # a graph has no room for a number of rows that the draw decides
+    compiling = torch.compiler.is_compiling()  # in a graph, the number of rows cannot depend on the draw
     members = [(transform, draw) for transform, draw in members if compiling or len(draw.chosen)]
     scalings = [(transform, draw) for transform, draw in members if isinstance(transform, Scaling)]
     if scalings:
@@ -113,7 +113,7 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
 
 
 def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
-    """One FFT pair for every example."""
+    """Filter all examples, with one FFT pair each."""
     touched = torch.stack([draw.mask for _, draw in filters]).any(0)
     product = torch.ones_like(grid.cycles)
     for transform, draw in filters:
@@ -122,7 +122,7 @@ def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Gri
 
 
 def _filter_touched(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
-    """One FFT pair for the examples that any of the filters touches."""
+    """Filter the examples to which at least one filter applies, with one FFT pair each."""
     touched = torch.stack([draw.applied for _, draw in filters]).any(0)
     rows = touched.nonzero()[:, 0]
     product = _product(filters, touched, len(rows), grid)
@@ -133,7 +133,7 @@ def _filter_touched(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid:
 
 
 def _product(filters: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int, grid: Grid) -> Tensor:
-    """Product (count, F) of the responses, for the examples that any of them touches."""
+    """Return the product (count, F) of the responses, for the examples to which at least one filter applies."""
     total = torch.ones(count, len(grid.cycles), dtype=grid.cycles.dtype, device=grid.cycles.device)
     place = touched.cumsum(0) - 1
     for transform, draw in filters:

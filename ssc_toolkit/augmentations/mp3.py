@@ -1,4 +1,4 @@
-"""MP3: the codec itself, and an approximation of it that runs anywhere and has gradients."""
+"""MP3 compression: the codec, and a differentiable approximation that runs on any device."""
 
 from __future__ import annotations
 
@@ -26,35 +26,38 @@ BIT_RATES_KBPS = {
     **dict.fromkeys((16000, 22050, 24000), _MPEG_2),
     **dict.fromkeys((32000, 44100, 48000), _MPEG_1),
 }
-"""Bit rates that MP3 knows, by sample rate (ISO/IEC 11172-3 and 13818-3, and the extension MPEG 2.5)."""
+"""Bit rates in kbit/s that MP3 supports, by sample rate in hertz (ISO/IEC 11172-3 and 13818-3, MPEG 2.5)."""
 
 MAX_PEAK = 100.0
-"""Largest absolute sample of a clip that is coded, full scale being 1. At 10 000 LAME may abort."""
+"""Maximum magnitude of samples that are encoded; full scale is 1. At 10 000, LAME may abort."""
 
 
 class MP3(Transform):
     """Encode as MP3 at a constant bit rate, and decode.
 
-    The codec is LAME as libsndfile carries it; channels are coded one by one, on as many threads as torch
-    uses. Its result has neither delay nor padding, and gradients pass straight through it. The approximation
-    codes frames of 576 coefficients of a modified discrete cosine transform: each critical band is quantised in
-    proportion to what the bands around it mask, with a step that spends the bits of a frame, below the cutoff
-    that LAME uses at this bit rate. It works on whole batches on any device; its gradients pass straight through
-    the rounding alone.
+    The codec is LAME, through libsndfile. Each channel is encoded separately, on as many threads as PyTorch
+    uses. The delay and the padding of the codec are removed, and its gradient is that of the identity
+    (straight-through estimator).
 
-    A clip that holds NaN, infinity or a sample beyond `MAX_PEAK` in any channel comes out unchanged, its gradient too:
-    LAME would end the whole process. The other clips of the batch are coded as without it.
+    The approximation quantizes frames of 576 coefficients of a modified discrete cosine transform. The
+    quantization step of each critical band is proportional to the masking threshold set by the neighboring bands,
+    and is scaled to use the bits of a frame. Coefficients above the cutoff that LAME uses at this bit rate are
+    removed. The approximation processes whole batches on any device; only its rounding has the gradient of the
+    identity.
+
+    A clip that contains NaN, infinity or a sample beyond `MAX_PEAK` in any channel is returned unchanged, and so is
+    its gradient, because LAME could abort the process. The other clips of the batch are not affected.
 
     Args:
-        bitrate_kbps: (low, high) in kilobits per second and channel; one of the bit rates in between that MP3
-            knows at this sample rate (`BIT_RATES_KBPS`) is drawn.
-        implementation: "codec"; "approximation"; "auto" takes the codec for waveforms on a CPU and the
-            approximation on any other device, where the codec would have to wait for the device.
-        sample_rate: hertz, one of those of `BIT_RATES_KBPS`.
-        p: probability for each example.
+        bitrate_kbps: (low, high) in kilobits per second and channel. One of the bit rates in this range that MP3
+            supports at this sample rate (`BIT_RATES_KBPS`) is drawn.
+        implementation: "codec"; "approximation"; or "auto", which uses the codec for waveforms on a CPU and the
+            approximation on other devices, where the codec would have to copy the waveforms to the CPU.
+        sample_rate: sample rate of the waveforms in hertz, one of those in `BIT_RATES_KBPS`.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: for a sample rate that MP3 does not know, or a range without a bit rate.
+        ValueError: if MP3 does not support the sample rate, or the range contains no supported bit rate.
 
     Examples:
         >>> import torch
@@ -78,7 +81,7 @@ class MP3(Transform):
         self._rates = [rate for rate in known if self.bitrate_kbps[0] <= rate <= self.bitrate_kbps[1]]
         if not self._rates:
             raise ValueError(
-                f"bitrate_kbps: at {sample_rate} Hz MP3 knows {', '.join(map(str, known))}, got {self.bitrate_kbps}"
+                f"bitrate_kbps: expected {', '.join(map(str, known))} at {sample_rate} Hz, got {self.bitrate_kbps}"
             )
         if implementation not in ("auto", "codec", "approximation"):
             raise ValueError(f'implementation: expected "auto", "codec" or "approximation", got {implementation!r}')
@@ -90,7 +93,7 @@ class MP3(Transform):
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         channels, rate = waveforms.shape[1], need_sample_rate(self.sample_rate)
-        can_be_coded = (waveforms.detach().abs() <= MAX_PEAK).flatten(1).all(1)[:, None, None]  # NaN is not
+        can_be_coded = (waveforms.detach().abs() <= MAX_PEAK).flatten(1).all(1)[:, None, None]  # False for NaN
         signals = torch.where(can_be_coded, waveforms, 0.0).flatten(0, 1)
         bit_rates = values["bitrate_kbps"].repeat_interleave(channels)
         on_cpu = waveforms.device.type == "cpu"
@@ -102,7 +105,7 @@ class MP3(Transform):
 
 
 def bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
-    """Bit rates that MP3 knows at a sample rate."""
+    """Return the bit rates in kbit/s that MP3 supports at a sample rate."""
     known = BIT_RATES_KBPS.get(sample_rate)
     if known is None:
         raise ValueError(f"sample_rate: expected one of {', '.join(map(str, BIT_RATES_KBPS))}, got {sample_rate}")
@@ -110,12 +113,12 @@ def bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
 
 
 def nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
-    """The bit rate nearest to a wanted one that MP3 knows at a sample rate; the higher of two."""
+    """Return the bit rate nearest to `bitrate_kbps` that MP3 supports; of two equally near, the higher."""
     return min(bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
 
 
 def _coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """(N, samples) through the codec."""
+    """Encode and decode signals (N, samples) with the codec."""
     arrays = signals.detach().cpu().float().numpy()
     rates = bit_rates.tolist()
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -127,7 +130,7 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
     import soundfile
 
     known = BIT_RATES_KBPS[sample_rate]
-    # libsndfile's scale from the highest bit rate, 0, to the lowest; it refuses 1 itself.
+    # libsndfile maps 0 to the highest bit rate and 1 to the lowest, and rejects 1 itself.
     level = min((known[-1] - bitrate_kbps) / (known[-1] - known[0]), 0.9999)
     file = io.BytesIO()
     soundfile.write(
@@ -139,7 +142,7 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
         bitrate_mode="CONSTANT",
         compression_level=level,
     )
-    # LAME notes its delay in a first frame without sound, where the bit rate leaves room for one.
+    # If the bit rate leaves space for it, LAME stores its delay in a first frame without audio.
     header = file.getvalue()[:_HEADER_BYTES]
     begin = 0 if b"Info" in header or b"Xing" in header else _DELAY
     file.seek(0)
@@ -148,17 +151,17 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
     return np.pad(heard, (0, len(samples) - len(heard)))
 
 
-_DELAY = 1105  # samples: 576 of the encoder, 529 of the decoder
+_DELAY = 1105  # samples: 576 from the encoder, 529 from the decoder
 _HEADER_BYTES = 64
 _FRAME = 576
 _BANDS = 22
 _STEPS = 12
-_MASKED = 10**-1.2  # share of a band's power that it masks
-_SIDE_BITS = 136  # of a frame: header and side information
+_MASKED = 10**-1.2  # masking threshold as a fraction of the power of a band
+_SIDE_BITS = 136  # bits of a frame for header and side information
 
 
 def approximately_coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """(N, samples) through an approximation of MP3 at (N,) kilobits per second."""
+    """Apply the approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
     samples = signals.shape[-1]
     count = -(-samples // _FRAME) + 1
     window, basis = _cosine_transform(signals)
@@ -177,7 +180,7 @@ def approximately_coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) ->
 
 
 def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Sine window (1152,) and orthogonal basis (1152, 576) of the modified discrete cosine transform."""
+    """Return the sine window (1152,) and the orthogonal basis (1152, 576) of the modified discrete cosine transform."""
     time = torch.arange(2 * _FRAME, device=like.device, dtype=torch.float64)
     number = torch.arange(_FRAME, device=like.device, dtype=torch.float64)
     window = torch.sin(math.pi * (time + 0.5) / (2 * _FRAME))
@@ -186,7 +189,7 @@ def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Frequency above which nothing is kept, (N,)."""
+    """Return the cutoffs (N,) in hertz, above which coefficients are removed."""
     limit = _CUTOFF_SHARE * sample_rate / 2
     cutoffs = torch.full_like(bit_rates, limit, dtype=torch.float32)
     for below_kbps, cutoff_hz in reversed(_CUTOFFS):
@@ -194,20 +197,20 @@ def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
     return cutoffs
 
 
-_GAIN = 0.95  # LAME turns down a little, against clipping
+_GAIN = 0.95  # LAME reduces the level slightly to avoid clipping
 _CUTOFF_SHARE = 0.907  # of the Nyquist frequency
 _CUTOFFS = ((16, 3000), (24, 5450), (32, 5850), (40, 8250), (48, 10250), (56, 11050), (64, 15100), (80, 16500))
-"""Bit rates below which, in kbps, the cutoff is this many hertz: measured on white noise through LAME 3.100."""
+"""Pairs (bit rate in kbit/s, cutoff in hertz below that bit rate), measured on white noise with LAME 3.100."""
 
 
 def _quantiser_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
-    """Step (N, frames, 576) that spends each frame's bits, in proportion to the masking of each band."""
+    """Return the steps (N, frames, 576) that use the bits of each frame, proportional to the masking thresholds."""
     bark = 26.81 * frequencies / (1960 + frequencies) - 0.53  # Traunmueller 1990
     band = (bark * (_BANDS / bark[-1])).long().clamp(0, _BANDS - 1)
     member = F.one_hot(band, _BANDS).to(coefficients.dtype)
     width = member.sum(0).clamp(min=1)
     center = (member * bark[:, None]).sum(0) / width
-    apart = center[:, None] - center  # of the band that is masked, above the one that masks
+    apart = center[:, None] - center  # distance in Bark from the masking band to the masked band
     spread = 10 ** -(torch.where(apart > 0, 1.0, 2.7) * apart.abs())
     density = (coefficients.square() @ member / width) @ spread.T.to(coefficients.dtype)
     audible = torch.maximum(_MASKED * (density @ member.T), _threshold_in_quiet(frequencies))
@@ -224,7 +227,7 @@ def _quantiser_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor
 
 
 def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
-    """Power of a coefficient that is just heard in silence (Terhardt 1979), full scale being 96 dB SPL."""
+    """Return the threshold in quiet as power of a coefficient (Terhardt 1979); full scale is 96 dB SPL."""
     khz = (frequencies / 1000).clamp(min=0.05)
     level = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
     full_scale = _FRAME / 2  # a sine of amplitude 1
@@ -232,6 +235,6 @@ def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
 
 
 def _bits(scaled: Tensor) -> Tensor:
-    """Bits that coefficients in units of their step take about."""
+    """Estimate the bits of coefficients that are given in units of their step."""
     whole = scaled.abs().round()
     return torch.log2(1 + whole) * 1.5 + (whole > 0)

@@ -1,4 +1,4 @@
-"""Noise whose spectrum falls or rises with frequency."""
+"""Colored noise: noise with a power-law spectrum."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FLOOR_HZ = 20.0
 class ColoredNoise(Transform):
     """Add noise of power spectral density 1 / f^spectral_decay at a given signal-to-noise ratio.
 
-    The noise is Gaussian, as long as the clip, and drawn as a spectrum; a decay of 0 is white, 1 pink,
-    2 brown, -1 blue, -2 violet: -3.01 dB per octave for each unit of decay. Below 20 Hz the density
-    stays level. The ratio is exact: of the energy of the clip to that of the noise, over all channels;
-    silence stays silent. The channels of a clip get the same noise.
+    The noise is Gaussian, has the length of the clip, and is generated from a random spectrum. A decay of 0 is
+    white, 1 pink, 2 brown, -1 blue, -2 violet: -3.01 dB per octave for each unit of decay. Below 20 Hz the density
+    is constant. The ratio is exact: it is the energy of the clip divided by the energy of the noise, over all
+    channels. Silent clips stay silent. All channels of a clip get the same noise.
 
     Args:
         snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
         spectral_decay: (low, high) exponent, -10 to 10, drawn uniformly.
-        sample_rate: hertz.
-        p: probability for each example.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -69,18 +69,18 @@ class ColoredNoise(Transform):
         log_frequencies = frequencies.clamp(min=FLOOR_HZ).log()
         amplitudes = torch.exp(log_frequencies * (-0.5 * values["spectral_decay"].to(dtype)[:, None]))
         if length > 1:
-            amplitudes[:, 0] = 0  # no offset
+            amplitudes[:, 0] = 0  # no DC offset
         spectrum = random_spectrum(seed, len(frequencies), dtype) * amplitudes
         return torch.fft.irfft(spectrum, n=length)[:, :samples]
 
 
 def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
-    """Add noise scaled to an exact ratio of the energies, all channels together.
+    """Add noise scaled to an exact signal-to-noise ratio, computed over all channels.
 
     Args:
         waveforms: (N, channels, samples).
-        noise: of the same shape, or with one channel that all get.
-        snr_db: (N,) decibels.
+        noise: (N, channels, samples), or (N, 1, samples) to use the same noise for all channels.
+        snr_db: (N,) signal-to-noise ratios in decibels.
     """
     dimensions = (1, 2)
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())
@@ -91,23 +91,23 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
 
 
 def random_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """(N, count) complex numbers of mean 0 whose parts are `random_numbers`.
+    """Return (N, count) complex numbers of mean 0 whose real and imaginary parts are `random_numbers`.
 
-    The samples of the noise are sums of thousands of them, hence Gaussian.
+    Each sample of the noise is a sum of thousands of them and therefore approximately Gaussian.
     """
     return torch.view_as_complex(random_numbers(seed, 2 * count, dtype).unflatten(-1, (count, 2)))
 
 
 def random_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """(N, count) independent numbers, uniform between -32768 and 32768, that depend on each row's seed alone.
+    """Return (N, count) independent numbers, uniform between -32768 and 32768; a row depends on its seed only.
 
-    A counter-based generator: a 32-bit integer hash (the finaliser of MurmurHash3) of seed and position.
-    The same on every device, and in any slice of a batch.
+    This is a counter-based generator: a 32-bit integer hash (the finalizer of MurmurHash3) of seed and position.
+    The numbers are the same on every device and in any slice of a batch.
 
     Args:
         seed: (N,) int64, 0 to 2**31 - 1.
-        count: numbers in each row, even.
-        dtype: of the numbers.
+        count: numbers per row, an even number.
+        dtype: dtype of the numbers.
     """
     position = torch.arange(count // 2, device=seed.device, dtype=torch.int32)
     start = _hash32(seed.int() ^ -0x61C88647)
@@ -116,7 +116,7 @@ def random_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
 
 
 def _hash32(value: Tensor) -> Tensor:
-    """Mix the bits of 32-bit integers; products wrap round."""
+    """Hash 32-bit integers; products wrap around."""
     value = (value ^ ((value >> 16) & 0xFFFF)) * -0x7A143595
     value = (value ^ ((value >> 13) & 0x7FFFF)) * -0x3D4D51CB
     return value ^ ((value >> 16) & 0xFFFF)

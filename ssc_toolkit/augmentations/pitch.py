@@ -1,4 +1,4 @@
-"""Pitch shifting by any ratio, each example by its own, in one batch."""
+"""Pitch shifting of a batch, with a separate ratio for each example."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class PitchShift(Transform):
-    """Shift pitch and keep duration, by any real number of semitones.
+    """Shift the pitch by any real number of semitones, and keep the duration.
 
-    The peaks of the short-time spectrum move, each with its region of influence, and are rotated so
+    Each peak of the short-time spectrum is moved together with the bins around it, and its phase is rotated so
     that the shifted partials stay coherent from frame to frame (Laroche and Dolson, New phase-vocoder
-    techniques for pitch-shifting, harmonizing and other exotic effects, WASPAA 1999). The envelope moves
-    with the partials; what would move beyond the Nyquist frequency is dropped. Gradients flow through the spectrum,
-    not through the choice of peaks.
+    techniques for pitch-shifting, harmonizing and other exotic effects, WASPAA 1999). The spectral
+    envelope moves with the partials. Partials that would exceed the Nyquist frequency are removed. Gradients flow
+    through the spectrum, not through the selection of peaks.
 
     Args:
-        shift_semitones: (low, high), drawn uniformly; -48 to 48.
-        sample_rate: hertz.
-        n_fft: window length in samples, a multiple of 4, at least 16. By default the power of two nearest to 93 ms
-            (2048 at 22 050 Hz); half of it suits percussive material better.
-        p: probability for each example.
+        shift_semitones: (low, high) shift in semitones, -48 to 48, drawn uniformly.
+        sample_rate: sample rate of the waveforms in hertz.
+        n_fft: window length in samples, a multiple of 4, at least 16. By default, the power of two nearest to 93 ms
+            (2048 at 22 050 Hz). Half of the default suits percussive music better.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: for a range or a window out of bounds.
+        ValueError: if the range or the window length is out of bounds.
 
     Examples:
         >>> import torch
@@ -76,11 +76,11 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
 
     Args:
         signals: (N, samples).
-        ratio: (N,), above 0.
-        n_fft: window length in samples; frames follow each other by a quarter of it.
+        ratio: (N,) frequency ratios, above 0.
+        n_fft: window length in samples; the hop size is a quarter of it.
 
     Returns:
-        (N, samples).
+        The shifted signals, (N, samples).
     """
     window = hann_window(n_fft, signals)
     spectrum = analyse(signals, window)
@@ -91,9 +91,9 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
         regions, frequency = peaks_and_frequencies(spectrum, before, first, hanging)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
-        # A partial that lies `moved` bins above its old place goes on faster from frame to frame, from the second
-        # on, whose middle is the beginning of the signal; and a shift by whole bins turns the middle of a frame
-        # by half a cycle for each of them.
+        # A partial that is moved up by `moved` bins advances faster in phase from frame to frame, starting at the
+        # second frame, whose middle is the beginning of the signal. In addition, a shift by whole bins rotates
+        # the phase in the middle of a frame by half a cycle per bin.
         steps = moved / OVERLAP
         steps[:, 0] *= -1
         angle = math.pi * (2 * regions.accumulate(steps) + whole_bins)
@@ -102,9 +102,9 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:
-    """Add each bin to the bin `shift` above it; what leaves the spectrum is dropped."""
+    """Move each bin up by `shift` bins and sum; bins that leave the spectrum are dropped."""
     bins = spectrum.shape[-1]
     numbers = torch.arange(1, bins + 1, device=spectrum.device)
-    target = (shift + numbers).clamp_(0, bins + 1)  # a bin more at either end, cut off below
+    target = (shift + numbers).clamp_(0, bins + 1)  # one extra bin at either end, removed below
     moved = spectrum.new_zeros(*spectrum.shape[:2], bins + 2)
     return moved.scatter_add_(2, target, spectrum)[:, :, 1:-1]

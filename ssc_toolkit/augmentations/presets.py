@@ -1,8 +1,8 @@
-"""Published chains, and corruptions by severity.
+"""Augmentation chains of publications, and corruptions by severity.
 
-Guinot, Quinton and Fazekas, Semi-Supervised Contrastive Learning of Musical Representations, ISMIR
-2024 (arXiv 2407.13840): severity 1 is the chain of pretraining, 0 the identity. Spijkervet and Burgoyne,
-Contrastive Learning of Musical Representations, ISMIR 2021 (arXiv 2103.09410).
+SemiSupCon: Guinot, Quinton and Fazekas, Semi-Supervised Contrastive Learning of Musical Representations, ISMIR
+2024 (arXiv 2407.13840). CLMR: Spijkervet and Burgoyne, Contrastive Learning of Musical Representations, ISMIR 2021
+(arXiv 2103.09410).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ssc_toolkit.augmentations.timing import Reverse, SpliceOut
 from ssc_toolkit.checks import check_number
 
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
-"""Stages of the chain, in order: the names that `omit` takes."""
+"""Names of the stages of `semisupcon_chain` in order, for its argument `omit`."""
 
 CORRUPTIONS = (
     *STAGES,
@@ -41,7 +41,7 @@ CORRUPTIONS = (
     "bitcrush",
     "mp3",
 )
-"""Names that `corruption` takes: the stages of the chain, and what an encoder never met in pretraining."""
+"""Names of corruptions: the stages of the chain, and corruptions that are not used in pretraining."""
 
 HIGHEST_SEVERITY = 2.5
 _INAUDIBLE_DB = 200.0
@@ -50,9 +50,10 @@ _INAUDIBLE_DB = 200.0
 def semisupcon_chain(
     sample_rate: int, severity: float = 1.0, omit: Collection[str] = (), *, as_published: bool = False
 ) -> Chain:
-    """The augmentation chain of SemiSupCon.
+    """Return the augmentation chain of SemiSupCon.
 
-    At severity s the whole chain is applied with p = min(1, .8 s), and its stages with
+    Severity 1 is the chain used for pretraining, 0 is the identity. At severity s, the chain is applied with
+    p = min(1, .8 s), and its stages with
 
     | stage | range | p |
     |---|---|---|
@@ -63,26 +64,32 @@ def semisupcon_chain(
     | pitch_shift | -4 s ... 4 s semitones | min(.75, .6 s) |
     | delay | min(500, 100/s) ... 500 ms, volume and attenuation min(1, .5 s), round(2 s) echoes | min(.6, .6 s) |
 
-    The filter is a band-pass or a band-stop (centre 200 ... 4000 Hz, bandwidth fraction .5 s ... 1.99), a
+    The filter is a band-pass or a band-stop (center 200 ... 4000 Hz, bandwidth fraction .5 s ... 1.99), a
     high-pass (200 s ... 2400 s Hz) or a low-pass (max(75, 150/s) ... 7500/max(1, s) Hz). Every range is
     clamped to low <= high <= Nyquist.
 
-    With `as_published` it draws what the published code draws, which is not all in the paper: `PublishedDelay`
-    (volume .5 s, attenuation min(1, .5 s) and int(2 s) echoes, each of them less or more by .2 or 1),
-    `PublishedPitchShift`, `PublishedNoise`, and the gate of the whole chain and the kind of filter once for all views
-    of an item. Views are only known as such in a batch of (items, views, channels, samples). Where the published code
-    fails (echoes below severity .5), ranges are clamped as above, and there are at least 0 echoes.
+    With `as_published`, the chain follows the published code, which differs from the paper:
+
+    - It uses `PublishedDelay` (volume .5 s ± .2, attenuation min(1, .5 s) ± .2, int(2 s) ± 1 echoes),
+      `PublishedPitchShift` and `PublishedNoise`.
+    - It draws once for all views of an item whether the chain applies, and the kind of filter. Pass batches of
+      (items, views, channels, samples), so that views are known.
+    - The published code fails for echoes below severity .5. Here, ranges are clamped as above, and the number of
+      echoes is at least 0.
 
     Args:
-        sample_rate: hertz.
+        sample_rate: sample rate of the waveforms in hertz.
         severity: 0 (the identity) to 2.5.
-        omit: stages to leave out. A transform that changes what a label says must not meet that
-            label: omit "pitch_shift" wherever key or pitch is a supervision signal or a probed task.
+        omit: stages to leave out. Omit a transform that changes the labels, such as "pitch_shift" if key or pitch is a
+            supervision signal or a probed task.
         as_published: reproduce the published code.
 
+    Returns:
+        The chain; without members at severity 0.
+
     Raises:
-        ValueError: for a severity out of range or an unknown stage in `omit`; with `as_published`, for a sample rate
-            without a pitch ratio in the range.
+        ValueError: if the severity is out of range or `omit` contains an unknown stage; with `as_published`, if the
+            sample rate has no pitch ratio in the range.
 
     Examples:
         >>> import torch
@@ -101,30 +108,33 @@ def semisupcon_chain(
 
 
 def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
-    """The augmentation chain of CLMR.
+    """Return the augmentation chain of CLMR.
 
     | stage | range | p |
     |---|---|---|
     | polarity_inversion | | .8 |
-    | colored_noise | white, .0001 ... .01 of the clip's standard deviation: SNR 80 ... 40 dB | .01 |
+    | colored_noise | white, .0001 ... .01 of the standard deviation of the clip: SNR 80 ... 40 dB | .01 |
     | gain | -20 ... -1 dB | .3 |
     | filter, one of two | high-pass 200 ... 1200 Hz, low-pass 2200 ... 4000 Hz | .8 |
     | delay | 200 ... 450 ms in steps of 50, volume .5, mean with the dry signal | .3 |
     | pitch_shift | -7 ... 7 semitones | .6 |
     | reverb | RT60 .09 ... 6 s, direct-to-reverberant ratio 14 ... 27 dB, damping .44 ... .95 | .6 |
 
-    The published reverb is that of SoX with reverberance, damping and room size uniform in 0 ... 100. Its eight
-    feedback combs have delays of 31 ms on average at full room size and a feedback of .3 ... .98, from which
-    the decay time follows, at low frequencies and, through the loss in each pass, at the highest one; the
-    ratio follows from the energy of the combs. The ranges hold 90 % of what comes out (for the RT60, whose
-    quartiles are .29, .8 and 2.1 s, as those of the range are .26, .73 and 2.1 s) or more.
+    The published chain uses the reverb of SoX with reverberance, damping and room size uniform in 0 ... 100. Its eight
+    feedback comb filters have delays of 31 ms on average at full room size and a feedback of .3 ... .98. The feedback
+    determines the decay time at low frequencies and, with the loss in each pass, at the highest frequency. The energy
+    of the comb filters determines the direct-to-reverberant ratio. The ranges above contain at least 90 % of the
+    resulting values (for the RT60, their quartiles are .29, .8 and 2.1 s; those of the range are .26, .73 and 2.1 s).
 
     Args:
-        sample_rate: hertz.
+        sample_rate: sample rate of the waveforms in hertz.
         omit: stages to leave out, as for `semisupcon_chain`.
 
+    Returns:
+        The chain.
+
     Raises:
-        ValueError: for an unknown stage in `omit`.
+        ValueError: if `omit` contains an unknown stage.
 
     Examples:
         >>> import torch
@@ -152,10 +162,10 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
 
 
 def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentation:
-    """One corruption for a robustness test, on every example.
+    """Return a corruption for a robustness test, which applies to every example.
 
     The stages of the chain ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay") have the
-    ranges of `semisupcon_chain`. At severity s > 0 the others are
+    ranges of `semisupcon_chain`. The others have these settings at severity s > 0:
 
     | name | setting |
     |---|---|
@@ -165,17 +175,20 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
     | chorus | 5 Hz, depth min(1, s), equal mix |
     | distortion | tanh, drive 9 s dB |
     | compression | threshold max(-60, -30 s) dB, ratio 1 + 4 s, attack 1 ms, release 100 ms |
-    | reverse | the whole clip, whatever s |
+    | reverse | the whole clip, for any s |
     | bitcrush | round(4 / s) bits, 1 to 24 |
-    | mp3 | the real codec at the bit rate that MP3 knows nearest to 32 / s kb/s |
+    | mp3 | the codec at the supported bit rate nearest to 32 / s kbit/s |
 
     Args:
-        name: one of the fifteen above (`CORRUPTIONS`).
-        sample_rate: hertz.
+        name: one of the fifteen names above (`CORRUPTIONS`).
+        sample_rate: sample rate of the waveforms in hertz.
         severity: 0 (the identity) to 2.5.
 
+    Returns:
+        The transform, or an empty chain at severity 0.
+
     Raises:
-        ValueError: for an unknown name, a severity out of range, or "mp3" at a sample rate that MP3 does not know.
+        ValueError: if the name is unknown, the severity is out of range, or MP3 does not support the sample rate.
 
     Examples:
         >>> import torch
@@ -213,7 +226,7 @@ def _probabilities(s: float) -> dict[str, float]:
 
 
 def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """One stage at severity s > 0."""
+    """Return one stage at severity s > 0."""
     match name:
         case "gain":
             return Gain((-15 * s, 5 * s), p=p)
@@ -237,7 +250,7 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
 
 
 def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """One stage at severity s > 0, as the published code has it."""
+    """Return one stage at severity s > 0 as in the published code."""
     match name:
         case "colored_noise":
             return PublishedNoise(_ratio_db(s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
@@ -259,7 +272,7 @@ def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augment
 
 
 def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
-    """One corruption that is no stage of the chain, at severity s > 0."""
+    """Return one corruption that is not a stage of the chain, at severity s > 0."""
     match name:
         case "time_stretch":
             spread = min(0.6, 0.3 * s)
@@ -296,7 +309,7 @@ def _filters(sample_rate: int, s: float, p: float = 1.0) -> list[Augmentation]:
 
 
 def _ratio_db(s: float) -> tuple[float, float]:
-    """Signal-to-noise ratios."""
+    """Return the range of signal-to-noise ratios in decibels."""
     return min(_INAUDIBLE_DB, 3 / s), min(_INAUDIBLE_DB, 30 / s)
 
 
@@ -305,6 +318,6 @@ def _delay_ms(s: float) -> tuple[float, float]:
 
 
 def _clamped(low: float, high: float, highest: float) -> tuple[float, float]:
-    """A range of hertz, from 1 to the highest."""
+    """Clamp a range in hertz to 1 ... highest."""
     high = max(1.0, min(high, highest))
     return max(1.0, min(low, high)), high

@@ -1,6 +1,6 @@
-"""Transforms as the published code of SemiSupCon has them, where ours are others.
+"""Transforms of the published code of SemiSupCon that differ from the other transforms of this library.
 
-The code is github.com/Pliploop/SemiSupCon, of Guinot, Quinton and Fazekas, ISMIR 2024, on top of torch-audiomentations.
+The code is github.com/Pliploop/SemiSupCon by Guinot, Quinton and Fazekas, ISMIR 2024, which uses torch-audiomentations.
 """
 
 from __future__ import annotations
@@ -12,39 +12,33 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import (
-    Range,
-    check_number,
-    check_range,
-    check_whole,
-    need_sample_rate,
-    per_clip,
-    whole_uniform,
-)
+from ssc_toolkit.augmentations.base import need_sample_rate, per_clip, whole_uniform
 from ssc_toolkit.augmentations.delay import echo_response, shift_right
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.augmentations.noise import ColoredNoise, random_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
+from ssc_toolkit.checks import Range, check_number, check_range, check_whole
 
 SPREAD = 0.2
-"""What is added to or taken from the volume and the attenuation of `PublishedDelay`."""
+"""Amount that is added to or subtracted from volume and attenuation of `PublishedDelay`."""
 
 
 class PublishedDelay(Linear):
-    """Mean of the waveform and of echoes, of which the first is not delayed.
+    """Average the waveform and its echoes, of which the first is not delayed.
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example volume and attenuation are .2 below or above the given ones, and the number of echoes is one less
-    or one more. With a single echo nothing is delayed: it is a gain of (1 + volume) / 2.
+    For each example, .2 is added to or subtracted from volume and attenuation, and 1 from the number of echoes. With a
+    single echo, nothing is delayed: the result is a gain of (1 + volume) / 2.
 
     Args:
-        delay_ms: (low, high) in milliseconds, up to 10 seconds; whole samples are drawn uniformly.
-        volume: of the echoes, 0 to 2, before .2 is added or taken.
-        repeats: number of echoes, 0 to 1000, before 1 is added or taken; it is never below 0.
-        attenuation: of each echo over the one before, 0 to 1, before .2 is added or taken.
-        sample_rate: hertz.
-        p: probability for each example.
+        delay_ms: (low, high) in milliseconds, up to 10 seconds; drawn uniformly in whole samples.
+        volume: volume of the echoes, 0 to 2, before .2 is added or subtracted.
+        repeats: number of echoes, 0 to 1000, before 1 is added or subtracted; the result is at least 0.
+        attenuation: ratio of the volume of each echo to that of the previous echo, 0 to 1, before .2 is added or
+            subtracted.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -103,25 +97,28 @@ class PublishedDelay(Linear):
         return echo_response(values["delay_samples"], echoes, grid) / 2
 
     def _echoes(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """Number of each echo that can be drawn, from 0, and its level (N, 1), 0 where it was not drawn."""
+        """Yield the number of each possible echo, from 0, and its level (N, 1), which is 0 if it was not drawn."""
         volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
         for echo in range(self.repeats + 1):
             yield echo, torch.where(values["repeats"] > echo, volume * attenuation**echo, 0.0)[:, None]
 
     def _samples(self) -> tuple[int, int]:
-        """Shortest and longest delay in samples."""
+        """Return the shortest and longest delay in samples."""
         low, high = (int(ms * need_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
         return low, high
 
 
 class PublishedNoise(ColoredNoise):
-    """Noise that repeats every second, with the spectrum of torch-audiomentations.
+    """Add noise that repeats every second, with the spectrum of torch-audiomentations.
 
-    Its amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay at f hertz, for a sample rate of r: level up to
-    about 100 Hz, and -6.02 dB per octave for each unit of decay far above. The rest is as in `ColoredNoise`.
+    Its amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay at f hertz, for a sample rate of r: constant up
+    to about 100 Hz, and -6.02 dB per octave for each unit of decay far above. Otherwise, it is like `ColoredNoise`.
 
     Args:
-        snr_db, spectral_decay, sample_rate, p: as for `ColoredNoise`.
+        snr_db: as for `ColoredNoise`.
+        spectral_decay: as for `ColoredNoise`.
+        sample_rate: as for `ColoredNoise`.
+        p: as for `ColoredNoise`.
 
     Examples:
         >>> import torch
@@ -139,17 +136,19 @@ class PublishedNoise(ColoredNoise):
 
 
 class PublishedPitchShift(PitchShift):
-    """Pitch shift by one of the ratios that torch-pitch-shift computes fast, each as often.
+    """Shift the pitch by one of the ratios that are fast in torch-pitch-shift, with equal probabilities.
 
-    These are the ratios of two divisors above 1 of the sample rate, 1 left out: 14 from -3.16 to 3.16 semitones within
-    4 semitones at 22 050 Hz. Each is computed as in `PitchShift`.
+    These are the ratios, except 1, of two divisors above 1 of the sample rate. At 22 050 Hz, there are 14 ratios within
+    4 semitones, from -3.16 to 3.16 semitones. Each is computed as in `PitchShift`.
 
     Args:
-        shift_semitones: (low, high) range of the ratios.
-        sample_rate, n_fft, p: as for `PitchShift`.
+        shift_semitones: (low, high) range of the ratios in semitones.
+        sample_rate: as for `PitchShift`.
+        n_fft: as for `PitchShift`.
+        p: as for `PitchShift`.
 
     Raises:
-        ValueError: as for `PitchShift`; if the sample rate has no such ratio in the range.
+        ValueError: as for `PitchShift`, or if the sample rate has no such ratio in the range.
 
     Examples:
         >>> shift = PublishedPitchShift(shift_semitones=(-4, 4), sample_rate=22050)
@@ -179,7 +178,7 @@ class PublishedPitchShift(PitchShift):
 
 
 def _fast_steps(sample_rate: int) -> list[float]:
-    """Semitones, in order, of the ratios of two different divisors above 1 of the sample rate."""
+    """Return the ratios of two different divisors above 1 of the sample rate, in semitones, in ascending order."""
     divisors = [number for number in range(2, sample_rate + 1) if sample_rate % number == 0]
     ratios = {Fraction(a, b) for a in divisors for b in divisors if a != b}
     return sorted(12 * math.log2(ratio) for ratio in ratios)

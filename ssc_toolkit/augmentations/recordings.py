@@ -1,4 +1,4 @@
-"""Audio files that transforms keep in memory."""
+"""Loading of the audio files that transforms keep in memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 Files = str | Path | Sequence[str | Path]
-"""A folder, searched at any depth, or the files themselves."""
+"""A folder, searched recursively, or the files themselves."""
 
 
 def file_names(files: Files) -> str | list[str]:
-    """The argument as plain strings, fit for a configuration."""
+    """Return the argument as strings, which a configuration can store."""
     if isinstance(files, (str, Path)):
         return str(files)
     if not isinstance(files, Sequence):
@@ -21,27 +21,30 @@ def file_names(files: Files) -> str | list[str]:
 
 
 def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.ndarray]:
-    """Decode files to mono, (samples,) float32 each.
+    """Decode files to mono and resample them.
 
-    Of a folder all audio files are read that can be read here, at any depth, hidden files aside.
+    In a folder, all files with a readable audio suffix are read recursively, except hidden files.
 
     Args:
-        name: of the argument, for messages.
+        name: name of the argument, for error messages.
         files: a folder or file names.
-        sample_rate: hertz.
+        sample_rate: sample rate of the result in hertz.
+
+    Returns:
+        One array (samples,) float32 per file.
 
     Raises:
-        ValueError: if there is none, or one is missing, empty or no audio.
+        ValueError: if there are no files, or a file is missing, empty or not audio.
     """
     from ssc_toolkit.audio import UnreadableAudio, read_audio, readable_suffixes
-    from ssc_toolkit.paths import audio_paths
+    from ssc_toolkit.paths import audio_paths, user_path
 
-    if isinstance(files, str) and Path(files).is_dir():
-        paths = audio_paths(Path(files), readable_suffixes())[0]
+    if isinstance(files, str | Path) and user_path(files, name).is_dir():
+        paths = audio_paths(user_path(files, name), readable_suffixes())[0]
         if not paths:
-            raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, found none")
+            raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, got none")
     else:
-        paths = [Path(files)] if isinstance(files, str) else [Path(file) for file in files]
+        paths = [user_path(file, name) for file in ([files] if isinstance(files, str | Path) else files)]
         if not paths:
             raise ValueError(f"{name}: expected at least one audio file, got none")
     try:

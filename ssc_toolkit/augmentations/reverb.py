@@ -1,4 +1,4 @@
-"""Rooms: synthesised and recorded impulse responses."""
+"""Reverberation by synthesized and recorded impulse responses."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
 from ssc_toolkit.checks import Range, check_range
 
 CROSSOVER_HZ = 2000.0
-"""Damping sets in about this frequency."""
-_SIXTY_DB = 3 * math.log(10)  # an amplitude falls by it, in nepers, when a level falls by 60 dB
-_AUDIBLE = 4 / 3  # the tail is cut off when it has fallen by this many times 60 dB
+"""Frequency in hertz above which damping applies."""
+_SIXTY_DB = 3 * math.log(10)  # 60 dB in nepers
+_AUDIBLE = 4 / 3  # the tail ends when it has decayed by this many times 60 dB
 
 
 class Reverb(Linear):
-    """Reverberation by a decaying noise that follows the direct sound.
+    """Add reverberation: exponentially decaying noise that follows the direct sound.
 
-        h[n] = 1 for n = 0, g * noise[n] * 10^(-3 n / (rt60_seconds * sample_rate)) after it
+        h[0] = 1, h[n] = g * noise[n] * 10^(-3 n / (rt60_seconds * sample_rate)) for n > 0
 
-    with g such that the energy of the direct sound over that of the whole decay is the drawn ratio (Polack's
-    statistical model of a room). With damping d the decay above 2 kHz takes (1 - d) times as long.
+    The factor g sets the ratio of the energy of the direct sound to that of the reverberation (Polack's
+    statistical model of a room). With damping d, the decay time above 2 kHz is (1 - d) times `rt60_seconds`.
 
     Args:
-        rt60_seconds: (low, high) time in which the reverberation falls by 60 dB, 0.01 to 60 s; its logarithm
-            is drawn uniformly.
-        direct_to_reverberant_db: (low, high) in decibels, -60 to 60, drawn uniformly.
-        damping: (low, high) of the high frequencies, 0 to 0.95, drawn uniformly.
-        sample_rate: hertz.
-        p: probability for each example.
+        rt60_seconds: (low, high) time in seconds in which the reverberation decays by 60 dB, 0.01 to 60; its
+            logarithm is drawn uniformly.
+        direct_to_reverberant_db: (low, high) energy ratio in decibels, -60 to 60, drawn uniformly.
+        damping: (low, high) damping of the high frequencies, 0 to 0.95, drawn uniformly.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -75,7 +75,7 @@ class Reverb(Linear):
         return 1 + torch.fft.rfft(self._tail(values, grid), n=grid.length)
 
     def _tail(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        """(N, tail samples) reverberation, from time 0 on but silent there."""
+        """Return the reverberation (N, tail samples), starting at time 0, where it is 0."""
         dtype = grid.cycles.dtype
         samples = self.reach(grid.samples).after + 1
         noise = random_numbers(values["seed"], samples + samples % 2, dtype)[:, :samples]
@@ -88,14 +88,14 @@ class Reverb(Linear):
         else:
             tail = noise * decay
         tail[:, 0] = 0
-        # The share of the decay's energy that lies within these samples, and what it has to be.
+        # Only a fraction of the energy of the decay lies within these samples.
         share = -torch.expm1(-2 * nepers[:, 0] * samples)
         wanted = amplitude(-values["direct_to_reverberant_db"], dtype) * share.sqrt()
         norm = torch.linalg.vector_norm(tail, dim=1).clamp(min=torch.finfo(dtype).tiny)
         return tail * (wanted / norm)[:, None]
 
     def _bands(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise (N, samples) below and above the crossover."""
+        """Split noise (N, samples) into the bands below and above the crossover."""
         rate = need_sample_rate(self.sample_rate)
         samples = noise.shape[1]
         frequencies = torch.fft.rfftfreq(samples, 1 / rate, device=noise.device, dtype=noise.dtype)
@@ -105,18 +105,19 @@ class Reverb(Linear):
 
 
 class ImpulseResponse(Linear):
-    """Convolve with one of your recorded impulse responses, a room or a loudspeaker.
+    """Convolve with a recorded impulse response, for example of a room or a loudspeaker.
 
-    The files are read when the transform is made, averaged to mono, resampled, and scaled to unit energy, so
-    that white noise keeps its level. Where a response begins late, so does the result.
+    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so
+    that white noise keeps its level. Silence at the beginning of a response delays the result. Each example gets a
+    random response.
 
     Args:
-        files: a folder, searched at any depth, or a list of files; what libsndfile reads.
-        sample_rate: hertz.
-        p: probability for each example.
+        files: a folder, searched recursively, or a list of files, in a format that libsndfile reads.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: if there are no files, or one is missing, empty, silent or no audio.
+        ValueError: if there are no files, or a file is missing, empty, silent or not audio.
 
     Examples:
         >>> import numpy as np, soundfile, tempfile, torch
@@ -134,11 +135,11 @@ class ImpulseResponse(Linear):
         decoded = read_files("files", self.files, sample_rate)
         energies = [float(np.square(samples).sum()) for samples in decoded]
         if min(energies) == 0:
-            raise ValueError("files: expected impulse responses, but one of the files is silent")
+            raise ValueError("files: expected impulse responses, got a silent file")
         bank = torch.zeros(len(decoded), max(map(len, decoded)))
         for row, samples, energy in zip(bank, decoded, energies, strict=True):
             row[: len(samples)] = torch.from_numpy(samples / math.sqrt(energy))
-        # As integers: a model that is cast to half precision would round them for good.
+        # Stored as integers, because casting the model to half precision would round the responses permanently.
         self.register_buffer("responses", bank.view(torch.int32), persistent=False)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
-"""Fourier helpers that the transforms share."""
+"""FFT helpers."""
 
 from __future__ import annotations
 
 
 def fast_length(samples: int) -> int:
-    """Smallest product of powers of 2, 3 and 5 that is at least `samples`: quick to transform."""
+    """Return the smallest FFT length that is at least `samples` and has no prime factors but 2, 3 and 5."""
     best = 1 << (samples - 1).bit_length()
     fives = 1
     while fives < best:

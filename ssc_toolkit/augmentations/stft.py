@@ -1,4 +1,4 @@
-"""Short-time spectra, their peaks, and the way back: what pitch shift and time stretch share."""
+"""Short-time Fourier transform, its inverse and its spectral peaks, for pitch shift and time stretch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from ssc_toolkit.checks import check_whole
 
 OVERLAP = 4
-"""Frames that every sample lies in: frames follow each other by a quarter of their length."""
+"""Number of frames that contain each sample: the hop size is a quarter of the window length."""
 WINDOW_SECONDS = 0.093
 
 
 def window_length(sample_rate: int, n_fft: int | None) -> int:
-    """Checked length of the window: by default the power of two nearest to 93 ms."""
+    """Check the window length; if None, return the power of two nearest to 93 ms."""
     if n_fft is None:
         return 2 ** max(4, round(math.log2(WINDOW_SECONDS * sample_rate)))
     n_fft = check_whole("n_fft", n_fft, 16, 2**20)
@@ -27,17 +27,17 @@ def window_length(sample_rate: int, n_fft: int | None) -> int:
 
 
 def hann_window(n_fft: int, like: Tensor) -> Tensor:
-    """Periodic Hann window in the dtype and on the device of a tensor."""
+    """Return a periodic Hann window in the dtype and on the device of a tensor."""
     return torch.hann_window(n_fft, device=like.device, dtype=like.dtype)
 
 
 def frame_count(samples: int, hop: int) -> int:
-    """Frames that cover a signal so that every sample lies in `OVERLAP` of them."""
+    """Return the number of frames for which every sample lies in `OVERLAP` frames."""
     return -(-samples // hop) + OVERLAP - 1
 
 
 def analyse(signals: Tensor, window: Tensor) -> Tensor:
-    """(N, samples) to (N, frames, bins)."""
+    """Compute the short-time spectra (N, frames, bins) of signals (N, samples)."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
     samples = signals.shape[-1]
@@ -47,10 +47,10 @@ def analyse(signals: Tensor, window: Tensor) -> Tensor:
 
 
 def synthesise(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
-    """(N, frames, bins) to (N, samples) by weighted overlap-add."""
+    """Compute signals (N, samples) from spectra (N, frames, bins) by weighted overlap-add."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
-    # The squared windows that overlap in a sample sum to the same number everywhere.
+    # The squared windows that overlap at a sample have the same sum at every sample.
     scaled = window * (hop / window.square().sum())
     pieces = (torch.fft.irfft(spectrum, n=n_fft) * scaled).unflatten(-1, (OVERLAP, hop))
     count = spectrum.shape[1]
@@ -62,12 +62,12 @@ def synthesise(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Regions:
-    """The local maxima of each frame's spectrum, and for each bin the nearest of them.
+    """Spectral peaks of each frame, and the nearest peak of each bin.
 
     Attributes:
-        peak: (N, frames, P) int64, bins of the maxima in ascending order; the first, and what follows them, is
-            no maximum, and no bin's.
-        of_bin: (N, frames, bins) int64, place in `peak` of each bin's maximum.
+        peak: (N, frames, P) int64, bins of the peaks in ascending order. The first entry and the entries after the
+            last peak are padding and belong to no bin.
+        of_bin: (N, frames, bins) int64, index in `peak` of the peak of each bin.
     """
 
     peak: Tensor
@@ -75,53 +75,53 @@ class Regions:
 
     @classmethod
     def around_peaks(cls, spectrum: Tensor) -> Regions:
-        """Regions of (N, frames, bins) complex spectra; a peak is the greatest of five bins."""
+        """Find the regions of complex spectra (N, frames, bins); a peak is the maximum of five bins."""
         bins = spectrum.shape[-1]
         power = spectrum.real.square() + spectrum.imag.square()
         greatest = power == F.max_pool1d(power, kernel_size=5, stride=1, padding=2)
         before = F.pad(greatest, (2, 0))
-        is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # of several that are equal, the first
-        place = is_peak.cumsum(-1).mul_(is_peak)  # place 0 takes the bins that are no maximum
+        is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # of equal maxima, the first
+        place = is_peak.cumsum(-1).mul_(is_peak)  # bins that are not peaks are scattered to index 0
         beyond = 4 * bins
         peak = place.new_full((*place.shape[:-1], -(-bins // 3) + 2), beyond)
         peak.scatter_(-1, place, torch.arange(bins, device=place.device).expand_as(place))
         peak[..., 0] = -beyond
-        # A region begins halfway between two peaks; how many began up to a bin is the place of its peak.
+        # A region begins halfway between two peaks; the number of regions begun up to a bin is the index of its peak.
         begin = ((peak[..., 1:] + peak[..., :-1]) >> 1).add_(1).clamp_(0, bins)
         begins = place.new_zeros(*place.shape[:-1], bins + 1).scatter_(-1, begin, 1)
         return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
-        """(N, frames, bins) values to (N, frames, P), those at the peaks."""
+        """Select from values (N, frames, bins) those at the peaks, (N, frames, P)."""
         return values.gather(-1, self.peak)
 
     def to_bins(self, values: Tensor) -> Tensor:
-        """(N, frames, P) values of the peaks to (N, frames, bins)."""
+        """Copy values of the peaks (N, frames, P) to their bins, (N, frames, bins)."""
         return values.gather(-1, self.of_bin)
 
     def accumulate(self, turns: Tensor) -> Tensor:
-        """Sums over the frames of the turns of peaks, (N, frames, P).
+        """Sum phase rotations of the peaks (N, frames, P), in cycles, over the frames.
 
-        A peak takes the sum along its bin over the regions that held the bin, so that all bins of its
-        region turn together.
+        The sum for a peak follows its bin through the regions that contain the bin in earlier frames, so that all
+        bins of a region are rotated together.
         """
         return self.at_peaks(self.to_bins(turns - turns.round()).cumsum(1))
 
 
 def peaks_and_frequencies(spectrum: Tensor, before: Tensor, first: Tensor, most: int) -> tuple[Regions, Tensor]:
-    """Regions about the peaks, and the frequency of each peak in bins, from its phase advance.
+    """Find the regions around the peaks, and the frequency of each peak from its phase advance.
 
-    Frames that hang over the beginning of the signal see an onset that is none: they have the regions and
-    frequencies of the first frame that does not.
+    Frames that overlap the beginning of the signal contain an artificial onset. They get the regions and
+    frequencies of the first frame that does not overlap it.
 
     Args:
         spectrum: (N, frames, bins).
-        before: spectra one hop, a quarter of the window, before those.
-        first: (N,) int64, number of the first frame that begins within the signal.
-        most: upper bound of `first` that the host knows.
+        before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
+        first: (N,) int64, index of the first frame that begins within the signal.
+        most: upper bound of `first`, as a Python number, so that no value is read from the device.
 
     Returns:
-        The regions, and (N, frames, P).
+        The regions, and the frequencies (N, frames, P) in bins.
     """
     regions = Regions.around_peaks(spectrum)
     now, then = regions.at_peaks(spectrum), regions.at_peaks(before)
@@ -136,5 +136,5 @@ def peaks_and_frequencies(spectrum: Tensor, before: Tensor, first: Tensor, most:
 
 
 def rotated(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
-    """Spectra whose regions are turned by the angles of their peaks, (N, frames, P) in radians."""
+    """Rotate the phase of each region of the spectra by the angle of its peak, (N, frames, P) in radians."""
     return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))

@@ -1,4 +1,4 @@
-"""Tempo without pitch, each example by its own rate, in one batch."""
+"""Time stretching of a batch, with a separate rate for each example."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class TimeStretch(Transform):
-    """Play faster or slower at the same pitch; the result is cut or padded with zeros to the input's length.
+    """Change the tempo and keep the pitch; the result is cut or zero-padded to the length of the input.
 
-    A phase vocoder with phases locked to the peaks of the spectrum (Laroche and Dolson, Improved phase vocoder
+    This is a phase vocoder with phases locked to spectral peaks (Laroche and Dolson, Improved phase vocoder
     time-scale modification of audio, IEEE Transactions on Speech and Audio Processing 7(3), 1999). Gradients flow
-    through the spectrum, not through the choice of peaks.
+    through the spectrum, not through the selection of peaks.
 
     Args:
-        rate: (low, high) of the speed, 0.1 to 10, drawn uniformly; 2 is twice as fast.
-        sample_rate: hertz.
-        n_fft: window length in samples, a multiple of 4, at least 16. By default the power of two nearest to 93 ms
-            (2048 at 22 050 Hz); half of it suits percussive material better.
-        p: probability for each example.
+        rate: (low, high) speed, 0.1 to 10, drawn uniformly; 2 is twice as fast.
+        sample_rate: sample rate of the waveforms in hertz.
+        n_fft: window length in samples, a multiple of 4, at least 16. By default, the power of two nearest to 93 ms
+            (2048 at 22 050 Hz). Half of the default suits percussive music better.
+        p: probability that an example is transformed.
 
     Raises:
-        ValueError: for a range or a window out of bounds.
+        ValueError: if the range or the window length is out of bounds.
 
     Examples:
         >>> import torch
@@ -69,21 +69,21 @@ class TimeStretch(Transform):
 
 
 def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> Tensor:
-    """Play each signal at its own rate.
+    """Change the tempo of each signal by its own rate.
 
     Args:
         signals: (N, samples).
-        rate: (N,), above 0.
-        n_fft: window length in samples; frames of the result follow each other by a quarter of it.
-        slowest: lower bound of the rates that the host knows.
+        rate: (N,) rates, above 0.
+        n_fft: window length in samples; the hop size of the result is a quarter of it.
+        slowest: lower bound of the rates, as a Python number, so that no value is read from the device.
 
     Returns:
-        (N, samples): the beginning of the result, or all of it and zeros.
+        The stretched signals, cut or zero-padded to (N, samples).
     """
     samples = signals.shape[-1]
     hop = n_fft // OVERLAP
     window = hann_window(n_fft, signals)
-    # Middle of each frame of the result, and of the frame of the signal that it shows.
+    # Middle of each frame of the result, and of the corresponding frame of the signal.
     middle = torch.arange(frame_count(samples, hop), device=signals.device) * hop + (hop - n_fft // 2)
     source = (middle * rate.double()[:, None]).round().long()
     current, before = (_frames(signals, source - early, window) for early in (0, hop))
@@ -91,7 +91,7 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> T
         most = min(source.shape[1] - 1, math.ceil(OVERLAP / 2 / slowest) + 1)
         first = (source < n_fft // 2).sum(1).clamp(max=most)
         regions, frequency = peaks_and_frequencies(current, before, first, most)
-        # Since the beginning of the signal, a partial has gone on in the result for longer than in its source.
+        # A partial of the result needs the phase advance of the time by which the result is longer than its source.
         lag = (middle - source).to(signals.dtype) / hop
         missing = torch.diff(lag, dim=1, prepend=torch.zeros_like(lag[:, :1])) / OVERLAP
         turns = regions.accumulate(frequency * missing[:, :, None])
@@ -99,9 +99,9 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> T
 
 
 def _frames(signals: Tensor, middle: Tensor, window: Tensor) -> Tensor:
-    """Spectra (N, frames, bins) of the windows about given samples (N, frames)."""
+    """Compute spectra (N, frames, bins) of windows centered at given samples (N, frames)."""
     n_fft, samples = len(window), signals.shape[-1]
     padded = F.pad(signals, (n_fft, n_fft)).unfold(-1, n_fft, 1)
-    begin = (middle + n_fft // 2).clamp(0, samples + n_fft)  # beyond either end there is silence
+    begin = (middle + n_fft // 2).clamp(0, samples + n_fft)  # beyond either end the signal is 0
     rows = torch.arange(len(signals), device=signals.device)[:, None]
     return torch.fft.rfft(padded[rows, begin] * window)

@@ -1,4 +1,4 @@
-"""What moves, turns round and cuts the samples in time."""
+"""Transforms that shift, reverse and cut the waveform in time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
 from ssc_toolkit.checks import Range, check_number, check_range, check_whole
 
-_MOST_REMOVED = 0.9  # of a clip
+_MOST_REMOVED = 0.9  # maximum fraction of a clip
 
 
 class Reverse(Transform):
-    """Play the clip backwards.
+    """Reverse the clip in time.
 
     Args:
-        p: probability for each example.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -35,13 +35,13 @@ class Reverse(Transform):
 
 
 class TimeShift(Transform):
-    """Move the clip in time, later for a positive shift.
+    """Shift the clip in time; positive shifts move it later.
 
     Args:
-        shift_seconds: (low, high), negative for earlier, drawn uniformly; rounded to whole samples.
-        mode: what comes in at one end: "roll", what has gone out at the other; "pad", zeros.
-        sample_rate: hertz.
-        p: probability for each example.
+        shift_seconds: (low, high) shift in seconds, drawn uniformly and rounded to whole samples.
+        mode: "roll" to shift circularly, "pad" to fill with zeros.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -79,23 +79,23 @@ class TimeShift(Transform):
         else:
             around = F.pad(waveforms, (samples, samples))
             begin = (samples - shift).clamp(0, 2 * samples)
-        # One window per clip: about three times as fast as a gather.
+        # Indexing one window per clip is about three times as fast as a gather.
         return around.unfold(-1, samples, 1)[torch.arange(len(waveforms), device=waveforms.device), :, begin]
 
 
 class SpliceOut(Transform):
-    """Cut short stretches out, join what is left with crossfades, and pad with zeros to the input's length.
+    """Remove short segments, join the rest with crossfades, and zero-pad to the length of the input.
 
-    (Jain et al., SpliceOut: A simple and efficient audio augmentation method, Interspeech 2022.) The places of
-    the cuts are spread uniformly over what is left. Cuts that would leave less than a tenth of the clip are
-    shortened alike.
+    The method is that of Jain et al., SpliceOut: A simple and efficient audio augmentation method, Interspeech 2022.
+    The positions of the cuts are distributed uniformly over the remaining samples. If the cuts would leave less than
+    a tenth of the clip, all of them are shortened by the same factor.
 
     Args:
-        cuts: how many, 1 to 1000.
-        cut_ms: (low, high) length of a cut in milliseconds, 0 to 10 000, drawn uniformly for each.
-        crossfade_ms: length of a join, 0 to 1000 ms; shorter where the clip is too short for it.
-        sample_rate: hertz.
-        p: probability for each example.
+        cuts: number of segments to remove, 1 to 1000.
+        cut_ms: (low, high) length of a segment in milliseconds, 0 to 10 000, drawn uniformly for each segment.
+        crossfade_ms: length of a crossfade, 0 to 1000 ms; shorter if the clip is too short for it.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that an example is transformed.
 
     Examples:
         >>> import torch
@@ -133,7 +133,7 @@ class SpliceOut(Transform):
         shrink = _MOST_REMOVED * samples / wanted.sum(1, keepdim=True).clamp(min=1)
         removed = (wanted * shrink.clamp(max=1)).long()
         left = samples - removed.sum(1, keepdim=True)
-        # Joins lie at least a crossfade apart, so that only two stretches sound at once.
+        # Joins are at least one crossfade apart, so that crossfades do not overlap.
         fade = min(round(self.crossfade_ms * rate / 1000), samples // (4 * self.cuts))
         room = (left - fade * self.cuts).clamp(min=0)
         join = (values["place"] * room).long() + fade * torch.arange(self.cuts, device=device)
@@ -141,7 +141,7 @@ class SpliceOut(Transform):
         skipped = torch.zeros(count, samples + 1, dtype=torch.long, device=device)
         skipped = skipped.scatter_add_(1, join.clamp(max=samples), removed)[:, :samples].cumsum(1)
         padded = F.pad(waveforms, (0, 1))
-        source = (time + skipped).clamp(max=samples)  # one sample more, which is zero
+        source = (time + skipped).clamp(max=samples)  # index `samples` is the padded zero
         spliced = padded.gather(-1, source[:, None].expand(-1, channels, -1))
         if fade == 0:
             return spliced
@@ -149,14 +149,14 @@ class SpliceOut(Transform):
 
 
 def _crossfaded(spliced: Tensor, source: Tensor, join: Tensor, skipped: Tensor, fade: int) -> Tensor:
-    """Fade from the stretch before each join to the one after it.
+    """Crossfade from the segment before each join to the segment after it.
 
     Args:
-        spliced: (N, channels, samples), hard joins.
-        source: (N, channels, samples + 1), what was cut, and a zero.
-        join: (N, cuts), where the joins lie in the result.
-        skipped: (N, cuts), samples cut out before the stretch that ends at the join.
-        fade: samples.
+        spliced: (N, channels, samples), joined without crossfades.
+        source: (N, channels, samples + 1), the input waveforms and one zero.
+        join: (N, cuts), positions of the joins in the result.
+        skipped: (N, cuts), number of samples removed before the segment that ends at the join.
+        fade: length of the crossfade in samples.
     """
     channels, samples = spliced.shape[1:]
     ramp = torch.arange(fade, device=spliced.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -264,13 +265,30 @@ def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
 
 
 def _is_as_its_header_says(raw: BinaryIO) -> bool:
-    """Whether a file has a Xing header at its beginning, and as many bytes as that says."""
+    """Whether a file has a Xing header at its beginning, and as many bytes and frames as that says."""
     size = raw.seek(0, os.SEEK_END)
     found = next(mp3_frames(raw), None)
     header = _xing(raw, found[0]) if found else None
     if found is None or header is None or not header.frames or not header.stream_bytes:
         return False
     end = found[0].place + header.stream_bytes
+    if abs(_count(raw, found[0].place, end) - 1 - header.frames) > _TOLERATED_FRAMES:
+        return False
     while end < size and (after := after_tag(raw, end)) > end:
         end = after
     return abs(size - end) <= TOLERATED_BYTES
+
+
+def _count(raw: BinaryIO, place: int, end: int) -> int:
+    """Frames that follow on one another from one byte of a file to another."""
+    count, sizes = 0, dict[int, int]()
+    with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while place + 4 <= end:
+            header = int.from_bytes(content[place : place + 4], "big")
+            size = sizes.get(header)
+            if size is None:
+                size = sizes[header] = mp3_frame_bytes(header)
+            if size == 0:
+                break
+            place, count = place + size, count + 1
+    return count

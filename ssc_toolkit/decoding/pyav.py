@@ -18,6 +18,7 @@ HOW_TO_INSTALL = "pip install 'ssc-toolkit[codecs]'"
 _BEGINNINGS = (b"MAC ", b"wvpk", b"TTA1", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _KNOWN_TO_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _TOLERATED_SECONDS = 0.2
+_WITH_CHECKSUMS = ("wavpack", "tta", "ape", "flac")  # FFmpeg decodes what fails them to noise unless it is told not to
 _WITHOUT_LENGTH = ("aac", "ac3", "eac3")  # FFmpeg estimates that of these from the bit rate
 
 
@@ -98,8 +99,10 @@ class PyAVSource:
             with av.open(self._path) as container:
                 if not container.streams.audio:
                     raise UnusableFile("holds no audio")
-                resampler = None
-                for frame in container.decode(container.streams.audio[0]):
+                stream, resampler = container.streams.audio[0], None
+                if stream.codec_context.name in _WITH_CHECKSUMS:
+                    stream.codec_context.options = {"err_detect": "crccheck+explode"}
+                for frame in container.decode(stream):
                     if resampler is None:
                         self.sample_rate, self.channels = frame.sample_rate, frame.layout.nb_channels
                         resampler = av.AudioResampler("fltp", frame.layout, frame.sample_rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -14,7 +15,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from ssc_toolkit.decoding.flac import MAX_FRAMES, flac_of_length
+from ssc_toolkit.decoding.flac import flac_streams, with_length
 from ssc_toolkit.decoding.headers import audio_data
 from ssc_toolkit.decoding.mp3 import after_tag, mp3_streams
 from ssc_toolkit.decoding.ogg import ogg_streams
@@ -104,6 +105,8 @@ def opened(path: Path | str) -> Iterator[Source]:
         OSError, soundfile.SoundFileError: if it cannot be read.
     """
     status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableFile("is not a regular file")
     layout = _layout(str(path), status.st_size, status.st_mtime_ns)
     if layout.pyav is not None:
         yield layout.pyav
@@ -137,14 +140,16 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
     """How to read a file that has this size and time."""
     with Path(path).open("rb") as raw:
         head = raw.read(64)
-        raw.seek(after_tag(raw, 0))
+        begin = after_tag(raw, 0)
+        raw.seek(begin)
         content = raw.read(64)
         if is_for_pyav(Path(path), content):
             source = PyAVSource(path)
             _check_rate(source.sample_rate)
             return _Layout(pyav=source)
         is_mp3 = _is_mpeg(content) or (head[:3] == b"ID3" and content[:4] != b"fLaC")
-        spans = _spans(raw, head, is_mp3)
+        is_flac = content[:4] == b"fLaC"
+        spans = flac_streams(raw, begin) if is_flac else _spans(raw, head, is_mp3)
         if spans is None:
             return _Layout(is_mp3=is_mp3)
         if not spans and _is_mpeg(content[:2]) and content[2:] and content[2] >> 4 == 0:
@@ -154,8 +159,8 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
         if not spans:
             raise UnusableFile("no audio that can be decoded")
         frames = [_count(path, span, is_mp3) for span in spans]
-        if head[:4] == b"fLaC":
-            spans = [flac_of_length(raw, frames[0]) or spans[0]]
+        if is_flac:
+            spans = [with_length(raw, span, count) for span, count in zip(spans, frames, strict=True)]
         return _Layout(tuple(spans), tuple(frames), is_mp3)
 
 
@@ -170,9 +175,6 @@ def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
         return mp3_streams(raw)
     if head[:4] == b"OggS":
         return ogg_streams(raw)
-    if head[:4] == b"fLaC":
-        span = flac_of_length(raw, MAX_FRAMES)
-        return [span] if span else None
     data = audio_data(raw)
     if data is None:
         return None

@@ -1,4 +1,4 @@
-"""Waveform in, embedding out."""
+"""Encoders that map waveforms to embeddings."""
 
 from ssc_toolkit.encoders.adapter import EncoderAdapter
 from ssc_toolkit.encoders.base import Encoder

@@ -1,4 +1,4 @@
-"""Any module with an output of fixed width as an encoder."""
+"""Adapter that makes an encoder from any module with an output of fixed width."""
 
 from __future__ import annotations
 
@@ -14,33 +14,40 @@ from ssc_toolkit.encoders.log_mel import LogMel
 
 
 class EncoderAdapter(Encoder):
-    """A module of others as an encoder: over the waveform, or over a mel spectrogram as an image.
+    """Make an encoder from a module of another library, with a waveform or a mel spectrogram as its input.
 
-    What the module gives is read so: (N, dim) is one frame, the whole input; (N, frames, dim) is framewise
-    features; (N, dim, bands, frames), the feature map of an image backbone, is averaged over the bands; of
-    a tuple the first element counts, of a list of layers the one that `layer` names, of a dictionary or data class (a
-    ModelOutput of Hugging Face) its `last_hidden_state`, or its `hidden_states[layer]` for a `layer` other than -1,
-    where 0 is what enters the first layer. Embeddings are the mean over the frames.
+    The output of the module is interpreted by its type and shape:
 
-    Shapes do not tell other layouts from these: (N, dim, frames), an image of (N, bands, frames, dim), or the
-    tokens of a vision transformer, where the class token counts as one frame more. Give `embedding_dim`, which
-    is checked, and for those a module that puts the axes in order.
+    - (N, dim): one frame, which covers the whole input.
+    - (N, frames, dim): framewise features.
+    - (N, dim, bands, frames), the feature map of an image backbone: the mean over the bands.
+    - a tuple: its first element.
+    - a list of layers: the one with index `layer`.
+    - a dictionary or data class (a ModelOutput of Hugging Face): its `last_hidden_state`, or its
+      `hidden_states[layer]` if `layer` is not -1; index 0 is the input of the first layer.
+
+    Embeddings are the mean over the frames.
+
+    Some other layouts have the same number of axes and are not detected: (N, dim, frames), (N, bands, frames, dim), or
+    the tokens of a vision transformer, where the class token would count as a frame. For these, wrap the module in one
+    that reorders the axes, and pass `embedding_dim`, which is checked.
 
     Args:
-        module: takes (N, samples), or (N, image_channels, bands, frames) if there is a `log_mel`.
-        sample_rate: hertz of the waveforms it expects.
-        log_mel: front end of an image backbone, of the same sample rate; None for a module over waveforms.
-        image_channels: how often an image backbone gets the spectrogram, 1 or 3.
-        method: which method of the module to call.
-        layer: which of a list of layers, or of `hidden_states`, to take, -1 for the last.
-        minimum_samples: shortest waveform that gives an embedding; one second if None.
-        embedding_dim: width of the output, for a check; found by embedding `minimum_samples` of silence.
+        module: module that takes (N, samples), or (N, image_channels, bands, frames) if `log_mel` is given.
+        sample_rate: sample rate in hertz of the waveforms that the module expects.
+        log_mel: front end of an image backbone, with the same sample rate; None for a module over waveforms.
+        image_channels: number of copies of the spectrogram that an image backbone gets as channels, 1 or 3.
+        method: name of the method of the module to call.
+        layer: index into a list of layers, or into `hidden_states`; -1 for the last layer.
+        minimum_samples: minimum length of a waveform in samples; one second if None.
+        embedding_dim: expected width of the output. If None, it is determined by embedding `minimum_samples` of
+            silence.
 
     Raises:
-        ValueError: for another number of image channels, or more than 1 without `log_mel`; a `log_mel` of
-            another rate; a method or layer that the module does not have; a module that fails on silence;
-            or if the width is not `embedding_dim`.
-        TypeError: if `module` or `log_mel` is of another type, or the module gives something else.
+        ValueError: if `image_channels` is not 1 or 3, or more than 1 without `log_mel`; if `log_mel` has a different
+            sample rate; if the module has no such method or layer, or fails on silence; or if the width is not
+            `embedding_dim`.
+        TypeError: if `module` or `log_mel` has another type, or the output of the module is not one of those above.
 
     Shape:
         - output: (N, embedding_dim) or (items, views, embedding_dim); with `frames=True`
@@ -52,7 +59,7 @@ class EncoderAdapter(Encoder):
         >>> encoder.embedding_dim, encoder(torch.randn(4, 2, 1, 48000)).shape
         (24, torch.Size([4, 2, 24]))
 
-        A pipeline of torchaudio, by its fourth layer:
+        The fourth layer of a pipeline of torchaudio:
         `EncoderAdapter(bundle.get_model(), sample_rate=bundle.sample_rate, method="extract_features", layer=3)`.
     """
 
@@ -73,18 +80,18 @@ class EncoderAdapter(Encoder):
         if log_mel is not None and not isinstance(log_mel, LogMel):
             raise TypeError(f"log_mel: expected a LogMel or None, got {log_mel!r}")
         if not callable(getattr(module, method, None)):
-            raise ValueError(f"method: {type(module).__name__} has no method {method!r}")
+            raise ValueError(f"method: expected a method of {type(module).__name__}, got {method!r}")
         if image_channels not in (1, 3):
             raise ValueError(f"image_channels: expected 1 or 3, got {image_channels}")
         if image_channels != 1 and log_mel is None:
-            raise ValueError(f"image_channels: {image_channels} are for a backbone over a log_mel, and there is none")
+            raise ValueError(f"image_channels: expected 1 without log_mel, got {image_channels}")
         super().__init__(
-            embedding_dim=1 if embedding_dim is None else embedding_dim,  # until it is found
+            embedding_dim=1 if embedding_dim is None else embedding_dim,  # replaced by the width of the output
             sample_rate=sample_rate,
             minimum_samples=sample_rate if minimum_samples is None else minimum_samples,
         )
         if log_mel is not None and log_mel.sample_rate != self.sample_rate:
-            raise ValueError(f"log_mel: it is for {log_mel.sample_rate} Hz, and sample_rate is {self.sample_rate} Hz")
+            raise ValueError(f"log_mel: expected a sample rate of {self.sample_rate} Hz, got {log_mel.sample_rate} Hz")
         self.module = module
         self.log_mel = log_mel
         self.image_channels = image_channels
@@ -101,29 +108,31 @@ class EncoderAdapter(Encoder):
         return features
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
-        """Not for an adapter.
+        """Raise an error if enabled: an adapter does not support gradient checkpointing.
 
         Raises:
-            ValueError: if enabled, for only the module knows its stages; many have such a switch of their own.
+            ValueError: if enabled, because the stages of the module are not known; many modules have their own option.
         """
         if enabled:
-            raise ValueError(f"enabled: the stages of {type(self.module).__name__} are not known; use its own switch")
+            raise ValueError(
+                f"enabled: expected False, got {enabled}; use the checkpointing option of {type(self.module).__name__}"
+            )
         return self
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Not for an adapter.
+        """Raise an error: an adapter cannot be saved as a folder.
 
         Raises:
-            ValueError: always, for a folder cannot say how to build the module; save its `state_dict`.
+            ValueError: always, because a folder cannot describe how to build the module; save its `state_dict`.
         """
         raise ValueError(
-            f"encoder: an adapter of {type(self.module).__name__} cannot be saved as a folder that rebuilds it; "
-            "save its state_dict() and make the adapter anew"
+            f"encoder: an adapter of {type(self.module).__name__} cannot be saved as a folder; "
+            "save its state_dict() and construct the adapter again to load it"
         )
 
     def _check_width(self, width: int) -> None:
         if width != self.embedding_dim:
-            raise ValueError(f"embedding_dim: expected {self.embedding_dim}, the module gives {width}")
+            raise ValueError(f"embedding_dim: expected {self.embedding_dim}, got {width} from the module")
 
     def _input(self, signals: Tensor) -> Tensor:
         values = signals
@@ -135,7 +144,7 @@ class EncoderAdapter(Encoder):
     def _call(self, values: Tensor) -> Any:
         function = self.module if self.method == "forward" else getattr(self.module, self.method)
         settings = getattr(self.module, "config", None)
-        if self.layer != -1 and hasattr(settings, "output_hidden_states"):  # a model of Hugging Face
+        if self.layer != -1 and hasattr(settings, "output_hidden_states"):  # Hugging Face model
             return function(values, output_hidden_states=True)
         return function(values)
 
@@ -144,8 +153,8 @@ class EncoderAdapter(Encoder):
         if not isinstance(output, Tensor) or output.dim() not in (2, 3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise TypeError(
-                "module: expected it to give (N, dim), (N, frames, dim) or (N, dim, bands, frames), "
-                f"or a tuple or list of such, or a dictionary with last_hidden_state, got {got}"
+                "module: expected the output (N, dim), (N, frames, dim) or (N, dim, bands, frames), "
+                f"a tuple or list of these, or a dictionary with last_hidden_state, got {got}"
             )
         if output.dim() == 2:
             return output[..., None]
@@ -163,7 +172,7 @@ class EncoderAdapter(Encoder):
             return output
         if not isinstance(output, list) or not output:
             raise ValueError(
-                f"layer: expected -1, because {type(self.module).__name__} gives the output of one layer alone "
+                f"layer: expected -1, because {type(self.module).__name__} returns the output of a single layer "
                 f"(neither a list of layers nor hidden_states), got {self.layer}"
             )
         if not -len(output) <= self.layer < len(output):
@@ -186,15 +195,15 @@ class EncoderAdapter(Encoder):
         values = self._input(silence)
         try:
             return self._call(values)
-        except Exception as error:  # whatever a module of others raises
+        except Exception as error:  # the module may raise any exception
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"module: {type(self.module).__name__}.{self.method} fails on silence of shape {tuple(values.shape)}, "
-                f"which log_mel, image_channels and minimum_samples decide: {reason}"
+                f"which depends on log_mel, image_channels and minimum_samples: {reason}"
             ) from error
 
 
 def _entry(output: Any, *names: str) -> Any:
-    """The first of some entries of a dictionary, or attributes of an object, that is there and not None."""
+    """Return the first of the named entries of a dictionary, or attributes of an object, that is not None."""
     found = (output.get(name) if isinstance(output, Mapping) else getattr(output, name, None) for name in names)
     return next((value for value in found if value is not None), None)

@@ -1,4 +1,4 @@
-"""What every encoder promises."""
+"""Base class of the encoders."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
 
-_CPU_SLICE = 8  # clips at once in a fused encoder, so that activations stay in cache
+_CPU_SLICE = 8  # clips per slice in a fused encoder, so that activations stay in cache
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
-"""Options of `from_pretrained` for models on the hub."""
+"""Options of `from_pretrained` that apply to models on the Hugging Face Hub."""
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -47,22 +47,22 @@ An audio encoder of ssc_toolkit. Load it with
 
 
 class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", model_card_template=MODEL_CARD):
-    """Waveforms in, one embedding each out, or one for each frame.
+    """Base class of encoders, which map a waveform to one embedding, or to one embedding per frame.
 
-    A subclass defines `encode_frames`; its constructor passes the numbers below. It is saved and loaded in
-    the model-hub format, `save_pretrained(folder)` and `from_pretrained(folder)`: a JSON file with the
-    arguments of its constructor and a safetensors file; `load_encoder` finds the class of the library's own
-    encoders by itself.
+    A subclass defines `encode_frames` and passes the arguments below to this constructor. Encoders are saved and
+    loaded in the format of the Hugging Face Hub with `save_pretrained(folder)` and `from_pretrained(folder)`: a JSON
+    file with the constructor arguments and a safetensors file. For the encoders of this library, `load_encoder`
+    determines the class from the folder.
 
     Args:
         embedding_dim: width of the embedding.
-        sample_rate: hertz of the waveforms it expects.
-        minimum_samples: shortest waveform that gives an embedding.
-        receptive_field_samples: how many samples one frame depends on, zero padding included; None if a
-            frame sees the whole input, or if it is not known.
+        sample_rate: sample rate in hertz of the waveforms that the encoder expects.
+        minimum_samples: minimum length of a waveform in samples.
+        receptive_field_samples: number of samples that one frame depends on, zero padding included; None if a
+            frame depends on the whole input, or if the number is not known.
 
     Raises:
-        ValueError: for a number that is no positive integer.
+        ValueError: if a number is not a positive integer.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples); the
@@ -72,13 +72,13 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     """
 
     rearrangeable: ClassVar[bool] = False
-    """Whether the class's own `encode_frames` calls sequences of layers whole and keeps nothing that a layer in
-    them may overwrite, so that `fuse` may change them as it likes."""
+    """Whether `fuse` may replace and reorder layers: `encode_frames` of this class calls each `nn.Sequential` as a
+    whole and does not keep the output of a layer inside it."""
 
     _unsaved: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remember the arguments for `save_pretrained`, as plain values."""
+        """Store the arguments as plain values for `save_pretrained`."""
         args, kwargs = tuple(map(plain, args)), plain(kwargs)
         encoder = super().__new__(cls, *args, **kwargs)
         given = dict(zip(list(cls._hub_mixin_init_parameters)[1:], args, strict=False)) | kwargs
@@ -105,26 +105,30 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
     @abstractmethod
     def encode_frames(self, signals: Tensor) -> Tensor:
-        """Framewise features of mono signals, (N, samples) to (N, embedding_dim, frames).
+        """Compute framewise features (N, embedding_dim, frames) of mono signals (N, samples).
 
-        Signals come in the dtype that the caller gave; the first layer casts them to its own.
+        Signals have the dtype of the waveforms that were passed to `forward`; cast them to that of the first layer.
         """
 
     def pool(self, features: Tensor) -> Tensor:
-        """Embeddings of framewise features, (N, embedding_dim, frames) to (N, embedding_dim): their mean."""
+        """Compute embeddings (N, embedding_dim) as the mean of framewise features (N, embedding_dim, frames)."""
         return features.mean(dim=-1)
 
     def forward(self, waveforms: Tensor, frames: bool = False) -> Tensor:
         """Embed waveforms.
 
         Args:
-            waveforms: floating point of any precision, -1 to 1; embeddings have the precision of the weights,
-                or autocast's.
-            frames: give the framewise features, not their pooled embedding.
+            waveforms: floating point of any precision, -1 to 1. Embeddings have the dtype of the weights, or that
+                of autocast.
+            frames: return the framewise features instead of the pooled embedding.
+
+        Returns:
+            Embeddings (N, embedding_dim) or (items, views, embedding_dim); with `frames`,
+            (..., frames, embedding_dim).
 
         Raises:
-            ValueError: for another shape, or fewer samples than `minimum_samples`.
-            TypeError: if the waveforms are no tensor of floating point.
+            ValueError: if the shape is not one of those above, or there are fewer samples than `minimum_samples`.
+            TypeError: if the waveforms are not a floating-point tensor.
         """
         self._check(waveforms)
         mono = waveforms if waveforms.dim() == 2 else waveforms.mean(dim=-2)
@@ -134,11 +138,11 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return self.pool(features).unflatten(0, mono.shape[:-1])
 
     def fuse(self) -> Self:
-        """A copy for inference: batch norms folded into convolutions, layouts and slices that suit the processor.
+        """Return a faster copy for inference, with batch norms folded and memory layouts chosen for the processor.
 
-        Its embeddings equal those of this encoder in eval mode within rounding. It stays in eval mode, its
-        parameters ask for no gradients, and it cannot be saved. In modules of others, whose inside is not
-        known, batch norms are folded where an `nn.Sequential` is called as a whole, and nothing else is changed.
+        Its embeddings equal those of this encoder in eval mode up to rounding errors. It stays in eval mode, its
+        parameters require no gradients, and it cannot be saved. In classes that are not `rearrangeable`, such as
+        adapters, batch norms are folded where an `nn.Sequential` is called as a whole, and nothing else is changed.
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         author = next(kind for kind in type(self).__mro__ if "encode_frames" in vars(kind))
@@ -147,15 +151,15 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return fused
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
-        """Keep only the input of each stage for the backward pass, which computes the rest once more.
+        """Enable gradient checkpointing: keep only the input of each stage and recompute the rest in the backward pass.
 
-        Output, gradients and running statistics are those without it; a step takes about a third longer.
+        It does not change output, gradients or running statistics. A training step takes about a third longer.
         """
         self.gradient_checkpointing = enabled
         return self
 
     def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:
-        """Apply layers whose inside need not be kept for the backward pass; `encode_frames` calls it."""
+        """Apply layers as one stage of gradient checkpointing; for use in `encode_frames`."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpointed(layers, *inputs)
         return layers(*inputs)
@@ -165,29 +169,29 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return super().train(mode and not self.fused)
 
     def save_pretrained(self, save_directory: str | Path, *, config: Any = None, **kwargs: Any) -> str | None:
-        """Write `config.json`, `model.safetensors` and their checksums to a folder; options as in huggingface_hub.
+        """Write `config.json`, `model.safetensors` and their checksums to a folder.
 
         Args:
-            save_directory: the folder; it is made.
-            config: more to write into `config.json`, beside the arguments of the constructor.
-            kwargs: as for `huggingface_hub.PyTorchModelHubMixin.save_pretrained`.
+            save_directory: the folder; it is created if needed.
+            config: additional entries for `config.json`, next to the constructor arguments.
+            kwargs: options of `huggingface_hub.PyTorchModelHubMixin.save_pretrained`.
 
         Raises:
-            ValueError: for a fused encoder, whose layers are not those of its class; for an argument of the
-                constructor that JSON cannot hold; for a `config` that contradicts the arguments.
+            ValueError: if the encoder is fused, if JSON cannot represent a constructor argument, or if `config`
+                contradicts the constructor arguments.
         """
         if self.fused:
-            raise ValueError("encoder: a fused encoder cannot be saved; save the encoder that it was made from")
+            raise ValueError("encoder: a fused encoder cannot be saved; save the encoder on which you called fuse()")
         if self._unsaved:
             raise ValueError(
                 f"encoder: {type(self).__name__} was made with {', '.join(self._unsaved)}, which {CONFIG} cannot hold; "
-                "save its state_dict() and make the encoder anew"
+                "save its state_dict() and construct the encoder again to load it"
             )
         own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
         more = _dictionary(config)
         for name in own.keys() & more.keys():
             if plain(more[name]) != plain(own[name]):
-                raise ValueError(f"config: {name} is {own[name]!r} in this encoder, got {more[name]!r}")
+                raise ValueError(f"config: expected {name} to be {own[name]!r} as in this encoder, got {more[name]!r}")
         (Path(save_directory) / CHECKSUMS).unlink(missing_ok=True)
         pushed = super().save_pretrained(save_directory, config=more | own, **kwargs)
         write_checksums(Path(save_directory), (CONFIG, WEIGHTS))
@@ -195,26 +199,28 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """Load the encoder of this class that `save_pretrained` wrote; in eval mode, weights as they were saved.
+        """Load an encoder of this class that `save_pretrained` wrote, in eval mode and with the saved dtypes.
 
         Args:
-            pretrained_model_name_or_path: the folder, or a model on the hub.
-            options: as for `huggingface_hub.PyTorchModelHubMixin.from_pretrained`, but that `strict` is True by
-                default; arguments of the constructor take the place of the saved ones.
+            pretrained_model_name_or_path: the folder, or the name of a model on the Hugging Face Hub.
+            options: options of `huggingface_hub.PyTorchModelHubMixin.from_pretrained`, except that `strict` is True
+                by default. Constructor arguments override the saved ones.
 
         Raises:
-            InputError: if the folder holds no encoder, one of another class, or weights of another model.
+            InputError: if the folder contains no encoder, an encoder of another class, or weights of another model.
         """
         download = {name: options[name] for name in _DOWNLOAD if name in options}
         folder = saved_folder(pretrained_model_name_or_path, **download)
         config = read_config(folder)
         if config[CLASS_KEY] != cls.__name__:
-            raise InputError(f"encoder: {folder} holds one of class {config[CLASS_KEY]!r}, not a {cls.__name__}")
+            raise InputError(f"encoder: expected a {cls.__name__} in {folder}, got a {config[CLASS_KEY]}")
         kinds = {parameter.kind for parameter in cls._hub_mixin_init_parameters.values()}
         unknown = sorted(config.keys() - cls._hub_mixin_init_parameters.keys() - {CLASS_KEY})
         takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in cls._hub_mixin_init_parameters
         if unknown and not takes_all:
-            warnings.warn(f"{folder / CONFIG}: {cls.__name__} does not take {', '.join(unknown)}", stacklevel=2)
+            warnings.warn(
+                f"{folder / CONFIG}: ignoring {', '.join(unknown)}, which {cls.__name__} does not accept", stacklevel=2
+            )
         return super().from_pretrained(str(folder), **options)
 
     @classmethod
@@ -231,7 +237,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return encoder.eval()
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The text of the folder's `README.md`."""
+        """Return the model card, the content of `README.md` in the folder."""
         module = type(self).__module__
         module = "ssc_toolkit.encoders" if module.startswith("ssc_toolkit.encoders.") else module
         return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
@@ -255,22 +261,24 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             raise ValueError(f"waveforms: expected at least one channel, got {tuple(waveforms.shape)}")
         samples = waveforms.shape[-1]
         if samples < self.minimum_samples:
-            hundredths = -(-100 * self.minimum_samples // self.sample_rate)  # rounded up: as many are enough
+            hundredths = -(
+                -100 * self.minimum_samples // self.sample_rate
+            )  # rounded up, so that this length is sufficient
             raise ValueError(
-                f"waveforms: {type(self).__name__} needs at least {self.minimum_samples} samples "
+                f"waveforms: expected at least {self.minimum_samples} samples for {type(self).__name__} "
                 f"({hundredths / 100:.2f} s at {self.sample_rate} Hz), got {samples}"
             )
 
 
 def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Give a state dict the layout that file formats take, whatever layout suits the processor."""
+    """Make the tensors of a state dict contiguous, as file formats require."""
     for name, value in state.items():
         if name.startswith(prefix) and isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             state[name] = value.contiguous()
 
 
 def _dictionary(config: Any) -> dict[str, Any]:
-    """A configuration of the model-hub format, which may be a data class or None."""
+    """Return a configuration, which may be a data class or None, as a dictionary."""
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})
 
 

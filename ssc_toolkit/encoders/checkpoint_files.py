@@ -1,4 +1,4 @@
-"""Weights in checkpoint files of others, read without running anything in them."""
+"""Reading of weights from checkpoint files without running code in them."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ from torch import Tensor
 from ssc_toolkit.errors import InputError
 
 LIGHTNING = ("argparse", "lightning", "pytorch_lightning")
-"""Packages whose classes and functions stand in the settings that Lightning saves beside the weights."""
+"""Packages whose classes and functions occur in the settings that Lightning saves next to the weights."""
 
 NUMPY = (
     "numpy.dtype",
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
 )
-"""What stands for a number or an array of NumPy, such as a metric beside the weights."""
+"""Names that occur in pickled numbers and arrays of NumPy, such as metrics next to the weights."""
 
 NESTING = ("state_dict", "model_state_dict", "model")
-"""Entries under which training programs keep the weights."""
+"""Keys under which training programs save the weights."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the weights in a file by name.
 
     Args:
-        path: of what PyTorch Lightning saved (`{"state_dict": ..., "epoch": ...}`), a plain `state_dict` or one under
-            another of the names in `NESTING`, or safetensors.
+        path: path of a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), of a plain `state_dict`
+            or one under another key in `NESTING`, or of a safetensors file.
 
     Raises:
-        InputError: if the file is missing or damaged, holds no weights, or if reading it could run code.
+        InputError: if the file is missing or damaged, contains no weights, or if reading it could run code.
     """
     if not path.is_file():
-        raise InputError(f"checkpoint: {path} is {'a folder' if path.is_dir() else 'not there'}; expected a file")
+        raise InputError(
+            f"checkpoint: expected a file, got {'a folder' if path.is_dir() else 'a missing file'}: {path}"
+        )
     content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     for name in NESTING:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -51,12 +53,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         weights = {name: weight for name, weight in content.items() if isinstance(weight, Tensor)}
     if not weights:
-        raise InputError(f"checkpoint: {path} holds no weights; expected a state_dict or a Lightning checkpoint")
+        raise InputError(f"checkpoint: expected a state_dict or a Lightning checkpoint, got no weights in {path}")
     return {str(name): weight for name, weight in weights.items()}
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By the file's beginning, the length of a JSON header and its brace; by its name if it begins like no other."""
+    """Return whether a file is safetensors: by its JSON header, or by its suffix if it is no pickle or zip file."""
     with path.open("rb") as file:
         start = file.read(9)
     if len(start) == 9 and start[8:] == b"{" and struct.unpack("<Q", start[:8])[0] < path.stat().st_size:
@@ -68,31 +70,31 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"checkpoint: {path} is no safetensors file, or it is damaged") from error
+        raise InputError(f"checkpoint: {path} is not a safetensors file, or it is damaged") from error
 
 
 def _read_pickle(path: Path) -> Any:
     try:
-        # An open file, for of a path torch.load believes the suffix.
+        # Pass an open file, because torch.load chooses the format of a path by its suffix.
         with torch.serialization.safe_globals(_stand_ins(path)), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes can make the unpickler raise anything
+    except Exception as error:  # with damaged bytes, the unpickler can raise any exception
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
-                f"checkpoint: {path} was not read, because it names {refused[1]}: a file that names more than tensors "
-                "and plain settings can run code when it is read. If you trust where it comes from, load it with "
-                "torch.load(..., weights_only=False) in an environment that you can throw away, and save its "
-                "state_dict alone with torch.save"
+                f"checkpoint: {path} was not read, because it contains {refused[1]}. A file with more than tensors "
+                "and plain settings can run code when it is read. If you trust its source, load it with "
+                "torch.load(..., weights_only=False) in an isolated environment, and save only its "
+                "state_dict with torch.save"
             ) from error
-        advice = "; unpack the archive and give the file in it" if path.suffix == ".zip" else ""
+        advice = "; unpack the archive and pass the file in it" if path.suffix == ".zip" else ""
         raise InputError(
-            f"checkpoint: {path} is no file of weights and plain settings that torch.save wrote, or it is damaged"
+            f"checkpoint: {path} is not a file of weights and plain settings written by torch.save, or it is damaged"
             f"{advice}"
         ) from error
 
 
 class _StandIn:
-    """Takes the place of a class or function of others in what lies beside the weights; does nothing."""
+    """Inert replacement of the classes and functions that are pickled next to the weights."""
 
     def __init__(self, *arguments: object) -> None:
         pass
@@ -102,15 +104,15 @@ class _StandIn:
 
 
 def _stand_ins(path: Path) -> list[Any]:
-    """What to read instead of classes of Lightning and NumPy, for `torch.serialization.safe_globals`.
+    """Return replacements of classes of Lightning and NumPy, for `torch.serialization.safe_globals`.
 
-    Checkpoints of Lightning before 1.5 name classes of callbacks, those before 1.2.8 a function for the
-    arguments, and some hold an `argparse.Namespace`, or numbers of NumPy. None is needed here. The names are
-    answered with an inert class of ours, so that nothing is imported and nothing of theirs can be called:
-    safer than to allow the real ones. All other names stay refused.
+    Checkpoints of Lightning before 1.5 contain classes of callbacks, those before 1.2.8 a function for the
+    arguments, and some contain an `argparse.Namespace` or numbers of NumPy. None of them is needed here. They are
+    replaced by an inert class, so that nothing is imported or called, which is safer than allowing the originals. All
+    other names are rejected.
     """
     names = list(NUMPY)
-    # Not to be found in files before PyTorch 1.6, and in damaged ones, which `torch.load` judges.
+    # This fails for files from before PyTorch 1.6 and for damaged files, which `torch.load` handles.
     with contextlib.suppress(Exception):
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         names += [name for name in found if name.partition(".")[0] in LIGHTNING]

@@ -1,4 +1,4 @@
-"""Gradient checkpointing that leaves the running statistics of batch norms alone."""
+"""Gradient checkpointing that updates the running statistics of batch norms only once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from ssc_toolkit.encoders.tracing import is_traced
 
 
 def checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
-    """Apply layers, and again during each backward pass, so that their inside is not kept between the two.
+    """Apply layers, and recompute their activations in the backward pass instead of storing them.
 
-    The second pass gives the same values (random numbers included) and does not count for the running
-    statistics of batch norms.
+    The recomputation uses the same random numbers and does not update the running statistics of batch norms.
+
+    Args:
+        layers: module to apply.
+        inputs: inputs of the module.
+
+    Returns:
+        Output of the module.
 
     Examples:
         >>> import torch
@@ -26,17 +32,17 @@ def checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
         >>> layers[1].num_batches_tracked
         tensor(1)
     """
-    if is_traced():  # a compiled backward pass computes values anew, and writes no buffers
+    if is_traced():  # a compiled backward pass recomputes values and writes no buffers
         return checkpoint(layers, *inputs, use_reentrant=False)
     contexts = lambda: (contextlib.nullcontext(), _RunningStatisticsKept(layers))  # noqa: E731
     return checkpoint(layers, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 class _RunningStatisticsKept(contextlib.AbstractContextManager[None]):
-    """Can be entered again: there is one for each forward pass, and there may be several backward passes."""
+    """Context that disables updates of running statistics; it is reentered for each backward pass."""
 
-    # A momentum of zero leaves the averages as they are. Putting back a copy instead would mark the
-    # buffers as changed, and the backward pass refuses saved tensors that have changed.
+    # A momentum of zero leaves the averages unchanged. Restoring a copy instead would mark the buffers
+    # as modified, and the backward pass raises an error for saved tensors that were modified.
     def __init__(self, layers: nn.Module) -> None:
         self.norms = [
             layer for layer in layers.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats

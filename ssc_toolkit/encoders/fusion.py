@@ -1,8 +1,8 @@
-"""Layers for inference: batch norms folded away, layouts that a CPU likes.
+"""Faster layers for inference: folded batch norms and memory layouts that suit a CPU.
 
-Only what stands side by side in an `nn.Sequential` is folded, for there the order of computation is known. In the
-library's own encoders the folded layers take the places of the others; in modules of others, which may index or tap
-a sequence, they stand beside them.
+Only neighbors in an `nn.Sequential` are folded, because their order of computation is known. In the encoders of this
+library, the folded layers replace the originals. Other modules may index a sequence or use the output of a layer in
+it, so there the originals are kept next to the folded layers.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ LayerType = TypeVar("LayerType", bound=nn.Module)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
 
 _FRESH = (*_CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
-"""Layers whose output nobody else reads, so that a ReLU may overwrite it."""
+"""Layers whose output a following ReLU may overwrite."""
 
 
 _COMPUTATION = ("__call__", "_conv_forward", "forward")
-"""Methods by which a layer could compute something else than its kind."""
+"""Methods that a subclass of a layer may override to compute something else."""
 
 
 class ChannelsLastConv1d(nn.Conv1d):
-    """A 1-D convolution that computes with the channels of a frame side by side in memory.
+    """A 1-D convolution in the channels-last memory layout.
 
-    (N, channels, samples) in and out, as strides over (N, samples, channels).
+    Input and output have the shape (N, channels, samples), stored as (N, samples, channels).
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class ChannelsLastConv1d(nn.Conv1d):
 
 
 class ChannelsLastMaxPool1d(nn.MaxPool1d):
-    """A 1-D max-pool that keeps the strides that `ChannelsLastConv1d` gives."""
+    """A 1-D max-pooling that keeps the channels-last layout."""
 
     def forward(self, input: Tensor) -> Tensor:
         width, stride = cast("tuple[int, int]", (self.kernel_size, self.stride))
@@ -50,7 +50,7 @@ class ChannelsLastMaxPool1d(nn.MaxPool1d):
 
 
 class WindowedConv1d(nn.Conv1d):
-    """A convolution of one channel whose windows do not overlap: a matrix product; output strides channels-last."""
+    """A 1-channel convolution with stride = kernel size, computed as a matrix product; channels-last output."""
 
     def forward(self, input: Tensor) -> Tensor:
         (width,) = self.kernel_size
@@ -60,7 +60,7 @@ class WindowedConv1d(nn.Conv1d):
 
 
 class WindowedConvTranspose1d(nn.ConvTranspose1d):
-    """A transposed convolution whose windows do not overlap: a matrix product; output strides channels-last."""
+    """A transposed convolution with stride = kernel size, computed as a matrix product; channels-last output."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         if output_size is not None:
@@ -71,9 +71,9 @@ class WindowedConvTranspose1d(nn.ConvTranspose1d):
 
 
 class FoldedSequential(nn.Sequential):
-    """A sequence that computes with folded batch norms when it is called as a whole.
+    """A sequence that uses folded batch norms when it is called as a whole.
 
-    Whoever takes its layers one by one, by index or by name, finds them as they were.
+    Access to a single layer, by index or by name, returns the original layer.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -87,9 +87,10 @@ class FoldedSequential(nn.Sequential):
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold batch norms into the convolutions before them for those who call an `nn.Sequential` as a whole, in place.
+    """Fold batch norms into the preceding convolutions in place, for calls of an `nn.Sequential` as a whole.
 
-    Only for modules in eval mode; outputs stay equal within rounding, whatever else the module does with its layers.
+    The module must be in eval mode. Outputs are unchanged up to rounding errors, even if the module also uses single
+    layers.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()
@@ -101,15 +102,15 @@ def fold_batch_norms(module: nn.Module) -> None:
         for before, norm in itertools.pairwise(sequence):
             if _foldable(before, norm) and not hasattr(norm, "folded"):
                 norm.folded = fuse_conv_bn_eval(cast(nn.Conv1d, before), cast(nn.BatchNorm1d, norm))
-                vars(norm)["folded_from"] = before  # not as a part of it
+                vars(norm)["folded_from"] = before  # not registered as a submodule
                 sequence.__class__ = FoldedSequential
 
 
 def fuse_layers(module: nn.Module) -> None:
-    """Put folded convolutions in place of batch norms and convolutions and swap layers for faster ones, in place.
+    """Replace convolutions and batch norms by folded convolutions, and layers by faster ones, in place.
 
-    Only for modules in eval mode that call their sequences as a whole and do not keep what a layer in them gives;
-    outputs stay equal within rounding.
+    The module must be in eval mode, call its sequences as a whole, and not keep the output of a layer in them.
+    Outputs are unchanged up to rounding errors.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()
@@ -130,7 +131,7 @@ def _sequences(module: nn.Module) -> list[nn.Sequential]:
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether they are a convolution and a batch norm that in eval mode multiplies and adds, and does nothing else."""
+    """Return whether `layer` is a convolution and `norm` a batch norm that is affine in eval mode."""
     return (
         any(_is(layer, kind) for kind in _CONVOLUTIONS)
         and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
@@ -149,7 +150,7 @@ def _replace_batch_norms(sequence: nn.Sequential) -> None:
 
 
 def _swap(layer: nn.Module) -> None:
-    # The class alone changes: state and settings are the same.
+    # Only the class changes; state and settings stay the same.
     if _is(layer, nn.Conv1d) and layer.padding_mode == "zeros" and layer.groups == layer.dilation[0] == 1:
         if layer.in_channels == 1 and layer.kernel_size == layer.stride and layer.padding == (0,):
             layer.__class__ = WindowedConv1d
@@ -175,7 +176,7 @@ def _overwrite(sequence: nn.Sequential) -> None:
 
 
 def _is(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
-    """Whether a layer computes what its kind does, from parameters of its own."""
+    """Return whether a layer computes the same as `kind`, from its own parameters."""
     return (
         isinstance(layer, kind)
         and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTATION)

@@ -1,4 +1,4 @@
-"""Log-mel front end."""
+"""Log-mel spectrogram front end."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ from torch.nn import functional as F
 from ssc_toolkit.checks import check_number, check_positive, check_whole
 from ssc_toolkit.encoders.tracing import is_traced
 
-_CPU_SLICE = 8  # clips at once, so that their frames stay in cache
-_SMALLEST = 1e-10  # power in units of the reference, -100 dB
+_CPU_SLICE = 8  # clips per slice, so that their frames stay in cache
+_SMALLEST = 1e-10  # minimum power relative to the reference, -100 dB
 
 
 class LogMel(nn.Module):
-    """Logarithmic mel spectrogram, in float32 whatever the autocast or half precision around it.
+    """Compute a log-mel spectrogram, always in float32, also under autocast or in a half-precision model.
 
-    By default log(1 + compression * mel power), so that silence maps to zero; or decibels,
-    10 log10(mel power / reference_power), at least -100. The triangles of the bands are 1 at their tips and are
-    not divided by their widths: `norm=None` of torchaudio and librosa, whose own default is "slaney".
+    With scale "log1p", values are log(1 + compression * mel power), which is 0 for silence. With scale "decibels",
+    they are 10 log10(mel power / reference_power), at least -100. The triangular bands have a peak of 1 and are not
+    divided by their widths, as with `norm=None` in torchaudio and librosa; the default of librosa is "slaney".
 
     Args:
-        sample_rate: hertz.
+        sample_rate: sample rate of the signals in hertz.
         n_fft: window length in samples.
-        hop_length: samples from frame to frame.
-        n_mels: number of bands.
-        lowest_hz: lower edge of the lowest band.
-        highest_hz: upper edge of the highest band, at most the Nyquist frequency, which it is if None.
-        compression: factor before the logarithm; decibels do without.
+        hop_length: hop size in samples.
+        n_mels: number of mel bands.
+        lowest_hz: lower edge of the lowest band in hertz.
+        highest_hz: upper edge of the highest band in hertz, at most the Nyquist frequency; None for the Nyquist
+            frequency.
+        compression: factor before the logarithm; ignored for decibels.
         scale: "log1p" or "decibels".
         reference_power: mel power at 0 dB.
-        top_db: nothing is more than this below the highest value of its clip; None for no such floor.
-            Only for decibels.
-        standardize: give every band of a clip mean 0 and standard deviation 1 over time (0 where it does
-            not change).
-        center: reflect half a window at either end, so that frame k is centred on sample k * hop_length.
+        top_db: maximum difference in decibels to the highest value of the clip; lower values are raised to this
+            floor. None for no floor. Only used for decibels.
+        standardize: standardize each band of a clip to mean 0 and standard deviation 1 over time; constant bands
+            become 0.
+        center: pad by reflecting half a window at either end, so that frame k is centered on sample k * hop_length.
         mel_scale: "slaney" (linear below 1 kHz) or "htk".
 
     Raises:
-        ValueError: for another scale, a number that is out of its range, or bands of which none holds a
-            frequency of the transform. Some without one are a warning.
+        ValueError: if a scale is unknown, a number is out of range, or no band contains a frequency bin. If only some
+            bands contain none, a warning is issued.
 
     Shape:
-        - input: (N, samples), at least `n_fft` samples (`n_fft // 2 + 1` if centred)
+        - input: (N, samples), at least `n_fft` samples (`n_fft // 2 + 1` if `center`)
         - output: (N, n_mels, frames), frames = (samples - n_fft) // hop_length + 1, or
-          samples // hop_length + 1 if centred
+          samples // hop_length + 1 if `center`
 
     Examples:
         >>> import torch
@@ -96,14 +97,14 @@ class LogMel(nn.Module):
 
     @property
     def minimum_samples(self) -> int:
-        """Shortest signal that gives a frame."""
+        """Minimum number of samples, for which there is one frame."""
         return self.n_fft // 2 + 1 if self.center else self.n_fft
 
     def forward(self, signals: Tensor) -> Tensor:
-        """The spectrograms of signals.
+        """Compute the spectrograms (N, n_mels, frames) of signals (N, samples).
 
         Raises:
-            ValueError: for another shape, or too few samples.
+            ValueError: if the shape is not (N, samples), or there are too few samples.
         """
         if signals.dim() != 2 or signals.shape[1] < self.minimum_samples:
             least, shape = self.minimum_samples, tuple(signals.shape)
@@ -122,12 +123,12 @@ class LogMel(nn.Module):
         spectrum = torch.fft.rfft(frames * self.window)[..., : len(self.bands)]
         power = torch.view_as_real(spectrum).square().sum(-1)
         values = self._logarithm(power @ self.bands).transpose(1, 2)
-        if is_traced():  # with other strides, an export would ask whether there is more than one frame
+        if is_traced():  # with other strides, an export would depend on whether there is more than one frame
             values = values.contiguous()
         if not self.standardize:
             return values
         centred = values - values.mean(dim=-1, keepdim=True)
-        # Clamped before the root, whose gradient at zero is infinite.
+        # Clamp before the square root, because its gradient is infinite at 0.
         return centred / centred.square().mean(dim=-1, keepdim=True).clamp(min=1e-10).sqrt()
 
     def _filterbank(self, n_mels: int, lowest_hz: float, highest_hz: float | None, mel_scale: str) -> Tensor:
@@ -141,20 +142,20 @@ class LogMel(nn.Module):
                 f"highest_hz: expected more than lowest_hz ({lowest_hz:g}) and at most half the sample rate "
                 f"({nyquist:g}), got {highest_hz:g}"
             )
-        with warnings.catch_warnings(action="ignore"):  # it warns of empty bands, in words that are not ours
+        with warnings.catch_warnings(action="ignore"):  # its warning about empty bands is replaced below
             bands: Tensor = melscale_fbanks(
                 self.n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, self.sample_rate, norm=None, mel_scale=mel_scale
             )
         empty = n_mels - int(bands.any(dim=0).sum())
         told = (
-            f"n_mels: {empty} of {n_mels} bands hold no frequency of a window of n_fft = {self.n_fft} samples at "
-            f"{self.sample_rate} Hz; choose fewer bands, or longer windows"
+            f"n_mels: {empty} of {n_mels} bands contain no frequency bin with n_fft = {self.n_fft} at "
+            f"{self.sample_rate} Hz; use fewer bands or longer windows"
         )
         if empty == n_mels:
             raise ValueError(told)
         if empty:
             warnings.warn(told, stacklevel=3)
-        # Frequencies above the highest band do not count.
+        # Frequencies above the highest band are not used.
         used = int(bands.any(dim=1).nonzero().max()) + 1
         return bands[:used].clone()
 
@@ -167,7 +168,7 @@ class LogMel(nn.Module):
         return decibels.maximum(decibels.amax(dim=(1, 2), keepdim=True) - self.top_db)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # A module cast to half precision keeps its window and bands: rounded, they would be another filterbank.
+        # Keep window and bands in float32 in a half-precision module: rounding would change the filterbank.
         whole: dict[str, Any] = {"bands": self.bands, "window": self.window}
         super()._apply(fn, recurse)
         for name, buffer in whole.items():

@@ -1,4 +1,4 @@
-"""A small convolutional encoder over a log-mel spectrogram, made to train on a CPU."""
+"""MelCNN: a small convolutional encoder over a log-mel spectrogram, which can be trained on a CPU."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ssc_toolkit.encoders.strided import StridedConv2d
 
 
 class MelCNN(Encoder):
-    """Log-mel spectrogram, two strided 2-D convolutions, two 1-D convolutions over time, mean over time.
+    """MelCNN: log-mel spectrogram, two strided 2-D convolutions, two 1-D convolutions over time, mean over time.
 
-    The 1-D convolutions see every band at its place, so that absolute pitch survives: averaging over
-    frequency as well would lose it. About a million parameters and 20 million multiply-adds a 3 s clip.
+    The input channels of the 1-D convolutions include all bands, so that features can depend on absolute pitch;
+    averaging over frequency would discard it. About a million parameters and 20 million multiply-adds per 3 s clip.
 
     Args:
-        sample_rate: hertz.
-        n_mels: mel bands between 30 Hz and `highest_hz`.
-        n_fft: window length in samples; 128 ms by default, long enough to part semitones.
-        hop_length: samples from frame to frame; 40 ms by default.
-        highest_hz: upper edge of the bands; half the sample rate where that is less.
-        channels: of the two 2-D convolutions.
+        sample_rate: sample rate of the waveforms in hertz.
+        n_mels: number of mel bands between 30 Hz and `highest_hz`.
+        n_fft: window length in samples; 128 ms by default, long enough to resolve semitones.
+        hop_length: hop size in samples; 40 ms by default.
+        highest_hz: upper edge of the bands in hertz, limited to half the sample rate.
+        channels: number of channels of the two 2-D convolutions.
         embedding_dim: width of the embedding.
 
     Raises:
-        ValueError: for a number that is out of its range.
+        ValueError: if a number is out of range.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least `n_fft`
           samples (2 048)
         - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames; with
-          `frames=True` (..., frames, embedding_dim), one frame for four hops: frame k is centred on sample
+          `frames=True` (..., frames, embedding_dim), one frame per four hops; frame k is centered on sample
           2 560 k + 1 024
 
     Examples:
@@ -93,6 +93,6 @@ class MelCNN(Encoder):
 
     def encode_frames(self, signals: Tensor) -> Tensor:
         image = self.scale(self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
-        # The channels-last layout makes the 2-D convolutions of a CPU about a third faster.
+        # The channels-last layout makes 2-D convolutions on a CPU about a third faster.
         image = self.stage(self.spectral, image.contiguous(memory_format=torch.channels_last))
         return self.stage(self.temporal, image.flatten(1, 2))

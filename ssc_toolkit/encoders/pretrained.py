@@ -1,4 +1,4 @@
-"""Encoders by name, and encoders from a folder."""
+"""Creation of encoders by name, and loading from a folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ssc_toolkit.encoders.saving import CLASS_KEY, read_config
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import user_path
 
 ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[ShortChunkCNN]] = {
     "MelCNN": MelCNN,
@@ -24,22 +25,22 @@ ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[Short
     "TUNePlus": TUNePlus,
     "ShortChunkCNN": ShortChunkCNN,
 }
-"""Encoder classes by the name that a saved folder and the command line give them."""
+"""Encoder classes by name, as used in saved folders and on the command line."""
 
 
 def make_encoder(name: str) -> Encoder:
-    """A fresh encoder with its default settings.
+    """Create an untrained encoder with its default settings.
 
     Raises:
-        InputError: for a name that is not in `ENCODERS`.
+        InputError: if the name is not in `ENCODERS`.
     """
     if name not in ENCODERS:
-        raise InputError(f"encoder: there is no {name!r}; expected one of {', '.join(ENCODERS)}")
+        raise InputError(f"encoder: expected one of {', '.join(ENCODERS)}, got {name!r}")
     return ENCODERS[name]()
 
 
 def reinitialized(encoder: Encoder, seed: int) -> Encoder:
-    """An untrained encoder of the same architecture, its weights drawn anew from the seed.
+    """Return an untrained encoder of the same architecture, with weights drawn from the seed.
 
     Examples:
         >>> encoder = MelCNN()
@@ -58,14 +59,14 @@ def reinitialized(encoder: Encoder, seed: int) -> Encoder:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """Load the encoder that `Encoder.save_pretrained` wrote, whichever of `ENCODERS` it is; in eval mode.
+    """Load an encoder of any class in `ENCODERS` that `Encoder.save_pretrained` wrote, in eval mode.
 
     Args:
-        folder: with `config.json` and `model.safetensors`.
+        folder: folder with `config.json` and `model.safetensors`.
 
     Raises:
-        InputError: if the folder holds no encoder, one of an unknown class, weights of another model, or a file that
-            differs from what was saved.
+        InputError: if the folder contains no encoder, an encoder of an unknown class, weights of another model, or a
+            file that was changed after saving.
 
     Examples:
         >>> import tempfile
@@ -76,10 +77,10 @@ def load_encoder(folder: str | Path) -> Encoder:
     """
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {folder!r}")
-    name = read_config(Path(folder))[CLASS_KEY]
+    name = read_config(user_path(folder, "folder"))[CLASS_KEY]
     if name not in ENCODERS:
         raise InputError(
-            f"encoder: {folder} holds one of class {name!r}; expected one of {', '.join(ENCODERS)} "
-            "(a class of your own loads with its from_pretrained)"
+            f"encoder: expected one of {', '.join(ENCODERS)} in {folder}, got {name!r} "
+            "(to load your own class, use its from_pretrained)"
         )
     return ENCODERS[name].from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The head between the representation and the loss, and the two together."""
+"""Projector between the encoder and the loss, and the model of encoder and projector."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from torch import Tensor, nn
 from ssc_toolkit.checks import check_whole
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-"""Normalisations by name."""
+"""Normalization layers by name."""
 
 
 class Projector(nn.Sequential):
-    """Linear layers with ReLU between them: 512 to 512 to 128 without bias in SimCLR, CLMR and SemiSupCon.
+    """Projector: linear layers with ReLU between them.
+
+    SimCLR, CLMR and SemiSupCon use two layers without bias, with widths 512, 512 and 128.
 
     Args:
         input_dim: width of the representation.
-        hidden_dim: width between the layers; `input_dim` if None.
-        output_dim: width that the loss sees.
+        hidden_dim: width of the hidden layers; `input_dim` if None.
+        output_dim: width of the projection.
         depth: number of linear layers; 1 is a linear map without ReLU.
-        bias: whether the linear layers add one.
-        norm: "batch" or "layer" for a normalisation after each linear layer but the last, before its ReLU.
+        bias: whether the linear layers have a bias.
+        norm: "batch" or "layer" to normalize after each linear layer except the last, before its ReLU; None for no
+            normalization.
 
     Shape:
-        - input: (..., input_dim); batch normalisation takes all leading dimensions as one batch
+        - input: (..., input_dim); batch normalization treats all leading dimensions as one batch
         - output: (..., output_dim)
 
     Raises:
-        ValueError: for a width or depth that is no positive integer, or another normalisation.
+        ValueError: if a width or the depth is not a positive integer, or the normalization is unknown.
 
     References:
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
@@ -75,11 +78,11 @@ class Projector(nn.Sequential):
 
 
 class ModelOutput(NamedTuple):
-    """What a contrastive model returns.
+    """Output of a contrastive model.
 
     Attributes:
-        representation: output of the encoder, what downstream tasks use, (..., embedding_dim).
-        projection: output of the projector, what the loss sees, (..., output_dim).
+        representation: (..., embedding_dim), output of the encoder, for downstream tasks.
+        projection: (..., output_dim), output of the projector, for the loss.
     """
 
     representation: Tensor
@@ -87,17 +90,16 @@ class ModelOutput(NamedTuple):
 
 
 class ContrastiveModel(nn.Module):
-    """An encoder and its projector.
+    """Model of an encoder followed by a projector.
 
     Args:
-        encoder: any module from waveforms to embeddings.
-        projector: any module from embeddings to projections; `Projector(encoder.embedding_dim)` if None, for
-            encoders that have an `embedding_dim`.
+        encoder: any module that maps waveforms to embeddings.
+        projector: any module that maps embeddings to projections. If None, `Projector(encoder.embedding_dim)`.
 
     Raises:
-        TypeError: if one of them is no module.
-        ValueError: for a `Projector` of another width than the encoder's, or none to an encoder without
-            `embedding_dim`.
+        TypeError: if the encoder or the projector is not a module.
+        ValueError: if the width of a `Projector` differs from that of the encoder, or if the projector is None and
+            the encoder has no `embedding_dim`.
 
     Examples:
         >>> import torch
@@ -111,25 +113,25 @@ class ContrastiveModel(nn.Module):
     def __init__(self, encoder: nn.Module, projector: nn.Module | None = None) -> None:
         super().__init__()
         if not isinstance(encoder, nn.Module):
-            raise TypeError(f"encoder: expected a module, as MelCNN() is, got {encoder!r}")
+            raise TypeError(f"encoder: expected a module such as MelCNN(), got {encoder!r}")
         width: int | None = getattr(encoder, "embedding_dim", None)
         if projector is None:
             if width is None:
                 raise ValueError(
-                    f"projector: expected one, for {type(encoder).__name__} has no embedding_dim; "
-                    "EncoderAdapter gives it one"
+                    f"projector: expected a module, got None, and {type(encoder).__name__} has no embedding_dim; "
+                    "pass a projector or wrap the encoder in EncoderAdapter"
                 )
             projector = Projector(width)
         if not isinstance(projector, nn.Module):
             raise TypeError(f"projector: expected a module or None, got {projector!r}")
         if isinstance(projector, Projector) and width not in (None, projector.input_dim):
             raise ValueError(
-                f"projector: expected an input_dim of {width}, as the encoder gives, got {projector.input_dim}"
+                f"projector: expected an input_dim of {width}, the width of the encoder, got {projector.input_dim}"
             )
         self.encoder: Any = encoder
         self.projector = projector
 
     def forward(self, waveforms: Tensor) -> ModelOutput:
-        """Embed waveforms; shapes and errors as for the encoder."""
+        """Compute representations and projections of waveforms; shapes and errors are those of the encoder."""
         representation = self.encoder(waveforms)
         return ModelOutput(representation, self.projector(representation))

@@ -1,4 +1,4 @@
-"""Weights that CLMR, SemiSupCon and the authors of the short-chunk CNN published."""
+"""Loading of published checkpoints of CLMR, SemiSupCon and the short-chunk CNN."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from ssc_toolkit.encoders.published_names import (
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -36,27 +37,30 @@ _SHOWN = 3
 
 
 def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
-    """Load an encoder from a checkpoint of CLMR, SemiSupCon or sota-music-tagging-models; in eval mode.
+    """Load an encoder from a checkpoint of CLMR, SemiSupCon or sota-music-tagging-models, in eval mode.
 
-    Reads what PyTorch Lightning saved (`{"state_dict": ..., "epoch": ...}`), a plain `state_dict`, and safetensors. The
-    encoder's weights may lie under `encoder.`, `model.encoder.`, `semisupcon.encoder.`, `module.` and the like;
-    projectors and classifiers next to it are left out, which the log tells. No code in the file is run. A model that
-    `ContrastiveModel` or `SemiSupConModule` saved loads as well.
+    The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a plain `state_dict`, or
+    safetensors. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`, `semisupcon.encoder.` or
+    `module.`. Projectors and classifiers next to the encoder are ignored, and the log lists them. No code in the file
+    is run. Models saved by `ContrastiveModel` or `SemiSupConModule` can be loaded as well.
 
-    The architecture is found by the names and shapes of the weights: `SampleCNN` and `SampleCNNXL`, `TUNePlus`, and
-    `ShortChunkCNN` with and without `residual` (the published `ShortChunkCNN_Res`), of any width. The embedding of
-    `ShortChunkCNN` is the maximum over time, before the published network's dense layers.
+    The names and shapes of the weights determine the architecture: `SampleCNN` or `SampleCNNXL`, `TUNePlus`, or
+    `ShortChunkCNN` with or without `residual` (the published `ShortChunkCNN_Res`), of any width. The embedding of
+    `ShortChunkCNN` is the maximum over time, before the dense layers of the published network.
 
     Args:
-        path: of the file, unpacked if it was downloaded as a zip archive.
-        encoder: the instance to fill, for any other architecture or sample rate. By default a new one of the
-            architecture found, at 22 050 Hz (`ShortChunkCNN` at 16 000 Hz). It stays as it is if the weights are not
-            its own.
+        path: path of the file. Unpack the file first if it was downloaded as a zip archive.
+        encoder: instance to fill, for any other architecture or sample rate. By default, a new one of the detected
+            architecture, at 22 050 Hz (`ShortChunkCNN` at 16 000 Hz). It is not changed if the weights do not match.
+
+    Returns:
+        The encoder.
 
     Raises:
-        TypeError: if `path` is no path, or `encoder` no instance.
-        InputError: if the file cannot be read, if reading it could run code, if weights are missing, surplus, of
-            another shape or there twice (the first of them are named), or if the mel filterbank in it is another.
+        TypeError: if `path` is not a path, or `encoder` is not an instance of `Encoder`.
+        InputError: if the file cannot be read or reading it could run code; if weights are missing, unexpected, of
+            another shape or contradictory (the first of them are named); or if the file contains a different mel
+            filterbank.
 
     References:
         Spijkervet and Burgoyne, "Contrastive Learning of Musical Representations", ISMIR 2021,
@@ -75,26 +79,29 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     """
     encoder, found = _find(path, encoder)
     if found.heads:
-        logger.info("%s: left out beside the encoder: %s", path, ", ".join(found.heads))
+        logger.info("%s: ignored next to the encoder: %s", path, ", ".join(found.heads))
     encoder.load_state_dict(found.weights)
     return encoder.eval()
 
 
 def load_published_model(path: str | Path, encoder: Encoder | None = None) -> ContrastiveModel:
-    """Load an encoder and its projector from a checkpoint; in eval mode.
+    """Load an encoder and its projector from a checkpoint, in eval mode.
 
-    As `load_published`, which it equals for the encoder. The projector is that of SimCLR, CLMR and SemiSupCon: linear
-    layers, with or without bias, and ReLU between them. CLMR's `ShortChunkCNN_Res` has a dense layer, batch norm and
-    ReLU behind its maximum over time; here they are the first three layers of the projector, so that the projection is
-    CLMR's.
+    The encoder is the same as that of `load_published`. The projector must have the form used in SimCLR, CLMR and
+    SemiSupCon: linear layers, with or without bias, and ReLU between them. `ShortChunkCNN_Res` of CLMR has a dense
+    layer, batch norm and ReLU after its maximum over time. They become the first three layers of the projector, so
+    that the projection is that of CLMR.
 
     Args:
         path: as for `load_published`.
         encoder: as for `load_published`.
 
+    Returns:
+        Model of the encoder and the projector.
+
     Raises:
         TypeError: as for `load_published`.
-        InputError: as for `load_published`; if there is no projector, or one of another form.
+        InputError: as for `load_published`, or if there is no projector, or a projector of another form.
 
     Examples:
         >>> import tempfile
@@ -112,12 +119,12 @@ def load_published_model(path: str | Path, encoder: Encoder | None = None) -> Co
 
 
 class DenseProjector(Projector):
-    """A dense layer, batch norm and ReLU before a projector, as in CLMR's `ShortChunkCNN_Res`.
+    """Projector with a dense layer, batch norm and ReLU before it, as in `ShortChunkCNN_Res` of CLMR.
 
     Args:
-        dense: the linear layer.
-        norm: behind it.
-        projector: behind the ReLU.
+        dense: the dense layer.
+        norm: batch norm after the dense layer.
+        projector: projector after the ReLU.
     """
 
     def __init__(self, dense: nn.Linear, norm: nn.BatchNorm1d, projector: Projector) -> None:
@@ -127,13 +134,13 @@ class DenseProjector(Projector):
 
 
 class _Found(NamedTuple):
-    """What a checkpoint holds, seen from the encoder.
+    """Weights of a checkpoint, sorted by their use for an encoder.
 
     Attributes:
-        weights: by the encoder's own names.
-        prefix: of the names of these in the file.
-        heads: weights of the modules that are left out, by the name of the module.
-        surplus: names of weights that are neither.
+        weights: weights of the encoder, by their names in the encoder.
+        prefix: prefix of the names of these weights in the file.
+        heads: weights of the ignored modules, by the name of the module.
+        surplus: names of unexpected weights.
     """
 
     weights: dict[str, Tensor]
@@ -143,32 +150,33 @@ class _Found(NamedTuple):
 
 
 def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
-    """The encoder to fill, and what belongs in it.
+    """Return the encoder to fill, and the sorted weights of the checkpoint.
 
     Raises:
-        TypeError, InputError: as for `load_published`.
+        TypeError: as for `load_published`.
+        InputError: as for `load_published`.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path: expected the path of a file, got {path!r}")
     if encoder is not None and not isinstance(encoder, Encoder):
-        raise TypeError(f"encoder: expected an instance, as SampleCNN() is, got {encoder!r}")
-    path = Path(path)
+        raise TypeError(f"encoder: expected an instance such as SampleCNN(), got {encoder!r}")
+    path = user_path(path)
     checkpoint = read_weights(path)
     encoder = encoder or find_architecture(checkpoint) or SampleCNN()
     found = _sort(path, checkpoint, encoder)
     if problems := _problems(found, encoder.state_dict()):
         raise InputError(
-            f"checkpoint: {path} does not hold the weights of this {type(encoder).__name__}: {'; '.join(problems)} "
-            f"(found by their names: {KNOWN}; give any other encoder as `encoder`)"
+            f"checkpoint: {path} does not contain the weights of this {type(encoder).__name__}: {'; '.join(problems)} "
+            f"(known architectures: {KNOWN}; pass any other encoder as `encoder`)"
         )
     return encoder, found
 
 
 def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Found:
-    """Part the encoder's weights from the rest.
+    """Separate the weights of the encoder from the others.
 
-    CLMR registers its encoder twice, as `encoder` and as `model.encoder`, so that the same weights may
-    come under several prefixes.
+    CLMR registers its encoder twice, as `encoder` and as `model.encoder`, so that the same weights can have several
+    prefixes.
     """
     own = encoder.state_dict()
     is_short_chunk = isinstance(encoder, ShortChunkCNN)
@@ -183,7 +191,7 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
             copies.setdefault(prefix, {})[rest] = weight
         elif is_short_chunk and (buffer := FRONT_END.match(rest)):
             _check_front_end(path, encoder, buffer[1] or buffer[2], weight)
-        # A bare number is a layer of a classifier that is an `nn.Sequential`, as in CLMR's linear evaluation.
+        # A number is a layer of a classifier that is an `nn.Sequential`, as in the linear evaluation of CLMR.
         elif top in left_out or top.isdecimal():
             heads.setdefault(f"{prefix}{top}", {})[below] = weight
         else:
@@ -194,16 +202,16 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
         differing = [name for name, weight in copy.items() if name not in weights or not _same(weight, weights[name])]
         if differing:
             raise InputError(
-                f"checkpoint: {path} holds two encoders, at '{best}' and at '{prefix}', that differ in "
-                f"{_first(differing)}; save the state_dict of one of them alone"
+                f"checkpoint: expected one encoder in {path}, got two, at '{best}' and at '{prefix}', that differ in "
+                f"{_first(differing)}; save the state_dict of only one of them"
             )
-    if is_short_chunk:  # window and filterbank are computed, and may be left out of a file
+    if is_short_chunk:  # window and filterbank are computed and may be missing in the file
         weights = {name: value for name, value in own.items() if name.startswith("log_mel.")} | weights
     return _Found(weights, best, heads, surplus)
 
 
 def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Prefix and rest of a name: wrappers are stripped until the rest is the encoder's or no wrapper is left."""
+    """Split a name into its prefix of wrappers and the rest, which is a name of the encoder if possible."""
     rest = name
     while rest not in own and own_name(rest) not in own:
         top, _, below = rest.partition(".")
@@ -214,10 +222,10 @@ def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -> None:
-    """Raise unless the window or filterbank of a checkpoint is that of the encoder."""
+    """Raise InputError if the window or filterbank of a checkpoint differs from that of the encoder."""
     log_mel = encoder.get_submodule("log_mel")
     own = log_mel.get_buffer("window" if buffer == "window" else "bands")
-    if not value.numel():  # old versions of torchaudio saved an empty one
+    if not value.numel():  # old versions of torchaudio saved an empty window
         return
     used = value[: len(own)].float() if value.dim() == own.dim() else value
     fits = used.shape == own.shape and not value[len(own) :].any()
@@ -226,46 +234,46 @@ def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -
         detail = f"largest difference {(used - own).abs().max():.2g}" if fits else f"its shape is {tuple(value.shape)}"
         own_kind = f"{type(encoder).__name__} at {encoder.sample_rate} Hz"
         raise InputError(
-            f"checkpoint: {path} has another {kind} than {own_kind} ({detail}); give a "
-            "ShortChunkCNN of the sample rate that it was trained at as `encoder`"
+            f"checkpoint: {path} has a {kind} that differs from that of {own_kind} ({detail}); pass a "
+            "ShortChunkCNN with the sample rate used in training as `encoder`"
         )
 
 
 def _projector(path: str | Path, found: _Found, encoder: Encoder) -> Projector:
-    """The projector of a checkpoint, behind the dense layer that CLMR puts before it."""
+    """Return the projector of a checkpoint, after the dense layer of CLMR if there is one."""
     heads = {name: head for name, head in found.heads.items() if name.rpartition(".")[2] in PROJECTORS}
     if not heads:
         raise InputError(
-            f"checkpoint: {path} holds no projector, expected one named {', '.join(sorted(PROJECTORS))}; "
-            "load_published reads the encoder alone"
+            f"checkpoint: expected a projector named {', '.join(sorted(PROJECTORS))} in {path}, got none; "
+            "use load_published to load only the encoder"
         )
     (name, weights), *others = heads.items()
     for other, copy in others:
         if copy.keys() != weights.keys() or not all(_same(copy[key], weights[key]) for key in copy):
-            raise InputError(f"checkpoint: {path} holds two projectors that differ, {name} and {other}")
+            raise InputError(f"checkpoint: expected one projector in {path}, got two that differ, {name} and {other}")
     projector = _made_projector(weights)
     if projector is None:
         raise InputError(
-            f"checkpoint: {path}: {name} is no projector of linear layers with ReLU between them; "
-            f"it holds {_first(list(weights))}"
+            f"checkpoint: expected linear layers with ReLU between them in {name} of {path}, "
+            f"got {_first(list(weights))}"
         )
     dense, norm, classifier = (found.heads.get(f"{found.prefix}{part}") for part in ("dense1", "bn", "dense2"))
-    # In a network that keeps its classifier, the dense layers belong to that.
+    # If the network has a classifier, the dense layers belong to the classifier.
     if dense and norm and not classifier:
         layers = nn.Linear(encoder.embedding_dim, projector.input_dim), nn.BatchNorm1d(projector.input_dim)
         if not all(_fill(layer, values) for layer, values in zip(layers, (dense, norm), strict=True)):
-            raise InputError(f"checkpoint: {path}: {found.prefix}dense1 and {found.prefix}bn do not fit {name}")
+            raise InputError(f"checkpoint: {path}: {found.prefix}dense1 and {found.prefix}bn do not match {name}")
         return DenseProjector(*layers, projector)
     if projector.input_dim != encoder.embedding_dim:
         raise InputError(
-            f"checkpoint: {path}: {name} expects {projector.input_dim} numbers, but the encoder's embedding has "
-            f"{encoder.embedding_dim}"
+            f"checkpoint: expected {name} in {path} to have {encoder.embedding_dim} inputs, the width of the encoder, "
+            f"got {projector.input_dim}"
         )
     return projector
 
 
 def _made_projector(weights: Mapping[str, Tensor]) -> Projector | None:
-    """A projector filled with the weights; None if they are not those of one."""
+    """Return a projector with these weights; None if they are not those of a projector."""
     matrices = {
         int(found[1]): weight
         for name, weight in weights.items()
@@ -283,7 +291,7 @@ def _made_projector(weights: Mapping[str, Tensor]) -> Projector | None:
 
 
 def _fill(module: nn.Module, weights: Mapping[str, Tensor]) -> bool:
-    """Load weights into a module if they are its own, which is returned."""
+    """Load weights into a module if names and shapes match, and return whether they do."""
     own = module.state_dict()
     if own.keys() != weights.keys() or any(own[name].shape != weight.shape for name, weight in weights.items()):
         return False
@@ -298,7 +306,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 def _problems(found: _Found, own: Mapping[str, Tensor]) -> list[str]:
     missing = [name for name in own if name not in found.weights]
     misshapen = [
-        f"{name} is {tuple(weight.shape)} instead of {tuple(own[name].shape)}"
+        f"{name}: expected {tuple(own[name].shape)}, got {tuple(weight.shape)}"
         for name, weight in found.weights.items()
         if weight.shape != own[name].shape
     ]
@@ -306,7 +314,7 @@ def _problems(found: _Found, own: Mapping[str, Tensor]) -> list[str]:
     if missing:
         problems.append(f"{len(missing)} of {len(own)} missing ({_first(missing)})")
     if found.surplus:
-        problems.append(f"{len(found.surplus)} surplus ({_first(found.surplus)})")
+        problems.append(f"{len(found.surplus)} unexpected ({_first(found.surplus)})")
     if misshapen:
         problems.append(f"{len(misshapen)} of another shape ({_first(misshapen)})")
     return problems

@@ -1,4 +1,4 @@
-"""Architectures that were published by others: how their layers are named there and here."""
+"""Published architectures: detection, and mapping of their layer names to those of this library."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ssc_toolkit.encoders.short_chunk_cnn import FACTORS, ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 
 WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "net", "semisupcon"})
-"""Modules that hold the encoder: Lightning modules, SimCLR, (Distributed)DataParallel, torch.compile."""
+"""Names of modules that contain the encoder: Lightning modules, SimCLR, (Distributed)DataParallel, torch.compile."""
 
 PROJECTORS = frozenset({"proj_head", "projection_head", "projector"})
-"""Modules between the representation and the loss."""
+"""Names of modules between the representation and the loss."""
 
 HEADS = PROJECTORS | {
     *("classifier", "fc", "finetuner", "head", "heads", "supervised_head"),
     *("accuracy", "augment", "average_precision", "criterion", "loss", "loss_fn", "roc"),
 }
-"""Modules next to the encoder's layers that its embeddings do not depend on."""
+"""Names of modules next to the encoder that its embeddings do not depend on."""
 
 DENSE = frozenset({"bn", "dense1", "dense2"})
-"""Layers behind the maximum over time in the published short-chunk CNNs."""
+"""Names of layers after the maximum over time in the published short-chunk CNNs."""
 
 FRONT_END = re.compile(r"^spec\.(?:spectrogram\.(window)|mel_scale\.(fb))$")
-"""Buffers of the mel spectrogram in the published short-chunk CNNs."""
+"""Names of buffers of the mel spectrogram in the published short-chunk CNNs."""
 
 _TUNE_PLUS = (
     (re.compile(r"^conv([1-5])\.layers\."), "down", 1),
@@ -39,7 +39,7 @@ _TUNE_PLUS = (
     (re.compile(r"^convDown([1-4])\.layers\."), "tail", 1),
     (re.compile(r"^convDown([5-8])\.layers\."), "extra", 5),
 )
-"""Layers of TUNe+ by their published names, our name for their list, and the published number of its first."""
+"""Layers of TUNe+: published names, the list in this library, and the published number of its first layer."""
 
 _SHORT_CHUNK = {
     "conv_1": "straight.0",
@@ -51,11 +51,11 @@ _SHORT_CHUNK = {
     "conv": "0",
     "bn": "1",
 }
-"""Parts of a layer of the short-chunk CNNs by their published names, and our names."""
+"""Parts of a layer of the short-chunk CNNs: published names and names in this library."""
 
 
 def own_name(name: str) -> str:
-    """Return our name of a published layer; the name itself if it is none."""
+    """Return the name in this library of a published layer; other names are returned unchanged."""
     for pattern, own, first in _TUNE_PLUS:
         if found := pattern.match(name):
             return f"{own}.{int(found[1]) - first}.{name[found.end() :]}"
@@ -66,12 +66,12 @@ def own_name(name: str) -> str:
 
 
 class Architecture(NamedTuple):
-    """A network that a checkpoint may hold.
+    """A network that a checkpoint can contain.
 
     Attributes:
-        name: how it is made.
-        mark: end of the name of a weight that this network alone has, published or ours.
-        make: the network of the width that this weight shows; None if the shape is not one of its own.
+        name: constructor call of the network.
+        mark: pattern of the end of the name of a weight that only this network has, published or in this library.
+        make: function that creates the network from this weight, with its width; it returns None for other shapes.
     """
 
     name: str
@@ -84,7 +84,7 @@ def _sample_cnn(weight: Tensor) -> Encoder:
 
 
 def _short_chunk(weight: Tensor, residual: bool) -> Encoder | None:
-    """By the first weight of the last layer, which has twice as many channels as the one before."""
+    """Create the network from the first weight of the last layer, which doubles the number of channels."""
     channels = len(weight) // FACTORS[-1]
     if weight.shape != (FACTORS[-1] * channels, FACTORS[-2] * channels, 3, 3):
         return None
@@ -111,11 +111,11 @@ ARCHITECTURES = (
 )
 
 KNOWN = ", ".join(architecture.name for architecture in ARCHITECTURES)
-"""The architectures that `find_architecture` tells apart."""
+"""Names of the architectures that `find_architecture` detects."""
 
 
 def find_architecture(weights: Mapping[str, Tensor]) -> Encoder | None:
-    """Make the encoder whose weights these are, by their names and shapes; None if it is not known."""
+    """Create the encoder that has weights with these names and shapes; None if it is not known."""
     for name, weight in weights.items():
         for architecture in ARCHITECTURES:
             if architecture.mark.search(name) and is_stored(weight) and (encoder := architecture.make(weight)):
@@ -124,5 +124,8 @@ def find_architecture(weights: Mapping[str, Tensor]) -> Encoder | None:
 
 
 def is_stored(weight: Tensor) -> bool:
-    """Whether a matrix of weights takes as much of its file as its shape says; if not, it could ask for any memory."""
+    """Return whether the storage of a weight is as large as its shape.
+
+    Otherwise, a small file could claim a shape that needs any amount of memory.
+    """
     return weight.dim() > 1 and 0 < weight.nbytes <= weight.untyped_storage().nbytes()

@@ -1,4 +1,4 @@
-"""How many inputs one output depends on."""
+"""Receptive field of a chain of layers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterable
 
 
 def receptive_field(layers: Iterable[tuple[int, int]]) -> int:
-    """Width of what one output of a chain of convolutions and pools sees, zero padding included.
+    """Compute the receptive field of a chain of convolutions and poolings, zero padding included.
 
     Args:
         layers: (kernel size, stride) of each layer, first to last.
+
+    Returns:
+        Number of input samples that one output depends on.
 
     Examples:
         >>> receptive_field([(3, 3), (3, 1), (3, 3)])                      # 3 * (3 * 1 + 2) samples

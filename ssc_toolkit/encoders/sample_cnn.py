@@ -15,26 +15,26 @@ from ssc_toolkit.encoders.receptive_field import receptive_field
 
 
 class SampleCNN(Encoder):
-    """SampleCNN as in CLMR and SemiSupCon (Lee et al. 2017, arXiv 1703.01789; Spijkervet and Burgoyne 2021).
+    """SampleCNN, as used in CLMR and SemiSupCon (Lee et al. 2017, arXiv 1703.01789; Spijkervet and Burgoyne 2021).
 
-    A strided stem, nine blocks of convolution and max-pooling by 3, one convolution more: 59 049 = 3^10
-    samples (2.68 s at 22 050 Hz) give one frame. Longer input gives several, which are averaged.
-    2 368 512 parameters. Layers are named and ordered as in CLMR, so that its weights load.
+    A strided convolution, nine blocks of convolution and max-pooling by 3, and a last convolution: 59 049 = 3^10
+    samples (2.68 s at 22 050 Hz) give one frame. Longer inputs give several frames, which are averaged.
+    2 368 512 parameters. Names and order of the layers are those of CLMR, so that its weights can be loaded.
 
     Args:
-        sample_rate: hertz.
-        strides: width of the stem's windows, which do not overlap, and of the nine pools, each 1 or
-            more. A frame stands for their product, which is the shortest input. The convolutions of the
-            blocks are 3 wide whatever the strides.
+        sample_rate: sample rate of the waveforms in hertz.
+        strides: ten integers, at least 1: kernel size and stride of the first convolution, and pooling factors of the
+            nine blocks. Their product is the number of samples per frame and the minimum input length. The
+            convolutions of the blocks always have kernel size 3.
 
     Raises:
-        ValueError: for other than ten strides, or one that is no integer of at least 1.
+        ValueError: if there are not exactly ten strides, or one is not an integer of at least 1.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
           59 049 samples (the product of the strides)
         - output: (N, 512) or (items, views, 512), the mean of the frames; with `frames=True`
-          (..., frames, 512), frames = samples // 59 049; frame k is centred on sample 59 049 k + 29 524
+          (..., frames, 512), frames = samples // 59 049; frame k is centered on sample 59 049 k + 29 524
 
     Examples:
         >>> import torch
@@ -46,7 +46,7 @@ class SampleCNN(Encoder):
     """
 
     widths: ClassVar[tuple[int, ...]] = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
-    """Channels after the stem and after each of the nine blocks."""
+    """Number of channels after the first convolution and after each of the nine blocks."""
 
     rearrangeable: ClassVar[bool] = True
 
@@ -77,9 +77,14 @@ class SampleCNN(Encoder):
 
 
 def conv_block(width_in: int, width_out: int, pool: int | None = None) -> nn.Sequential:
-    """Convolution 3 wide, batch norm, max-pool if asked for, ReLU: (N, width_in, L) to (N, width_out, L // pool)."""
+    """Return a block of convolution, batch norm, optional max-pooling and ReLU.
+
+    Shape:
+        - input: (N, width_in, L)
+        - output: (N, width_out, L // pool), or (N, width_out, L) if `pool` is None
+    """
     layers: list[nn.Module] = [nn.Conv1d(width_in, width_out, kernel_size=3, padding=1), nn.BatchNorm1d(width_out)]
     if pool is not None:
-        # Before the ReLU, with which it commutes (gradients too), so that the ReLU has less to do.
+        # Max-pooling commutes with ReLU, also in the gradient; pooling first makes the ReLU cheaper.
         layers.append(nn.MaxPool1d(pool))
     return nn.Sequential(*layers, nn.ReLU())

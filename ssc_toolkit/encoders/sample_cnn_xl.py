@@ -1,4 +1,4 @@
-"""SampleCNN-XL: SampleCNN with wide late layers."""
+"""SampleCNN-XL: SampleCNN with more channels in the late layers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ssc_toolkit.encoders.sample_cnn import SampleCNN
 
 
 class SampleCNNXL(SampleCNN):
-    """SampleCNN-XL: SampleCNN with widths that double up to 2048.
+    """SampleCNN-XL: SampleCNN with up to 2048 channels.
 
-    The layers of `SampleCNN`, its arguments and its shapes, with an embedding of 2048. 25 190 400
+    Layers, arguments and shapes are those of `SampleCNN`, except that the embedding has a width of 2048. 25 190 400
     parameters.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Folders that hold a saved encoder: its constructor's arguments and its weights."""
+"""Reading and writing of saved encoders: folders with constructor arguments and weights."""
 
 from __future__ import annotations
 
@@ -16,74 +16,80 @@ from torch import nn
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, reading, verify_listed
+from ssc_toolkit.paths import user_path
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-"""Files of a saved encoder."""
+"""Names of the files of a saved encoder."""
 
 _ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed the file on purpose"
 
 CLASS_KEY = "encoder_class"
-"""Key of the saved configuration that names the encoder's class."""
+"""Key of the saved configuration that names the class of the encoder."""
 
 
 def saved_folder(name: Any, **download: Any) -> Path:
-    """A folder as it is, or that into which a model of the hub is downloaded.
+    """Return the path of a local folder, or of the folder of a downloaded model of the Hugging Face Hub.
 
     Args:
-        name: path, or name on the hub.
+        name: path of a folder, or name of a model on the Hub.
         download: options of `huggingface_hub.snapshot_download`.
 
     Raises:
-        TypeError: if the name is neither text nor a path.
-        InputError: if there is no such folder, and no such model on the hub.
+        TypeError: if the name is neither a string nor a path.
+        InputError: if there is neither such a folder nor such a model on the Hub.
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {name!r}")
-    folder = Path(name)
+    folder = user_path(name)
     if folder.exists() or not _may_be_on_the_hub(name):
         return folder
     try:
         return Path(snapshot_download(str(name), allow_patterns=[CONFIG, WEIGHTS, CHECKSUMS], **download))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(f"encoder: {name} is no folder here, and the hub did not give it: {_line(error)}") from error
+        raise InputError(
+            f"encoder: expected a folder or a model on the Hugging Face Hub, got {name}: {_line(error)}"
+        ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `config.json` says.
+    """Read the configuration of a saved encoder from `config.json`.
 
     Raises:
-        InputError: if the folder holds no encoder, or the file is damaged or names no class.
+        InputError: if the folder contains no encoder, or the file is damaged or does not name a class.
     """
     path = folder / CONFIG
     if not path.is_file() or not (folder / WEIGHTS).is_file():
         raise InputError(
-            f"encoder: {folder} is no saved encoder (no {CONFIG} with {WEIGHTS}); "
-            "give the 'encoder' folder that pretraining wrote"
+            f"encoder: expected the folder of a saved encoder, with {CONFIG} and {WEIGHTS}, got {folder}; "
+            "pass the 'encoder' folder that pretraining wrote"
         )
     verify(path)
     with reading("encoder", path, _ADVICE):
         config = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(config, dict) or not isinstance(config.get(CLASS_KEY), str):
-        raise InputError(f"encoder: {path} does not name an encoder class ({CLASS_KEY!r})")
+        raise InputError(f"encoder: expected the key {CLASS_KEY!r} with the name of a class in {path}, got none")
     return config
 
 
 def verify(path: Path) -> None:
-    """Raise InputError if a file of a saved encoder differs from what was saved.
+    """Check a file of a saved encoder against its checksum.
 
     Encoders of earlier versions have no checksums and are loaded without this check.
 
     Args:
         path: `config.json` or `model.safetensors` in the folder of an encoder.
+
+    Raises:
+        InputError: if the file was changed after saving.
     """
     verify_listed(path.parent, "encoder", _ADVICE, [path.name])
 
 
 def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
-    """Give an encoder the weights of a folder, in the dtypes that they were saved in.
+    """Load the weights in a folder into an encoder, in their saved dtypes.
 
     Raises:
-        InputError: if they are damaged, or those of another model.
+        InputError: if the weights are damaged or belong to another model.
     """
     encoder.to(device)
     verify(folder / WEIGHTS)
@@ -97,13 +103,13 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         load_model(encoder, folder / WEIGHTS, strict=strict, device=device)
     except (RuntimeError, SafetensorError) as error:
         raise InputError(
-            f"encoder: the weights in {folder} are not those of this {type(encoder).__name__}: {_line(error)}"
+            f"encoder: the weights in {folder} do not match this {type(encoder).__name__}: {_line(error)}"
         ) from error
 
 
 def not_made(name: str, folder: Path, error: Exception) -> InputError:
-    """The error of a configuration that the class refuses."""
-    return InputError(f"encoder: no {name} can be made from {folder / CONFIG}: {_line(error)}")
+    """Return the error for a configuration that the class rejects."""
+    return InputError(f"encoder: expected valid arguments of {name} in {folder / CONFIG}, got an error: {_line(error)}")
 
 
 def _may_be_on_the_hub(name: str | os.PathLike[str]) -> bool:

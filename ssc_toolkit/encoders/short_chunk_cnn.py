@@ -1,4 +1,4 @@
-"""Short-chunk CNN: small 2-D convolutions over a mel spectrogram."""
+"""Short-chunk CNN: 3 x 3 convolutions over a mel spectrogram."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from ssc_toolkit.encoders.receptive_field import receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
 
 RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
-"""Hertz, samples, samples and bands of the paper."""
+"""Settings of the paper: sample rate in hertz, window and hop in samples, number of mel bands."""
 
 FACTORS = (1, 1, 2, 2, 2, 2, 4)
-"""Channels after each layer, in units of `channels`."""
+"""Number of channels after each layer, as a multiple of `channels`."""
 
 
 class ShortChunkCNN(Encoder):
     """Short-chunk CNN of Won et al. 2020, "Evaluation of CNN-based automatic music tagging models".
 
-    A mel spectrogram in decibels (128 bands, windows of 512 samples every 256, centred), batch norm, seven
-    layers of 3 x 3 convolution, batch norm, ReLU and max-pooling by 2 x 2, which leave one band; the
-    maximum over time. 3 398 018 parameters. Or, with `residual`, seven residual layers of stride 2 in place of
-    the pools; 11 814 914 parameters.
+    A centered mel spectrogram in decibels (128 bands, windows of 512 samples, hops of 256) with batch norm, seven
+    layers of 3 x 3 convolution, batch norm, ReLU and 2 x 2 max-pooling, which reduce the bands to one, and the
+    maximum over time. 3 398 018 parameters. With `residual`, seven residual layers of stride 2 replace these layers;
+    11 814 914 parameters.
 
     Args:
-        sample_rate: hertz. The windows are those of the paper at 16 kHz; at higher rates they have that power of
-            two of samples which is nearest to 32 ms, lest low bands hold no frequency.
-        channels: of the first layer; the last has four times as many.
-        residual: two convolutions a layer, the first of stride 2, added to a third of stride 2.
+        sample_rate: sample rate of the waveforms in hertz. At 16 kHz the windows are those of the paper. At higher
+            rates their length is the power of two nearest to 32 ms, so that low bands contain a frequency bin.
+        channels: number of channels of the first layer; the last layer has four times as many.
+        residual: use residual layers: two convolutions, the first of stride 2, plus a shortcut convolution of
+            stride 2.
 
     Raises:
-        ValueError: for a number that is no positive integer.
+        ValueError: if a number is not a positive integer.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
-          32 512 samples (2.04 s at 16 kHz; 257 samples with `residual`, whose layers pad)
+          32 512 samples (2.04 s at 16 kHz; 257 samples with `residual`)
         - output: (N, 4 * channels) or (items, views, 4 * channels), the maximum of the frames; with
-          `frames=True` (..., frames, 4 * channels). Of h = samples // 256 + 1 windows h // 128 frames are
-          made, frame k centred on sample 32 768 k + 16 256; with `residual` ceil(h / 128), centred on 32 768 k
+          `frames=True` (..., frames, 4 * channels). With h = samples // 256 + 1 windows, there are h // 128
+          frames, frame k centered on sample 32 768 k + 16 256; with `residual` ceil(h / 128), centered on 32 768 k
 
     Examples:
         >>> import torch
@@ -68,7 +69,7 @@ class ShortChunkCNN(Encoder):
             receptive_field_samples=receptive_field([(n_fft, hop_length), *layer * len(FACTORS)]),
         )
         with warnings.catch_warnings():
-            # The lowest of 128 bands are narrower than a bin of 31 Hz, and one holds none: so in the paper.
+            # As in the paper, one of the lowest bands, which are narrower than a bin of 31 Hz, contains no bin.
             warnings.filterwarnings("ignore", message="n_mels")
             self.log_mel = LogMel(
                 sample_rate, n_fft, hop_length, N_MELS, lowest_hz=0.0, scale="decibels", mel_scale="htk", center=True
@@ -85,12 +86,12 @@ class ShortChunkCNN(Encoder):
         return image.squeeze(2)
 
     def pool(self, features: Tensor) -> Tensor:
-        """Embeddings of framewise features, (N, embedding_dim, frames) to (N, embedding_dim): their maximum."""
+        """Compute embeddings (N, embedding_dim) as the maximum of framewise features (N, embedding_dim, frames)."""
         return features.amax(dim=-1)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, the first of stride 2, plus a third of stride 2; ReLU.
+    """Residual block: two 3 x 3 convolutions, the first of stride 2, plus a shortcut convolution of stride 2; ReLU.
 
     Shape:
         - input: (N, width_in, bands, frames)
@@ -118,6 +119,6 @@ def _block(width_in: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, kernel_size=3, padding=1),
         nn.BatchNorm2d(width_out),
-        nn.MaxPool2d(2),  # before the ReLU, with which it commutes
+        nn.MaxPool2d(2),  # commutes with the ReLU
         nn.ReLU(),
     )

@@ -1,4 +1,4 @@
-"""Strided 2-D convolutions that are right in bfloat16."""
+"""Strided 2-D convolutions that are correct in bfloat16 on a CPU."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from ssc_toolkit.encoders.tracing import is_traced
 
 
 class StridedConv2d(nn.Conv2d):
-    """A 2-D convolution whose output may be a single column, in bfloat16 on a CPU too.
+    """A 2-D convolution that is also correct for outputs of a single column in bfloat16 on a CPU.
 
-    There, oneDNN computes a single column of a strided convolution from memory that was never written: outputs differ
-    from call to call or are NaN. So one more column is computed, from zeros on the right, and cut off; the values of
-    the first are the same.
+    In this case, oneDNN reads uninitialized memory, so that outputs differ between calls or are NaN. This class
+    therefore zero-pads the input on the right, computes a second column, and removes it; the first column has the same
+    values.
 
-    Args:
-        As for `torch.nn.Conv2d`, with a stride and padding of numbers.
+    Arguments are those of `torch.nn.Conv2d`; stride and padding must be numbers.
 
     Examples:
         >>> image = torch.randn(2, 1, 64, 1)
@@ -27,7 +26,7 @@ class StridedConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve (N, in_channels, rows, columns)."""
+        """Convolve images (N, in_channels, rows, columns)."""
         if is_traced() or input.device.type != "cpu" or not _is_bfloat16(input):
             return super().forward(input)
         kernel, stride, padding = self.kernel_size[1], self.stride[1], int(self.padding[1])
@@ -37,7 +36,7 @@ class StridedConv2d(nn.Conv2d):
 
 
 def _is_bfloat16(input: Tensor) -> bool:
-    """Whether a convolution of the input is computed in bfloat16."""
+    """Return whether a convolution of the input is computed in bfloat16."""
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16
     return input.dtype == torch.bfloat16

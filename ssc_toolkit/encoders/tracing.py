@@ -1,4 +1,4 @@
-"""Whether a forward pass is recorded, for any size of batch, rather than computed."""
+"""Detection of tracing, in which a forward pass is recorded for any batch size."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 
 def is_traced() -> bool:
-    """Return whether torch.compile, torch.export, torch.jit.trace or make_fx record what is called.
+    """Return whether torch.compile, torch.export, torch.jit.trace or make_fx is tracing the current call.
 
-    What depends on the size of a batch, such as slices that suit a cache, is left out then.
+    Code that depends on the batch size, such as slicing to fit a cache, must be skipped during tracing.
 
     Examples:
         >>> is_traced()

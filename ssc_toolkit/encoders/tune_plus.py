@@ -1,4 +1,4 @@
-"""TUNe+: a U-Net over the waveform whose output goes through a tail of convolutions."""
+"""TUNe+: a U-Net over the waveform, followed by a tail of convolutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.base import Encoder
 
 FACTORS = (1, 2, 4, 8, 16)
-"""Channels at each depth of the U, in units of `channels`."""
+"""Number of channels at each depth of the U-Net, as a multiple of `channels`."""
 
 _UNIT = 3 ** (len(FACTORS) - 1)
 
@@ -20,27 +20,27 @@ _UNIT = 3 ** (len(FACTORS) - 1)
 class TUNePlus(Encoder):
     """TUNe+, the tailed U-Net (Vélez Vásquez and Burgoyne 2022, "Tailed U-Net: multi-scale music representation").
 
-    Four pools by 3 down, four transposed convolutions up, each joined with what was on the way down; a
-    tail down once more, joined with what was on the way up; five convolutions more. 59 049 = 3^10 samples
-    (2.68 s at 22 050 Hz) give one frame. Longer input gives several, which are averaged. 2 220 390
-    parameters.
+    The encoder path has four poolings by 3, and the decoder path four transposed convolutions, each with a skip
+    connection from the encoder path. The tail pools down again, with skip connections from the decoder path, and ends
+    with five convolutions. 59 049 = 3^10 samples (2.68 s at 22 050 Hz) give one frame. Longer inputs give several
+    frames, which are averaged. 2 220 390 parameters.
 
-    Every length from the minimum on fits: up to 80 samples at the end that do not fill a window of
-    81 = 3^4 are left out, so that the way up gives the lengths of the way down. 59 049 and 59 535 are
-    multiples of 81 and lose nothing.
+    Any length from the minimum on is allowed. Up to 80 samples at the end, which do not fill a window of
+    81 = 3^4, are dropped, so that encoder and decoder paths have the same lengths. 59 049 and 59 535 are
+    multiples of 81, so nothing is dropped.
 
     Args:
-        sample_rate: hertz.
-        channels: of the first layer.
+        sample_rate: sample rate of the waveforms in hertz.
+        channels: number of channels of the first layer.
 
     Raises:
-        ValueError: for a number that is no positive integer.
+        ValueError: if a number is not a positive integer.
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
           59 049 samples
         - output: (N, 512) or (items, views, 512), the mean of the frames; with `frames=True`
-          (..., frames, 512), frames = samples // 59 049; frame k is centred on sample 59 049 k + 29 524
+          (..., frames, 512), frames = samples // 59 049; frame k is centered on sample 59 049 k + 29 524
 
     Examples:
         >>> import torch
@@ -88,12 +88,12 @@ class TUNePlus(Encoder):
     def _join(self, features: Tensor, beside: Tensor) -> Tensor:
         if not self.fused:
             return torch.cat([features, beside], dim=1)
-        # Fused layers keep the channels side by side in memory.
+        # Fused layers use the channels-last layout.
         return torch.cat([features.mT, beside.mT], dim=2).mT
 
 
 class _KaimingConv1d(nn.Conv1d):
-    """A convolution whose weights are drawn for a ReLU behind it (He et al. 2015), uniformly."""
+    """A convolution with uniform Kaiming initialization for a following ReLU (He et al. 2015)."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -107,7 +107,7 @@ def _block(width_in: int, width_out: int) -> nn.Sequential:
 
 
 def _receptive_field() -> int:
-    """Samples behind one frame by its longest way: back through the tail, up from the lowest depth, down to it."""
+    """Return the receptive field in samples along the longest path: encoder path, decoder path and tail."""
     way = ["pool", "conv", "pool", *["conv", "pool"] * 8, *["conv", "upsample"] * 4, *["conv", "pool"] * 4, "conv"]
     first, last = 0, 0
     for layer in way:

@@ -26,6 +26,7 @@ from ssc_toolkit.evaluation.ranking import retrieval
 from ssc_toolkit.evaluation.records import CLEAN, Record, to_records
 from ssc_toolkit.evaluation.scores import Score, measure
 from ssc_toolkit.files import writable_folder
+from ssc_toolkit.paths import user_path
 
 CHAIN = "chain"
 
@@ -169,7 +170,7 @@ def compare_models(
     Raises:
         InputError: as `embed_models` and `fit_probe`.
     """
-    cache = writable_folder(Path(folder), "folder")
+    cache = writable_folder(user_path(folder), "folder")
     signals = {task.column: _signal(tracks, task.column, numbers) for task in tasks}
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks[is_test].reset_index(drop=True)

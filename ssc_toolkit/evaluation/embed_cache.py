@@ -15,6 +15,7 @@ from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.evaluation.models import WaveformModel, fingerprint
 from ssc_toolkit.evaluation.windows import MOST_WINDOWS
 from ssc_toolkit.files import writable_folder
+from ssc_toolkit.paths import user_path
 
 _CHUNK = 1 << 20
 
@@ -39,7 +40,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, tracks: pd.DataFrame, pooling: str, corruption: FixedCorruption | None) -> None:
-        self.folder = writable_folder(folder, "cache")
+        self.folder = writable_folder(user_path(folder, "cache"), "cache")
         self._tracks = tracks
         self._described = (pooling, MOST_WINDOWS, None if corruption is None else corruption.fingerprint())
 

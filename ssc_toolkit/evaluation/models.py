@@ -21,6 +21,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import read_checked_json
+from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
 """File that a training writes next to the folder of its encoder."""
@@ -106,6 +107,7 @@ def open_model(source: str) -> WaveformModel:
     Raises:
         InputError: if neither a folder nor a function exists, or if the function fails or does not return a model.
     """
+    source = local_path(source, "encoder")
     if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
         encoder = load_encoder(source)
         encoder.window_seconds = _view_seconds(Path(source))  # type: ignore[assignment]

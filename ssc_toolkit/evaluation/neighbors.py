@@ -9,6 +9,7 @@ import torch
 
 from ssc_toolkit.checks import check_embeddings
 from ssc_toolkit.data import Labels
+from ssc_toolkit.losses.unit_length import unit_length
 
 BLOCK = 1 << 25
 """Number of similarities held in memory at once."""
@@ -16,8 +17,9 @@ BLOCK = 1 << 25
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Divide each row by its Euclidean norm, (N, dim) float32; rows of zeros stay zeros."""
-    vectors = np.asarray(vectors, dtype=np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    vectors = np.asarray(vectors)
+    rows = vectors.astype(np.float64 if vectors.dtype == np.float64 else np.float32)
+    return unit_length(torch.from_numpy(rows)).float().numpy()
 
 
 def similarity_blocks(

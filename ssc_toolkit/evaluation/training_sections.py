@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssc_toolkit.evaluation import plots
+from ssc_toolkit.evaluation.neighbors import unit_rows
 from ssc_toolkit.evaluation.report import Section
 
 
@@ -21,8 +22,7 @@ def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray]
     """
     blocks = {"target weights": weights}
     for model, vectors in embeddings.items():
-        centred = vectors - vectors.mean(axis=0)
-        unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        unit = unit_rows(vectors - vectors.mean(axis=0))
         blocks[model] = unit @ unit.T
     caption = "Target weights, and cosine similarities of the centered representations."
     return Section("Target weights and similarities", [text], figures={caption: plots.matrices(blocks)})

@@ -1,5 +1,8 @@
-"""Contrastive losses for partly labelled batches of embeddings."""
+"""Contrastive losses for partly labeled batches of embeddings."""
 
+from ssc_toolkit.losses.cached import cached_backward
+from ssc_toolkit.losses.class_weights import class_balanced_weights
+from ssc_toolkit.losses.functional import semi_supcon_loss
 from ssc_toolkit.losses.memory import CrossBatchMemory
 from ssc_toolkit.losses.modules import NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.rank_n_contrast import RankNContrastLoss
@@ -13,5 +16,8 @@ __all__ = [
     "RankNContrastLoss",
     "SemiSupConLoss",
     "SupConLoss",
+    "cached_backward",
+    "class_balanced_weights",
     "contrastive_statistics",
+    "semi_supcon_loss",
 ]

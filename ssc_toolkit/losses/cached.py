@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.losses.distributed import processes
+from ssc_toolkit.seeds import whole_number
 
-Inputs: TypeAlias = Tensor | Mapping[str, Any]
+Inputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 def cached_backward(
@@ -21,37 +24,43 @@ def cached_backward(
     backward: Callable[[Tensor], Any] = torch.Tensor.backward,
     embeddings_of: Callable[[Any], Tensor] = lambda output: output,
 ) -> Tensor:
-    """Gradients of the loss of a whole batch, with the encoder's activations of one chunk in memory at a time.
+    """Compute the gradients of the loss of a whole batch with the activations of one chunk in memory at a time.
 
     A contrastive loss needs all embeddings at once, but an encoder needs only its own items. So the batch goes
     through the model twice (Gao et al. 2021, arXiv 2101.06983): first without a graph, to collect the embeddings
     and the loss's gradient with respect to them; then chunk by chunk with a graph, to carry that gradient on
-    to the parameters. The random state of each chunk is restored for its second pass, so dropout falls alike,
-    and the result equals that of the undivided batch up to rounding.
+    to the parameters. The global random states of PyTorch, Python and NumPy are restored for the second pass of each
+    chunk, so dropout is the same, and the result equals that of the undivided batch up to rounding. A generator that
+    the model owns is not restored: draw from it outside the model.
 
-    Batch normalisation is the exception: it looks at the chunk and not at the batch. Its running statistics
+    Batch normalization is the exception: it looks at the chunk and not at the batch. Its running statistics
     are updated once, as usual, in the second pass, but means and variances are those of a chunk. Choose a
-    `chunk_size` that is large enough for them, put the layers in eval mode, or use a normalisation that
+    `chunk_size` that is large enough for them, put the layers in eval mode, or use a normalization that
     looks at one item (group, layer).
 
-    Under `DistributedDataParallel` the processes are synchronised once, in the last chunk, and `criterion` may
-    gather. Call it within `torch.autocast` for mixed precision; with a gradient scaler pass
+    Under `DistributedDataParallel` the processes are synchronized once, in the last chunk, and `criterion` may
+    gather; `static_graph=True` is refused, for it allows one backward pass a step. Call it within `torch.autocast`
+    for mixed precision; with a gradient scaler pass
     `backward=lambda loss: scaler.scale(loss).backward()`.
 
     Args:
-        model: called with a chunk of the inputs: one tensor, or keyword arguments from a mapping.
-        inputs: tensor (items, ...), or a mapping whose tensors are (items, ...); scalars and what is not a tensor
-            go to every chunk as they are.
+        model: called with a chunk of the inputs: one tensor, the arguments of a tuple or list, or the keyword
+            arguments of a mapping.
+        inputs: tensor (items, ...), or a tuple, list or mapping whose tensors, also in containers within, are
+            (items, ...); scalars and what is not a tensor go to every chunk as they are. None may have a graph.
         criterion: loss of the embeddings of all items, (items, ...), a scalar.
         chunk_size: items of a chunk.
         backward: called with the loss.
         embeddings_of: picks the embeddings from the output of the model.
 
     Returns:
-        The loss, detached. Gradients are added to those in the parameters; the optimiser's step is yours.
+        The loss, detached. Gradients are added to those in the parameters; the optimizer's step is yours.
 
     Raises:
-        ValueError: if `chunk_size` is below 1, tensors of the inputs differ in length, or there are none.
+        ValueError: if `chunk_size` is below 1; if tensors of the inputs differ in length, have a graph, or there are
+            none; for `DistributedDataParallel(static_graph=True)`; for a loss that is not a scalar.
+        TypeError: for inputs of another kind, a `chunk_size` that is no whole number, or an output that is not a
+            tensor.
 
     Examples:
         >>> from ssc_toolkit.losses import NTXentLoss
@@ -83,7 +92,7 @@ class EmbeddingCache:
         embeddings_of: as of `cached_backward`.
 
     Attributes:
-        embeddings: of all items, (items, ...), a leaf that asks for a gradient.
+        embeddings: of all items, (items, ...), a leaf that requires a gradient.
 
     Raises:
         ValueError, TypeError: as `cached_backward`.
@@ -104,23 +113,22 @@ class EmbeddingCache:
         chunk_size: int,
         embeddings_of: Callable[[Any], Tensor] = lambda output: output,
     ) -> None:
-        if not isinstance(chunk_size, int) or chunk_size < 1:
-            raise ValueError(f"chunk_size: expected a whole number of items, at least 1, got {chunk_size}")
-        if not isinstance(inputs, (Tensor, Mapping)):
-            raise TypeError(f"inputs: expected a tensor or a mapping of keyword arguments, got {type(inputs).__name__}")
-        self._model, self._embeddings_of, self._device = model, embeddings_of, _device(inputs)
-        self._chunks = list(_chunks(inputs, chunk_size))
+        chunk_size = whole_number("chunk_size", chunk_size)
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
+        _check_model(model)
+        _check_inputs(inputs)
+        self._model, self._embeddings_of, self._gpus = model, embeddings_of, _gpus(model, inputs)
+        self._inputs, self._chunks = list(_tensors(inputs)), list(_chunks(inputs, chunk_size))
         self._states, outputs = [], []
-        buffers = [buffer.clone() for buffer in model.buffers()]
+        buffers = _Buffers(model)
         with torch.no_grad():
-            for chunk in self._chunks:
-                self._states.append(_random_state(self._device))
-                outputs.append(embeddings_of(_call(model, chunk)))
-                if not isinstance(outputs[-1], Tensor):
-                    kind = type(outputs[-1]).__name__
-                    raise TypeError(f"embeddings_of: expected a tensor, got {kind}; say which part of the output it is")
-            for buffer, before in zip(model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
+            try:
+                for chunk in self._chunks:
+                    self._states.append(_RandomState(self._gpus))
+                    outputs.append(self._embed(chunk))
+            finally:
+                buffers.put_back()
         torch.clear_autocast_cache()  # the weights cast in the first pass have no graph
         self._lengths = [len(output) for output in outputs]
         self.embeddings = torch.cat(outputs).requires_grad_()
@@ -133,70 +141,153 @@ class EmbeddingCache:
         """
         if self.embeddings.grad is None:
             raise ValueError("criterion: the loss does not depend on the embeddings")
-        after_loss = _random_state(self._device)
+        after_loss = _RandomState(self._gpus)
         gradients = self.embeddings.grad.split(self._lengths)
         last = len(self._chunks) - 1
         for number, (chunk, state, gradient) in enumerate(zip(self._chunks, self._states, gradients, strict=True)):
-            _set_random_state(state, self._device)
-            if number == last:  # its backward pass is the one in which processes synchronise
+            state.restore()
+            if number == last:  # its backward pass is the one in which processes synchronize
                 self._embed(chunk).backward(gradient)
             elif isinstance(self._model, nn.parallel.DistributedDataParallel):
                 with self._model.no_sync():
                     self._embed(chunk).backward(gradient)
             elif processes() > 1:  # a wrapper around the model may be watching its parameters
-                _accumulate(self._model, self._embed(chunk), gradient)
+                _accumulate(self._model, self._inputs, self._embed(chunk), gradient)
             else:
                 self._embed(chunk).backward(gradient)
-        _set_random_state(after_loss, self._device)
+        after_loss.restore()
 
     def _embed(self, chunk: Inputs) -> Tensor:
-        return self._embeddings_of(_call(self._model, chunk))
+        found = self._embeddings_of(_call(self._model, chunk))
+        if not isinstance(found, Tensor):
+            kind = type(found).__name__
+            raise TypeError(f"embeddings_of: expected a tensor, got {kind}; pick the embeddings from the output")
+        return found
 
 
-def _accumulate(model: nn.Module, embeddings: Tensor, gradient: Tensor) -> None:
-    """Add to the parameters' gradients without running the hooks by which processes synchronise."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    found = torch.autograd.grad(embeddings, parameters, gradient, allow_unused=True)
-    for parameter, own in zip(parameters, found, strict=True):
+def _accumulate(model: nn.Module, inputs: list[Tensor], embeddings: Tensor, gradient: Tensor) -> None:
+    """Add to the gradients of parameters and inputs without the hooks by which processes synchronize."""
+    leaves = [leaf for leaf in [*model.parameters(), *inputs] if leaf.requires_grad]
+    found = torch.autograd.grad(embeddings, leaves, gradient, allow_unused=True)
+    for leaf, own in zip(leaves, found, strict=True):
         if own is not None:
-            parameter.grad = own if parameter.grad is None else parameter.grad + own
+            leaf.grad = own if leaf.grad is None else leaf.grad + own
 
 
 def _call(model: nn.Module, chunk: Inputs) -> Any:
-    return model(**chunk) if isinstance(chunk, Mapping) else model(chunk)
+    if isinstance(chunk, Mapping):
+        return model(**chunk)
+    return model(*chunk) if isinstance(chunk, (tuple, list)) else model(chunk)
 
 
-def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
-    tensors = _tensors(inputs)
+def _check_model(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.parallel.DistributedDataParallel) and module.static_graph:
+            raise ValueError(
+                "model: DistributedDataParallel(static_graph=True) counts on one backward pass a step, and gradient "
+                "caching makes one a chunk; pass static_graph=False"
+            )
+
+
+def _check_inputs(inputs: Inputs) -> None:
+    if not isinstance(inputs, (Tensor, Mapping, tuple, list)):
+        raise TypeError(
+            f"inputs: expected a tensor, a tuple of arguments or a mapping of keyword arguments, got "
+            f"{type(inputs).__name__}"
+        )
+    tensors = list(_tensors(inputs))
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"inputs: expected tensors of one length (items, ...), got lengths {sorted(lengths)}")
-    for start in range(0, lengths.pop(), size):
-        if isinstance(inputs, Tensor):
-            yield inputs[start : start + size]
-        else:
-            yield {name: value[start : start + size] if _is_cut(value) else value for name, value in inputs.items()}
+    if any(tensor.grad_fn is not None for tensor in tensors):
+        raise ValueError(
+            "inputs: expected tensors without a graph, got the result of a computation with gradients, which "
+            "each chunk would go back through; detach() it, or make that computation a part of the model"
+        )
 
 
-def _tensors(inputs: Inputs) -> list[Tensor]:
-    values = [inputs] if isinstance(inputs, Tensor) else inputs.values()
-    return [value for value in values if _is_cut(value)]
+def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
+    for start in range(0, len(next(_tensors(inputs))), size):
+        yield _cut(inputs, slice(start, start + size))
 
 
-def _is_cut(value: Any) -> bool:
-    """Whether a chunk gets a part of the value: a scalar goes to every chunk as it is."""
-    return isinstance(value, Tensor) and value.dim() > 0
+def _cut(value: Any, part: slice) -> Any:
+    """The part of a value that a chunk gets, within containers too; scalars and what is no tensor stay as they are."""
+    if isinstance(value, Tensor):
+        return value[part] if value.dim() else value
+    if isinstance(value, Mapping):
+        return {name: _cut(one, part) for name, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        cut = [_cut(one, part) for one in value]
+        return type(value)(*cut) if hasattr(value, "_fields") else type(value)(cut)
+    return value
 
 
-def _device(inputs: Inputs) -> torch.device:
-    return next((tensor.device for tensor in _tensors(inputs)), torch.device("cpu"))
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Tensors that are cut."""
+    if isinstance(value, Tensor):
+        yield from [value] if value.dim() else []
+    elif isinstance(value, (Mapping, tuple, list)):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(one)
 
 
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+class _Buffers:
+    """Buffers of a model as they are before its first pass, to put back after it.
+
+    DistributedDataParallel sends those of the first process to all when its forward pass begins: what lies within one
+    is looked at only then, so that what came from the first process is not undone. A buffer that the first pass
+    creates stays; one that is registered as None, is None again.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._before: dict[tuple[nn.Module, str], tuple[Tensor | None, Tensor | None]] = {}
+        self._look(model)
+        within = [one.module for one in model.modules() if isinstance(one, nn.parallel.DistributedDataParallel)]
+        self._hooks = [module.register_forward_pre_hook(self._look_once) for module in within]
+        self._looked_at: set[nn.Module] = set()
+
+    def put_back(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        for (module, name), (buffer, values) in self._before.items():
+            if buffer is not None and values is not None:
+                if buffer.shape == values.shape:
+                    buffer.copy_(values)
+                else:
+                    buffer.data = values
+            module._buffers[name] = buffer
+
+    def _look(self, model: nn.Module) -> None:
+        for module in model.modules():
+            for name, buffer in module._buffers.items():
+                if not isinstance(buffer, nn.parameter.UninitializedBuffer):
+                    self._before[module, name] = buffer, None if buffer is None else buffer.detach().clone()
+
+    def _look_once(self, module: nn.Module, _: Any) -> None:
+        if module not in self._looked_at:
+            self._looked_at.add(module)
+            self._look(module)
 
 
-def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)
+class _RandomState:
+    """Where the global generators are: PyTorch's on the CPU and on the GPUs in use, Python's and NumPy's."""
+
+    def __init__(self, devices: Iterable[torch.device]) -> None:
+        self._cpu = torch.get_rng_state()
+        self._gpus = {device: torch.cuda.get_rng_state(device) for device in devices}
+        self._python = random.getstate()
+        self._numpy = np.random.get_state()  # noqa: NPY002  # models may draw from it
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._cpu)
+        for device, state in self._gpus.items():
+            torch.cuda.set_rng_state(state, device)
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+
+
+def _gpus(model: nn.Module, inputs: Inputs) -> list[torch.device]:
+    """GPUs that hold a part of the model or of the inputs."""
+    tensors = (*model.parameters(), *model.buffers(), *_tensors(inputs))
+    return sorted({tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=str)

@@ -5,35 +5,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.losses.rows import Rows, pair_weights
-from ssc_toolkit.targets import Target
+from ssc_toolkit.losses.pairs import PairSettings
+from ssc_toolkit.losses.weighting import hard_denominators, positive_weights
 
 
 def dense_losses(
-    queries: Tensor, keys: Tensor, anchors: Rows, contrasts: Rows, itself: int | None, target: Target, decoupled: bool
+    queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None = None, log_mean: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Loss of every anchor, 0 where it is not valid, and whether it is.
 
     Args:
-        queries: (N, D) normalised anchors, divided by the temperature.
-        keys: (M, D) normalised contrasts.
-        anchors: what is known about the items of the queries.
-        contrasts: what is known about the items of the keys.
-        itself: the key that is the first query; query i is key i + itself. None: queries are not among the keys.
-        target: weight of a pair of labelled rows.
-        decoupled: whether the denominator leaves the positives out.
+        queries: (N, D) normalized anchors, divided by the temperature.
+        keys: (M, D) normalized contrasts.
+        pairs: what is known about the pairs of the two.
+        lowest: scalar -1 / temperature, where negatives or positives are weighted.
+        log_mean: scalar, where positives are weighted; see `Weighting`.
     """
-    similarities = queries @ keys.T
-    weights = pair_weights(anchors, contrasts, target).to(similarities.dtype)
-    is_contrast = torch.ones_like(weights, dtype=torch.bool)
-    if itself is not None:
-        rows = torch.arange(len(queries), device=queries.device)
-        is_self = rows[:, None] + itself == torch.arange(len(keys), device=queries.device)
-        weights, is_contrast = weights.masked_fill(is_self, 0), ~is_self
-    if decoupled:
-        is_contrast = is_contrast & (weights == 0)
+    return losses_of(queries @ keys.T, pairs, 0, len(pairs.anchors.items), lowest, log_mean)
+
+
+def losses_of(
+    similarities: Tensor, pairs: PairSettings, start: int, stop: int, lowest: Tensor | None, log_mean: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Losses of the anchors of some items from their similarities with all contrasts; see `dense_losses`."""
+    weights, is_contrast = pairs.weights_and_contrasts(start, stop, similarities.dtype)
+    weighting = pairs.weighting
+    is_negative = is_contrast & (weights == 0)
+    in_denominator = is_negative if pairs.decoupled else is_contrast
     total = weights.sum(dim=1)
-    valid = (total > 0) & is_contrast.any(dim=1)
-    contrast = torch.logsumexp(similarities.masked_fill(~is_contrast, -torch.inf), dim=1)
+    valid = (total > 0) & in_denominator.any(dim=1)
+    if weighting.has_hard_negatives:
+        assert lowest is not None
+        contrast = hard_denominators(similarities, weights, is_negative, pairs.decoupled, weighting, lowest)
+    else:
+        contrast = torch.logsumexp(similarities.masked_fill(~in_denominator, -torch.inf), dim=1)
+    if weighting.sigma is not None:
+        assert lowest is not None
+        assert log_mean is not None
+        weights = positive_weights(similarities, weights, weighting, lowest, log_mean)
     attraction = (weights * similarities).sum(dim=1) / torch.where(valid, total, 1)
     return torch.where(valid, contrast - attraction, 0), valid

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssc_toolkit.losses.dense import dense_losses
-from ssc_toolkit.losses.distributed import gather_rows, processes, sum_over_processes
-from ssc_toolkit.losses.rows import Rows, as_rows, signals_of
-from ssc_toolkit.losses.tiled import Tiles, tiled_losses, tiled_sum
+from ssc_toolkit.losses.distributed import gather_rows, max_over_processes, processes, sum_over_processes
+from ssc_toolkit.losses.pairs import PairSettings
+from ssc_toolkit.losses.queue import ContrastQueue
+from ssc_toolkit.losses.rows import Rows, as_rows, check_same_signals
+from ssc_toolkit.losses.tiled import spans, tiled_losses, tiled_sum
+from ssc_toolkit.losses.unit_length import unit_length
+from ssc_toolkit.losses.weighting import Weighting, check_weighting, log_means
 from ssc_toolkit.targets import SameClass, Target
-from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target, values_are_readable
+from ssc_toolkit.targets.base import (
+    Labeled,
+    Labels,
+    TargetFunction,
+    as_target,
+    in_function_transform,
+    is_traced,
+    values_are_readable,
+)
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 Reduction = Literal["mean", "sum", "none"]
 Denominator = Literal["all", "negatives"]
@@ -26,19 +42,29 @@ LARGEST_DENSE = {"cpu": 0, "cuda": 2**24}
 def semi_supcon_loss(
     embeddings: Tensor,
     labels: Labels | None = None,
-    labeled: Labeled | None = None,
     *,
+    labeled: Labeled | None = None,
     items: Tensor | None = None,
     keys: Tensor | None = None,
     key_labels: Labels | None = None,
     key_labeled: Labeled | None = None,
     key_items: Tensor | None = None,
+    groups: Tensor | None = None,
+    key_groups: Tensor | None = None,
+    ignored: Tensor | None = None,
+    anchor_weights: Tensor | None = None,
     target: Target | TargetFunction | None = None,
     temperature: float | Tensor = 0.1,
     reduction: Reduction = "mean",
     denominator: Denominator = "all",
     implementation: Implementation = "auto",
     gather: bool = False,
+    label_weight: float = 1.0,
+    beta: float = 0.0,
+    tau_plus: float = 0.0,
+    sigma: float | None = None,
+    process_group: ProcessGroup | None = None,
+    queue: ContrastQueue | None = None,
 ) -> Tensor:
     r"""Contrastive loss over views of an item and, where labels are known, over similar items.
 
@@ -55,21 +81,29 @@ def semi_supcon_loss(
     2407.13840). It is computed in float32, or float64 for float64 embeddings.
 
     Args:
-        embeddings: (items, views, dim) with any number of views, or (N, dim) together with `items`.
-            Floating point; need not be normalised.
+        embeddings: (items, views, dim) with any number of views, or flat rows (N, dim) with `items`, `labels` or
+            both. Floating point; need not be normalized.
         labels: labels of each item, shape (items,) or (items, ...) as `target` expects; (N, ...) in
             the flat form; a dict of signals for a target that takes several. None: nothing is labelled.
         labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask for each
             signal. None: all are, if `labels` is given. What unlabelled rows of `labels` hold does not
             matter, NaN included.
         items: integer ids, (items,) or (N,); rows with the same id are views of one item. By default
-            the items of (items, views, dim) are all different.
+            all items are different, and each flat row is an item of its own.
         keys: what the anchors are compared with instead of each other, as embeddings of a second encoder or
-            of earlier batches: (items, views, dim), or (N, dim) with `key_items`. Without `key_items` they
-            are views of the same items as `embeddings` and share their labels.
+            of earlier batches: (items, views, dim), or (N, dim). Without `key_items` they are as many as
+            `embeddings`, views of the same items, and share their labels.
         key_labels: labels of the keys, with `key_items`.
         key_labeled: mask of the keys, with `key_items`.
         key_items: ids of the keys, which are matched with `items`.
+        groups: integer ids, (items,) or (N,), such as the album or the artist. Pairs of different items of one group
+            are ignored: they are neither positives nor in the denominator.
+        key_groups: groups of the keys, with `key_items`.
+        ignored: bool (items, items), (items, items of the keys) or (N, M), True where a pair of different items is
+            ignored; views of one item never are. With `gather`, of the items of this process and those of all, in the
+            order of the ranks.
+        anchor_weights: numbers of at least 0, (items,) or (N,), constants of the loss: the loss of each anchor is
+            multiplied by its item's, and the mean is divided by their sum over the anchors that count.
         target: weight of a pair of labelled items, `SameClass()` by default.
         temperature: positive number that divides the cosine similarities, or a scalar tensor.
         reduction: "mean" over the anchors that have positives, "sum", or "none".
@@ -79,9 +113,18 @@ def semi_supcon_loss(
             does not go with this option.
         implementation: "dense" holds the matrix of all pairs; it can be compiled and differentiated
             twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).
-            "auto" is dense while a graph is compiled, and for small batches on a GPU. Only dense goes
-            through `torch.func`.
-        gather: take the contrasts from all processes of the initialised process group; see below.
+            "auto" is dense while a graph is compiled or traced, under `torch.func`, and for small batches on a
+            GPU. "tiled" is refused under `torch.func`.
+        gather: take the contrasts from all processes of the initialized process group; see below.
+        label_weight: factor of the weights that `target` gives, at least 0. Views of one item keep the weight 1, also
+            where their labels agree.
+        beta: concentration of the hard negatives, at least 0 (Robinson et al. 2021, arXiv 2010.04592); see below.
+        tau_plus: probability that a negative is a positive in truth, at least 0 and below 1 (the same; Chuang et al.
+            2020, arXiv 2007.00224).
+        sigma: weight positives by how far apart they are, by a von Mises-Fisher density of this width on their
+            cosine (Yeh et al. 2022, arXiv 2110.06848); see below. None: do not.
+        process_group: the processes that `gather` takes together; all of them by default.
+        queue: rows of earlier batches as further contrasts; `CrossBatchMemory` passes it.
 
     With `gather` every process contrasts its own anchors with the rows of all. "mean" and "sum" return the
     value of the whole batch on every process, and a gradient that is multiplied by the number of
@@ -89,13 +132,26 @@ def semi_supcon_loss(
     the gradient that one process with the whole batch would give it. "none" returns the local anchors'
     losses with their plain gradient.
 
+    With `beta` or `tau_plus` the pairs with w = 0, of which anchor i has \(N_i\), enter its denominator as
+
+    $$G_i = \max\left(\frac{N_i}{1 - \tau^+} \left[
+    \frac{\sum_k e^{(1 + \beta) s_{ik}}}{\sum_k e^{\beta s_{ik}}}
+    - \tau^+ \frac{\sum_j w_{ij} e^{(1 + \beta) s_{ij}}}{\sum_j w_{ij} e^{\beta s_{ij}}} \right],\;
+    N_i e^{-1 / \tau}\right), \qquad
+    L_i = \log \Big( G_i + \sum_{j:\, w_{ij} > 0} e^{s_{ij}} \Big) - \frac{1}{W_i} \sum_j w_{ij} s_{ij}$$
+
+    and denominator="negatives" leaves \(G_i\) alone in the logarithm. With `sigma` the second term is
+    \(\frac{1}{W_i} \sum_j w_{ij} v_{ij} s_{ij}\) with \(v_{ij} = 2 - e^{c_{ij} / \sigma} / E\), where c are
+    cosines, E is the mean over all anchors with positives of \(\frac{1}{W_i} \sum_j w_{ij} e^{c_{ij} / \sigma}\), and
+    no gradient flows through v. It needs a second look at all pairs.
+
     Returns:
         A scalar, or for "none" the loss of each anchor, (items, views) or (N,).
 
     Raises:
         ValueError: for shapes that do not fit, `temperature` <= 0, an unknown option, or labels
             that `target` does not accept.
-        TypeError: for integer embeddings, a `labeled` that is not bool, or non-integer `items`.
+        TypeError: for integer embeddings, a `labeled` or `ignored` that is not bool, or non-integer `items`.
 
     Examples:
         >>> import torch
@@ -103,26 +159,54 @@ def semi_supcon_loss(
         >>> embeddings = torch.randn(4, 2, 8, generator=generator)   # 4 items, 2 views
         >>> labels = torch.tensor([0, 1, 0, 0])
         >>> labeled = torch.tensor([True, True, True, False])        # the last label is not known
-        >>> loss = semi_supcon_loss(embeddings, labels, labeled, temperature=0.1)
+        >>> loss = semi_supcon_loss(embeddings, labels, labeled=labeled, temperature=0.1)
         >>> loss.shape
         torch.Size([])
     """
     check_settings(temperature, reduction, denominator, implementation)
+    label_weight, beta, tau_plus, sigma = check_weighting(label_weight, beta, tau_plus, sigma)
+    check_process_group(process_group, gather)
     target = SameClass() if target is None else as_target(target)
-    anchors = as_rows(embeddings, labels, labeled, items, target)
+    if not isinstance(temperature, Tensor):
+        temperature = float(temperature)
+    ids = items
+    if keys is not None and items is None and isinstance(embeddings, Tensor) and embeddings.dim() > 0:
+        ids = torch.arange(len(embeddings), device=embeddings.device)
+    anchors = as_rows(embeddings, labels, labeled, ids, target, groups=groups)
     if keys is None:
-        if key_items is not None or key_labels is not None or key_labeled is not None:
-            raise ValueError("keys: key_items, key_labels or key_labeled were given without keys")
+        if any(given is not None for given in (key_items, key_labels, key_labeled, key_groups)):
+            raise ValueError("keys: key_items, key_labels, key_labeled or key_groups were given without keys")
         contrasts, itself = anchors, 0
     else:
-        contrasts, itself = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, target), None
-    if gather and processes() > 1:
+        contrasts = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, key_groups, target)
+        itself = None
+    if gather and processes(process_group) > 1:
         items_are_given = items is not None or key_items is not None
-        contrasts, start = gather_rows(contrasts, items_are_given)
+        contrasts, start = gather_rows(contrasts, items_are_given, process_group)
         if not items_are_given:
             anchors = anchors._replace(items=anchors.items + start)
         itself = start * contrasts.views if keys is None else None
-    losses = contrast(anchors, contrasts, itself, target, temperature, reduction, denominator, implementation, gather)
+    if queue is not None:
+        _check_ignored(ignored, anchors, contrasts)
+        contrasts, ignored = queue.joined(anchors, contrasts, ignored)
+    losses = contrast(
+        anchors,
+        contrasts,
+        itself,
+        target,
+        temperature,
+        reduction,
+        denominator,
+        implementation,
+        gather,
+        ignored=ignored,
+        anchor_weights=anchor_weights,
+        label_weight=label_weight,
+        beta=beta,
+        tau_plus=tau_plus,
+        sigma=sigma,
+        process_group=process_group,
+    )
     return losses.view(embeddings.shape[:-1]) if reduction == "none" else losses
 
 
@@ -136,6 +220,14 @@ def contrast(
     denominator: Denominator,
     implementation: Implementation,
     gather: bool,
+    *,
+    ignored: Tensor | None = None,
+    anchor_weights: Tensor | None = None,
+    label_weight: float = 1.0,
+    beta: float = 0.0,
+    tau_plus: float = 0.0,
+    sigma: float | None = None,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     """Loss of anchors against contrasts, both checked: the whole of the maths, for every form of it.
 
@@ -145,7 +237,12 @@ def contrast(
         itself: the contrast that is the first anchor; anchor i is contrast i + itself. None: anchors are
             not among the contrasts.
         target, temperature, reduction, denominator, implementation, gather: as of `semi_supcon_loss`.
+        ignored, anchor_weights: as of `semi_supcon_loss`; checked here.
+        label_weight, beta, tau_plus, sigma, process_group: as of `semi_supcon_loss`.
     """
+    _check_ignored(ignored, anchors, contrasts)
+    factors = _anchor_factors(anchor_weights, anchors)
+    gathers = gather and processes(process_group) > 1
     # Autocast would send the similarities to half precision, where they overflow at low temperature.
     with torch.autocast(anchors.embeddings.device.type, enabled=False):
         normalized = unit_length(anchors.embeddings)
@@ -153,36 +250,111 @@ def contrast(
         if contrasts is not anchors:
             others = unit_length(contrasts.embeddings).to(normalized.dtype)
         queries = normalized / temperature
-        tiles = Tiles(anchors, contrasts, itself, target, denominator == "negatives")
-        if _is_dense(implementation, queries, others):
-            losses, valid = dense_losses(queries, others, *tiles)
-            total = losses if reduction == "none" else losses.sum()
+        factors = None if factors is None else factors.to(queries.dtype)
+        weighting = Weighting(beta, tau_plus, sigma)
+        decoupled = denominator == "negatives"
+        pairs = PairSettings(anchors, contrasts, itself, target, decoupled, label_weight, ignored, weighting)
+        is_dense = _is_dense(implementation, queries, others)
+        lowest = log_mean = None
+        if not weighting.is_plain:
+            lowest = -1 / torch.as_tensor(temperature, dtype=queries.dtype, device=queries.device)
+        if sigma is not None:
+            log_mean = _log_mean(queries, others, pairs, lowest, is_dense, gathers, process_group)
+        if is_dense:
+            losses, valid = dense_losses(queries, others, pairs, lowest, log_mean)
         elif reduction == "none":
-            total, valid = tiled_losses(queries, others, tiles)
+            losses, valid = tiled_losses(queries, others, pairs, lowest, log_mean)
         else:
-            total, valid = tiled_sum(queries, others, tiles)
+            losses, valid = tiled_sum(queries, others, pairs, lowest, log_mean, factors)
+        if factors is not None and (is_dense or reduction == "none"):
+            losses = losses * factors
         if reduction == "none":
-            return total
-        anchors_in_mean = valid.sum() if reduction == "mean" else torch.ones_like(valid.sum())
-        if gather and processes() > 1:
-            return _over_processes(total, anchors_in_mean, reduction)
-        return total / anchors_in_mean.clamp(min=1)
+            return losses
+        total = losses.sum()
+        if reduction == "sum":
+            count = torch.ones_like(total)
+        else:
+            count = valid.sum() if factors is None else torch.where(valid, factors, 0).sum()
+            count = sum_over_processes(count, process_group) if gathers else count
+            count = torch.where(count > 0, count, 1)
+        return _over_processes(total / count, process_group) if gathers else total / count
 
 
-def _over_processes(total: Tensor, anchors_in_mean: Tensor, reduction: Reduction) -> Tensor:
+def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
     """The value of the whole batch, with the gradient that DDP's averaging turns into that of the whole batch."""
-    count = sum_over_processes(anchors_in_mean).clamp(min=1) if reduction == "mean" else 1
-    share = total / count
-    scaled = share * processes()
-    return scaled + (sum_over_processes(share) - scaled.detach())
+    scaled = share * processes(group)
+    return scaled + (sum_over_processes(share, group) - scaled.detach())
+
+
+@torch.no_grad()
+def _log_mean(
+    queries: Tensor,
+    keys: Tensor,
+    pairs: PairSettings,
+    lowest: Tensor | None,
+    is_dense: bool,
+    gathers: bool,
+    group: ProcessGroup | None,
+) -> Tensor:
+    """Logarithm of the mean of exp(cosine / sigma) over the anchors with positives, of all processes that gather."""
+    assert lowest is not None
+    means = [queries.new_full((1,), -torch.inf)]  # where there are no anchors
+    for start, stop in [(0, len(pairs.anchors.items))] if is_dense else spans(pairs):
+        similarities = queries[pairs.rows(start, stop)] @ keys.T
+        weights, _ = pairs.weights_and_contrasts(start, stop, similarities.dtype)
+        means.append(log_means(similarities, weights, pairs.weighting, lowest))
+    whole = torch.cat(means)
+    highest = whole.amax()
+    highest = max_over_processes(highest, group) if gathers else highest
+    shift = torch.where(highest == -torch.inf, 0, highest)
+    sums = torch.stack([(whole - shift).exp().sum(), (whole > -torch.inf).sum().to(whole.dtype)])
+    sums = sum_over_processes(sums, group) if gathers else sums
+    return torch.where(sums[1] > 0, shift + (sums[0] / sums[1]).log(), 0)
+
+
+def _check_ignored(ignored: Tensor | None, anchors: Rows, contrasts: Rows) -> None:
+    if ignored is None:
+        return
+    expected = (len(anchors.items), len(contrasts.items))
+    if not isinstance(ignored, Tensor) or ignored.dtype != torch.bool:
+        kind = ignored.dtype if isinstance(ignored, Tensor) else type(ignored).__name__
+        raise TypeError(f"ignored: expected a tensor of bool, got {kind}")
+    if tuple(ignored.shape) != expected:
+        raise ValueError(
+            f"ignored: expected shape {expected}, (items, items of the contrasts), got {tuple(ignored.shape)}"
+        )
+    _check_device("ignored", ignored, anchors)
+
+
+def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
+    """Weights of the rows, checked."""
+    if weights is None:
+        return None
+    if not isinstance(weights, Tensor) or weights.is_complex():
+        kind = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
+        raise TypeError(f"anchor_weights: expected a tensor of numbers, got {kind}")
+    if weights.shape != anchors.items.shape:
+        raise ValueError(f"anchor_weights: expected shape ({len(anchors.items)},), got {tuple(weights.shape)}")
+    _check_device("anchor_weights", weights, anchors)
+    if values_are_readable(weights) and not bool(((weights >= 0) & (weights < math.inf)).all()):
+        raise ValueError("anchor_weights: expected finite numbers of at least 0, got others, or NaN")
+    return weights.detach().repeat_interleave(anchors.views)
+
+
+def _check_device(name: str, tensor: Tensor, anchors: Rows) -> None:
+    if tensor.device != anchors.embeddings.device:
+        raise ValueError(f"{name}: expected on {anchors.embeddings.device} like embeddings, got {tensor.device}")
 
 
 def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> bool:
     if len(keys) == 0:  # nothing to make tiles of
         return True
+    transformed = not torch.compiler.is_compiling() and in_function_transform()
+    if implementation == "tiled" and transformed:
+        raise RuntimeError("implementation: the tiled loss does not go through torch.func; use 'dense' or 'auto'")
     if implementation != "auto":
         return implementation == "dense"
-    if torch.compiler.is_compiling():
+    if transformed or is_traced():
         return True
     return len(queries) * len(keys) <= LARGEST_DENSE.get(queries.device.type, LARGEST_DENSE["cuda"])
 
@@ -194,34 +366,36 @@ def _as_keys(
     labels: Labels | None,
     labeled: Labeled | None,
     items: Tensor | None,
+    groups: Tensor | None,
     target: Target,
 ) -> Rows:
     """Rows of the keys; those of a second encoder are views of the anchors' items."""
     if not isinstance(keys, Tensor):
         raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:
-        rows = as_rows(keys, labels, labeled, items, target, "key")
+        rows = as_rows(keys, labels, labeled, items, target, "key", groups)
         check_same_signals(anchors, rows, "key_labels")
+        if (anchors.groups is None) != (groups is None):
+            given, missing = ("key_groups", "groups") if anchors.groups is None else ("groups", "key_groups")
+            raise ValueError(f"{missing}: expected ids of groups, because {given} was given, got None")
     else:
-        if labels is not None or labeled is not None:
-            raise ValueError("key_items: keys with labels of their own need item ids")
-        if embeddings.dim() != 3 or keys.dim() != 3 or len(keys) != len(embeddings):
+        if labels is not None or labeled is not None or groups is not None:
+            raise ValueError("key_items: keys with labels or groups of their own need item ids")
+        if keys.dim() != embeddings.dim() or len(keys) != len(embeddings):
             raise ValueError(
-                f"key_items: keys {tuple(keys.shape)} without ids must be (items, views, dim) of the same items as "
-                f"the embeddings {tuple(embeddings.shape)}"
+                f"key_items: keys {tuple(keys.shape)} without ids must be of the same items as the embeddings "
+                f"{tuple(embeddings.shape)}, in the same form"
             )
-        rows = as_rows(keys, anchors.labels, anchors.labeled, anchors.items, target, "key")
+        rows = as_rows(keys, anchors.labels, anchors.labeled, anchors.items, target, "key", anchors.groups)
     if rows.embeddings.shape[1] != anchors.embeddings.shape[1]:
         raise ValueError(f"keys: expected dim {anchors.embeddings.shape[1]}, got {rows.embeddings.shape[1]}")
     return rows
 
 
-def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
-    signals = [signals_of(rows.labels) for rows in (first, second) if rows.labels is not None]
-    shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
-    if len(shapes) == 2 and shapes[0] != shapes[1]:
-        raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
+def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
+    """Raise ValueError for a group of processes that would not be used."""
+    if process_group is not None and not gather:
+        raise ValueError("process_group: expected None without gather=True, got a group")
 
 
 def check_settings(
@@ -231,13 +405,7 @@ def check_settings(
     implementation: str = "auto",
 ) -> None:
     """Raise ValueError for a setting that the loss does not know."""
-    if isinstance(temperature, Tensor):
-        if temperature.dim() != 0 or not temperature.is_floating_point():
-            raise ValueError(f"temperature: expected a number or a scalar tensor, got {tuple(temperature.shape)}")
-        if values_are_readable(temperature) and not 0 < temperature < math.inf:
-            raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
-    elif not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    _check_temperature(temperature)
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),
         ("denominator", denominator, ("all", "negatives")),
@@ -247,8 +415,17 @@ def check_settings(
             raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
 
 
-def unit_length(embeddings: Tensor) -> Tensor:
-    """Rows scaled to length 1, in float32 or float64; a row of zeros stays what it is and gets no gradient."""
-    rows = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return rows / torch.where(length > 0, length, torch.inf)
+def _check_temperature(temperature: Any) -> None:
+    if isinstance(temperature, Tensor):
+        if temperature.dim() != 0 or not temperature.is_floating_point():
+            kind = f"{temperature.dtype} of shape {tuple(temperature.shape)}"
+            raise ValueError(f"temperature: expected a number or a floating-point tensor of shape (), got {kind}")
+        if values_are_readable(temperature) and not 0 < temperature < math.inf:
+            raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
+    elif isinstance(temperature, nn.Module):
+        raise ValueError("temperature: expected a number or a tensor, got a module; call it: temperature=module()")
+    elif not isinstance(temperature, Real):
+        kind = type(temperature).__name__
+        raise ValueError(f"temperature: expected a positive number, got {temperature!r} of type {kind}; pass a float")
+    elif not 0 < float(temperature) < math.inf:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.losses.distributed import gather_rows, processes
-from ssc_toolkit.losses.functional import check_same_signals, contrast
+from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.modules import SemiSupConLoss
-from ssc_toolkit.losses.rows import Rows, as_rows, map_signals, with_mask
+from ssc_toolkit.losses.queue import ContrastQueue
+from ssc_toolkit.losses.rows import Rows
+from ssc_toolkit.seeds import whole_number
 from ssc_toolkit.targets.base import Labeled, Labels
 
 
 class CrossBatchMemory(nn.Module):
     """A loss whose contrasts are the batch and a queue of earlier embeddings (Wang et al. 2020, arXiv 1912.06798).
 
-    The queue holds the embeddings of the last rows with their item ids, labels and masks, whatever the
-    target of the loss: the batch's anchors find positives and negatives there by the same rules as in the
-    batch. No gradient flows into the queue, and a row that is not finite enters it as zeros. It is part of the
-    state dict, grows in training mode only, and follows the batch from device to device. When the loss gathers,
-    the queue takes the rows of all processes, and every process holds the same queue.
+    The loss is called with what it takes of the batch, and with the queue as further contrasts: around `NTXentLoss`
+    labels are left out, and the `forward` of a subclass does what it does without a memory. The queue holds the last
+    rows that were contrasts, with their item ids, labels and masks, whatever the target of the loss: the batch's
+    anchors find positives and negatives there by the same rules as in the batch. No gradient flows into the queue, and
+    a row that is not finite enters it as zeros. It is part of the state dict, grows in training mode only, and follows
+    the batch from device to device. When the loss gathers, the queue takes the rows of all processes, and every
+    process holds the same queue.
 
-    The encoder changes while embeddings wait, so a long queue suits a small learning rate: start with a few
+    The encoder changes while embeddings wait, so a long queue suits a small learning rate, or the rows of a momentum
+    encoder: pass them as `keys`, and they enter the queue (MoCo; He et al. 2020, arXiv 1911.05722). Start with a few
     batches' worth.
 
     Args:
-        loss: whose settings are used.
+        loss: `SemiSupConLoss`, `SupConLoss`, `NTXentLoss` or a subclass, whose `forward` takes `items`.
         size: rows that the queue holds at most, at least 1.
+        contrasts: "all": the batch, or its keys, and the queue. "queue": of the batch, an anchor meets the rows of its
+            own item alone, as in MoCo and in lightly's losses with a memory bank.
 
     Raises:
+        TypeError: for another loss, or a `size` that is no whole number.
         ValueError: if `size` is below 1, or a batch comes without item ids or with other label signals than
             the queue holds.
 
@@ -47,47 +52,73 @@ class CrossBatchMemory(nn.Module):
         48
     """
 
-    def __init__(self, loss: SemiSupConLoss, size: int) -> None:
+    def __init__(self, loss: SemiSupConLoss, size: int, contrasts: Literal["all", "queue"] = "all") -> None:
         super().__init__()
         if not isinstance(loss, SemiSupConLoss):
-            raise TypeError(f"loss: expected SemiSupConLoss, SupConLoss or NTXentLoss, got {loss!r}")
-        if size < 1 or size != int(size):
-            raise ValueError(f"size: expected a whole number of rows, at least 1, got {size}")
+            raise TypeError(f"loss: expected SemiSupConLoss, SupConLoss, NTXentLoss or a subclass, got {loss!r}")
+        arguments = LossArguments.of(loss)
+        if "items" not in arguments.taken:
+            raise TypeError(f"loss: a memory needs a loss whose forward takes items, got {type(loss).__name__}")
+        size = whole_number("size", size)
+        if size < 1:
+            raise ValueError(f"size: expected at least 1 row, got {size}")
+        if contrasts not in ("all", "queue"):
+            raise ValueError(f"contrasts: expected 'all' or 'queue', got {contrasts!r}")
         self.loss = loss
+        self.contrasts = contrasts
         self.size = size
         self.queue: Rows | None = None
+        self._arguments = arguments
 
     def forward(
-        self, embeddings: Tensor, labels: Labels | None = None, labeled: Labeled | None = None, *, items: Tensor
+        self,
+        embeddings: Tensor,
+        labels: Labels | None = None,
+        *,
+        labeled: Labeled | None = None,
+        items: Tensor,
+        keys: Tensor | None = None,
+        key_labels: Labels | None = None,
+        key_labeled: Labeled | None = None,
+        key_items: Tensor | None = None,
+        groups: Tensor | None = None,
+        key_groups: Tensor | None = None,
+        anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Loss of a batch against itself and the queue, which then takes the batch in.
+        """Loss of a batch against itself, or its keys, and the queue, which then takes the batch or its keys in.
 
         Args:
-            embeddings: (items, views, dim) or (N, dim).
+            embeddings: as of `semi_supcon_loss`.
             labels: as of `semi_supcon_loss`; the same signals in every batch.
             labeled: as of `semi_supcon_loss`.
             items: ids of the items, (items,) or (N,), that mean the same in every batch, such as the
                 track's row in the data set.
+            keys: embeddings of a second encoder, which are contrasts instead of the batch, and enter the queue.
+            key_labels: as of `semi_supcon_loss`.
+            key_labeled: as of `semi_supcon_loss`.
+            key_items: as of `semi_supcon_loss`; the ids mean the same in every batch.
+            groups: as of `semi_supcon_loss`, in every batch or in none; the ids mean the same in every batch.
+            key_groups: as of `semi_supcon_loss`.
+            anchor_weights: as of `semi_supcon_loss`.
         """
         if items is None:
             raise ValueError("items: a memory needs the ids of the items, the same in every batch")
-        settings = self.loss.settings()
-        anchors = with_mask(as_rows(embeddings, labels, labeled, items, settings["target"]))
-        batch, start = anchors, 0
-        if settings["gather"] and processes() > 1:
-            batch, start = gather_rows(anchors, items_are_given=True)
-        queue = None if self.queue is None else _to(self.queue, embeddings.device)
-        contrasts = batch if queue is None else _join(batch.flat(), queue)
-        losses = contrast(anchors, contrasts, start * batch.views, **settings)
+        needed = {"keys": keys, "key_items": key_items, "groups": groups, "key_groups": key_groups}
+        needed |= {"anchor_weights": anchor_weights}
+        for name, value in needed.items():
+            if value is not None and name not in self._arguments.taken:
+                raise ValueError(f"{name}: {type(self.loss).__name__} takes none")
+        given = {"labels": labels, "labeled": labeled, "items": items, **needed}
+        given |= {"key_labels": key_labels, "key_labeled": key_labeled}
+        queue = ContrastQueue(self.queue, alone=self.contrasts == "queue")
+        self.loss.queue = queue
+        try:
+            losses: Tensor = self._arguments.call(self.loss, embeddings, given)
+        finally:
+            self.loss.queue = None
         if self.training:
-            fresh = batch.embeddings.detach()
-            # One row that is not finite would make every loss NaN for as long as it waits; zeros are near to nobody.
-            finite = torch.where(fresh.isfinite().all(dim=1, keepdim=True), fresh, 0)
-            kept = batch._replace(embeddings=finite).flat()
-            joined = kept if queue is None else _join(queue, kept)
-            count = len(joined.items)
-            self.queue = _copy(joined.part(max(0, count - self.size), count))
-        return losses.view(embeddings.shape[:-1]) if settings["reduction"] == "none" else losses
+            self.queue = queue.last(self.size)
+        return losses
 
     def clear(self) -> None:
         """Empty the queue."""
@@ -110,48 +141,4 @@ class CrossBatchMemory(nn.Module):
         self.queue = queue.part(max(0, count - self.size), count)
 
     def extra_repr(self) -> str:
-        return f"size={self.size}"
-
-
-def _join(first: Rows, second: Rows) -> Rows:
-    """The rows of both."""
-    dims = first.embeddings.shape[1], second.embeddings.shape[1]
-    if dims[0] != dims[1]:
-        raise ValueError(f"embeddings: a memory needs the same dim in every batch, got {dims[0]} and {dims[1]}")
-    check_same_signals(first, second, "labels")
-    return Rows(
-        torch.cat([first.embeddings, second.embeddings.to(first.embeddings.dtype)]),
-        torch.cat([first.items, second.items]),
-        _cat(first.labels, second.labels),
-        _cat(first.labeled, second.labeled),
-        views=1,
-    )
-
-
-def _cat(first: Labels | None, second: Labels | None) -> Any:
-    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
-        return {name: torch.cat([first[name], second[name]]) for name in first}
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.cat([first, second])
-    if first is None and second is None:
-        return None
-    raise ValueError("labels: a memory needs the same label signals in every batch; mark unknown ones by labeled=False")
-
-
-def _to(queue: Rows, device: torch.device) -> Rows:
-    return _each(queue, lambda tensor: tensor.to(device))
-
-
-def _copy(rows: Rows) -> Rows:
-    """Rows with storage of their own, so that a state dict holds no more than the queue."""
-    return _each(rows, torch.clone)
-
-
-def _each(rows: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
-    return Rows(
-        function(rows.embeddings),
-        function(rows.items),
-        map_signals(rows.labels, function),
-        map_signals(rows.labeled, function),
-        rows.views,
-    )
+        return f"size={self.size}, contrasts={self.contrasts!r}"

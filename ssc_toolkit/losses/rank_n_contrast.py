@@ -9,35 +9,36 @@ from torch import Tensor, nn
 
 from ssc_toolkit.losses.functional import Reduction, check_settings
 from ssc_toolkit.losses.rows import as_rows, with_mask
+from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
 from ssc_toolkit.targets.base import Target
-from ssc_toolkit.targets.kernels import check_continuous, label_distance
+from ssc_toolkit.targets.kernels import check_continuous, label_distance, real
 
 
 class RankNContrastLoss(nn.Module):
     r"""Rank-N-Contrast (Zha et al. 2023, arXiv 2210.01189): who is nearer in the label shall be nearer in space.
 
     With \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\) and \(d_{ij}\) the distance of the labels, every other
-    labelled row j is in turn the positive of anchor i, against itself and all that are as far from i or farther:
+    labeled row j is in turn the positive of anchor i, against itself and all that are as far from i or farther:
 
     $$L_i = \frac{1}{n - 1} \sum_{j \neq i} -\log
     \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$
 
-    over the n labelled rows; rows that are not labelled take no part. Embeddings are taken as they are, not
-    normalised. Distances of labels that differ by no more than rounding are ties. Time grows as n² log n and
+    over the n labeled rows; rows that are not labeled take no part. Embeddings are taken as they are, not
+    normalized. Distances of labels that differ by no more than rounding are ties. Time grows as n² log n and
     memory as n².
 
     Args:
-        temperature: positive number that divides the distances.
-        reduction: "mean" over the labelled rows, "sum", or "none".
+        temperature: positive number that divides the distances, or a `LearnableTemperature`.
+        reduction: "mean" over the labeled rows, "sum", or "none".
 
     Shape:
         - embeddings: (items, views, dim), or (N, dim)
-        - labels: (items,) or (items, k) numbers; (N, ...) in the flat form
+        - labels: (items,) or (items, k) real numbers, integers or bools; (N, ...) in the flat form
         - labeled: bool (items,) or (N,), True where labels are known; all of them by default
         - output: scalar, or for "none" (items, views) or (N,), 0 where a row takes no part
 
     Raises:
-        ValueError: for shapes that do not fit, or labels that are not finite in a labelled row.
+        ValueError: for shapes that do not fit, or labels that are not finite in a labeled row.
         TypeError: for integer embeddings or a `labeled` that is not bool.
 
     Examples:
@@ -46,37 +47,41 @@ class RankNContrastLoss(nn.Module):
         >>> loss = RankNContrastLoss()(torch.randn(3, 2, 16), labels=tempo)
     """
 
-    def __init__(self, temperature: float = 2.0, reduction: Reduction = "mean") -> None:
+    def __init__(self, temperature: float | LearnableTemperature = 2.0, reduction: Reduction = "mean") -> None:
         super().__init__()
-        check_settings(temperature, reduction)
-        self.temperature = temperature
+        check_settings(value_of(temperature), reduction)
+        self.temperature = as_setting(temperature)
         self.reduction = reduction
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, labeled: Tensor | None = None, items: Tensor | None = None
+        self, embeddings: Tensor, labels: Tensor, *, labeled: Tensor | None = None, items: Tensor | None = None
     ) -> Tensor:
         """Loss of a batch."""
-        if items is None and embeddings.dim() == 2:
-            items = torch.arange(len(embeddings), device=embeddings.device)  # views have no part in this loss
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
         rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS)).flat()
         assert isinstance(rows.labels, Tensor)
         assert isinstance(rows.labeled, Tensor)
         with torch.autocast(embeddings.device.type, enabled=False):
-            losses, valid = _rank_losses(rows.embeddings, rows.labels, rows.labeled, self.temperature)
+            temperature = value_of(self.temperature)
+            losses, valid = _rank_losses(rows.embeddings, _real(rows.labels), rows.labeled, temperature)
         if self.reduction == "none":
             return losses.view(embeddings.shape[:-1])
         total = losses.sum()
         return total if self.reduction == "sum" else total / valid.sum().clamp(min=1)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, reduction={self.reduction!r}"
+        fixed = "" if isinstance(self.temperature, nn.Module) else f"temperature={self.temperature}, "
+        return f"{fixed}reduction={self.reduction!r}"
 
 
-def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _rank_losses(
+    embeddings: Tensor, labels: Tensor, labeled: Tensor, temperature: float | Tensor
+) -> tuple[Tensor, Tensor]:
     embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
-    similarities = -torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist") / temperature
+    if not len(labels):
+        return embeddings.sum(dim=1), labeled  # no loss at all, but a part of the graph
+    similarities = -_distances(embeddings) / temperature
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     taken = labeled[:, None] & labeled & ~itself
     with torch.no_grad():
@@ -91,6 +96,22 @@ def _rank_losses(embeddings: Tensor, labels: Tensor, labeled: Tensor, temperatur
     pairs = torch.where(is_taken, denominators - ordered, 0)
     others = is_taken.sum(dim=1)
     return pairs.sum(dim=1) / others.clamp(min=1), others > 0
+
+
+def _real(labels: Tensor) -> Tensor:
+    """Labels as floating point that holds them exactly, where the device has it."""
+    exact = torch.float32 if labels.is_floating_point() or labels.device.type == "mps" else torch.float64
+    return real(labels, exact)
+
+
+def _distances(embeddings: Tensor) -> Tensor:
+    """Euclidean distances of all pairs, (N, N), of rows whose squares their dtype may not hold."""
+    # Half of the way to 1 is enough for the squares, and leaves the gradients on the way back normal numbers.
+    limit = 2.0 ** (511 if embeddings.dtype == torch.float64 else 63)
+    largest = embeddings.detach().abs().amax().clamp(1 / limit, limit)
+    factor = torch.frexp(largest).mantissa / largest
+    scaled = embeddings * factor
+    return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 
 
 def _up_to_rounding(distance: Tensor, labels: Tensor, labeled: Tensor) -> Tensor:

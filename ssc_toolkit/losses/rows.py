@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
-from ssc_toolkit.targets.base import Labeled, Labels
+from ssc_toolkit.targets.base import Labeled, Labels, is_traced
 
 
 class Rows(NamedTuple):
     """Embeddings (B * views, D), the views of an item in a row, and ids (B,), labels (B, ...) and masks (B,) of items.
 
     What is known of an item is there once, so pairs of items and not of rows are looked at. Labels without a
-    mask are all known.
+    mask are all known. Pairs of items of one group (B,) take no part in the loss.
     """
 
     embeddings: Tensor
@@ -24,26 +25,29 @@ class Rows(NamedTuple):
     labels: Labels | None
     labeled: Labeled | None
     views: int
+    groups: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
         """Items start to stop."""
         if start == 0 and stop >= len(self.items):
             return self
         rows = self.embeddings[start * self.views : stop * self.views]
-        labels = map_signals(self.labels, lambda value: value[start:stop])
-        labeled = map_signals(self.labeled, lambda value: value[start:stop])
-        return Rows(rows, self.items[start:stop], labels, labeled, self.views)
+        return self._replace(embeddings=rows).map(lambda value: value[start:stop])
 
     def flat(self) -> Rows:
         """Every row as an item of its own, with the id of the one that it is a view of."""
         if self.views == 1:
             return self
 
-        def repeat(value: Tensor) -> Tensor:
-            return value.repeat_interleave(self.views, dim=0)
+        return self._replace(views=1).map(lambda value: value.repeat_interleave(self.views, dim=0))
 
-        return Rows(
-            self.embeddings, repeat(self.items), map_signals(self.labels, repeat), map_signals(self.labeled, repeat), 1
+    def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
+        """A function of every tensor that describes items, in an order of its own."""
+        return self._replace(
+            items=function(self.items),
+            labels=map_signals(self.labels, function),
+            labeled=map_signals(self.labeled, function),
+            groups=None if self.groups is None else function(self.groups),
         )
 
 
@@ -61,76 +65,109 @@ def as_rows(
     items: Tensor | None,
     target: Target,
     name: str = "",
+    groups: Tensor | None = None,
 ) -> Rows:
     """Check a batch and bring it to one row an embedding.
 
     Args:
-        embeddings: (items, views, dim), or (N, dim) together with `items`.
+        embeddings: (items, views, dim), or (N, dim).
         labels: (items, ...), (N, ...) in the flat form, or a dict of such.
         labeled: bool (items,) or (N,), or a dict of such.
-        items: integer ids (items,) or (N,); 0, 1, … by default where there are views.
+        items: integer ids (items,) or (N,). By default 0, 1, …: flat rows, which then need labels, have an item each.
         target: what the labels have to fit.
         name: what the arguments' names begin with in errors: "key" or nothing.
+        groups: integer ids (items,) or (N,) of the groups of items whose pairs take no part.
 
     Raises:
         ValueError, TypeError: naming the argument.
     """
-    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled")}
+    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
     said["embeddings"] = f"{name}s" if name else "embeddings"
-    for key, value in (("embeddings", embeddings), ("items", items)):
-        if not isinstance(value, Tensor) and not (key == "items" and value is None):
-            raise TypeError(f"{said[key]}: expected a tensor, got {type(value).__name__}")
-    if not embeddings.is_floating_point():
-        raise TypeError(f"{said['embeddings']}: expected floating point, got {embeddings.dtype}")
-    if embeddings.dim() not in (2, 3):
-        raise ValueError(
-            f"{said['embeddings']}: expected (items, views, dim), or (N, dim) with {said['items']}, "
-            f"got {tuple(embeddings.shape)}"
-        )
-    if embeddings.shape[-1] == 0:
-        raise ValueError(f"{said['embeddings']}: expected dim of at least 1, got {tuple(embeddings.shape)}")
+    _check_embeddings(embeddings, said["embeddings"])
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
-    if items is None:
-        if embeddings.dim() == 2:
-            raise ValueError(
-                f"{said['items']}: flat {said['embeddings']} {tuple(embeddings.shape)} need an item id for each row, "
-                "or pass them as (items, views, dim)"
-            )
-        items = torch.arange(len(embeddings), device=embeddings.device)
-    if items.shape != embeddings.shape[:1]:
-        raise ValueError(f"{said['items']}: expected shape ({len(embeddings)},), got {tuple(items.shape)}")
-    if items.is_floating_point() or items.dtype == torch.bool:
-        raise TypeError(f"{said['items']}: expected integer ids, got {items.dtype}")
-    given: dict[str, Labels | None] = {"items": items, "labels": labels, "labeled": labeled}
-    for key, argument in given.items():
-        for tensor in signals_of(argument).values():
-            if isinstance(tensor, Tensor) and tensor.device != embeddings.device:
-                raise ValueError(f"{said[key]}: expected on {embeddings.device} like embeddings, got {tensor.device}")
-    if labels is None:
-        if labeled is not None:
-            raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
-    else:
-        _check_labels(len(embeddings), labels, labeled, said)
-        if isinstance(labels, dict) and not target.takes_dicts:
-            raise TypeError(
-                f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; Union and WeightedSum take "
-                "several signals"
-            )
-        try:
-            target.check(labels, labeled)
-        except (TypeError, ValueError) as error:
-            raise type(error)(str(error).replace("labels", said["labels"], 1)) from error
-    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views)
+    if items is None and embeddings.dim() == 2 and labels is None:
+        raise ValueError(
+            f"{said['items']}: flat {said['embeddings']} {tuple(embeddings.shape)} without labels need an item id for "
+            "each row, or pass them as (items, views, dim)"
+        )
+    items = torch.arange(len(embeddings), device=embeddings.device) if items is None else items
+    items = _checked_ids(embeddings, items, said["items"])
+    groups = None if groups is None else _checked_ids(embeddings, groups, said["groups"])
+    if labels is None and labeled is not None:
+        raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
+    if labels is not None:
+        _check_labels(embeddings, labels, labeled, said)
+        labels = map_signals(labels, _signed)
+        _check_by_target(embeddings, labels, labeled, target, said)
+        labeled = target.known(labels, labeled)
+    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
 
 
-def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
+def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
+    """Integer ids of the items of the embeddings, in a dtype with arithmetic."""
+    ids = _signed(_checked_tensor(ids, name, embeddings.device))
+    if ids.shape != embeddings.shape[:1]:
+        raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name}: expected integer ids, got {ids.dtype}")
+    return ids
+
+
+def _check_embeddings(embeddings: Tensor, name: str) -> None:
+    _checked_tensor(embeddings, name)
+    if embeddings.device.type == "meta":
+        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+    if not embeddings.is_floating_point():
+        raise TypeError(f"{name}: expected floating point, got {embeddings.dtype}")
+    if embeddings.dim() not in (2, 3):
+        raise ValueError(f"{name}: expected (items, views, dim) or (N, dim), got {tuple(embeddings.shape)}")
+    if embeddings.shape[-1] == 0:
+        raise ValueError(f"{name}: expected dim of at least 1, got {tuple(embeddings.shape)}")
+
+
+def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -> Tensor:
+    """The value, if it is a dense tensor, on the device of the embeddings."""
+    if not isinstance(value, Tensor):
+        kind = type(value).__name__
+        raise TypeError(f"{name}: expected a tensor, got {kind}; torch.as_tensor makes one of lists and arrays")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}; pass {name}.to_dense()")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: expected on {device} like embeddings, got {value.device}")
+    return value
+
+
+def _signed(value: Tensor) -> Tensor:
+    """Integers of a dtype with arithmetic, which the wider unsigned ones are without."""
+    wider = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+    return value.to(wider[value.dtype]) if value.dtype in wider else value
+
+
+def _check_by_target(
+    embeddings: Tensor, labels: Labels, labeled: Labeled | None, target: Target, said: dict[str, str]
+) -> None:
+    if isinstance(labels, dict) and not target.takes_dicts:
+        raise TypeError(
+            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; Union and WeightedSum take "
+            "several signals"
+        )
+    try:
+        target.check(labels, labeled)
+    except (TypeError, ValueError) as error:
+        advice = ""
+        if isinstance(labels, Tensor) and labels.is_floating_point() and labels.shape == embeddings.shape:
+            advice = "; if these are the embeddings of a second view, pass torch.stack([first, second], dim=1)"
+        raise type(error)(str(error).replace("labels", said["labels"], 1) + advice) from error
+
+
+def _check_labels(embeddings: Tensor, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
+    count, device = len(embeddings), embeddings.device
     signals = signals_of(labels)
     if not signals:
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
         where = f"{said['labels']}[{key!r}]" if key else said["labels"]
-        if not isinstance(signal, Tensor):
-            raise TypeError(f"{where}: expected a tensor, got {type(signal).__name__}")
+        _checked_tensor(signal, where, device)
         if signal.dim() == 0 or len(signal) != count:
             raise ValueError(f"{where}: expected {count} rows, one an item, got shape {tuple(signal.shape)}")
     if labeled is None:
@@ -141,9 +178,20 @@ def _check_labels(count: int, labels: Labels, labeled: Labeled | None, said: dic
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"{where}: expected a tensor of bool, got {kind}")
+            raise TypeError(
+                f"{where}: expected a tensor of bool, got {kind}; torch.as_tensor({where}, dtype=torch.bool) makes one"
+            )
+        _checked_tensor(mask, where, device)
         if mask.shape != (count,):
             raise ValueError(f"{where}: expected shape ({count},), got {tuple(mask.shape)}")
+
+
+def check_same_signals(first: Rows, second: Rows, name: str) -> None:
+    """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
+    signals = [signals_of(rows.labels) for rows in (first, second) if rows.labels is not None]
+    shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
 
 
 def signals_of(value: Labels | None) -> dict[str, Tensor]:
@@ -160,21 +208,63 @@ def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
     return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
 
 
+class Pairs(NamedTuple):
+    """Pairs of rows, (anchors, contrasts): target weights, and True where a pair takes no part. None: all take part."""
+
+    weights: Tensor
+    ignored: Tensor | None
+
+
 @torch.no_grad()
+def describe_pairs(
+    anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
+) -> Pairs:
+    """Target weights and ignored pairs of rows; a row and itself count as views of one item.
+
+    Args:
+        anchors: N rows of some items.
+        contrasts: M rows of some items.
+        target: weight of a pair of labeled items.
+        label_weight: factor of the weights that the target gives.
+        ignored: bool (items, items), True where a pair of different items takes no part.
+    """
+    same_item = anchors.items[:, None] == contrasts.items
+    left_out = [] if ignored is None else [ignored]
+    if anchors.groups is not None and contrasts.groups is not None:
+        left_out.append(anchors.groups[:, None] == contrasts.groups)
+    if anchors.labels is None or contrasts.labels is None:
+        weights = same_item.float()
+    else:
+        anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
+        labels = (anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
+        precision = torch.float64 if anchors.embeddings.dtype == torch.float64 else torch.float32
+        weights = target.weights(*labels, precision)  # type: ignore[arg-type]  # neither is None here
+        if label_weight != 1:
+            weights = weights.to(torch.promote_types(weights.dtype, precision)) * label_weight
+        weights = _filled(weights, same_item, 1)
+        by_target = target.ignored(*labels)  # type: ignore[arg-type]
+        left_out += [] if by_target is None else [by_target]
+    whole = None
+    if left_out:
+        whole = functools.reduce(torch.logical_or, left_out) & ~same_item
+        weights = _filled(weights, whole, 0)
+        whole = _of_rows(whole, anchors.views, contrasts.views)
+    return Pairs(_of_rows(weights, anchors.views, contrasts.views), whole)
+
+
+def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
+    """Weights with a value in some places, in their own memory where they can be changed."""
+    # Under torch.func the places may have a dimension that the weights do not have.
+    return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
+
+
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
     """Target weight of each pair of rows, (anchors, contrasts); a row and itself count as views of one item."""
-    same_item = anchors.items[:, None] == contrasts.items
-    if anchors.labels is None or contrasts.labels is None:
-        return _of_rows(same_item.float(), anchors.views, contrasts.views)
-    anchors, contrasts = with_mask(anchors, contrasts), with_mask(contrasts, anchors)
-    assert anchors.labels is not None
-    assert contrasts.labels is not None
-    weights = target.weights(anchors.labels, contrasts.labels, anchors.labeled, contrasts.labeled)
-    return _of_rows(weights.masked_fill_(same_item, 1), anchors.views, contrasts.views)
+    return describe_pairs(anchors, contrasts, target).weights
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """Weights of pairs of items as weights of pairs of rows, in memory of their own."""
+    """What is told of pairs of items, told of pairs of rows, in memory of their own."""
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape

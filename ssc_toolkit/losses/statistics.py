@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.losses.functional import unit_length
-from ssc_toolkit.losses.rows import as_rows, pair_weights, with_mask
-from ssc_toolkit.losses.tiled import Tiles
+from ssc_toolkit.losses.pairs import PairSettings
+from ssc_toolkit.losses.rows import as_rows, with_mask
+from ssc_toolkit.losses.tiled import spans
+from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
 
@@ -16,15 +17,15 @@ from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
 def contrastive_statistics(
     embeddings: Tensor,
     labels: Labels | None = None,
-    labeled: Labeled | None = None,
     *,
+    labeled: Labeled | None = None,
     items: Tensor | None = None,
     target: Target | TargetFunction | None = None,
 ) -> dict[str, Tensor]:
     r"""What a batch looks like to the loss: tensors on the batch's device, computed without waiting for it.
 
     Args:
-        embeddings: (items, views, dim), or (N, dim) with `items`; need not be normalised.
+        embeddings: as of `semi_supcon_loss`; need not be normalized.
         labels: as of `semi_supcon_loss`.
         labeled: as of `semi_supcon_loss`.
         items: as of `semi_supcon_loss`.
@@ -60,10 +61,12 @@ def contrastive_statistics(
         z = unit_length(rows.embeddings)
         sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "asked")}
         known = _known(rows.labeled, len(z), z.device)
-        for start, stop in Tiles(rows, rows, 0, target, False).spans():
+        settings = PairSettings(rows, rows, 0, target, False)
+        for start, stop in spans(settings):
             part = rows.part(start, stop)
             similarities = z[start:stop] @ z.T
-            weights = pair_weights(part, rows, target).to(z.dtype)
+            weights, ignored = settings.describe(start, stop)
+            weights = weights.to(z.dtype)
             same_item = part.items[:, None] == rows.items
             weights.diagonal(start).zero_()
             # |a - b|² of rows of length 1; rounding must not make it negative.
@@ -76,7 +79,8 @@ def contrastive_statistics(
             potential.diagonal(start).zero_()
             sums["potential"] += potential.sum()
             sums["positives"] += weights.sum()
-            candidates = similarities.masked_fill(same_item | ~known, -torch.inf)
+            left_out = same_item | ~known if ignored is None else same_item | ~known | ignored
+            candidates = similarities.masked_fill(left_out, -torch.inf)
             highest, nearest = candidates.max(dim=1)
             asked = known[start:stop] & (highest > -torch.inf)
             agreement = weights.gather(1, nearest[:, None]).squeeze(1)

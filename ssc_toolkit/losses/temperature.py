@@ -45,3 +45,13 @@ class LearnableTemperature(nn.Module):
 
     def extra_repr(self) -> str:
         return f"bounds={self.bounds}"
+
+
+def as_setting(temperature: float | Tensor | LearnableTemperature) -> float | Tensor | LearnableTemperature:
+    """A checked temperature as a loss keeps it: numbers of any library as a float."""
+    return temperature if isinstance(temperature, (Tensor, nn.Module)) else float(temperature)
+
+
+def value_of(temperature: float | Tensor | LearnableTemperature) -> float | Tensor:
+    """The value of a fixed or learned temperature."""
+    return temperature() if isinstance(temperature, LearnableTemperature) else temperature

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ssc_toolkit.losses.rows import Rows, pair_weights
+from ssc_toolkit.losses.dense import losses_of
+from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.targets import Target
 
 PAIRS_PER_TILE = {"cpu": 2**19, "cuda": 2**25}
@@ -17,100 +18,149 @@ LEAST_ROWS = 128
 """Anchors of a tile at least: with fewer, matrix products are slow. So memory grows with the number of contrasts."""
 
 
-class Tiles(NamedTuple):
-    """All that the loss depends on beside queries and keys; see `dense_losses` for the members."""
-
-    anchors: Rows
-    contrasts: Rows
-    itself: int | None
-    target: Target
-    decoupled: bool
-
-    def spans(self) -> Iterator[tuple[int, int]]:
-        """First and last item of each tile."""
-        views, count = self.anchors.views, len(self.anchors.items)
-        contrasts = len(self.contrasts.items) * self.contrasts.views
-        pairs = PAIRS_PER_TILE.get(self.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
-        height = max(1, max(LEAST_ROWS, pairs // max(1, contrasts)) // max(1, views))
-        for start in range(0, count, height):
-            yield start, min(start + height, count)
-
-    def rows(self, start: int, stop: int) -> slice:
-        """Rows of the anchors of a span of items."""
-        return slice(start * self.anchors.views, stop * self.anchors.views)
+def spans(pairs: PairSettings) -> Iterator[tuple[int, int]]:
+    """First and last item of each tile."""
+    views, count = pairs.anchors.views, len(pairs.anchors.items)
+    contrasts = len(pairs.contrasts.items) * pairs.contrasts.views
+    size = PAIRS_PER_TILE.get(pairs.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
+    height = max(1, max(LEAST_ROWS, size // max(1, contrasts)) // max(1, views))
+    for start in range(0, count, height):
+        yield start, min(start + height, count)
 
 
-def tiled_sum(queries: Tensor, keys: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
-    """Sum of the losses of all anchors, and which of them are valid. Arguments as of `dense_losses`."""
-    wanted = torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad)
-    return _TiledSum.apply(queries, keys, tiles, wanted)
+def tiled_sum(
+    queries: Tensor,
+    keys: Tensor,
+    pairs: PairSettings,
+    lowest: Tensor | None = None,
+    log_mean: Tensor | None = None,
+    factors: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Sum of the losses of all anchors, times their factors (N,), and which of them are valid.
+
+    Other arguments are those of `dense_losses`.
+    """
+    wanted = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (queries, keys, lowest)
+    )
+    return _TiledSum.apply(queries, keys, lowest, log_mean, factors, pairs, wanted)
 
 
-def tiled_losses(queries: Tensor, keys: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
-    """Loss of every anchor, 0 where it is not valid, and whether it is."""
-    return _TiledLosses.apply(queries, keys, tiles)
+def tiled_losses(
+    queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None = None, log_mean: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss of every anchor, 0 where it is not valid, and whether it is. Arguments as of `dense_losses`."""
+    return _TiledLosses.apply(queries, keys, lowest, log_mean, pairs)
+
+
+class _Gradients:
+    """Derivatives by queries, keys and the lowest similarity, gathered tile by tile."""
+
+    def __init__(self, queries: Tensor, keys: Tensor, lowest: Tensor | None) -> None:
+        self.queries, self.keys = queries, keys
+        self.by_queries, self.by_keys = torch.empty_like(queries), torch.zeros_like(keys)
+        self.by_lowest = None if lowest is None else torch.zeros_like(lowest)
+
+    def add(self, rows: slice, tile: _Tile) -> None:
+        """Carry the derivative by a tile's similarities on to those by its queries and by all keys."""
+        assert tile.by_similarity is not None
+        torch.mm(tile.by_similarity, self.keys, out=self.by_queries[rows])
+        self.by_keys.addmm_(tile.by_similarity.T, self.queries[rows])
+        if self.by_lowest is not None and tile.by_lowest is not None:
+            self.by_lowest += tile.by_lowest
+
+    def whole(self) -> tuple[Tensor, ...]:
+        """The derivatives that there are."""
+        found = (self.by_queries, self.by_keys, self.by_lowest)
+        return tuple(value for value in found if value is not None)
 
 
 class _TiledSum(torch.autograd.Function):
     """The gradient is taken in the same pass as the value: nothing is computed twice."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, tiles: Tiles, wanted: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        lowest: Tensor | None,
+        log_mean: Tensor | None,
+        factors: Tensor | None,
+        pairs: PairSettings,
+        wanted: bool,
+    ) -> tuple[Tensor, Tensor]:
         valid = torch.empty(len(queries), dtype=torch.bool, device=queries.device)
         total = queries.new_zeros(())
-        gradients = (torch.empty_like(queries), torch.zeros_like(keys)) if wanted else None
-        for start, stop in tiles.spans():
-            rows = tiles.rows(start, stop)
-            losses, valid[rows], by_similarity = _tile(queries, keys, tiles, start, stop, wanted)
-            total += losses.sum()
-            if gradients is not None and by_similarity is not None:
-                _carry_on(by_similarity, queries, keys, rows, *gradients)
+        gradients = _Gradients(queries, keys, lowest) if wanted else None
+        for start, stop in spans(pairs):
+            rows = pairs.rows(start, stop)
+            own = None if factors is None else factors[rows]
+            tile = _tile(queries[rows] @ keys.T, pairs, start, stop, lowest, log_mean, wanted, own)
+            valid[rows] = tile.valid
+            total += tile.losses.sum() if own is None else (tile.losses * own).sum()
+            if gradients is not None:
+                gradients.add(rows, tile)
         if gradients is not None:
-            ctx.save_for_backward(*gradients)
+            ctx.save_for_backward(*gradients.whole())
         ctx.mark_non_differentiable(valid)
         return total, valid
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
-        by_queries, by_keys = ctx.saved_tensors
-        return upstream * by_queries, upstream * by_keys, None, None
+        found = [upstream * gradient for gradient in ctx.saved_tensors]
+        return *found, *[None] * (7 - len(found))
 
 
 class _TiledLosses(torch.autograd.Function):
     """Each anchor's loss may get a weight of its own, so the backward pass walks the tiles again."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
-        parts = [_tile(queries, keys, tiles, start, stop, False)[:2] for start, stop in tiles.spans()]
-        losses = torch.cat([part[0] for part in parts]) if parts else queries.new_zeros(0)
-        valid = torch.cat([part[1] for part in parts]) if parts else torch.zeros_like(losses, dtype=torch.bool)
-        ctx.save_for_backward(queries, keys)
-        ctx.tiles = tiles
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        lowest: Tensor | None,
+        log_mean: Tensor | None,
+        pairs: PairSettings,
+    ) -> tuple[Tensor, Tensor]:
+        losses = queries.new_zeros(len(queries))
+        valid = torch.zeros_like(losses, dtype=torch.bool)
+        for start, stop in spans(pairs):
+            rows = pairs.rows(start, stop)
+            tile = _tile(queries[rows] @ keys.T, pairs, start, stop, lowest, log_mean, False, None)
+            losses[rows], valid[rows] = tile.losses, tile.valid
+        # Saved through autograd, which notices if they are changed in place before the backward pass reads them.
+        described: list[Tensor] = []
+        ctx.pairs = pairs.map(lambda tensor: described.append(tensor) or tensor)  # type: ignore[func-returns-value]
+        ctx.of_target = _tensors(pairs.target)
+        read = [tensor.clone() if tensor.is_inference() else tensor for tensor in described]
+        ctx.save_for_backward(queries, keys, lowest, log_mean, *read, *ctx.of_target)
         ctx.mark_non_differentiable(valid)
         return losses, valid
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
-        queries, keys = ctx.saved_tensors
-        by_queries, by_keys = torch.empty_like(queries), torch.zeros_like(keys)
+        queries, keys, lowest, log_mean, *described = ctx.saved_tensors
+        now = _tensors(ctx.pairs.target)
+        if len(now) != len(ctx.of_target) or any(a is not b for a, b in zip(now, ctx.of_target, strict=True)):
+            raise RuntimeError("target: its tensors were replaced between the loss and its backward pass")
+        in_order = iter(described)
+        pairs = ctx.pairs.map(lambda _: next(in_order))
+        gradients = _Gradients(queries, keys, lowest)
         with torch.autocast(queries.device.type, enabled=False):  # backward() may have been called within autocast
-            for start, stop in ctx.tiles.spans():
-                by_similarity = _tile(queries, keys, ctx.tiles, start, stop, True)[2]
-                assert by_similarity is not None
-                rows = ctx.tiles.rows(start, stop)
-                by_similarity *= upstream[rows, None]
-                _carry_on(by_similarity, queries, keys, rows, by_queries, by_keys)
-        return by_queries, by_keys, None
+            for start, stop in spans(pairs):
+                rows = pairs.rows(start, stop)
+                similarities = queries[rows] @ keys.T
+                tile = _tile(similarities, pairs, start, stop, lowest, log_mean, True, upstream[rows])
+                gradients.add(rows, tile)
+        found = gradients.whole()
+        return *found, *[None] * (5 - len(found))
 
 
-def _carry_on(
-    by_similarity: Tensor, queries: Tensor, keys: Tensor, rows: slice, by_queries: Tensor, by_keys: Tensor
-) -> None:
-    """Carry the derivative by a tile's similarities on to those by its queries and by all keys."""
-    torch.mm(by_similarity, keys, out=by_queries[rows])
-    by_keys.addmm_(by_similarity.T, queries[rows])
+def _tensors(target: Target) -> list[Tensor]:
+    return [*target.buffers(), *target.parameters()]
 
 
 def _refuse_second_derivative() -> None:
@@ -118,20 +168,39 @@ def _refuse_second_derivative() -> None:
         raise RuntimeError("the tiled loss has no second derivative: use implementation='dense'")
 
 
+class _Tile(NamedTuple):
+    """Losses of a tile's anchors, which are valid, and derivatives of the sum of the losses times factors."""
+
+    losses: Tensor
+    valid: Tensor
+    by_similarity: Tensor | None = None
+    by_lowest: Tensor | None = None
+
+
 def _tile(
-    queries: Tensor, keys: Tensor, tiles: Tiles, start: int, stop: int, want_gradient: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Losses of the anchors of a tile, which are valid, and their derivative by the similarities."""
-    rows = tiles.rows(start, stop)
-    similarities = queries[rows] @ keys.T
-    weights = pair_weights(tiles.anchors.part(start, stop), tiles.contrasts, tiles.target).to(similarities.dtype)
-    own = None if tiles.itself is None else tiles.itself + rows.start
+    similarities: Tensor,
+    pairs: PairSettings,
+    start: int,
+    stop: int,
+    lowest: Tensor | None,
+    log_mean: Tensor | None,
+    want_gradient: bool,
+    factors: Tensor | None,
+) -> _Tile:
+    """The tile of the anchors of some items. Overwrites the similarities."""
+    if not pairs.weighting.is_plain:
+        return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)
+    weights, ignored = pairs.describe(start, stop)
+    weights = weights.to(similarities.dtype)
+    own = None if pairs.itself is None else pairs.itself + pairs.rows(start, stop).start
     if own is not None:
         weights.diagonal(own).zero_()
     total = weights.sum(dim=1)
     attraction = (weights * similarities).sum(dim=1)
-    if tiles.decoupled:
+    if pairs.decoupled:
         similarities.masked_fill_(weights > 0, -torch.inf)
+    if ignored is not None:
+        similarities.masked_fill_(ignored, -torch.inf)
     if own is not None:
         similarities.diagonal(own).fill_(-torch.inf)
     highest = similarities.amax(dim=1)
@@ -142,7 +211,32 @@ def _tile(
     contrast = denominator.log() + highest
     losses = torch.where(valid, contrast - attraction / torch.where(valid, total, 1), 0)
     if not want_gradient:
-        return losses, valid, None
-    shares = exponentials.mul_(torch.where(valid, 1 / denominator, 0)[:, None])
-    shares.addcmul_(weights, torch.where(valid, 1 / total, 0)[:, None], value=-1)
-    return losses, valid, shares
+        return _Tile(losses, valid)
+    factors = torch.ones_like(losses) if factors is None else factors
+    shares = exponentials.mul_(torch.where(valid, factors / denominator, 0)[:, None])
+    shares.addcmul_(weights, torch.where(valid, factors / total, 0)[:, None], value=-1)
+    return _Tile(losses, valid, shares)
+
+
+def _weighted_tile(
+    similarities: Tensor,
+    pairs: PairSettings,
+    start: int,
+    stop: int,
+    lowest: Tensor | None,
+    log_mean: Tensor | None,
+    want_gradient: bool,
+    factors: Tensor | None,
+) -> _Tile:
+    """A tile of the dense form, differentiated by autograd while it is there."""
+    leaves = [similarities.requires_grad_(want_gradient)]
+    if lowest is not None:
+        lowest = lowest.detach().requires_grad_(want_gradient)
+        leaves.append(lowest)
+    with torch.set_grad_enabled(want_gradient):
+        losses, valid = losses_of(similarities, pairs, start, stop, lowest, log_mean)
+    if not want_gradient:
+        return _Tile(losses, valid)
+    factors = torch.ones_like(losses) if factors is None else factors
+    by_similarity, *rest = torch.autograd.grad(losses, leaves, factors, allow_unused=True)
+    return _Tile(losses.detach(), valid, by_similarity, rest[0] if rest else None)

@@ -1,4 +1,4 @@
-"""Which views of a track, which items of a batch."""
+"""Samplers for the views of a track and for the items of a batch."""
 
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex

@@ -1,4 +1,4 @@
-"""Batches of so many items each of several classes."""
+"""Batches with a fixed number of items from each of several classes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from ssc_toolkit.seeds import generator_for, whole_number
 
 
 class BalancedBatchSampler(NumberedBatchSampler):
-    """Batches of m items each of several classes.
+    """Sample batches with `items_per_class` items from each of `classes_per_batch` classes.
 
-    Classes are gone through in shuffled rounds, and so are the items of each class. With multi-hot labels an item
-    counts for every class that it has: a class whose turn it is gets as many new items as it lacks, and further
-    classes fill the batch. No item comes twice in a batch while a class has others; a class of fewer than m items
-    gives what it has.
+    The sampler iterates over the classes, and over the items of each class, in rounds that are shuffled anew. With
+    multi-hot labels, an item counts for each of its classes: a selected class gets only as many new items as are
+    still missing, and additional classes fill the batch. A batch contains no item twice as long as a class has other
+    items. A class with fewer than `items_per_class` items contributes all of its items.
 
     Args:
-        labels: of all items, classes (items,) or multi-hot (items, classes).
-        classes_per_batch: classes whose turn it is in the batch of one process; where there are fewer, some have more
-            than one turn.
-        items_per_class: m.
-        labeled: (items,) bool, where the labels are known; everywhere by default. The others are never drawn.
-        seed: of everything that is drawn.
-        rank: number of this process; each process gets its own part of batch k, without overlap.
+        labels: class indices (items,) or multi-hot labels (items, classes) of all items.
+        classes_per_batch: number of classes selected for the batch of one process. If there are fewer classes, some
+            are selected more than once.
+        items_per_class: number of items of each selected class.
+        labeled: (items,) bool, whether the label of each item is known; all by default. Other items are never drawn.
+        seed: seed of all random choices.
+        rank: index of this process; each process gets its own items of batch k, without overlap.
         world_size: number of processes.
-        steps: batches of an epoch; by default as many as hold the number of items.
+        steps: number of batches of an epoch; by default, as many as are needed for the number of items.
 
     Raises:
-        ValueError: for labels of another shape, a negative class where it is known, or too few items to fill a batch.
-        TypeError: for labels that are no numbers, or classes that are not whole ones.
+        ValueError: if the labels have another shape, a known class is negative, or there are too few items to fill a
+            batch.
+        TypeError: if the labels are not numbers, or the classes are not integers.
 
     Examples:
         >>> labels = torch.tensor([0] * 50 + [1] * 5 + [2] * 5)
@@ -70,22 +71,22 @@ class BalancedBatchSampler(NumberedBatchSampler):
         self._drawable = item.unique()
         if len(self._drawable) < self.batch_size * world_size:
             raise ValueError(
-                f"labels: {len(self._drawable)} items have a label, but a batch of all processes takes "
-                f"{self.batch_size * world_size}"
+                f"labels: expected at least {self.batch_size * world_size} labeled items for a batch of all processes, "
+                f"got {len(self._drawable)}"
             )
         by_label = torch.argsort(label, stable=True)
         names, counts = label[by_label].unique_consecutive(return_counts=True)
         self._pools = dict(zip(names.tolist(), item[by_label].split(counts.tolist()), strict=True))
-        # Labels of each item, one item after the other.
+        # Labels of the items, concatenated.
         self._labels = label.numpy()
         self._ends = torch.bincount(item, minlength=len(labels)).cumsum(0).numpy()
         self._turns = Rounds(names, classes_per_batch, seed, "classes", aligned=True)
         self._dealt: dict[int, Rounds] = {}
-        # Where every visit to a class is numbered, its items are plenty and have no other class, processes take
-        # different items without looking at each other.
+        # If every visit to a class is numbered, and each class has enough items without other classes, the processes
+        # take different items without computing the batches of the others.
         turns = classes_per_batch * world_size
         visits = -(-turns // len(names)) + 1
-        # The most visits of a batch to a class, and whether all batches visit all of their classes as often.
+        # Maximum number of visits of a batch to a class, and whether all batches visit their classes equally often.
         self._visits = visits - 1
         if turns % len(names) and world_size > 1 and len(names) > classes_per_batch:
             self._visits = min(world_size, visits)
@@ -101,7 +102,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         number = whole_number("number", number)
         taken: set[int] = set()
         items: list[int] = []
-        # What the processes before this one take is not for this one.
+        # Exclude the items that the processes with a lower rank take.
         for rank in range(self.rank if self._processes_are_apart else 0, self.rank + 1):
             items = self._part(number * self.world_size + rank, taken)
             taken.update(items)
@@ -119,7 +120,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         )
 
     def _part(self, number: int, taken: Container[int]) -> list[int]:
-        """A batch of one process; parts are numbered over all batches and processes."""
+        """Return the batch of one process; `number` counts over all batches and processes."""
         items: list[int] = []
         counts: Counter[int] = Counter()
         wanted: Counter[int] = Counter()
@@ -133,12 +134,12 @@ class BalancedBatchSampler(NumberedBatchSampler):
                 counts.update(self._labels_of(item))
             if len(items) == self.batch_size:
                 return items
-        # Classes that are too small have given all they have.
+        # Some classes are too small; fill the batch with other items.
         others = (item for item in self._any(number) if item not in taken and item not in items)
         return items + list(itertools.islice(_distinct(others), self.batch_size - len(items)))
 
     def _any(self, number: int) -> Iterator[int]:
-        """Items in random order: all of them, or, from a large pool, again and again some."""
+        """Yield items in random order: each once, or, from a large pool, repeated random draws."""
         generator = generator_for(self.seed, "any", number)
         pool, some = self._drawable, 2 * self.batch_size * self.world_size
         if len(pool) < 4 * some:
@@ -148,7 +149,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
             yield from pool[torch.randint(len(pool), (some,), generator=generator)].tolist()
 
     def _classes(self, turn: int) -> Iterator[int]:
-        """The classes whose turn it is, then all of them in random order."""
+        """Yield the selected classes, then all classes in random order."""
         yield from self._turns[turn : turn + self.classes_per_batch]
         names = list(self._pools)
         order = torch.randperm(len(names), generator=generator_for(self.seed, "more classes", turn))
@@ -157,7 +158,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
     def _deal(
         self, label: int, round_number: int, count: int, taken: Container[int], items: Container[int]
     ) -> list[int]:
-        """Up to `count` items of a class that are not in the batch yet."""
+        """Return up to `count` items of a class that are not in the batch yet."""
         if count <= 0:
             return []
         pool = self._pools[label]
@@ -167,7 +168,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
                 largest, aligned = self.items_per_class * self._visits, self._visits_are_even
             self._dealt[label] = Rounds(pool, largest, self.seed, f"class {label}", aligned)
         first = round_number * self.items_per_class
-        last = first + min(2 * len(pool), 2 * self.batch_size * self.world_size)  # enough that some are free
+        last = first + min(2 * len(pool), 2 * self.batch_size * self.world_size)  # long enough to find unused items
         found: dict[int, None] = {}
         some = max(self.batch_size, 3 * self.items_per_class)
         for begin in range(first, last, some):
@@ -184,7 +185,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
 
 
 def _distinct(items: Iterable[int]) -> Iterator[int]:
-    """Each item the first time that it comes."""
+    """Yield each item at its first occurrence only."""
     seen: set[int] = set()
     for item in items:
         if item not in seen:

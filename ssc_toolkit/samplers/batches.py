@@ -1,4 +1,4 @@
-"""What all batch samplers have in common: numbered batches, epochs, processes, resuming."""
+"""Base class of the batch samplers: numbered batches, epochs, processes and resuming."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ssc_toolkit.seeds import whole_number
 
 
 class SampledIndex(int):
-    """A dataset index that also says whether the item's label may be seen.
+    """A dataset index with a flag that says whether the label of the item may be used.
 
-    It is an ordinary integer to any dataset; `labeled` is False where the item was drawn as an
-    unlabelled one, whatever labels it has.
+    Datasets treat it as an ordinary integer. `labeled` is False if the item was drawn as an
+    unlabeled one, even if it has labels.
     """
 
     labeled: bool
@@ -32,18 +32,23 @@ class SampledIndex(int):
 
 
 class NumberedBatchSampler(Sampler[list[int]], ABC):
-    """A batch sampler whose batch k is a pure function of its arguments and k.
+    """Base class of batch samplers whose batch k is a pure function of the constructor arguments and k.
 
-    So nothing has to be stored to resume, and workers that fetch ahead change nothing. Iterating goes through one
-    epoch, a run of successive batches: those of epoch e are numbered e * len(self) to (e + 1) * len(self) - 1. Who
-    iterates to its end finds the next epoch the next time; who breaks off begins the same one again.
+    Resuming therefore needs no stored state except k, and prefetching workers do not change the batches. An
+    iteration yields one epoch: epoch e consists of the batches e * len(self) to (e + 1) * len(self) - 1. After a
+    complete iteration, the next one yields the next epoch. After an incomplete iteration, it yields the same epoch
+    again.
 
     Args:
-        batch_size: items in the batch of one process.
-        seed: of everything that is drawn.
-        rank: number of this process; each process gets its own part of batch k.
+        batch_size: number of items in the batch of one process.
+        seed: seed of all random choices.
+        rank: index of this process; each process gets its own items of batch k.
         world_size: number of processes.
-        steps: batches of an epoch; by default as many as it takes to go through the items once.
+        steps: number of batches of an epoch; by default, as many as one pass over the items takes.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if a number is not an integer.
     """
 
     def __init__(self, batch_size: int, seed: int, rank: int, world_size: int, steps: int | None) -> None:
@@ -68,14 +73,14 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     @abstractmethod
     def batch(self, number: int) -> list[SampledIndex]:
-        """Batch `number` of this process, counted from 0 over all epochs."""
+        """Return batch `number` of this process, counted from 0 over all epochs."""
 
     @abstractmethod
     def batches_of_a_pass(self) -> int:
-        """Batches that it takes to go through the items once."""
+        """Return the number of batches of one pass over the items."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose which epoch the next iteration goes through; otherwise it is the one after the last complete one."""
+        """Set the epoch of the next iteration; by default it is the one after the last complete epoch."""
         self.epoch = whole_number("epoch", epoch)
 
     def __len__(self) -> int:
@@ -94,11 +99,14 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
             self.epoch += 1
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
-        """Where to go on, and what the numbers of the batches depend on.
+        """Return the position from which to resume, and the settings that the batches depend on.
 
         Args:
-            batches: how many were trained on, over all epochs. By default how many were handed out, which is more where
-                the workers of a loader fetch ahead.
+            batches: number of batches used for training, over all epochs. By default, the number of batches that the
+                sampler returned, which is larger if the workers of a data loader prefetch.
+
+        Returns:
+            Dictionary for `load_state_dict`.
         """
         if batches is not None and batches < 0:
             raise ValueError(f"batches: expected at least 0, got {batches}")
@@ -106,24 +114,22 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         return {"batches": done, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the batches of a state: the next iteration gives the remaining ones of their epoch.
+        """Resume after the batches of a state: the next iteration yields the remaining batches of its epoch.
 
         Raises:
-            ValueError: if the state is that of a sampler with other settings.
+            ValueError: if the state belongs to a sampler with other settings.
         """
         for name, value in self._identity().items():
             if name not in state or "batches" not in state:
-                raise ValueError(
-                    f"state: expected one that state_dict() gave, got only {', '.join(state) or 'nothing'}"
-                )
+                raise ValueError(f"state: expected a result of state_dict(), got only {', '.join(state) or 'nothing'}")
             if state[name] != value:
-                raise ValueError(f"state: {name} is {state[name]}, but this sampler has {value}")
+                raise ValueError(f"state: expected {name} to be {value} as in this sampler, got {state[name]}")
         self._handed_out = self._resume_at = state["batches"]
         self.epoch = state["batches"] // len(self)
 
     @abstractmethod
     def settings(self) -> tuple[float | Tensor, ...]:
-        """Numbers and tensors that the batches depend on, beside seed, sizes and processes."""
+        """Return the numbers and tensors that the batches depend on, except seed, batch size and processes."""
 
     def _identity(self) -> dict[str, Any]:
         own = {"seed": self.seed, "batch_size": self.batch_size, "world_size": self.world_size}

@@ -1,4 +1,4 @@
-"""Which of the labels may be used."""
+"""Selection of the labeled items whose labels may be used."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ssc_toolkit.seeds import generator_for
 
 
 def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
-    """Rows of a nested, class-covering share of labelled items.
+    """Select a fraction of the labeled items, nested over fractions and covering all classes.
 
-    The items are put in one seeded order that first meets every class once and is random after
-    that; the budget is its beginning. So 1 % is part of 5 %, which is part of 10 %, and classes are
-    covered as soon as the budget has room for them.
+    The seed defines one order of the items, which starts with items that cover every class and continues at random.
+    The budget is the beginning of this order. A budget of 1 % is therefore a subset of the budget of 5 %, which is a
+    subset of that of 10 %, and all classes are covered as soon as the budget is large enough.
 
     Args:
-        labels: of the labeled items, class indices (N,) or multi-hot (N, classes), dense or a sparse tensor. Time and
-            memory grow with the number of labels that the items have, not with N * classes.
-        share: of the items, 0 to 1; round(share * N) of them are kept, at least one if share > 0.
-        seed: of the order.
+        labels: labels of the labeled items: class indices (N,) or multi-hot (N, classes), a dense or sparse tensor.
+            Time and memory grow with the number of labels that the items have, not with N * classes.
+        share: fraction of the items, 0 to 1; round(share * N) items are kept, at least one if share > 0.
+        seed: seed of the order.
 
     Returns:
-        (round(share * N),) row numbers.
+        Row indices, (round(share * N),) int64.
 
     Raises:
-        ValueError: for a share out of range, labels of another shape, or a negative class.
-        TypeError: for labels that are no numbers, or classes that are not whole ones.
+        ValueError: if the fraction is out of range, the labels have another shape, or a class is negative.
+        TypeError: if the labels are not numbers, or the classes are not integers.
 
     Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
@@ -44,7 +44,7 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
 
 
 def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
-    """Return the class indices that occur among the labels and in no row of the budget."""
+    """Return the class indices that occur in the labels but in no row of the budget."""
     item, label = labelled_pairs(labels, None, "items")
     is_kept = torch.zeros(len(labels), dtype=torch.bool)
     is_kept[budget] = True
@@ -58,7 +58,7 @@ def _covering_order(labels: Tensor, seed: int) -> Tensor:
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
     classes, label = label.unique(return_inverse=True)
-    # An item leads if it is the first of the order that has some class.
+    # An item leads if it is the first one in the order for at least one class.
     first = torch.full((len(classes),), len(order)).scatter_reduce_(0, label, place[item], "amin")
     leads = torch.zeros(len(order), dtype=torch.bool)
     leads[first] = True

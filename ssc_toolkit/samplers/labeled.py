@@ -1,4 +1,4 @@
-"""The labeled flag of drawn items, kept through datasets that know plain indices only, and mixed streams."""
+"""Labeled flags for datasets that convert indices to int, and mixing of labeled and unlabeled streams."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ssc_toolkit.seeds import whole_number
 
 
 class with_labeled(Dataset[tuple[Any, bool]]):
-    """Pair each item of a map-style dataset with the labeled flag of the index that drew it.
+    """Return each item of a map-style dataset together with the labeled flag of its index.
 
-    `SemiSupervisedBatchSampler` says with each index whether the label may be seen. Datasets that convert the index to
-    an int (Hugging Face `datasets`, `torch.utils.data.Subset`) lose the flag. Wrap the outermost one.
+    The indices of `SemiSupervisedBatchSampler` have a flag that says whether the label may be used. Datasets that
+    convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`) drop the flag. Wrap the outermost
+    dataset.
 
     Args:
-        dataset: any dataset with `__getitem__`; items may be anything.
+        dataset: any dataset with `__getitem__`.
 
     Shape:
-        An item is `(item, labeled)`. The default collation makes `labeled` a (batch,) bool tensor. A list of indices
-        gives the dataset's own batch for the list, and a (batch,) bool tensor.
+        An item is `(item, labeled)`. The default collation returns `labeled` as a (batch,) bool tensor. For a list of
+        indices, the result is the batch of the dataset for the list, and a (batch,) bool tensor.
 
     Examples:
         >>> from ssc_toolkit.samplers import SampledIndex
@@ -41,7 +42,7 @@ class with_labeled(Dataset[tuple[Any, bool]]):
         return len(self.dataset)
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[Any, Any]:
-        """Return an item and its flag; an index without a flag counts as labeled."""
+        """Return an item and its flag; an index without a flag is labeled."""
         if isinstance(index, Sequence):
             return self.dataset[[int(one) for one in index]], torch.tensor([_flag(one) for one in index])
         return self.dataset[int(index)], _flag(index)
@@ -51,27 +52,29 @@ _NAMES = {True: "labeled", False: "unlabeled"}
 
 
 class MixedStream(IterableDataset[tuple[Any, bool]]):
-    """A labeled and an unlabeled stream, interleaved at a fixed fraction.
+    """Interleave a labeled and an unlabeled stream at a fixed fraction.
 
-    Of the first n items, `floor(n * labeled_fraction)` come from the labeled stream, whatever n is. It ends where the
-    stream whose turn it is ends; give endless streams, or `cycle=True` to begin each again at its end. In a loader,
-    each worker mixes its own part of the streams: a stream that does not split itself among workers (webdataset does)
-    is split here, item by item, with `split_workers=True`. Nothing is shuffled here: shuffle each stream before.
+    For any n, `floor(n * labeled_fraction)` of the first n items come from the labeled stream. The mixed stream ends
+    when the next item is due from a stream that has ended. Pass infinite streams, or `cycle=True` to restart a stream
+    at its end. Items are not shuffled: shuffle each stream before.
 
-    `state_dict` and `load_state_dict` resume in the middle, also as torchdata's `StatefulDataLoader` calls them. A
-    stream that has both methods resumes by its own; any other is read again from its beginning up to the place, so it
-    must give the same items again.
+    In a `DataLoader`, each worker mixes its own items of the streams. Some streams, such as those of webdataset, split
+    themselves among workers; for others, pass `split_workers=True`.
+
+    `state_dict` and `load_state_dict` resume an iteration; `StatefulDataLoader` of torchdata calls them. A
+    stream that has both methods resumes from its own state. Any other stream is read again from its beginning up to
+    the position, so it must yield the same items again.
 
     Args:
         labeled: iterable of items with labels.
         unlabeled: iterable of items whose labels are not known.
-        labeled_fraction: 0 to 1.
-        cycle: iterate a stream again when it ends. An empty stream is an error.
-        split_workers: give worker w of W every W-th item, from the w-th on.
-        start: number of items of this process and worker to leave out, to resume.
+        labeled_fraction: fraction of labeled items, 0 to 1.
+        cycle: restart a stream when it ends; an empty stream is an error.
+        split_workers: give worker w of W every W-th item, starting with item w.
+        start: number of items of this process and worker to skip, to resume.
 
     Raises:
-        ValueError: for a fraction out of range, a negative start, or an empty stream that has to cycle.
+        ValueError: if the fraction is out of range, the start is negative, or a stream to be cycled is empty.
 
     Examples:
         >>> list(itertools.islice(MixedStream("ab", range(9), labeled_fraction=0.5, cycle=True), 4))
@@ -116,19 +119,19 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
                 yield item, flag
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place of the iteration: items given, and the states of the streams that have one."""
+        """Return the number of items that were yielded, and the states of the streams that have `state_dict`."""
         states = {name: stream.state_dict() for name, stream in self._named() if _is_stateful(stream)}
         return {"items": self._given, "streams": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Begin the next iteration where `state_dict` was taken; the one after it begins at the beginning.
+        """Resume: the next iteration starts at the position of the state, later iterations at the beginning.
 
         Raises:
-            ValueError: for what is no such state, or one of streams of another kind.
+            ValueError: if `state` is not a result of `state_dict`, or belongs to streams of another kind.
         """
         wanted = {name for name, stream in self._named() if _is_stateful(stream)}
         if not isinstance(state, Mapping) or not isinstance(state.get("streams"), Mapping) or "items" not in state:
-            raise ValueError(f"state: expected what state_dict gave, got {state!r}")
+            raise ValueError(f"state: expected a result of state_dict(), got {state!r}")
         if whole_number("items", state["items"]) < 0:
             raise ValueError(f"state: expected at least 0 items, got {state['items']}")
         if state["streams"].keys() != wanted:
@@ -144,7 +147,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return ((name, self.streams[flag]) for flag, name in _NAMES.items())
 
     def _side(self, flag: bool, done: int, resumed: Mapping[str, Any] | None) -> Iterator[Any]:
-        """Items of a stream from where it is to go on, of which `done` in the mixture were given before."""
+        """Yield the remaining items of a stream after `done` items of the mixed stream."""
         labeled = self._labeled_before(done)
         before = labeled if flag else done - labeled
         is_placed = resumed is not None and _NAMES[flag] in resumed["streams"] and before > 0
@@ -152,11 +155,11 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return items if is_placed else itertools.islice(items, before, None)
 
     def _labeled_before(self, number: int) -> int:
-        # The small term keeps a product such as 0.1 * 30 from falling below the whole number that it is.
+        # The small term prevents that rounding errors make a product such as 0.1 * 30 less than a whole number.
         return int(number * self.labeled_fraction + 1e-6)
 
     def _items(self, stream: Iterable[Any], is_placed: bool = False) -> Iterator[Any]:
-        """Items of this worker; `is_placed` if the stream goes on after one of them."""
+        """Yield the items of this worker; `is_placed` if the stream resumes after one of them."""
         worker = get_worker_info() if self.split_workers else None
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         while True:

@@ -1,4 +1,4 @@
-"""Which items have which labels."""
+"""Pairs of items and their labels."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _ENTRIES_AT_ONCE = 2**24
 
 
 def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
-    """Every item with every label that it has, in the order of the items.
+    """Return all pairs of an item and one of its labels, in the order of the items.
 
     Args:
-        labels: classes (N,) or multi-hot (N, classes), dense or a sparse tensor.
-        labeled: (N,) bool, where the labels are known; everywhere if None.
-        what: name of the N things, for messages.
+        labels: class indices (N,) or multi-hot labels (N, classes), a dense or sparse tensor.
+        labeled: (N,) bool, whether each label is known; all if None.
+        what: what the N rows are, such as "items", for error messages.
 
     Returns:
-        Items and labels, (pairs,) each.
+        Item indices and class indices, (pairs,) int64 each.
 
     Raises:
-        ValueError: for labels or a mask of another shape, or a negative class where it is known.
-        TypeError: for labels that are no numbers, or classes that are not whole ones.
+        ValueError: if the labels or the mask have another shape, or a known class is negative.
+        TypeError: if the labels are not numbers, or the classes are not integers.
     """
-    labels = class_labels(labels, labeled, what)
+    labels, labeled = class_labels(labels, labeled, what), known_mask(labeled)
     if labels.dim() == 2:
         item, label = _present(labels)
         if labeled is None:
@@ -38,7 +38,7 @@ def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[T
 
 
 def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the positive entries, row after row, in memory for those entries alone."""
+    """Return rows and columns of the positive entries, ordered by row, without a dense copy."""
     if rows.layout != torch.strided:
         entries = rows.to_sparse_coo().coalesce()
         row, column = entries.indices()[:, entries.values() > 0].unbind(0)
@@ -49,17 +49,48 @@ def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
     return row, column
 
 
-def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
-    """Classes (N,) or multi-hot rows (N, classes) as a tensor, checked where they are known.
+def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
+    """A mask as a tensor of bool, also from a list or an array.
 
     Raises:
-        ValueError: for labels or a mask of another shape, or a negative class where it is known.
-        TypeError: for labels that are no numbers, or classes that are not whole ones.
+        TypeError: for anything that is not bool.
+    """
+    if labeled is None:
+        return None
+    try:
+        found = torch.as_tensor(labeled)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"labeled: expected a mask of bool, got {type(labeled).__name__}") from None
+    if found.dtype != torch.bool:
+        raise TypeError(f"labeled: expected a mask of bool, got {found.dtype}; compare it, as in labeled > 0")
+    return found
+
+
+def readable_integers(name: str, values: Tensor) -> Tensor:
+    """Values that can be read, unsigned integers in a dtype with arithmetic.
+
+    Raises:
+        ValueError: for a tensor on the meta device.
+    """
+    if values.device.type == "meta":
+        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+    return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
+
+
+def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
+    """Convert classes (N,) or multi-hot rows (N, classes) to a tensor, and check the known ones.
+
+    Raises:
+        ValueError: if the labels or the mask have another shape, or a known class is negative.
+        TypeError: if the labels are not numbers, or the classes are not integers.
     """
     try:
         found = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError("labels: expected a tensor of classes or multi-hot rows; encode_labels makes it") from error
+        raise TypeError(
+            "labels: expected a tensor of classes or multi-hot rows; use encode_labels to create it"
+        ) from error
+    found, labeled = readable_integers("labels", found), known_mask(labeled)
     if found.dim() not in (1, 2):
         raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(found.shape)}")
     if labeled is not None and labeled.shape != found.shape[:1]:
@@ -68,5 +99,7 @@ def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: s
         if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
             raise TypeError(f"labels: expected integer class indices, got {found.dtype}")
         if bool(((found if labeled is None else found[labeled]) < 0).any()):
-            raise ValueError("labels: a labelled item has a negative class index; leave items without a label out")
+            raise ValueError(
+                "labels: expected class indices of at least 0, got a negative one; leave out items without a label"
+            )
     return found

@@ -1,4 +1,4 @@
-"""Endless shuffled rounds through a pool."""
+"""Infinite sequence of shuffled passes over a pool of items."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from ssc_toolkit.seeds import generator_for
 
 
 class Rounds:
-    """An endless sequence of shuffled rounds through a pool, of which any slice can be computed.
+    """Infinite sequence of shuffled rounds over a pool, with random access to slices.
 
-    Each round holds every item of the pool once, so that after any number of items the counts of two items differ by
-    at most one. `largest` successive items hold no item twice, or every item of a pool that has no more. The time
-    for a slice does not depend on where in the sequence it begins.
+    Each round contains every item of the pool once, so that after any number of items, the counts of two items differ
+    by at most one. `largest` successive items contain no item twice; if the pool is not larger than that, they contain
+    every item. The time to compute a slice does not depend on its position.
 
     Args:
-        pool: what is dealt.
-        largest: most items that a batch takes.
-        seed, name: of the shuffles.
-        aligned: every batch takes exactly `largest` items, so that batches begin at multiples of it.
+        pool: the items, (size,) int64.
+        largest: maximum number of items that a batch takes.
+        seed: seed of the shuffles.
+        name: name that distinguishes the shuffles of several pools with the same seed.
+        aligned: whether every batch takes exactly `largest` items, so that batches begin at multiples of it.
     """
 
     def __init__(self, pool: Tensor, largest: int, seed: int, name: str, aligned: bool = False) -> None:
         self._pool = pool
         self._largest = max(1, largest)
-        # Where rounds end with a batch, no batch holds items of two rounds.
+        # If rounds end at the end of a batch, no batch contains items of two rounds.
         self._independent = aligned and len(pool) % self._largest == 0
         self._key = (seed, name)
         self._last_rounds: dict[int, Tensor] = {}
 
     def __getitem__(self, span: slice) -> list[int]:
-        """Items `start` to `stop` of the sequence."""
+        """Return the items `start` to `stop` of the sequence."""
         first, last = span.start, span.stop
         size = len(self._pool)
         if first == last:
@@ -43,7 +44,7 @@ class Rounds:
         return dealt
 
     def batch(self, first: int, last: int) -> list[int]:
-        """Items `first` to `last` of the sequence as one batch, whose order carries nothing of the rounds' order."""
+        """Return the items `first` to `last` as one batch, whose order does not reveal that of the rounds."""
         dealt = self[first:last]
         if len(self._pool) >= 2 * self._largest:
             return dealt
@@ -65,21 +66,21 @@ class Rounds:
         items = self._shuffled(number)
         if number == 0:
             return items
-        # The last items stay where they are, because the next round looks at them.
+        # The last items keep their places, because the next round depends on them.
         reach = min(2 * self._largest, len(items) - self._largest)
         last = self._shuffled(number - 1)[-self._largest :]
         recent = torch.isin(items[:reach], last)
         again = items[:reach][recent]
         if len(items) < 3 * self._largest:
-            # In their order of the round before, each comes at least `largest` items after its last time.
+            # In the order of the previous round, each repeats at least `largest` items after its last occurrence.
             again = last[torch.isin(last, again)]
         return torch.cat([items[:reach][~recent], again, items[reach:]])
 
     def _gradual(self, number: int) -> Tensor:
-        """A round of a pool of less than two batches: `spare` items move to the end from one round to the next.
+        """Return a round of a pool smaller than two batches: from round to round, `spare` items move to the end.
 
-        So no item comes more than `spare` places earlier than in the round before. After enough rounds all have moved,
-        and the order is another shuffle.
+        No item comes more than `spare` places earlier than in the previous round. After enough rounds, all items have
+        moved, and the order is that of a new shuffle.
         """
         spare = len(self._pool) - self._largest
         if spare <= 0:

@@ -1,4 +1,4 @@
-"""Views in other tracks that share a label."""
+"""Views from different tracks that share a label."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ssc_toolkit.samplers.views import Views, ViewSampler, random_up_to
 
 
 class SameLabelTracks(ViewSampler):
-    """The first view in the item's own track, each other one in another track that shares a label with it.
+    """Take the first view from the track of the item, and each other view from a track with the same label.
 
-    Labels may be classes, artists, albums, or tags; of several labels that a track has, one that others have too is
-    chosen at random. A track that shares no label with another stays by itself.
+    Labels can be classes, artists, albums, or tags. If a track has several labels, one that other tracks also have is
+    chosen at random. If a track shares no label with another track, all views are from this track.
 
     Args:
-        labels: of all tracks of the table, classes (tracks,) or multi-hot (tracks, classes).
-        labeled: (tracks,) bool, where they are known; everywhere by default.
-        segments: where the views lie in their tracks, `RandomSegments` by default.
+        labels: labels of all tracks in the table: class indices (tracks,) or multi-hot (tracks, classes).
+        labeled: (tracks,) bool, whether each label is known; all by default.
+        segments: sampler of the positions of the views in their tracks, `RandomSegments` by default.
 
     Raises:
-        ValueError: for labels of another shape.
+        ValueError: if the labels have another shape.
 
     Examples:
         >>> import torch
@@ -40,14 +40,14 @@ class SameLabelTracks(ViewSampler):
         label = label.unique(return_inverse=True)[1]
         self.segments = RandomSegments() if segments is None else segments
         self._tracks = len(labels)
-        # Labels that one track alone has lead nowhere.
+        # Ignore labels of a single track.
         shared = torch.bincount(label, minlength=1)[label] > 1
         member, label = member[shared], label[shared]
         by_label = torch.argsort(label, stable=True)
         self._members, self._label_of_member = member[by_label], label[by_label]
         counts = torch.bincount(label, minlength=int(label.max()) + 1 if len(label) else 1)
         self._counts, self._begins = counts, counts.cumsum(0) - counts
-        # Places in the list of members, those of a track one after the other.
+        # Indices into the list of members, grouped by track.
         self._entries = torch.argsort(self._members, stable=True)
         entry_counts = torch.bincount(self._members, minlength=self._tracks)
         self._entry_counts, self._entry_begins = entry_counts, entry_counts.cumsum(0) - entry_counts
@@ -61,20 +61,20 @@ class SameLabelTracks(ViewSampler):
         generator: torch.Generator | None = None,
     ) -> Views:
         if len(track_lengths) != self._tracks:
-            raise ValueError(f"track_lengths: expected those of {self._tracks} tracks, got {len(track_lengths)}")
+            raise ValueError(f"track_lengths: expected the lengths of {self._tracks} tracks, got {len(track_lengths)}")
         tracks = torch.cat([items[:, None], self._partners(items, views - 1, generator)], dim=1)
         starts = self.segments(track_lengths[tracks.flatten()], view_length, 1, generator)
         return Views(tracks, starts.view(tracks.shape))
 
     def _partners(self, items: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-        """(items, count) other tracks that share a label with each item."""
+        """Draw (items, count) other tracks that share a label with each item."""
         own = self._entry_counts[items]
         if not len(self._entries) or count == 0:
             return items[:, None].expand(-1, count)
         pick = random_up_to((own - 1).clamp(min=0)[:, None].expand(-1, count), generator)
         place = self._entries[(self._entry_begins[items][:, None] + pick).clamp(max=len(self._entries) - 1)]
         label = self._label_of_member[place]
-        # One of the others: as many steps ahead in the circle of those who have the label.
+        # Draw another track: step ahead by at least 1 in the circular list of the tracks with this label.
         size, begin = self._counts[label], self._begins[label]
         ahead = 1 + random_up_to(size - 2, generator)
         partner = self._members[begin + (place - begin + ahead) % size]

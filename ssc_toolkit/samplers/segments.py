@@ -1,4 +1,4 @@
-"""Views within the item's own track."""
+"""View samplers whose views are all from the track of the item."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ssc_toolkit.samplers.views import Views, ViewSampler, random_up_to
 
 
 class SegmentSampler(ViewSampler):
-    """A view sampler that stays within the item's own track; a function of the track's length alone."""
+    """Base class of view samplers whose views are all from the track of the item and depend only on its length."""
 
     @abstractmethod
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
-        """Starts (tracks, views), 0 to `room` (tracks,), the last place where a view fits."""
+        """Draw starts (tracks, views) from 0 to `room` (tracks,), the last possible start of a view."""
 
     def __call__(
         self, track_lengths: Tensor, view_length: int, views: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Starts of the views of some tracks.
+        """Draw the starts of the views of tracks.
 
         Args:
-            track_lengths: (tracks,) int64, in samples.
-            view_length: samples of a view.
-            views: views of each track.
-            generator: CPU generator; torch's global one if None.
+            track_lengths: (tracks,) int64, lengths of the tracks in samples.
+            view_length: length of a view in samples.
+            views: number of views per track.
+            generator: CPU generator; the global generator of PyTorch if None.
 
         Returns:
-            (tracks, views) int64 starts in samples; 0 in a track shorter than a view.
+            Starts in samples, (tracks, views) int64; 0 for a track shorter than a view.
 
         Raises:
-            ValueError: for lengths that are no whole numbers, or views that are none.
+            ValueError: if the track lengths are not integers, or `view_length` or `views` is less than 1.
         """
         _check(track_lengths, view_length, views)
         return self.place((track_lengths - view_length).clamp(min=0), view_length, views, generator)
@@ -50,7 +50,7 @@ class SegmentSampler(ViewSampler):
 
 
 class SameSegment(SegmentSampler):
-    """One segment anywhere in the track, the same for all views: they differ by augmentation alone.
+    """Draw one random segment of the track for all views, so that views differ only by augmentation.
 
     Examples:
         >>> import torch
@@ -65,10 +65,10 @@ class SameSegment(SegmentSampler):
 
 
 class AdjacentSegments(SegmentSampler):
-    """Adjacent, non-overlapping segments of one random window of the track (SemiSupCon's views).
+    """Draw adjacent, non-overlapping segments at a random position of the track (the views of SemiSupCon).
 
-    A track too short for all of them side by side has them overlap, evenly spaced from its beginning to
-    its end; one shorter than a view has them all start at 0.
+    If the track is too short for all segments, they overlap and are evenly spaced from its beginning to
+    its end. If the track is shorter than a view, all segments start at 0.
 
     Examples:
         >>> import torch
@@ -79,27 +79,27 @@ class AdjacentSegments(SegmentSampler):
     """
 
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
-        # Side by side where there is room; closer together where there is not.
+        # Adjacent if the track is long enough, otherwise overlapping.
         span = room.clamp(max=view_length * (views - 1))
         return random_up_to(room - span, generator)[:, None] + _spread(span, views)
 
 
 class RandomSegments(SegmentSampler):
-    """Segments anywhere in the track, in random order.
+    """Draw random segments of the track, in random order.
 
-    Without arguments each lies on its own, and they may overlap. Otherwise the gaps between neighbours in time (the
-    end of one to the start of the next, negative where they overlap) lie in the range asked for. A track
-    too short for that has them evenly spaced from its beginning to its end; one shorter than a view has them all
-    start at 0.
+    Without arguments, segments are independent and may overlap. With arguments, the gaps between neighbors in time
+    (from the end of one segment to the start of the next, negative if they overlap) are within the given range. If
+    the track is too short for this, the segments are evenly spaced from its beginning to its end. If the track is
+    shorter than a view, all segments start at 0.
 
     Args:
-        minimum_gap_seconds: least gap between neighbours, at least 0.
-        maximum_gap_seconds: greatest gap between neighbours, at least the least one.
-        overlap: share of a view that neighbours may overlap where no least gap is given, 0 to 1.
-        sample_rate: hertz; needed with gaps.
+        minimum_gap_seconds: minimum gap between neighbors in seconds, at least 0.
+        maximum_gap_seconds: maximum gap between neighbors in seconds, at least the minimum gap.
+        overlap: fraction of a view by which neighbors may overlap if there is no minimum gap, 0 to 1.
+        sample_rate: sample rate of the tracks in hertz; required with gaps.
 
     Raises:
-        ValueError: for gaps or an overlap out of range, or gaps without a sample rate.
+        ValueError: if a gap or the overlap is out of range, or gaps are given without a sample rate.
 
     Examples:
         >>> import torch
@@ -122,7 +122,7 @@ class RandomSegments(SegmentSampler):
         sample_rate: int | None = None,
     ) -> None:
         if not 0 <= overlap <= 1:
-            raise ValueError(f"overlap: expected a share from 0 to 1, got {overlap}")
+            raise ValueError(f"overlap: expected a fraction from 0 to 1, got {overlap}")
         if minimum_gap_seconds is not None and not minimum_gap_seconds >= 0:
             raise ValueError(f"minimum_gap_seconds: expected at least 0, got {minimum_gap_seconds}")
         least = 0.0 if minimum_gap_seconds is None else minimum_gap_seconds
@@ -130,7 +130,7 @@ class RandomSegments(SegmentSampler):
             raise ValueError(f"maximum_gap_seconds: expected at least {least:g}, got {maximum_gap_seconds}")
         has_gaps = minimum_gap_seconds is not None or maximum_gap_seconds is not None
         if has_gaps and not (sample_rate is not None and sample_rate > 0):
-            raise ValueError(f"sample_rate: gaps in seconds need a positive number of hertz, got {sample_rate}")
+            raise ValueError(f"sample_rate: expected a positive number of hertz for gaps in seconds, got {sample_rate}")
         self.minimum_gap_seconds = minimum_gap_seconds
         self.maximum_gap_seconds = maximum_gap_seconds
         self.overlap = overlap
@@ -142,7 +142,7 @@ class RandomSegments(SegmentSampler):
             return random_up_to(room[:, None].expand(-1, views), generator)
         step = view_length + least
         spare = room - step * (views - 1)
-        # Beyond the least gaps there is a part of the spare room before each view.
+        # Distribute the spare samples, those beyond the minimum gaps, before the views.
         if greatest is None:
             before = random_up_to(spare.clamp(min=0)[:, None].expand(-1, views), generator).sort(1).values
         else:
@@ -159,7 +159,7 @@ class RandomSegments(SegmentSampler):
         return starts.gather(1, order)
 
     def _gaps(self, view_length: int) -> tuple[int, int | None]:
-        """Least and greatest gap in samples; None if there is no greatest one."""
+        """Return the minimum and maximum gap in samples; None if there is no maximum."""
         rate = self.sample_rate or 0
         least = -int(self.overlap * view_length)
         if self.minimum_gap_seconds is not None:
@@ -169,14 +169,14 @@ class RandomSegments(SegmentSampler):
 
 
 def _spread(room: Tensor, views: int) -> Tensor:
-    """Starts (tracks, views) evenly spaced from 0 to `room` (tracks,)."""
+    """Return starts (tracks, views) that are evenly spaced from 0 to `room` (tracks,)."""
     return room[:, None] * torch.arange(views) // max(views - 1, 1)
 
 
 def _check(track_lengths: Tensor, view_length: int, views: int) -> None:
     if track_lengths.dim() != 1 or track_lengths.is_floating_point():
         raise ValueError(
-            f"track_lengths: expected (tracks,) whole samples, got {track_lengths.dtype} {tuple(track_lengths.shape)}"
+            f"track_lengths: expected (tracks,) integers, got {track_lengths.dtype} {tuple(track_lengths.shape)}"
         )
     if view_length < 1:
         raise ValueError(f"view_length: expected at least 1 sample, got {view_length}")

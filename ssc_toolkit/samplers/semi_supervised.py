@@ -1,4 +1,4 @@
-"""Batches that mix labelled and unlabelled items."""
+"""Batches that mix labeled and unlabeled items."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from torch import Tensor
 
 from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.budget import label_budget
+from ssc_toolkit.samplers.membership import readable_integers
 from ssc_toolkit.samplers.rounds import Rounds
 from ssc_toolkit.seeds import whole_number
 
 
 class SemiSupervisedBatchSampler(NumberedBatchSampler):
-    """Batches that mix labelled and unlabelled items in a fixed proportion.
+    """Sample batches with a fixed fraction of labeled items and the rest unlabeled.
 
-    Of the labelled items a share `label_budget` may be used, with their labels; the unlabelled items are
-    all the others, their labels hidden, and when there are no others, all the labelled ones again, with
-    their labels hidden. Both sides are gone through in shuffled rounds, so the smaller side cycles; no
-    item comes twice in a batch as long as its side has enough.
+    The labels of a fraction `label_budget` of the labeled items may be used. The unlabeled items are all other items,
+    with their labels hidden; if there are no other items, they are all labeled items, with their labels hidden. The
+    sampler iterates over each of the two sides in shuffled rounds, so the smaller side is repeated. A batch contains
+    no item twice as long as each side has enough items.
 
-    Batch k is a pure function of the arguments and k (`batch`), so nothing has to be stored to resume,
-    and prefetching changes nothing. Iterating goes through one epoch: as many batches as it takes to see
-    each item of the larger side once.
+    Batch k is a pure function of the constructor arguments and k (`batch`). Resuming therefore needs no stored state
+    except k, and prefetching does not change the batches. An iteration yields one epoch: as many batches as one pass
+    over the larger side takes.
 
     Args:
-        labeled: dataset indices of the labelled items.
-        unlabeled: dataset indices of the unlabelled items.
-        batch_size: items in the batch of one process.
-        labeled_fraction: share of labelled items in a batch (the paper's b_s), 0 to 1. Exact on average
-            also where it is no whole number of items: successive batches differ by at most one.
-        label_budget: share of the labelled items whose labels may be used (p_s), 0 to 1.
-        labels: of the labelled items, class indices (n,) or multi-hot (n, classes); needed for a budget
-            below 1, which covers every class first.
-        seed: of everything that is drawn.
-        rank: number of this process; each process gets its own part of batch k.
+        labeled: dataset indices of the labeled items.
+        unlabeled: dataset indices of the unlabeled items.
+        batch_size: number of items in the batch of one process.
+        labeled_fraction: fraction of labeled items in a batch (b_s in the paper), 0 to 1. If it does not give a whole
+            number of items, the numbers of successive batches differ by at most one and are exact on average.
+        label_budget: fraction of the labeled items whose labels may be used (p_s in the paper), 0 to 1.
+        labels: labels of the labeled items: class indices (n,) or multi-hot (n, classes). Required for a budget
+            below 1, which first covers every class.
+        seed: seed of all random choices.
+        rank: index of this process; each process gets its own items of batch k.
         world_size: number of processes.
-        steps: batches of an epoch; by default as many as it takes to see each item of the larger side once.
+        steps: number of batches of an epoch; by default, as many as one pass over the larger side takes.
 
     Raises:
-        ValueError: for shares out of range, items that are no indices or on both sides, too few of them for the
-            proportion asked for, a missing or wrong `labels`, or a rank outside the world.
+        ValueError: if a fraction is out of range, items are not indices or are on both sides, a side has too few
+            items, `labels` is missing or has a wrong length, or `rank` is not below `world_size`.
 
     Examples:
         >>> sampler = SemiSupervisedBatchSampler(range(10), range(10, 100), batch_size=4, labeled_fraction=0.5)
@@ -75,18 +76,18 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         self._global_size = batch_size * world_size
         self.labeled, self.unlabeled = _split_by_budget(labeled, unlabeled, label_budget, labels, seed)
         if labeled_fraction > 0 and not len(self.labeled):
-            raise ValueError(f"labeled: no item to fill labeled_fraction={labeled_fraction} of a batch")
+            raise ValueError(f"labeled: expected at least 1 item for labeled_fraction={labeled_fraction}, got none")
         if labeled_fraction < 1 and not len(self.unlabeled):
-            raise ValueError(f"unlabeled: no item to fill the rest of a batch, labeled_fraction={labeled_fraction}")
+            raise ValueError(f"unlabeled: expected at least 1 item for labeled_fraction={labeled_fraction}, got none")
         largest = math.ceil(labeled_fraction * self._global_size)
-        # Where the fraction is a whole number of items, every batch takes as many.
+        # If the fraction is a whole number of items, every batch has the same number of labeled items.
         aligned = abs(labeled_fraction * self._global_size - round(labeled_fraction * self._global_size)) < 1e-9
         others = self._global_size - largest + (0 if aligned and self._is_small(largest) else 1)
         self._labeled_rounds = Rounds(self.labeled, largest, seed, "labeled", aligned)
         self._unlabeled_rounds = Rounds(self.unlabeled, others, seed, "unlabeled", aligned)
 
     def batch(self, number: int) -> list[SampledIndex]:
-        """Batch `number`, counted from 0 over all epochs: the labelled items first."""
+        """Return batch `number`, counted from 0 over all epochs, with the labeled items first."""
         number = whole_number("number", number)
         first, last = self._labeled_before(number), self._labeled_before(number + 1)
         others_first, others_last = number * self._global_size - first, (number + 1) * self._global_size - last
@@ -103,21 +104,32 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         return self.labeled_fraction, self.labeled, self.unlabeled
 
     def _is_small(self, largest: int) -> bool:
-        """Whether the unlabeled pool holds fewer than three batches."""
+        """Return whether the unlabeled pool contains fewer than three batches."""
         return len(self.unlabeled) < 3 * (self._global_size - largest + 1)
 
     def _labeled_before(self, number: int) -> int:
-        """Labelled items in all batches before this one."""
-        # The small term keeps products such as 0.1 * 10 * 3 from falling below the whole number they are.
+        """Return the number of labeled items in all batches before this one."""
+        # The small term prevents that rounding errors make products such as 0.1 * 10 * 3 less than a whole number.
         return math.floor(number * self.labeled_fraction * self._global_size + 1e-6)
 
 
 def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
-    """Dataset indices as a tensor."""
+    """Return dataset indices as a tensor, (n,) int64."""
     if isinstance(items, range):
         return torch.arange(items.start, items.stop, items.step)
-    found = torch.as_tensor(items)
-    if len(found) and (found.dtype == torch.bool or found.is_floating_point() or found.dim() != 1 or found.min() < 0):
+    try:
+        found = torch.as_tensor(items)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected dataset indices, got {type(items).__name__}") from None
+    if found.dtype == torch.bool:
+        raise ValueError(
+            f"{name}: expected dataset indices, got a mask {tuple(found.shape)}; its indices are "
+            "torch.as_tensor(mask).nonzero().flatten()"
+        )
+    if found.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor of dataset indices, got layout {found.layout}")
+    found = readable_integers(name, found)
+    if found.dim() != 1 or (len(found) and (found.is_floating_point() or found.is_complex() or found.min() < 0)):
         raise ValueError(f"{name}: expected dataset indices from 0 on, got {found.dtype} {tuple(found.shape)}")
     return found.long()
 
@@ -125,18 +137,20 @@ def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
 def _split_by_budget(
     labeled: Sequence[int] | Tensor, unlabeled: Sequence[int] | Tensor, share: float, labels: Tensor | None, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Items whose labels may be used, and the pool of those drawn without."""
+    """Return the items whose labels may be used, and the pool of items that are drawn without labels."""
     known, unknown = _indices("labeled", labeled), _indices("unlabeled", unlabeled)
     if len(known) and len(unknown):
         is_known = torch.zeros(int(torch.maximum(known.max(), unknown.max())) + 1, dtype=torch.bool)
         is_known[known] = True
         if is_known[unknown].any():
             both = unknown[is_known[unknown]]
-            raise ValueError(f"labeled, unlabeled: {len(both)} items are in both, such as {both[0]}")
+            raise ValueError(
+                f"labeled, unlabeled: expected no common items, got {len(both)} in both, such as {both[0]}"
+            )
     if labels is None and share < 1:
-        raise ValueError("labels: a label_budget below 1 needs the labels of the labelled items, to cover the classes")
+        raise ValueError("labels: expected the labels of the labeled items for a label_budget below 1, got None")
     if labels is not None and len(labels) != len(known):
-        raise ValueError(f"labels: expected one row for each of {len(known)} labelled items, got {len(labels)}")
+        raise ValueError(f"labels: expected one row for each of {len(known)} labeled items, got {len(labels)}")
     if labels is not None and share < 1:
         kept = label_budget(labels, share, seed)
         is_kept = torch.zeros(len(known), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""View samplers: where the views of an item lie."""
+"""View samplers, which choose the positions of the views of an item."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 class Views(NamedTuple):
-    """Where the views of some items lie.
+    """Positions of the views of items.
 
     Attributes:
         tracks: (items, views) int64, rows of the track table.
-        starts: (items, views) int64, first samples. A track shorter than a view starts at 0, to be padded at
-            its end by whoever reads it; never with another track.
+        starts: (items, views) int64, index of the first sample. In a track shorter than a view it is 0; pad the view
+            at its end.
     """
 
     tracks: Tensor
@@ -24,7 +24,7 @@ class Views(NamedTuple):
 
 
 class ViewSampler(ABC):
-    """Maps items to the places of their views."""
+    """Base class of view samplers, which map items to the positions of their views."""
 
     @abstractmethod
     def views_of(
@@ -35,25 +35,28 @@ class ViewSampler(ABC):
         views: int,
         generator: torch.Generator | None = None,
     ) -> Views:
-        """Places of the views of some items.
+        """Draw the positions of the views of items.
 
         Args:
             items: (items,) int64, rows of the track table.
-            track_lengths: (tracks,) int64, samples of every track of the table.
-            view_length: samples of a view.
-            views: views of each item.
-            generator: CPU generator; torch's global one if None.
+            track_lengths: (tracks,) int64, lengths in samples of all tracks in the table.
+            view_length: length of a view in samples.
+            views: number of views per item.
+            generator: CPU generator; the global generator of PyTorch if None.
+
+        Returns:
+            Track and start of each view, (items, views) each.
         """
 
 
 class WeightedViews(ViewSampler):
-    """One of several view samplers, chosen anew for each item.
+    """Use one of several view samplers, chosen at random for each item.
 
     Args:
-        samplers: with their weights, not negative, of a positive sum.
+        samplers: pairs of a view sampler and its weight; weights are at least 0 and have a positive sum.
 
     Raises:
-        ValueError: for no samplers, or weights that do not fit.
+        ValueError: if there are no samplers, or the weights are not valid.
 
     Examples:
         >>> import torch
@@ -96,6 +99,6 @@ class WeightedViews(ViewSampler):
 
 
 def random_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Whole numbers drawn uniformly from 0 to `highest`, both included."""
+    """Draw integers uniformly from 0 to `highest`, both included."""
     fraction = torch.rand(highest.shape, generator=generator, dtype=torch.float64)
     return torch.minimum((fraction * (highest + 1)).long(), highest)

@@ -7,6 +7,7 @@ with that signature works where a target is asked for.
 
 from ssc_toolkit.targets.base import Target
 from ssc_toolkit.targets.combined import Union, WeightedSum
+from ssc_toolkit.targets.ignore_pairs import IgnorePairs
 from ssc_toolkit.targets.kernels import GaussianKernel, TempoKernel
 from ssc_toolkit.targets.lookup import KeySimilarity, SimilarityMatrix
 from ssc_toolkit.targets.same_class import SameClass
@@ -14,6 +15,7 @@ from ssc_toolkit.targets.shared_labels import LabelOverlap, SharedLabels
 
 __all__ = [
     "GaussianKernel",
+    "IgnorePairs",
     "KeySimilarity",
     "LabelOverlap",
     "SameClass",

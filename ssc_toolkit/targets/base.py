@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 Labels: TypeAlias = Tensor | dict[str, Tensor]
 """Label rows (N, ...), or several signals by name, each (N, ...)."""
@@ -39,12 +41,29 @@ class Target(nn.Module, ABC):
             columns: labels of the others, shape (C, ...).
 
         Returns:
-            (R, C) weights in [0, 1]. Pairs with an unlabelled side may hold anything, for the loss never
+            (R, C) weights in [0, 1]. Pairs with an unlabeled side may hold anything, for the loss never
             reads them.
         """
 
+    def forward_in(self, rows: Any, columns: Any, dtype: torch.dtype) -> Tensor:
+        """Weights of one block of pairs, computed in a given precision or a higher one.
+
+        Override it where `forward` computes with real numbers; the others need not know the precision.
+
+        Args:
+            rows: as of `forward`.
+            columns: as of `forward`.
+            dtype: float32 or float64, the precision of the loss.
+        """
+        return self(rows, columns)
+
     def weights(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self,
+        rows: Labels,
+        columns: Labels,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Weights of one block of pairs, 0 where either side is unknown.
 
@@ -53,16 +72,45 @@ class Target(nn.Module, ABC):
             columns: labels of the others, (C, ...).
             rows_known: bool (R,), True where the labels are known. None: all are.
             columns_known: bool (C,), or None together with `rows_known`.
+            dtype: float32 or float64, the precision of the loss.
 
         Returns:
             (R, C) weights in [0, 1], in memory of their own.
         """
         if rows_known is None or columns_known is None:
-            return self(rows, columns)
+            return self.forward_in(rows, columns, dtype)
         if isinstance(rows_known, dict) or isinstance(columns_known, dict):
             raise TypeError(f"labeled: {type(self).__name__} expects one mask, bool (items,), got one for each signal")
         # `where`, not a product: unknown labels may be NaN.
-        return torch.where(rows_known[:, None] & columns_known[None, :], self(rows, columns), 0)
+        return torch.where(rows_known[:, None] & columns_known[None, :], self.forward_in(rows, columns, dtype), 0)
+
+    def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
+        """Mask of the rows whose labels are known, for targets that read it from the labels too.
+
+        Args:
+            labels: (N, ...), one row an item.
+            labeled: what the caller says: (N,) bool, a dict of masks, or None for all.
+
+        Returns:
+            The mask that the loss goes by; `labeled` itself unless a target knows better.
+        """
+        return labeled
+
+    def ignored(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor | None:
+        """Pairs of one block that are neither positive nor negative, and so take no part in the loss.
+
+        Args:
+            rows: labels of the anchors, (R, ...).
+            columns: labels of the others, (C, ...).
+            rows_known: bool (R,), True where the labels are known. None: all are.
+            columns_known: bool (C,), or None together with `rows_known`.
+
+        Returns:
+            Bool (R, C), True where a pair is ignored, whatever its weight. None: no pair is.
+        """
+        return None
 
     def check(self, labels: Any, labeled: Any) -> None:
         """Raise if the labels do not fit this target.
@@ -98,15 +146,21 @@ class FunctionTarget(Target):
         expected = (count(rows), count(columns))
         found = self.function(rows, columns)
         if not isinstance(found, Tensor) or found.is_complex():
-            raise TypeError(f"target: expected a tensor of real weights, got {getattr(found, 'dtype', type(found))}")
+            kind = found.dtype if isinstance(found, Tensor) else f"{type(found).__module__}.{type(found).__name__}"
+            raise TypeError(f"target: expected a function that returns a torch.Tensor of real weights, got {kind}")
         if tuple(found.shape) != expected:
             raise ValueError(f"target: expected weights of shape {expected}, got {tuple(found.shape)}")
         return found
 
     def weights(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self,
+        rows: Labels,
+        columns: Labels,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        found = super().weights(rows, columns, rows_known, columns_known)
+        found = super().weights(rows, columns, rows_known, columns_known, dtype)
         if rows_known is None:
             found = found.clone()  # it may be the function's own
         if values_are_readable(found) and not bool(((found >= 0) & (found <= 1 + 1e-6)).all()):
@@ -133,8 +187,24 @@ def known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
 
 
 def values_are_readable(tensor: Tensor) -> bool:
-    """Whether reading values costs nothing: on the CPU, and not while a graph is compiled."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether values can be read at no cost: on the CPU, and not while anything is traced."""
+    return tensor.device.type == "cpu" and not is_traced() and not isinstance(tensor, FakeTensor)
+
+
+def is_traced() -> bool:
+    """Whether tensors may have no values: in torch.compile, export, torch.func, make_fx, jit.trace, a fake mode."""
+    if torch.compiler.is_compiling():
+        return True
+    return in_function_transform() or torch.jit.is_tracing() or get_proxy_mode() is not None or _in_fake_mode()
+
+
+def in_function_transform() -> bool:
+    """Whether a transform of `torch.func` is at work."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def _in_fake_mode() -> bool:
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
 def check_vectors(name: str, labels: Tensor, what: str) -> None:
@@ -150,10 +220,10 @@ def check_integers(name: str, labels: Tensor, what: str) -> None:
 
 
 def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row."""
+    """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row."""
     if labels.dim() != 2:
         raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
     if values_are_readable(labels):
         known = known_rows(labels, labeled)
         if not bool(((known == 0) | (known == 1)).all()):
-            raise ValueError(f"labels: {name} expects 0 or 1 in every labelled row, got other values")
+            raise ValueError(f"labels: {name} expects 0 or 1 in every labeled row, got other values")

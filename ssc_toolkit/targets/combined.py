@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -26,6 +27,9 @@ class _Combined(Target):
     def forward(self, rows: dict[str, Tensor], columns: dict[str, Tensor]) -> Tensor:
         return self.weights(rows, columns, None, None)
 
+    def forward_in(self, rows: dict[str, Tensor], columns: dict[str, Tensor], dtype: torch.dtype) -> Tensor:
+        return self.weights(rows, columns, None, None, dtype)
+
     def check(self, labels: Any, labeled: Any) -> None:
         """Raise unless labels are a dict of the signals' names, and what each signal's target raises."""
         if not isinstance(labels, dict):
@@ -39,11 +43,42 @@ class _Combined(Target):
             except (TypeError, ValueError) as error:
                 raise type(error)(f"signal {name!r}: {error}") from error
 
-    def _each(self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None) -> list[Tensor]:
-        return [
-            target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
+    def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
+        """Masks of all signals where a signal's target reads its mask from the labels too; `labeled` otherwise."""
+        found = {name: target.known(labels[name], _mask(labeled, name)) for name, target in self._signals()}
+        if all(found[name] is _mask(labeled, name) for name in self.names):
+            return labeled
+        some = next(iter(labels.values()))
+        everything = torch.ones(len(some), dtype=torch.bool, device=some.device)
+        return {name: everything if mask is None else cast(Tensor, mask) for name, mask in found.items()}
+
+    def _each(
+        self,
+        rows: Any,
+        columns: Any,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype,
+    ) -> list[Tensor]:
+        """Weights by each signal, in one dtype: that of the loss, or a more precise one that a target gives."""
+        found = [
+            target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name), dtype)
             for name, target in self._signals()
         ]
+        for weights in found:
+            dtype = torch.promote_types(dtype, weights.dtype)
+        return [weights.to(dtype) for weights in found]
+
+    def ignored(
+        self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor | None:
+        """Pairs that the target of any signal ignores."""
+        found = [
+            target.ignored(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
+            for name, target in self._signals()
+        ]
+        told = [pairs for pairs in found if pairs is not None]
+        return functools.reduce(torch.logical_or, told) if told else None
 
     def _signals(self) -> list[tuple[str, Target]]:
         return list(zip(self.names, cast(Iterable[Target], self.targets), strict=True))
@@ -72,11 +107,16 @@ class Union(_Combined):
     """
 
     def weights(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self,
+        rows: Labels,
+        columns: Labels,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        first, *others = self._each(rows, columns, rows_known, columns_known)
+        first, *others = self._each(rows, columns, rows_known, columns_known, dtype)
         for other in others:
-            first = torch.maximum(first, other.to(first.dtype))
+            first = torch.maximum(first, other)
         return first
 
 
@@ -114,9 +154,14 @@ class WeightedSum(_Combined):
             raise ValueError(f"targets: expected positive weights that sum to at most 1, got {list(self.shares)}")
 
     def weights(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self,
+        rows: Labels,
+        columns: Labels,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        each = self._each(rows, columns, rows_known, columns_known)
+        each = self._each(rows, columns, rows_known, columns_known, dtype)
         first, *others = [share * weights for share, weights in zip(self.shares, each, strict=True)]
         for other in others:
             first = first + other

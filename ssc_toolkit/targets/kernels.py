@@ -37,11 +37,14 @@ class GaussianKernel(Target):
         self.bandwidth = check_positive("bandwidth", bandwidth)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
-        distance = label_distance(rows, columns)
+        return self.forward_in(rows, columns, torch.float32)
+
+    def forward_in(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+        distance = label_distance(rows, columns, dtype)
         return torch.exp(-((distance / self.bandwidth) ** 2) / 2)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labelled row."""
+        """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labeled row."""
         check_continuous("GaussianKernel", labels, labeled)
 
     def extra_repr(self) -> str:
@@ -83,39 +86,46 @@ class TempoKernel(Target):
         self.octave_blind = octave_blind
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
-        octaves = real(rows).log2()[:, None] - real(columns).log2()
+        return self.forward_in(rows, columns, torch.float32)
+
+    def forward_in(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+        octaves = real(rows, dtype).log2()[:, None] - real(columns, dtype).log2()
         if self.octave_blind:
             octaves = octaves - octaves.round()
         return torch.exp(-((octaves / self.bandwidth_octaves) ** 2) / 2)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not (items,), or not positive in a labelled row."""
+        """Raise ValueError for labels that are not (items,), or not positive in a labeled row."""
         check_vectors("TempoKernel", labels, "beats a minute")
         if values_are_readable(labels):
             known = known_rows(labels, labeled)
             if not bool(((known > 0) & known.isfinite()).all()):
-                raise ValueError("labels: TempoKernel expects positive beats a minute in every labelled row")
+                raise ValueError("labels: TempoKernel expects positive beats a minute in every labeled row")
 
     def extra_repr(self) -> str:
         return f"bandwidth_octaves={self.bandwidth_octaves}, octave_blind={self.octave_blind}"
 
 
-def label_distance(rows: Tensor, columns: Tensor) -> Tensor:
+def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Euclidean distance of continuous labels, (R, C), computed from differences, so that equal labels have 0."""
-    rows, columns = real(rows), real(columns)
+    if rows.dim() == 1 and not (rows.is_floating_point() or columns.is_floating_point()):
+        return (rows.long()[:, None] - columns.long()).abs().to(dtype)  # large integers differ exactly
+    rows, columns = real(rows, dtype), real(columns, dtype)
     if rows.dim() == 1:
         return (rows[:, None] - columns).abs()
     return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labelled row."""
+    """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labeled row."""
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
+    if labels.is_complex():
+        raise TypeError(f"labels: {name} expects real numbers, got {labels.dtype}")
     if values_are_readable(labels) and not bool(known_rows(labels, labeled).isfinite().all()):
-        raise ValueError(f"labels: {name} expects finite numbers in every labelled row")
+        raise ValueError(f"labels: {name} expects finite numbers in every labeled row")
 
 
-def real(labels: Tensor) -> Tensor:
-    """Labels as float32, or float64 where they are."""
-    return labels if labels.dtype == torch.float64 else labels.float()
+def real(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Labels in float32 or float64 as asked for, and in float64 where they are."""
+    return labels if labels.dtype == torch.float64 else labels.to(dtype)

@@ -54,18 +54,17 @@ class SimilarityMatrix(Target):
         self.register_buffer("matrix", matrix.detach(), persistent=False)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
-        last = len(self.matrix) - 1  # unlabelled rows may hold any number
-        return self.matrix[rows.long().clamp(0, last)[:, None], columns.long().clamp(0, last)]
+        return _look_up(self.matrix, rows, columns)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise TypeError for non-integers, ValueError for a labelled row outside the matrix."""
+        """Raise TypeError for non-integers, ValueError for a labeled row outside the matrix."""
         name, size = type(self).__name__, len(self.matrix)
         check_vectors(name, labels, "one number an item")
         check_integers(name, labels, self.numbers)
         if values_are_readable(labels):
             known = known_rows(labels, labeled)
             if not bool(((known >= 0) & (known < size)).all()):
-                raise ValueError(f"labels: {name} expects 0 to {size - 1} in every labelled row, got other values")
+                raise ValueError(f"labels: {name} expects 0 to {size - 1} in every labeled row, got other values")
 
     def extra_repr(self) -> str:
         return f"{len(self.matrix)} rows"
@@ -87,7 +86,7 @@ class KeySimilarity(SimilarityMatrix):
     Shape:
         - rows: (R,) integer keys, 0 to 23
         - columns: (C,)
-        - output: (R, C) float32
+        - output: (R, C) float32; in a loss of float64 embeddings, float64
 
     Raises:
         ValueError: for another kernel, or a bandwidth that is not positive.
@@ -108,15 +107,26 @@ class KeySimilarity(SimilarityMatrix):
             raise ValueError(f"kernel: expected 'mirex' or 'fifths', got {kernel!r}")
         if not (bandwidth_fifths > 0 and math.isfinite(bandwidth_fifths)):
             raise ValueError(f"bandwidth_fifths: expected a positive number, got {bandwidth_fifths}")
-        super().__init__(_mirex_weights() if kernel == "mirex" else _fifths_weights(bandwidth_fifths))
+        exact = _mirex_weights() if kernel == "mirex" else _fifths_weights(bandwidth_fifths)
+        super().__init__(exact.float())
+        # No buffer in double precision: there are devices without it.
+        self._exact = exact
         self.kernel, self.bandwidth_fifths = kernel, bandwidth_fifths
+
+    def forward_in(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+        return _look_up(self._exact.to(rows.device) if dtype == torch.float64 else self.matrix, rows, columns)
 
     def extra_repr(self) -> str:
         return f"{self.kernel!r}" + (f", bandwidth_fifths={self.bandwidth_fifths}" if self.kernel == "fifths" else "")
 
 
+def _look_up(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    last = len(matrix) - 1  # unlabeled rows may hold any number
+    return matrix[rows.long().clamp(0, last)[:, None], columns.long().clamp(0, last)]
+
+
 def _mirex_weights() -> Tensor:
-    weights = torch.eye(24)
+    weights = torch.eye(24, dtype=torch.float64)
     for tonic in range(12):
         for minor in (0, 12):
             for fifth in (7, 5):
@@ -132,4 +142,4 @@ def _fifths_weights(bandwidth: float) -> Tensor:
     signature_tonic = torch.where(keys < 12, keys, keys + 3) % 12  # the major key of the same signature
     place = signature_tonic * 7 % 12
     steps = (place[:, None] - place).abs()
-    return torch.exp(-((torch.minimum(steps, 12 - steps) / bandwidth) ** 2) / 2)
+    return torch.exp(-((torch.minimum(steps, 12 - steps).double() / bandwidth) ** 2) / 2)

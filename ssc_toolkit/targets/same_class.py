@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, check_integers, check_vectors, known_rows, values_are_readable
+from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.targets.base import (
+    Target,
+    check_integers,
+    check_vectors,
+    known_rows,
+    values_are_readable,
+)
 
 
 class SameClass(Target):
     """Weight 1 for two items of the same class, else 0 (Khosla et al. 2020, arXiv 2004.11362).
+
+    Args:
+        ignore_index: a number that stands for "unknown" among the labels, such as -1 or -100. Items that hold it count
+            as unlabeled, in addition to those that `labeled` names; no label value is read on the host for it, so it
+            works on a GPU and in compiled code. None: there is none.
 
     Shape:
         - rows: (R,) integer class indices
         - columns: (C,) integer class indices
         - output: (R, C) float32
 
+    Raises:
+        TypeError: for an `ignore_index` that is no whole number.
+
     Examples:
         >>> import torch
         >>> SameClass()(torch.tensor([0, 1]), torch.tensor([1, 1, 0]))
         tensor([[0., 0., 1.],
                 [1., 1., 0.]])
+        >>> SameClass(ignore_index=-1)(torch.tensor([0, -1]), torch.tensor([0, -1]))
+        tensor([[1., 0.],
+                [0., 0.]])
     """
 
-    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
-        return (rows[:, None] == columns[None, :]).float()
+    def __init__(self, ignore_index: int | None = None) -> None:
+        super().__init__()
+        self.ignore_index = None if ignore_index is None else whole_number("ignore_index", ignore_index)
 
-    def check(self, labels: Tensor, labeled: Tensor | None) -> None:
+    def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
+        same = rows[:, None] == columns[None, :]
+        if self.ignore_index is not None:
+            same = same & (rows != self.ignore_index)[:, None]
+        return same.float()
+
+    def known(self, labels: Any, labeled: Any) -> Any:
+        """Mask of the rows that are known and do not hold `ignore_index`."""
+        if self.ignore_index is None:
+            return labeled
+        has_class = labels != self.ignore_index
+        return has_class if labeled is None else labeled & has_class
+
+    def check(self, labels: Any, labeled: Any) -> None:
         """Raise ValueError for labels that are not 1-D or negative, TypeError for non-integers."""
         if labels.dim() == 2:
             one = labels.shape[1] == 1
@@ -35,7 +69,11 @@ class SameClass(Target):
             )
         check_vectors("SameClass", labels, "one class index an item")
         check_integers("SameClass", labels, "class indices")
-        if values_are_readable(labels) and bool((known_rows(labels, labeled) < 0).any()):
+        if values_are_readable(labels) and bool((known_rows(labels, self.known(labels, labeled)) < 0).any()):
             raise ValueError(
-                "labels: a labelled item has a negative class index; mark unknown labels with labeled=False instead"
+                "labels: a labeled item has a negative class index; mark unknown labels with labeled=False, or name "
+                "the number that stands for them by target=SameClass(ignore_index=...)"
             )
+
+    def extra_repr(self) -> str:
+        return "" if self.ignore_index is None else f"ignore_index={self.ignore_index}"

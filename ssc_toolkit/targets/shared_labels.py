@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ssc_toolkit.seeds import whole_number
 from ssc_toolkit.targets.base import Target, check_multi_hot
 
 
@@ -27,6 +28,7 @@ class SharedLabels(Target):
 
     Raises:
         ValueError: if `minimum` is below 1.
+        TypeError: if it is no whole number.
 
     Examples:
         >>> import torch
@@ -39,15 +41,16 @@ class SharedLabels(Target):
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__()
-        if minimum < 1 or minimum != int(minimum):
-            raise ValueError(f"minimum: expected a whole number of labels, at least 1, got {minimum}")
+        minimum = whole_number("minimum", minimum)
+        if minimum < 1:
+            raise ValueError(f"minimum: expected at least 1 label, got {minimum}")
         self.minimum = minimum
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return (rows.float() @ columns.float().T >= self.minimum).float()
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row."""
+        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row."""
         check_multi_hot("SharedLabels", labels, labeled)
 
     def extra_repr(self) -> str:
@@ -68,7 +71,7 @@ class LabelOverlap(Target):
     Shape:
         - rows: (R, classes) multi-hot, bool, integer or float
         - columns: (C, classes)
-        - output: (R, C) float32
+        - output: (R, C) float32; in a loss of float64 embeddings, float64
 
     Raises:
         ValueError: for another measure, or class weights that are not positive numbers, (classes,).
@@ -92,14 +95,21 @@ class LabelOverlap(Target):
             raise ValueError(f"measure: expected 'dice' or 'jaccard', got {measure!r}")
         self.measure = measure
         if class_weights is not None:
-            class_weights = torch.as_tensor(class_weights, dtype=torch.float32)
+            class_weights = torch.as_tensor(class_weights, dtype=torch.float64)
             if class_weights.dim() != 1 or not bool((class_weights.isfinite() & (class_weights > 0)).all()):
                 raise ValueError("class_weights: expected a positive number for each class, shape (classes,)")
-        self.register_buffer("class_weights", class_weights, persistent=False)
+        # No buffer in double precision: there are devices without it.
+        self._exact_weights = class_weights
+        self.register_buffer(
+            "class_weights", None if class_weights is None else class_weights.float(), persistent=False
+        )
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
-        weights = None if self.class_weights is None else self.class_weights.float()
-        weighted, columns = rows.float(), columns.float()
+        return self.forward_in(rows, columns, torch.float32)
+
+    def forward_in(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+        weights = self._weights_in(dtype, rows.device)
+        weighted, columns = rows.to(dtype), columns.to(dtype)
         if weights is not None:
             weighted = weighted * weights
         shared = weighted @ columns.T
@@ -111,8 +121,13 @@ class LabelOverlap(Target):
             whole = both - shared
         return torch.where(whole > 0, shared / whole, 0).clamp(max=1)
 
+    def _weights_in(self, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+        if self._exact_weights is None or self.class_weights is None:
+            return None
+        return self._exact_weights.to(device) if dtype == torch.float64 else self.class_weights.to(dtype)
+
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labelled row, or of other classes."""
+        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row, or of other classes."""
         check_multi_hot("LabelOverlap", labels, labeled)
         if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
             raise ValueError(

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
+from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.cached import EmbeddingCache
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import Target
@@ -37,8 +38,9 @@ class SemiSupConModule(pl.LightningModule):
 
     Args:
         model: encoder and projector.
-        loss: `SemiSupConLoss()` if None. With several processes, one that gathers. A `CrossBatchMemory` needs `item`
-            in the batch.
+        loss: `SemiSupConLoss()` if None; any module or function of embeddings (items, views, dim), its first
+            argument or the one named so. It gets, by keyword, what it takes of `labels`, `labeled` and `items` (ids
+            of the items, the batch's `item`). With several processes, one that gathers.
         augment: applied to every view on its own; none if None.
         learning_rate: highest rate of the optimiser. It rises linearly over the first `warmup` of the steps.
         warmup: share of the steps, 0 to 1.
@@ -59,7 +61,7 @@ class SemiSupConModule(pl.LightningModule):
     def __init__(
         self,
         model: ContrastiveModel,
-        loss: nn.Module | None = None,
+        loss: Callable[..., Tensor] | None = None,
         augment: Augmentation | None = None,
         learning_rate: float = 1e-3,
         warmup: float = 0.1,
@@ -78,7 +80,8 @@ class SemiSupConModule(pl.LightningModule):
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
         self.model = model
-        self.loss = SemiSupConLoss() if loss is None else loss
+        self.loss: Callable[..., Tensor] = SemiSupConLoss() if loss is None else loss
+        self._arguments = LossArguments.of(self.loss)
         self.augment = augment
         self.learning_rate = learning_rate
         self.warmup = warmup
@@ -94,17 +97,19 @@ class SemiSupConModule(pl.LightningModule):
         return self._loss_of(self._project(self._augmented(batch, generator)), batch)
 
     def statistics(self, projection: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What is logged of `contrastive_statistics`; of a loss that tells no target, by views alone."""
+        """What is logged of `contrastive_statistics`; of a loss without labels or without a target, by views alone."""
         target = self.target
-        known = (None, None) if target is None else (batch.get("labels"), batch.get("labeled"))
-        found = contrastive_statistics(projection, *known, target=target)
+        known = {} if target is None else {name: batch.get(name) for name in ("labels", "labeled")}
+        found = contrastive_statistics(projection, **known, target=target)
         return {name: found[name] for name in STATISTICS}
 
     @property
     def target(self) -> Target | None:
-        """Target weights that the loss goes by, if it tells."""
+        """Target weights of the loss, if it takes labels and has a target."""
         loss = self.loss.loss if isinstance(self.loss, CrossBatchMemory) else self.loss
-        return getattr(loss, "target", None)
+        takes_labels = "labels" in LossArguments.of(loss).taken
+        found = getattr(loss, "target", None)
+        return found if takes_labels and isinstance(found, Target) else None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         generator = generator_for(self.seed, "augment", self.current_epoch, batch_idx, 0)
@@ -142,7 +147,13 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers, such as those of dropout, where the checkpoint left them."""
+        """Continue the random numbers, such as those of dropout, where the checkpoint left them.
+
+        Raises:
+            ValueError: for `chunk_size` under DistributedDataParallel with `static_graph=True`.
+        """
+        if self.chunk_size is not None and getattr(self.trainer.strategy.model, "static_graph", False):
+            raise ValueError("chunk_size: does not go with DistributedDataParallel(static_graph=True)")
         state, self._random_state = self._random_state, None
         if state is None or self.global_rank > 0:
             return
@@ -169,10 +180,10 @@ class SemiSupConModule(pl.LightningModule):
         return self._cache.embeddings
 
     def _loss_of(self, projection: Tensor, batch: dict[str, Any]) -> Tensor:
-        known = (batch.get("labels"), batch.get("labeled"))
-        if isinstance(self.loss, CrossBatchMemory):
-            return self.loss(projection, *known, items=batch["item"])
-        return self.loss(projection, *known)
+        given = {"labels": batch.get("labels"), "labeled": batch.get("labeled")}
+        if "item" in batch:
+            given["items"] = batch["item"]
+        return self._arguments.call(self.loss, projection, given)
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:

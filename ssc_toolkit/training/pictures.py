@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssc_toolkit.files import atomic_path
 from ssc_toolkit.losses.rows import as_rows, pair_weights
+from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass
 
 MOST_ROWS = 192
@@ -67,7 +68,7 @@ def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tu
     target = SameClass() if target is None else target
     rows = as_rows(projection[order], _rows_of(labels, order), _rows_of(labeled, order), None, target).flat()
     weights = pair_weights(rows, rows, target).fill_diagonal_(1)
-    unit = torch.nn.functional.normalize(rows.embeddings.float(), dim=1)
+    unit = unit_length(rows.embeddings).float()
     return (unit @ unit.T).cpu().numpy(), weights.float().cpu().numpy()
 
 

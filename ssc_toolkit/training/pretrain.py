@@ -23,6 +23,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.fit import fit, is_first_process
@@ -37,6 +38,7 @@ from ssc_toolkit.training.run_folder import (
     HISTORY,
     UNUSABLE,
     WRITTEN,
+    check_folder,
     claim,
     defaults_of,
     holds_run,
@@ -152,7 +154,7 @@ def pretrain(
     """
     arguments = dict(locals())
     _check(arguments)
-    folder = writable_folder(Path(out), "out")
+    folder = writable_folder(user_path(out, "out"), "out")
     columns = label_columns(labels)
     arguments["labels"] = columns[0] if len(columns) == 1 else (columns or None)
     sources = sources_of(arguments)
@@ -182,6 +184,8 @@ def pretrain(
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
     with held(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
+        if first:
+            check_folder(folder)
         try:
             report = first and not holds_run(folder)
             tables = [

@@ -29,6 +29,8 @@ UNUSABLE = "unusable.csv"
 WRITTEN = (HISTORY, SETTINGS, CONFIG, PROVENANCE, CHECKSUMS, CHECKPOINT, UNUSABLE, f"unlabeled-{UNUSABLE}")
 """Names of the files of a run in its folder."""
 
+_LOGS = (".log", ".out", ".err", ".txt")
+
 _WITHOUT_EFFECT = (
     "out",
     "checkpoint_every",
@@ -91,6 +93,37 @@ def claim(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]
         raise InputError(f"out: expected {SETTINGS} next to {name} in {folder}, got none; choose another folder")
     found = _read_settings(folder, defaults)
     _compare(folder, _plain(settings), found, {*found, *settings})
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError if a folder holds something else than a run.
+
+    Hidden files, logs that a shell writes there, and lists of unusable files are not something else.
+
+    Args:
+        folder: of the run; the caller holds its lock.
+    """
+    if holds_run(folder) or _is_begun(folder):
+        return
+    allowed = (UNUSABLE, f"unlabeled-{UNUSABLE}")
+    others = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.suffix not in _LOGS and path.name not in allowed
+    )
+    if others:
+        raise InputError(
+            f"out: expected an empty folder or that of a run, got {folder}, which holds {others[0]!r}; choose another "
+            "folder"
+        )
+
+
+def _is_begun(folder: Path) -> bool:
+    """Return whether a folder holds the settings of a run that left nothing else to resume."""
+    try:
+        return "steps" in _read_settings(folder, {})
+    except InputError:
+        return False
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

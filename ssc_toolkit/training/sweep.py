@@ -17,6 +17,7 @@ from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import clear_leftovers, held, path_inside, writable_folder, write_text
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.config_file import read_options
 from ssc_toolkit.training.history import read_history
 from ssc_toolkit.training.one_by_one import OneByOne
@@ -101,9 +102,9 @@ def sweep(
         SystemExit: with status 143, after SIGTERM, when the current run has stopped.
         KeyboardInterrupt: after Ctrl-C, when the current run has stopped.
     """
-    runs = read_study(Path(file), Path(out), seeds, options or {})
+    runs = read_study(user_path(file, "file"), user_path(out, "out"), seeds, options or {})
     _check_sources(runs)
-    folder = writable_folder(Path(out), "out")
+    folder = writable_folder(user_path(out, "out"), "out")
     failed = []
     with held(folder, "out"), OneByOne() as processes:
         _check_folders(folder, runs)

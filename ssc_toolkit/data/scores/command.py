@@ -14,6 +14,7 @@ from ssc_toolkit.data.scores.corpus import build_corpus
 from ssc_toolkit.data.scores.notes import build_notes
 from ssc_toolkit.data.tracks import from_csv
 from ssc_toolkit.files import writable_folder
+from ssc_toolkit.paths import user_path
 
 BUILDERS = {"scores": build_corpus, "notes": build_notes}
 _MOST_VALUES = 30
@@ -46,13 +47,13 @@ def corpus(
     check_whole("clips", clips, 1)
     check_whole("seed", seed, 0)
     if describe:
-        writable_folder(Path(examples), "examples")
+        writable_folder(user_path(examples, "examples"), "examples")
     place = BUILDERS[kind](clips, seed, folder)
     print(f"{place / 'tracks.csv'}")
     if describe:
         tracks = from_csv(place / "tracks.csv")
         print(describe_tracks(tracks))
-        written = write_examples(tracks, place, Path(examples))
+        written = write_examples(tracks, place, user_path(examples))
         print(f"listen: {len(written)} clips in {examples}/")
     return place
 

@@ -30,6 +30,7 @@ from ssc_toolkit.files import (
     write_checksums,
     write_text,
 )
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
 
@@ -74,7 +75,7 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
     """
     if folder is None:
         folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
-    folder = writable_folder(Path(folder), "folder")
+    folder = writable_folder(user_path(folder, "folder"), "folder")
     note = folder / "corpus.json"
     check_note(note, settings, "folder", "corpus")
     with held(folder, "folder", wait=True):

@@ -12,6 +12,7 @@ from ssc_toolkit.data.store.verify import verify_store
 from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.data.tracks import load_tracks
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.paths import user_path
 
 _SHOWN = 10
 
@@ -63,7 +64,7 @@ def prepare(
     if describe:
         for name in RECIPES if dataset is None else [dataset]:
             print(describe_dataset(name))
-        return Path(out)
+        return user_path(out, "out")
     if (tracks is None) == (dataset is None):
         raise InputError(f"tracks, dataset: give one of them; the datasets are {', '.join(RECIPES)}")
     if dataset is not None and dataset not in RECIPES:
@@ -84,7 +85,7 @@ def prepare(
         shard_megabytes=shard_megabytes,
     )
     print(AudioStore(out))
-    return Path(out)
+    return user_path(out, "out")
 
 
 def _verify(folder: str) -> Path:
@@ -100,7 +101,7 @@ def _verify(folder: str) -> Path:
             f"without --verify makes them anew.{lost if found.lost else ''}"
         )
     print("the store is as it was written")
-    return Path(folder)
+    return user_path(folder, "out")
 
 
 def _some(names: list[str]) -> str:

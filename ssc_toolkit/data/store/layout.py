@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data.store.parquet import SUFFIX, from_arrow, read_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import file_checksum, parse_checked_json, path_inside, reading, write_checked_json
+from ssc_toolkit.paths import user_path
 
 FORMAT = 2
 OLDEST_FORMAT = 1
@@ -38,6 +40,8 @@ SAMPLE = np.dtype("<i2")
 FULL_SCALE = 32768  # as in files of 16 bits: what they hold comes back unchanged
 INDEX = {"shard": "int32", "offset": "int64", "length": "int64"}
 MAX_DESCRIPTION_BYTES = 2**28
+MAX_TABLE_BYTES = 2**32
+MAX_RATE = 768_000
 PREPARE_ADVICE = "`ssc-toolkit prepare` restores it"
 
 _MAX_SAMPLES = 2**52
@@ -52,6 +56,7 @@ class StoreInfo:
         sample_rate: hertz.
         index, table: names of these files; empty until the first `prepare` is complete.
         index_checksum, table_checksum: of the bytes of these files; none in format 1.
+        index_bytes, table_bytes: sizes of these files; 0 if they are not known.
         shards: hashes of the shards, in the order in which the index numbers them.
         text_columns: columns of the table that hold text; for format 1 only.
         dataset: metadata of a recipe, or empty.
@@ -65,6 +70,8 @@ class StoreInfo:
     table: str = ""
     index_checksum: str = ""
     table_checksum: str = ""
+    index_bytes: int = 0
+    table_bytes: int = 0
     shards: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -73,20 +80,18 @@ class StoreInfo:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if isinstance(self.sample_rate, bool) or not isinstance(self.sample_rate, int) or self.sample_rate < 1:
-            raise ValueError(f"sample_rate: expected hertz, got {self.sample_rate!r}")
         if not isinstance(self.channel, str):
             raise ValueError(f"channel: expected a name, got {self.channel!r}")
-        if isinstance(self.generation, bool) or not isinstance(self.generation, int) or self.generation < 0:
-            raise ValueError(f"generation: expected a number, got {self.generation!r}")
         if not isinstance(self.dataset, dict):
             raise ValueError(f"dataset: expected an object, got {self.dataset!r}")
-        for name in ("index", "table"):
-            file = getattr(self, name)
-            try:
-                path_inside(Path(), name if file == "" else file, name)
-            except InputError as error:
-                raise ValueError(str(error)) from None
+        try:
+            check_whole("sample_rate", self.sample_rate, 1, MAX_RATE)
+            for name in ("generation", "index_bytes", "table_bytes"):
+                check_whole(name, getattr(self, name), 0)
+            for name in ("index", "table"):
+                path_inside(Path(), name if getattr(self, name) == "" else getattr(self, name), name)
+        except InputError as error:
+            raise ValueError(str(error)) from None
         if not all(isinstance(shard, str) and _SHARD_NAME.fullmatch(shard) for shard in self.shards):
             raise ValueError("shards: expected names of 32 hexadecimal digits")
         if len(set(self.shards)) < len(self.shards):
@@ -294,4 +299,4 @@ def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:
 
 def is_store(path: str | Path) -> bool:
     """Return whether a path or URL names a store."""
-    return "://" in str(path) or (Path(path) / STORE_FILE).is_file()
+    return "://" in str(path) or (user_path(path) / STORE_FILE).is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from ssc_toolkit.caches import cache_root
 from ssc_toolkit.data.store.layout import PREPARE_ADVICE
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, atomic_path, path_inside, reading, writable_folder
+
+_SILENT_SECONDS = 30
 
 MAX_BYTES = 2**38
 """No file of a store is larger."""
@@ -69,12 +72,15 @@ class MirroredFiles:
     def __init__(self, url: str, cache: str | Path | None = None) -> None:
         import fsspec
 
-        self.name = url.rstrip("/")
+        url = url.rstrip("/")
+        self.name = without_secrets(url)
         try:
-            self._remote, self._root = fsspec.core.url_to_fs(self.name)
-        except (ValueError, ImportError) as error:
-            raise InputError(f"store: cannot open {url} ({error})") from error
-        digest = hashlib.blake2b(self.name.encode(), digest_size=8).hexdigest()
+            options = {"client_kwargs": {"timeout": _timeout()}} if url.startswith(("http://", "https://")) else {}
+            self._remote, self._root = fsspec.core.url_to_fs(url, **options)
+        except Exception as error:  # every file system has errors of its own
+            raise InputError(f"store: cannot open {self.name} ({_reason(error, url)})") from error
+        self._url = url
+        digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
         base = cache_root() / "stores" if cache is None else Path(cache)
         self._folder = writable_folder(base / digest, "cache")
 
@@ -97,10 +103,38 @@ class MirroredFiles:
                 self._remote.get_file(f"{self._root}/{file}", str(temporary), callback=_bounded(max_bytes))
             except FileNotFoundError:
                 raise InputError(f"store: there is no {file} in {self.name}; was it copied whole?") from None
-            except Exception as error:  # every file system has errors of its own
-                raise InputError(f"store: cannot copy {self.name}/{file} ({error})") from error
+            except Exception as error:
+                reason = _reason(error, self._url)
+                raise InputError(f"store: cannot copy {self.name}/{file} ({reason})") from error
             with reading("store", f"{self.name}/{file}", self.advice):
                 check(temporary)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password and query, for messages.
+
+    Examples:
+        >>> without_secrets("https://me:secret@host/store?token=1")
+        'https://host/store'
+    """
+    return re.sub(r"://[^/@]*@", "://", url.partition("?")[0])
+
+
+def _reason(error: Exception, url: str) -> str:
+    """What an error says, without the secrets of the URL; its kind if it says nothing."""
+    text = str(error).replace(url, without_secrets(url))
+    for secret in re.findall(r"://([^/@]+)@|\?(.+)$", url):
+        for part in filter(None, secret):
+            text = text.replace(part, "…")
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    return text if text.strip("() ,0'\"") else kind
+
+
+def _timeout() -> Any:
+    """Seconds that a web server may be silent; a transfer as a whole may last."""
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
 
 
 def _bounded(max_bytes: int) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ssc_toolkit.data.store.layout import (
     FULL_SCALE,
     MAX_DESCRIPTION_BYTES,
+    MAX_TABLE_BYTES,
     SAMPLE,
     SHARDS,
     STORE_FILE,
@@ -29,6 +30,7 @@ from ssc_toolkit.data.store.shards import is_intact
 from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, reading
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
 _MAX_OPEN = 4096
@@ -69,8 +71,8 @@ class AudioStore:
 
     def __init__(self, path: str | Path, sample_rate: int | None = None, cache: str | Path | None = None) -> None:
         is_url = "://" in str(path)
-        self._files: Files = MirroredFiles(str(path), cache) if is_url else LocalFiles(Path(path))
-        self._arguments = (str(path if is_url else Path(path).absolute()), sample_rate, cache)
+        self._files: Files = MirroredFiles(str(path), cache) if is_url else LocalFiles(user_path(path, "store"))
+        self._arguments = (str(path if is_url else user_path(path, "store").absolute()), sample_rate, cache)
         info_file = self._files.local(STORE_FILE, no_check, fresh=True, max_bytes=MAX_DESCRIPTION_BYTES)
         self._info = read_info(info_file, self._files.name, self._files.advice)
         if not self._info.index:
@@ -78,7 +80,7 @@ class AudioStore:
         self.sample_rate = self._info.sample_rate
         if sample_rate is not None:
             self.check_rate(sample_rate)
-        index = self._read(self._info.index, lambda path: read_index(path, self._info))
+        index = self._read(self._info.index, self._info.index_bytes, lambda path: read_index(path, self._info))
         self._shards, self._offsets, self._lengths = index["shard"], index["offset"], index["length"]
         self._open: dict[int, np.ndarray] = {}
 
@@ -121,7 +123,7 @@ class AudioStore:
 
         `path` and `checksum` are those of the sources. What the table is given to reads from the store.
         """
-        tracks: pd.DataFrame = self._read(self._info.table, self._table)
+        tracks: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
         tracks.attrs["store"] = self._arguments[0]
         return tracks
 
@@ -131,14 +133,15 @@ class AudioStore:
             raise ValueError(f"it has {len(tracks)} rows, the index {len(self)}")
         return tracks
 
-    def _read(self, file: str, parse: Callable[[Path], Any]) -> Any:
+    def _read(self, file: str, size: int, parse: Callable[[Path], Any]) -> Any:
         """Read and check a file; a copy of one elsewhere that has been damaged since is made anew."""
-        path = self._files.local(file, parse)
+        bound = min(size or MAX_TABLE_BYTES, MAX_TABLE_BYTES)
+        path = self._files.local(file, parse, max_bytes=bound)
         try:
             with reading("store", f"{self._files.name}/{file}", self._files.advice):
                 return parse(path)
         except DamagedFile:
-            again = self._files.local(file, parse, fresh=True)
+            again = self._files.local(file, parse, fresh=True, max_bytes=bound)
             with reading("store", f"{self._files.name}/{file}", self._files.advice):
                 return parse(again)
 

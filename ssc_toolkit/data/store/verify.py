@@ -25,6 +25,7 @@ from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.shards import is_intact
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, file_checksum, held, path_inside, reading
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
     Raises:
         InputError: if there is no store, or it is not finished.
     """
-    place = Path(folder)
+    place = user_path(folder, "store")
     info = read_info(place / STORE_FILE, str(folder))
     if not info.index:
         raise InputError(f"store: {folder} is not finished; run the same `ssc-toolkit prepare` without --verify")

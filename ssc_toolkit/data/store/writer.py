@@ -38,6 +38,7 @@ from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.unusable import settle, too_many
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, reading, writable_folder
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def prepare_store(
     check_fraction("most_skipped", most_skipped)
     check_channel(channel)
     workers = workers or os.cpu_count() or 1
-    place = writable_folder(Path(folder), "out")
+    place = writable_folder(user_path(folder, "out"), "out")
     with held(place, "out"):
         earlier = _open_folder(place, sample_rate, channel)
         shards = _read_shards(place, {})
@@ -315,6 +316,8 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         table=table_name,
         index_checksum=index_checksum,
         table_checksum=table_checksum,
+        index_bytes=(folder / index_name).stat().st_size,
+        table_bytes=(folder / table_name).stat().st_size,
         shards=tuple(shards),
         dataset=tracks.attrs.get("dataset", {}),
     ).write(folder)

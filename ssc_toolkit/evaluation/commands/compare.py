@@ -36,6 +36,7 @@ from ssc_toolkit.evaluation.sections import (
     task_section,
 )
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
+from ssc_toolkit.paths import user_path
 
 PITCH_SHIFT = "pitch_shift"
 
@@ -97,7 +98,7 @@ def compare(
     check_methods((method,))
     if not labels:
         raise InputError("labels: expected at least one label column, got none")
-    folder = writable_folder(Path(out), "out")
+    folder = writable_folder(user_path(out, "out"), "out")
     models = open_models(encoders, names)
     untrained = baselines(models, seed)
     everything = {**models, **untrained}

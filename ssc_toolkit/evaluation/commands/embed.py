@@ -15,6 +15,7 @@ from ssc_toolkit.evaluation.embedding_files import SUFFIXES, write_embeddings
 from ssc_toolkit.evaluation.models import fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
+from ssc_toolkit.paths import user_path
 
 
 def embed(
@@ -50,7 +51,7 @@ def embed(
     Raises:
         InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
-    path = Path(out)
+    path = user_path(out, "out")
     if path.suffix not in SUFFIXES:
         raise InputError(f"out: expected a file name ending in {' or '.join(SUFFIXES)}, got {out}")
     if path.suffix == ".parquet":

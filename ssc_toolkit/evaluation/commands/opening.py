@@ -21,6 +21,7 @@ from ssc_toolkit.evaluation.probing import check_labels, label_signal, training_
 from ssc_toolkit.evaluation.report import REPORTS
 from ssc_toolkit.evaluation.scores import Score
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
+from ssc_toolkit.paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def output_folder(out: str | None) -> Iterator[Path | None]:
     if out is None:
         yield None
         return
-    folder = writable_folder(Path(out), "out")
+    folder = writable_folder(user_path(out, "out"), "out")
     with held(folder, "out"):
         clear_leftovers(folder, names=REPORTS)
         yield folder

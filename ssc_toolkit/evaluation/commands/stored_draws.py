@@ -12,6 +12,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.corrupted import split_under_test
 from ssc_toolkit.evaluation.draws import FixedCorruption
 from ssc_toolkit.files import writable_folder
+from ssc_toolkit.paths import user_path
 
 
 def stored_corruptions(
@@ -40,7 +41,7 @@ def stored_corruptions(
         InputError: if a stored corruption differs from the requested one, or has no draw for a track.
     """
     test = split_under_test(tracks)
-    place = None if folder is None else writable_folder(Path(folder), "draws")
+    place = None if folder is None else writable_folder(user_path(folder, "draws"), "draws")
     found: dict[str, dict[float, FixedCorruption]] = {}
     for name, by_severity in transforms.items():
         found[name] = {}

@@ -1,0 +1,142 @@
+"""Call a loss with those arguments of a batch that it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any
+
+from torch import Tensor, nn
+
+NAMES = (
+    "labels",
+    "labeled",
+    "items",
+    "keys",
+    "key_labels",
+    "key_labeled",
+    "key_items",
+    "groups",
+    "key_groups",
+    "ignored",
+    "anchor_weights",
+)
+"""What a loss may take next to the embeddings."""
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
+_SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True)
+class LossArguments:
+    """The arguments that a loss takes, read from its signature once.
+
+    Attributes:
+        embeddings_by_name: whether the embeddings go by the keyword `embeddings`; otherwise they come first.
+        taken: of `NAMES`, those that the loss takes.
+        required: of `NAMES`, those without a default.
+    """
+
+    embeddings_by_name: bool
+    taken: frozenset[str]
+    required: frozenset[str]
+
+    @classmethod
+    def of(cls, loss: Callable[..., Any]) -> LossArguments:
+        """Read the arguments of a loss: a module, or any other callable.
+
+        Args:
+            loss: its embeddings are the argument `embeddings`, or the first one.
+
+        Raises:
+            TypeError: for what cannot be called with embeddings and some of `NAMES`.
+        """
+        outermost, parameters = _parameters(loss)
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        by_keyword = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        by_name = not (outermost and outermost[0].kind in _POSITIONAL and outermost[0].name not in NAMES)
+        if by_name and not (takes_any or "embeddings" in by_keyword):
+            raise TypeError(f"loss: expected one that takes embeddings, got {_described(loss, parameters)}")
+        own = {"embeddings"} if by_name else {outermost[0].name, "embeddings"}
+        needed = {one.name for one in parameters if one.default is one.empty and one.kind not in _SEVERAL} - own
+        if needed - set(NAMES) or any(one.kind is one.POSITIONAL_ONLY and one.name in needed for one in parameters):
+            raise TypeError(
+                f"loss: expected one that takes embeddings and, by keyword, some of {', '.join(NAMES[:3])}, got "
+                f"{_described(loss, parameters)}"
+            )
+        taken = set(NAMES) if takes_any else set(NAMES) & by_keyword - own
+        return cls(by_name, frozenset(taken), frozenset(needed))
+
+    def call(self, loss: Callable[..., Any], embeddings: Tensor, given: Mapping[str, Any]) -> Any:
+        """Call the loss with what it takes.
+
+        Args:
+            loss: the loss that these are the arguments of.
+            embeddings: of the batch.
+            given: by name, of `NAMES`; None counts as not given.
+
+        Raises:
+            ValueError: if the loss takes labels and no mask, and the mask hides some; if an argument that it requires
+                is not given.
+        """
+        for labels, mask in (("labels", "labeled"), ("key_labels", "key_labeled")):
+            if labels in self.taken and mask not in self.taken and hides_labels(given.get(mask)):
+                raise ValueError(
+                    f"{mask}: some labels are unknown, and {type(loss).__name__} takes no {mask}; use SemiSupConLoss"
+                )
+        missing = [name for name in sorted(self.required) if name not in given]
+        if missing:
+            raise ValueError(f"{missing[0]}: {type(loss).__name__} needs it, and the batch has none")
+        handed = {name: value for name, value in given.items() if name in self.taken and value is not None}
+        handed |= {name: given[name] for name in self.required}
+        return loss(embeddings=embeddings, **handed) if self.embeddings_by_name else loss(embeddings, **handed)
+
+
+def hides_labels(labeled: Any) -> bool:
+    """Whether a mask, or one of several, says that a label is unknown; reads it on the host."""
+    masks = labeled.values() if isinstance(labeled, Mapping) else [labeled]
+    return any(mask is not None and not bool(mask.all()) for mask in masks)
+
+
+def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Parameter]]:
+    """Parameters of a loss, and those together with what its classes pass on by `**kwargs` to the ones they extend."""
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(f"loss: expected a module or a function of embeddings, got {loss!r}")
+    while isinstance(loss, nn.Module) and isinstance(inner := _wrapped(loss), nn.Module):
+        loss = inner
+    try:
+        outermost = list(inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters.values())
+    except ValueError as error:
+        raise TypeError(f"loss: cannot read the arguments of {loss!r}; wrap it in a function") from error
+    if not isinstance(loss, nn.Module) or "forward" in vars(loss):
+        return outermost, outermost
+    return outermost, _of_classes(type(loss))
+
+
+def _wrapped(loss: nn.Module) -> Any:
+    """The module within one that `torch.compile` or DistributedDataParallel made."""
+    if isinstance(loss, nn.parallel.DistributedDataParallel):
+        return loss.module
+    return getattr(loss, "_orig_mod", None)
+
+
+def _of_classes(kind: type) -> list[Parameter]:
+    found: list[Parameter] = []
+    for base in kind.__mro__:
+        if base is nn.Module or "forward" not in vars(base):
+            continue
+        own = list(inspect.signature(vars(base)["forward"]).parameters.values())[1:]
+        extends = any("forward" in vars(other) for other in base.__mro__[1:] if other is not nn.Module)
+        passes_on = any(one.kind is one.VAR_KEYWORD for one in own) and extends
+        names = {one.name for one in found}
+        found += [one for one in own if one.name not in names and not (passes_on and one.kind is one.VAR_KEYWORD)]
+        if not passes_on:
+            break
+    return found
+
+
+def _described(loss: Any, parameters: list[Parameter]) -> str:
+    name = getattr(loss, "__name__", type(loss).__name__)
+    return f"{name}({', '.join(map(str, parameters))})"

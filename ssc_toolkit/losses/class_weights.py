@@ -1,0 +1,82 @@
+"""Weights of items by the size of their class."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.targets.base import check_integers, check_vectors, values_are_readable
+
+
+def class_balanced_weights(
+    labels: Tensor, labeled: Tensor | None = None, *, counts: Tensor | None = None, beta: float = 1.0
+) -> Tensor:
+    r"""Weights with which each class counts for its effective number of items (Cui et al. 2019, arXiv 1901.05555).
+
+    An item of a class of n items gets a weight in proportion to \((1 - \beta) / (1 - \beta^n)\), which is 1 / n in the
+    limit \(\beta = 1\). The mean weight of the items that `counts` counts is 1, so labeled items as a whole keep what
+    they count for next to unlabeled ones, whose weight is 1. Pass the result as `anchor_weights` to the losses.
+
+    Args:
+        labels: (items,) integer class indices.
+        labeled: bool (items,), True where the labels are known. None: all are.
+        counts: (classes,) number of labeled items of each class in the training set. None: that of this batch, where
+            rare classes come and go.
+        beta: from 0, which weights nothing, to 1, by which all classes count alike.
+
+    Returns:
+        (items,) float32.
+
+    Raises:
+        ValueError: for shapes that do not fit, a `beta` outside of 0 to 1, or a class that `counts` has no items of.
+        TypeError: for labels that are not integers, or a `labeled` that is not bool.
+
+    Examples:
+        >>> from ssc_toolkit.losses import SupConLoss
+        >>> labels = torch.tensor([0, 0, 0, 1])
+        >>> weights = class_balanced_weights(labels)
+        >>> weights
+        tensor([0.6667, 0.6667, 0.6667, 2.0000])
+        >>> loss = SupConLoss()(torch.randn(4, 2, 16), labels, anchor_weights=weights)
+    """
+    check_vectors("class_balanced_weights", labels, "one class index an item")
+    check_integers("class_balanced_weights", labels, "class indices")
+    if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta <= 1:
+        raise ValueError(f"beta: expected a number from 0 to 1, got {beta!r}")
+    if labeled is None:
+        labeled = torch.ones_like(labels, dtype=torch.bool)
+    elif not isinstance(labeled, Tensor) or labeled.dtype != torch.bool:
+        raise TypeError(f"labeled: expected a tensor of bool, got {getattr(labeled, 'dtype', type(labeled).__name__)}")
+    elif labeled.shape != labels.shape:
+        raise ValueError(f"labeled: expected shape {tuple(labels.shape)}, got {tuple(labeled.shape)}")
+    known = torch.where(labeled, labels.long(), 0)
+    if values_are_readable(known) and bool((known < 0).any()):
+        raise ValueError("labels: a labeled item has a negative class index; mark unknown labels with labeled=False")
+    if counts is None:
+        # Classes by the order of their indices, so that memory does not grow with the largest of them.
+        _, known, counts = torch.unique(torch.where(labeled, known, -1), return_inverse=True, return_counts=True)
+        if not bool(labeled.all()):
+            counts[0] = 0  # of the items that are not labeled
+    else:
+        _check_counts(counts, known, labeled)
+    numbers = counts.to(labels.device, torch.float64)
+    # (1 - beta) / (1 - beta ** n) is 1 / n for beta = 1.
+    weights = 1 / numbers if beta == 1 else (1 - beta) / -torch.expm1(numbers * math.log(beta)) if beta else numbers**0
+    weights = torch.where(numbers > 0, weights, 0)
+    weights = weights * numbers.sum() / (weights * numbers).sum().clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.where(labeled, weights[known], 1).float()
+
+
+def _check_counts(counts: Tensor, known: Tensor, labeled: Tensor) -> None:
+    if not isinstance(counts, Tensor) or counts.dim() != 1 or len(counts) == 0:
+        kind = tuple(counts.shape) if isinstance(counts, Tensor) else type(counts).__name__
+        raise ValueError(f"counts: expected a tensor (classes,), got {kind}")
+    if not values_are_readable(known):
+        return
+    if not bool(((counts >= 0) & (counts < math.inf)).all()):
+        raise ValueError("counts: expected numbers of at least 0, got others")
+    classes = known[labeled]
+    if bool((classes >= len(counts)).any()) or not bool((counts[classes.to(counts.device)] > 0).all()):
+        raise ValueError("counts: expected items of every class in labels, got none of some")

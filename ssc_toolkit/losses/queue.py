@@ -1,0 +1,101 @@
+"""The rows of earlier batches as further contrasts of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ssc_toolkit.losses.rows import Rows, check_same_signals, with_mask
+from ssc_toolkit.targets.base import Labels
+
+
+class ContrastQueue:
+    """Rows of earlier batches, for one call of a loss, which notes the rows to add to them.
+
+    Args:
+        rows: of the earlier batches; None: there are none yet.
+        alone: whether the rows of other items of the batch are left out.
+
+    Attributes:
+        fresh: the contrasts of the batch, without a graph, one entry for each time that the loss is computed.
+    """
+
+    def __init__(self, rows: Rows | None, alone: bool = False) -> None:
+        self.rows = rows
+        self.alone = alone
+        self.fresh: list[Rows] = []
+
+    def joined(self, anchors: Rows, contrasts: Rows, ignored: Tensor | None) -> tuple[Rows, Tensor | None]:
+        """The contrasts of the batch followed by the queue, and which pairs of items and contrasts are ignored.
+
+        Args:
+            anchors: of the batch.
+            contrasts: of the batch.
+            ignored: bool (items, items of the contrasts), or None.
+        """
+        contrasts = with_mask(contrasts)
+        self.fresh.append(contrasts._replace(embeddings=contrasts.embeddings.detach()))
+        count = len(contrasts.items)
+        if self.rows is not None:
+            if ignored is not None:
+                ignored = functional.pad(ignored.repeat_interleave(contrasts.views, dim=1), (0, len(self.rows.items)))
+            count *= contrasts.views
+            contrasts = _join(contrasts.flat(), _to(self.rows, contrasts.embeddings.device))
+        if self.alone:  # a view of one row, whatever the number of anchors
+            in_batch = torch.arange(len(contrasts.items), device=contrasts.items.device) < count
+            left_out = in_batch.expand(len(anchors.items), -1)
+            ignored = left_out if ignored is None else ignored | left_out
+        return contrasts, ignored
+
+    def last(self, size: int) -> Rows | None:
+        """The last rows of queue and batch, in storage of their own, so that a state dict holds no more."""
+        rows = self.rows
+        for fresh in self.fresh:
+            # One row that is not finite would make every loss NaN for as long as it waits; zeros are near to nobody.
+            is_finite = fresh.embeddings.isfinite().all(dim=1, keepdim=True)
+            kept = fresh._replace(embeddings=torch.where(is_finite, fresh.embeddings, 0)).flat()
+            rows = kept if rows is None else _join(_to(rows, kept.embeddings.device), kept)
+        if rows is None:
+            return None
+        count = len(rows.items)
+        return _each(rows.part(max(0, count - size), count), torch.clone)
+
+
+def _join(first: Rows, second: Rows) -> Rows:
+    """The rows of both, which are flat."""
+    dims = first.embeddings.shape[1], second.embeddings.shape[1]
+    if dims[0] != dims[1]:
+        raise ValueError(f"embeddings: a memory needs the same dim in every batch, got {dims[0]} and {dims[1]}")
+    check_same_signals(first, second, "labels")
+    return first._replace(
+        embeddings=torch.cat([first.embeddings, second.embeddings.to(first.embeddings.dtype)]),
+        items=torch.cat([first.items, second.items]),
+        labels=_cat(first.labels, second.labels),
+        labeled=_cat(first.labeled, second.labeled),
+        groups=_cat(first.groups, second.groups, "groups"),
+    )
+
+
+def _each(rows: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
+    """A function of every tensor of the rows."""
+    return rows._replace(embeddings=function(rows.embeddings)).map(function)
+
+
+def _to(rows: Rows, device: torch.device) -> Rows:
+    return _each(rows, lambda tensor: tensor.to(device))
+
+
+def _cat(first: Labels | None, second: Labels | None, name: str = "labels") -> Any:
+    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
+        return {name: torch.cat([first[name], second[name]]) for name in first}
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    if first is None and second is None:
+        return None
+    if name == "groups":
+        raise ValueError("groups: a memory needs them in every batch, or in none")
+    raise ValueError("labels: a memory needs the same label signals in every batch; mark unknown ones by labeled=False")

@@ -1,0 +1,146 @@
+"""Pairs of items that are neither positive nor negative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.targets.base import Labeled, Labels, Target, TargetFunction, as_target, count
+from ssc_toolkit.targets.combined import Union
+
+
+class IgnorePairs(Target):
+    r"""A target whose pairs are left out of the loss where a rule holds: they are neither positive nor negative.
+
+    Use it for pairs of which the labels do not say whether they are alike: recordings of one album, which share more
+    than their music, or scores that are neither near nor far. The loss leaves them out of its denominator,
+
+    $$L_i = \log \sum_{k \neq i,\; k \text{ not ignored}} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},$$
+
+    and their weight is 0. Views of one item are never ignored. A pair for which the labels of the rule are unknown is
+    not ignored.
+
+    Args:
+        target: weights of the pairs that stay: a target, or a function of two label blocks; or a mapping of
+            signals to targets, as for `Union`. None: no labels make positives.
+        ignored: pairs to leave out: a target or function of the same kind, whose pairs with a weight above 0 are left
+            out; or a mapping of signals.
+
+    Shape:
+        - rows: (R, ...) labels, or a dict of signals where a mapping was given
+        - columns: (C, ...)
+        - output: (R, C)
+
+    Examples:
+        >>> import torch
+        >>> from ssc_toolkit.losses import SemiSupConLoss
+        >>> from ssc_toolkit.targets import SameClass
+        >>> target = IgnorePairs({"genre": SameClass()}, ignored={"artist": SameClass()})
+        >>> labels = {"genre": torch.tensor([0, 0, 0, 1]), "artist": torch.tensor([5, 5, 6, 7])}
+        >>> target(labels, labels)
+        tensor([[0., 0., 1., 0.],
+                [0., 0., 1., 0.],
+                [1., 1., 0., 0.],
+                [0., 0., 0., 0.]])
+        >>> loss = SemiSupConLoss(target=target)(torch.randn(4, 2, 16), labels)
+    """
+
+    takes_dicts = True
+
+    def __init__(
+        self,
+        target: Target | TargetFunction | Mapping[str, Target | TargetFunction] | None,
+        ignored: Target | TargetFunction | Mapping[str, Target | TargetFunction],
+    ) -> None:
+        super().__init__()
+        self.target = None if target is None else _as_target(target)
+        self.rule = _as_target(ignored)
+
+    def forward(self, rows: Labels, columns: Labels) -> Tensor:
+        weights = self.weights(rows, columns, None, None)
+        ignored = self.ignored(rows, columns, None, None)
+        assert ignored is not None
+        return weights.masked_fill(ignored, 0)
+
+    def weights(
+        self,
+        rows: Labels,
+        columns: Labels,
+        rows_known: Labeled | None,
+        columns_known: Labeled | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Weights of the target; those of ignored pairs are not read."""
+        if self.target is None:
+            return torch.zeros(count(rows), count(columns), device=_device(rows))
+        rows, columns, *known = _of_signals(self.target, rows, columns, rows_known, columns_known)
+        return self.target.weights(rows, columns, known[0], known[1], dtype)
+
+    def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
+        """Masks of the target and of the rule, where one of them reads its mask from the labels too."""
+        for part in (self.target, self.rule):
+            if part is None:
+                continue
+            own, given = _of_signals(part, labels, labeled)
+            found = part.known(own, given)
+            if found is given:
+                continue
+            labeled = {**_masks(labels, labeled), **found} if isinstance(found, dict) else found
+        return labeled
+
+    def ignored(
+        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+    ) -> Tensor:
+        """Pairs for which the rule holds."""
+        given = _of_signals(self.rule, rows, columns, rows_known, columns_known)
+        ignored = self.rule.weights(*given) > 0
+        inner = None
+        if self.target is not None:
+            inner = self.target.ignored(*_of_signals(self.target, rows, columns, rows_known, columns_known))
+        return ignored if inner is None else ignored | inner
+
+    def check(self, labels: Any, labeled: Any) -> None:
+        """Raise what the target and the rule raise, and for a dict with signals that neither reads."""
+        parts = [part for part in (self.target, self.rule) if part is not None]
+        names = {name for part in parts for name in getattr(part, "names", ())}
+        if names and not isinstance(labels, dict):
+            raise TypeError(f"labels: IgnorePairs expects a dict of {sorted(names)}, got {type(labels).__name__}")
+        if isinstance(labels, dict) and all(hasattr(part, "names") for part in parts) and set(labels) != names:
+            raise ValueError(f"labels: expected the signals {sorted(names)}, got {sorted(labels)}")
+        for part in parts:
+            if isinstance(labels, dict) and not part.takes_dicts:
+                raise TypeError(
+                    f"labels: {type(part).__name__} expects a tensor, got a dict; name its signal as in "
+                    f"IgnorePairs({{'genre': {type(part).__name__}()}}, ...)"
+                )
+            part.check(*_of_signals(part, labels, labeled))
+
+
+def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunction]) -> Target:
+    return Union(given) if isinstance(given, Mapping) else as_target(given)
+
+
+def _of_signals(part: Target, *given: Any) -> list[Any]:
+    """Labels or masks as a part reads them: a combination of signals gets its own."""
+    names = getattr(part, "names", None)
+    return [
+        {name: value[name] for name in names if name in value}
+        if names is not None and isinstance(value, dict)
+        else value
+        for value in given
+    ]
+
+
+def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tensor]:
+    """A mask for each signal."""
+    if isinstance(labeled, dict):
+        return labeled
+    known = torch.ones(count(labels), dtype=torch.bool, device=_device(labels)) if labeled is None else labeled
+    return dict.fromkeys(labels, known)
+
+
+def _device(labels: Labels) -> torch.device:
+    return (next(iter(labels.values())) if isinstance(labels, dict) else labels).device
