@@ -1,4 +1,4 @@
-"""By what it is told that two transforms do the same to a signal."""
+"""Measures that check that two transforms have the same effect on a signal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 SAMPLES, RATE = 59535, 22050
 Measure = Callable[[Tensor, Tensor], Tensor]
-"""Input and output to numbers that have to agree between contenders."""
+"""Function of input and output whose result has to agree between contenders."""
 
 
 def noise() -> Tensor:
-    """White noise."""
+    """Return white noise."""
     return 0.1 * torch.randn(4, 1, SAMPLES, generator=torch.Generator().manual_seed(0))
 
 
 def tone() -> Tensor:
-    """A sine of 440 Hz."""
+    """Return a sine of 440 Hz."""
     return 0.5 * torch.sin(2 * np.pi * 440 * torch.arange(SAMPLES) / RATE).expand(4, 1, -1)
 
 
@@ -27,12 +27,12 @@ SIGNALS = {"noise": noise, "tone": tone}
 
 
 def samples(before: Tensor, after: Tensor) -> Tensor:
-    """The samples themselves."""
+    """Return the output samples."""
     return after
 
 
 def band_levels(before: Tensor, after: Tensor) -> Tensor:
-    """Gain in dB in four bands away from the edges of the filters, at -20 dB at least."""
+    """Return the gain in dB, at least -20 dB, in four bands away from the edges of the filters."""
     power = [torch.fft.rfft(x, dim=-1).abs().square() for x in (before, after)]
     frequencies = torch.fft.rfftfreq(SAMPLES, 1 / RATE)
     levels = []
@@ -43,34 +43,34 @@ def band_levels(before: Tensor, after: Tensor) -> Tensor:
 
 
 def noise_ratio(before: Tensor, after: Tensor) -> Tensor:
-    """Signal-to-noise ratio in dB."""
+    """Return the signal-to-noise ratio in dB."""
     return 10 * torch.log10(before.square().sum(-1) / (after - before).square().sum(-1))
 
 
 def strongest_hz(before: Tensor, after: Tensor) -> Tensor:
-    """Frequency of the strongest partial."""
+    """Return the frequency of the strongest partial in hertz."""
     middle = after[..., 8000:40000]
     spectrum = torch.fft.rfft(middle * torch.hann_window(middle.shape[-1]), n=2**19).abs()
     return spectrum.argmax(-1) * (RATE / 2**19)
 
 
 def error_db(before: Tensor, after: Tensor) -> Tensor:
-    """What coding lost, in dB of the signal, after the best gain."""
+    """Return the ratio of signal to coding error in dB, after the best gain."""
     gain = (before * after).sum(-1, keepdim=True) / after.square().sum(-1, keepdim=True)
     return 10 * torch.log10(before.square().sum(-1) / (gain * after - before).square().sum(-1))
 
 
 def peak(before: Tensor, after: Tensor) -> Tensor:
-    """Greatest magnitude."""
+    """Return the largest magnitude of the output."""
     return after.abs().amax(-1)
 
 
 def level(before: Tensor, after: Tensor) -> Tensor:
-    """Change of the level of a steady tone in dB."""
+    """Return the change of the level of a steady tone in dB."""
     middle = slice(20000, 50000)
     return 20 * torch.log10(after[..., middle].std(-1) / before[..., middle].std(-1))
 
 
 def zeros(before: Tensor, after: Tensor) -> Tensor:
-    """Share that is cut out of the clips, in percent."""
+    """Return the percentage of samples that are zero."""
     return 100 * (after == 0).float().mean()

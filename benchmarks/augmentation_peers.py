@@ -1,4 +1,4 @@
-"""Every transform, and everybody who does the same: what `augmentations.py` checks and times."""
+"""Registry of the transforms and their peers in other libraries, which `augmentations.py` checks and times."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass
 class Entry:
-    """A transform and everybody who does the same.
+    """A transform and its peers with the same effect.
 
     Attributes:
-        make: ours; called with True for fixed settings, with False for ranges.
+        make: our transform; called with True for fixed settings, with False for ranges.
         torch_peers: the same for peers that take torch batches, by name.
-        others: peers that take one clip at a time, or that cannot do it on a GPU, by name.
-        measure: what has to agree with ours, and its tolerance; None where no two do the same.
-        signal: what to check on.
+        others: peers that take one clip at a time or do not run on a GPU, by name.
+        measure: measure that has to agree with ours; None if no peer has the same effect.
+        signal: name of the test signal.
     """
 
     make: Callable[[bool], Change]
@@ -58,11 +58,11 @@ UNCHECKED = (
     "pedalboard, another room",
     "pedalboard, variable bit rate",
 )
-"""Peers of another effect, named beside ours all the same."""
+"""Peers with a different effect, which are timed but not checked."""
 
 
 def one_by_one(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """A numpy function of one clip on a batch."""
+    """Apply a numpy function of one clip to a batch."""
 
     def changed(waveforms: Tensor) -> Tensor:
         out = np.zeros_like(waveforms[:, 0].numpy())
@@ -75,12 +75,12 @@ def one_by_one(change: Callable[[np.ndarray], np.ndarray]) -> Change:
 
 
 def drawn(low: float, high: float, fixed: float, is_fixed: bool) -> float:
-    """A setting."""
+    """Return the fixed value of a setting, or a random one in its range."""
     return fixed if is_fixed else random.uniform(low, high)
 
 
 def registry(folder: str) -> dict[str, Entry]:
-    """Every transform with its contenders; `folder` holds recordings."""
+    """Return every transform with its contenders; `folder` has the recordings that some of them need."""
     rate = {"sample_rate": RATE}
     entries = {
         "Gain": Entry(lambda f: ours.Gain(-6.0 if f else (-15, 5)), measure=samples, tolerance=1e-4, says="samples"),
@@ -188,20 +188,20 @@ def registry(folder: str) -> dict[str, Entry]:
 
 
 def whole_chain(omit: tuple[str, ...]) -> ours.Chain:
-    """The published chain, met by every example."""
+    """Return the published chain, applied to every example."""
     chain = ours.semisupcon_chain(RATE, omit=omit)
     chain.p = 1.0  # theirs can only gate the whole batch
     return chain
 
 
 def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
-    """What works on torch batches and draws for each example."""
+    """Add torch-audiomentations, which works on torch batches and draws parameters for each example."""
     import torch_audiomentations as theirs
     from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
     from torch_audiomentations.utils.object_dict import ObjectDict
 
     class Echo(BaseWaveformTransform):
-        """The echo of the published chain, from its description; theirs have none."""
+        """The echo of the published chain, from its description; torch-audiomentations has none."""
 
         def __init__(self, low_ms: float = 100, high_ms: float = 500, **options: Any) -> None:
             super().__init__(**options)
@@ -262,7 +262,7 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
             theirs.Gain(p=0.4, min_gain_in_db=-15, max_gain_in_db=5, **own),
             theirs.PolarityInversion(p=0.6, **own),
             theirs.AddColoredNoise(p=0.6, min_snr_in_db=3, max_snr_in_db=30, min_f_decay=-2, max_f_decay=2, **own),
-            # Theirs chooses one filter for the whole batch; p = .3 of its examples meet it.
+            # torch-audiomentations chooses one filter for the whole batch and applies it to p = .3 of the examples.
             theirs.OneOf([_with_p(f, 0.3) for f in filters], output_type="dict"),
             *([theirs.PitchShift(p=0.6, min_transpose_semitones=-4, max_transpose_semitones=4, **own)] * pitch),
             Echo(p=0.6, **own),
@@ -280,7 +280,7 @@ def _with_p(transform: Any, p: float) -> Any:
 
 
 def add_torchaudio(entries: dict[str, Entry], folder: str) -> None:
-    """What can be built from torchaudio."""
+    """Add peers that can be built from torchaudio."""
     from torchaudio import functional
 
     room = torch.from_numpy(soundfile.read(f"{folder}/room.wav", dtype="float32")[0])
@@ -324,7 +324,7 @@ def add_torchaudio(entries: dict[str, Entry], folder: str) -> None:
 
 
 def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
-    """Numpy, one clip at a time."""
+    """Add audiomentations: numpy, one clip at a time."""
     import audiomentations as theirs
 
     def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
@@ -369,7 +369,7 @@ def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
 
 
 def add_pedalboard(entries: dict[str, Entry]) -> None:
-    """C++, one clip at a time."""
+    """Add pedalboard: C++, one clip at a time."""
     import pedalboard as theirs
 
     def effect(kind: Any, fixed: dict[str, Any], ranges: dict[str, tuple[float, float]]) -> Callable[[bool], Change]:
@@ -403,7 +403,7 @@ def add_pedalboard(entries: dict[str, Entry]) -> None:
 
 
 def add_librosa(entries: dict[str, Entry]) -> None:
-    """Numpy, one clip at a time."""
+    """Add librosa: numpy, one clip at a time."""
     import librosa
 
     entries["PitchShift"].others["librosa"] = lambda f: one_by_one(
@@ -415,7 +415,7 @@ def add_librosa(entries: dict[str, Entry]) -> None:
 
 
 def record(folder: Path) -> None:
-    """An impulse response and a minute of noise."""
+    """Write an impulse response and a minute of noise."""
     made = np.random.default_rng(0)
     decay = np.exp(-np.arange(RATE) / (0.1 * RATE))
     soundfile.write(folder / "room.wav", 0.3 * made.uniform(-1, 1, RATE) * decay, RATE)

@@ -1,10 +1,10 @@
-"""Time of the augmentations against their peers, on equal work.
+"""Time of the augmentations compared with other libraries, on equal work.
 
-One registry holds, for each transform, ours and the peers' with the same settings. A contender is first checked: with
-fixed settings it has to change a test signal as ours does, by the measure named in the table. Then all contenders of a
-transform take turns in random order in one process on 192 clips of 59 535 samples, each example touched by a
-draw of its own, and the medians of their ratios to ours are what counts. Peers that work on torch batches are compared
-with; numpy and C++ ones, which take one clip at a time, are listed beside them.
+A registry lists, for each transform, ours and the peers with the same settings. Each contender is first checked: with
+fixed settings it must change a test signal like ours, by the measure named in the table. Then all contenders of a
+transform run in turns, in random order, in one process, on 192 clips of 59 535 samples, with parameters drawn for each
+example. The results are the medians of their ratios to ours. Peers that process torch batches and numpy and C++ peers,
+which process one clip at a time, are in separate columns.
 
     python benchmarks/augmentations.py --out=docs/benchmarks     # writes augmentations-cpu.md, .json and .svg there
 
@@ -33,7 +33,7 @@ CLIPS = 192
 
 
 def check(name: str, entry: Entry) -> None:
-    """Raise unless every contender changes the test signal as ours does."""
+    """Exit with an error unless every contender changes the test signal like ours."""
     if entry.measure is None:
         return
     before = SIGNALS[entry.signal]()
@@ -48,13 +48,13 @@ def check(name: str, entry: Entry) -> None:
 
 
 def floors(waveforms: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """What nobody can do without."""
+    """Yield lower bounds of the time: a copy of the batch, and one pair of FFTs."""
     yield "copy", lambda: waveforms.clone()
     yield "FFT pair", lambda: torch.fft.irfft(torch.fft.rfft(waveforms), n=waveforms.shape[-1])
 
 
 def seconds(run: Callable[[], Any], device: str) -> float:
-    """Time of one run."""
+    """Return the time of one run in seconds."""
     if device == "cuda":
         torch.cuda.synchronize()
     begin = time.perf_counter()
@@ -65,7 +65,7 @@ def seconds(run: Callable[[], Any], device: str) -> float:
 
 
 def measure(device: str, names: list[str], budget: float) -> list[dict[str, Any]]:
-    """A row for each transform and contender."""
+    """Return a row for each transform and contender."""
     waveforms = 0.1 * torch.randn(CLIPS, 1, SAMPLES, generator=torch.Generator().manual_seed(1)).to(device)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def measure(device: str, names: list[str], budget: float) -> list[dict[str, Any]
 
 
 def kind_of(peer: str, entry: Entry) -> str:
-    """Whom a row speaks of."""
+    """Return the kind of a contender."""
     if peer in ("copy", "FFT pair"):
         return "floor"
     if peer == "ssc_toolkit":
@@ -106,7 +106,7 @@ def kind_of(peer: str, entry: Entry) -> str:
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], device: str, budget: float) -> dict[str, list[float]]:
-    """Seconds of every run, in turns of random order, within a budget of seconds."""
+    """Return the seconds of every run; contenders run in turns of random order until a time budget is used."""
     first = {name: seconds(run, device) for name, run in runs.items()}
     repeats = int(min(30, max(5, budget / sum(first.values()))))
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -119,7 +119,7 @@ def in_turns(runs: dict[str, Callable[[], Any]], device: str, budget: float) -> 
 
 
 def markdown(rows: list[dict[str, Any]], header: str) -> str:
-    """One line for each transform."""
+    """Return a table with a line for each transform."""
     lines = [
         header,
         "",
@@ -146,7 +146,7 @@ def markdown(rows: list[dict[str, Any]], header: str) -> str:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time of every contender, a line for each transform."""
+    """Plot the time of every contender, with a line for each transform."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -176,10 +176,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Check, measure, print, write."""
+    """Check and time all contenders, and report the results."""
     parser = options_of(__doc__)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="transforms, separated by commas")
-    parser.add_argument("--seconds", type=float, default=12.0, help="budget for each transform")
+    parser.add_argument("--seconds", type=float, default=12.0, help="time budget for each transform in seconds")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(options.threads)

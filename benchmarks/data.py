@@ -1,8 +1,11 @@
-"""From a folder of music to batches: reading segments, preparing a store, drawing batches.
+"""Speed of reading segments, preparing a store, and drawing batches.
 
-Random segments of 2.7 s from a warm store, through a DataLoader with 0, 1 and 2 workers, from the files one by one,
-against the floor of a memory copy of the same bytes; hours of audio that `prepare` decodes in a minute; milliseconds
-that the samplers take for a batch of ten million tracks.
+The script measures:
+
+- random segments of 2.7 s per second, from a store in the page cache, through a DataLoader with 0, 1 and 2 workers, and
+  from single files, compared with a memory copy of the same bytes;
+- hours of audio that `prepare` decodes per minute;
+- milliseconds that the samplers take for a batch of ten million tracks.
 
     python benchmarks/data.py --out=docs/benchmarks
 """
@@ -47,11 +50,11 @@ MANY = 10_000_000
 SUFFIXES = ("wav", "flac", "ogg", "mp3")
 
 Read = Callable[[Tensor, Tensor], Tensor]
-"""From rows and starts (n,) to segments (n, SAMPLES)."""
+"""Function of rows and starts (n,) that returns segments (n, SAMPLES)."""
 
 
 def music(seconds: float, rate: int, channels: int, seed: int) -> np.ndarray:
-    """A chord that glides, and noise."""
+    """Return a gliding chord with noise."""
     generator = np.random.default_rng(seed)
     time_seconds = np.arange(round(seconds * rate)) / rate
     tones = [np.sin(2 * np.pi * hertz * (1 + 0.01 * time_seconds) * time_seconds) for hertz in (220, 330, 440, 660)]
@@ -60,7 +63,7 @@ def music(seconds: float, rate: int, channels: int, seed: int) -> np.ndarray:
 
 
 def write_corpus(folder: Path, suffix: str, tracks: int, rate: int, channels: int) -> None:
-    """Files of one format; ten different ones, repeated."""
+    """Write files of one format; ten different files are repeated."""
     folder.mkdir()
     for number in range(tracks):
         path = folder / f"{number:04d}.{suffix}"
@@ -71,13 +74,13 @@ def write_corpus(folder: Path, suffix: str, tracks: int, rate: int, channels: in
 
 
 def copy_of_floats(count: int) -> Read:
-    """As many float samples as a batch has copied into a new array, and nothing else."""
+    """Return a function that copies as many float samples as a batch has into a new array."""
     source = np.random.default_rng(0).random((count, SAMPLES), dtype=np.float32)
     return lambda rows, starts: torch.from_numpy(source.copy())
 
 
 def copy_of_shards(store: AudioStore) -> Read:
-    """The 16-bit samples of the segments copied from the mapped shards into a new array, and nothing else."""
+    """Return a function that copies the 16-bit samples of the segments from the mapped shards into a new array."""
     folder = Path(store.tracks.attrs["store"])
     names = json.loads((folder / "store.json").read_text())["shards"]
     shards = [np.asarray(np.memmap(folder / "shards" / f"{name}.pcm", np.int16, "r")) for name in names]
@@ -95,7 +98,7 @@ def copy_of_shards(store: AudioStore) -> Read:
 
 
 def by_soundfile(paths: list[str]) -> Read:
-    """Open, seek and read each file."""
+    """Return a function that opens, seeks and reads each file with soundfile."""
 
     def read(rows: Tensor, starts: Tensor) -> Tensor:
         segments = []
@@ -108,7 +111,7 @@ def by_soundfile(paths: list[str]) -> Read:
 
 
 def by_librosa(paths: list[str]) -> Read:
-    """Load each segment at the file's own rate."""
+    """Return a function that loads each segment with librosa at the file's own rate."""
     import librosa
 
     def read(rows: Tensor, starts: Tensor) -> Tensor:
@@ -122,7 +125,7 @@ def by_librosa(paths: list[str]) -> Read:
 
 
 def by_ours(paths: list[str]) -> Read:
-    """The library's own way without a store."""
+    """Return a function that reads the files with this library, without a store."""
     from ssc_toolkit.data import read_audio
 
     def read(rows: Tensor, starts: Tensor) -> Tensor:
@@ -133,14 +136,14 @@ def by_ours(paths: list[str]) -> Read:
 
 
 def places(tracks: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random rows, and starts at which a segment fits."""
+    """Draw random rows, and starts at which a segment fits into its track."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(tracks, (count,), generator=generator)
     return rows, torch.randint(round(TRACK_SECONDS * RATE) - SAMPLES - 2000, (count,), generator=generator)
 
 
 def check(name: str, read: Read, store: AudioStore, exact: bool) -> None:
-    """What a contender reads is what the store holds."""
+    """Raise AssertionError unless a contender reads the same samples as the store."""
     rows, starts = places(len(store), 8, seed=123)
     difference = (read(rows, starts).float() - store.read(rows, starts, SAMPLES)).abs().max()
     if exact and difference > 1e-4:
@@ -148,10 +151,10 @@ def check(name: str, read: Read, store: AudioStore, exact: bool) -> None:
 
 
 def measure_reading(folder: Path, repeats: int) -> Rows:
-    """Segments a second of every contender, in turns of random order, and the ratio to the store of the same turn."""
+    """Return segments per second of every contender in turns of random order, and the ratio to the store's turn."""
     store = AudioStore.prepare(load_tracks(folder / "wav"), folder / "store", RATE, progress=False)
     for shard in (folder / "store" / "shards").iterdir():
-        shard.read_bytes()  # warm
+        shard.read_bytes()  # loads the shard into the page cache
     count = ITEMS * VIEWS
     contenders: dict[str, tuple[Read, int]] = {
         "store": (lambda rows, starts: store.read(rows, starts, SAMPLES), count),
@@ -167,7 +170,7 @@ def measure_reading(folder: Path, repeats: int) -> Rows:
     for name, (read, _) in contenders.items():
         if name.startswith(("floor", "store")):
             continue
-        # An OGG or MP3 segment that a peer seeks to is often not what a decoder from the beginning has there.
+        # After a seek in OGG and MP3 files, peers often return other samples than a decoder of the whole file.
         check(name, read, store, exact=name.endswith("wav") or name.endswith("flac"))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(repeats):
@@ -183,7 +186,7 @@ def measure_reading(folder: Path, repeats: int) -> Rows:
 
 
 def measure_loaders(store: AudioStore, folder: Path, alone: dict[str, list[float]]) -> Rows:
-    """Segments a second of DataLoaders, one after the other, because workers need a while to start."""
+    """Return segments per second of DataLoaders, one after the other, because workers take time to start."""
     batches = 60
     rows = []
     files = check_audio(load_tracks(folder / "wav"), progress=False)
@@ -212,7 +215,7 @@ def measure_loaders(store: AudioStore, folder: Path, alone: dict[str, list[float
 
 
 def row(part: str, name: str, seconds: list[float], ours: list[float]) -> dict[str, Any]:
-    """A line of the results; the ratio is that of the times of the same turn."""
+    """Return a row of the results; the ratio is that of the times of the same turn."""
     ratio = statistics.median(one / other for one, other in zip(seconds, ours, strict=True))
     return {
         "part": part,
@@ -224,7 +227,7 @@ def row(part: str, name: str, seconds: list[float], ours: list[float]) -> dict[s
 
 
 def measure_prepare(folder: Path, repeats: int) -> Rows:
-    """Hours of audio that are decoded in a minute, for each thread."""
+    """Return hours of audio that are decoded per minute and thread."""
     rows = []
     hours = 60 * TRACK_SECONDS / 3600
     taken: dict[tuple[str, int], list[float]] = {}
@@ -249,7 +252,7 @@ def measure_prepare(folder: Path, repeats: int) -> Rows:
 
 
 def measure_sampling(repeats: int) -> Rows:
-    """Milliseconds for a batch of ten million tracks, over successive batches, and for the views of its items."""
+    """Return milliseconds for successive batches of ten million tracks, and for the views of their items."""
     classes = torch.randint(1000, (MANY,), generator=torch.Generator().manual_seed(0))
     many = dict.fromkeys((1, 8), ())
     contenders: dict[str, Callable[[int], Any]] = {}
@@ -268,7 +271,7 @@ def measure_sampling(repeats: int) -> Rows:
         contenders[name] = functools.partial(views, sampler, items, lengths)
     rows = []
     for name, draw in contenders.items():
-        draw(0)  # the first one shuffles a whole epoch
+        draw(0)  # the first batch shuffles a whole epoch
         taken = []
         for number in range(repeats):
             begin = time.perf_counter()
@@ -287,14 +290,14 @@ def measure_sampling(repeats: int) -> Rows:
 
 
 def views(sampler: Any, items: Tensor, lengths: Tensor, _: int) -> Any:
-    """Places of the views of some items."""
+    """Draw the positions of the views of some items."""
     return sampler.views_of(items, lengths, SAMPLES, VIEWS)
 
 
 def markdown(rows: Rows, header: str) -> str:
-    """Three tables."""
+    """Return three tables."""
     by_part = {part: [row for row in rows if row["part"] == part] for part in ("reading", "prepare", "sampling")}
-    lines = [header, "", "| random segments of 2.7 s | a second | time over the store's |", "|---|---|---|"]
+    lines = [header, "", "| random segments of 2.7 s | per second | time over the store's |", "|---|---|---|"]
     lines += [f"| {row['name']} | {row['per_second']:,.0f} | {row['ratio']:.3g} |" for row in by_part["reading"]]
     lines += ["", "| prepare, 44.1 kHz stereo to 22.05 kHz | hours of audio per minute per core |", "|---|---|"]
     lines += [
@@ -310,7 +313,7 @@ def markdown(rows: Rows, header: str) -> str:
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """Segments a second of every way to read them."""
+    """Plot segments per second of every contender."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -322,14 +325,14 @@ def plot(rows: Rows, path: Path) -> None:
     axis.barh([row["name"] for row in reading], [row["per_second"] for row in reading], color=colours)
     axis.set_xscale("log")
     axis.set_xlim(left=100)
-    axis.set_xlabel("segments of 2.7 s in a second")
+    axis.set_xlabel("segments of 2.7 s per second")
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     figure.savefig(path, bbox_inches="tight")
 
 
 def all_rows(repeats: int) -> Iterator[dict[str, Any]]:
-    """Everything, in a folder of its own."""
+    """Run all measurements in a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for suffix in SUFFIXES:
@@ -342,7 +345,7 @@ def all_rows(repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Check, measure, print, write."""
+    """Run the measurements and report the results."""
     parser = options_of(__doc__)
     parser.add_argument("--repeats", type=int, default=40)
     options = parser.parse_args()

@@ -1,15 +1,17 @@
-"""Clips a second of the encoders, against the least time that their arithmetic and their bytes take.
+"""Clips per second of the encoders, compared with the minimum time of their arithmetic and memory traffic.
 
-Each encoder embeds and trains on clips of its usual length: layer by layer as it is written, fused (`fuse()`), compiled
-(`torch.compile`), and under bfloat16 autocast. All contenders of an encoder take turns in one process; ratios are
-medians over the same turns. A contender is first checked to give the embeddings of the plain encoder.
+Each encoder embeds and trains on clips of its usual length in several modes: plain (layer by layer), fused (`fuse()`),
+compiled (`torch.compile`), and under bfloat16 autocast. All modes of an encoder run in turns in one process; ratios are
+medians over the same turns. Each mode is first checked to give the embeddings of the plain encoder.
 
-The bounds: multiply-adds counted by `FlopCounterMode`, two operations each, over the measured rate of a matrix product
-in float32; and the fewest bytes (waveforms in, weights once, embeddings out) over the measured rate of a copy. The
-larger one binds. Those of a training step count the operations of forward and backward pass, and the bytes twice.
+There are two bounds. The bound of the arithmetic is the number of multiply-adds counted by `FlopCounterMode`, two
+operations each, divided by the measured rate of a float32 matrix product. The bound of the memory is the minimum
+number of bytes (waveforms, weights and embeddings once each), divided by the measured rate of a copy. The larger bound
+applies.
+For a training step, the operations are those of the forward and backward pass, and the bytes count twice.
 
     python benchmarks/encoders.py --out=docs/benchmarks   # writes encoders-cpu.md, .json and .svg there
-    python benchmarks/encoders.py --quick                 # does it run
+    python benchmarks/encoders.py --quick                 # checks that the script runs
 """
 
 from __future__ import annotations
@@ -32,19 +34,19 @@ from ssc_toolkit.encoders import ENCODERS, Encoder
 CLIP_SAMPLES = {"MelCNN": 48_000}
 USUAL_SAMPLES = 59_049
 TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 0.1
-"""Largest difference to the plain encoder's embeddings, relative to their norm."""
+"""Largest allowed difference from the plain encoder's embeddings, relative to their norm."""
 
 Run = Callable[[], Tensor]
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def seconds_of(run: Callable[[], Any], device: str) -> float:
-    """Of one call."""
+    """Return the seconds of one call."""
     wait(device)
     begin = time.perf_counter()
     run()
@@ -53,7 +55,7 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
 
 
 def rates(device: str, quick: bool) -> tuple[float, float]:
-    """Operations a second of the fastest float32 matrix product, and bytes a second of the fastest copy."""
+    """Return operations per second of the fastest float32 matrix product and bytes per second of the fastest copy."""
     side = 512 if quick else 4096 if device == "cuda" else 2048
     left, right = torch.randn(2, side, side, device=device)
     source = torch.randn(side * side * 8, device=device)
@@ -65,12 +67,12 @@ def rates(device: str, quick: bool) -> tuple[float, float]:
 
 
 def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
-    """The encoder's forward pass through `torch.compile`."""
+    """Return the encoder's forward pass, compiled with `torch.compile`."""
     return torch.compile(encoder, dynamic=False)
 
 
 def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], Tensor]:
-    """The same under bfloat16 autocast."""
+    """Return the same function under bfloat16 autocast."""
 
     def run(waveforms: Tensor) -> Tensor:
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -80,17 +82,17 @@ def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor]
 
 
 def has_images(encoder: Encoder) -> bool:
-    """Whether it convolves in two dimensions, where the order of the bytes is a choice."""
+    """Return whether the encoder has 2-D convolutions, for which the memory layout can be chosen."""
     return any(isinstance(module, nn.Conv2d) for module in encoder.modules())
 
 
 def channels_last(encoder: Encoder) -> Encoder:
-    """The encoder with the channels of an image next to each other."""
+    """Return the encoder in the channels-last memory layout."""
     return copy.deepcopy(encoder).to(memory_format=torch.channels_last)
 
 
 def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
-    """Ways to embed, the plain one first."""
+    """Return the modes of embedding, the plain one first."""
     fused = encoder.fuse()
     calls: dict[str, Callable[[Tensor], Tensor]] = {
         "plain": encoder,
@@ -106,7 +108,7 @@ def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]
 
 
 def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
-    """One forward pass without gradients."""
+    """Run one forward pass without gradients."""
 
     def run() -> Tensor:
         with torch.no_grad():
@@ -116,7 +118,7 @@ def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
 
 
 def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
-    """Ways to take a step's forward and backward pass, the plain one first."""
+    """Return the modes of the forward and backward pass of a step, the plain one first."""
 
     def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False, trained: Encoder = encoder) -> Run:
         def run() -> Tensor:
@@ -141,7 +143,7 @@ def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str
 
 
 def check(name: str, found: Tensor, expected: Tensor) -> None:
-    """Stop if a contender does other work."""
+    """Exit with an error if the embeddings of a mode differ too much."""
     tolerance = BFLOAT16_TOLERANCE if "bfloat16" in name else TOLERANCE
     difference = ((found.float() - expected).norm() / expected.norm()).item()
     if not difference < tolerance:
@@ -149,7 +151,7 @@ def check(name: str, found: Tensor, expected: Tensor) -> None:
 
 
 def bounds(run: Run, encoder: Encoder, waveforms: Tensor, peak: tuple[float, float], passes: int) -> dict[str, Any]:
-    """Least seconds by arithmetic and by bytes, and which of them binds."""
+    """Return the bounds of the arithmetic and of the memory traffic in seconds, and which of them is larger."""
     with FlopCounterMode(display=False) as counter:
         run()
     weights = sum(parameter.nbytes for parameter in encoder.parameters())
@@ -165,7 +167,7 @@ def bounds(run: Run, encoder: Encoder, waveforms: Tensor, peak: tuple[float, flo
 
 
 def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every contender in every turn, in an order drawn anew each time."""
+    """Return the seconds of every mode in every turn; the order is random in each turn."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name in random.sample(list(runs), len(runs)):
@@ -174,9 +176,9 @@ def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[flo
 
 
 def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> Iterator[dict[str, Any]]:
-    """Rows of one encoder: embedding, then training."""
+    """Return the rows of one encoder: embedding, then training."""
     device = options.device
-    torch.compiler.reset()  # else the encoders before it use up the allowed number of compilations
+    torch.compiler.reset()  # otherwise earlier encoders use up the allowed number of compilations
     encoder = ENCODERS[name]().to(device)
     waveforms = 0.1 * torch.randn(clips, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
     for part, make, passes in (("embedding", forwards, 1), ("training", training_steps, 2)):
@@ -207,7 +209,7 @@ def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> I
 
 
 def markdown(rows: Rows, header: str) -> str:
-    """A table for embedding, one for training."""
+    """Return a table for embedding and one for training."""
     lines = [header]
     for part in ("embedding", "training"):
         own = [row for row in rows if row["part"] == part]
@@ -222,7 +224,7 @@ def markdown(rows: Rows, header: str) -> str:
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """How much faster than the plain encoder every way is."""
+    """Plot the speed of every mode relative to the plain encoder."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -243,13 +245,15 @@ def plot(rows: Rows, path: Path) -> None:
 
 
 def main() -> None:
-    """Check, measure, print, write."""
+    """Check and time all encoders, and report the results."""
     parser = options_of(__doc__)
     parser.add_argument("--encoders", type=lambda text: tuple(text.split(",")), default=tuple(ENCODERS))
-    parser.add_argument("--clips", type=int, default=16, help="in a batch")
+    parser.add_argument("--clips", type=int, default=16, help="number of clips in a batch")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which needs a C++ compiler")
-    parser.add_argument("--quick", action="store_true", help="two clips, one turn, no compilation: does it run")
+    parser.add_argument(
+        "--quick", action="store_true", help="two clips, one turn, no compilation, to check that the script runs"
+    )
     options = parser.parse_args()
     if options.quick:
         options.clips, options.repeats, options.no_compile = 2, 1, True

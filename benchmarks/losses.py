@@ -1,9 +1,10 @@
-"""Time and memory of the losses against their peers, on equal work.
+"""Time and memory of the losses compared with other libraries, on equal work.
 
-Three tasks: multi-hot labels (positives share a label), classes, and no labels. A contender is first checked to give
-the value that ours gives; then all contenders of a task take turns in one process, forward and backward, masks
-included, and the medians of their ratios to ours are what counts. Extra memory is the highest sum of what a step
-allocates. What would need more than 20 GB, by its memory at the size before, does not fit.
+There are three tasks: multi-hot labels (positives share a label), classes, and no labels. Each contender is first
+checked to give the same value as ours. Then all contenders of a task run in turns in one process, forward and backward,
+including the computation of masks. The results are the medians of their ratios to ours. Extra memory is the peak of the
+memory that a step allocates. A contender "does not fit" if it would need more than 20 GB, estimated from its memory at
+the previous size.
 
     python benchmarks/losses.py --out=docs/benchmarks     # writes losses-cpu.md, .json and .svg there
 
@@ -33,14 +34,14 @@ LIMIT_BYTES = 20e9
 SECONDS_A_SIZE = 15.0
 MOST_REPEATS, LEAST_REPEATS = 60, 3
 SLOW_SECONDS = 10.0
-"""A step that takes longer is timed once."""
+"""Number of seconds; a longer step is timed once."""
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(items, views, dim) embeddings, (items, classes) tags and (items,) classes to a scalar."""
+"""Function of embeddings (items, views, dim), tags (items, classes) and classes (items,) that returns a scalar."""
 
 
 def sup_contrast(embeddings: Tensor, mask: Tensor) -> Tensor:
-    """SupCon from a mask of item pairs, by the formulation of Khosla et al. as it is commonly written."""
+    """Compute SupCon from a mask of item pairs, in the common formulation of Khosla et al."""
     rows = F.normalize(torch.cat(embeddings.unbind(1)), dim=1)
     views = embeddings.shape[1]
     logits = rows @ rows.T / TEMPERATURE
@@ -52,12 +53,12 @@ def sup_contrast(embeddings: Tensor, mask: Tensor) -> Tensor:
 
 
 def share_a_tag(tags: Tensor) -> Tensor:
-    """Mask of item pairs with a tag in common, or of an item with itself."""
+    """Return the mask of item pairs that have a common tag or are the same item."""
     return ((tags.float() @ tags.float().T > 0) | torch.eye(len(tags), dtype=torch.bool, device=tags.device)).float()
 
 
 def published(embeddings: Tensor, tags: Tensor) -> Tensor:
-    """The formulation of the published SemiSupCon, from its description: broadcast cosine, all label triples."""
+    """Compute the loss of the published SemiSupCon from its description: broadcast cosine, all label triples."""
     rows, labels = embeddings.flatten(0, 1), tags.repeat_interleave(embeddings.shape[1], 0)
     items = torch.arange(len(tags), device=tags.device).repeat_interleave(embeddings.shape[1])
     similarity = F.cosine_similarity(rows[:, None, :], rows[None, :, :], dim=-1) / TEMPERATURE
@@ -70,7 +71,7 @@ def published(embeddings: Tensor, tags: Tensor) -> Tensor:
 
 
 def contenders() -> dict[str, dict[str, Loss]]:
-    """Losses by task and name; ours come first."""
+    """Return losses by task and name; ours come first."""
     tasks: dict[str, dict[str, Loss]] = {"multi-hot labels": {}, "classes": {}, "no labels": {}}
     for implementation in ("tiled", "dense"):
         options: Any = {"temperature": TEMPERATURE, "implementation": implementation}
@@ -108,7 +109,7 @@ def contenders() -> dict[str, dict[str, Loss]]:
 
 
 def step(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> tuple[float, float]:
-    """One forward and backward pass: its value and seconds."""
+    """Run one forward and backward pass; return its value and seconds."""
     leaf = embeddings.clone().requires_grad_()
     _wait(leaf)
     begin = time.perf_counter()
@@ -119,7 +120,7 @@ def step(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> tuple
 
 
 def extra_bytes(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> int:
-    """Highest sum of what a step allocates beyond what was there."""
+    """Return the peak of the additional memory that a step allocates, in bytes."""
     if embeddings.is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -142,7 +143,7 @@ def _wait(tensor: Tensor) -> None:
 
 
 def measure(device: str, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
-    """A row for each task, size and contender."""
+    """Return a row for each task, size and contender."""
     rows: list[dict[str, Any]] = []
     for task, losses in contenders().items():
         known: dict[str, tuple[int, float, float]] = {}  # size, bytes and seconds of the last size that ran
@@ -154,7 +155,7 @@ def measure(device: str, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
 def measure_size(
     task: str, losses: dict[str, Loss], size: int, device: str, known: dict[str, tuple[int, float, float]]
 ) -> list[dict[str, Any]]:
-    """All contenders of a task at one size, in turns."""
+    """Measure all contenders of a task at one size, in turns."""
     generator = torch.Generator().manual_seed(size)
     items = size // VIEWS
     batch = (
@@ -181,7 +182,7 @@ def measure_size(
     seconds: dict[str, list[float]] = {name: [] for name in fits}
     names = list(fits)
     for repeat in range(repeats):
-        # Everybody comes after everybody else: what a large neighbour leaves behind slows the next one down.
+        # The order is varied, because the memory that a large contender leaves allocated slows down the next one.
         random.Random(repeat).shuffle(names)
         for name in names:
             if first[name] < SLOW_SECONDS:
@@ -205,7 +206,7 @@ def measure_size(
 
 
 def markdown(rows: list[dict[str, Any]], header: str) -> str:
-    """A table for each task: time as a ratio to ours, and extra memory."""
+    """Return a table for each task: time as a ratio to ours, and extra memory."""
     parts = [header]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
@@ -232,7 +233,7 @@ def _cell(row: dict[str, Any]) -> str:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory over the size, a pair of panels for each task."""
+    """Plot time and memory over the size, with a pair of panels for each task."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -260,10 +261,13 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure all losses and report the results."""
     parser = options_of(__doc__)
     parser.add_argument(
-        "--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES, help="rows, such as 192,1024"
+        "--sizes",
+        type=lambda text: tuple(map(int, text.split(","))),
+        default=SIZES,
+        help="numbers of rows, such as 192,1024",
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: their options, and where their results go."""
+"""Options and output files that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 def options_of(description: str | None) -> argparse.ArgumentParser:
-    """A parser of the options that every benchmark takes."""
+    """Return a parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -32,15 +32,15 @@ def report(
     plot: Callable[[Rows, Path], None],
     options: argparse.Namespace,
 ) -> None:
-    """Print the table; write it, the numbers and the figure if there is a folder for them.
+    """Print the table, and write table, numbers and figure if `options.out` is given.
 
     Args:
-        name: of the benchmark, and of its files.
+        name: name of the benchmark and of its files.
         rows: results.
-        about: what was measured, after date, machine and version.
-        markdown: rows and header to a table.
-        plot: draws the rows to a file.
-        options: parsed from `options_of`.
+        about: description of the measurement, which follows date, machine and version.
+        markdown: function that converts rows and header to a table.
+        plot: function that draws the rows to a file.
+        options: options parsed with `options_of`.
     """
     on = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} CPU cores"
     where = f"Measured {date.today().isoformat()} on {on} ({platform.machine()}), torch {torch.__version__}"

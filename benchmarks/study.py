@@ -1,10 +1,10 @@
-"""The study that shows what the method buys, on the default corpus; hours on two cores, taken up where it stopped.
+"""Study of the effect of labels on the default corpus; it takes hours on two cores and can be resumed.
 
     python benchmarks/study.py --out=study --results=docs/study
 
-Trains every run of `study_runs.py`, embeds clean and corrupted clips, measures, and writes one file of results a run. A
-run whose results are there already is passed over, so a folder of results that comes with the repository is completed
-rather than made anew. `benchmarks/study_page.py` turns the results into tables and figures.
+The script trains every run of `study_runs.py`, embeds clean and corrupted clips, evaluates the embeddings, and writes
+one file of results for each run. A run that has results is skipped, so the script completes the results that come with
+the repository. `benchmarks/study_page.py` converts the results to tables and figures.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ssc_toolkit.training import pretrain
 
 
 def main() -> None:
-    """Run what is missing."""
+    """Run the missing runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and embeddings")
-    parser.add_argument("--results", type=Path, required=True, help="folder for the results, a file a run")
+    parser.add_argument("--results", type=Path, required=True, help="folder for the results, with a file for each run")
     parser.add_argument("--only", nargs="*", choices=SETTINGS, help="settings to run; all by default")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="the first so many; all by default")
-    parser.add_argument("--quick", action="store_true", help="a tiny size, to see that everything works")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="number of seeds; all by default")
+    parser.add_argument("--quick", action="store_true", help="a tiny size, to check that everything works")
     options = parser.parse_args()
     size = QUICK if options.quick else Size()
     folder, results = writable_folder(options.out, "out"), writable_folder(options.results, "results")
@@ -46,16 +46,16 @@ def main() -> None:
 
 
 def claim(results: Path, size: Size) -> None:
-    """Write down what the results refer to, or make sure that those there refer to the same."""
+    """Write the test clips that the results refer to, or check that existing results refer to the same clips."""
     path, text = results / "tracks.json", json.dumps(tracks_of(size)) + "\n"
     if not path.exists():
         write_text(path, text)
     elif path.read_text() != text:
-        raise SystemExit(f"{results} holds results on other clips; choose another folder")
+        raise SystemExit(f"{results} has results of other clips; choose another folder")
 
 
 def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
-    """Train, embed and measure runs, each step only where it is missing."""
+    """Train, embed and measure the runs, and skip steps that are done."""
     encoders = {run.name: encoder_of(run, size, folder) for run in runs}
     embed(encoders, size, writable_folder(folder / "embeddings", "out"))
     for run in runs:
@@ -67,7 +67,7 @@ def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
 
 
 def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
-    """The encoder of a run, trained now if it is not there yet."""
+    """Return the encoder of a run, and train it first if needed."""
     if run.setting.arguments is None:
         some = MelCNN()
         return reinitialized(some, run.seed) if run.setting.name == RANDOM else LogMelStatistics(some.sample_rate)
@@ -90,4 +90,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command goes on") from None
+        raise SystemExit("interrupted; rerun the same command to resume") from None

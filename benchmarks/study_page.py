@@ -1,8 +1,9 @@
-"""Tables and figures of the study, from its results alone.
+"""Tables and figures of the study, computed from its results.
 
     python benchmarks/study_page.py docs/study
 
-Every number on the page docs/study.md comes from these tables, and every number in them from a file of results.
+Every number on the page docs/study.md comes from these tables, and every number in the tables comes from a file of
+results.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that was measured.
+    """Results of all runs.
 
     Attributes:
-        runs: by setting, one a seed.
+        runs: results by setting, one for each seed.
         groups: tune of each test clip, by task.
     """
 
@@ -55,11 +56,11 @@ class Results:
     groups: Mapping[str, Sequence[int]]
 
     def there(self, *settings: str) -> list[str]:
-        """Those of the settings that have been run."""
+        """Return those of the settings that have results."""
         return [name for name in dict.fromkeys(settings) if name in self.runs]
 
     def correct(self, setting: str, task: str, *conditions: str) -> np.ndarray:
-        """How often the probe named each test clip rightly, (seeds, clips), over some conditions."""
+        """Return how often the probe was right for each test clip, (seeds, clips), averaged over conditions."""
         return np.mean([self._correct_in(setting, task, condition) for condition in conditions], axis=0)
 
     def _correct_in(self, setting: str, task: str, condition: str) -> np.ndarray:
@@ -68,19 +69,19 @@ class Results:
         return np.unpackbits(np.stack(bits), axis=1)[:, : records[0]["clips"]].astype(float)
 
     def accuracy(self, setting: str, task: str, condition: str = CLEAN) -> Interval:
-        """Mean over seeds."""
+        """Return the mean over seeds."""
         return interval(self.correct(setting, task, condition), self._groups(task))
 
     def difference(self, setting: str, other: str, task: str, *conditions: str) -> Interval:
-        """Mean difference between two settings on the same clips, clean by default, over the seeds that both have."""
+        """Return the mean difference of two settings on the same clips (clean by default) over their common seeds."""
         first, second = (self.correct(name, task, *(conditions or (CLEAN,))) for name in (setting, other))
-        if SETTINGS[other].seeds > 1:  # else there is one of it for every seed
+        if SETTINGS[other].seeds > 1:  # otherwise its single result is used for every seed
             seeds = min(len(first), len(second))
             first, second = first[:seeds], second[:seeds]
         return interval(first - second, self._groups(task))
 
     def relative_drop(self, setting: str, task: str, condition: str) -> float:
-        """Share of the clean accuracy that a corruption takes away."""
+        """Return the fraction of the clean accuracy that is lost under corruption."""
         clean, corrupted = (self.correct(setting, task, name).mean() for name in (CLEAN, condition))
         return float((clean - corrupted) / clean)
 
@@ -89,11 +90,11 @@ class Results:
 
 
 def interval(values: np.ndarray, groups: np.ndarray) -> Interval:
-    """Mean of values with a 95 % interval from drawing anew both the seeds and the groups.
+    """Return the mean of values with a 95 % interval from a bootstrap over both seeds and groups.
 
     Args:
-        values: (seeds, clips).
-        groups: (clips,) tune of each; clips of one tune are drawn together.
+        values: (seeds, clips) values.
+        groups: (clips,) tune of each clip; clips of one tune are resampled together.
     """
     _, group = np.unique(groups, return_inverse=True)
     counts = np.bincount(group)
@@ -108,7 +109,7 @@ def interval(values: np.ndarray, groups: np.ndarray) -> Interval:
 
 @cache
 def redrawn(groups: int) -> np.ndarray:
-    """How often each group comes in each of some resamples, (resamples, groups)."""
+    """Return how often each group occurs in each resample, (resamples, groups)."""
     return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(float)
 
 
@@ -119,7 +120,7 @@ def load(folder: Path) -> Results:
     for path in sorted(folder.glob("*-*.json")):
         run = json.loads(path.read_text())
         if run["tracks"] != reference["hash"]:
-            raise SystemExit(f"{path} is about other clips than tracks.json")
+            raise SystemExit(f"{path} has results of other clips than tracks.json")
         runs[run["setting"]].append(run)
     by_seed = {name: sorted(own, key=lambda run: run["seed"]) for name, own in runs.items() if own}
     return Results(by_seed, reference["groups"])
@@ -133,7 +134,7 @@ NOTE_TASKS = tuple(f"notes: {column}" for column in NOTE_COLUMNS)
 
 
 def summary_table(results: Results) -> str:
-    """The main comparison on clean and on corrupted clips, for the README."""
+    """Return the table of the main comparison on clean and corrupted clips, for the README."""
     tasks = [(task, condition) for task in ("key", "family") for condition in (CLEAN, CHAIN[1.0])]
     rows = [
         [SETTINGS[name].title, *(text(results.accuracy(name, *task)) for task in tasks)]
@@ -143,32 +144,32 @@ def summary_table(results: Results) -> str:
 
 
 def main_table(results: Results) -> str:
-    """Clean accuracy of the main comparison."""
+    """Return the clean accuracy of the main comparison."""
     return accuracies(results, MAIN_ROWS, TASKS)
 
 
 def signal_table(results: Results) -> str:
-    """Clean accuracy by label signal."""
+    """Return the clean accuracy by label signal."""
     return accuracies(results, SIGNAL_ROWS, TASKS)
 
 
 def transfer_table(results: Results) -> str:
-    """Pitch of single notes, which no run was taught, by label signal."""
+    """Return the accuracy of the pitch of single notes, which no run was trained on, by label signal."""
     return accuracies(results, (RANDOM, STATISTICS, SUPERVISED, *SIGNAL_ROWS), NOTE_TASKS)
 
 
 def budget_table(results: Results) -> str:
-    """Clean accuracy by share of the labels."""
+    """Return the clean accuracy by fraction of the labels."""
     return accuracies(results, (SELF, BUDGETS[0].name, SEMI, BUDGETS[1].name, SEMI_ALL), TASKS)
 
 
 def fraction_table(results: Results) -> str:
-    """Clean accuracy by labelled share of the batch."""
+    """Return the clean accuracy by fraction of labeled clips in a batch."""
     return accuracies(results, (SELF, FRACTIONS[0].name, SEMI, FRACTIONS[1].name), TASKS)
 
 
 def accuracies(results: Results, settings: Sequence[str], tasks: Sequence[str]) -> str:
-    """A row a setting, a column a task."""
+    """Return a table with a row for each setting and a column for each task."""
     rows = [
         [SETTINGS[name].title, str(len(results.runs[name])), *(text(results.accuracy(name, task)) for task in tasks)]
         for name in results.there(*settings)
@@ -177,7 +178,7 @@ def accuracies(results: Results, settings: Sequence[str], tasks: Sequence[str]) 
 
 
 def difference_table(results: Results) -> str:
-    """Paired differences of the main comparison, a row a pair."""
+    """Return paired differences of the main comparison, with a row for each pair."""
     rows = [
         [
             f"{SETTINGS[first].title} \N{MINUS SIGN} {SETTINGS[second].title}",
@@ -190,34 +191,34 @@ def difference_table(results: Results) -> str:
 
 
 def sweep_table(results: Results) -> str:
-    """Paired differences of every sweep to the self-supervised encoder."""
+    """Return paired differences between every sweep and the self-supervised encoder."""
     return beside_self(results, SWEPT, {task: (task,) for task in TASKS})
 
 
 def sweep_robustness_table(results: Results) -> str:
-    """Paired differences of every sweep to the self-supervised encoder, under corruption."""
+    """Return paired differences between every sweep and the self-supervised encoder, under corruption."""
     parts = {"chain 1": (CHAIN[1.0],), "chain 2": (CHAIN[2.0],), "nine unseen": UNSEEN}
     columns = {f"{task}, {part}": (task, *parts[part]) for task in ("key", "family") for part in parts}
     return beside_self(results, SWEPT, columns)
 
 
 def transfer_difference_table(results: Results) -> str:
-    """Paired differences to the self-supervised encoder on single notes."""
+    """Return paired differences from the self-supervised encoder on single notes."""
     return beside_self(results, (SEMI, SUPERVISED, *SIGNAL_ROWS[1:]), {task: (task,) for task in NOTE_TASKS})
 
 
 def beside_self(results: Results, settings: Sequence[str], columns: Mapping[str, tuple[str, ...]]) -> str:
-    """Paired differences to the self-supervised encoder, a row a setting, a column a task and its conditions."""
+    """Return paired differences from the self-supervised encoder, with a row for each setting."""
     rows = [
         [SETTINGS[name].title, *(signed(results.difference(name, SELF, *asked)) for asked in columns.values())]
         for name in results.there(*settings)
         if SELF in results.runs
     ]
-    return table(["less self-supervised", *columns], rows)
+    return table(["minus self-supervised", *columns], rows)
 
 
 def robustness_table(results: Results) -> str:
-    """Paired differences to the self-supervised encoder under corruption, key and family."""
+    """Return paired differences from the self-supervised encoder under corruption, for key and family."""
     rows = []
     for condition in (*CHAIN.values(), *UNSEEN):
         cells = [
@@ -232,7 +233,7 @@ def robustness_table(results: Results) -> str:
 
 
 def drop_table(results: Results) -> str:
-    """Share of the clean accuracy that corruptions take away, on average over the nine unseen ones."""
+    """Return the fraction of the clean accuracy that is lost under corruption, averaged over nine unseen ones."""
     rows = []
     for setting in results.there(*MAIN_ROWS):
         cells = []
@@ -245,7 +246,7 @@ def drop_table(results: Results) -> str:
 
 
 def retrieval_table(results: Results) -> str:
-    """Mean average precision of retrieval by label: mean over seeds, and their range."""
+    """Return the mean average precision of retrieval by label: the mean over seeds, and their range."""
     rows = []
     for setting in results.there(*MAIN_ROWS, *SIGNAL_ROWS):
         cells = []
@@ -258,17 +259,17 @@ def retrieval_table(results: Results) -> str:
 
 
 def main_figure(results: Results) -> str:
-    """Clean accuracy of the main comparison."""
+    """Plot the clean accuracy of the main comparison."""
     return dots(results, MAIN_ROWS)
 
 
 def signal_figure(results: Results) -> str:
-    """Clean accuracy by label signal."""
+    """Plot the clean accuracy by label signal."""
     return dots(results, SIGNAL_ROWS)
 
 
 def dots(results: Results, settings: Sequence[str]) -> str:
-    """A panel a task, a line a setting."""
+    """Plot a panel for each task and a line for each setting."""
     there = results.there(*settings)
     scores = {task: {SETTINGS[name].title: results.accuracy(name, task) for name in there} for task in TASKS}
     colors = model_colors([SETTINGS[name].title for name in there])
@@ -276,7 +277,7 @@ def dots(results: Results, settings: Sequence[str]) -> str:
 
 
 def severity_figure(results: Results) -> str:
-    """Accuracy over severity of the chain."""
+    """Plot the accuracy over the severity of the chain."""
     there = results.there(*MAIN_ROWS)
     curves = {
         task: {
@@ -289,12 +290,12 @@ def severity_figure(results: Results) -> str:
 
 
 def text(value: Interval) -> str:
-    """Without the leading zeros; its interval does not break at the end of a line."""
+    """Return a value and its interval without leading zeros; the interval does not break at the end of a line."""
     return f"{value.value:.3f} [{value.low:.3f},\N{NO-BREAK SPACE}{value.high:.3f}]".replace("0.", ".")
 
 
 def signed(value: Interval) -> str:
-    """A difference and its interval."""
+    """Return a difference and its interval."""
     cells = (
         f"{number:+.3f}".replace("0.", ".").replace("-", "\N{MINUS SIGN}")
         for number in (value.value, value.low, value.high)
@@ -325,7 +326,7 @@ FIGURES: Mapping[str, Callable[[Results], str]] = {
 
 
 def main() -> None:
-    """Write tables and figures."""
+    """Write the tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the results; gets the tables and figures")
     folder = parser.parse_args().folder

@@ -1,4 +1,4 @@
-"""What the study trains: a main comparison over five seeds, and sweeps from it over three, one setting at a time."""
+"""Runs of the study: a main comparison over five seeds, and sweeps over three seeds that change one setting each."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 
 SEEDS, SWEEP_SEEDS = 5, 3
 OMIT = ("pitch_shift",)
-"""Keys are a signal and a task throughout: a shifted clip would keep the label of another key."""
+"""Omitted because keys are labels and tasks: a clip that is shifted in pitch has another key than its label."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the study is.
+    """Size of the study.
 
     Attributes:
-        clips: of the default corpus.
-        notes: of the corpus of single notes.
-        steps, batch_size: of each training.
-        view_seconds: length of a view, and of a window of the evaluation.
+        clips: number of clips of the default corpus.
+        notes: number of notes of the corpus of single notes.
+        steps: number of steps of each run.
+        batch_size: batch size of each run.
+        view_seconds: length of a view, and of a window of the evaluation, in seconds.
     """
 
     clips: int = 4000
@@ -34,13 +35,13 @@ QUICK = Size(clips=160, notes=80, steps=4, batch_size=16)
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to train, apart from the seed.
+    """Setting of a run, without the seed.
 
     Attributes:
-        name: of its files.
-        title: on the page.
-        arguments: of `ssc_toolkit.training.pretrain`; None where nothing is trained.
-        seeds: how many.
+        name: name of its files.
+        title: title on the page.
+        arguments: arguments of `ssc_toolkit.training.pretrain`; None if nothing is trained.
+        seeds: number of seeds.
     """
 
     name: str
@@ -69,7 +70,7 @@ BUDGETS = (
 FRACTIONS = tuple(
     Setting(
         f"fraction-{round(100 * fraction)}",
-        f"semi-supervised, 5 % of the labels, {round(100 * fraction)} % of the batch labelled",
+        f"semi-supervised, 5 % of the labels, {round(100 * fraction)} % of the batch labeled",
         {"labels": "key", "label_budget": 0.05, "labeled_fraction": fraction},
     )
     for fraction in (0.25, 0.75)
@@ -85,19 +86,19 @@ SETTINGS = {setting.name: setting for setting in (*BASELINES, *MAIN, *BUDGETS, *
 
 @dataclass(frozen=True)
 class Run:
-    """A setting and a seed."""
+    """Run of the study: a setting and a seed."""
 
     setting: Setting
     seed: int
 
     @property
     def name(self) -> str:
-        """Of its folder and its results."""
+        """Name of the folder and the results of the run."""
         return f"{self.setting.name}-{self.seed}"
 
 
 def blocks() -> list[list[Run]]:
-    """All runs, in groups that are evaluated together: what answers most comes first."""
+    """Return all runs, in groups that are evaluated together, the most important group first."""
     sweeps = (*BUDGETS, *FRACTIONS, *SIGNALS)
     order = [((*BASELINES, *MAIN), seed) for seed in range(SWEEP_SEEDS)]
     order += [(sweeps, seed) for seed in range(SWEEP_SEEDS)]

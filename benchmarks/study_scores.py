@@ -1,4 +1,4 @@
-"""What the study measures of a trained encoder: probes, transfer, retrieval, robustness."""
+"""Evaluation of an encoder in the study: probes, transfer, retrieval, robustness."""
 
 from __future__ import annotations
 
@@ -48,36 +48,36 @@ CORPUS_SEED = 0
 
 @cache
 def corpus(size: Size) -> Path:
-    """Table of the default corpus as a file; its seed is one, that of the training varies."""
+    """Return the file of the track table of the default corpus, which has one seed for all runs."""
     return build_corpus(size.clips, CORPUS_SEED) / "tracks.csv"
 
 
 @cache
 def clips(size: Size) -> pd.DataFrame:
-    """Table of the default corpus."""
+    """Return the track table of the default corpus."""
     return check_audio(load_tracks(corpus(size)), size.view_seconds)
 
 
 @cache
 def notes(size: Size) -> pd.DataFrame:
-    """Table of single notes, with the pitch class of each."""
+    """Return the track table of single notes, with the pitch class of each note."""
     table = check_audio(load_tracks(build_notes(size.notes, CORPUS_SEED) / "tracks.csv"), size.view_seconds)
     return table.assign(pitch=table["pitch"].astype(str), **{"pitch class": (table["pitch"] % 12).astype(str)})
 
 
 def conditions(sample_rate: int) -> dict[str, Augmentation]:
-    """Corruptions by name: the chain of the training at four severities, and nine that no training heard."""
+    """Return corruptions by name: the training chain at four severities, and nine that are not used in training."""
     chain = {f"chain {severity:g}": semisupcon_chain(sample_rate, severity, OMIT) for severity in SEVERITIES}
     return chain | {name: corruption(name, sample_rate) for name in UNSEEN}
 
 
 def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path) -> None:
-    """Embed clips, notes and corrupted test clips under several encoders, each condition made once.
+    """Embed clips, notes and corrupted test clips with several encoders; each condition is computed once.
 
     Args:
-        encoders: by the name of their file.
-        size: of the study.
-        folder: gets an .npz file an encoder; those that have theirs are passed over.
+        encoders: encoders by the name of their file.
+        size: size of the study.
+        folder: folder for an .npz file of each encoder; encoders that have a file are skipped.
     """
     missing = {name: encoder for name, encoder in encoders.items() if not (folder / f"{name}.npz").exists()}
     if not missing:
@@ -96,11 +96,11 @@ def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path) -> None:
 
 
 def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
-    """Everything that is measured of one encoder.
+    """Return all results of one encoder.
 
     Args:
         vectors: embeddings by condition, as `embed` stores them.
-        size: of the study.
+        size: size of the study.
 
     Returns:
         Provenance, probes by task and condition, mean average precision by label, geometry.
@@ -129,7 +129,7 @@ def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
 
 
 def found(embeddings: np.ndarray, asked: pd.DataFrame, column: str) -> float:
-    """Mean average precision among the test clips, versions of the query's own tune left out."""
+    """Return the mean average precision among the test clips, without versions of the query's tune."""
     groups = asked["group"].to_numpy()
     score = retrieval(embeddings, encode_labels(asked, column), groups=groups, other_groups_only=True)
     return round(score.headline.value, 5)
@@ -142,14 +142,14 @@ def stressed(
     test: np.ndarray,
     subset: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
-    """Scores of a probe, fitted on clean clips, in every condition.
+    """Return the scores of a probe, fitted on clean clips, in every condition.
 
     Args:
-        probe: for one label.
-        vectors: embeddings by condition, of all clips or of the test clips alone.
-        tracks: the table of all clips.
+        probe: probe of one label.
+        vectors: embeddings by condition, of all clips or of the test clips only.
+        tracks: track table of all clips.
         test: (clips,) bool, the test clips.
-        subset: (clips,) bool, those of them that count; all if None.
+        subset: (clips,) bool, the test clips that are scored; all if None.
     """
     scores = {}
     for condition, part in vectors.items():
@@ -162,7 +162,7 @@ def stressed(
 
 
 def record(score: Score) -> dict[str, Any]:
-    """A score as the results keep it: which clips were right, a hexadecimal digit for four of them."""
+    """Return a score in the form of the results: one bit for each clip that was right, in hexadecimal."""
     assert score.correct is not None
     others = {name: round(value, 5) for name, value in score.others.items()}
     correct = np.packbits(score.correct.astype(bool)).tobytes().hex()
@@ -170,7 +170,7 @@ def record(score: Score) -> dict[str, Any]:
 
 
 def tracks_of(size: Size) -> dict[str, Any]:
-    """What the results of all runs refer to: the tune of each test clip that a task asks about, in their order."""
+    """Return the tune of each test clip of each task, in order; the results of all runs refer to these clips."""
     tracks = clips(size)
     test, new = tracks["split"] == "test", tracks["timbre"] == "new"
     asked = {column: test & tracks[column].notna() for column in COLUMNS}
@@ -183,6 +183,6 @@ def tracks_of(size: Size) -> dict[str, Any]:
 
 
 def digest(tracks: pd.DataFrame) -> str:
-    """Hash of the table without the folder that it lies in: data, labels and split."""
+    """Return a hash of the table (data, labels and split) that does not depend on its folder."""
     text = tracks.assign(path=tracks["path"].map(lambda path: Path(path).name)).to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
-"""Where the time of a training step goes.
+"""Time of the parts of a training step.
 
-Times the parts of a step on random waveforms: the augmentation chain, the forward pass, the loss, the backward pass
-with the optimiser. Prints a Markdown table of medians; it is the shares of the step that carry over to other machines.
+The script times the parts of a step on random waveforms: the augmentation chain, the forward pass, the loss, and the
+backward pass with the optimizer. It prints a Markdown table of medians. On other machines, expect the fractions of the
+step to be similar, not the times.
 
     python benchmarks/training_step.py
 """
@@ -23,7 +24,7 @@ PARTS = ("augment", "forward", "loss", "backward")
 
 
 def time_steps(name: str, items: int, view_seconds: float, omit: tuple[str, ...], repeats: int) -> dict[str, float]:
-    """Median seconds of each part."""
+    """Return the median time of each part in seconds."""
     model = ContrastiveModel(ENCODERS[name]())
     rate = model.encoder.sample_rate
     augment = semisupcon_chain(rate, omit=omit)
@@ -44,7 +45,7 @@ def time_steps(name: str, items: int, view_seconds: float, omit: tuple[str, ...]
         loss.backward()
         optimizer.step()
         marks.append(time.perf_counter())
-        if repeat:  # the first step warms up
+        if repeat:  # the first step is a warm-up
             for part, begin, end in zip(PARTS, marks[:-1], marks[1:], strict=True):
                 times[part].append(end - begin)
     return {part: statistics.median(values) for part, values in times.items()}

@@ -1,7 +1,7 @@
-"""Several processes, one loss: DistributedDataParallel, started by torchrun.
+"""One loss over several processes, with DistributedDataParallel and torchrun.
 
-Every process has its own part of each batch and contrasts it with the embeddings of all processes. Loss and gradient
-are those of one process with the whole batch; the first step prints that loss too, to compare.
+Every process has a part of each batch and contrasts it with the embeddings of all processes. Loss and gradient equal
+those of one process with the whole batch. The first step also prints the loss of the whole batch for comparison.
 
     torchrun --nproc_per_node=2 examples/distributed.py --steps=20
 """
@@ -22,7 +22,7 @@ from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--steps", type=int, default=20)
-arguments.add_argument("--batch_size", type=int, default=16, help="items of one process")
+arguments.add_argument("--batch_size", type=int, default=16, help="number of items of one process")
 options = arguments.parse_args()
 
 on_gpu = torch.cuda.is_available()
@@ -30,13 +30,13 @@ distributed.init_process_group("nccl" if on_gpu else "gloo")
 rank, processes = distributed.get_rank(), distributed.get_world_size()
 device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
 
-# The data has to be the same on every process; here it is computed from a seed. A track is a tone, its class the
+# The data must be the same on every process; here it is computed from a seed. A track is a tone, and its class is the
 # octave.
 octave = torch.randint(4, (200,), generator=torch.Generator().manual_seed(1))
 hertz = 110 * 2 ** (octave + torch.rand(200, generator=torch.Generator().manual_seed(2)))
 tracks = 0.3 * torch.sin(2 * torch.pi * hertz[:, None] * torch.arange(16000) / 16000)
 
-# Process number `rank` gets its part of batch k, whoever asks for it: there is nothing to synchronise.
+# The part of batch k that process `rank` gets depends only on k and `rank`, so the processes need no synchronization.
 sampler = SemiSupervisedBatchSampler(
     labeled=range(50),
     unlabeled=range(50, 200),
@@ -50,12 +50,12 @@ torch.manual_seed(0)
 model = DistributedDataParallel(ContrastiveModel(MelCNN(sample_rate=16000)).to(device))
 criterion = SemiSupConLoss(temperature=0.1, gather=True)
 augment = semisupcon_chain(sample_rate=16000)
-generator = torch.Generator().manual_seed(rank)  # another augmentation on every process
+generator = torch.Generator().manual_seed(rank)  # different augmentations on every process
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
 
 def of_all(tensor: Tensor) -> Tensor:
-    """The rows of all processes, without a gradient."""
+    """Return the rows of all processes, without a gradient."""
     parts = [torch.empty_like(tensor) for _ in range(processes)]
     distributed.all_gather(parts, tensor.detach())
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""Fine-tuning: a pretrained encoder and a linear head, trained on a few labels, beside a probe of the frozen encoder.
+"""Fine-tuning of a pretrained encoder and a linear head on a few labels, compared with a probe of the frozen encoder.
 
 python examples/finetuning.py --encoder=demo/self-supervised/encoder --labels=key --label_share=0.1
 """
@@ -16,9 +16,9 @@ from ssc_toolkit.encoders import MelCNN, load_encoder
 from ssc_toolkit.evaluation import embed_tracks, finetune, fit_probe
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-arguments.add_argument("--encoder", type=Path, help="folder of a pretrained encoder; one with random weights if none")
-arguments.add_argument("--labels", default="key", help="a label column")
-arguments.add_argument("--label_share", type=float, default=0.1, help="share of the training labels to use")
+arguments.add_argument("--encoder", type=Path, help="folder of a pretrained encoder; random weights by default")
+arguments.add_argument("--labels", default="key", help="name of a label column")
+arguments.add_argument("--label_share", type=float, default=0.1, help="fraction of the training labels to use")
 arguments.add_argument("--steps", type=int, default=500)
 arguments.add_argument("--batch_size", type=int, default=32)
 arguments.add_argument("--clips", type=int, default=4000, help="size of the default corpus")
@@ -29,14 +29,14 @@ torch.manual_seed(0)
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
 encoder = load_encoder(options.encoder) if options.encoder else MelCNN()
 
-# The frozen encoder: embed every track once, and fit a linear head to the embeddings. Scores are of
-# the test split.
+# The frozen encoder: embed every track once, and fit a linear head to the embeddings. Scores are those
+# of the test set.
 frozen = embed_tracks(encoder, tracks)
 probe = fit_probe(frozen, tracks, options.labels, label_share=options.label_share)
 print(f"frozen:     {probe.score(frozen, tracks).headline}")
 
-# The whole encoder: a head of the same shape, and a learning rate for the encoder that is a tenth of the head's. The
-# weights that do best on the validation split are kept.
+# The whole encoder: train it with a head of the same shape. The learning rate of the encoder is a tenth of that of the
+# head. The weights with the best score on the validation set are kept.
 tuned = finetune(
     encoder,
     tracks,
@@ -49,6 +49,6 @@ tuned = finetune(
 embeddings = embed_tracks(tuned.model, tracks)
 print(f"fine-tuned: {tuned.probe.score(embeddings, tracks).headline}")
 
-# The encoder is saved as any other; the head stays apart from it.
+# The encoder is saved without the head.
 tuned.model.save_pretrained(options.out)
 print(f"saved to {options.out}")

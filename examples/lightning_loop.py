@@ -1,7 +1,7 @@
-"""The blocks in a LightningModule of your own.
+"""The loss, the augmentation and the sampler in your own LightningModule.
 
-`ssc_toolkit.training` has such a module, with all that a long run needs. This one shows how little has to be done to
-put the loss, the augmentation and the sampler into a module that you have.
+`ssc_toolkit.training` has a complete module for long runs. This example shows the minimum that you need to add to your
+own module.
 
     python examples/lightning_loop.py --steps=100
 """
@@ -34,25 +34,25 @@ logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 
 class Contrastive(lightning.LightningModule):
-    """Augment on the device, embed, contrast."""
+    """Module that augments batches on the device and computes the contrastive loss."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = ContrastiveModel(MelCNN(sample_rate=16000))
-        # On several GPUs gather=True contrasts with the rows of all of them; the sampler below then needs rank and
-        # world_size.
+        # On several GPUs, gather=True contrasts with the rows of all GPUs; the sampler below then needs `rank` and
+        # `world_size`.
         self.criterion = SemiSupConLoss(temperature=0.1, gather=True)
         # A pitch shift would make the key labels wrong.
         self.augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
-        # Batches differ in how hard they are, so what is printed is a mean over ten.
+        # The loss differs between batches, so the mean over ten batches is printed.
         self.losses: list[Tensor] = []
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Augment whole batches where they are needed, and only in training."""
+        """Augment whole batches on the device, in training only."""
         return {**batch, "waveforms": self.augment(batch["waveforms"])} if self.trainer.training else batch
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of a batch of which some labels are known."""
+        """Compute the loss of a batch with partly known labels."""
         projection = self.model(batch["waveforms"]).projection
         loss = self.criterion(projection, labels=batch["labels"], labeled=batch["labeled"])
         self.losses.append(loss.detach())
@@ -62,7 +62,7 @@ class Contrastive(lightning.LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as in the paper."""
+        """Return Adam, the optimizer of the paper."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
@@ -71,8 +71,8 @@ train = tracks[tracks["split"] == "train"].reset_index(drop=True)
 labels = encode_labels(train, "key")
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=labels)
 
-# The sampler knows about labels, budgets and epochs, so Lightning must not put its own in the place of it. `steps`
-# makes an epoch as long as the run.
+# The sampler handles labels, budgets and epochs, so Lightning must not replace it (`use_distributed_sampler=False`).
+# `steps` sets the length of an epoch to that of the run.
 sampler = SemiSupervisedBatchSampler(
     labeled=range(len(train)),
     unlabeled=[],

@@ -1,7 +1,7 @@
-"""The loss alone, in a plain loop: what a label for one item in twenty does to a representation.
+"""The loss in a plain training loop: the effect of labels for one item in twenty on a representation.
 
-Needs nothing but the core of the library. The sounds are computed: eight timbres at any pitch, heard in noise. Without
-labels the encoder learns to recognise a sound again; with a few, to hear timbre whatever the pitch.
+The example needs only the core of the library. The sounds are computed: eight timbres at any pitch, with noise. Without
+labels, the encoder learns to recognize a sound; with a few labels, it learns to recognize timbre at any pitch.
 
     python examples/loss_alone.py --steps=100
 """
@@ -20,27 +20,27 @@ arguments.add_argument("--steps", type=int, default=100)
 options = arguments.parse_args()
 generator = torch.Generator().manual_seed(0)
 
-# A timbre is how strong each of twelve partials is.
+# A timbre is the strength of each of twelve partials.
 TIMBRES = torch.rand(8, 12, generator=generator) ** 2
 
 
 def sounds(count: int) -> tuple[Tensor, Tensor]:
-    """Log-frequency spectra (count, 120) of single tones and the timbre of each (count,)."""
+    """Return log-frequency spectra (count, 120) of single tones, and the timbre of each (count,)."""
     timbre = torch.randint(len(TIMBRES), (count,), generator=generator)
     pitch = torch.rand(count, 1, generator=generator) * 36
-    place = pitch + 24 * torch.arange(1, 13).log2()  # of the partials, in quarter-tones above the lowest tone
+    place = pitch + 24 * torch.arange(1, 13).log2()  # position of the partials, in quarter tones above the lowest tone
     distance = place[:, :, None] - torch.arange(120)
     return (TIMBRES[timbre][:, :, None] * torch.exp(-(distance**2))).sum(1), timbre
 
 
 def view(spectra: Tensor) -> Tensor:
-    """The same sounds at another level and in other noise."""
+    """Return the same sounds at another level and with other noise."""
     level = 0.5 + torch.rand(len(spectra), 1, generator=generator)
     return level * spectra + 0.1 * torch.randn(spectra.shape, generator=generator).abs()
 
 
 def precision(encoder: nn.Module) -> float:
-    """Share of the 50 nearest neighbours of a new sound that have its timbre."""
+    """Return the fraction of the 50 nearest neighbors of a new sound that have the same timbre."""
     spectra, timbre = sounds(800)
     with torch.no_grad():
         embeddings = nn.functional.normalize(encoder(spectra), dim=1)
@@ -49,7 +49,7 @@ def precision(encoder: nn.Module) -> float:
 
 
 train, labels = sounds(2000)
-labeled = torch.arange(len(train)) < len(train) // 20  # the sounds come in random order
+labeled = torch.arange(len(train)) < len(train) // 20  # the sounds are in random order
 
 for name, use_labels in (("no labels", False), ("5 % of the labels", True)):
     torch.manual_seed(0)
@@ -57,7 +57,7 @@ for name, use_labels in (("no labels", False), ("5 % of the labels", True)):
     optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-3)
     criterion = SemiSupConLoss(temperature=0.1)
     for _ in range(options.steps):
-        # Half of a batch has labels, so that some of them meet.
+        # Half of a batch is labeled, so that some items of a batch have the same label.
         some = torch.randint(labeled.sum(), (48,), generator=generator)
         others = torch.randint(labeled.sum(), len(train), (48,), generator=generator)
         batch = torch.cat([some, others])
@@ -66,4 +66,4 @@ for name, use_labels in (("no labels", False), ("5 % of the labels", True)):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    print(f"{name}: loss {loss.item():.2f}, neighbours of the same timbre {precision(encoder):.2f}")
+    print(f"{name}: loss {loss.item():.2f}, neighbors of the same timbre {precision(encoder):.2f}")

@@ -1,6 +1,6 @@
 """Semi-supervised contrastive pretraining in one page of plain PyTorch.
 
-The default corpus has a key for every clip. Here 5 % of the training clips may use theirs; the rest train without.
+The default corpus has a key label for every clip. This example uses 5 % of the labels of the training set.
 
     python examples/plain_pytorch.py --steps=100
 """
@@ -28,12 +28,12 @@ arguments.add_argument("--clips", type=int, default=4000, help="size of the defa
 options = arguments.parse_args()
 torch.manual_seed(0)
 
-# Tracks: a data frame with a row for each file. Rendered now, if this corpus is not in the cache yet.
+# Tracks: a data frame with a row for each file. The corpus is rendered first if it is not in the cache.
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
 train = tracks[tracks["split"] == "train"].reset_index(drop=True)
 labels = encode_labels(train, "key")
 
-# Batches: half of each batch is labelled, drawn from the 5 % of the labels that may be used.
+# Batches: half of each batch is labeled, drawn from the 5 % of the labels that are used.
 sampler = SemiSupervisedBatchSampler(
     labeled=labels.labeled.nonzero()[:, 0].tolist(),
     unlabeled=(~labels.labeled).nonzero()[:, 0].tolist(),
@@ -45,7 +45,7 @@ sampler = SemiSupervisedBatchSampler(
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=labels, view_sampler=AdjacentSegments())
 loader = DataLoader(dataset, batch_sampler=sampler)
 
-# The method: augment every view on its own, embed, contrast. A pitch shift would make the key labels wrong.
+# The method: augment each view separately, embed it, and compute the loss. Pitch shift would make the key labels wrong.
 augment = semisupcon_chain(sample_rate=16000, severity=1.0, omit=("pitch_shift",))
 model = ContrastiveModel(MelCNN(sample_rate=16000))
 criterion = SemiSupConLoss(temperature=0.1, target=SameClass())
@@ -65,7 +65,7 @@ while step < options.steps:
         if step == options.steps:
             break
 
-# What it is worth: a linear probe on the frozen representation, on tunes that were never heard.
+# Evaluation: a linear probe on the frozen representation, on tunes that are not in the training set.
 embeddings = embed_tracks(model.encoder, tracks, window_seconds=3.0)
 for column in ("key", "family"):
     print(f"{column}: accuracy {probe(embeddings, tracks, column).headline} (95 % interval over test tunes)")

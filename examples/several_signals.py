@@ -1,7 +1,7 @@
-"""Supervision by several label signals at once, each known for other tracks: tags, key and tempo.
+"""Supervision by several label signals at once, each known for different tracks: tags, key and tempo.
 
-Tags say that two tracks are alike if they share two of them, keys by how related they are, tempi by their distance on a
-logarithmic axis. A pair counts as much as the signal says that says most about it.
+Tags make two tracks similar if they share two of them, keys by their relation, tempi by their distance on a logarithmic
+axis. The weight of a pair is the largest weight of its signals.
 
     python examples/several_signals.py --steps=100
 """
@@ -33,18 +33,18 @@ torch.manual_seed(0)
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
 train = tracks[tracks["split"] == "train"].reset_index(drop=True)
 
-# Tags in one cell, separated by a bar, become multi-hot rows.
+# Tags in one cell, separated by "|", become multi-hot rows.
 train["tags"] = train["family"] + "|" + train["mode"] + "|" + train["collection"]
 
 
 def known_for(signal: Labels, share: float, seed: int) -> Labels:
-    """The signal as if it were known for some of the tracks only, for other ones each time."""
+    """Return the signal with labels that are known for a random fraction of the tracks only."""
     drawn = torch.rand(len(signal.labeled), generator=torch.Generator().manual_seed(seed)) < share
     return dataclasses.replace(signal, labeled=signal.labeled & drawn)
 
 
-keys = encode_labels(train, "key", names=KEYS)  # as KeySimilarity counts: semitones above C, plus 12 in minor
-tempo = encode_labels(train, "tempo_bpm", kind="number")  # unknown where the score gives no metre
+keys = encode_labels(train, "key", names=KEYS)  # numbered as in KeySimilarity: semitones above C, plus 12 in minor
+tempo = encode_labels(train, "tempo_bpm", kind="number")  # unknown where the score has no meter
 signals = {
     "tags": known_for(encode_labels(train, "tags"), share=0.5, seed=1),
     "key": known_for(keys, share=0.2, seed=2),
@@ -53,7 +53,7 @@ signals = {
 for name, signal in signals.items():
     print(f"{name}: known for {int(signal.labeled.sum())} of {len(train)} tracks")
 
-# A track counts as labelled if any of its signals is known. What a signal says is asked for each pair on its own.
+# A track counts as labeled if any of its signals is known. Each signal is used only for pairs in which it is known.
 some_label = torch.stack([signal.labeled for signal in signals.values()]).any(0)
 sampler = SemiSupervisedBatchSampler(
     labeled=some_label.nonzero()[:, 0].tolist(),
@@ -64,7 +64,7 @@ sampler = SemiSupervisedBatchSampler(
 )
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=signals)
 
-# No pitch shift, because of the keys; there is no time stretch in this chain, which the tempi would mind.
+# Pitch shift is left out because of the keys. The chain has no time stretch, which would change the tempi.
 augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
 model = ContrastiveModel(MelCNN(sample_rate=16000))
 target = Union({"tags": SharedLabels(minimum=2), "key": KeySimilarity(), "tempo": TempoKernel(0.06)})
@@ -80,6 +80,6 @@ for step, batch in enumerate(DataLoader(dataset, batch_sampler=sampler), start=1
     if step % 10 == 0 or step == options.steps:
         found = contrastive_statistics(embeddings.detach(), batch["labels"], labeled=batch["labeled"], target=target)
         print(
-            f"step {step:4}  loss {loss.item():.3f}  positives an anchor {found['positives_per_anchor']:.1f}",
+            f"step {step:4}  loss {loss.item():.3f}  positives per anchor {found['positives_per_anchor']:.1f}",
             flush=True,
         )

@@ -1,7 +1,7 @@
-"""Which tracks of a folder sound alike: nearest neighbours in the embedding space of an encoder.
+"""Search for similar tracks in a folder: nearest neighbors in the embedding space of an encoder.
 
-The index is exact: a query is compared with every track, which for hundreds of thousands of them is still quick. With
-FAISS installed (`pip install faiss-cpu`), its flat index does the same.
+The search is exact: a query is compared with every track, which is fast even for hundreds of thousands of tracks. If
+FAISS is installed (`pip install faiss-cpu`), its flat index is used, with the same results.
 
     python examples/similarity_search.py music/ --encoder=runs/genre/encoder
     python examples/similarity_search.py music/ --encoder=runs/genre/encoder --query=some.mp3
@@ -21,16 +21,18 @@ from ssc_toolkit.encoders import MelCNN, load_encoder
 from ssc_toolkit.evaluation import embed_tracks
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-arguments.add_argument("folder", type=Path, help="music to search in")
-arguments.add_argument("--encoder", type=Path, help="folder of a pretrained encoder; one with random weights if none")
-arguments.add_argument("--query", type=Path, help="a file to find the like of; every track of the folder if none")
+arguments.add_argument("folder", type=Path, help="folder of music to search in")
+arguments.add_argument("--encoder", type=Path, help="folder of a pretrained encoder; random weights by default")
+arguments.add_argument(
+    "--query", type=Path, help="file to find similar tracks for; by default all tracks of the folder"
+)
 arguments.add_argument("--neighbors", type=int, default=3)
-arguments.add_argument("--window_seconds", type=float, default=3.0, help="as long as a view was in pretraining")
+arguments.add_argument("--window_seconds", type=float, default=3.0, help="length of a view in pretraining")
 options = arguments.parse_args()
 
 
 def exact_index(database: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine similarity and row of the nearest rows of the database, both (queries, count), nearest first."""
+    """Return cosine similarity and row number of the nearest database rows, both (queries, count), nearest first."""
     try:
         import faiss
     except ImportError:
@@ -46,8 +48,8 @@ encoder = load_encoder(options.encoder) if options.encoder else MelCNN().eval()
 
 
 def embed(tracks: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Paths and unit-length embeddings (tracks, dim): of each track the mean over its windows."""
-    usable = check_audio(tracks, minimum_seconds=options.window_seconds)  # what is shorter is named and left out
+    """Return paths and unit-length embeddings (tracks, dim), each the mean over the windows of a track."""
+    usable = check_audio(tracks, minimum_seconds=options.window_seconds)  # shorter tracks are left out with a warning
     embeddings = embed_tracks(encoder, usable, options.window_seconds)
     return usable["path"].tolist(), embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
@@ -57,7 +59,7 @@ asked, queries = paths, database
 if options.query:
     asked, queries = embed(pd.DataFrame({"path": [str(options.query.absolute())]}))
 
-# One more than asked for: a track that is itself in the folder is its own nearest neighbour.
+# One neighbor more than requested: a query that is in the folder is its own nearest neighbor.
 similarity, rows = exact_index(database, queries, min(options.neighbors + 1, len(paths)))
 for path, scores, places in zip(asked, similarity, rows, strict=True):
     others = [(paths[place], score) for place, score in zip(places, scores, strict=True) if paths[place] != path]

@@ -1,3 +1,3 @@
-"""Semi-supervised contrastive learning of musical representations, as composable blocks."""
+"""PyTorch building blocks for semi-supervised contrastive learning of musical representations."""
 
 __version__ = "0.1.0"

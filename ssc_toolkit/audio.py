@@ -1,4 +1,4 @@
-"""Read audio files: mono, at a given rate, whole, by segment or block by block."""
+"""Functions that read audio files as mono at a given sample rate: whole, by segment, or in blocks."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ SUFFIXES = (
     *(".wav", ".wave", ".flac", ".mp3", ".mp2", ".mpga", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc"),
     *(".au", ".snd", ".w64", ".rf64", ".caf"),
 )
-"""Names of audio files that libsndfile reads."""
+"""File name suffixes of the audio files that libsndfile reads."""
 
 Channel = Literal["mean", "left", "right", "loudest"]
-"""How a file with several channels becomes mono: their mean, the first, the second, or the one of most power."""
+"""How to convert several channels to mono: their mean, the first, the second, or the one with the most power."""
 
 SILENT = "is silent from beginning to end"
 CANCELS = (
     "its channels cancel each other (opposite phase), so that their mean is silent; "
     'choose channel "left", "right" or "loudest"'
 )
-"""Why a file cannot be used whose channels are opposite."""
+"""Message for a file whose channels have opposite phase."""
 
 _QUALITY = "VHQ"
-_FILTER_REACH = 400  # samples of the lower rate that the resampling filter reaches on either side
+_FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower rate
 _CUT_SHORT = "ends before its header says it does; was it copied whole?"
-_SILENT_BELOW = 0.5 / 32768  # what 16 bits round to zero
-_AS_LOUD = 0.99  # fraction of the largest power that counts as equal: rounding makes opposite channels differ
-_CANCELED_POWER = 1e-6  # fraction of the channels' power that codecs leave in the mean of opposite channels
+_SILENT_BELOW = 0.5 / 32768  # smaller samples round to zero in 16 bits
+_AS_LOUD = 0.99  # fraction of the largest power that counts as equal, because rounding makes opposite channels differ
+_CANCELED_POWER = 1e-6  # fraction of the channels' power that remains in the mean of opposite channels after coding
 _REASONS = {
-    "does not exist": "no audio that can be decoded",  # of a file whose beginning none of its decoders knows
+    "does not exist": "no audio that can be decoded",  # libsndfile says this when no decoder knows the file's content
     "Format not recognised": "no audio that can be decoded",
     "SF_INFO struct incomplete": "its header gives no sample rate, or no channels",
     "psf_fseek": _CUT_SHORT,
 }
-"""What libsndfile says, and what that means."""
+"""Parts of libsndfile's messages, and the messages that replace them."""
 
 
 class UnreadableAudio(Exception):
-    """A file that cannot be decoded; the message names it and says why."""
+    """Error raised for a file that cannot be decoded; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class AudioInfo:
     """Length and format of an audio file.
 
     Attributes:
-        frames: samples per channel.
-        sample_rate: hertz.
-        channels: how many.
+        frames: number of samples per channel.
+        sample_rate: sample rate in hertz.
+        channels: number of channels.
     """
 
     frames: int
@@ -76,7 +76,7 @@ class AudioInfo:
 
 
 def readable_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of files that can be read here: `SUFFIXES`, and `CODEC_SUFFIXES` if PyAV is installed.
+    """Return the suffixes of files that can be read: `SUFFIXES`, and `CODEC_SUFFIXES` if PyAV is installed.
 
     Examples:
         >>> ".flac" in readable_suffixes()
@@ -86,13 +86,13 @@ def readable_suffixes() -> tuple[str, ...]:
 
 
 def missing_codecs(suffixes: Iterable[str]) -> str:
-    """Return what to install for files with these suffixes, or an empty text."""
+    """Return a hint on what to install to read files with these suffixes, or an empty string."""
     lacking = sorted({*suffixes}.intersection(CODEC_SUFFIXES).difference(readable_suffixes()))
     return f"; {', '.join(lacking)} can be read after `pip install 'ssc-toolkit[codecs]'`" if lacking else ""
 
 
 def check_channel(channel: str) -> None:
-    """Raise InputError unless a choice of channel is one of those that there are.
+    """Raise InputError unless `channel` is one of the values of `Channel`.
 
     Examples:
         >>> check_channel("middle")
@@ -106,12 +106,13 @@ def check_channel(channel: str) -> None:
 def audio_info(path: Path | str) -> AudioInfo:
     """Return the length and format of an audio file.
 
-    The length is that of the header where the header can be trusted. Where it cannot (MP3 files without a Xing or
-    Info header, joined MP3 and chained OGG files, FLAC and WAV files of streams), the file is decoded to find it.
+    The length comes from the header where the header is reliable. Otherwise (MP3 files without a Xing or Info header,
+    joined MP3 files, chained OGG files, FLAC and WAV files that were written to a stream) the file is decoded to
+    measure it.
 
     Raises:
-        UnreadableAudio: if there is no such file, it is no audio that can be decoded, it ends before its header says,
-            or its sample rate is not from 1 to 768 kHz.
+        UnreadableAudio: if the file does not exist, cannot be decoded, or is shorter than its header says, or if its
+            sample rate is not between 1 and 768 kHz.
     """
     with _opened(path) as source:
         info = AudioInfo(source.frames, source.sample_rate, source.channels)
@@ -121,15 +122,19 @@ def audio_info(path: Path | str) -> AudioInfo:
 
 
 def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
-    """Decode the beginning and the end of an audio file: what is cut short or no audio at all shows there.
+    """Decode the beginning and the end of an audio file to check that it can be used.
 
     Args:
         path: as for `read_audio`.
         channel: as for `read_audio`.
 
+    Returns:
+        Length and format of the file.
+
     Raises:
-        UnreadableAudio: if either cannot be decoded, or holds samples that are not numbers, or if the whole
-            file is silent, or its channels cancel each other.
+        UnreadableAudio: if either end cannot be decoded or holds NaN or infinite samples, if the whole file is silent,
+            or if its channels cancel each other.
+        InputError: if `channel` is not a value of `Channel`.
     """
     check_channel(channel)
     info = audio_info(path)
@@ -153,26 +158,26 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
 def read_audio(
     path: Path | str, sample_rate: int, start: int = 0, length: int | None = None, channel: Channel = "mean"
 ) -> np.ndarray:
-    """Decode a file, or a segment of it, to mono at a given rate.
+    """Decode a file, or a segment of it, to mono at a given sample rate.
 
-    Nothing is normalised. A segment holds what the same span of the whole decoded and resampled file holds.
+    The level is not normalized. A segment has the same samples as that span of the whole decoded and resampled file.
 
     Args:
-        path: WAV, FLAC, MP3, OGG or anything else that libsndfile reads; AAC, WMA, APE and what else PyAV reads if the
-            extra `codecs` is installed.
-        sample_rate: hertz of the result.
+        path: WAV, FLAC, MP3, OGG or any other file that libsndfile reads. With the extra `codecs` installed, also AAC,
+            WMA, APE and other files that PyAV reads.
+        sample_rate: sample rate of the result in hertz.
         start: first sample of the segment, at `sample_rate`.
-        length: samples of the segment, at `sample_rate`; zeros follow where the file has ended. None:
-            to the end.
-        channel: "mean" of all channels; "left", the first; "right", the second; or "loudest", the one with the most
-            power in the whole file, which is decoded once to find it. Of a mono file all are the same.
+        length: number of samples of the segment, at `sample_rate`. The segment is padded with zeros after the end of
+            the file. None reads to the end.
+        channel: "mean" of all channels, "left" (the first), "right" (the second), or "loudest" (the one with the most
+            power in the whole file, which is decoded once to find it). Mono files give the same result for all four.
 
     Returns:
         (samples,) float32, -1 to 1.
 
     Raises:
         UnreadableAudio: if the file cannot be decoded.
-        InputError: for an unknown channel, or a rate, start or length that is not an integer within its bounds.
+        InputError: if `channel` is unknown, or `sample_rate`, `start` or `length` is not an integer within its bounds.
     """
     check_channel(channel)
     sample_rate, start = check_whole("sample_rate", sample_rate), check_whole("start", start, 0)
@@ -188,20 +193,20 @@ def read_audio(
 def stream_audio(
     path: Path | str, sample_rate: int, block_seconds: float = 30.0, channel: Channel = "mean"
 ) -> Iterator[np.ndarray]:
-    """Decode a whole file as `read_audio` does, in blocks, so that ten hours take no more memory than a minute.
+    """Decode a whole file as `read_audio` does, in blocks, so that memory use does not grow with its length.
 
     Args:
         path: as for `read_audio`.
         sample_rate: as for `read_audio`.
-        block_seconds: length of a block; the last one is shorter.
+        block_seconds: length of a block in seconds; the last block is shorter.
         channel: as for `read_audio`.
 
     Yields:
-        (samples,) float32 each; put together, the whole file.
+        Blocks (samples,) float32, which together are the whole file.
 
     Raises:
-        UnreadableAudio: if the file cannot be decoded to its end, as soon as that shows.
-        InputError: for an unknown channel, or a rate or length of a block that is not above 0.
+        UnreadableAudio: if the file cannot be decoded to its end. It is raised at the first block that fails.
+        InputError: if `channel` is unknown, or `sample_rate` or `block_seconds` is not above 0.
     """
     check_channel(channel)
     sample_rate = check_whole("sample_rate", sample_rate)
@@ -214,13 +219,13 @@ def stream_audio(
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Source]:
-    """An open file, whose errors name it."""
+    """Open a file; its errors become UnreadableAudio with the path in the message."""
     try:
         with opened(path) as source:
             yield source
     except UnicodeEncodeError as error:
         raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
-    except ValueError as error:  # of the name, before a file is opened
+    except ValueError as error:  # raised for an invalid file name, before the file is opened
         if "\0" not in str(path):
             raise
         raise UnreadableAudio(f"{str(path)!r}: a file name cannot hold a zero byte") from error
@@ -234,7 +239,7 @@ def _opened(path: Path | str) -> Iterator[Source]:
 
 def _check_finite(samples: np.ndarray, path: Path | str) -> None:
     if not np.isfinite(samples).all():
-        raise UnreadableAudio(f"{path}: holds samples that are not numbers")
+        raise UnreadableAudio(f"{path}: holds samples that are NaN or infinite")
 
 
 Mix = Callable[[np.ndarray], np.ndarray]
@@ -254,7 +259,10 @@ def _mixer(path: Path | str, source: Source, channel: str) -> Mix:
 
 @lru_cache(maxsize=100_000)
 def _loudest(path: str, size: int, modified_ns: int) -> int:
-    """Channel with the most power in a file that has this size and time; the first of those that are as loud."""
+    """Return the index of the loudest channel of a file; the first if several are equally loud.
+
+    `size` and `modified_ns` are part of the cache key, so a changed file is decoded again.
+    """
     with _opened(path) as source:
         power = np.zeros(source.channels)
         for block in source.blocks(0, None):
@@ -263,7 +271,7 @@ def _loudest(path: str, size: int, modified_ns: int) -> int:
 
 
 class _Levels:
-    """Whether there is anything to hear in a file, or in parts of it."""
+    """Peak and power of a file, or of parts of it, to detect silence."""
 
     def __init__(self, channel: str) -> None:
         self._is_mean = channel == "mean"
@@ -283,19 +291,19 @@ class _Levels:
 
     @property
     def problem(self) -> str:
-        """Why nothing is heard, empty if something is."""
+        """Reason why the mono signal is silent; empty if it is not silent."""
         if self._channel_peak < _SILENT_BELOW:
             return SILENT
         if self._power >= _CANCELED_POWER * self._channel_power and self._peak >= _SILENT_BELOW:
             return ""
-        return CANCELS if self._is_mean else "the channel that is read is silent, another one is not"
+        return CANCELS if self._is_mean else "the chosen channel is silent, another one is not"
 
 
 def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, length: int | None) -> np.ndarray:
     rate = source.sample_rate
     common = math.gcd(rate, sample_rate)
     step_in, step_out = rate // common, sample_rate // common
-    # Resampling begins at a sample that both rates share, far enough ahead that the filter has settled.
+    # Resampling starts at a sample that both rates share, early enough for the filter to settle before the segment.
     margin = 0 if rate == sample_rate else math.ceil(_FILTER_REACH * max(1, rate / sample_rate) / step_in)
     first_step = max(0, start // step_out - margin)
     if first_step * step_in >= source.frames:
@@ -327,7 +335,7 @@ def _resampled_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds:
 
 
 def _rebatched(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """The same samples in blocks of one length, and a last one that is shorter, perhaps empty."""
+    """Yield the same samples in blocks of one length; the last block is shorter and may be empty."""
     parts: list[np.ndarray] = []
     gathered = 0
     for block in blocks:
@@ -341,20 +349,27 @@ def _rebatched(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:
-    """Mean of the channels of (frames, channels): a sum of columns, 40 times as fast as NumPy's mean of rows."""
+    """Return the mean of the channels of (frames, channels).
+
+    Summing columns is 40 times as fast as NumPy's mean over rows.
+    """
     mono = samples[:, 0].copy()
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is named later
+    with np.errstate(invalid="ignore", over="ignore"):  # _check_finite reports such samples later
         for channel in range(1, samples.shape[1]):
             mono += samples[:, channel]
         return mono / np.float32(samples.shape[1])
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Band-limited resampling along the last axis, float32 in and out (soxr's very high quality).
+    """Resample along the last axis with a band-limited filter (soxr, quality "VHQ").
 
     Args:
         samples: (..., samples) float32.
-        from_rate, to_rate: hertz.
+        from_rate: sample rate of `samples` in hertz.
+        to_rate: sample rate of the result in hertz.
+
+    Returns:
+        (..., resampled samples) float32.
 
     Examples:
         >>> resample(np.zeros((2, 44100), dtype=np.float32), 44100, 16000).shape

@@ -1,4 +1,4 @@
-"""Cache entries with checksums, a limit for each cache folder, and the places of all caches."""
+"""Cache entries with checksums, the size limit of cache folders, and the list of all caches."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ _unwritable: set[Path] = set()
 def read_entry(path: Path, read: Callable[[Path], Content]) -> Content | None:
     """Return the content of a cache entry, or None if it is missing or damaged.
 
-    The checksum is verified before anything else is read, so that no header of a damaged file is believed. A damaged
-    entry is named in a warning.
+    The checksum is verified first, so that `read` never gets a damaged file. A damaged entry gives a warning.
 
     Args:
-        path: of the entry.
-        read: returns the content of a file with the right checksum.
+        path: path of the entry.
+        read: function that returns the content of a file.
     """
     if not path.exists():
         return None
@@ -55,22 +54,22 @@ def read_entry(path: Path, read: Callable[[Path], Content]) -> Content | None:
     except InputError as error:
         logger.warning("%s", error)
         return None
-    with contextlib.suppress(OSError):  # of another user, or on a disk that is read only
-        os.utime(path)  # the time of the last use decides what is removed first
+    with contextlib.suppress(OSError):  # the file of another user, or a read-only disk
+        os.utime(path)  # the entries used least recently are removed first
     return content
 
 
 def write_entry(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a cache entry with a checksum, then remove the entries used least recently above the folder's limit.
+    """Write a cache entry with a checksum, then remove the least recently used entries above the folder's limit.
 
-    A disk that is full or read only is reported once for each folder; the work goes on without the cache.
+    If the disk is full or read-only, one warning is logged for each folder, and the work continues without the cache.
 
     Args:
-        path: of the entry, in a folder that exists.
-        write: writes the content to the path that it gets.
+        path: path of the entry, in an existing folder.
+        write: function that writes the content to a path.
 
     Raises:
-        InputError: if the limit in the environment is no number.
+        InputError: if the limit in the environment is not a number.
     """
     limit_bytes = round(limit_gb() * 1e9)
     try:
@@ -81,7 +80,7 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
         if path.parent not in _unwritable:
             _unwritable.add(path.parent)
             reason = error.strerror or next(iter(error.args), type(error).__name__)  # NumPy gives no number
-            logger.warning("cache: cannot write to %s (%s); the work goes on without it", path.parent, reason)
+            logger.warning("cache: cannot write to %s (%s); the work continues without it", path.parent, reason)
         return
     _evict(path.parent, limit_bytes, path)
 
@@ -90,7 +89,7 @@ def limit_gb() -> float:
     """Return the limit of a cache folder in gigabytes.
 
     Raises:
-        InputError: if the environment variable holds something other than a number of at least 0.
+        InputError: if the environment variable is not a number of at least 0.
     """
     text = os.environ.get(LIMIT_VARIABLE, "")
     try:
@@ -112,7 +111,7 @@ def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
 
 
 def _entries(folder: Path) -> list[tuple[int, int, Path]]:
-    """Time of the last use, size and path of the entries of a cache folder."""
+    """Return the time of the last use, the size and the path of the entries of a cache folder."""
     entries = []
     for path in folder.iterdir() if folder.is_dir() else ():
         if _ENTRY.fullmatch(path.name) and not path.is_symlink():
@@ -126,12 +125,12 @@ def _entries(folder: Path) -> list[tuple[int, int, Path]]:
 
 @dataclass(frozen=True)
 class CachePlace:
-    """A folder or file that this library can make again.
+    """Cache folder or file, which this library can create again.
 
     Attributes:
-        path: of the folder or file.
-        holds: what is in it.
-        bytes: size of its files; in folders that you name, of its cache entries alone.
+        path: path of the folder or file.
+        holds: description of the content.
+        bytes: size of its files in bytes; in folders given by the user, only of its cache entries.
     """
 
     path: Path
@@ -145,12 +144,12 @@ def cache_root() -> Path:
 
 
 def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
-    """Return the caches in the user's cache folder and in others.
+    """Return the caches in the user's cache folder and in other folders.
 
-    The user's cache folder holds copies of stores at URLs, and rendered corpora.
+    The user's cache folder has copies of stores at URLs, and rendered corpora.
 
     Args:
-        folders: of caches, or outputs of a comparison or demonstration, which hold one.
+        folders: cache folders, or output folders of `compare` or `demo`.
 
     Raises:
         InputError: if one of the folders does not exist.
@@ -174,15 +173,15 @@ def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
 
 
 def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[Path]]:
-    """Remove what `cache_places` lists, unless another process uses it, and what killed processes left.
+    """Remove the caches that `cache_places` returns, unless another process uses them, and temporary files.
 
-    Other files stay, and symbolic links are not followed.
+    Other files are kept, and symbolic links are not followed.
 
     Args:
         folders: as for `cache_places`.
 
     Returns:
-        What was removed, and what another process uses.
+        The removed caches, and the paths that could not be removed, such as those that another process uses.
     """
     removed, busy = [], []
     for place in [*cache_places(folders), *_leftovers()]:
@@ -200,7 +199,7 @@ def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[P
 
 
 def _leftovers() -> list[CachePlace]:
-    """Temporary files in the user's cache folder, and folders whose removal was interrupted."""
+    """Return temporary files in the user's cache folder, and folders whose removal was interrupted."""
     root, stores = cache_root(), cache_root() / "stores"
     parents = [*([root] if root.is_dir() else []), *([stores] if stores.is_dir() and not stores.is_symlink() else [])]
     found = [path for parent in parents for path in parent.iterdir() if is_leftover(path) and not path.is_symlink()]
@@ -223,12 +222,12 @@ def _remove_unused(folder: Path) -> None:
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:16]}.tmp")
     with ExitStack() as locks:
         locks.enter_context(held(folder, "cache"))
-        for path in folder.rglob(".*.lock"):  # of the files of a store that are being copied
+        for path in folder.rglob(".*.lock"):  # locks of the files of a store that are being copied
             try:
                 locks.enter_context(FileLock(path).acquire(timeout=0))
             except Timeout as error:
                 raise InputError(f"cache: another process is copying a file to {path.parent}") from error
-        folder.rename(doomed)  # all at once: a process that comes now begins a new folder
+        folder.rename(doomed)  # atomic, so that a process that starts now creates a new folder
     _remove(doomed)
 
 

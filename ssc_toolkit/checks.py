@@ -1,4 +1,4 @@
-"""Checks of arguments: numbers, ranges and fractions, as plain Python values."""
+"""Checks of arguments that are numbers, ranges or fractions; they return plain Python values."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import numpy as np
 from ssc_toolkit.errors import InputError
 
 MAX_FINITE = 1e36
-"""Bound of numbers that an optimizer computes with: ten times as much is still finite in float32."""
+"""Largest number for an optimizer: ten times as much, which it may compute, is still finite in float32."""
 
 _MAX_INTEGER = 2**63 - 1
 _MAX_SHOWN = 200
 
 Range = tuple[float, float] | Sequence[float] | float
-"""A (low, high) pair, or a number that stands for itself twice."""
+"""A (low, high) pair, or a single number for both."""
 
 
 def check_whole(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -> int:
     """Return an integer of Python, NumPy or PyTorch as a Python integer.
 
     Args:
-        name: of the argument.
-        value: what the user gave.
-        low, high: bounds, both included.
+        name: name of the argument.
+        value: value that the user passed.
+        low: lower bound, included.
+        high: upper bound, included.
 
     Raises:
-        InputError: for anything else, floats and booleans included, or an integer outside the bounds.
+        InputError: if the value is not an integer (floats and booleans are not), or is outside the bounds.
 
     Examples:
         >>> import numpy as np
@@ -55,13 +56,14 @@ def check_number(name: str, value: Any, low: float = -math.inf, high: float = ma
     """Return a finite number of Python, NumPy or PyTorch as a Python float.
 
     Args:
-        name: of the argument.
-        value: what the user gave.
-        low, high: bounds, both included.
-        unit: of the number, for the error, such as "hertz".
+        name: name of the argument.
+        value: value that the user passed.
+        low: lower bound, included.
+        high: upper bound, included.
+        unit: unit of the number for the error message, such as "hertz".
 
     Raises:
-        InputError: for anything else, or a number outside the bounds.
+        InputError: if the value is not a finite number, or is outside the bounds.
 
     Examples:
         >>> check_number("min_hz", float("nan"), 0, unit="hertz")
@@ -78,13 +80,13 @@ def check_positive(name: str, value: Any, unit: str = "", high: float = math.inf
     """Return a finite number above 0 as a Python float.
 
     Args:
-        name: of the argument.
-        value: what the user gave.
-        unit: of the number, for the error, such as "hertz".
+        name: name of the argument.
+        value: value that the user passed.
+        unit: unit of the number for the error message, such as "hertz".
         high: upper bound, excluded.
 
     Raises:
-        InputError: for anything else.
+        InputError: if the value is not a finite number above 0, or is not below `high`.
 
     Examples:
         >>> check_positive("view_seconds", float("inf"))
@@ -99,10 +101,15 @@ def check_positive(name: str, value: Any, unit: str = "", high: float = math.inf
 
 
 def check_fraction(name: str, value: Any, *, zero: bool = True) -> float:
-    """Return a number from 0 to 1 as a Python float; 0 is refused unless `zero`.
+    """Return a number from 0 to 1 as a Python float.
+
+    Args:
+        name: name of the argument.
+        value: value that the user passed.
+        zero: whether 0 is allowed.
 
     Raises:
-        InputError: for anything else.
+        InputError: if the value is not such a number.
 
     Examples:
         >>> check_fraction("label_budget", 0, zero=False)
@@ -117,21 +124,22 @@ def check_fraction(name: str, value: Any, *, zero: bool = True) -> float:
 
 
 def check_fractions(name: str, values: Iterable[float]) -> None:
-    """Raise InputError unless there is at least one fraction, and all are above 0 and up to 1."""
+    """Raise InputError unless there is at least one value, and all are fractions above 0 and up to 1."""
     for value in list(values) or [math.nan]:
         check_fraction(name, value, zero=False)
 
 
 def check_range(name: str, value: Range, low: float, high: float) -> tuple[float, float]:
-    """Return a (low, high) range as a pair of Python floats; a single number stands for itself twice.
+    """Return a (low, high) range as a pair of Python floats; a single number is used for both.
 
     Args:
-        name: of the argument.
-        value: a number, or a sequence or tensor of two.
-        low, high: bounds of the range, both included.
+        name: name of the argument.
+        value: a number, or a sequence or tensor of two numbers.
+        low: lower bound of the range, included.
+        high: upper bound of the range, included.
 
     Raises:
-        InputError: for anything else, or a range that is not within the bounds.
+        InputError: if the value is not a range, or is not within the bounds.
 
     Examples:
         >>> check_range("gain_db", (-6, 0), -60, 60), check_range("gain_db", 3, -60, 60)
@@ -151,7 +159,7 @@ def check_range(name: str, value: Range, low: float, high: float) -> tuple[float
 
 
 def check_whole_range(name: str, value: Range, low: int, high: float) -> tuple[int, int]:
-    """Return a (low, high) range of integers, both ends included; as `check_range`, and 2.0 counts as 2."""
+    """Return a (low, high) range of integers, both included; like `check_range`, and 2.0 counts as 2."""
     begin, end = check_range(name, value, low, high)
     if begin != int(begin) or end != int(end):
         raise InputError(f"{name}: expected integers, got ({begin:g}, {end:g})")
@@ -159,22 +167,22 @@ def check_whole_range(name: str, value: Range, low: int, high: float) -> tuple[i
 
 
 def check_length(name: str, values: Sized | None, count: int, of: str) -> None:
-    """Raise InputError unless there are `count` values, or None is given."""
+    """Raise InputError unless `values` is None or has `count` elements."""
     if values is not None and len(values) != count:
         raise InputError(f"{name}: expected {count}, one for each of the {of}, got {len(values)}")
 
 
 def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: str = "labels") -> np.ndarray:
-    """Return embeddings as an array with a row for each of what they belong to.
+    """Return embeddings as an array, after checking the number of rows.
 
     Args:
-        embeddings: (count, dim).
-        count: number of rows that there should be.
-        name: of the argument.
-        of: what the rows belong to, for the error.
+        embeddings: (count, dim) embeddings.
+        count: expected number of rows.
+        name: name of the argument.
+        of: name of the items of the rows, for the error message.
 
     Raises:
-        InputError: for another shape.
+        InputError: if the shape is not (count, dim).
 
     Examples:
         >>> check_embeddings(np.zeros((3, 8)), 4, of="tracks")
@@ -192,7 +200,7 @@ def _is_bool(value: Any) -> bool:
 
 
 def _real(value: Any) -> float:
-    """Return a number as a float, NaN for anything that is none: text and booleans too."""
+    """Return a number as a float, or NaN for any other value, including text and booleans."""
     try:
         return math.nan if isinstance(value, str | bytes) or _is_bool(value) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):

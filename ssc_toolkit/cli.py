@@ -1,4 +1,4 @@
-"""The command line: one command a job."""
+"""Command-line interface, with one command for each task."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from ssc_toolkit.processes import safe_children
 from ssc_toolkit.wording import in_plain_words
 
 COMMANDS = {
-    "demo": ("ssc_toolkit.demo", "demo", "pretrain, probe, stress and report on the default corpus, in ten minutes"),
+    "demo": ("ssc_toolkit.demo", "demo", "pretrain and evaluate encoders on the default corpus, in ten minutes"),
     "prepare": ("ssc_toolkit.data.store.command", "prepare", "decode your music or a dataset once, for fast training"),
     "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
     "sweep": (
         "ssc_toolkit.training.sweep",
         "sweep",
-        "a study: one pretraining after the other, as a file describes them",
+        "run a study: several pretraining runs that a file describes",
     ),
-    "probe": ("ssc_toolkit.evaluation.commands", "probe", "probes of a pretrained encoder, fine-tuning, prototypes"),
-    "robustness": ("ssc_toolkit.evaluation.commands", "stress", "the same probes on corrupted audio"),
-    "retrieval": ("ssc_toolkit.evaluation.commands", "retrieve", "what is nearest under a pretrained encoder"),
+    "probe": ("ssc_toolkit.evaluation.commands", "probe", "evaluate a pretrained encoder with probes or fine-tuning"),
+    "robustness": ("ssc_toolkit.evaluation.commands", "stress", "evaluate the same probes on corrupted audio"),
+    "retrieval": ("ssc_toolkit.evaluation.commands", "retrieve", "evaluate nearest neighbors under an encoder"),
     "compare": (
         "ssc_toolkit.evaluation.commands",
         "compare",
-        "several models side by side, in one report to listen to",
+        "compare several models in one report with audio",
     ),
-    "embed": ("ssc_toolkit.evaluation.commands", "embed", "embeddings of your files as one .npz or .parquet file"),
-    "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus, describe it, listen to it"),
-    "doctor": ("ssc_toolkit.doctor", "doctor", "versions, devices, codecs, and what does not fit together"),
+    "embed": ("ssc_toolkit.evaluation.commands", "embed", "write embeddings of your files to one file"),
+    "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus and describe it"),
+    "doctor": ("ssc_toolkit.doctor", "doctor", "check versions, devices, codecs and caches"),
 }
-"""Command -> module, function, what it does. A command's options are the arguments of its function."""
+"""Module, function and description of each command. The options of a command are the arguments of its function."""
 
 _ADVICE = {
     errno.ENOSPC: "free some space, or choose another disk",
@@ -56,7 +56,7 @@ _ADVICE = {
     errno.EPERM: "you may not write there; choose another folder",
     errno.EIO: "the disk reports an error; choose another disk",
 }
-"""What to do when writing fails."""
+"""Advice for errors of writing, by error number."""
 
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
 """What a shell expands in front of a word, and not after `--option=`."""
@@ -65,7 +65,14 @@ RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "corpus")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status: 0, 2 for what the user can mend, 130 for an interruption."""
+    """Run a command.
+
+    Args:
+        arguments: command and options; those of the process by default.
+
+    Returns:
+        Exit status: 0, 2 for an error that the user can fix, or 130 for an interruption.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -100,13 +107,13 @@ def _status(name: str, options: list[str]) -> int:
             raise
         return _fail(name, message)
     except KeyboardInterrupt:
-        hint = "; the same command goes on from what is saved" if name in RESUMABLE else ""
+        hint = "; rerun the same command to resume" if name in RESUMABLE else ""
         print(f"\nssc-toolkit {name}: interrupted{hint}", file=sys.stderr)
         return 130
 
 
 class _Output:
-    """A standard stream that never ends the work: what cannot be written is dropped, and the reason is kept."""
+    """Standard stream that drops text that cannot be written, and stores the first error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -132,7 +139,7 @@ class _Output:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device in the place of closed standard streams, so that no other file gets their descriptors."""
+    """Open the null device for closed standard streams, so that no other file gets their descriptors."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -178,7 +185,7 @@ def _run(name: str, options: list[str]) -> int:
 
 
 def _config_first(options: list[str]) -> list[str]:
-    """A config before all else, so that what is typed beside it holds; a file of a study by its name alone."""
+    """Return the options with the config first, so that other options override it, and with a study file named."""
     if options and not options[0].startswith("-") and options[0].endswith((".yaml", ".yml")):
         options = [f"--file={options[0]}", *options[1:]]
     config: list[str] = []
@@ -196,13 +203,13 @@ def _config_first(options: list[str]) -> list[str]:
 def _check_config(file: str) -> None:
     """Raise InputError unless a file holds YAML of plain values."""
     if not Path(file).is_file():
-        return  # the parser says what it expected
+        return  # the parser reports the error
     with reading("config", file, "correct it"):
         yaml.safe_load(Path(file).read_bytes().decode("utf-8"))
 
 
 def _kind_in_group(name: str, job: Callable[..., object]) -> str:
-    """Type of an option of a group, such as --trainer.compile."""
+    """Return the type of an option of a group, such as --trainer.compile."""
     group, _, option = name.removeprefix("--").partition(".")
     parameter = inspect.signature(job).parameters.get(group)
     fields = getattr(parameter and parameter.default, "__dataclass_fields__", {})
@@ -210,10 +217,7 @@ def _kind_in_group(name: str, job: Callable[..., object]) -> str:
 
 
 def _spelled_out(options: list[str], job: Callable[..., object]) -> list[str]:
-    """`--flag` as `--flag=true`, `--list=a,b` as `--list=[a,b]`, and a folder in front as the tracks.
-
-    It is what one types without thinking.
-    """
+    """Rewrite `--flag` to `--flag=true`, `--list=a,b` to `--list=[a,b]`, and a leading path to `--tracks=PATH`."""
     kinds = {f"--{name}": str(parameter.annotation) for name, parameter in inspect.signature(job).parameters.items()}
     spelled = []
     if options and not options[0].startswith("-") and "--tracks" in kinds:

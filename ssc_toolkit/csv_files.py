@@ -1,4 +1,4 @@
-"""CSV files: written so that no spreadsheet takes a cell for a formula, read with line numbers and no guesses."""
+"""CSV files: writing that is safe to open in spreadsheets, and strict reading with line numbers in errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
 
-# Spreadsheets take the full-width forms for signs too.
+# Spreadsheets also treat the full-width forms of these signs as the start of a formula.
 _FORMULA = re.compile(r"'*[\s\x00-\x1f\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n\x00]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _QUOTED = re.compile(r"""[,;"\r\n\t']|^\s|\s$""")
@@ -24,13 +24,16 @@ _MAX_SHOWN = 40
 def csv_text(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     r"""Return the text of a CSV file.
 
-    A cell that a spreadsheet would take for a formula (it begins with =, +, -, @, a tab or a line end) gets an
-    apostrophe in front, and so does one that begins with apostrophes before such a sign; `read_csv` takes it away
-    again. Numbers stay numbers.
+    A cell that a spreadsheet would treat as a formula (it begins with =, +, -, @, a tab or a line end) is written with
+    an apostrophe in front. The same holds for a cell that begins with apostrophes before such a sign. `read_csv`
+    removes the apostrophe. Numbers are written unchanged.
 
     Args:
-        columns: names.
+        columns: names of the columns.
         rows: cells of each row; None and NaN are written as empty cells.
+
+    Returns:
+        The text, with a line for the header and one for each row.
 
     Examples:
         >>> print(csv_text(["path", "drop"], [["=1+1.wav", -0.05], ["a, b", None]]), end="")
@@ -58,21 +61,23 @@ def _unescaped(text: str) -> str:
 
 
 def read_csv(path: Path, argument: str, required: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    r"""Read a CSV file with a header; every row has as many cells as the header.
+    r"""Read a CSV file with a header.
 
-    The file is text in UTF-8, with or without a byte order mark, its cells separated by commas and quoted where
-    needed. Blanks after a comma, empty lines, and the apostrophes of `csv_text` are dropped.
+    The file is text in UTF-8, with or without a byte order mark. Cells are separated by commas and quoted where
+    needed. Every row must have as many cells as the header. Spaces after a comma, empty lines, and the apostrophes
+    that `csv_text` adds are dropped.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the errors.
-        required: a column that the file must have.
+        path: path of the file.
+        argument: name of the argument that gave the path, for error messages.
+        required: name of a column that the file must have.
 
     Returns:
-        Names of the columns, and the rows, each with the number of the line where it begins.
+        The column names, and the rows, each with the number of the line where it begins.
 
     Raises:
-        InputError: naming the file, and the line where there is one.
+        InputError: if the file cannot be read or is malformed. The message names the file, and the line where there is
+            one.
 
     Examples:
         >>> import tempfile
@@ -86,7 +91,7 @@ def read_csv(path: Path, argument: str, required: str) -> tuple[list[str], list[
     rows = _rows(_text(path, argument), name)
     line, header = next(rows, (0, []))
     if not line:
-        raise InputError(f"{name} is empty; expected a header with a {required!r} column and a row a track")
+        raise InputError(f"{name} is empty; expected a header with a {required!r} column and a row for each track")
     _check_header(header, f"{name}, line {line}", required)
     found = []
     for line, cells in rows:
@@ -107,7 +112,7 @@ def _text(path: Path, argument: str) -> str:
     if b"\x00" in content:
         line = content[: content.index(b"\x00")].count(b"\n") + 1
         raise InputError(
-            f"{argument}: {path}, line {line}: holds a zero byte; expected text in UTF-8 (is it a spreadsheet, or text "
+            f"{argument}: {path}, line {line}: expected text in UTF-8, got a zero byte (is it a spreadsheet, or text "
             "in UTF-16? save it as a CSV file in UTF-8)"
         )
     try:
@@ -120,7 +125,7 @@ def _text(path: Path, argument: str) -> str:
 
 
 def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Cells of each row that is not blank, with the number of its first line."""
+    """Yield the cells of each row that is not blank, with the number of its first line."""
     place, line = 0, 1
     while place < len(text):
         end_of_line = _LINE.match(text, place)
@@ -135,7 +140,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], int, int]:
-    """Cells of a row with quotes, the place after it, and the number of lines that it takes."""
+    """Return the cells of a row that has quotes, the position after it, and the number of its lines."""
     cells: list[str] = []
     ends = 1
     while True:

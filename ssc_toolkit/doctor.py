@@ -1,4 +1,4 @@
-"""Is this installation fit to work, and if not, what cures it."""
+"""Check of the installation: versions, devices, codecs and caches, with a fix for each problem."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ssc_toolkit.paths import user_path
 TORCH_RANGE = "torch>=2.11,<2.15"
 TORCHAUDIO_RANGE = "torchaudio==2.11.*"
 _KNOWN_MISMATCH = (
-    "torchaudio's last release, 2.11, is built for CUDA 13.0 and works beside torch 2.11 to 2.14, but not beside "
-    "the CPU build of 2.13, nor beside 2.15, which is built for CUDA 13.2"
+    "torchaudio's last release, 2.11, is built for CUDA 13.0 and works with torch 2.11 to 2.14, but not with "
+    "the CPU build of 2.13 and not with 2.15, which is built for CUDA 13.2"
 )
 EXTRAS = {
     "pytorch_lightning": "train",
@@ -35,18 +35,21 @@ EXTRAS = {
     "midirenderer": "corpus",
     "joblib": "corpus",
 }
-"""Modules of the optional parts, and the extra that installs each."""
+"""Optional modules, and the extra that installs each of them."""
 _DISTRIBUTIONS = {"pytorch_lightning": "pytorch-lightning", "sklearn": "scikit-learn", "jinja2": "Jinja2"}
 
 
 def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
-    """Print versions, devices, codecs and caches, and explain what does not fit together, with its cure.
+    """Print versions, devices, codecs and caches, and print a fix for each problem found.
 
     Args:
-        clean: only remove what this library keeps in the user's cache folder (copies of stores at URLs, rendered
-            corpora, temporary files) and the cached embeddings and predictions in `folders`. They are made again when
-            they are needed. No other file is removed, and nothing that another process uses.
-        folders: more folders to look at: those given as `--cache`, and outputs of `compare` and `demo`.
+        clean: only remove the files of this library in the user's cache folder (copies of stores at URLs, rendered
+            corpora, temporary files) and the cached embeddings and predictions in `folders`. They are created again
+            when needed. Other files, and files that another process uses, are kept.
+        folders: more cache folders: those given as `--cache`, and outputs of `compare` and `demo`.
+
+    Raises:
+        InputError: if there is a problem.
     """
     named = [user_path(folder, "folders") for folder in folders]
     if clean:
@@ -72,8 +75,8 @@ def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
 
 
 def torchaudio_problem() -> str | None:
-    """Why torch and torchaudio cannot be used together, in one line with the cure; None if they can."""
-    cure = f"cure: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
+    """Return in one line why torch and torchaudio do not work together and how to fix it; None if they do."""
+    cure = f"fix: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
     for module in ("torch", "torchaudio"):
         try:
             importlib.import_module(module)
@@ -89,11 +92,11 @@ def torchaudio_problem() -> str | None:
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """How to install the optional package whose absence raised the error; None for any other module."""
+    """Return how to install the optional package that `error` reports as missing; None for any other module."""
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS:
         return None
-    return f"this needs {module}, which is not installed; cure: pip install 'ssc-toolkit[{EXTRAS[module]}]'"
+    return f"this needs {module}, which is not installed; fix: pip install 'ssc-toolkit[{EXTRAS[module]}]'"
 
 
 def _version(module: str) -> str | None:
@@ -108,7 +111,7 @@ def _clean(folders: Sequence[Path]) -> None:
     for place in removed:
         print(f"removed {place.path} ({place.holds}, {place.bytes / 1e6:.1f} MB)")
     for path in busy:
-        print(f"kept {path}: another process uses it, or it may not be removed")
+        print(f"kept {path}: another process uses it, or you have no permission to remove it")
     print(f"freed {sum(place.bytes for place in removed) / 1e6:.1f} MB in {_shown(folders)}")
 
 
@@ -148,6 +151,6 @@ def _print_codecs() -> None:
     )
     if "MP3" not in formats:
         print(
-            "  without MP3: MP3 files will be reported as unreadable; cure: pip install --upgrade soundfile",
+            "  without MP3: MP3 files will be reported as unreadable; fix: pip install --upgrade soundfile",
             file=sys.stdout,
         )

@@ -1,10 +1,10 @@
-"""The error that a user can mend."""
+"""Error caused by user input."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message is one line and says how to mend it.
+    """Error caused by user input; the message is one line and says how to fix it.
 
-    The command line prints it without a traceback and exits with 2.
+    The command line prints the message without a traceback and exits with status 2.
     """

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, stay inside their folder, and raise one clear error when damaged."""
+"""File operations: atomic writes, checksums, locks, and errors that name damaged files."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _LEFTOVER = re.compile(r"\.(.+\.)?[0-9a-f]+\.tmp")
 _LEFTOVER_SECONDS = 24 * 3600
 _CHECKSUM_KEY = "checksum"
 CHECKSUMS = "checksums.json"
-"""File with the checksums of others in its folder."""
+"""Name of the file with the checksums of other files in its folder."""
 _TRAILER = b"\nblake2b-128 "
 _TRAILER_BYTES = len(_TRAILER) + 32 + 1
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_BYTES = 22  # of the end record of a zip archive without a comment
 _PARQUET_END = b"PAR1"
-_PARQUET_END_BYTES = 8  # the length of the footer, and the mark
+_PARQUET_END_BYTES = 8  # the length of the footer and the magic number
 
 
 class DamagedFile(InputError):
-    """A file that does not hold what was written.
+    """Error raised for a file whose content differs from what was written.
 
     Args:
-        argument: the argument that led to the file.
+        argument: name of the argument that gave the file.
         path: path or URL of the file.
         reason: what is wrong with it.
         advice: what the user can do.
@@ -51,16 +51,16 @@ class DamagedFile(InputError):
 
 @contextmanager
 def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
-    """Turn whatever reading a damaged or foreign file raises into an error that names it.
+    """Convert any error raised while a file is read into an error that names the file.
 
     Args:
-        argument: the argument that led to the file.
+        argument: name of the argument that gave the file.
         path: path or URL of the file.
         advice: what the user can do.
 
     Raises:
-        DamagedFile: for any error of a parser, a codec or the content itself.
-        InputError: if there is no such file or it may not be read; an InputError of the block as it is.
+        DamagedFile: for any error of a parser or a codec, or about the content.
+        InputError: if the file does not exist or cannot be read. An InputError raised in the block passes unchanged.
 
     Examples:
         >>> with reading("config", "my.yaml", "correct it"):
@@ -76,7 +76,7 @@ line 1 column 2 (char 1)); correct it
     except FileNotFoundError as error:
         raise InputError(f"{argument}: there is no file {path}") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # parsers raise it too, without a number
+        if isinstance(error, OSError) and error.errno is not None:  # parsers also raise OSError, without a number
             raise InputError(f"{argument}: cannot read {path} ({error.strerror or error})") from error
         text = " ".join(str(error).split())
         reason = text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}"
@@ -84,15 +84,15 @@ line 1 column 2 (char 1)); correct it
 
 
 def path_inside(folder: Path, name: Any, argument: str) -> Path:
-    """Return the path of a file in a folder whose name comes from a file of somebody else.
+    """Return the path of a file in a folder, where the name comes from an untrusted file.
 
     Args:
-        folder: the only place where the file may be.
-        name: a plain name, without separators; anything else is refused.
-        argument: what to name in the error.
+        folder: folder that must contain the file.
+        name: a plain file name, without separators.
+        argument: name of the argument for the error message.
 
     Raises:
-        InputError: if the name is not plain, or a symbolic link leads out of the folder.
+        InputError: if the name is not plain, or is a symbolic link that leads out of the folder.
 
     Examples:
         >>> path_inside(Path("store"), "../key", "index")
@@ -113,10 +113,10 @@ def _is_reserved(name: str) -> bool:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path` that replaces it when the block ends without an error.
+    """Yield a temporary path next to `path`, and rename it to `path` when the block ends without an error.
 
-    The temporary name is unique among processes and machines. What a killed process left of earlier writes of the
-    same file is removed when it is a day old, and by `clear_leftovers` at once.
+    The temporary name is unique among processes and machines. A temporary file of a killed process is removed once it
+    is a day old, or at once by `clear_leftovers`.
     """
     clear_leftovers(path.parent, _LEFTOVER_SECONDS, [path.name])
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:16]}.tmp")
@@ -125,18 +125,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.filename in (None, str(temporary), temporary):
-            error.filename = str(path)  # most writers name no file when a disk is full
+            error.filename = str(path)  # most writers give no file name when a disk is full
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def is_leftover(path: Path, name: str | None = None) -> bool:
-    """Return whether a name is one of our own temporary names.
+    """Return whether a file name is one of the temporary names of this library.
 
     Args:
-        path: of which only the name counts.
-        name: of the file that was to be written; by default any.
+        path: path, of which only the name is used.
+        name: name of the file that was being written; by default any.
 
     Examples:
         >>> is_leftover(Path(".store.json.1234.tmp")), is_leftover(Path("song.tmp"))
@@ -147,14 +147,14 @@ def is_leftover(path: Path, name: str | None = None) -> bool:
 
 
 def clear_leftovers(folder: Path, min_age_seconds: float = 0.0, names: Collection[str] | None = None) -> None:
-    """Remove what killed processes left of their writes into a folder.
+    """Remove the temporary files of killed processes from a folder.
 
-    Call it when the folder is known to be ours: files of somebody else may have names like our temporary ones.
+    Call it only if the folder belongs to this library, because other files may have similar names.
 
     Args:
-        folder: not searched below; nothing happens if it does not exist.
-        min_age_seconds: younger files stay; 0 is safe only while other processes are locked out.
-        names: of the files that were written; by default those of any.
+        folder: the folder. Its subfolders are not searched. It may be missing.
+        min_age_seconds: younger files are kept; 0 is safe only while other processes are locked out.
+        names: names of the files that were written; by default all names.
     """
     wanted = [None] if names is None else names
     try:
@@ -165,7 +165,7 @@ def clear_leftovers(folder: Path, min_age_seconds: float = 0.0, names: Collectio
         try:
             if time.time() - path.lstat().st_mtime >= min_age_seconds:
                 path.unlink()
-        except OSError:  # another process was faster, or it is not ours to remove
+        except OSError:  # another process removed it first, or there is no permission to remove it
             continue
 
 
@@ -183,7 +183,7 @@ def write_json(path: Path, content: Any) -> None:
 def json_text(content: Any) -> str:
     """Return the text that `write_json` writes."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    return text.encode(errors="backslashreplace").decode()  # a path may not be text in UTF-8
+    return text.encode(errors="backslashreplace").decode()  # paths may be invalid UTF-8
 
 
 def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -192,24 +192,31 @@ def write_checked_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checked_json(path: Path, argument: str, advice: str, *, required: bool = True) -> dict[str, Any]:
-    """Read what `write_checked_json` wrote, without the checksum.
+    """Read a file that `write_checked_json` wrote.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the error.
-        advice: what the user can do if it is damaged.
-        required: refuse a file without a checksum.
+        path: path of the file.
+        argument: name of the argument that gave the path, for the error message.
+        advice: what the user can do if the file is damaged.
+        required: whether a file without a checksum is an error.
+
+    Returns:
+        The object, without the checksum.
 
     Raises:
         DamagedFile: if any byte of the file differs from what was written.
-        InputError: if there is no such file or it may not be read.
+        InputError: if the file does not exist or cannot be read.
     """
     with reading(argument, path, advice):
         return parse_checked_json(path, required=required)
 
 
 def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """Read what `write_checked_json` wrote, inside a block of `reading` that names the file in another way.
+    """Read a file that `write_checked_json` wrote, inside a `reading` block that names the file differently.
+
+    Args:
+        path: path of the file.
+        required: whether a file without a checksum is an error.
 
     Raises:
         ValueError: if any byte of the file differs from what was written.
@@ -233,10 +240,10 @@ def _checked_text(content: Mapping[str, Any]) -> str:
 
 
 def append_checksum(path: Path) -> None:
-    """Add the checksum of a file's content to it.
+    """Append the checksum of a file's content to the file.
 
-    A zip archive stays one (the checksum becomes its comment), and so does a Parquet file (the checksum lies in front
-    of its footer, where no reader looks). `verify_checksum` checks it.
+    Zip archives and Parquet files stay valid: the checksum is the comment of an archive, and it is written before the
+    footer of a Parquet file, where no reader looks. `verify_checksum` checks it.
     """
     with path.open("r+b") as file:
         size = file.seek(0, 2)
@@ -255,13 +262,13 @@ def append_checksum(path: Path) -> None:
 
 
 def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = True) -> None:
-    """Raise DamagedFile unless a file holds what it held when `append_checksum` was called.
+    """Raise DamagedFile if a file has changed since `append_checksum` was called on it.
 
     Args:
-        path: of the file.
-        argument: the argument that led to it, for the error.
+        path: path of the file.
+        argument: name of the argument that gave the path, for the error message.
         advice: what the user can do.
-        required: refuse a zip archive without a checksum, as earlier versions wrote them.
+        required: whether a zip archive without a checksum, as earlier versions wrote them, is an error.
     """
     with reading(argument, path, advice), path.open("rb") as file:
         size = file.seek(0, 2)
@@ -288,7 +295,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
 
 
 def _footer_bytes(file: BinaryIO) -> int:
-    """Return how many bytes a Parquet file has behind its data, or 0 for any other file."""
+    """Return the number of bytes after the data of a Parquet file, or 0 for any other file."""
     size = file.seek(0, 2)
     if size < _PARQUET_END_BYTES:
         return 0
@@ -299,11 +306,11 @@ def _footer_bytes(file: BinaryIO) -> int:
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the checksums of some files of a folder to its `checksums.json`, in the order of their names.
+    """Write the checksums of files of a folder to its `checksums.json`, sorted by name.
 
     Args:
-        folder: of the files.
-        names: paths below the folder, with slashes.
+        folder: folder of the files.
+        names: paths of the files below the folder, with slashes.
     """
     ordered = sorted(names)
     with ThreadPoolExecutor() as pool:
@@ -312,19 +319,19 @@ def write_checksums(folder: Path, names: Iterable[str]) -> None:
 
 
 def verify_listed(folder: Path, argument: str, advice: str, names: Collection[str] | None = None) -> list[str]:
-    """Raise DamagedFile if a file of a folder differs from what `write_checksums` found there.
+    """Raise DamagedFile if a file of a folder has changed since `write_checksums` was called.
 
     Args:
-        folder: of the files; without a `checksums.json`, as earlier versions left it, nothing is checked.
-        argument: the argument that led to it, for the error.
+        folder: folder of the files. Nothing is checked if it has no `checksums.json`, as in earlier versions.
+        argument: name of the argument that gave the folder, for the error message.
         advice: what the user can do.
-        names: the files to check; by default all that are listed.
+        names: files to check; by default all listed files.
 
     Returns:
-        The listed files that are missing, among those to check.
+        The missing files.
 
     Raises:
-        DamagedFile: naming the first file that differs, or is not listed though it was asked for.
+        DamagedFile: if a file has changed or is not listed; it names the first such file.
     """
     if not (folder / CHECKSUMS).exists():
         return []
@@ -347,7 +354,7 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
 
 
 def file_checksum(path: str | Path) -> str:
-    """Return the BLAKE2b hash of a file's content, 16 bytes in hexadecimal."""
+    """Return the BLAKE2b hash of a file's content: 16 bytes as 32 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, _blake2b).hexdigest()
 
@@ -358,31 +365,31 @@ def _blake2b() -> Any:
 
 @contextmanager
 def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
-    """Lock other processes out of a folder for the length of the block.
+    """Lock a folder against other processes during the block.
 
-    A process that dies releases the lock. The lock file takes the folder's permissions, so that a folder which a
-    group may write to can be used by all of it in turn. Nothing else in the folder is touched; call `clear_leftovers`
-    when it is known to be ours.
+    A process that ends, in whatever way, releases the lock. The lock file takes the folder's permissions, so every
+    member of a group that may write to the folder can lock it. No other file in the folder changes; call
+    `clear_leftovers` after you have checked that the folder belongs to this library.
 
     Args:
-        folder: exists and can be written.
-        name: the argument that names it, for the error.
-        wait: wait for another process that holds the lock.
+        folder: an existing folder that can be written.
+        name: name of the argument that gave the folder, for the error message.
+        wait: whether to wait for another process that holds the lock.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
     """
-    with _locked(folder / ".lock", name, f"another process is at work in {folder}; choose another folder", wait):
+    with _locked(folder / ".lock", name, f"another process is using {folder}; choose another folder", wait):
         yield
 
 
 @contextmanager
 def held_file(path: Path, name: str) -> Iterator[None]:
-    """Lock other processes out of writing a file for the length of the block; the rest of its folder stays free.
+    """Lock a file against writes of other processes during the block; other files of the folder are not locked.
 
     Args:
-        path: of the file, in a folder that exists and can be written.
-        name: the argument that names it, for the error.
+        path: path of the file, in an existing folder that can be written.
+        name: name of the argument that gave the path, for the error message.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
@@ -414,11 +421,14 @@ def _locked(path: Path, name: str, busy: str, wait: bool = False) -> Iterator[No
 
 
 def writable_folder(path: Path, name: str) -> Path:
-    """Make a folder, or raise InputError now if nothing can be written there.
+    """Create a folder if it is missing, and check that files can be written to it.
 
     Args:
-        path: the folder.
-        name: the argument that names it, for the error.
+        path: path of the folder.
+        name: name of the argument that gave the folder, for the error message.
+
+    Raises:
+        InputError: if the folder cannot be created or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Paths as people write them: home folders, file:// URLs, folders of audio, and hints where a name is not found."""
+"""Paths given by users: home folders, file:// URLs, folders of audio, and hints for paths that do not exist."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECAS
 
 
 def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
-    """Return a path without `~/` in front and not as a `file://` URL; anything else as it is.
+    """Return the path that a user gave, with `~/` expanded and a `file://` URL converted to a path.
 
     Args:
-        written: what the user gave.
-        argument: what to name in the error.
+        written: path or URL. Any other text, such as another kind of URL, is returned unchanged.
+        argument: name of the argument for the error message.
 
     Raises:
-        InputError: for a file:// URL of another machine, or one that names no file.
+        InputError: for a file:// URL of another machine, or one without a path.
 
     Examples:
         >>> local_path("file:///music/a%20b.wav"), local_path("http://a.org/store"), local_path("a%20b.wav")
@@ -50,10 +50,10 @@ def user_path(written: str | os.PathLike[str], argument: str = "path") -> Path:
 
 
 def missing_hint(path: str | Path) -> str:
-    r"""Return a hint if a path that does not exist does so in another form, or an empty text.
+    r"""Return a hint if a missing path exists in another spelling, or an empty string.
 
-    Other forms are / in place of \, and the same letters in another Unicode normal form (file systems of Macs take
-    letters and accents apart).
+    Other spellings are / instead of \, and the same letters in another Unicode normal form (macOS stores letters and
+    accents separately).
 
     Examples:
         >>> import tempfile
@@ -65,7 +65,7 @@ def missing_hint(path: str | Path) -> str:
     text = str(path)
     for form, words in (
         (text, ""),
-        (text.replace("\\", "/"), "write / in place of \\"),
+        (text.replace("\\", "/"), "write / instead of \\"),
     ):
         found = _other_normal_form(Path(form))
         if found is None or found == Path(text):
@@ -79,7 +79,7 @@ def missing_hint(path: str | Path) -> str:
 
 
 def _other_normal_form(path: Path) -> Path | None:
-    """The path of a file whose names are the same letters, or None."""
+    """Return the existing path with the same letters in any Unicode normal form, or None."""
     found = Path(path.anchor)
     for part in path.parts[len(found.parts) :]:
         if not os.path.lexists(found / part):
@@ -98,18 +98,18 @@ def _other_normal_form(path: Path) -> Path | None:
 def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str]]:
     """Find the audio files below a folder.
 
-    Links to folders are followed, and every folder is visited once, by its own path rather than by a link. Hidden
-    files and folders, and what Macs add to archives (`._name`, `__MACOSX`), are left out.
+    Links to folders are followed. Every folder is visited once, by its own path rather than by a link. Hidden files and
+    folders, and those that macOS adds to archives (`._name`, `__MACOSX`), are left out.
 
     Args:
-        folder: where to look, at any depth.
-        suffixes: of audio files, in lower case.
+        folder: folder to search, including its subfolders.
+        suffixes: suffixes of audio files, in lower case.
 
     Returns:
-        The paths in order, and how many other files there are by their suffix.
+        The sorted paths, and the number of other files for each suffix.
 
     Raises:
-        InputError: if a folder may not be read.
+        InputError: if a folder cannot be read.
 
     Examples:
         >>> import tempfile
@@ -124,7 +124,7 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
     others: Counter[str] = Counter()
     seen: set[tuple[int, int]] = set()
     starts = [folder]
-    for start in starts:  # grows by the links that are found
+    for start in starts:  # links found in the loop are appended
         for place, folders, files in os.walk(start, onerror=_refuse):
             status = Path(place).stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -146,11 +146,15 @@ def _is_noise(name: str) -> bool:
 
 
 def _refuse(error: OSError) -> None:
-    raise InputError(f"cannot read folder {error.filename} ({error.strerror}); make it readable, or move it away")
+    raise InputError(f"cannot read folder {error.filename} ({error.strerror}); make it readable, or move it elsewhere")
 
 
 def describe_others(others: Counter[str], shown: int = 8) -> str:
-    """Return how many files were passed over, by suffix.
+    """Return a text with the number of skipped files for each suffix.
+
+    Args:
+        others: number of files for each suffix.
+        shown: maximum number of suffixes in the text.
 
     Examples:
         >>> describe_others(Counter({".m4a": 12, "": 1}))

@@ -1,4 +1,4 @@
-"""Progress bars that are quiet where nobody watches."""
+"""Progress bars that write fewer lines when the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def progress_bar(*args: Any, **kwargs: Any) -> tqdm:
-    """A tqdm bar on stderr; in a log file it writes a line now and then instead of ten a second."""
+    """Return a tqdm bar on stderr; when stderr is not a terminal, it updates every 15 seconds."""
     if not sys.stderr.isatty():
         kwargs = {"mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1, **kwargs}
     return tqdm(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Generators whose state follows from a few numbers, so that any step of a run can be drawn again."""
+"""Random generators that depend only on a key, so that the draws of any step of a run can be repeated."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import torch
 
 
 def generator_for(*key: int | str) -> torch.Generator:
-    """Return a CPU generator that depends on the key alone, such as (seed, "augment", step).
+    """Return a CPU generator that depends only on the key, such as (seed, "augment", step).
 
-    Whole numbers count by their value: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
+    The type of a whole number does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
+
+    Args:
+        key: whole numbers and strings.
 
     Raises:
-        TypeError: for a part of the key that is neither a whole number nor text, such as a bool or a float.
+        TypeError: if an element of the key is neither a whole number nor a string, such as a bool or a float.
 
     Examples:
         >>> torch.rand(1, generator=generator_for(0, "a")) == torch.rand(1, generator=generator_for(0, "a"))
@@ -27,10 +30,14 @@ def generator_for(*key: int | str) -> torch.Generator:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """Return an integer of Python, NumPy or PyTorch as a Python int.
+    """Convert an integer of Python, NumPy or PyTorch to a Python int.
+
+    Args:
+        name: name of the argument for the error message.
+        value: the integer.
 
     Raises:
-        TypeError: for anything else, bools included.
+        TypeError: for any other value, including bools.
 
     Examples:
         >>> whole_number("seed", torch.tensor(3))

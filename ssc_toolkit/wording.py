@@ -1,15 +1,15 @@
-"""What a command line's parser says, in a user's words."""
+"""Messages of the command-line parser, rewritten for users."""
 
 from __future__ import annotations
 
 import re
 
 _KINDS = {"int": "a whole number in digits alone", "float": "a number", "bool": "true or false", "str": "text"}
-"""Python's types, as one would say."""
+"""Descriptions of Python's types for error messages."""
 
 
 def in_plain_words(message: str) -> str:
-    """A parser's message in one line, without the names of Python's types.
+    """Return a parser's message in one line, without the names of Python's types.
 
     Examples:
         >>> in_plain_words("steps:  Expected a <class 'int'>. Got value: 1000.0")
@@ -17,7 +17,7 @@ def in_plain_words(message: str) -> str:
     """
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
-    # Of an option that may be missing, what is expected where it is given.
+    # For an optional value, the message keeps only what is expected when a value is given.
     optional = (
         r"Does not validate .*? Subtypes: \[.*?NoneType\] Errors: - (Expected a .*? Got value: .*?) - Expected .*"
     )

@@ -50,7 +50,7 @@ def encode(path, codec: str, container: str, samples: np.ndarray = MUSIC, channe
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_segments_are_what_the_whole_decode_holds(tmp_path, name, channels):
+def test_segments_equal_spans_of_the_whole_decode(tmp_path, name, channels):
     encode(tmp_path / name, *KINDS[name], channels=channels)
     whole = assert_segments_agree(tmp_path / name, 3.0, tolerance=0.06)
     assert audio_info(tmp_path / name).channels == channels
@@ -80,7 +80,7 @@ def test_files_that_were_not_copied_whole_are_named(tmp_path, name, share):
 
 
 @pytest.mark.parametrize("suffix", CODEC_SUFFIXES)
-def test_what_is_no_audio_is_named(tmp_path, suffix):
+def test_files_without_audio_are_reported(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     for content in (b"", b"this is no audio", np.random.default_rng(0).bytes(5000)):
         path.write_bytes(content)
@@ -99,7 +99,7 @@ def test_codecs_with_checksums_refuse_damage(tmp_path, name, place):
         check_decodes(tmp_path / name)
 
 
-def test_a_store_takes_them(tmp_path):
+def test_a_store_decodes_them(tmp_path):
     for name in ("aac.m4a", "wma2.wma", "adts.aac"):
         encode(tmp_path / name, *KINDS[name])
     (tmp_path / "t.csv").write_text("path\naac.m4a\nwma2.wma\nadts.aac\n")

@@ -94,7 +94,7 @@ def test_damaged_files_of_other_codecs_are_read_or_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "ogg", "flac", "aiff", "au", "w64", "caf", "m4a", "ape"])
-def test_what_begins_like_audio_and_is_none_is_named(tmp_path, suffix):
+def test_files_that_only_begin_like_audio_are_reported(tmp_path, suffix):
     beginnings = {
         "mp3": b"\xff\xfb\x90\x64",
         "ogg": b"OggS",

@@ -118,7 +118,7 @@ def test_chunks_after_the_audio_are_no_audio(tmp_path):
             check_decodes(tmp_path / "a.wav")
 
 
-def test_big_endian_wav_and_broadcast_headers_are_judged_alike(tmp_path):
+def test_big_endian_and_broadcast_headers_are_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", MUSIC, RATE, endian="BIG")
     content = (tmp_path / "a.wav").read_bytes()
     assert content[:4] == b"RIFX"

@@ -26,7 +26,7 @@ def test_mp3_without_a_xing_header_is_whole(tmp_path, rate):
     assert max(correlation(whole, 0.75 * samples, delay) for delay in range(500, 1300)) > 0.95
 
 
-def test_mp3_files_joined_are_as_long_as_both(tmp_path):
+def test_joined_mp3_files_have_the_sum_of_their_lengths(tmp_path):
     content = vbr_mp3(tmp_path / "a.mp3", MUSIC)
     other = vbr_mp3(tmp_path / "b.mp3", loud_and_quiet(4.0, RATE, seed=1))
     joined = {
@@ -60,7 +60,7 @@ def test_mp3_parts_of_different_rates_are_refused(tmp_path):
         audio_info(tmp_path / "a.mp3")
 
 
-def test_an_mp3_with_pictures_and_tags_is_as_its_header_says(tmp_path):
+def test_an_mp3_with_pictures_and_tags_keeps_its_length(tmp_path):
     content = vbr_mp3(tmp_path / "a.mp3", MUSIC)
     fields = struct.pack("<IIII", 2000, 500, 1, 0xA0000000) + bytes(8)
     ape = b"APETAGEX" + fields + bytes(500 - 32) + b"APETAGEX" + fields[:15] + b"\x80" + bytes(8)
@@ -87,7 +87,7 @@ def test_an_ordinary_mp3_is_not_decoded_to_find_its_length(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("suffix", "subtype", "rate"), [("ogg", "VORBIS", 44100), ("opus", "OPUS", 48000)])
-def test_chained_ogg_files_are_as_long_as_both(tmp_path, suffix, subtype, rate):
+def test_chained_ogg_files_have_the_sum_of_their_lengths(tmp_path, suffix, subtype, rate):
     parts = []
     for number, seconds in enumerate((3.0, 2.0)):
         samples = loud_and_quiet(seconds, rate, seed=number)
@@ -135,7 +135,7 @@ def set_flac_length(path, frames: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [0, 1, 999, 768_001, 2**31 - 1])
-def test_a_sample_rate_that_cannot_be_makes_a_file_unusable(tmp_path, rate):
+def test_an_invalid_sample_rate_makes_a_file_unusable(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", MUSIC, RATE)
     content = bytearray((tmp_path / "a.wav").read_bytes())
     content[24:28] = rate.to_bytes(4, "little")

@@ -278,14 +278,14 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
     made = call("prepare", f"--tracks={music / 'my.csv'}", "--sample_rate=16000", f"--out={store}")
     assert made.returncode == 0, made
     assert "tracks at 16000 Hz" in made.stdout
-    assert "the store is as it was written" in call("prepare", "--verify", f"--out={store}").stdout
+    assert "the store is undamaged" in call("prepare", "--verify", f"--out={store}").stdout
     trained = call(
         "pretrain", f"--tracks={store}", "--labels=pitch", "--steps=2", "--batch_size=8", "--view_seconds=0.5",
         f"--out={tmp_path / 'run'}",
     )  # fmt: skip
     assert trained.returncode == 0, trained
     wrong = refused("pretrain", f"--tracks={store}", "--encoder=SampleCNN", f"--out={tmp_path / 'other'}")
-    assert "is at 16000 Hz, 22050 Hz are needed" in wrong
+    assert "store: expected 22050 Hz, got" in wrong
     shard = next((store / "shards").glob("*.pcm"))
     shard.write_bytes(shard.read_bytes()[:-2] + b"xx")
     assert f"{shard}. The same" in refused("prepare", "--verify", f"--out={store}")
@@ -296,7 +296,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
     [
         ([], "give one of them"),
         (["--tracks=a.csv", "--dataset=gtzan"], "give one of them"),
-        (["--dataset=gtzan"], "in which folder"),
+        (["--dataset=gtzan"], "root: expected the folder of the dataset"),
         (["--dataset=nothing", "--root=."], "expected one of magnatagatune"),
         (["--dataset=gtzan", "--root=nowhere"], "there is no folder nowhere"),
         (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),

@@ -126,7 +126,7 @@ def test_a_folder_of_another_demonstration_is_not_changed(finished):
     assert "other settings" in result.stderr
 
 
-def test_leftovers_of_a_kill_are_no_foreign_files(tmp_path):
+def test_leftovers_of_a_kill_do_not_count_as_other_content(tmp_path):
     for name in (f".demo.json.{'a' * 16}.tmp", ".lock"):
         (tmp_path / name).touch()
     check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")

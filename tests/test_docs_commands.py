@@ -133,7 +133,7 @@ def test_the_commands_of_a_page_run(page, world, small_corpus):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.needs for b in blocks(page, "bash"))], ids=name_of)
-def test_the_commands_that_need_something_are_commands_with_their_options(page):
+def test_marked_commands_have_valid_options(page):
     for block in (block for block in blocks(page, "bash") if block.needs):
         for command in commands(block):
             assert command.program == "ssc-toolkit"

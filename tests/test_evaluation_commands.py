@@ -227,7 +227,7 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
         ),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
-        (["probe", "--labels=pitch", "--numbers=pitch"], "no number"),
+        (["probe", "--labels=pitch", "--numbers=pitch"], "not a number"),
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),

@@ -18,7 +18,7 @@ ANNOTATED = [name for name in BUILDERS if name != "vocalset"]  # VocalSet is wha
 
 
 @pytest.mark.parametrize(("name", "variant"), EVERY_VARIANT)
-def test_the_table_is_what_is_promised(name, variant, tmp_path):
+def test_the_table_has_the_documented_columns(name, variant, tmp_path):
     tracks = built(name, tmp_path, variant)
     dataset = tracks.attrs["dataset"]
     assert dataset == json.loads(json.dumps(dataset))
@@ -35,7 +35,7 @@ def test_the_table_is_what_is_promised(name, variant, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "variant"), EVERY_VARIANT)
-def test_labels_are_of_their_kind_and_in_the_shipped_order(name, variant, tmp_path):
+def test_labels_have_their_kind_and_fixed_order(name, variant, tmp_path):
     tracks = built(name, tmp_path, variant)
     for column, labels in tracks.attrs["dataset"]["labels"].items():
         known = tracks[column].dropna()
@@ -58,7 +58,7 @@ def test_no_group_is_in_two_splits_where_the_split_keeps_them_apart(name, varian
 
 
 @pytest.mark.parametrize("name", ANNOTATED)
-def test_a_missing_file_is_named_and_counted_and_does_not_change_the_split(name, tmp_path, caplog):
+def test_missing_files_are_counted_and_keep_the_split(name, tmp_path, caplog):
     whole = built(name, tmp_path)
     lost = Path(whole["path"].iloc[0])
     for copy in tmp_path.rglob(lost.name):
@@ -74,7 +74,7 @@ def test_a_missing_file_is_named_and_counted_and_does_not_change_the_split(name,
 
 
 @pytest.mark.parametrize(("name", "variant"), EVERY_VARIANT)
-def test_without_any_audio_the_message_says_what_goes_where(name, variant, tmp_path):
+def test_without_audio_the_error_lists_the_needed_files(name, variant, tmp_path):
     tracks = built(name, tmp_path, variant)
     for path in tmp_path.rglob("*"):
         if path.suffix in (".wav", ".mp3"):
@@ -105,7 +105,7 @@ def test_without_any_audio_the_message_says_what_goes_where(name, variant, tmp_p
         ("fma", "fma_metadata/tracks.csv"),
     ],
 )
-def test_a_missing_annotation_file_is_named_with_its_place_and_origin(name, file, tmp_path):
+def test_a_missing_annotation_file_is_named_with_its_source(name, file, tmp_path):
     BUILDERS[name](tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(InputError) as error:
@@ -144,7 +144,7 @@ def test_the_default_variant_is_the_first(tmp_path):
     assert dataset_tracks("nsynth", str(tmp_path)).equals(dataset_tracks("nsynth", tmp_path, "pitch"))
 
 
-def test_hashes_tell_splits_and_labels_apart(tmp_path):
+def test_hashes_differ_for_other_splits_and_labels(tmp_path):
     descriptions = {variant: built("magnatagatune", tmp_path, variant).attrs["dataset"] for variant in VARIANTS}
     splits = {variant: dataset["split_hash"] for variant, dataset in descriptions.items()}
     labels = {variant: dataset["labels_hash"] for variant, dataset in descriptions.items()}
@@ -157,7 +157,7 @@ def test_hashes_tell_splits_and_labels_apart(tmp_path):
 VARIANTS = ("top50-pons2017", "top50-full", "top50-clean", "all-pons2017", "all-full", "all-clean")
 
 
-def test_classes_without_a_track_are_warned_of_in_one_line(tmp_path, caplog):
+def test_classes_without_a_track_give_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         built("nsynth", tmp_path, "instrument")
     warnings = [record.message for record in caplog.records if "classes" in record.message]
@@ -193,7 +193,7 @@ def test_label_lists(name, variant, column, number, first, last):
     assert all(label == label.strip() and "|" not in label for label in names)
 
 
-def test_label_lists_that_lie_in_one_another():
+def test_smaller_label_lists_are_part_of_larger_ones():
     def names(name, variant, column):
         return set(class_names(name, variant, column))
 

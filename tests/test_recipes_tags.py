@@ -39,7 +39,7 @@ def test_magnatagatune_versions_hold_the_documented_clips(tags, tmp_path, caplog
     assert ids["full"] - ids["pons2017"] == BROKEN
     assert ids["pons2017"] - ids["clean"] == {"6", "12", "31"}
     assert ids["clean"] < ids["pons2017"]
-    assert "3 clips that cannot be decoded are left out: 6/norine" in caplog.text
+    assert "left out 3 clips that cannot be decoded: 6/norine" in caplog.text
 
 
 def test_magnatagatune_clips_as_wav_and_in_a_folder_of_their_own(tmp_path):
@@ -53,7 +53,7 @@ def test_magnatagatune_clips_as_wav_and_in_a_folder_of_their_own(tmp_path):
     assert paths["44"] == str(tmp_path / "mp3/d/d-name-01-piece-0-29.mp3")
 
 
-def test_magnatagatune_counts_what_is_there(tmp_path, caplog):
+def test_magnatagatune_counts_existing_files(tmp_path, caplog):
     magnatagatune(tmp_path)
     (tmp_path / "0/a-name-01-piece-0-29.mp3").unlink()
     with caplog.at_level(logging.WARNING):
@@ -74,9 +74,9 @@ def test_magnatagatune_without_clip_info(tmp_path):
     ("old", "new", "words"),
     [
         ('"guitar"', '"gitar"', "line 1: expected a column 'guitar' in the header"),
-        ('"2"\t"0"', '"2"\t"2"', "line 2: expected 0 or 1 in column '.+', found '2'"),
+        ('"2"\t"0"', '"2"\t"2"', "line 2: expected 0 or 1 in column '.+', got '2'"),
         ('\t"0/a-name-01-piece-0-29.mp3"', "", "line 2: expected at least 190 cells"),
-        ('"0/a-name', '"x/a-name', "line 2: expected an mp3_path that begins with 0/ to f/, found 'x/a-name"),
+        ('"0/a-name', '"x/a-name', "line 2: expected an mp3_path that begins with 0/ to f/, got 'x/a-name"),
         ('"6"\t"0"', '"2"\t"0"', "magnatagatune: the annotations list '2' more than once"),
     ],
 )

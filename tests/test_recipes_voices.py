@@ -48,7 +48,7 @@ def test_vocalset_ten_techniques_are_fewer(tmp_path):
     assert len(ten) + len(left_out) == len(seventeen)
 
 
-def test_vocalset_singers_go_by_file(tmp_path):
+def test_vocalset_splits_singers_by_file(tmp_path):
     tracks = built("vocalset", tmp_path, "singer")
     singers, splits = cells(tracks, "singer"), cells(tracks, "split")
     assert singers["female2/arpeggios/lip_trill/lip_trill_arps"] == "female2"
@@ -78,7 +78,7 @@ def test_vocalset_names_a_singer_where_the_folder_does_not(tmp_path):
     }
 
 
-def test_vocalset_says_which_files_it_cannot_place(tmp_path, caplog):
+def test_vocalset_warns_of_files_without_singer(tmp_path, caplog):
     vocalset(tmp_path)
     audio(tmp_path / "data_by_singer/female1/scales/humming/f1_scales_humming.wav")
     with caplog.at_level(logging.WARNING):
@@ -87,7 +87,7 @@ def test_vocalset_says_which_files_it_cannot_place(tmp_path, caplog):
     assert not tracks["track_id"].str.contains("humming").any()
 
 
-def test_vocalset_split_does_not_depend_on_what_is_there(tmp_path):
+def test_vocalset_split_does_not_depend_on_other_files(tmp_path):
     whole = built("vocalset", tmp_path)
     for name in ("f1_arpeggios_belt_c_a.wav", "lip_trill_arps.wav"):
         next((tmp_path / "data_by_singer").rglob(name)).unlink()
@@ -121,7 +121,7 @@ def test_medleydb_split_does_not_depend_on_the_other_songs(tmp_path):
     assert cells(fewer, "split").items() < cells(whole, "split").items()
 
 
-def test_medleydb_songs_without_audio_are_no_cause_for_alarm(tmp_path, caplog):
+def test_medleydb_songs_without_audio_give_no_warning(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         built("medleydb", tmp_path)
     assert "1 of 5 songs have no folder of audio" in caplog.text

@@ -84,7 +84,7 @@ def test_all_collections_are_there():
     assert len(sources()) > 1000
 
 
-def test_pieces_have_sure_keys_and_sane_notes(pieces):
+def test_pieces_have_certain_keys_and_valid_notes(pieces):
     assert len(pieces) > 400
     assert {piece.key // 12 for piece in pieces} == {0, 1}
     assert len({piece.piece_id for piece in pieces}) == len(pieces)
@@ -103,7 +103,7 @@ def _krumhansl():
     return KRUMHANSL_KESSLER
 
 
-def test_clips_are_transposed_to_the_tonic_that_they_are_labelled_with(pieces):
+def test_clips_are_transposed_to_their_labeled_tonic(pieces):
     for clip in plan_clips(pieces, 200, seed=1):
         notes = passage_notes(clip)
         assert len(notes) > 2
@@ -115,7 +115,7 @@ def test_clips_are_transposed_to_the_tonic_that_they_are_labelled_with(pieces):
         assert {int(pitch) % 12 for pitch in notes[:, 2]} <= allowed
 
 
-def test_the_table_says_what_was_promised(tracks):
+def test_the_table_has_the_documented_columns_in_full(tracks):
     assert len(tracks) == CLIPS
     assert tracks["split"].value_counts().to_dict() == {"train": 42, "valid": 6, "test": 12}
     assert (tracks.groupby("group")["split"].nunique() == 1).all()
@@ -130,7 +130,7 @@ def test_the_table_says_what_was_promised(tracks):
     assert tracks["tempo_bpm"].notna().equals(tracks["meter"].notna())
 
 
-def test_the_audio_is_there_and_sounds(corpus, tracks):
+def test_the_audio_exists_and_is_not_silent(corpus, tracks):
     for path in tracks["path"]:
         samples, rate = soundfile.read(corpus / path)
         assert (len(samples), rate) == (96000, 16000)
@@ -138,7 +138,7 @@ def test_the_audio_is_there_and_sounds(corpus, tracks):
         assert np.abs(samples).reshape(6, -1).max(axis=1).min() > 0  # no second is silent
 
 
-def test_tonics_and_programs_are_uniform_and_apart_from_the_piece(pieces):
+def test_tonics_and_programs_are_independent_of_the_piece(pieces):
     plan = plan_clips(pieces, 4000, seed=0)
     tonics = np.bincount([clip.tonic for clip in plan], minlength=12)
     assert np.abs(tonics - 4000 / 12).max() < 5 * (4000 / 12) ** 0.5
@@ -171,7 +171,7 @@ def test_the_same_seed_gives_the_same_bytes_also_after_a_kill(corpus, cache, tmp
     assert finished == contents(corpus)
 
 
-def test_a_folder_with_something_else_is_left_alone(corpus, tmp_path):
+def test_a_folder_with_other_content_is_not_changed(corpus, tmp_path):
     with pytest.raises(InputError, match="other settings"):
         build_corpus(CLIPS, seed=4, folder=corpus)
     (tmp_path / "mine.txt").write_text("precious")
@@ -248,7 +248,7 @@ def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
         content = path.read_bytes()
         for offset in np.linspace(0, len(content) - 1, 200).astype(int).tolist():
             flip(path, content, offset)
-            with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file, and the same"):
+            with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file and rerun"):
                 is_whole()
         path.unlink()
         assert not is_whole()  # and is made again

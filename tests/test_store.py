@@ -24,7 +24,7 @@ from ssc_toolkit.data import (
 from ssc_toolkit.errors import InputError
 
 
-def test_a_store_holds_what_the_files_hold(store):
+def test_a_store_has_the_samples_of_its_files(store):
     assert len(store) == 10
     for row, path in enumerate(store.tracks["path"]):
         expected = read_audio(path, RATE)
@@ -75,7 +75,7 @@ def shared_store(folder: Path) -> AudioStore:
     return AudioStore.prepare(load_tracks(folder / "music"), folder / "store", RATE, progress=False)
 
 
-def test_what_cannot_be_read_is_an_error(store):
+def test_unreadable_files_are_errors(store):
     for rows, starts, length, kind in (
         ([99], [0], 10, IndexError),
         ([-1], [0], 10, IndexError),
@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_an_error(store):
             store.read(rows, starts, length)
 
 
-def test_label_columns_are_kept_as_they_were(music, tmp_path):
+def test_label_columns_are_kept_unchanged(music, tmp_path):
     tracks = load_tracks(music)
     tracks["id"] = [f"00{row}" for row in range(10)]
     tracks["tags"] = ["a|b", "|", None, *["b"] * 7]
@@ -105,31 +105,31 @@ def test_label_columns_are_kept_as_they_were(music, tmp_path):
     assert labels.values[:2].tolist() == [[1, 1, 0], [0, 0, 0]]
 
 
-def test_a_store_that_does_not_fit_is_refused(store, music, tmp_path):
+def test_a_store_of_another_rate_or_version_is_refused(store, music, tmp_path):
     folder = tmp_path / "store"
-    with pytest.raises(InputError, match="is at 8000 Hz, 16000 Hz are needed"):
+    with pytest.raises(InputError, match=r"expected 16000 Hz, got .* at 8000 Hz"):
         AudioStore(folder, sample_rate=16000)
-    with pytest.raises(InputError, match="store at 8000 Hz, not 16000"):
+    with pytest.raises(InputError, match=r"expected a store at 16000 Hz, got .* at 8000 Hz"):
         prepare_store(load_tracks(music), folder, 16000)
-    with pytest.raises(InputError, match="is at 8000 Hz, 22050"):
+    with pytest.raises(InputError, match="expected 22050 Hz, got"):
         ContrastiveDataset(store.tracks, sample_rate=22050, view_seconds=0.5)
     noise(tmp_path / "other" / "x.wav")
     with pytest.raises(InputError, match="store of other tracks"):
         prepare_store(load_tracks(tmp_path / "other"), folder, RATE, progress=False)
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="expected a store or an empty folder"):
         prepare_store(load_tracks(music), tmp_path / "other", RATE)
     with pytest.raises(InputError, match="there is no store"):
         AudioStore(tmp_path / "nowhere")
     info = json.loads((folder / "store.json").read_text())
     (folder / "store.json").write_text(json.dumps(info | {"format": 99}))
-    with pytest.raises(InputError, match="has format 99"):
+    with pytest.raises(InputError, match="expected a format up to 2, got 99"):
         AudioStore(folder)
     (folder / "store.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         AudioStore(folder)
 
 
-def test_a_store_named_by_a_relative_path_stays_where_it_is(store, tmp_path, monkeypatch):
+def test_a_relative_store_path_survives_a_change_of_folder(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = ContrastiveDataset(load_tracks("store"), RATE, 0.5)
     opened = AudioStore("store")

@@ -16,7 +16,7 @@ from ssc_toolkit.data import (
 from ssc_toolkit.errors import InputError
 
 
-def test_damage_is_found_named_and_mended(store, music, tmp_path):
+def test_damage_is_found_named_and_restored(store, music, tmp_path):
     folder = tmp_path / "store"
     shard = next((folder / "shards").glob("*.pcm"))
     content = bytearray(shard.read_bytes())
@@ -52,7 +52,7 @@ def test_every_file_of_a_store_is_verified(store, music, tmp_path):
         assert not verify_store(folder, progress=False).damaged
 
 
-def test_a_store_without_its_first_file_is_made_whole_from_its_shards(store, music, tmp_path, caplog):
+def test_a_store_without_store_json_is_rebuilt_from_shards(store, music, tmp_path, caplog):
     folder = tmp_path / "store"
     for content in ("{", None):
         file = folder / "store.json"
@@ -67,7 +67,7 @@ def test_a_store_without_its_first_file_is_made_whole_from_its_shards(store, mus
     assert len(found[0]) == len(read_audio(found.tracks["path"][0], 2 * RATE))
 
 
-def test_tracks_that_damage_would_cost_are_counted(store, music, tmp_path):
+def test_tracks_lost_by_damage_are_counted(store, music, tmp_path):
     for shard in (tmp_path / "store" / "shards").glob("*.pcm"):
         content = bytearray(shard.read_bytes())
         content[10] ^= 1
@@ -83,7 +83,7 @@ def flip(path, offset):
     path.write_bytes(content)
 
 
-def test_damaged_descriptions_are_named_and_mended(store, music, tmp_path, caplog):
+def test_damaged_descriptions_are_named_and_restored(store, music, tmp_path, caplog):
     folder = tmp_path / "store"
     file = next((folder / "shards").glob("*.json"))
     flip(file, len(file.read_bytes()) // 3)
@@ -133,7 +133,7 @@ def test_every_flipped_byte_of_a_description_is_noticed(store, music, tmp_path):
         file.write_bytes(whole)
 
 
-def test_a_store_that_is_not_finished_is_not_called_whole(music, tmp_path):
+def test_verify_refuses_an_unfinished_store(music, tmp_path):
     (music / "0.wav").write_bytes(b"no audio")
     with pytest.raises(InputError, match="cannot be used"):
         prepare_store(load_tracks(music), tmp_path / "store", RATE, progress=False, strict=True)
@@ -141,7 +141,7 @@ def test_a_store_that_is_not_finished_is_not_called_whole(music, tmp_path):
         verify_store(tmp_path / "store", progress=False)
 
 
-def test_damaged_marks_are_said_and_made_again(store, music, tmp_path, caplog):
+def test_damaged_marks_give_a_warning_and_are_restored(store, music, tmp_path, caplog):
     folder = tmp_path / "store"
     noise(music / "0.wav", 1.0, seed=123)
     verify_store(folder, progress=False)

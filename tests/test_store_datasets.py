@@ -83,19 +83,19 @@ def test_sixteen_bits_are_the_same_waveforms(store, workers):
     one, other = (dataset.batch([1, 2], torch.Generator().manual_seed(0))["waveforms"] for dataset in (halves, floats))
     assert torch.equal(as_float(one), other)
     assert torch.equal(as_float(other), other)
-    with pytest.raises(ValueError, match="expected float32 where there is no store"):
+    with pytest.raises(ValueError, match="expected float32 without a store"):
         ContrastiveDataset(pd.DataFrame({"path": ["a"], "seconds": [1.0]}), RATE, 0.5, dtype=torch.int16)
     with pytest.raises(ValueError, match="expected float32 or int16"):
         store.read([0], [0], 10, torch.float64)
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.int64, torch.uint8, torch.int8, torch.bool, torch.complex64])
-def test_waveforms_of_another_kind_are_not_taken_for_sixteen_bits(kind):
+def test_as_float_refuses_other_integer_types(kind):
     with pytest.raises(InputError, match=f"^waveforms: expected floating point or torch.int16, got {kind}$"):
         as_float(torch.ones(2, 1, 3, dtype=kind))
 
 
-def test_a_dataset_in_another_process_does_not_take_one_track_for_another(store, music, tmp_path):
+def test_a_dataset_in_another_process_keeps_its_rows(store, music, tmp_path):
     dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
     loader = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn")
     assert len(list(loader)) == 3
@@ -106,7 +106,7 @@ def test_a_dataset_in_another_process_does_not_take_one_track_for_another(store,
     assert dataset[0]["waveforms"].shape == (2, 1, RATE // 2)  # what was opened stays open
 
 
-def test_a_table_of_ones_own_needs_paths_alone(store, music):
+def test_your_own_table_needs_only_paths(store, music):
     mine = pd.DataFrame({"path": [str(music / "1.flac"), str(music / "0.wav")]})
     dataset = ContrastiveDataset(mine, RATE, 0.5, store=store)
     assert dataset.lengths.tolist() == store.lengths[store.rows_of(mine["path"])].tolist()
@@ -115,5 +115,5 @@ def test_a_table_of_ones_own_needs_paths_alone(store, music):
             dataset[index]
     with pytest.raises(ValueError, match="expected whole numbers"):
         store.read([0.5], [0], 10)
-    with pytest.raises(ValueError, match="as many of each"):
+    with pytest.raises(ValueError, match="expected two vectors of equal length"):
         store.read([0, 1], [0], 10)

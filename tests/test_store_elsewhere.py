@@ -34,7 +34,7 @@ def server(tmp_path):
         found.shutdown()
 
 
-def test_a_store_elsewhere_is_copied_shard_by_shard_when_it_is_needed(tmp_path, server):
+def test_a_store_at_a_url_is_copied_shard_by_shard(tmp_path, server):
     for number in range(6):
         noise(tmp_path / "music" / f"{number}.wav", 40.0, seed=number)
     tracks = load_tracks(tmp_path / "music")
@@ -55,7 +55,7 @@ def test_a_store_elsewhere_is_copied_shard_by_shard_when_it_is_needed(tmp_path, 
     assert AudioStore(f"file://{tmp_path}/store", cache=tmp_path / "cache").tracks["path"].tolist() == [*tracks["path"]]
 
 
-def test_a_store_elsewhere_that_is_not_whole_is_named(tmp_path, server):
+def test_an_incomplete_store_at_a_url_is_an_error(tmp_path, server):
     noise(tmp_path / "music" / "a.wav")
     prepare_store(load_tracks(tmp_path / "music"), tmp_path / "store", RATE, progress=False)
     shard = next((tmp_path / "store" / "shards").glob("*.pcm"))

@@ -47,7 +47,7 @@ def test_a_second_run_decodes_only_what_is_new(music, tmp_path, caplog):
     assert not verify_store(folder, progress=False).damaged
 
 
-def test_copies_of_a_file_are_tracks_of_their_own(tmp_path):
+def test_copies_of_a_file_are_separate_tracks(tmp_path):
     noise(tmp_path / "music" / "a.wav")
     for number in range(6):
         (tmp_path / "music" / f"copy-{number}.wav").write_bytes((tmp_path / "music" / "a.wav").read_bytes())
@@ -92,7 +92,7 @@ prepare_store(load_tracks(sys.argv[1]), folder, 22050, shard_megabytes=1, progre
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03])
-def test_a_killed_run_goes_on_from_its_complete_shards(tmp_path, delay, caplog):
+def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
     for number in range(60):
         noise(tmp_path / "music" / f"{number}.flac", 20.0, 44100, 2, seed=number % 5)
     folder = tmp_path / "store"
@@ -136,7 +136,7 @@ def test_an_interrupted_run_keeps_its_tracks(listening, tmp_path, caplog):
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
-    assert "goes on from what is saved" in errors
+    assert "rerun the same command to resume" in errors
     kept = sum(len(json.loads(file.read_text())["tracks"]) for file in (tmp_path / "store" / "shards").glob("*.json"))
     assert 0 < kept < 150
     with caplog.at_level(logging.INFO):
@@ -196,13 +196,13 @@ def test_check_audio_reports_and_may_be_strict(tmp_path, caplog):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
-def test_a_name_that_is_not_text_is_one_bad_file(music, tmp_path, caplog):
+def test_a_name_that_is_not_utf8_is_one_bad_file(music, tmp_path, caplog):
     (music / "0.wav").rename(music / os.fsdecode(b"latin\xe9.wav"))
     store = AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False, most_skipped=0.2)
     assert len(store) == 9
     assert "its name is not text in UTF-8; rename it" in (tmp_path / "store" / "unusable.csv").read_text()
 
 
-def test_a_place_elsewhere_is_refused_before_work(music):
-    with pytest.raises(InputError, match="in a folder of this machine"):
+def test_prepare_refuses_a_url_before_work(music):
+    with pytest.raises(InputError, match="expected a local folder, got"):
         prepare_store(load_tracks(music), "file:///tmp/store", RATE)

@@ -84,7 +84,7 @@ def test_links_out_of_a_store_are_refused(made, tmp_path):
         {"format": None}, {"format": True}, {"format": 10**9}, {"shards": ["0" * 32] * 2}, {"index": "none.parquet"},
     ],
 )  # fmt: skip
-def test_a_store_that_makes_no_sense_is_one_clear_error(made, changes):
+def test_an_invalid_store_is_one_clear_error(made, changes):
     rewrite(made, **changes)
     with pytest.raises(InputError, match="store"):
         AudioStore(made)[0]
@@ -103,7 +103,7 @@ def test_keys_that_a_later_version_may_add_are_ignored(made):
         ("length", [None, 1, 1]), ("shard", None),
     ],
 )  # fmt: skip
-def test_an_index_that_cannot_be_is_refused(made, column, values):
+def test_an_invalid_index_is_refused(made, column, values):
     index = pd.read_parquet(next(made.glob("index-*")))
     index = index.drop(columns=column) if values is None else index.assign(**{column: values})
     kinds = {"shard": "int32"} if column != "shard" else {}
@@ -129,7 +129,7 @@ def test_a_table_without_its_columns_is_named(made, missing):
 
 
 @pytest.mark.parametrize("pattern", ["store.json", "index-*", "tracks-*"])
-def test_a_flipped_byte_is_never_used_in_silence(made, pattern):
+def test_a_flipped_byte_is_never_used_without_an_error(made, pattern):
     file = next(made.glob(pattern))
     whole = file.read_bytes()
     right = AudioStore(made).tracks
@@ -143,7 +143,7 @@ def test_a_flipped_byte_is_never_used_in_silence(made, pattern):
     assert AudioStore(made).tracks.equals(right)
 
 
-def test_flipped_samples_are_found_marked_and_made_anew(made, tmp_path, caplog):
+def test_flipped_samples_are_found_and_decoded_again(made, tmp_path, caplog):
     shard = next((made / "shards").glob("*.pcm"))
     right = AudioStore(made)[0]
     content = bytearray(shard.read_bytes())
@@ -220,7 +220,7 @@ def test_other_descriptions_are_refused(made, tmp_path):
             AudioStore(url, cache=tmp_path / "cache")[0]
 
 
-def test_a_damaged_copy_is_made_anew(made, tmp_path):
+def test_a_damaged_copy_is_transferred_again(made, tmp_path):
     url = upload(made, "copied")
     right = AudioStore(url, cache=tmp_path / "cache").tracks
     for pattern in ("index-*", "tracks-*"):
@@ -229,7 +229,7 @@ def test_a_damaged_copy_is_made_anew(made, tmp_path):
         assert AudioStore(url, cache=tmp_path / "cache").tracks.equals(right)
 
 
-def test_a_shard_larger_than_it_says_is_not_transferred(made, tmp_path):
+def test_a_shard_larger_than_described_is_not_copied(made, tmp_path):
     shard = next((made / "shards").glob("*.pcm"))
     shard.write_bytes(shard.read_bytes() * 1000)
     url = upload(made, "large")

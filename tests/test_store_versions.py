@@ -81,7 +81,7 @@ def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
     np.testing.assert_allclose(AudioStore(folder)[0], newest, atol=1e-4)
 
 
-def test_what_verify_finds_changed_is_decoded_anew(tmp_path, caplog):
+def test_sources_that_verify_finds_changed_are_decoded_again(tmp_path, caplog):
     music, folder = tmp_path / "music", tmp_path / "store"
     path = noise(music / "a.wav", 1.0, seed=1)
     noise(music / "b.wav", 1.0, seed=9)
@@ -207,7 +207,7 @@ def to_format_1(folder):
     (folder / "store.json").write_text(json.dumps(info, indent=2))
 
 
-def test_stores_of_format_1_are_read_and_brought_up_to_date(music, tmp_path, caplog):
+def test_stores_of_format_1_are_read_and_upgraded(music, tmp_path, caplog):
     folder = tmp_path / "store"
     tracks = load_tracks(music).assign(genre=["a", "b"] * 5, code=[f"00{row}" for row in range(10)])
     new = AudioStore.prepare(tracks, folder, RATE, progress=False)

@@ -110,7 +110,7 @@ def test_the_figures_in_the_documentation_are_there(name):
 def test_numbers_in_the_pages_are_in_the_tables():
     tables = "".join((RESULTS / f"{name}.md").read_text() for name in TABLES).replace("\N{NO-BREAK SPACE}", " ")
     readme = (RESULTS.parent.parent / "README.md").read_text()
-    readme = readme[readme.index("## What labels buy") : readme.index("## What it costs")]
+    readme = readme[readme.index("## The effect of labels") : readme.index("## Speed and memory")]
     for text in (readme, (RESULTS.parent / "study.md").read_text()):
         said = re.findall(r"[+\N{MINUS SIGN}]?\.\d{3} \[[^]]+\]", " ".join(text.split()))
         assert said

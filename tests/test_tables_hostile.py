@@ -31,13 +31,13 @@ from ssc_toolkit.paths import missing_hint
         (b"path;genre\na.wav;x\n", "separated by semicolons"),
         (b"path\tgenre\na.wav\tx\n", "separated by tabs"),
         ("path\na.wav\n".encode("utf-16"), "is text in UTF-16"),
-        (b"path\na.wav\nb\x00.wav\n", "line 3: holds a zero byte"),
+        (b"path\na.wav\nb\x00.wav\n", "line 3: expected text in UTF-8, got a zero byte"),
         (b"path\na.wav\n\xff.wav\n", "line 3: is not text in UTF-8"),
         (b'path,genre\na.wav,"x"y\n', "line 2: is not a CSV file"),
         (b"\n\n", "is empty"),
     ],
 )
-def test_garbled_tables_are_one_clear_line(tmp_path, content, words):
+def test_malformed_tables_give_a_one_line_error(tmp_path, content, words):
     (tmp_path / "my.csv").write_bytes(content)
     with pytest.raises(InputError, match=f"tracks: .*my.csv.*{words}") as caught:
         load_tracks(tmp_path / "my.csv")
@@ -52,7 +52,7 @@ def test_a_byte_order_mark_quotes_and_long_cells_are_read(tmp_path):
     assert tracks["note"].tolist() == ["two\nlines", long]
 
 
-def test_large_ids_stay_apart_beside_an_empty_cell(tmp_path):
+def test_large_ids_next_to_an_empty_cell_stay_different(tmp_path):
     (tmp_path / "my.csv").write_text("path,group\na,9007199254740992\nb,9007199254740993\nc,\nd,9007199254740993\n")
     tracks = from_csv(tmp_path / "my.csv")
     labels = encode_labels(tracks, "group")
@@ -80,7 +80,7 @@ def test_labels_that_look_like_numbers(odd):
     assert [labels.names[value] for value in labels.values] == [odd, "-1", "2"]
 
 
-def test_cells_are_no_formulas_and_survive(tmp_path):
+def test_cells_are_safe_in_spreadsheets_and_read_back(tmp_path):
     cells = ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "'=1", "''@a", "\uff1d1", " =1", "'tis", 'a"b', "a,b", "--2"]
     text = csv_text(["path", "label", "drop"], [[f"{n}", cell, -0.05 * (n + 1)] for n, cell in enumerate(cells)])
     (tmp_path / "my.csv").write_text(text, newline="")
@@ -91,7 +91,7 @@ def test_cells_are_no_formulas_and_survive(tmp_path):
     assert not written.str.match(r"\s*[=+\-@\t\r\uff1d]").any()
 
 
-def test_folders_are_visited_once_without_noise(tmp_path, caplog):
+def test_folders_are_visited_once_without_hidden_files(tmp_path, caplog):
     for name in ("a/x.wav", "a/._x.wav", ".hidden/y.wav", "__MACOSX/z.wav", "b/cover.jpg", "b/t.xyz"):
         (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "music" / name).touch()
@@ -120,7 +120,7 @@ def test_a_name_in_another_form_gives_a_hint(tmp_path):
     (tmp_path / "x" / unicodedata.normalize("NFD", "über.wav")).touch()
     assert "Unicode form (NFD)" in missing_hint(tmp_path / "x" / "über.wav")
     (tmp_path / "x" / "a.wav").touch()
-    assert "write / in place of \\" in missing_hint(f"{tmp_path}/x\\a.wav")
+    assert "write / instead of \\" in missing_hint(f"{tmp_path}/x\\a.wav")
     assert missing_hint(tmp_path / "none.wav") == ""
 
 

@@ -54,7 +54,7 @@ def test_paths_start_from_the_csv_files_own_folder_by_default(folder):
     assert load_tracks(folder / "my.csv")["path"].tolist() == [str(folder / "3.wav")]
 
 
-def test_odd_rows_are_spoken_of_and_odd_cells_are_labels(folder, caplog):
+def test_odd_rows_give_warnings_and_odd_cells_are_labels(folder, caplog):
     (folder / "my.csv").write_text("path, genre\n0.wav, None\n1.wav,\n1.wav,jazz\n,rock\n", encoding="utf-8-sig")
     with caplog.at_level(logging.WARNING):
         tracks = load_tracks(folder / "my.csv")
@@ -64,7 +64,7 @@ def test_odd_rows_are_spoken_of_and_odd_cells_are_labels(folder, caplog):
     assert encode_labels(tracks, "genre").names == ("None", "jazz")
 
 
-def test_a_name_that_means_unknown_elsewhere_is_spoken_of(folder, caplog):
+def test_names_such_as_nan_give_a_warning(folder, caplog):
     rows = ["path,genre,tags,bpm,mood", "0.wav,NaN,a|null,nan,Nanette", "1.wav,NaN,a,90,none such", "2.wav,,a|b,100,"]
     (folder / "my.csv").write_text("\n".join(rows))
     with caplog.at_level(logging.WARNING):
@@ -74,12 +74,14 @@ def test_a_name_that_means_unknown_elsewhere_is_spoken_of(folder, caplog):
         (("genre", "NaN", 2), ("tags", "a|null", 1), ("bpm", "nan", 1)), shown, strict=True
     ):
         assert message.startswith(f"column {column!r} of ")
-        assert message.endswith(f"{cell!r} ({count} rows), which counts as a name; what is unknown is an empty cell")
+        assert message.endswith(
+            f"{cell!r} ({count} rows), which is read as a name; leave cells of unknown values empty"
+        )
 
 
-def test_a_root_from_which_nothing_starts(folder):
+def test_a_root_that_is_not_used_is_an_error(folder):
     for source in (folder, "scores"):
-        with pytest.raises(InputError, match="root: the paths of a CSV file start from it, or a dataset lies there"):
+        with pytest.raises(InputError, match="root: expected a dataset or a CSV file to use it with, got"):
             load_tracks(source, root=folder)
 
 
@@ -114,13 +116,13 @@ def test_a_folder_with_folders(folder):
         ('path\n"a.wav\n', "not a CSV file"),
     ],
 )
-def test_a_csv_file_that_cannot_work(tmp_path, content, words):
+def test_a_malformed_csv_file_is_an_error(tmp_path, content, words):
     (tmp_path / "my.csv").write_text(content)
     with pytest.raises(InputError, match=words):
         load_tracks(tmp_path / "my.csv")
 
 
-def test_sources_that_are_not_there(tmp_path):
+def test_missing_sources_are_errors(tmp_path):
     with pytest.raises(InputError, match="there is no file or folder"):
         load_tracks(tmp_path / "none")
     with pytest.raises(InputError, match="there is no folder"):
@@ -236,7 +238,7 @@ def test_mixed_batches_through_a_data_loader(folder):
             assert batch["labeled"].tolist() == [True, True, False, False]
 
 
-def test_a_file_that_breaks_later_is_named_and_left_out(folder, caplog):
+def test_a_file_damaged_later_is_reported_and_left_out(folder, caplog):
     views = dataset(folder, most_unreadable=1)
     (folder / "2.wav").write_bytes(b"broken by now")
     items = views.__getitems__([1, 2, 3])
@@ -249,16 +251,16 @@ def test_a_file_that_breaks_later_is_named_and_left_out(folder, caplog):
         views.__getitems__([3])
 
 
-def test_the_dataset_refuses_what_does_not_fit(folder):
+def test_the_dataset_refuses_invalid_arguments(folder):
     tracks = load_tracks(folder)
     with pytest.raises(ValueError, match="seconds"):
         ContrastiveDataset(tracks, RATE, 0.5)
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b"]}), "genre")
-    with pytest.raises(ValueError, match="what encode_labels makes of the tracks, got Tensor"):
+    with pytest.raises(ValueError, match="labels: expected the result of encode_labels, got Tensor"):
         dataset(folder, labels=torch.zeros(6))
     with pytest.raises(TypeError, match="sampler= with batch_size=None"):
         dataset(folder).__getitems__([[0, 1]])
-    with pytest.raises(ValueError, match="2 rows for 6 tracks"):
+    with pytest.raises(ValueError, match="labels: expected 6 rows, one for each track, got 2"):
         dataset(folder, labels=labels)
     table = tracks.assign(seconds=1.0)
     for seconds in (0, -1, float("inf"), float("nan")):
@@ -268,7 +270,7 @@ def test_the_dataset_refuses_what_does_not_fit(folder):
         ContrastiveDataset(table, RATE, 0.5, views=0)
 
 
-def test_a_csv_file_may_name_its_columns_otherwise(folder, caplog):
+def test_from_csv_renames_split_and_group_columns(folder, caplog):
     (folder / "my.csv").write_text("path,fold,artist\n0.wav,train,Ann\n1.wav,test,Ann\n2.wav,test,Bob\n")
     with caplog.at_level(logging.WARNING):
         tracks = from_csv(folder / "my.csv", split="fold", group="artist")
@@ -278,7 +280,7 @@ def test_a_csv_file_may_name_its_columns_otherwise(folder, caplog):
     with pytest.raises(InputError, match="has no column 'singer'"):
         from_csv(folder / "my.csv", group="singer")
     (folder / "my.csv").write_text("path,fold,split\n0.wav,a,train\n")
-    with pytest.raises(InputError, match="which of them is meant"):
+    with pytest.raises(InputError, match="rename or drop one"):
         from_csv(folder / "my.csv", split="fold")
     with pytest.raises(InputError, match="there is no file"):
         from_csv(folder / "none.csv")
@@ -300,7 +302,7 @@ def test_folders_may_be_labels(folder):
     shares=st.sampled_from([(0.7, 0.1, 0.2), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]),
     seed=st.integers(0, 99),
 )
-def test_no_artist_is_on_two_sides(sizes, shares, seed):
+def test_no_artist_is_in_two_splits(sizes, shares, seed):
     artists = [f"artist {number}" for number, size in enumerate(sizes) for _ in range(size)]
     tracks = pd.DataFrame({"path": [f"{row}.wav" for row in range(len(artists))], "artist": artists})
     split = with_splits(tracks, seed, group="artist", shares=shares)
@@ -313,7 +315,7 @@ def test_no_artist_is_on_two_sides(sizes, shares, seed):
     assert backwards.sort_index()["split"].tolist() == split["split"].tolist()
 
 
-def test_splits_that_cannot_be_made():
+def test_invalid_arguments_of_with_splits():
     tracks = pd.DataFrame({"path": ["a", "b"]})
     for options, words in (
         ({"shares": (0.5, 0.5)}, "sum to 1"),
@@ -339,11 +341,11 @@ def test_labels_of_a_named_kind():
     assert encode_labels(tracks, "key", kind="multi-hot").values.tolist() == [[1, 0], [0, 1], [1, 0]]
     tracks = tracks.assign(large=[1.0, 1e300, None], endless=[None, 1.0, float("inf")])
     for options, words in (
-        ({"column": "key", "kind": "number"}, "'key' holds 'C', no number"),
+        ({"column": "key", "kind": "number"}, "'key' holds 'C', which is not a number"),
         ({"column": "large", "kind": "number"}, "'large' holds 1e[+]300, which is not finite in float32"),
         ({"column": ["energy", "endless"], "kind": "number"}, "'endless' holds inf, which is not finite in float32"),
-        ({"column": "key", "names": ["C"]}, "'G', which is none of its 1 classes"),
-        ({"column": ["key", "tags"]}, "several columns"),
+        ({"column": "key", "names": ["C"]}, "'G', which is not one of its 1 classes"),
+        ({"column": ["key", "tags"]}, "expected one column unless kind is .number., got key, tags"),
         ({"column": "key", "kind": "tags"}, "expected one of class, multi-hot, number"),
     ):
         with pytest.raises(InputError, match=words):
@@ -351,9 +353,9 @@ def test_labels_of_a_named_kind():
 
 
 def test_datasets_are_sources_too(tmp_path):
-    with pytest.raises(InputError, match="in which folder does the dataset gtzan lie"):
+    with pytest.raises(InputError, match="root: expected the folder of the dataset gtzan, got none"):
         load_tracks("gtzan")
-    with pytest.raises(InputError, match="only a dataset has variants"):
+    with pytest.raises(InputError, match="variant: only datasets have variants"):
         load_tracks(tmp_path, variant="top50")
     (tmp_path / "genres" / "blues").mkdir(parents=True)
     constant(tmp_path / "genres" / "blues" / "blues.00029.wav", 0.5)
@@ -364,7 +366,7 @@ def test_datasets_are_sources_too(tmp_path):
     assert dataset_of(pd.DataFrame({"path": []})) == {}
 
 
-def test_numbers_that_are_names_keep_their_zeros(folder):
+def test_names_such_as_007_stay_text(folder):
     (folder / "my.csv").write_text(
         "path,id,version,year,tempo\n0.wav,007,1.10,1990,99.5\n1.wav,7,1.1,2000,\n2.wav,,1.2,,80\n"
     )

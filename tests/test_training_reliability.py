@@ -112,7 +112,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
     # Steps of so many batches that the second Ctrl-C comes before the end of one.
     process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
     wait_until((tmp_path / "tensorboard").exists, process)
-    with pytest.raises(InputError, match="another process is at work"):
+    with pytest.raises(InputError, match="another process is using"):
         pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
     assert process.stderr is not None
     said = ""
@@ -127,7 +127,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert "interrupted; the same command goes on from what is saved" in errors
+    assert "interrupted; rerun the same command to resume" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "last.ckpt").exists()
 

@@ -216,7 +216,7 @@ def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):
     names = ("settings.json", "config.yaml", "provenance.json", "unusable.csv")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     try:
-        with pytest.raises(InputError, match="another process is at work"):
+        with pytest.raises(InputError, match="another process is using"):
             pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, temperature=0.7)
         assert {name: (tmp_path / name).read_bytes() for name in names} == before
     finally:

@@ -1,4 +1,4 @@
-"""Files on disk, track tables, tensors."""
+"""Loading of audio and labels: track tables, audio stores, and datasets of views."""
 
 from ssc_toolkit.audio import UnreadableAudio, audio_info, read_audio, stream_audio
 from ssc_toolkit.data.checking import check_audio

@@ -1,4 +1,4 @@
-"""Cells of a track table as text: the same thing has the same text, whatever the type of its column."""
+"""Conversion of cells of a track table to text that does not depend on the type of their column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def cell_text(cell: Any) -> str:
-    """Return the text of a cell that is known; a whole number has the same text as an integer or a float.
+    """Return the text of a known cell; a whole number has the same text whether it is an integer or a float.
 
     Examples:
         >>> cell_text(1), cell_text(1.0), cell_text(1.5), cell_text(9007199254740993), cell_text("01")
@@ -24,11 +24,11 @@ def cell_text(cell: Any) -> str:
 
 
 def cell_texts(cells: Iterable[Any]) -> list[str | None]:
-    """Return the texts of cells, None where a cell is unknown (None, NaN or NA).
+    """Return the texts of cells, with None for each unknown cell (None, NaN or NA).
 
     Examples:
         >>> cell_texts([1, 1.0, None, float("nan"), "x"])
         ['1', '1', None, None, 'x']
     """
-    # A column of objects keeps integers next to gaps as they are; an array of integers with NaN would be of floats.
+    # An object column keeps integers next to missing values; without it, integers with NaN would become floats.
     return [None if pd.isna(cell) else cell_text(cell) for cell in pd.Series(cells, dtype=object)]

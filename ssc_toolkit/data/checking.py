@@ -1,4 +1,4 @@
-"""Looking into every file of a table before long work starts."""
+"""Check of every audio file of a table before long work starts."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def check_audio(
     report: Path | None = None,
     channel: Channel = "mean",
 ) -> pd.DataFrame:
-    """Open every file of a table, decode its two ends, and leave out those that cannot be used.
+    """Decode the beginning and the end of every file of a table, and leave out files that cannot be used.
 
-    They are those that are missing, unreadable, cut short, empty, silent or too short, and those whose channels cancel
-    each other. Of a table from an audio store
-    no file is opened: the store has decoded them whole.
+    These are files that are missing, unreadable, cut short, empty, silent or too short, and files whose channels cancel
+    each other. For a table from an audio store no file is opened, because `prepare_store` has decoded all of them.
 
     Args:
         tracks: table with a `path` column.
-        minimum_seconds: shorter files are left out.
-        most_skipped: share of files that may be left out before it is an error.
-        progress: show a progress bar.
-        strict: the first file that cannot be used is an error.
-        report: CSV file to list what was left out in, and why.
-        channel: which channel has to hold sound, as for `read_audio`; give `ContrastiveDataset` the same.
+        minimum_seconds: minimum length in seconds; shorter files are left out.
+        most_skipped: fraction of the files that may be left out before an error is raised.
+        progress: whether to show a progress bar.
+        strict: whether the first file that cannot be used is an error.
+        report: path of a CSV file that lists the files that were left out, with the reason.
+        channel: how files are converted to mono, as for `read_audio`; pass the same value to `ContrastiveDataset`.
 
     Returns:
-        The table without those files, with a `seconds` column. What was left out is named in a warning.
+        The table without these files, with a column `seconds`. A warning names the files that were left out.
 
     Raises:
-        InputError: if more than `most_skipped` of the files, or all, cannot be used, or one if `strict`.
+        InputError: if more than `most_skipped` of the files, or all of them, cannot be used, or any of them if
+            `strict`.
     """
     check_fraction("most_skipped", most_skipped)
     check_channel(channel)
@@ -66,7 +66,7 @@ def check_audio(
 def _look_into(
     paths: list[str], channel: Channel, strict: bool, progress: bool
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Seconds of the files that can be decoded, and why the others cannot."""
+    """Return the length in seconds of each usable file, and the reason for each file that is not usable."""
 
     def seconds_or_problem(path: str) -> float | str:
         try:

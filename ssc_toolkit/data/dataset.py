@@ -1,4 +1,4 @@
-"""Tracks as views with their labels."""
+"""Dataset of views of tracks, with their labels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 def as_float(waveforms: Tensor) -> Tensor:
-    """Waveforms as floats, -1 to 1, whether they came as floats or as 16 bits; same shape and device.
+    """Convert waveforms to floating point, -1 to 1.
+
+    Args:
+        waveforms: of any shape. Floating point is returned unchanged, int16 is divided by 32768.
+
+    Returns:
+        Waveforms of the same shape and on the same device.
 
     Raises:
-        InputError: if they came as anything else.
+        InputError: if the dtype is neither floating point nor int16.
 
     Examples:
         >>> as_float(torch.tensor([-32768, 0, 16384], dtype=torch.int16))
@@ -43,37 +49,39 @@ def as_float(waveforms: Tensor) -> Tensor:
 
 
 class ContrastiveDataset(Dataset[dict[str, Any]]):
-    """Views of tracks, from an audio store or decoded from their files as they are asked for.
+    """Dataset of views of tracks, read from an audio store or decoded from their files on demand.
 
-    An item is a dictionary of `waveforms` (views, 1, samples), `item` (its row in the table), and, if
-    labels were given, `labels` and `labeled`, which are dictionaries where several signals were given. The default
-    collation of a DataLoader stacks them to what the losses take. An index drawn as unlabelled by
-    `SemiSupervisedBatchSampler` has `labeled` False, of every signal. Whoever exchanges indices on the way, as
-    `torch.utils.data.Subset` does, loses that: give the sampler rows of the whole dataset instead.
+    An item is a dictionary with `waveforms` (views, 1, samples), `item` (its row in the table), and, if labels were
+    given, `labels` and `labeled`. With several label signals, these two are dictionaries by signal name. The default
+    collation of a DataLoader stacks items to the form that the losses take.
 
-    A list of indices gives a whole batch, stacked already, as a loader asks for it by
-    `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. It spares the copy that stacking takes, which from a
-    store is most of the time.
+    An index that `SemiSupervisedBatchSampler` drew as unlabeled gives `labeled` False for every signal. Wrappers that
+    replace indices, such as `torch.utils.data.Subset`, drop this flag. Pass the sampler rows of the whole dataset
+    instead.
 
-    A file that cannot be decoded is named in a warning and left out of its batch, which is then smaller.
+    A list of indices gives a whole batch that is already stacked. A loader requests such batches with
+    `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. This avoids the copy of stacking, which takes most of
+    the time with a store.
+
+    A file that cannot be decoded is reported in a warning and left out of its batch, which is then smaller.
 
     Args:
-        tracks: table with `path` and, without a store, `seconds`, as `check_audio` adds it.
-        sample_rate: hertz of the views; files are resampled to it, a store must have it.
-        view_seconds: length of a view.
-        views: views of each track.
-        labels: of all tracks, several signals by name, or None.
-        view_sampler: where the views lie; the paper's `AdjacentSegments` by default.
-        most_unreadable: files that may turn out not to be decodable before it is an error.
-        store: holds the audio of the tracks. By default the one that the table comes from, if it comes from one.
-        dtype: float32, or from a store int16: then `as_float` makes waveforms of a batch, on the device where that
-            costs nothing, and half the bytes are moved until then.
-        channel: how files become mono, as for `read_audio`; a store is mono already.
+        tracks: table with `path` and, without a store, `seconds`, which `check_audio` adds.
+        sample_rate: sample rate of the views in hertz. Files are resampled to it; a store must have this rate.
+        view_seconds: length of a view in seconds.
+        views: number of views of each track.
+        labels: labels of all tracks, a dictionary of several signals by name, or None.
+        view_sampler: chooses the positions of the views; the paper's `AdjacentSegments` by default.
+        most_unreadable: maximum number of files that cannot be decoded before an error is raised.
+        store: store with the audio of the tracks. By default the store that the table comes from, if any.
+        dtype: float32, or int16 with a store. With int16 half as many bytes are moved; convert each batch with
+            `as_float` on the device.
+        channel: how files are converted to mono, as for `read_audio`; a store is already mono.
 
     Raises:
-        ValueError: if the table lacks a column, labels and tracks differ in number, or int16 is asked for without a
-            store.
-        InputError: if the store is at another rate or lacks a track, or a view has no length.
+        ValueError: if the table lacks a column, the numbers of labels and tracks differ, or int16 is requested without
+            a store.
+        InputError: if the store has another sample rate or lacks a track, or `view_seconds` is not positive.
 
     Examples:
         >>> import tempfile, soundfile, pandas
@@ -101,15 +109,15 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         from_store = store is not None or "store" in tracks.attrs
         missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
         if missing:
-            raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; check_audio() adds seconds")
+            raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; `check_audio` adds seconds")
         check_positive("view_seconds", view_seconds, high=MAX_FINITE)
         check_channel(channel)
         check_whole("views", views, 1)
         if not isinstance(labels, Labels | Mapping | None):
-            raise ValueError(f"labels: expected what encode_labels makes of the tracks, got {type(labels).__name__}")
+            raise ValueError(f"labels: expected the result of encode_labels, got {type(labels).__name__}")
         for signal in signals_of(labels).values():
             if len(signal.values) != len(tracks):
-                raise ValueError(f"labels: {len(signal.values)} rows for {len(tracks)} tracks")
+                raise ValueError(f"labels: expected {len(tracks)} rows, one for each track, got {len(signal.values)}")
         self.paths = tracks["path"].tolist()
         self.sample_rate = sample_rate
         self.store = store_of(tracks, sample_rate) if store is None else store
@@ -119,7 +127,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"dtype: expected float32 or int16, got {dtype}")
         if self.store is None:
             if dtype != torch.float32:
-                raise ValueError(f"dtype: expected float32 where there is no store, got {dtype}")
+                raise ValueError(f"dtype: expected float32 without a store, got {dtype}")
             lengths = np.floor(tracks["seconds"].to_numpy() * sample_rate)
             self.lengths = torch.as_tensor(lengths, dtype=torch.int64)
         else:
@@ -138,13 +146,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """An item, or the batch of a list of them."""
+        """Return an item, or a batch for a list of indices."""
         if isinstance(index, Sequence):
             return self.batch(index)
         return {name: value[0] for name, value in self.batch([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Items of several tracks at once, as a DataLoader asks for them."""
+        """Return the items of several tracks; a DataLoader calls this method."""
         batch = self.batch(indices)
         return [
             {name: _each(value, lambda tensor: tensor[place]) for name, value in batch.items()}  # noqa: B023
@@ -154,23 +162,24 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     def batch(
         self, indices: Sequence[int], generator: torch.Generator | None = None, part: slice | Tensor | None = None
     ) -> dict[str, Any]:
-        """Several tracks at once, stacked.
+        """Return a stacked batch of several tracks.
 
         Args:
             indices: rows of the table.
-            generator: of the views' places; torch's global one if None.
-            part: which of the indices are read; all if None. Places are drawn for all of them, so the parts of a batch
-                that several processes read make up the batch that one would have read. `places` then says
-                which of the indices the items are.
+            generator: generator for the positions of the views; torch's global one if None.
+            part: positions in `indices` that are read; all if None. Positions of views are drawn for all indices, so
+                the parts that several processes read together equal the batch that one process reads. The result then
+                has `places`, the positions in `indices` of its items.
 
         Returns:
-            `waveforms` (items, views, 1, samples) of `dtype`, `item` (items,) int64, and with labels `labels` and
-            `labeled` (items,) bool, or a dictionary of them for several signals. Files that cannot be decoded are left
-            out.
+            Dictionary with `waveforms` (items, views, 1, samples) of `dtype`, `item` (items,) int64, and, if the
+            dataset has labels, `labels` and `labeled` (items,) bool, or dictionaries of them for several signals. Files
+            that cannot be decoded are left out.
 
         Raises:
-            InputError: if none of the files, or too many in all, can be decoded.
-            TypeError: for indices that are no whole numbers.
+            IndexError: for an index outside the table.
+            InputError: if no file of the batch can be decoded, or more than `most_unreadable` files failed so far.
+            TypeError: if an index is not a whole number.
         """
         try:
             rows = torch.tensor([operator.index(index) for index in indices], dtype=torch.int64)
@@ -200,11 +209,11 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return {**batch, "labels": values, "labeled": labeled}
 
     def watch(self, notes: ReadingNotes, first_row: int = 0) -> None:
-        """Note from now on what is read in the workers of a loader, counting rows from `first_row`."""
+        """Record in `notes` which row each loader worker reads from now on; row numbers start at `first_row`."""
         self._notes = (notes, first_row)
 
     def described(self, row: int) -> str:
-        """The file of a row, or its track in the store."""
+        """Return the path of the file of a row, with the store if there is one, for messages."""
         return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
 
     def _note(self, row: int) -> None:
@@ -213,7 +222,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             notes.note(first_row + row)
 
     def _read(self, places: Views) -> tuple[Tensor, Tensor]:
-        """Waveforms (items, views, 1, samples) of the items that can be read, and which they are."""
+        """Return the waveforms (items, views, 1, samples) of readable items, and the positions of these items."""
         everything = torch.arange(len(places.tracks))
         if self.store is not None:
             self._note(int(places.tracks[0, 0]))
@@ -230,7 +239,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return torch.from_numpy(np.stack([item for item in decoded if item is not None])), everything[kept]
 
     def _decode(self, tracks: Sequence[int], starts: Sequence[int]) -> np.ndarray | None:
-        """(views, 1, samples), or None if a file cannot be decoded."""
+        """Return views (views, 1, samples), or None if a file cannot be decoded."""
         views = []
         for track, start in zip(tracks, starts, strict=True):
             self._note(track)
@@ -243,16 +252,16 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return np.stack(views)[:, None]
 
     def _report(self, path: str, error: UnreadableAudio) -> None:
-        """Name a file that cannot be decoded, once; too many of them are an error."""
+        """Warn once about a file that cannot be decoded; raise InputError if there are too many."""
         if path not in self.unreadable:
             self.unreadable[path] = str(error)
             logger.warning("left out of its batch: %s", error)
         if len(self.unreadable) > self.most_unreadable:
             raise InputError(
-                f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; mend or remove them"
+                f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; fix or remove them"
             ) from error
 
 
 def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """A function of a tensor, or of each in a dictionary."""
+    """Apply a function to a tensor, or to each tensor in a dictionary."""
     return {name: function(tensor) for name, tensor in value.items()} if isinstance(value, dict) else function(value)

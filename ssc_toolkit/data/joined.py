@@ -1,4 +1,4 @@
-"""Several datasets as one: a labelled one and an unlabelled one, each with its own files or store."""
+"""Concatenation of datasets, such as a labeled and an unlabeled one, each with its own files or store."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ssc_toolkit.samplers import SampledIndex
 
 
 class JoinedDataset(Dataset[dict[str, Any]]):
-    """The tracks of one dataset after those of another.
+    """Concatenation of several datasets.
 
-    Rows are numbered through. A dataset that lacks a label signal counts as unlabelled in it.
+    Row numbers of a dataset continue those of the previous one. A dataset without a label signal is unlabeled in this
+    signal.
 
     Args:
-        datasets: of the same sample rate, view length, number of views and dtype; classes of a signal that several of
-            them have are the same and in the same order.
+        datasets: datasets with the same sample rate, view length, number of views and dtype. Datasets that share a
+            signal must have the same classes in the same order.
 
     Raises:
-        ValueError: if they do not fit together.
+        ValueError: if these properties differ.
 
     Examples:
         >>> import tempfile, numpy, pandas, soundfile
@@ -53,7 +54,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return self._first[-1]
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """An item, or the batch of a list of them."""
+        """Return an item, or a batch for a list of indices."""
         if isinstance(index, Sequence):
             return self.batch(index)
         number, row = self._place(index)
@@ -65,7 +66,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         generator: torch.Generator | None = None,
         part: slice | Tensor | None = None,
     ) -> dict[str, Any]:
-        """Several tracks at once; see `ContrastiveDataset.batch`."""
+        """Return a stacked batch of several tracks; see `ContrastiveDataset.batch`."""
         wanted = torch.zeros(len(indices), dtype=torch.bool)
         wanted[slice(None) if part is None else part] = True
         places = [self._place(index) for index in indices]
@@ -90,24 +91,24 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return batch
 
     def watch(self, notes: ReadingNotes) -> None:
-        """Note from now on what is read in the workers of a loader."""
+        """Record in `notes` which row each loader worker reads from now on."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 
     def described(self, row: int) -> str:
-        """The file of a row, or its track in the store."""
+        """Return the path of the file of a row, with the store if there is one, for messages."""
         number, own = self._place(row)
         return self.datasets[number].described(own)
 
     def _place(self, index: int) -> tuple[int, SampledIndex]:
-        """Which dataset an index is of, and the row there, with its mark of being labelled."""
+        """Return the number of the dataset that an index belongs to, and its row there with its labeled flag."""
         if not 0 <= index < len(self):
             raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {index}")
         number = next(k for k, last in enumerate(self._first[1:]) if index < last)
         return number, SampledIndex(index - self._first[number], getattr(index, "labeled", True))
 
     def _with_labels(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A batch with all signals, those that its dataset lacks unknown."""
+        """Return a batch with all signals; signals that its dataset lacks are unknown."""
         if self.labels is None:
             return batch
         count = len(batch["item"])
@@ -128,7 +129,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
 def _joined(
     labels: Sequence[Labels | Mapping[str, Labels] | None], counts: Sequence[int]
 ) -> Labels | dict[str, Labels] | None:
-    """Signals of all rows; those of a dataset without a signal are unknown."""
+    """Return the signals of all rows; a signal is unknown for the rows of datasets that lack it."""
     found = [signals_of(own) for own in labels]
     examples = {name: signal for own in found for name, signal in own.items()}
     if "" in examples and len(examples) > 1:
@@ -150,7 +151,7 @@ def _joined(
 
 
 def _concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Batches one after the other."""
+    """Concatenate batches."""
     if len(batches) == 1:
         return batches[0]
     first = batches[0]
@@ -163,7 +164,7 @@ def _concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _reordered(batch: dict[str, Any], order: Tensor) -> dict[str, Any]:
-    """The items of a batch in another order."""
+    """Return a batch with its items in another order."""
     return {
         name: _reordered(value, order) if isinstance(value, dict) else value[order] for name, value in batch.items()
     }

@@ -1,4 +1,4 @@
-"""Label columns of a track table as tensors."""
+"""Conversion of label columns of a track table to tensors."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Kind = Literal["class", "multi-hot", "number"]
 
 @dataclass(frozen=True)
 class Labels:
-    """One label signal of N tracks.
+    """Label signal of N tracks.
 
     Attributes:
         values: (N,) int64 class indices, (N, classes) float32 multi-hot rows, or (N, columns) float32 numbers.
         labeled: (N,) bool, True where the label is known.
-        names: of the classes in the order of their indices, or of the columns of numbers.
+        names: class names in the order of their indices, or names of the columns of numbers.
         kind: "class", "multi-hot" or "number".
     """
 
@@ -49,14 +49,14 @@ class Labels:
 
 
 def signals_of(labels: Labels | Mapping[str, Labels] | None) -> dict[str, Labels]:
-    """Label signals by name; a single signal has no name."""
+    """Return label signals by name; the name of a single signal is empty."""
     if labels is None:
         return {}
     return {"": labels} if isinstance(labels, Labels) else dict(labels)
 
 
 def labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Tensor:
-    """Whether any signal of a row is known, (count,) bool."""
+    """Return whether any signal of each row is known, (count,) bool."""
     known = torch.zeros(count, dtype=torch.bool)
     for signal in signals_of(labels).values():
         known = known | signal.labeled
@@ -64,11 +64,12 @@ def labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Te
 
 
 def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
-    """Which classes each row has, for `label_budget` and the like.
+    """Return the classes of each row, for options such as `label_budget`.
 
     Returns:
-        The values of a single signal; of several, multi-hot rows (N, classes of all signals) as a sparse tensor, zero
-        where a signal is not known, in memory for the labels that the rows have. Numbers have no classes.
+        The values of a single signal. For several signals, a sparse tensor of multi-hot rows (N, classes of all
+        signals), which is zero where a signal is unknown. Its memory is that of the labels of the rows. Numbers have no
+        classes.
 
     Examples:
         >>> known = torch.tensor([True, False])
@@ -101,24 +102,27 @@ def encode_labels(
     names: Sequence[str] | None = None,
     separator: str = SEPARATOR,
 ) -> Labels:
-    """Turn a column into class indices, multi-hot rows or numbers.
+    """Convert a label column to class indices, multi-hot rows or numbers.
 
-    An empty cell is an unknown label; a cell that holds the separator alone has none of the labels, and that is known.
-    A cell may be a list of labels too, an empty list standing for none.
+    An empty cell is an unknown label. A cell with only the separator means that the labels are known and there are
+    none. A cell may also be a list of labels; an empty list means none.
 
     Args:
         tracks: track table.
-        column: its label column; of numbers there may be several.
-        argument: what the user calls the column, for messages.
-        kind: "class" for one class a cell, "multi-hot" for several, "number" for real numbers. By default what the
-            dataset says of the column; otherwise "multi-hot" if some cell is a list or holds the separator, else
-            "class".
-        names: all classes in their order. By default those of the dataset; otherwise those that occur, in alphabetical
-            order, or in order of size if all are whole numbers.
-        separator: between the labels of a cell.
+        column: name of the label column; for numbers, one or several names.
+        argument: name of the argument that gave the column, for messages.
+        kind: "class" for one class in each cell, "multi-hot" for several, "number" for real numbers. By default the
+            kind in the metadata of the dataset, if there is one. Otherwise "multi-hot" if a cell is a list or contains
+            the separator, else "class".
+        names: all class names in order. By default those of the dataset, if there is one. Otherwise the classes that
+            occur, in alphabetical order, or in numerical order if all are whole numbers.
+        separator: separator between the labels of a cell.
+
+    Returns:
+        The labels of all rows.
 
     Raises:
-        InputError: if there is no such column, no row has a label, a cell is of another kind, or a label is none of
+        InputError: if the column does not exist, no row has a label, a cell is of another kind, or a label is not in
             `names`.
 
     Examples:
@@ -132,7 +136,7 @@ def encode_labels(
     if kind not in (None, *get_args(Kind)):
         raise InputError(f"kind: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
     if not separator:
-        raise InputError("separator: expected what stands between the labels of a cell, got nothing")
+        raise InputError("separator: expected a text of at least one character, got an empty text")
     columns = [column] if isinstance(column, str) else list(column)
     for name in columns:
         if name not in tracks:
@@ -140,7 +144,7 @@ def encode_labels(
     if kind == "number":
         return _numbers(tracks, columns, argument)
     if len(columns) > 1:
-        raise InputError(f"{argument}: several columns are one signal only as numbers, got {', '.join(columns)}")
+        raise InputError(f"{argument}: expected one column unless kind is 'number', got {', '.join(columns)}")
     known_of_dataset = tracks.attrs.get("dataset", {}).get("labels", {}).get(columns[0], {})
     kind = kind or known_of_dataset.get("kind")
     if kind == "number":
@@ -154,7 +158,7 @@ def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
         values = torch.tensor(cells.to_numpy(dtype=np.float32))
     known = tracks[columns].notna().to_numpy()
     for wrong, what in (
-        (cells.isna().to_numpy() & known, "no number"),
+        (cells.isna().to_numpy() & known, "which is not a number"),
         (values.isinf().numpy() & known, "which is not finite in float32"),
     ):
         if wrong.any():
@@ -182,7 +186,7 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
             )
     are_lists = cells.map(_is_list)
     if are_lists.any() and kind == "class":
-        raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class a cell")
+        raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class in each cell")
     texts = ["" if not is_list and pd.isna(cell) else cell for cell, is_list in zip(cells, are_lists, strict=True)]
     sets = [_labels_of(cell, "" if kind == "class" else separator) for cell in texts]
     known = [labels is not None for labels in sets]
@@ -199,7 +203,7 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
     if not found <= index.keys():
         odd = sorted(found - index.keys())
         raise InputError(
-            f"{argument}: column {cells.name!r} holds {odd[0]!r}, which is none of its {len(order)} classes"
+            f"{argument}: column {cells.name!r} holds {odd[0]!r}, which is not one of its {len(order)} classes"
         )
     values: Tensor
     if kind == "multi-hot":
@@ -212,7 +216,7 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
 
 
 def _labels_of(cell: Any, separator: str) -> list[str] | None:
-    """Return the labels of a cell, None if they are not known; without a separator there is one."""
+    """Return the labels of a cell, or None if they are unknown; without a separator, a cell is one label."""
     if _is_list(cell):
         return [text for text in (cell_text(part).strip() for part in cell) if text]
     text = cell_text(cell).strip()
@@ -226,5 +230,5 @@ def _is_list(cell: Any) -> bool:
 
 
 def _by_size_or_name(names: set[str]) -> Any:
-    """Sorting key; names of the same size, such as 7 and 07, are in alphabetical order."""
+    """Return a sorting key; names of the same number, such as 7 and 07, are in alphabetical order."""
     return (lambda name: (Decimal(name), name)) if all(map(_WHOLE.fullmatch, names)) else str

@@ -1,4 +1,4 @@
-"""What the workers of a loader are reading, for the case that one of them dies."""
+"""Record of the rows that loader workers read, used to name the file when a worker dies."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch.utils.data import get_worker_info
 
 
 class ReadingNotes:
-    """A slate that the workers of a loader write on and the training process reads.
+    """Shared memory in which loader workers write the row that they read, for the training process.
 
     Args:
-        workers: of the loader.
+        workers: number of workers of the loader.
 
     Examples:
         >>> notes = ReadingNotes(workers=2)
@@ -25,14 +25,14 @@ class ReadingNotes:
         self._slate = torch.full((max(1, workers), 2), -1).share_memory_()
 
     def note(self, row: int) -> None:
-        """Write down, in a worker, which row it reads next."""
+        """Record the row that the current worker reads next; in the training process nothing is recorded."""
         worker = get_worker_info()
         if worker is not None:
             self._slate[worker.id, 0] = os.getpid()
             self._slate[worker.id, 1] = row
 
     def row_of(self, pid: int) -> int | None:
-        """The row that a worker process noted last; None if it noted none."""
+        """Return the last row that the worker with process id `pid` recorded, or None."""
         for process, row in self._slate.tolist():
             if process == pid:
                 return row

@@ -1,4 +1,4 @@
-"""Track tables: data frames with a row for each audio file."""
+"""Track tables: data frames with one row for each audio file."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ logger = logging.getLogger(__name__)
 DEFAULT_CORPUS = "scores"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
-_MAX_DIGITS = 18  # of a whole number, with its sign, that surely fits into 64 bits
-_MAX_EXACT_DIGITS = 15  # of a whole number that is the same as a float
+_MAX_DIGITS = 18  # whole numbers with so many characters, sign included, always fit into 64 bits
+_MAX_EXACT_DIGITS = 15  # whole numbers with so many characters are exact as floats
 _UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
 
 
 def load_tracks(source: str | Path, root: str | Path | None = None, variant: str | None = None) -> pd.DataFrame:
-    r"""Track table of a published dataset, a CSV file, a folder of audio, an audio store, or the default corpus.
+    r"""Load the track table of a dataset, a CSV file, a folder of audio, an audio store or the default corpus.
 
     Args:
-        source: name of a dataset (`ssc_toolkit.data.RECIPES` lists them), the path of a CSV file, of a folder of
-            audio, or of an audio store (or its URL), or "scores" for the default corpus, which is rendered now if it
-            is not yet there.
-        root: folder where the dataset lies, or that the paths in a CSV file start from (by default its own folder); a
-            store needs none, whatever the settings that it is used with say.
-        variant: of a dataset: which labels and which split; its first by default.
+        source: name of a dataset (see `ssc_toolkit.data.RECIPES`); path of a CSV file, of a folder of audio or of an
+            audio store; URL of a store; or "scores" for the default corpus, which is rendered now if it is missing.
+        root: folder of the dataset, or the folder that relative paths in a CSV file start from (by default the folder
+            of the CSV file). It is ignored for a store.
+        variant: variant of a dataset, which sets the labels and the split; the dataset's first variant by default.
 
     Returns:
-        A row for each track, with `path` (absolute) and whatever columns the source has, such as `split`
-        ("train", "valid", "test"), `group` and labels. What a dataset says of itself (variant, names of the labels in
-        their order, metrics, hash of the split) is in `tracks.attrs["dataset"]`.
+        A table with one row for each track. It has the column `path` (absolute) and the other columns of the source,
+        such as `split` ("train", "valid", "test"), `group` and labels. The metadata of a dataset (variant, class names
+        in order, metrics, hash of the split) are in `tracks.attrs["dataset"]`.
 
     Raises:
-        InputError: for a source that is missing or empty, a dataset of which files are missing (it says which), or a
-            root where nothing starts from it.
+        InputError: if the source is missing or empty, if files of a dataset are missing (the message lists them), or if
+            `root` or `variant` is given for a source that does not use it.
 
     Examples:
         >>> import tempfile, pathlib
@@ -62,13 +61,13 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
     name, path = source, Path(source)
     if name in RECIPES:
         if root is None:
-            folder = f"; or give ./{name} for the folder of that name" if path.is_dir() else ""
-            raise InputError(f"root: in which folder does the dataset {name} lie? give root{folder}")
+            folder = f"; for the folder {name}, write ./{name}" if path.is_dir() else ""
+            raise InputError(f"root: expected the folder of the dataset {name}, got none{folder}")
         return dataset_tracks(name, root, variant)
     if variant is not None:
-        raise InputError(f"variant: only a dataset has variants ({', '.join(RECIPES)}), not {source}")
+        raise InputError(f"variant: only datasets have variants ({', '.join(RECIPES)}), {source} is not one of them")
     if root is not None and (name == DEFAULT_CORPUS or (path.is_dir() and not is_store(name))):
-        raise InputError(f"root: the paths of a CSV file start from it, or a dataset lies there; {source} is neither")
+        raise InputError(f"root: expected a dataset or a CSV file to use it with, got {source}")
     if name == DEFAULT_CORPUS:
         from ssc_toolkit.data.scores import build_corpus
 
@@ -90,24 +89,24 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
 def from_csv(
     path: str | Path, root: str | Path | None = None, *, split: str = "split", group: str = "group"
 ) -> pd.DataFrame:
-    r"""Track table of a CSV file in UTF-8 with a header and a `path` column.
+    r"""Load the track table of a CSV file in UTF-8 with a header and a `path` column.
 
-    Every row has as many cells as the header. Only an empty cell is unknown. Labels may be of any kind;
-    `encode_labels` makes tensors of them. Paths are absolute or relative to `root`, begin with `~/`, or are `file://`
-    URLs. An apostrophe that keeps a spreadsheet from taking a cell for a formula (`'=a.wav`) is removed.
+    Every row must have as many cells as the header. Only an empty cell is unknown. Labels may have any type;
+    `encode_labels` converts them to tensors. Paths are absolute, relative to `root`, begin with `~/`, or are `file://`
+    URLs. An apostrophe that protects a cell from being read as a formula in a spreadsheet (`'=a.wav`) is removed.
 
     Args:
-        path: of the file.
-        root: folder that relative paths start from; the file's own folder by default.
-        split: name of the column that says "train", "valid" or "test", if there is one.
-        group: name of the column whose tracks belong together, such as the artist, if there is one.
+        path: path of the file.
+        root: folder that relative paths start from; the folder of the file by default.
+        split: name of the column with the split ("train", "valid" or "test"), if there is one.
+        group: name of the column with the group of each track, such as the artist, if there is one.
 
     Returns:
-        The table; `split` and `group` are called so, `path` is absolute.
+        The table, with absolute paths and with these columns renamed to `split` and `group`.
 
     Raises:
-        InputError: naming the line for a row of another length or a header that is not clear; also if the file cannot
-            be read or has no paths, a split is none of the three, or a track is in two.
+        InputError: if the file cannot be read, has no paths or a malformed header or row (the message gives the line),
+            has an unknown split, or lists a track in two splits.
 
     Examples:
         >>> import tempfile, pathlib
@@ -125,7 +124,7 @@ def from_csv(
         if column != name and column not in tracks:
             raise InputError(f"{argument}: {path} has no column {column!r}")
         if column != name and name in tracks:
-            raise InputError(f"{argument}: {path} has a column {name!r} beside {column!r}; which of them is meant?")
+            raise InputError(f"{argument}: {path} has a column {name!r} as well as {column!r}; rename or drop one")
         tracks = tracks.rename(columns={column: name})
     missing = int(tracks["path"].isna().sum())
     if missing == len(tracks):
@@ -143,7 +142,7 @@ def from_csv(
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """A table of text and numbers; only an empty cell is unknown: "None" or "NA" may be the name of a class."""
+    """Return a table of text and numbers; only empty cells are unknown, because "None" or "NA" may name a class."""
     columns, rows = read_csv(path, "tracks", "path")
     cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
     table = {
@@ -156,20 +155,21 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
-    """Warn of cells such as "NaN", which other programs write for what is unknown."""
+    """Warn about cells such as "NaN", which other programs write for unknown values."""
     for name in tracks.select_dtypes(exclude="number").columns.drop("path"):
         odd = tracks[name][tracks[name].str.contains(_UNKNOWN_IN_WORDS, na=False)]
         if len(odd):
             logger.warning(
-                "column %r of %s holds %r (%d rows), which counts as a name; what is unknown is an empty cell",
+                "column %r of %s holds %r (%d rows), which is read as a name; leave cells of unknown values empty",
                 name, path, odd.iloc[0], len(odd),
             )  # fmt: skip
 
 
 def _as_numbers(cells: pd.Series) -> pd.Series:
-    """A column as numbers, if that loses nothing: 007 and 7, or 1.10 and 1.1, stay what they are.
+    """Convert a column to numbers if that loses no information; 007 and 7, or 1.10 and 1.1, stay text.
 
-    Whole numbers become integers, with gaps too, and never pass through float; those beyond 64 bits stay text.
+    Whole numbers become integers, also with missing values, without conversion to float. Numbers beyond 64 bits stay
+    text.
     """
     texts = cells.dropna().str.strip()
     if not len(texts):
@@ -191,10 +191,10 @@ def _as_numbers(cells: pd.Series) -> pd.Series:
 
 
 def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
-    """Raise InputError for an unknown split, or a track in two; warn of a group in two."""
+    """Raise InputError for an unknown split or a track in two splits; warn about a group in two splits."""
     if not set(tracks["split"].dropna()) <= set(SPLITS):
         odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
-        raise InputError(f"tracks: column 'split' of {path} holds {', '.join(odd)}; expected {', '.join(SPLITS)}")
+        raise InputError(f"tracks: column 'split' of {path}: expected {', '.join(SPLITS)}, got {', '.join(odd)}")
     known = tracks.dropna(subset="split")
     sides = known.groupby("path")["split"].nunique()
     if (sides > 1).any():
@@ -207,21 +207,21 @@ def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
 
 
 def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
-    """Track table of all audio files below a folder, in order of their paths.
+    """Return the track table of all audio files below a folder, sorted by path.
 
-    Links to folders are followed, each folder once. Hidden files and folders and `__MACOSX` are left out; files with
-    other suffixes are counted in a warning.
+    Links to folders are followed, and each folder is visited once. Hidden files and folders and `__MACOSX` are left
+    out. Files with other suffixes are counted in a warning.
 
     Args:
-        folder: where to look, at any depth.
-        label: name for a column that holds the name of the folder right below `folder` in which a file lies, as in
-            `genres/jazz/one.wav`; unknown for files that lie in none. Without it there are no labels.
+        folder: folder to search, including its subfolders.
+        label: name for a column with the name of the top-level subfolder of each file, such as `jazz` for
+            `genres/jazz/one.wav`. It is unknown for files directly in `folder`. None adds no labels.
 
     Returns:
-        The table.
+        The table, with the column `path` and, if given, the label column.
 
     Raises:
-        InputError: if there is no audio file.
+        InputError: if the folder does not exist or has no audio file.
 
     Examples:
         >>> import tempfile, pathlib
@@ -242,8 +242,8 @@ def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
             f"tracks: there is no audio file below {folder} (looked for {', '.join(readable_suffixes())}){found}"
         )
     if others:
-        logger.warning("passed over below %s: %s%s", folder, describe_others(others), missing_codecs(others))
-    names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # a name may not be text in UTF-8
+        logger.warning("skipped below %s: %s%s", folder, describe_others(others), missing_codecs(others))
+    names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
     tracks = pd.DataFrame({"path": names})
     if label is not None:
         inside = [path.relative_to(folder).parts[:-1] for path in paths]
@@ -254,23 +254,23 @@ def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
 def with_splits(
     tracks: pd.DataFrame, seed: int = 0, *, group: str = "group", shares: Sequence[float] = (0.7, 0.1, 0.2)
 ) -> pd.DataFrame:
-    """Give each track a split if the table has none.
+    """Assign a split to each track if the table has no `split` column.
 
-    Tracks with the same value in the group column stay together, so that no artist, say, is on two sides. A track
-    whose group is unknown is a group of its own. Rows whose `split` is empty in a table that has the column go to
-    train.
+    Tracks with the same value in the group column get the same split, so that, for example, no artist is in two splits.
+    A track with an unknown group is a separate group. If the table has a `split` column, rows with an empty cell are
+    assigned to "train".
 
     Args:
         tracks: track table.
-        seed: of the split, which also does not depend on the order of the rows.
-        group: name of the column; without such a column each track is a group.
-        shares: of the groups that go to train, valid and test; they sum to 1.
+        seed: seed of the random split. The split does not depend on the order of the rows.
+        group: name of the group column; without such a column each track is a separate group.
+        shares: fractions of the groups for the training, validation and test sets, which sum to 1.
 
     Returns:
-        A copy with a `split` column.
+        A copy of the table with a `split` column.
 
     Raises:
-        InputError: for a seed below 0, a column that is not there, or shares that do not sum to 1.
+        InputError: if the seed is negative, the column does not exist, or the fractions do not sum to 1.
 
     Examples:
         >>> table = pd.DataFrame({"path": list("abcdef"), "artist": ["x", "x", "y", "y", "z", "z"]})
@@ -284,7 +284,7 @@ def with_splits(
         return tracks
     check_whole("seed", seed, 0)
     if len(shares) != len(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
-        raise InputError(f"shares: expected three that sum to 1 (train, valid, test), got {tuple(shares)}")
+        raise InputError(f"shares: expected three fractions that sum to 1 (train, valid, test), got {tuple(shares)}")
     if group != "group" and group not in tracks:
         raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks.columns))}")
     groups = pd.Series([f"path {path}" for path in tracks["path"]], index=tracks.index)
@@ -300,11 +300,14 @@ def with_splits(
 
 
 def dataset_of(tracks: pd.DataFrame) -> dict[str, Any]:
-    """What a result has to say of the published dataset that a table comes from; nothing if it comes from none.
+    """Return the metadata of the published dataset that a table comes from, for the record of a result.
+
+    Args:
+        tracks: track table, or some rows of one.
 
     Returns:
-        `name`, `variant`, `split_hash` and `labels_hash` (of the whole split and its labels, whatever part of them is
-        here), and `tracks`, the number of those that are here.
+        `name`, `variant`, `split_hash` and `labels_hash` (both of the whole dataset, even if the table has only some
+        rows), and `tracks`, the number of rows. Empty if the table does not come from a dataset.
 
     Examples:
         >>> dataset_of(pd.DataFrame({"path": ["a.wav"]}))

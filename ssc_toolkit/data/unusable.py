@@ -1,4 +1,4 @@
-"""Files that cannot be used: named, counted, reported, never silently replaced."""
+"""Reporting of audio files that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ssc_toolkit.files import write_text
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5  # files that a message names
+_SHOWN = 5  # maximum number of files in a message
 
 
 def too_many(problems: Mapping[str, str], total: int, most_skipped: float, strict: bool) -> bool:
-    """Whether this many problems stop the work: any if strict, or more than a share, or all."""
+    """Return whether there are too many problems: any if `strict`, more than the allowed fraction, or all files."""
     return bool(problems) and (strict or len(problems) > most_skipped * total or len(problems) == total)
 
 
@@ -28,18 +28,18 @@ def settle(
     report: Path | None = None,
     complete: bool = True,
 ) -> None:
-    """Say which files cannot be used, in a warning or, if they are too many, in an error.
+    """Report the files that cannot be used, in a warning or, if there are too many, in an error.
 
     Args:
-        problems: path -> why.
-        total: files looked at.
-        most_skipped: share of them that may be left out.
-        strict: none may.
-        report: CSV file that lists them all, replaced atomically; there is none when there are no problems.
-        complete: all files were looked at; otherwise there may be more.
+        problems: reason for each path that cannot be used.
+        total: number of files that were checked.
+        most_skipped: fraction of the files that may be left out.
+        strict: whether a single problem is an error.
+        report: CSV file that lists all problems, replaced atomically; it is removed if there are no problems.
+        complete: whether all files were checked.
 
     Raises:
-        InputError: if they are too many.
+        InputError: if there are too many problems.
     """
     if not problems:
         if report is not None:
@@ -55,5 +55,5 @@ def settle(
     summary = f"{len(problems)} of {total} audio files cannot be used{'' if complete else ' so far'}: {listed}"
     if too_many(problems, total, most_skipped, strict):
         allowed = "strict allows none" if strict else f"most_skipped, now {most_skipped:g}"
-        raise InputError(f"{summary}. Mend or remove them, or allow more ({allowed}).{where}")
+        raise InputError(f"{summary}. Fix or remove them, or allow more ({allowed}).{where}")
     logger.warning("%s. They are left out.%s", summary, where)

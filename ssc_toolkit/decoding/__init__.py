@@ -1,1 +1,1 @@
-"""Decode spans of audio files exactly, whatever their container and codec."""
+"""Decoders that read any span of an audio file sample-exactly, for all supported containers and codecs."""

@@ -1,4 +1,4 @@
-"""Find the streams of a FLAC file: joined ones, and those whose header gives no length or a wrong one."""
+"""Streams of FLAC files: joined streams, and streams whose header gives no length or a wrong one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ssc_toolkit.decoding.spans import Span
 
 MAX_FRAMES = 2**36 - 1
 _MARK = b"fLaC"
-_STREAM_INFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # the block that follows the mark (RFC 9639, section 8.2)
-_BLOCK_SIZE_AT = 10  # byte of the stream: the largest block size
-_LENGTH_AT = 21  # byte of the stream: four bits of the sample size, 36 of the length
+_STREAM_INFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # header of the block after the mark (RFC 9639, section 8.2)
+_BLOCK_SIZE_AT = 10  # offset of the largest block size in the stream
+_LENGTH_AT = 21  # offset in the stream: four bits of the sample size, then 36 bits of the length
 _LENGTH_BYTES = 5
-_MAX_FRAME_BYTES = 1 << 20  # of which the last frame is looked for at the end of a stream
+_MAX_FRAME_BYTES = 1 << 20  # number of bytes at the end of a stream that are searched for the last frame
 _MAX_HEADER_BYTES = 16
 
 
@@ -24,11 +24,11 @@ def flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
     Args:
         raw: the file, open for reading bytes.
-        begin: byte where its first stream begins.
+        begin: byte offset of the first stream.
 
     Returns:
-        None if the file is one stream whose header gives its length. Otherwise the streams; those whose header gives no
-        length, or less than there is, with a header of `MAX_FRAMES`.
+        None if the file is one stream whose header gives its length. Otherwise the streams. A stream whose header gives
+        no length, or one that is too small, gets a header with the length `MAX_FRAMES`.
     """
     size = raw.seek(0, os.SEEK_END)
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -42,12 +42,12 @@ def flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
 
 def with_length(raw: BinaryIO, span: Span, frames: int) -> Span:
-    """Return a stream with a header that gives another length.
+    """Return a stream with another length in its header.
 
     Args:
         raw: the file, open for reading bytes.
-        span: of the file as it is, or as this function made it.
-        frames: samples per channel.
+        span: stream of the file, or the result of an earlier call.
+        frames: number of samples per channel.
     """
     begin = span.begin - len(span.prefix)
     raw.seek(begin)
@@ -58,7 +58,7 @@ def with_length(raw: BinaryIO, span: Span, frames: int) -> Span:
 
 
 def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
-    """Bytes where streams begin: the mark, and the block that has to follow it."""
+    """Yield the byte offsets where streams begin, which have the mark and the block that must follow it."""
     place = begin
     while place >= 0:
         if content[place + 4 : place + 8] in _STREAM_INFO or place == begin:
@@ -67,13 +67,13 @@ def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
 
 
 def _declared(content: mmap.mmap, begin: int) -> int:
-    """Samples per channel that the header of a stream gives, 0 for none."""
+    """Return the number of samples per channel that the header of a stream gives, or 0 if it gives none."""
     head = content[begin + _LENGTH_AT : begin + _LENGTH_AT + _LENGTH_BYTES]
     return int.from_bytes(head, "big") & MAX_FRAMES
 
 
 def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
-    """Samples per channel up to the end of the last frame of a stream, 0 if none is found."""
+    """Return the number of samples per channel up to the end of the last frame of a stream, or 0 if none is found."""
     block_size = int.from_bytes(content[begin + _BLOCK_SIZE_AT : begin + _BLOCK_SIZE_AT + 2], "big")
     place = end
     lowest = max(begin, end - _MAX_FRAME_BYTES)
@@ -85,7 +85,7 @@ def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
 
 
 def _frame_end(head: bytes, block_size: int) -> int:
-    """Samples up to the end of the frame that a header begins (RFC 9639, section 9.1), 0 if it is no header."""
+    """Return the number of samples up to the end of a frame (RFC 9639, section 9.1), or 0 if `head` is no header."""
     if len(head) < _MAX_HEADER_BYTES or head[1] not in (0xF8, 0xF9):
         return 0
     size_code, rate_code = head[2] >> 4, head[2] & 15
@@ -109,13 +109,13 @@ def _frame_end(head: bytes, block_size: int) -> int:
 
 
 def _coded_bytes(first: int) -> int:
-    """Bytes of a number that is coded as UTF-8 codes characters, up to 36 bits; 0 if none begins so."""
+    """Return the length in bytes of a number that is coded like a UTF-8 character, or 0 for an invalid first byte."""
     ones = 8 - (first ^ 0xFF).bit_length()
     return 1 if ones == 0 else ones if 2 <= ones <= 7 else 0
 
 
 def _crc8(content: bytes) -> int:
-    """Checksum of a frame header, with the polynomial x^8 + x^2 + x + 1."""
+    """Return the checksum of a frame header, with the polynomial x^8 + x^2 + x + 1."""
     crc = 0
     for byte in content:
         crc ^= byte

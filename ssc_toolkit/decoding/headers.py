@@ -1,4 +1,4 @@
-"""What the headers of uncompressed audio files say about the audio data: where it begins and how long it is."""
+"""Position and length of the audio data in uncompressed audio files, read from their headers."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 TOLERATED_BYTES = 64
-"""Bytes that may be missing at the end before a file counts as cut short: padding, and less than a millisecond."""
+"""Number of bytes that may be missing at the end of a file (padding, less than a millisecond of audio)."""
 
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
-_W64_CHUNK = 24  # bytes of a chunk's name and size, which the size includes
+_W64_CHUNK = 24  # bytes of a chunk's name and size; the size counts them too
 _MAX_CHUNKS = 10_000
-# Sizes that programs write when they do not know the size yet: the largest that fit into 31 or 32 bits, less some
-# bytes for the header or for rounding. SoX begins the size of an AIFF file at 0x7F000000.
+# Ranges of sizes that programs write when they do not know the size yet: the largest values of 31 or 32 bits, minus
+# some bytes for the header or for rounding. SoX writes 0x7F000000 plus the header bytes for AIFF files.
 _MARKS = ((0x7F000000, 0x7F000040), (0x7FFFE000, 0x80001000), (0xFFFFE000, 0xFFFFFFFF))
 _UNKNOWN_64 = 1 << 62
 
 
 @dataclass(frozen=True)
 class AudioData:
-    """The audio data of a file with chunks.
+    """Audio data of a file that consists of chunks.
 
     Attributes:
-        begin: byte where it begins.
-        declared: bytes that the header says it has.
-        available: bytes from its beginning to the end of the file.
-        field: byte where the header says its size.
-        field_bytes: 4 or 8.
-        order: byte order of the size.
-        extra: what the size counts beyond the audio data.
+        begin: byte offset of the audio data.
+        declared: size of the audio data in bytes according to the header.
+        available: number of bytes from `begin` to the end of the file.
+        field: byte offset of the size field in the header.
+        field_bytes: length of the size field, 4 or 8 bytes.
+        order: byte order of the size field.
+        extra: number of bytes that the size field counts in addition to the audio data.
     """
 
     begin: int
@@ -43,7 +43,7 @@ class AudioData:
 
     @property
     def is_open_ended(self) -> bool:
-        """Whether the size is a mark of a program that did not know it."""
+        """Whether the size is a placeholder of a program that did not know the size."""
         if self.declared <= 0 or self.declared >= _UNKNOWN_64:
             return True
         return self.field_bytes == 4 and any(
@@ -52,11 +52,11 @@ class AudioData:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the file ends before the header says."""
+        """Whether the file is shorter than its header says."""
         return not self.is_open_ended and self.available < self.declared - TOLERATED_BYTES
 
     def header(self, raw: BinaryIO) -> bytes:
-        """Return the bytes before the audio data, with the size that the file really has."""
+        """Return the bytes before the audio data, with the real size in the size field."""
         raw.seek(0)
         head = bytearray(raw.read(self.begin))
         size = min(self.available + self.extra, 256**self.field_bytes - 1)
@@ -71,7 +71,7 @@ def audio_data(raw: BinaryIO) -> AudioData | None:
         raw: the file, open for reading bytes.
 
     Returns:
-        None if the file is of another kind, or no audio data is found in it.
+        The audio data, or None if the file has another format or no audio data.
     """
     size = raw.seek(0, os.SEEK_END)
     raw.seek(0)
@@ -88,7 +88,10 @@ def audio_data(raw: BinaryIO) -> AudioData | None:
 
 
 def _bytes_at(raw: BinaryIO, place: int, count: int, size: int) -> bytes:
-    """Bytes of a file of this size; damaged headers lead beyond its end, and beyond what can be sought."""
+    """Return up to `count` bytes at an offset, or none if the offset is not inside the file.
+
+    Damaged headers can give offsets that are too large to seek to.
+    """
     if place >= size:
         return b""
     raw.seek(place)
@@ -109,7 +112,7 @@ def _riff(raw: BinaryIO, size: int, order: Literal["little", "big"]) -> AudioDat
             if long_size is not None and length == 0xFFFFFFFF:
                 return AudioData(begin, long_size[1], available, long_size[0], 8, order)
             if length == 0 and _is_followed_by_chunks(raw, begin, size, order):
-                return None  # there really is no audio
+                return None  # the data chunk is really empty
             return AudioData(begin, length, available, place + 4, 4, order)
         place += 8 + length + length % 2
     return None
@@ -158,7 +161,7 @@ def _caf(raw: BinaryIO, size: int) -> AudioData | None:
             return None
         length = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"data":
-            begin = place + 16  # after a count of edits
+            begin = place + 16  # the data follows a 4-byte edit count
             return AudioData(begin, length - 4, size - begin, place + 4, 8, "big", 4)
         if length < 0:
             return None

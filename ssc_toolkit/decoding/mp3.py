@@ -1,4 +1,4 @@
-"""Find the streams of an MP3 file, whose header is often missing, or that of the first stream only."""
+"""Streams of MP3 files, whose length header is often missing or describes only the first stream."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile
 
 MAX_STREAMS = 1000
 _WINDOW = 1 << 16
-_TOLERATED_FRAMES = 2  # by which headers may be wrong
-_MAX_TRIMMED = 8192  # samples of delay and padding that a header may tell the decoder to leave out
+_TOLERATED_FRAMES = 2  # the frame count in a header may be wrong by so many frames
+_MAX_TRIMMED = 8192  # maximum number of samples of delay and padding that a header tells the decoder to drop
 
 
 @dataclass(frozen=True)
 class MP3Frame:
-    """A frame of MPEG audio.
+    """Frame of MPEG audio.
 
     Attributes:
-        place: byte of the file where it begins.
-        size: bytes.
-        header: its first four bytes, as a number.
+        place: byte offset of the frame in the file.
+        size: size in bytes.
+        header: the first four bytes, as an integer.
     """
 
     place: int
@@ -33,29 +33,29 @@ class MP3Frame:
 
     @property
     def kind(self) -> int:
-        """Version, layer, sample rate, and whether mono: the same in all frames of a stream."""
+        """Bits of the version, layer, sample rate and mono flag, which are equal in all frames of a stream."""
         return self.header & 0x1E0C00 | (self.header & 0xC0 == 0xC0)
 
     @property
     def layer(self) -> int:
-        """1 to 3."""
+        """Layer, 1 to 3."""
         return 4 - (self.header >> 17 & 3)
 
     @property
     def samples(self) -> int:
-        """Samples per channel."""
+        """Number of samples per channel."""
         is_short = self.layer == 3 and self.header >> 19 & 3 != 3
         return 384 if self.layer == 1 else 576 if is_short else 1152
 
     @property
     def side_bytes(self) -> int:
-        """Bytes of side information in layer III, after which a Xing header begins."""
+        """Offset of a Xing header in a frame of layer III: the frame header and the side information, in bytes."""
         is_mono, is_mpeg_1 = self.header & 0xC0 == 0xC0, self.header >> 19 & 3 == 3
         return ((17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17)) + 4
 
 
 def _kilobits(mpeg_1: bool, layer: int) -> tuple[int, ...]:
-    """ISO/IEC 11172-3 and 13818-3, table of bit rates."""
+    """Return the bit rates of a layer in kbit/s (tables of ISO/IEC 11172-3 and 13818-3)."""
     if mpeg_1 and layer == 1:
         return tuple(range(32, 449, 32))
     if mpeg_1 and layer == 2:
@@ -72,7 +72,7 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 
 
 def mp3_frame_bytes(header: int) -> int:
-    """Return the bytes of the frame that a header of 32 bits begins, or 0 if it is none with a size of its own.
+    """Return the size in bytes of the frame with a 32-bit header, or 0 if the header is invalid or gives no size.
 
     Examples:
         >>> mp3_frame_bytes(0xFFFB9064), mp3_frame_bytes(0x52494646)
@@ -90,13 +90,13 @@ def mp3_frame_bytes(header: int) -> int:
 
 
 def mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
-    """Go through the frames of an MP3 file, past tags and whatever else is between them.
+    """Yield the frames of an MP3 file, skipping tags and other data between them.
 
     Args:
         raw: the file, open for reading bytes.
 
     Yields:
-        A frame, and whether it follows right on the one before.
+        A frame, and whether it directly follows the previous one.
     """
     size = raw.seek(0, os.SEEK_END)
     place, follows, kind = 0, False, None
@@ -117,7 +117,7 @@ def mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
 
 
 def _is_confirmed(raw: BinaryIO, frame: MP3Frame, size: int) -> bool:
-    """Whether another frame of the same kind follows, or the file ends there."""
+    """Return whether a frame of the same kind or a tag follows, or the file ends after the frame."""
     after = frame.place + frame.size
     if after + 4 > size:
         return after <= size
@@ -129,7 +129,7 @@ def _is_confirmed(raw: BinaryIO, frame: MP3Frame, size: int) -> bool:
 
 
 def after_tag(raw: BinaryIO, place: int) -> int:
-    """Byte after the ID3 or APE tag that begins at a byte, or that byte itself."""
+    """Return the offset after the ID3 or APE tag at offset `place`, or `place` if there is no tag."""
     raw.seek(place)
     head = raw.read(32)
     if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
@@ -138,13 +138,13 @@ def after_tag(raw: BinaryIO, place: int) -> int:
     if head[:3] == b"TAG":
         return place + 128
     if head[:8] == b"APETAGEX" and len(head) == 32:
-        is_header = head[23] & 0x20  # else this is the footer, the end of the tag
+        is_header = head[23] & 0x20  # otherwise this is the footer at the end of the tag
         return place + 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
     return place
 
 
 def _next_sync(raw: BinaryIO, place: int, size: int) -> int:
-    """Next byte where a frame or a tag may begin."""
+    """Return the next offset where a frame or a tag may begin."""
     while place < size:
         raw.seek(place)
         window = raw.read(_WINDOW)
@@ -162,7 +162,7 @@ class _XingHeader:
 
 
 def _xing(raw: BinaryIO, frame: MP3Frame) -> _XingHeader | None:
-    """What the Xing or Info header in a frame says, or None if it holds sound."""
+    """Return the Xing or Info header in a frame, or None if the frame holds audio."""
     if frame.layer != 3:
         return None
     raw.seek(frame.place)
@@ -185,11 +185,12 @@ def mp3_streams(raw: BinaryIO) -> list[Span] | None:
         raw: the file, open for reading bytes.
 
     Returns:
-        None if the file is one stream with a header that gives its true length. Else its streams, each with such a
-        header.
+        None if the file is one stream with a header that gives its true length. Otherwise its streams, each with such
+        a header.
 
     Raises:
-        CutShort: if the file ends before a header in it says.
+        CutShort: if the file is shorter than one of its headers says.
+        UnusableFile: if the file has more than 1000 streams.
     """
     if _is_as_its_header_says(raw):
         return None
@@ -210,11 +211,11 @@ def mp3_streams(raw: BinaryIO) -> list[Span] | None:
 
 
 class _Stream:
-    """Frames that follow on one another.
+    """Consecutive frames.
 
     Args:
-        header: what its first frame says, if that holds no sound.
-        is_remainder: what goes on after a stream that has all the frames that its header says.
+        header: Xing or Info header in the first frame, or None if that frame holds audio.
+        is_remainder: whether the frames directly follow a stream that has all the frames of its header.
     """
 
     def __init__(self, header: _XingHeader | None = None, is_remainder: bool = False) -> None:
@@ -242,8 +243,8 @@ class _Stream:
         return self._declared is not None and self._count < self._declared - _TOLERATED_FRAMES
 
     def spans(self) -> list[Span]:
-        """The stream with a header that is right, or nothing if it holds no sound."""
-        # Some encoders count one frame too few.
+        """Return the stream with a correct header, or an empty list if it holds no audio."""
+        # Some encoders write a frame count that is one too small.
         if self._first is None or (self._is_remainder and self._count <= _TOLERATED_FRAMES):
             return []
         samples = max(0, self._count - 1 - _TOLERATED_FRAMES) * self._first.samples
@@ -254,7 +255,7 @@ class _Stream:
 
 
 def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
-    """A frame without sound, with a Xing header; layers I and II have none."""
+    """Return a frame without audio that holds a Xing header; empty for layers I and II, which have no such header."""
     if first.layer != 3:
         return b""
     header = first.header & ~(0xF << 12 | 1 << 9) | 9 << 12 | 1 << 16  # a middle bit rate, no padding, no checksum
@@ -265,7 +266,7 @@ def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
 
 
 def _is_as_its_header_says(raw: BinaryIO) -> bool:
-    """Whether a file has a Xing header at its beginning, and as many bytes and frames as that says."""
+    """Return whether a file begins with a Xing header and has the bytes and frames that the header gives."""
     size = raw.seek(0, os.SEEK_END)
     found = next(mp3_frames(raw), None)
     header = _xing(raw, found[0]) if found else None
@@ -280,7 +281,7 @@ def _is_as_its_header_says(raw: BinaryIO) -> bool:
 
 
 def _count(raw: BinaryIO, place: int, end: int) -> int:
-    """Frames that follow on one another from one byte of a file to another."""
+    """Return the number of consecutive frames between two byte offsets."""
     count, sizes = 0, dict[int, int]()
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
         while place + 4 <= end:

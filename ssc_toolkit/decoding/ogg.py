@@ -1,4 +1,4 @@
-"""Find the streams of an OGG file that are chained one after the other."""
+"""Chained streams of OGG files, which follow one another in the file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _WINDOW = 1 << 16
 
 @dataclass(frozen=True)
 class OggPage:
-    """A page (RFC 3533, section 6).
+    """Page of an OGG file (RFC 3533, section 6).
 
     Attributes:
-        begin, end: bytes of the file.
-        is_first: whether a logical stream begins with it.
-        position: frames up to its end, for most codecs.
+        begin: byte offset where the page begins.
+        end: byte offset after the page.
+        is_first: whether the page is the first of a logical stream.
+        position: number of audio frames up to the end of the page, for most codecs.
     """
 
     begin: int
@@ -31,14 +32,14 @@ class OggPage:
 
 
 def ogg_pages(raw: BinaryIO, begin: int = 0) -> Iterator[OggPage]:
-    """Go through the pages of an OGG file.
+    """Yield the pages of an OGG file.
 
     Args:
         raw: the file, open for reading bytes.
-        begin: byte to begin at; what lies before the next page is passed over.
+        begin: byte offset to start at; bytes before the next page are skipped.
 
     Yields:
-        Its pages; the last may end after the file does.
+        The pages. If the file is cut short, the last page ends after the end of the file.
     """
     size, place = raw.seek(0, os.SEEK_END), begin
     while place < size:
@@ -74,10 +75,11 @@ def ogg_streams(raw: BinaryIO) -> list[Span] | None:
         raw: the file, open for reading bytes.
 
     Returns:
-        None if there is one stream only, or several at the same time.
+        The chained streams, or None if there is a single stream or several parallel ones.
 
     Raises:
         CutShort: if the file ends within a page.
+        UnusableFile: if the file has more than 1000 chained streams.
     """
     size, begins, before = raw.seek(0, os.SEEK_END), [0], None
     for page in ogg_pages(raw):

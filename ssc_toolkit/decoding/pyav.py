@@ -1,4 +1,4 @@
-"""Decode AAC, WMA, APE and other codecs through PyAV, which carries FFmpeg's decoders."""
+"""Decoding of AAC, WMA, APE and other codecs with PyAV, which includes FFmpeg's decoders."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
 
 CODEC_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".ape", ".wv", ".tta", ".mka", ".webm", ".ac3")
-"""File names of audio that PyAV reads, and libsndfile does not."""
+"""Suffixes of audio files that PyAV reads and libsndfile does not."""
 
 HOW_TO_INSTALL = "pip install 'ssc-toolkit[codecs]'"
 
 _BEGINNINGS = (b"MAC ", b"wvpk", b"TTA1", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _KNOWN_TO_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _TOLERATED_SECONDS = 0.2
-_WITH_CHECKSUMS = ("wavpack", "tta", "ape", "flac")  # FFmpeg decodes what fails them to noise unless it is told not to
-_WITHOUT_LENGTH = ("aac", "ac3", "eac3")  # FFmpeg estimates that of these from the bit rate
+_WITH_CHECKSUMS = ("wavpack", "tta", "ape", "flac")  # without an option, FFmpeg decodes damaged parts of these to noise
+_WITHOUT_LENGTH = ("aac", "ac3", "eac3")  # formats whose length FFmpeg only estimates from the bit rate
 
 
 def has_pyav() -> bool:
-    """Whether PyAV is installed."""
+    """Return whether PyAV is installed."""
     return find_spec("av") is not None
 
 
 def is_for_pyav(path: Path, head: bytes) -> bool:
-    """Whether a file needs PyAV.
+    """Return whether a file needs PyAV.
 
     Args:
-        path: of the file.
-        head: what it begins with, after an ID3 tag.
+        path: path of the file.
+        head: first bytes of the file, after an ID3 tag.
     """
     is_adts = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head.startswith(_BEGINNINGS) or is_adts:
@@ -42,16 +42,16 @@ def is_for_pyav(path: Path, head: bytes) -> bool:
 
 
 class PyAVSource:
-    """An audio file that PyAV decodes, always from its beginning: seeking in such files is not exact.
+    """Audio file that PyAV decodes, always from its beginning, because seeking in such files is not exact.
 
-    Opening it decodes it from end to end, to find its length. Blocks are read by a decoder each, so threads may share
-    it.
+    Creating the object decodes the whole file to find its length. Each call of `blocks` has its own decoder, so several
+    threads can share the object.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        UnusableFile: if PyAV is missing, or cannot decode the file.
+        UnusableFile: if PyAV is missing or cannot decode the file.
         CutShort: if the file has less audio than its header says.
     """
 
@@ -79,7 +79,7 @@ class PyAVSource:
                 yield kept
 
     def _declared_seconds(self) -> float:
-        """Length that the header says, 0 if it says none."""
+        """Return the length in seconds that the header gives, or 0 if it gives none."""
         import av
 
         with av.open(self._path) as container:
@@ -92,7 +92,7 @@ class PyAVSource:
             return (container.duration or 0) / av.time_base if is_all else 0.0
 
     def _decoded(self) -> Iterator[np.ndarray]:
-        """All of the file, (frames, channels) float32 in many blocks."""
+        """Yield the whole file in blocks (frames, channels) float32."""
         import av
 
         try:

@@ -1,4 +1,4 @@
-"""Open audio files so that a span of one is exactly what decoding from its beginning gives there."""
+"""Audio sources whose spans are identical to the same span of the whole decoded file."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav
 from ssc_toolkit.decoding.spans import CutShort, Span, SpanFile, UnusableFile
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
-"""Sample rates in hertz that files may have; others come from damaged headers."""
+"""Range of accepted sample rates in hertz; other values indicate a damaged header."""
 
 MAX_BLOCK_FRAMES = 1 << 20
-_MAX_FRAMES_PER_BYTE = 1 << 16  # more than any codec reaches, in silence
+_MAX_FRAMES_PER_BYTE = 1 << 16  # more than any codec reaches, even for silence
 _MAX_HEADER_BYTES = 1 << 24
-_MP3_RUN_UP = 16 * 1152  # more frames than its bit reservoir spans at any bit rate
-_OGG_PAGE = 65_307  # most bytes of a page
-_VORBIS_BLOCK = 8192  # most frames of a block
+_MP3_RUN_UP = 16 * 1152  # longer than the bit reservoir of MP3 at any bit rate
+_OGG_PAGE = 65_307  # maximum size of a page in bytes
+_VORBIS_BLOCK = 8192  # maximum number of frames of a block
 _STANDARD_ERROR = 2
 _FREE_FORMAT = "MP3 of free format, which does not give its length; encode it at a standard bit rate"
 
 
 class Source(Protocol):
-    """An audio file that can be decoded from any frame on; its attributes are those of `audio.AudioInfo`."""
+    """Audio file that can be decoded from any frame on; its attributes are those of `audio.AudioInfo`."""
 
     frames: int
     sample_rate: int
@@ -46,19 +46,19 @@ class Source(Protocol):
         """Decode a span in blocks of bounded size.
 
         Args:
-            start: first frame.
-            frames: how many; None for all up to the end.
-            block_frames: of a block at most; fewer if there are many channels.
+            start: first frame of the span.
+            frames: number of frames of the span; None for all up to the end.
+            block_frames: maximum number of frames of a block; blocks are smaller if there are many channels.
 
         Yields:
-            (frames, channels) float32; fewer frames in all where the file has ended.
+            Blocks (frames, channels) float32; fewer than `frames` in total if the file ends earlier.
         """
 
 
 class Quiet:
-    """Keeps the process's standard error closed; entered by several threads, until the last has left.
+    """Context manager that discards the process's standard error; several threads can enter it.
 
-    The decoder of MP3 complains there, from C, of every run-up whose first frames lack bits.
+    The MP3 decoder, which is written in C, prints a warning there whenever decoding starts in the middle of a file.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Quiet:
                 return
             try:
                 self._kept = os.dup(_STANDARD_ERROR)
-            except OSError:  # there is none
+            except OSError:  # the process has no standard error
                 self._kept = -1
                 return
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -89,7 +89,7 @@ class Quiet:
 
 
 quiet = Quiet()
-"""For the time of a call into the decoder of MP3."""
+"""Shared instance, entered around each call of the MP3 decoder."""
 
 
 @contextmanager
@@ -97,12 +97,13 @@ def opened(path: Path | str) -> Iterator[Source]:
     """Open an audio file.
 
     Args:
-        path: of anything that libsndfile reads, or PyAV if it is installed.
+        path: path of a file that libsndfile reads, or PyAV if it is installed.
 
     Raises:
-        UnusableFile: if its header cannot be right, or a package is missing that could read it.
-        CutShort: if it ends before its header says.
-        OSError, soundfile.SoundFileError: if it cannot be read.
+        UnusableFile: if the header is invalid, or the package that reads such files is missing.
+        CutShort: if the file is shorter than its header says.
+        OSError: if the file cannot be read.
+        soundfile.SoundFileError: if libsndfile cannot decode the file.
     """
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
@@ -120,13 +121,13 @@ def opened(path: Path | str) -> Iterator[Source]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How to read a file.
+    """Description of how to read a file.
 
     Attributes:
-        spans: its streams; None for the file as it is.
-        frames: of each, None where the header is right.
-        is_mp3: whether MPEG audio.
-        pyav: reads it, if PyAV has to.
+        spans: streams of the file; None stands for the unchanged file.
+        frames: number of frames of each stream; None where the header is correct.
+        is_mp3: whether the file is MPEG audio.
+        pyav: source that reads the file, if it needs PyAV.
     """
 
     spans: tuple[Span | None, ...] = (None,)
@@ -137,7 +138,10 @@ class _Layout:
 
 @lru_cache(maxsize=100_000)
 def _layout(path: str, size: int, modified_ns: int) -> _Layout:
-    """How to read a file that has this size and time."""
+    """Return how to read a file.
+
+    `size` and `modified_ns` are part of the cache key, so a changed file is examined again.
+    """
     with Path(path).open("rb") as raw:
         head = raw.read(64)
         begin = after_tag(raw, 0)
@@ -165,12 +169,12 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
 
 
 def _is_mpeg(content: bytes) -> bool:
-    """Whether bytes begin as a frame of MPEG audio does."""
+    """Return whether the bytes begin with the sync word of an MPEG audio frame."""
     return len(content) > 1 and content[0] == 0xFF and content[1] & 0xE0 == 0xE0
 
 
 def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
-    """Streams of a file, None if it is one with a header that is right."""
+    """Return the streams of a file, or None if it is one stream with a correct header."""
     if is_mp3:
         return mp3_streams(raw)
     if head[:4] == b"OggS":
@@ -186,16 +190,16 @@ def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
 
 
 def _count(path: str, span: Span, is_mp3: bool) -> int:
-    """Frames of a stream, found by decoding it."""
+    """Return the number of frames of a stream by decoding it."""
     with _opened_span(path, span, is_mp3, None) as source:
         count = sum(len(block) for block in source.blocks(0, None))
     if count < span.min_frames:
-        raise UnusableFile(f"{count} of at least {span.min_frames} frames can be decoded")
+        raise UnusableFile(f"expected at least {span.min_frames} frames, only {count} can be decoded")
     return count
 
 
 class _SoundFile(soundfile.SoundFile):
-    """Does not seek after each read, as soundfile does: it is slow, and inexact in some codecs."""
+    """Sound file without the seek after each read, which is slow, and inexact in some codecs."""
 
     def seekable(self) -> bool:
         return False
@@ -208,7 +212,7 @@ def _opened_span(path: Path | str, span: Span | None, is_mp3: bool, frames: int 
         with quiet if is_mp3 or str(path).lower().endswith(".mp3") else nullcontext():
             file = stack.enter_context(_SoundFile(str(path) if raw is None else raw))
         _check_rate(file.samplerate)
-        if file.format == "MP3" and not is_mp3:  # found by its name alone
+        if file.format == "MP3" and not is_mp3:  # libsndfile chose the format by the file name only
             raise UnusableFile("no audio that can be decoded")
         size = Path(path).stat().st_size
         is_counted = frames is not None or span is not None
@@ -223,7 +227,7 @@ def _check_rate(sample_rate: int) -> None:
 
 
 class _LibsndfileSource:
-    """A stream that libsndfile decodes."""
+    """Stream that libsndfile decodes."""
 
     def __init__(self, file: soundfile.SoundFile, content: str | SpanFile, frames: int) -> None:
         self._file = file
@@ -252,17 +256,17 @@ class _LibsndfileSource:
                 return
 
     def _run_up(self, start: int) -> int:
-        """Frames to decode ahead of a span, so that it is what a decoder has there that came from the beginning."""
+        """Return how many frames to decode before a span, so that its samples equal those of a full decode."""
         if self._file.format == "MP3":
-            # After a seek the decoder lacks the bits that earlier frames have put by.
+            # After a seek the decoder lacks the bits that earlier frames stored in the bit reservoir.
             return min(start, _MP3_RUN_UP)
         if self._file.format == "OGG" and self._file.subtype == "VORBIS":
-            # libsndfile's seek goes astray in the last page, and there alone.
+            # libsndfile's seek is wrong in the last page, but exact in all others.
             return max(0, start - max(0, self._begin_of_last_page() - _VORBIS_BLOCK))
         return 0
 
     def _begin_of_last_page(self) -> int:
-        """First frame of the last page of an OGG file: where the page before it ends; 0 if it cannot be found."""
+        """Return the first frame of the last page of an OGG file, where the previous page ends; 0 if not found."""
         if isinstance(self._content, SpanFile):
             place = self._content.tell()
             tail = _tail(self._content)
@@ -274,26 +278,26 @@ class _LibsndfileSource:
         before = tail.rfind(b"OggS", 0, max(0, last))
         if before < 0:
             return 0
-        # RFC 3533, section 6: eight bytes, from the sixth on, say how many frames there are up to the end of the page.
+        # RFC 3533, section 6: the eight bytes from offset 6 are the number of frames up to the end of the page.
         return max(0, int.from_bytes(tail[before + 6 : before + 14], "little", signed=True))
 
 
 def _tail(raw: BinaryIO | SpanFile) -> bytes:
-    """The last bytes of a file, at least its last two pages if it is an OGG file."""
+    """Return the last bytes of a file, which include the last two pages of an OGG file."""
     raw.seek(max(0, raw.seek(0, os.SEEK_END) - 2 * _OGG_PAGE))
     return raw.read()
 
 
 class _Joined:
-    """Streams one after the other."""
+    """Concatenation of several streams."""
 
     def __init__(self, sources: list[Source]) -> None:
         rates = sorted({source.sample_rate for source in sources})
         if len(rates) > 1:
-            raise UnusableFile(f"it is joined from parts of different sample rates ({', '.join(map(str, rates))} Hz)")
+            raise UnusableFile(f"it is joined from parts with different sample rates ({', '.join(map(str, rates))} Hz)")
         self.channels = max(source.channels for source in sources)
         if any(source.channels not in (1, self.channels) for source in sources):
-            raise UnusableFile("it is joined from parts of different numbers of channels")
+            raise UnusableFile("it is joined from parts with different numbers of channels")
         self._sources = sources
         self.frames = sum(source.frames for source in sources)
         self.sample_rate = rates[0]

@@ -1,4 +1,4 @@
-"""Parts of a file that are read as files of their own."""
+"""Spans of a file that are read as separate files."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 
 class CutShort(Exception):
-    """A file ends before its own header says."""
+    """Error raised for a file that is shorter than its header says."""
 
 
 class UnusableFile(Exception):
-    """A file cannot be decoded; the message says why, without the file's name."""
+    """Error raised for a file that cannot be decoded; the message gives the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a file, with bytes in front that complete it to a file of its own.
+    """Span of a file, with a prefix that makes it a complete file.
 
     Attributes:
-        begin, end: bytes of the file.
-        prefix: bytes in front, such as a header that gives the true length.
-        min_frames: audio frames that decoding must give at least; fewer mean that some were lost.
+        begin: byte offset where the span begins.
+        end: byte offset after the span.
+        prefix: bytes before the span, such as a header that gives the true length.
+        min_frames: minimum number of audio frames that decoding must give.
     """
 
     begin: int
@@ -33,11 +34,11 @@ class Span:
 
 
 class SpanFile(io.RawIOBase):
-    """A span, open for reading bytes.
+    """Span of a file, open for reading bytes.
 
     Args:
-        path: of the file.
-        span: of it.
+        path: path of the file.
+        span: span to read.
     """
 
     def __init__(self, path: Path | str, span: Span) -> None:

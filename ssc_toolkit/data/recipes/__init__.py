@@ -1,4 +1,4 @@
-"""Recipes for published datasets: official splits, fixed label lists, and the oddities of the files."""
+"""Recipes for published datasets: official splits, fixed label lists, and handling of irregular files."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ __all__ = ["RECIPES", "LabelColumn", "NeededFile", "Recipe", "Task", "dataset_tr
 
 
 def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> pd.DataFrame:
-    """Track table of a published dataset that lies on disk.
+    """Return the track table of a published dataset on disk.
 
     Args:
-        name: of the dataset, a key of `RECIPES`.
-        root: its folder; `describe_dataset` says what it must hold.
-        variant: which of its tasks; None takes the first.
+        name: name of the dataset, a key of `RECIPES`.
+        root: folder of the dataset; `describe_dataset` lists the files that it must hold.
+        variant: variant of the dataset; None takes the first.
 
     Returns:
-        A row for each track whose audio is there, ordered by split (train, valid, test) and then by id:
-        `path` (absolute), `track_id`, `split`, `group` (artist, singer or instrument, where the dataset
-        has one) and the label columns. Several labels in a cell are separated by "|"; a lone "|" means
-        that the labels are known and there are none; NaN is an unknown label.
+        A table with one row for each track whose audio file exists, ordered by split (train, valid, test) and then by
+        id. Its columns are `path` (absolute), `track_id`, `split`, `group` (artist, singer or instrument, if the
+        dataset has one) and the label columns. Several labels in a cell are separated by "|". A cell with only "|"
+        means that the labels are known and there are none; NaN is an unknown label.
 
-        `tracks.attrs["dataset"]` is a plain dict: name, variant, for each label column its kind and the
-        class names in their fixed order, the metrics usually reported, a hash of the whole split (files
-        that are missing here included), a hash of the class names, and where the split comes from.
+        `tracks.attrs["dataset"]` is a dict of metadata: name, variant, for each label column its kind and the class
+        names in their fixed order, the metrics usually reported, a hash of the whole split (including missing files), a
+        hash of the class names, and the source of the split.
 
-        Files that are missing are counted in a warning, as are classes that are left without a track.
+        A warning counts the missing files and names classes without a track.
 
     Raises:
-        InputError: for an unknown name or variant, for missing annotation files (the message lists what
-            must lie where), for malformed ones, and if no audio is found.
+        InputError: if the name or the variant is unknown, if annotation files are missing (the message lists the files
+            and their paths) or malformed, or if no audio file is found.
 
     Examples:
         >>> import tempfile, pathlib
@@ -80,10 +80,10 @@ def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> p
 
 
 def describe_dataset(name: str) -> str:
-    """What a dataset offers and needs: its variants with their splits, labels and metrics, and its files.
+    """Return a description of a dataset: its variants with splits, labels and metrics, and the files that it needs.
 
     Args:
-        name: of the dataset, a key of `RECIPES`.
+        name: name of the dataset, a key of `RECIPES`.
 
     Raises:
         InputError: for an unknown name.

@@ -1,4 +1,4 @@
-"""From what a recipe lists to a track table: audio found, splits counted, labels described."""
+"""Conversion of the tracks that a recipe lists to a track table with paths and metadata."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssc_toolkit.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5  # files or classes that a message names
+_SHOWN = 5  # maximum number of files or classes in a message
 
 
 def assemble(recipe: Recipe, root: Path, variant: str) -> pd.DataFrame:
-    """Track table of one variant of a recipe; see `dataset_tracks`."""
+    """Return the track table of one variant of a recipe; see `dataset_tracks`."""
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root} for {recipe.name}. {describe_needs(recipe.needs(variant))}")
     root = root.absolute()
@@ -31,10 +31,9 @@ def assemble(recipe: Recipe, root: Path, variant: str) -> pd.DataFrame:
     found = [audio.first(candidates) for candidates in usable["audio"]]
     missing = [candidates[0] for candidates, path in zip(usable["audio"], found, strict=True) if path is None]
     if len(missing) == len(usable):
-        such_as = f" (there are to be {len(missing)}, such as {missing[0]})" if missing else ""
+        such_as = f" (expected {len(missing)}, such as {missing[0]})" if missing else ""
         raise InputError(
-            f"{recipe.name}: there is none of its audio files below {root}{such_as}. "
-            + describe_needs(recipe.needs(variant))
+            f"{recipe.name}: none of its audio files is below {root}{such_as}. " + describe_needs(recipe.needs(variant))
         )
     tracks = usable[[path is not None for path in found]].reset_index(drop=True)
     tracks["path"] = [str(root / path) for path in found if path is not None]
@@ -59,7 +58,7 @@ def _without_unusable(listed: pd.DataFrame, task: Task, title: str) -> pd.DataFr
     broken = listed["track_id"].isin(list(task.unusable))
     if broken.any():
         logger.info(
-            "%s: %d files known to be broken are left out: %s",
+            "%s: left out %d files that are known to be broken: %s",
             title,
             broken.sum(),
             ", ".join(listed["track_id"][broken]),
@@ -73,7 +72,7 @@ def _warn_of_missing(title: str, task: Task, listed: pd.DataFrame, tracks: pd.Da
     if not missing and in_lists == expected:
         return
     counted = ", ".join(f"{split} {on_disk[split]} of {expected[split]}" for split in SPLITS)
-    reason = "the annotations list fewer or other tracks than published"
+    reason = "the annotations differ from the published number of tracks"
     if missing:
         reason = f"{len(missing)} audio files are missing, such as {', '.join(missing[:_SHOWN])}"
     logger.warning("%s: %s; %s", title, counted, reason)
@@ -89,7 +88,7 @@ def _warn_of_absent_classes(title: str, task: Task, tracks: pd.DataFrame) -> Non
                 shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
                 parts.append(f"{split} has no track of {len(absent)} of {len(labels.names)} ({shown})")
     if parts:
-        logger.warning("%s: some classes are without a track: %s", title, "; ".join(parts))
+        logger.warning("%s: some classes have no track: %s", title, "; ".join(parts))
 
 
 def _present(cells: Iterable[Any]) -> set[str]:

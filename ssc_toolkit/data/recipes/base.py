@@ -1,4 +1,4 @@
-"""What a dataset recipe is: the rule that turns a published dataset on disk into tracks, splits and labels."""
+"""Base class of dataset recipes, which convert a published dataset on disk to tracks, splits and labels."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """A label column of a recipe.
+    """Label column of a recipe.
 
     Attributes:
-        kind: "class" (one name a track), "multi-hot" (any number of names, joined by "|") or "number".
-        names: of the classes in their fixed order; of the number itself if it is one.
-        mean, std: of a number over the tracks that are meant for development.
+        kind: "class" (one name for each track), "multi-hot" (any number of names, joined by "|") or "number".
+        names: class names in their fixed order; for a number, the name of the number.
+        mean: mean of a number over the development tracks.
+        std: standard deviation of a number over the development tracks.
     """
 
     kind: Kind
@@ -35,16 +36,15 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class Task:
-    """One variant of a recipe.
+    """Labels, split and metrics of one variant of a recipe.
 
     Attributes:
         labels: label columns by name.
         metrics: names of the metrics that are usually reported.
-        source: one line, where the split comes from.
-        counts: published numbers of train, valid and test tracks; None if nobody has published any.
+        source: source of the split, in one line.
+        counts: published numbers of train, valid and test tracks; None if there are no published numbers.
         unusable: ids of tracks in the split whose audio is known to be broken.
-        rule: what decides the split (such as singers) and its side, where the split is a rule and not a
-            list of tracks.
+        rule: split by condition (such as a singer), if the split is defined by a rule and not by a list of tracks.
     """
 
     labels: Mapping[str, LabelColumn]
@@ -57,12 +57,12 @@ class Task:
 
 @dataclass(frozen=True)
 class NeededFile:
-    """A file or a set of files that a recipe reads.
+    """File or set of files that a recipe reads.
 
     Attributes:
-        path: where it lies below the root folder.
-        origin: what it is, or where it comes from.
-        elsewhere: other places below the root where copies of the dataset have it.
+        path: path below the root folder.
+        origin: description or source of the file.
+        elsewhere: other paths below the root folder where copies of the dataset have the file.
     """
 
     path: str
@@ -71,11 +71,11 @@ class NeededFile:
 
 
 class Recipe(ABC):
-    """A published dataset: what it needs on disk, and how that becomes a list of tracks.
+    """Recipe of a published dataset: the files that it needs, and their conversion to a list of tracks.
 
     Attributes:
-        name: what users call it.
-        variants: names of its tasks, the default first.
+        name: name of the dataset on the command line and in `RECIPES`.
+        variants: names of its variants, the default first.
     """
 
     name: str
@@ -83,29 +83,28 @@ class Recipe(ABC):
 
     @abstractmethod
     def needs(self, variant: str) -> tuple[NeededFile, ...]:
-        """The files that a variant reads, as they are told to somebody who lacks them."""
+        """Return the files that a variant reads, with descriptions for users who lack them."""
 
     @abstractmethod
     def task(self, variant: str) -> Task:
-        """Labels, metrics and published counts of a variant."""
+        """Return the labels, metrics and published counts of a variant."""
 
     @abstractmethod
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        """Every track of the split, whether its audio is on disk or not.
+        """Return all tracks of the split, whether or not their audio is on disk.
 
         Returns:
-            A row for each track, with `track_id`, `split`, the label columns of the task, `group` if there is
-            one, and `audio`, a tuple of paths below the root where the file may lie, the first that
-            exists to be taken.
+            A table with one row for each track: `track_id`, `split`, the label columns of the task, `group` if there is
+            one, and `audio`, a tuple of candidate paths below the root. The first path that exists is used.
 
         Raises:
-            InputError: if a file is missing or is not what it should be.
+            InputError: if a file is missing or malformed.
         """
 
 
 @cache
 def shipped_list(name: str) -> tuple[str, ...]:
-    """Lines of a list that comes with the package; lines that begin with "#" name its source.
+    """Return the lines of a list that comes with the package, without the lines that begin with "#" (its source).
 
     Examples:
         >>> shipped_list("gtzan_genres")[:3]
@@ -116,7 +115,7 @@ def shipped_list(name: str) -> tuple[str, ...]:
 
 
 def joined(labels: Iterable[str]) -> str:
-    """Cell of a multi-hot column; "|" says that the labels are known and there are none.
+    """Return the cell of a multi-hot column; "|" means that the labels are known and there are none.
 
     Examples:
         >>> joined(["guitar", "slow"]), joined([])
@@ -126,7 +125,7 @@ def joined(labels: Iterable[str]) -> str:
 
 
 def bucket(text: str, buckets: int) -> int:
-    """A number from 0 to `buckets` − 1 that depends on a text alone: its SHA-1, modulo `buckets`.
+    """Return a number from 0 to `buckets` − 1 that depends only on a text: its SHA-1 hash modulo `buckets`.
 
     Examples:
         >>> bucket("the beatles", 10)

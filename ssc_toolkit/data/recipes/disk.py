@@ -1,4 +1,4 @@
-"""Finding and reading the files of a dataset, and saying which are missing or malformed."""
+"""Functions that find and read the files of a dataset, with errors for missing and malformed files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssc_toolkit.errors import InputError
 
 
 class AudioFolder:
-    """Which files lie below a root; each folder is listed once, so that asking for many of them is cheap."""
+    """Set of the files below a root folder; each folder is listed once, so that many lookups are fast."""
 
     def __init__(self, root: Path):
         self.root = root
         self._names: dict[str, frozenset[str]] = {}
 
     def first(self, candidates: Iterable[str]) -> str | None:
-        """The first of some paths below the root that exists, or None."""
+        """Return the first of the candidate paths that exists below the root, or None."""
         return next((path for path in candidates if path in self), None)
 
     def __contains__(self, path: str) -> bool:
@@ -36,16 +36,16 @@ class AudioFolder:
 
 
 def needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
-    """Path of a file or folder among those that a recipe needs.
+    """Return the path of a file or folder that a recipe needs.
 
     Args:
-        recipe: whose `needs` are looked through.
+        recipe: the recipe.
         root: folder of the dataset.
-        variant: of the recipe.
-        path: as `needs` has it.
+        variant: variant of the recipe.
+        path: path of one of the files in `recipe.needs(variant)`.
 
     Raises:
-        InputError: that names every file the recipe needs, if there is no such file.
+        InputError: if the file does not exist; the message lists all files that the recipe needs.
     """
     found = optional_path(recipe, root, variant, path)
     if found is None:
@@ -54,46 +54,46 @@ def needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
 
 
 def optional_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path | None:
-    """As `needed_path`, but None if there is no such file."""
+    """Return the same as `needed_path`, or None if the file does not exist."""
     needed = next(need for need in recipe.needs(variant) if need.path == path)
     places = (root / place for place in (needed.path, *needed.elsewhere))
     return next((place for place in places if place.exists()), None)
 
 
 def describe_needs(needs: tuple[NeededFile, ...]) -> str:
-    """What a folder must hold, a line for each file."""
+    """Return a list of the files that a folder must hold, with a line for each file."""
     width = max(len(need.path) for need in needs)
     return "It must hold\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in needs)
 
 
 def malformed(path: Path, line: int | None, expected: str, found: object) -> InputError:
-    """The error for a file that is not what it should be."""
+    """Return the error for a malformed file."""
     place = str(path) if line is None else f"{path}, line {line}"
-    return InputError(f"{place}: expected {expected}, found {found!r}")
+    return InputError(f"{place}: expected {expected}, got {found!r}")
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8."""
+    """Return the text of a file in UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, found a byte that is not ({error.reason})") from error
+        raise InputError(f"{path}: expected text in UTF-8, got another encoding ({error.reason})") from error
 
 
 def read_rows(path: Path, delimiter: str, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a delimited file with a header.
+    """Read the rows of a delimited file with a header.
 
     Args:
-        path: the file.
-        delimiter: between cells; cells may be quoted.
-        columns: that the file must have; it may have more.
+        path: path of the file.
+        delimiter: delimiter between cells; cells may be quoted.
+        columns: columns that the file must have; it may have more.
 
     Returns:
-        (line number, cells by column) for each row, in order; cells and names are stripped.
+        (line number, cells by column) for each row, in order. Cells and names are stripped.
 
     Raises:
-        InputError: if a column is missing or there twice, or a row ends before the last of them or goes on after the
-            header's last, by which cells may belong to other columns.
+        InputError: if one of `columns` is missing or occurs twice, or if a row has too few cells for these columns or
+            more cells than the header, so that its cells may be shifted.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
     header = [name.strip() for name in next(reader, [])]

@@ -1,7 +1,7 @@
-"""EmoMusic: arousal and valence of 744 excerpts of 45 s (Soleymani et al. 2013).
+"""EmoMusic dataset: arousal and valence of 744 excerpts of 45 s (Soleymani et al. 2013).
 
-The songs that the benchmark evaluates on are the test set; the others are divided by artist, by the SHA-1 of the
-artist's name in plain letters (Castellon, Donahue and Liang 2021).
+The evaluation songs of the benchmark are the test set. The other songs are split by artist, by the SHA-1 hash of the
+artist's name in ASCII letters (Castellon, Donahue and Liang 2021).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PART = "Mediaeval 2013 set"
 
 
 class EmoMusic(Recipe):
-    """Arousal and valence, from 1 to 9."""
+    """EmoMusic: arousal and valence, each from 1 to 9."""
 
     name = "emomusic"
     variants = ("emotion",)

@@ -1,7 +1,7 @@
-"""FMA: 30 s clips with a root genre, in three nested sizes (Defferrard et al. 2017).
+"""FMA dataset: 30 s clips with a root genre, in three nested sizes (Defferrard et al. 2017).
 
-The split is the official one, in which no artist is in two parts. Clips without audio, of a second or two, or
-reported as distorted are left out (the project's wiki and issues name them).
+The split is the official one, in which no artist is in two sets. Clips that have no audio, last only a second or two,
+or are reported as distorted are left out (the project's wiki and issues list them).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _BROKEN = {
 
 
 class FMA(Recipe):
-    """Root genre, one of 8 (small) or 16 (medium, large)."""
+    """FMA: root genre, one of 8 (small) or 16 (medium, large)."""
 
     name = "fma"
     variants = _SIZES
@@ -84,7 +84,7 @@ class FMA(Recipe):
         _check(path, table, "size", set(_SIZES))
         table = table[table["size"].isin(sizes)]
         _check(path, table, "genre", {"", *self.task(variant).labels["genre"].names})
-        # Every larger archive holds the clips of the smaller ones; fma_full does not: its tracks are whole.
+        # Every larger archive contains the clips of the smaller ones. fma_full does not: it has whole tracks.
         folders = (*(f"fma_{size}/" for size in _SIZES[_SIZES.index(variant) :]), "")
         ids = [_track_id(int(number)) for number in table.index]
         return pd.DataFrame(
@@ -103,7 +103,10 @@ def _track_id(number: int) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Four columns of tracks.csv by track number; the file has two rows of names and one that names the index."""
+    """Return four columns of tracks.csv by track number.
+
+    The file begins with two rows of column names and one row with the name of the index.
+    """
     heads = _first_rows(path, 3)
     names = list(zip(heads[0], heads[1], strict=False))
     missing = [f"({group}, {name})" for group, name in _COLUMNS if (group, name) not in names]

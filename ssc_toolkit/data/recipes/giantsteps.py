@@ -1,8 +1,9 @@
-"""GiantSteps keys: 604 test excerpts of electronic dance music (Knees et al. 2015), trained on the MTG key set.
+"""GiantSteps key dataset: 604 test excerpts of electronic dance music (Knees et al. 2015).
 
-Of the MTG set those excerpts are kept whose one key the annotator was sure of (Korzeniowski and Widmer 2018).
-They are divided by artist (Castellon, Donahue and Liang 2021): an artist is valid or train by the SHA-1 of
-the name, and who has worked with a valid artist is valid too.
+Training and validation excerpts come from the MTG key set (`giantsteps-mtg-key-dataset`). Only its excerpts with a
+single key of which the annotator was certain are used (Korzeniowski and Widmer 2018). They are split by artist
+(Castellon, Donahue and Liang 2021): the SHA-1 hash of the name assigns an artist to the training or validation set, and
+every artist who worked with a validation artist is also in the validation set.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _cloned(path: str, origin: str) -> NeededFile:
 
 
 class GiantSteps(Recipe):
-    """Key, one of 24."""
+    """GiantSteps: key, one of 24."""
 
     name = "giantsteps"
     variants = ("key",)
@@ -105,7 +106,7 @@ def _names(artists: str) -> list[str]:
 def _valid_artists(credits: list[str]) -> set[str]:
     groups = [_names(artists) for artists in credits]
     valid = {name for names in groups for name in names if bucket(name.lower(), _BUCKETS) >= _TRAIN_BUCKETS}
-    # Two passes in the order of the file are what the published split has: not the whole closure.
+    # The published split results from two passes in the order of the file, not from the full transitive closure.
     for _ in range(2):
         for names in groups:
             if not valid.isdisjoint(names):
@@ -114,7 +115,7 @@ def _valid_artists(credits: list[str]) -> set[str]:
 
 
 def _track(repository: str, track_id: str, split: str, key: str) -> dict[str, object]:
-    # The test set has had ids both with and without leading zeros.
+    # Versions of the test set have ids with and without leading zeros.
     stems = dict.fromkeys(f"{number}.LOFI" for number in (track_id, track_id.lstrip("0"), track_id.zfill(7)))
     places = tuple(
         f"{folder}/audio/{stem}{suffix}"

@@ -1,7 +1,7 @@
-"""GTZAN: ten genres of a hundred 30 s excerpts (Tzanetakis and Cook 2002), in the fault-filtered split.
+"""GTZAN dataset: ten genres with a hundred 30 s excerpts each (Tzanetakis and Cook 2002), in the fault-filtered split.
 
-Sturm (2013) found exact copies, wrong labels and distorted files; the split of Kereliuk, Sturm and Larsen (2015)
-leaves them out and keeps artists apart as far as they are known: 930 of the 1,000 excerpts.
+Sturm (2013) found exact copies, wrong labels and distorted files. The split of Kereliuk, Sturm and Larsen (2015) leaves
+these out and, as far as artists are known, has no artist in two sets. It has 930 of the 1,000 excerpts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FOLDERS = ("genres/", "", "genres_original/", "Data/genres_original/", "gtzan_g
 
 
 class GTZAN(Recipe):
-    """Genre, one of ten."""
+    """GTZAN: genre, one of ten."""
 
     name = "gtzan"
     variants = ("filtered",)
@@ -25,7 +25,7 @@ class GTZAN(Recipe):
         return (
             NeededFile(
                 "genres/<genre>/<genre>.<number>.wav",
-                "the excerpts as .wav or .au; the original host is gone, copies abound",
+                "the excerpts as .wav or .au; the original host is offline, but copies exist",
             ),
         )
 

@@ -1,9 +1,9 @@
-"""MagnaTagATune: 25,863 annotated clips of 29 s, 188 tags (Law et al. 2009).
+"""MagnaTagATune dataset: 25,863 annotated clips of 29 s with 188 tags (Law et al. 2009).
 
-The split goes by the first folder of a clip's path (0 to b, c, d to f). It is not artist-disjoint. Three
-versions of it are in use, and scores on them cannot be compared: `full` has every annotated clip,
-`pons2017` leaves out three clips that cannot be decoded, `clean` also leaves out clips that have none of the
-50 most frequent tags (Won et al. 2020).
+The first folder of a clip's path sets the split (0 to b train, c valid, d to f test). The split is not artist-disjoint.
+Three versions of it are in use, whose scores cannot be compared: `full` has every annotated clip, `pons2017` leaves out
+three clips that cannot be decoded, and `clean` also leaves out clips that have none of the 50 most frequent tags (Won
+et al. 2020).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SPLIT_OF_FOLDER = dict.fromkeys("0123456789ab", "train") | {"c": "valid"} | dic
 
 
 class MagnaTagATune(Recipe):
-    """Tagging with the 50 most frequent or with all 188 tags."""
+    """MagnaTagATune: tagging with the 50 most frequent tags or with all 188 tags."""
 
     name = "magnatagatune"
     variants = tuple(f"{tags}-{version}" for tags in ("top50", "all") for version in _COUNTS)
@@ -37,7 +37,7 @@ class MagnaTagATune(Recipe):
             NeededFile(_ANNOTATIONS, _HOST, elsewhere=(f"annotations/{_ANNOTATIONS}", f"metadata/{_ANNOTATIONS}")),
             NeededFile(
                 _CLIP_INFO,
-                f"{_HOST} (optional: who the artists are)",
+                f"{_HOST} (optional: the artists)",
                 elsewhere=(f"annotations/{_CLIP_INFO}", f"metadata/{_CLIP_INFO}"),
             ),
             NeededFile(
@@ -70,7 +70,7 @@ class MagnaTagATune(Recipe):
                 continue
             rows.append(_track(cells, names))
         if broken:
-            logger.info("%s: %d clips that cannot be decoded are left out: %s", variant, len(broken), ", ".join(broken))
+            logger.info("%s: left out %d clips that cannot be decoded: %s", variant, len(broken), ", ".join(broken))
         tracks = pd.DataFrame(rows, columns=["track_id", "split", "tags", "audio"])
         clip_info = optional_path(self, root, variant, _CLIP_INFO)
         if clip_info is not None:

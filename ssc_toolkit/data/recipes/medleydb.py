@@ -1,8 +1,8 @@
-"""MedleyDB: the instrument of a stem, one of the 20 most frequent (Bittner et al. 2014, 2016).
+"""MedleyDB dataset: the instrument of a stem, one of the 20 most frequent (Bittner et al. 2014, 2016).
 
-There is no published split for this task. Stems of one instrument are taken, whole artists together: the SHA-1 of the
-artist's name in lower case modulo 10 says whether they are train (0 to 6), valid (7) or test (8 and 9), so that
-the split of a song does not depend on which others are there.
+There is no published split for this task. Stems with a single instrument are used and split by artist: the SHA-1 hash
+of the artist's name in lower case, modulo 10, assigns an artist to train (0 to 6), valid (7) or test (8 and 9). The
+split of a song therefore does not depend on which other songs exist.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIDES = ("train",) * 7 + ("valid",) + ("test",) * 2
 
 
 class MedleyDB(Recipe):
-    """Instrument of a stem, one of 20."""
+    """MedleyDB: instrument of a stem, one of 20."""
 
     name = "medleydb"
     variants = ("instrument",)
@@ -68,7 +68,7 @@ class MedleyDB(Recipe):
 
 
 def _stems(path: Path, song: str) -> Iterator[dict[str, Any]]:
-    """Rows of the stems of a song that hold one instrument."""
+    """Yield a row for each stem of a song; the instrument is None if the stem has several."""
     metadata = _read(path)
     artist = str(metadata.get("artist") or "").strip() or song.partition("_")[0]
     split = _SIDES[bucket(artist.lower(), 10)]

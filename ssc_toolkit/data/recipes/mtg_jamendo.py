@@ -1,7 +1,7 @@
-"""MTG-Jamendo: 55,525 whole tracks with genre, instrument and mood tags (Bogdanov et al. 2019).
+"""MTG-Jamendo dataset: 55,525 whole tracks with genre, instrument and mood tags (Bogdanov et al. 2019).
 
-The split is split-0 of the five that the dataset comes with; no artist is in two of its parts. The files have
-a tag in each further column, so that rows differ in length.
+The split is split-0 of the five official splits; no artist is in two of its sets. The annotation files have one column
+for each tag of a track, so rows differ in length.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _split_file(name: str) -> NeededFile:
 
 
 class MTGJamendo(Recipe):
-    """Tagging with the 50 most frequent tags, or with those of one category."""
+    """MTG-Jamendo: tagging with the 50 most frequent tags, or with those of one category."""
 
     name = "mtg_jamendo"
     variants = tuple(_FILES)
@@ -79,7 +79,7 @@ class MTGJamendo(Recipe):
                 rows.append(_track(cells, split, sorted(tags & names)))
         if unknown:
             logger.warning(
-                "mtg_jamendo %s: tags outside its list are left out: %s", variant, ", ".join(sorted(unknown))
+                "mtg_jamendo %s: left out tags that are not in its list: %s", variant, ", ".join(sorted(unknown))
             )
         return pd.DataFrame(rows, columns=["track_id", "split", "group", "tags", "audio"])
 

@@ -1,7 +1,8 @@
-"""NSynth: 305,979 single notes of 4 s (Engel et al. 2017).
+"""NSynth dataset: 305,979 single notes of 4 s (Engel et al. 2017).
 
-The split is the official one; no instrument of train is in valid or test. Pitches are MIDI numbers 9 to 120.
-The family synth_lead has notes in train alone: it keeps its output and is left out of averages over classes.
+The split is the official one; no instrument of the training set is in the validation or test set. Pitches are MIDI
+numbers 9 to 120. The family synth_lead has notes only in the training set: it stays a class, but averages over classes
+leave it out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
 
 
 class NSynth(Recipe):
-    """Pitch, one of 112, or instrument family, one of 11."""
+    """NSynth: pitch, one of 112, or instrument family, one of 11."""
 
     name = "nsynth"
     variants = tuple(_FIELDS)

@@ -1,10 +1,10 @@
-"""VocalSet: 20 singers, 17 vocal techniques (Wilkins et al. 2018).
+"""VocalSet dataset: 20 singers, 17 vocal techniques (Wilkins et al. 2018).
 
-Techniques go by the authors' lists of train and test singers; they name no validation singers, so three of the
-train singers (female6, male4, male9) are held out for it. Singers go by file: eight tenths train, one valid,
-one test, by the SHA-1 of the file's name, with every singer in every part.
+For techniques, the split follows the authors' lists of training and test singers. The authors list no validation
+singers, so three of the training singers (female6, male4, male9) form the validation set. For singers, the SHA-1 hash
+of the file name splits the files (eight tenths train, one valid, one test), with every singer in every set.
 
-Version 1.2 holds the same audio three times; only the copy that is ordered by singer is read.
+Version 1.2 has the same audio three times; only the copy that is ordered by singer is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BY_SINGER = "data_by_singer"
 
 
 class VocalSet(Recipe):
-    """Singer, one of 20, or technique, one of 17 or of 10."""
+    """VocalSet: singer, one of 20, or technique, one of 17 or of 10."""
 
     name = "vocalset"
     variants = ("singer", "technique17", "technique10")
@@ -77,7 +77,7 @@ class VocalSet(Recipe):
 
 
 def _audio_files(folder: Path) -> Iterator[PurePosixPath]:
-    """Paths of the WAV files below a folder, in order, without what archives of other systems leave behind."""
+    """Yield the sorted paths of the WAV files below a folder, without hidden files and `__MACOSX`."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "__MACOSX" and not name.startswith("."))
         for name in sorted(files):
@@ -86,7 +86,7 @@ def _audio_files(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _singer(path: PurePosixPath) -> str | None:
-    """Singer of a file: by its folder, else by its name, else one of those that are named wrongly."""
+    """Return the singer of a file from its folder, its name, or the table of files without a singer in their name."""
     if path.parts[0] in _SINGERS:
         return path.parts[0]
     found = re.match(r"([fm])(\d+)_", path.name)
@@ -121,7 +121,7 @@ def _track(path: PurePosixPath, singer: str, technique: str, base: str, variant:
     return row | {"split": _side_of_singer(singer), "technique": technique, "group": singer}
 
 
-# Files that are named without their singer, and who sings in them (Yuan et al. 2023, MARBLE).
+# Files without a singer in their name, and their singers (Yuan et al. 2023, MARBLE).
 _UNNAMED = {
     "lip_trill_arps": "f2",
     "scales_lip_trill": "m3",
@@ -135,5 +135,5 @@ _UNNAMED = {
     **{f"scales_straight_{vowel}": "f4" for vowel in "aeiou"},
     **{f"scales_{key}_fast_piano_{vowel}": "m10" for key in "cf" for vowel in "aeiou"},
 }
-# Copies of other files, or of nobody known, among the vibrato files.
+# Vibrato files that are copies of other files or whose singer is unknown.
 _DELETED = {"f2_scales_vibrato_a(1)", "caro_vibrato", "dona_vibrato", "row_vibrato", "slow_vibrato_arps"}

@@ -1,4 +1,4 @@
-"""Rendered corpora that anyone can make offline: real compositions, and single notes."""
+"""Corpora that are rendered on the user's machine without a download: real compositions, and single notes."""
 
 from ssc_toolkit.data.scores.corpus import build_corpus
 from ssc_toolkit.data.scores.notes import build_notes

@@ -1,4 +1,4 @@
-"""The corpus command."""
+"""The `corpus` command."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def corpus(
     describe: bool = False,
     examples: str = "corpus-examples",
 ) -> Path:
-    """Render a corpus that needs no download, if it is not there yet, and print where it is.
+    """Render a corpus that needs no download, if it does not exist yet, and print its path.
 
     Args:
-        kind: "scores", passages of real compositions, or "notes", single notes.
+        kind: "scores" for passages of real compositions, "notes" for single notes.
         clips: number of clips.
-        seed: of everything that is drawn.
-        folder: where to put it; a folder in the user's cache by default.
-        describe: also print how many clips each label has, and write a few of them for listening.
-        examples: folder for these few, one for each family in the test split, named by what they play.
+        seed: seed of the random draws.
+        folder: output folder; a folder in the user's cache by default.
+        describe: also print the number of clips of each label, and write a few clips for listening.
+        examples: folder for these clips, one for each instrument family in the test split, named by their labels.
 
     Returns:
         The folder, with `tracks.csv` and `audio/`.
 
     Raises:
-        InputError: if something is missing or a folder cannot be used.
+        InputError: if a package is missing or a folder cannot be used.
     """
     check_whole("clips", clips, 1)
     check_whole("seed", seed, 0)
@@ -59,7 +59,7 @@ def corpus(
 
 
 def describe_tracks(tracks: pd.DataFrame) -> str:
-    """Counts of every label by split."""
+    """Return a text with the length of the corpus and the number of clips for each split and label."""
     parts = [f"{len(tracks)} clips, {tracks['seconds'].sum() / 3600:.1f} hours", _counts(tracks["split"])]
     for column in tracks.columns.drop(["path", "seconds", "split", "title", "piece"], errors="ignore"):
         values = tracks[column]
@@ -77,7 +77,7 @@ def _counts(values: pd.Series) -> str:
 
 
 def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
-    """Copy one test clip of each instrument family under a telling name."""
+    """Copy one test clip of each instrument family to a folder, and name it by its labels."""
     written = []
     for family, own in tracks[tracks["split"] == "test"].groupby("family"):
         row = own.iloc[0]

@@ -1,4 +1,4 @@
-"""The default corpus: six-second clips of real compositions, each with its labels."""
+"""Default corpus: six-second clips of real compositions, with labels."""
 
 from __future__ import annotations
 
@@ -30,33 +30,34 @@ CLIP_SECONDS = 6.0
 SPLITS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
-"""Share of the test clips that are played by programs kept for the test side."""
+"""Fraction of the test clips that are played by programs of the test split only."""
 
 _FEWEST_CLIPS = 40
-_FEWEST_PIECES = 600  # so that even a small corpus has minor tunes on every side
+_FEWEST_PIECES = 600  # enough that even a small corpus has minor pieces in every split
 _LOWEST_PITCH, _HIGHEST_PITCH = 43, 91
 _CENTRE_PITCH = (57.0, 77.0)
 _HELD_SECONDS, _NOTE_SECONDS = 2.0, 2.2
 _VELOCITY = 90
-_SOFTEST = 0.7  # of the notes of a clip, against its loudest
+_SOFTEST = 0.7  # smallest gain of a note, relative to the loudest notes of a clip
 _RELEASE_SECONDS = 0.04
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What one clip plays: a passage of a piece, transposed, at a tempo, by one program.
+    """Content of one clip: a passage of a piece, transposed, at a tempo, played by one program.
 
     Attributes:
-        number: running number in the corpus.
+        number: number of the clip in the corpus.
         split: train, valid or test.
-        piece: what it plays.
-        tonic: pitch class that the piece is transposed to.
-        tempo_bpm: beats a minute, of the beat that the meter names.
-        centre: MIDI pitch about which the notes lie, to the nearest octave.
-        passage: where in the piece the clip begins, 0 to 1.
-        family, program: the instrument.
-        timbre: "known", or "new" for programs that only the test split hears.
-        seed: of the loudness of its notes.
+        piece: piece that the clip plays.
+        tonic: pitch class of the tonic after transposition.
+        tempo_bpm: tempo in beats per minute, with the beat of the meter.
+        centre: MIDI pitch around which the notes lie, to the nearest octave.
+        passage: position in the piece where the clip begins, 0 to 1.
+        family: instrument family.
+        program: General MIDI program, 0-based.
+        timbre: "known", or "new" for programs of the test split only.
+        seed: seed of the loudness of the notes.
     """
 
     number: int
@@ -75,28 +76,31 @@ class Clip:
 def build_corpus(
     clips: int = 4000, seed: int = 0, folder: Path | str | None = None, jobs: int = -1, progress: bool = True
 ) -> Path:
-    """Render the default corpus, or finish one that was interrupted, and return its folder.
+    """Render the default corpus, or resume an interrupted rendering.
 
-    Pieces come from the installed music21 package, sounds from the SoundFont in pretty_midi. The
-    folder then holds `tracks.csv` and one 16 kHz, 16-bit mono WAV file a clip. The same seed gives the
-    same bytes with the same package versions, interrupted or not.
+    Pieces come from the installed music21 package, sounds from the SoundFont in pretty_midi. The folder then has
+    `tracks.csv` and one 16 kHz, 16-bit mono WAV file for each clip. With the same package versions, the same seed gives
+    the same bytes, even if the rendering was interrupted.
 
-    - Only pieces whose key is sure are used (`ssc_toolkit.data.scores.keys.sure_key`). Each is transposed
-      to a tonic drawn uniformly, and minor pieces are drawn as often as major ones.
-    - The program is drawn apart from the piece. Half of the test clips are played by programs that no
-      other split has heard: their `timbre` is "new", else "known".
-    - The split is by tune: pieces that share their first 16 intervals are one tune, on one side.
+    - Only pieces whose key is certain are used (`ssc_toolkit.data.scores.keys.sure_key`). Each is transposed to a tonic
+      drawn uniformly. Minor pieces are drawn as often as major ones.
+    - The program is drawn independently of the piece. Half of the test clips are played by programs that no other split
+      has: their `timbre` is "new", otherwise it is "known".
+    - The split is by tune: pieces with the same first 16 intervals count as one tune and are in the same split.
 
     Args:
         clips: number of clips, at least 40.
-        seed: of everything that is drawn.
-        folder: where to put them; a folder in the user's cache by default.
-        jobs: processes, -1 for one a core.
-        progress: show progress bars.
+        seed: seed of the random draws.
+        folder: output folder; a folder in the user's cache by default.
+        jobs: number of processes; -1 for one for each core.
+        progress: whether to show progress bars.
+
+    Returns:
+        The folder.
 
     Raises:
-        InputError: if a package of the `corpus` extra is missing, the folder cannot be written, or it
-            holds something else.
+        InputError: if `clips` is too small, a package of the `corpus` extra is missing, or the folder cannot be written
+            or has other content.
     """
     if clips < _FEWEST_CLIPS:
         raise InputError(f"clips: expected at least {_FEWEST_CLIPS}, got {clips}")
@@ -118,7 +122,7 @@ def build_corpus(
 
 
 def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
-    """Decide what every clip plays; a pure function of its arguments."""
+    """Draw the content of every clip; the result depends only on the arguments."""
     random = np.random.default_rng(seed)
     sides = _split_by_tune(pieces, random)
     plan: list[Clip] = []
@@ -155,7 +159,7 @@ def _split_by_tune(pieces: list[Piece], random: np.random.Generator) -> list[str
 
 
 def _half_minor(pieces: list[Piece], count: int, random: np.random.Generator) -> list[Piece]:
-    """Draw pieces, half of them minor, each as often as any other of its mode."""
+    """Draw pieces, half of them minor; pieces of the same mode are drawn equally often."""
     drawn: list[Piece] = []
     for mode, quota in enumerate((count - count // 2, count // 2)):
         pool = [piece for piece in pieces if piece.key // 12 == mode] or pieces
@@ -165,9 +169,9 @@ def _half_minor(pieces: list[Piece], count: int, random: np.random.Generator) ->
 
 
 def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
-    """Render the single notes that one program needs, once, and mix from them those of its clips that are missing.
+    """Render each note that the clips of one program need once, and mix the missing clips from these notes.
 
-    All notes are rendered whatever is missing, for the bytes of one depend on those before it.
+    All notes are rendered even if some clips exist, because the bytes of a note depend on the notes before it.
     """
     scores = [passage_notes(clip) for clip in clips]
     pitches = np.unique(np.concatenate([notes[:, 2] for notes in scores])).astype(int)
@@ -181,9 +185,9 @@ def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
 
 
 def passage_notes(clip: Clip) -> np.ndarray:
-    """Notes that begin within the clip: (n, 3) onset and duration in seconds, MIDI pitch.
+    """Return the notes that begin within the clip: (notes, 3) onset and duration in seconds, and MIDI pitch.
 
-    A piece shorter than the clip is played again from its beginning.
+    A piece that is shorter than the clip is repeated from its beginning.
     """
     piece = clip.piece
     onsets, durations, pitches = piece.notes.T
@@ -205,7 +209,16 @@ def passage_notes(clip: Clip) -> np.ndarray:
 
 
 def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarray:
-    """Add up the recordings of single notes, each cut with a short release."""
+    """Mix the sounds of single notes, each with a short release at its end.
+
+    Args:
+        notes: (notes, 3) onset and duration in seconds, and MIDI pitch.
+        sounds: waveform of each pitch.
+        seed: seed of the loudness of the notes.
+
+    Returns:
+        (samples,) float32.
+    """
     random = np.random.default_rng(seed)
     clip = np.zeros(round((CLIP_SECONDS + _NOTE_SECONDS) * SAMPLE_RATE) + 1, dtype=np.float32)
     release = np.exp(-np.arange(round(5 * _RELEASE_SECONDS * SAMPLE_RATE)) / (_RELEASE_SECONDS * SAMPLE_RATE))
@@ -221,7 +234,7 @@ def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarr
 
 
 def track_table(plan: list[Clip]) -> pd.DataFrame:
-    """One row a clip, with the labels that are known for certain."""
+    """Return a table with one row for each clip, with the labels that are certain."""
     tunes = {opening: number for number, opening in enumerate(sorted({clip.piece.opening for clip in plan}))}
     rows = []
     for clip in plan:
@@ -236,7 +249,7 @@ def track_table(plan: list[Clip]) -> pd.DataFrame:
                 "tonic": TONICS[clip.tonic],
                 "mode": MODES[mode],
                 "meter": clip.piece.meter,
-                # Without a meter it is not known what a beat is.
+                # Without a meter, the length of a beat is unknown.
                 "tempo_bpm": clip.tempo_bpm if clip.piece.meter else None,
                 "collection": clip.piece.collection,
                 "family": clip.family,

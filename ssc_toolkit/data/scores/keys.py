@@ -1,4 +1,4 @@
-"""Which key a piece is in, answered only where several signs agree."""
+"""Key finding that returns a key only if several criteria agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KRUMHANSL_KESSLER = np.array(
         [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17],
     ]
 )
-# Kostka & Payne's harmony text as counted by Temperley, Music and Probability (2007), table 6.2.
+# Key profiles of the Kostka & Payne corpus, from Temperley, Music and Probability (2007), table 6.2.
 KOSTKA_PAYNE = np.array(
     [
         [0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400],
@@ -26,14 +26,18 @@ KOSTKA_PAYNE = np.array(
 
 
 def pitch_class_histogram(pitches: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """Seconds (or beats) that each of the twelve pitch classes sounds, shape (12,)."""
+    """Return the total duration of each pitch class, (12,), in the unit of `durations`."""
     return np.bincount(np.asarray(pitches, dtype=int) % 12, weights=durations, minlength=12)
 
 
 def best_key(histogram: np.ndarray, profiles: np.ndarray) -> int:
-    """Key index whose rotated profile correlates best with a pitch-class histogram.
+    """Return the index of the key whose rotated profile correlates best with a pitch-class histogram.
 
-    Pearson correlation over the 24 keys, as in Krumhansl's key-finding algorithm.
+    The Pearson correlation is computed for all 24 keys, as in Krumhansl's key-finding algorithm.
+
+    Args:
+        histogram: (12,) duration of each pitch class.
+        profiles: (2, 12) profiles of major and minor, tonic first.
     """
     rotated = np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in profiles])
     rotated = rotated - rotated.mean(axis=1, keepdims=True)
@@ -48,15 +52,17 @@ def sure_key(
     stated_tonic: int | None = None,
     stated_mode: int | None = None,
 ) -> int | None:
-    """Key index of a piece, or None where the signs disagree.
+    """Return the key index of a piece, or None if the criteria disagree.
 
-    The Krumhansl-Kessler and Kostka-Payne profiles must name the same key, the lowest of the
-    notes that end the piece must be its tonic, and so must what the score itself states.
+    The Krumhansl-Kessler and Kostka-Payne profiles must give the same key. The lowest note at the end of the piece must
+    be its tonic. The tonic and mode that the score states, if any, must be the same.
 
     Args:
-        onsets, durations, pitches: one value a note, in beats, beats and MIDI numbers.
-        stated_tonic: pitch class that the score gives as its tonic, None if it gives none.
-        stated_mode: 0 for major, 1 for minor, None if the score gives none.
+        onsets: (notes,) onsets in beats.
+        durations: (notes,) durations in beats.
+        pitches: (notes,) MIDI pitches.
+        stated_tonic: pitch class that the score states as its tonic; None if it states none.
+        stated_mode: 0 for major, 1 for minor; None if the score states none.
     """
     histogram = pitch_class_histogram(pitches, durations)
     key = best_key(histogram, KRUMHANSL_KESSLER)

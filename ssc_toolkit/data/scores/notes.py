@@ -1,4 +1,4 @@
-"""Single notes of known pitch and instrument, after the fashion of NSynth."""
+"""Corpus of single notes of known pitch and instrument, similar to NSynth."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ VELOCITIES = (25, 50, 75, 100, 127)
 def build_notes(
     clips: int = 4000, seed: int = 0, folder: Path | str | None = None, jobs: int = -1, progress: bool = True
 ) -> Path:
-    """Render a corpus of single notes, or finish one that was interrupted, and return its folder.
+    """Render a corpus of single notes, or resume an interrupted rendering.
 
-    Four-second notes, held for three, of pitches 36 to 96 at five velocities, with the labels pitch,
-    velocity, program and family. Programs kept for the test side make up the test split and no other.
+    The notes last four seconds and are held for three, with pitches 36 to 96 at five velocities. The labels are pitch,
+    velocity, program and family. The test split has only programs that no other split has.
 
     Args:
-        clips: number of notes, at least 40 and at most the number of different ones.
-        seed: of what is drawn.
-        folder: where to put them; a folder in the user's cache by default.
-        jobs: processes, -1 for one a core.
-        progress: show a progress bar.
+        clips: number of notes, at least 40 and at most the number of different notes.
+        seed: seed of the random draws.
+        folder: output folder; a folder in the user's cache by default.
+        jobs: number of processes; -1 for one for each core.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The folder.
 
     Raises:
-        InputError: if a package of the `corpus` extra is missing, the folder cannot be written, or it
-            holds something else.
+        InputError: if a package of the `corpus` extra is missing, or the folder cannot be written or has other content.
     """
     settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
     notes = plan_notes(clips, seed)
@@ -62,7 +64,7 @@ def build_notes(
 
 
 def plan_notes(clips: int, seed: int) -> pd.DataFrame:
-    """Draw different notes for each split; a pure function of its arguments."""
+    """Draw different notes for each split; the result depends only on the arguments."""
     random = np.random.default_rng(seed)
     known = [program for family in FAMILIES for program in family.known]
     new = [program for family in FAMILIES for program in family.new]
@@ -79,10 +81,10 @@ def plan_notes(clips: int, seed: int) -> pd.DataFrame:
 
 
 def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.ndarray:
-    """Different (program, pitch, velocity) rows."""
+    """Draw `count` different (program, pitch, velocity) rows."""
     most = len(programs) * len(PITCHES) * len(VELOCITIES)
     if not 4 <= count <= most:
-        raise InputError(f"clips: {count} notes of {len(programs)} programs asked for, expected 4 to {most}")
+        raise InputError(f"clips: expected 4 to {most} notes of {len(programs)} programs, got {count}")
     number = random.choice(most, size=count, replace=False)
     rest, velocity = np.divmod(number, len(VELOCITIES))
     program, pitch = np.divmod(rest, len(PITCHES))
@@ -90,7 +92,7 @@ def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.nd
 
 
 def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
-    """Render the notes of one program, all for the same bytes, and write a file for each that is missing."""
+    """Render all notes of one program, so that their bytes are the same, and write a file for each missing note."""
     pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
     sounds = render_notes(sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
     for path, velocity, samples in zip(

@@ -1,8 +1,8 @@
 """Real compositions, read at run time from the installed music21 package.
 
-Folk tunes in ABC notation (the Essen collections, O'Neill, Ryan, Aird) are read by symusic, Bach's
-chorales by music21. No score is shipped with this library: the Essen tunes are licensed for
-non-commercial use, so what is rendered from them is for research, not for redistribution.
+Folk tunes in ABC notation (the Essen collections, O'Neill, Ryan, Aird) are read with symusic, Bach's chorales with
+music21. This library contains no scores. The Essen tunes are licensed for non-commercial use, so audio rendered from
+them is for research and must not be redistributed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ssc_toolkit.data.scores.workshop import VERSION, fingerprint, in_parallel, 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import clear_leftovers, held, read_checked_json, reading, writable_folder, write_checked_json
 
-# Collection name -> files below music21's corpus folder.
+# Files below music21's corpus folder, by name of the collection.
 _ABC_COLLECTIONS = {
     "chinese_folk": ("essenFolksong/han*.abc",),
     "german_folk": (
@@ -45,7 +45,7 @@ _ABC_COLLECTIONS = {
 CHORALES = "bach_chorale"
 
 METERS = ("2/2", "2/4", "3/4", "4/4", "6/8")
-"""Written meters that are common enough to be a class; any other is an unknown label."""
+"""Meters that are classes of the label; any other meter is an unknown label."""
 
 OPENING_INTERVALS = 16
 _BATCHES, _PIECES_IN_A_BATCH = 24, 250
@@ -55,22 +55,22 @@ _STATED_MODE = {"": 0, "maj": 0, "ion": 0, "m": 1, "min": 1, "aeo": 1}
 
 
 Note = tuple[float, float, int]
-"""Onset and duration in quarter notes, MIDI pitch."""
+"""Onset and duration in quarter notes, and MIDI pitch."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One composition whose key is sure.
+    """Composition whose key is certain.
 
     Attributes:
-        piece_id: collection and running number, unique.
-        collection: name of the source.
+        piece_id: unique id, made of the collection, the file and a number.
+        collection: name of the collection.
         title: first title line of the score.
-        opening: first 16 melodic intervals; pieces that share it are variants of one tune.
-        meter: meter as written, None where the score gives none or an uncommon or changing one.
-        beat: quarter notes in one beat of the written meter.
+        opening: first 16 melodic intervals; pieces with the same opening are variants of one tune.
+        meter: meter of the score; None if the score has no meter, a changing one or an uncommon one.
+        beat: number of quarter notes in one beat of the meter.
         key: index into `KEYS`, tonic + 12 * minor.
-        notes: (n, 3) onset and duration in quarter notes, MIDI pitch.
+        notes: (notes, 3) onset and duration in quarter notes, and MIDI pitch.
     """
 
     piece_id: str
@@ -84,23 +84,27 @@ class Piece:
 
 
 def corpus_folder() -> Path:
-    """Folder of scores inside the installed music21 package, found without importing it."""
+    """Return the folder of scores in the installed music21 package, without importing it.
+
+    Raises:
+        InputError: if music21 or its scores are not installed.
+    """
     spec = importlib.util.find_spec("music21")
     if spec is None or spec.origin is None:
         raise InputError(
-            "the default corpus needs music21, which is not installed; cure: pip install 'ssc-toolkit[corpus]'"
+            "the default corpus needs music21, which is not installed; fix: pip install 'ssc-toolkit[corpus]'"
         )
     folder = Path(spec.origin).parent / "corpus"
     if not (folder / "essenFolksong").is_dir():
         raise InputError(
             f"music21 is installed without its scores ({folder} has no essenFolksong); "
-            "cure: pip install --force-reinstall music21"
+            "fix: pip install --force-reinstall music21"
         )
     return folder
 
 
 def sources() -> list[tuple[str, Path]]:
-    """Every file that holds pieces, with its collection, in a fixed order."""
+    """Return every score file with its collection, in a fixed order."""
     folder = corpus_folder()
     found = [
         (collection, path)
@@ -112,10 +116,10 @@ def sources() -> list[tuple[str, Path]]:
 
 
 def load_pieces(about: int, jobs: int = -1, progress: bool = True) -> list[Piece]:
-    """About so many pieces or more, or all there are, sorted by id; parsed once and then cached.
+    """Return about `about` pieces or more (or all that exist), sorted by id.
 
-    Score files are read in batches that each hold some of every collection, and no more batches than
-    needed. Every batch is cached, so an interrupted run keeps what it has read.
+    Score files are read in batches that each have some pieces of every collection, and only as many batches as needed.
+    Every batch is cached after it is parsed, so an interrupted run keeps the batches that it has read.
     """
     versions = package_versions()
     folder = cache_root() / f"pieces-{fingerprint([VERSION, versions['music21'], versions['symusic']])}"
@@ -132,11 +136,11 @@ def load_pieces(about: int, jobs: int = -1, progress: bool = True) -> list[Piece
 def _load_batch(cache: Path, files: list[tuple[str, Path]]) -> list[Piece]:
     try:
         return _cached(cache)
-    except InputError:  # missing or damaged: read from the scores again
+    except InputError:  # missing or damaged: parse the scores again
         with silenced_stdout():
             pieces = [piece for collection, path in files for piece in read_pieces(collection, path)]
         rows = [asdict(piece) | {"notes": piece.notes.tolist()} for piece in pieces]
-        write_checked_json(cache, {"pieces": json.dumps(rows)})  # as one text: a line for each number is long
+        write_checked_json(cache, {"pieces": json.dumps(rows)})  # one string, because a line for each number is long
         return _cached(cache)
 
 
@@ -148,7 +152,7 @@ def _cached(cache: Path) -> list[Piece]:
 
 @contextmanager
 def silenced_stdout() -> Iterator[None]:
-    """Send what C code and child processes print to nowhere: symusic's ABC reader prints a lot."""
+    """Discard output of C code and child processes to stdout, because symusic's ABC reader prints a lot."""
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -162,7 +166,7 @@ def silenced_stdout() -> Iterator[None]:
 
 
 def read_pieces(collection: str, path: Path) -> list[Piece]:
-    """Pieces of one score file whose key is sure."""
+    """Return the pieces of one score file whose key is certain."""
     if collection == CHORALES:
         candidates = [_read_chorale(path)]
     else:
@@ -187,15 +191,15 @@ def _read_tune(text: str, collection: str, path: Path, number: int) -> Piece | N
         return None
     tonic, mode = stated
     if path.parent.name == "essenFolksong" and mode == 0:
-        mode = None  # the Essen key field names the tonic, and says nothing of the mode
+        mode = None  # the Essen key field gives the tonic but not the mode
     try:
         score = symusic.Score.from_abc(text)
-    except (RuntimeError, ValueError):  # its notation is broken: one tune less
+    except (RuntimeError, ValueError):  # invalid notation: this tune is left out
         return None
     if len(score.tracks) != 1:
         return None
     quarter = score.ticks_per_quarter
-    # The reader starts every note one tick late.
+    # symusic's ABC reader starts every note one tick late.
     notes = [((n.time - 1) / quarter, (n.duration + 1) / quarter, n.pitch) for n in score.tracks[0].notes]
     title = re.search(r"(?m)^T:\s*(.+?)\s*$", text)
     return _piece(
@@ -213,7 +217,7 @@ def _read_tune(text: str, collection: str, path: Path, number: int) -> Piece | N
 def _read_chorale(path: Path) -> Piece | None:
     from music21 import converter
 
-    # No pickle: the cache of music21 would be written to a folder shared by all users.
+    # storePickle=False, because music21 would write its cache to a folder shared by all users.
     score = converter.parse(path, forceSource=True, storePickle=False)
     parts = [
         [
@@ -274,7 +278,7 @@ def _piece(
 
 
 def _stated_key(text: str) -> tuple[int, int | None] | None:
-    """Tonic and mode (0 major, 1 minor) of the key field; None where it is modal, missing or changing."""
+    """Return tonic and mode (0 major, 1 minor) of the key field; None if it is modal, missing or changing."""
     fields = re.findall(r"(?m)^K:\s*(.*?)\s*$", text)
     if len(fields) != 1:
         return None
@@ -296,7 +300,7 @@ def _abc_meter(text: str) -> str | None:
 
 
 def _beat(meter: str | None) -> float:
-    """Quarter notes in one beat: a dotted quarter in 6/8, a half in 2/2, else what the meter names."""
+    """Return the number of quarter notes in one beat: 1.5 in 6/8, 2 in 2/2, otherwise the unit of the meter."""
     match = re.fullmatch(r"(\d+)/(\d+)", meter or "")
     if match is None:
         return 1.0

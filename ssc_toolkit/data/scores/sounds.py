@@ -1,4 +1,4 @@
-"""Single notes of many instruments, rendered once from the SoundFont that pretty_midi ships."""
+"""Single notes of many instruments, rendered from the SoundFont that comes with pretty_midi."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ RENDER_RATE = 48000
 class Family:
     """General MIDI programs (0-based) of one instrument family.
 
-    `known` programs sound on every side of the split, `new` ones on the test side only.
+    Attributes:
+        name: name of the family.
+        known: programs that are used in all splits.
+        new: programs that are used in the test split only.
     """
 
     name: str
@@ -42,12 +45,16 @@ FAMILY_OF = {program: family.name for family in FAMILIES for program in family.k
 
 
 def sound_font() -> bytes:
-    """The SoundFont inside the installed pretty_midi package."""
+    """Return the SoundFont of the installed pretty_midi package.
+
+    Raises:
+        InputError: if pretty_midi is not installed.
+    """
     spec = importlib.util.find_spec("pretty_midi")
     path = Path(spec.origin).parent / SOUND_FONT if spec and spec.origin else None
     if path is None or not path.is_file():
         raise InputError(
-            f"the default corpus needs {SOUND_FONT} from pretty_midi; cure: pip install 'ssc-toolkit[corpus]'"
+            f"the default corpus needs {SOUND_FONT} from pretty_midi; fix: pip install 'ssc-toolkit[corpus]'"
         )
     return path.read_bytes()
 
@@ -55,20 +62,24 @@ def sound_font() -> bytes:
 def render_notes(
     font: bytes, program: int, pitches: np.ndarray, velocities: np.ndarray, held_seconds: float, total_seconds: float
 ) -> np.ndarray:
-    """Render single notes one after another in one call; mono, (notes, samples) at 48 kHz.
+    """Render single notes in one call of the renderer.
 
     Args:
-        font: bytes of a SoundFont; the renderer reads it anew in every call.
+        font: content of a SoundFont file, which the renderer parses in every call.
         program: General MIDI program, 0-based.
-        pitches, velocities: one MIDI number a note.
-        held_seconds: time from note-on to note-off.
-        total_seconds: length of each row, at least `held_seconds`; what sounds longer is cut.
+        pitches: (notes,) MIDI pitches.
+        velocities: (notes,) MIDI velocities.
+        held_seconds: time from note-on to note-off in seconds.
+        total_seconds: length of each row in seconds, at least `held_seconds`; longer sounds are cut.
+
+    Returns:
+        (notes, samples) float32, mono at 48 kHz.
     """
     import midirenderer
     import pretty_midi
 
     instrument = pretty_midi.Instrument(program)
-    rest = 0.3  # the tail of one note has died when the next begins
+    rest = 0.3  # silence in seconds, so that the release of one note ends before the next begins
     step = total_seconds + rest
     for index, (pitch, velocity) in enumerate(zip(pitches, velocities, strict=True)):
         start = index * step

@@ -1,4 +1,4 @@
-"""What the builders of both rendered corpora share: the cache, the folder, parallel work."""
+"""Functions that the builders of both rendered corpora share: output folders, files and parallel work."""
 
 from __future__ import annotations
 
@@ -36,42 +36,46 @@ from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
 TABLE = "tracks.csv"
-"""File of the track table."""
+"""Name of the file with the track table."""
 VERSION = 2
-"""Of what the builders make; raised when the bytes change."""
+"""Version of the corpora, raised when their bytes change."""
 PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
-"""Packages that the bytes depend on."""
+"""Packages whose versions affect the bytes of the corpora."""
 
 Result = TypeVar("Result")
 
 
 def package_versions() -> dict[str, str]:
-    """Installed versions of what the corpora are made from."""
+    """Return the installed versions of the packages that render the corpora.
+
+    Raises:
+        InputError: if one of them is not installed.
+    """
     try:
         return {name: importlib.metadata.version(name) for name in PACKAGES}
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError(
-            f"the rendered corpora need the package {error.name}; cure: pip install 'ssc-toolkit[corpus]'"
+            f"the rendered corpora need the package {error.name}; fix: pip install 'ssc-toolkit[corpus]'"
         ) from error
 
 
 def fingerprint(content: Any) -> str:
-    """Short hash of anything that JSON can hold."""
+    """Return a short hash of any content that JSON supports."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 @contextmanager
 def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Yield the locked folder of a corpus, made if need be, and whether the corpus is whole already.
+    """Yield the locked folder of a corpus, which is created if it is missing, and whether the corpus is complete.
 
-    Waits for another process that renders the same corpus.
+    The function waits for another process that renders the same corpus.
 
     Args:
-        folder: where to put it; None for a folder in the user's cache, named after the settings.
-        settings: all that decides the bytes; kept in the folder's `corpus.json`.
+        folder: output folder; None for a folder in the user's cache, named by the settings.
+        settings: all settings that affect the bytes, which are saved in `corpus.json` in the folder.
 
     Raises:
-        InputError: if it cannot be written, or holds something else.
+        InputError: if the folder cannot be written or has other content.
     """
     if folder is None:
         folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
@@ -89,13 +93,13 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
 
 
 def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or its note tells of the same settings; nothing is written.
+    """Raise InputError unless a folder is empty, or its note has the same settings; nothing is written.
 
     Args:
-        note: JSON file with the settings that its folder was made with.
-        settings: those that are wanted.
-        argument: the argument that names the folder.
-        kind: what the folder should hold.
+        note: JSON file with the settings of its folder.
+        settings: expected settings.
+        argument: name of the argument that gave the folder.
+        kind: description of the content of the folder.
     """
     folder = note.parent
     if not note.exists():
@@ -110,22 +114,25 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether all files of a corpus are there.
+    """Return whether all files of a corpus exist.
 
     Raises:
-        InputError: naming one that is damaged.
+        InputError: if a file is damaged; it names the file.
     """
     if not (folder / CHECKSUMS).exists():
         return False
-    return not verify_listed(folder, "folder", "delete the file, and the same command makes it again")
+    return not verify_listed(folder, "folder", "delete the file and rerun the same command")
 
 
 def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
-    """Write the track table, and the checksums of all files, whose presence says that the corpus is whole.
+    """Write the track table and then the checksums of all files, which mark the corpus as complete.
 
     Args:
-        folder: of the corpus.
-        tracks: with the paths of its clips.
+        folder: folder of the corpus.
+        tracks: track table, with the paths of its clips.
+
+    Returns:
+        The folder.
     """
     write_text(folder / TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [TABLE, *tracks["path"]])
@@ -133,7 +140,7 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
 
 
 def clip_path(number: int) -> str:
-    """Path of a clip below the corpus folder."""
+    """Return the path of a clip below the corpus folder."""
     return f"audio/{number:06d}.wav"
 
 
@@ -148,14 +155,14 @@ def write_clip(path: Path, samples: np.ndarray, peak: float = 0.7) -> None:
 def in_parallel(
     function: Callable[..., Result], tasks: Iterable[tuple], jobs: int, title: str, progress: bool
 ) -> list[Result]:
-    """Call a function for each tuple of arguments in worker processes; results in order.
+    """Call a function for each tuple of arguments in worker processes, and return the results in order.
 
     Args:
-        function: importable by name.
+        function: function that can be imported by name.
         tasks: arguments of each call.
-        jobs: processes, -1 for one a core.
-        title: what the progress bar says.
-        progress: show it.
+        jobs: number of processes; -1 for one for each core.
+        title: title of the progress bar.
+        progress: whether to show the progress bar.
     """
     from joblib import Parallel, delayed
 

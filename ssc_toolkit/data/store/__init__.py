@@ -1,4 +1,4 @@
-"""Decoded music in memory-mapped shards."""
+"""Stores of decoded audio in memory-mapped shards."""
 
 from ssc_toolkit.data.store.layout import is_store
 from ssc_toolkit.data.store.reader import AudioStore, store_of

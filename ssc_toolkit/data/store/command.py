@@ -1,4 +1,4 @@
-"""The prepare command."""
+"""The `prepare` command."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def prepare(
     verify: bool = False,
     describe: bool = False,
 ) -> Path:
-    """Decode music once into a store that serves segments at memory speed; give it as `--tracks` anywhere.
+    """Decode audio once into a store that reads segments at memory speed; pass it as `--tracks` to any command.
 
-    The same call goes on where it was interrupted, and decodes only what is new when files were added.
+    Rerun the same command to resume. When files were added, only the new files are decoded.
 
     Args:
         tracks: a CSV file with a `path` column, a folder of audio, or "scores" for the default corpus.
-        dataset: a published dataset instead; if files are missing, the error says which to put where.
-        root: folder of the dataset, or that the paths in the CSV file start from (by default its own folder).
-        variant: of the dataset: which labels and which split.
+        dataset: a published dataset, instead of `tracks`; if files are missing, the error lists them and their paths.
+        root: folder of the dataset, or the folder that relative paths in the CSV file start from (by default its own).
+        variant: variant of the dataset, which sets the labels and the split.
         out: folder of the store.
-        sample_rate: hertz; that of the encoder to be trained (MelCNN and ShortChunkCNN 16000, the others 22050).
-        channel: how stereo becomes mono: mean, left, right, or the loudest channel of each file.
-        minimum_seconds: shorter tracks are left out.
-        most_skipped: share of the files that may be unreadable, silent or too short.
-        strict: stop at the first of them.
-        workers: threads that decode; one for each CPU core by default.
-        shard_megabytes: size of the files of the store.
-        verify: only check the store in `out` against what was written to it and what it was made from.
-        describe: only print what a dataset offers and which files it needs.
+        sample_rate: sample rate in hertz, that of the encoder (MelCNN and ShortChunkCNN 16000, the others 22050).
+        channel: how files are converted to mono: mean, left, right, or the loudest channel of each file.
+        minimum_seconds: minimum length in seconds; shorter tracks are left out.
+        most_skipped: fraction of the files that may be unreadable, silent or too short.
+        strict: stop at the first such file.
+        workers: number of decoding threads; one for each CPU core by default.
+        shard_megabytes: maximum size of the files of the store in MiB.
+        verify: only check the store in `out` against its checksums and its source files.
+        describe: only print the variants of a dataset and the files that it needs.
 
     Returns:
-        The store.
+        Path of the store.
 
     Raises:
-        InputError: for anything in the arguments or the files that cannot work.
+        InputError: if an argument is invalid, or files are missing or cannot be used.
     """
     if verify:
         return _verify(out)
@@ -70,7 +70,7 @@ def prepare(
     if dataset is not None and dataset not in RECIPES:
         raise InputError(f"dataset: expected one of {', '.join(RECIPES)}, got {dataset!r}")
     if dataset is not None and root is None:
-        raise InputError(f"root: in which folder does the dataset lie? give --root. {describe_dataset(dataset)}")
+        raise InputError(f"root: expected the folder of the dataset, got none. {describe_dataset(dataset)}")
     if workers is not None:
         check_whole("workers", workers, 1)
     prepare_store(
@@ -90,17 +90,20 @@ def prepare(
 
 def _verify(folder: str) -> Path:
     found = verify_store(folder)
-    print(f"{found.tracks} tracks in {found.shards} shards; {found.gone} sources are not there any more")
+    print(f"{found.tracks} tracks in {found.shards} shards; {found.gone} source files no longer exist")
     if found.changed:
-        print(f"{len(found.changed)} sources have changed since: {_some(found.changed)}")
-        print("the same `ssc-toolkit prepare` without --verify decodes them anew")
+        print(f"{len(found.changed)} source files have changed: {_some(found.changed)}")
+        print("the same `ssc-toolkit prepare` without --verify decodes them again")
     if found.damaged:
-        lost = f" The sources of {found.lost} of their tracks are gone: restore those first, or a copy of the store."
+        lost = (
+            f" The source files of {found.lost} of their tracks no longer exist: restore them first, or restore a copy "
+            "of the store."
+        )
         raise InputError(
             f"out: {len(found.damaged)} files are damaged: {_some(found.damaged)}. The same `ssc-toolkit prepare` "
-            f"without --verify makes them anew.{lost if found.lost else ''}"
+            f"without --verify restores them.{lost if found.lost else ''}"
         )
-    print("the store is as it was written")
+    print("the store is undamaged")
     return user_path(folder, "out")
 
 

@@ -1,15 +1,16 @@
-"""The files of a store.
+"""File layout of a store.
 
-    store.json               what is in force: rate, names of the files below, checksum
+    store.json               current state: sample rate, names of the index, table and shards, checksum
     index-<hash>.parquet     shard, offset and length of every track
-    tracks-<hash>.parquet    the track table, in the order of the index
-    unusable.csv             the tracks that were left out, and why, if there are any
-    marks.json               what `--verify` found changed or damaged, until `prepare` has decoded it anew
-    shards/<hash>.pcm        16-bit little-endian mono samples, one track after the other
-    shards/<hash>.json       which tracks they are
+    tracks-<hash>.parquet    track table, in the order of the index
+    unusable.csv             tracks that were left out, with the reason (only if there are any)
+    marks.json               changed and damaged files found by `--verify`, until `prepare` has decoded them again
+    shards/<hash>.pcm        16-bit little-endian mono samples of several tracks, without gaps
+    shards/<hash>.json       description of these tracks
 
-Shards and tables are named by their content and never changed, so `store.json`, replaced atomically, is all that has
-to agree with itself. Format 1 had the index as `.npy` and the table as `.csv`; it is still read.
+Shards and tables are named by a hash of their content and never change. An update writes new files and then replaces
+`store.json` atomically, so a reader always sees a consistent store. Format 1 had the index as `.npy` and the table as
+`.csv`; it can still be read.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SHARDS = "shards"
 UNUSABLE = "unusable.csv"
 MARKS = "marks.json"
 SAMPLE = np.dtype("<i2")
-FULL_SCALE = 32768  # as in files of 16 bits: what they hold comes back unchanged
+FULL_SCALE = 32768  # the same as in 16-bit audio files, whose samples are therefore stored unchanged
 INDEX = {"shard": "int32", "offset": "int64", "length": "int64"}
 MAX_DESCRIPTION_BYTES = 2**28
 MAX_TABLE_BYTES = 2**32
@@ -50,19 +51,22 @@ _SHARD_NAME = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """The content of `store.json`.
+    """Content of `store.json`.
 
     Attributes:
-        sample_rate: hertz.
-        index, table: names of these files; empty until the first `prepare` is complete.
-        index_checksum, table_checksum: of the bytes of these files; none in format 1.
-        index_bytes, table_bytes: sizes of these files; 0 if they are not known.
-        shards: hashes of the shards, in the order in which the index numbers them.
-        text_columns: columns of the table that hold text; for format 1 only.
-        dataset: metadata of a recipe, or empty.
-        channel: how files with several channels became mono, as for `read_audio`.
-        generation: number of the `prepare` that put this in force; 0 if it is not known.
-        format: version of all this.
+        sample_rate: sample rate in hertz.
+        index: name of the index file; empty until the first `prepare` is complete.
+        table: name of the file with the track table; empty until the first `prepare` is complete.
+        index_checksum: checksum of the bytes of the index file; empty in format 1.
+        table_checksum: checksum of the bytes of the table file; empty in format 1.
+        index_bytes: size of the index file; 0 if it is unknown.
+        table_bytes: size of the table file; 0 if it is unknown.
+        shards: hashes of the shards, in the order of their numbers in the index.
+        text_columns: names of the text columns of the table; used in format 1 only.
+        dataset: metadata of the dataset, or empty.
+        channel: how files were converted to mono, as for `read_audio`.
+        generation: number of the `prepare` run that wrote this state; 0 if it is unknown.
+        format: version of the store format.
     """
 
     sample_rate: int
@@ -107,12 +111,12 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
     """Read `store.json`.
 
     Args:
-        path: of the file.
-        name: of the store, for messages.
-        advice: what the user can do if it is damaged.
+        path: path of the file.
+        name: path or URL of the store, for messages.
+        advice: what the user can do if the file is damaged.
 
     Raises:
-        InputError: if there is none, it is damaged, names files outside of the store, or a newer version wrote it.
+        InputError: if the file is missing, damaged or written by a newer version, or names files outside the store.
     """
     if not path.is_file():
         raise InputError(f"store: there is no store in {name} (no {STORE_FILE}); `ssc-toolkit prepare` makes one")
@@ -123,8 +127,8 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
             raise ValueError(f"format: expected a version, got {version!r}")
     if version > FORMAT:
         raise InputError(
-            f"store: {file} has format {version}, this version reads up to {FORMAT}; update ssc-toolkit, or prepare it "
-            "anew in another folder"
+            f"store: {file}: expected a format up to {FORMAT}, got {version}; update ssc-toolkit, or prepare the "
+            "store again in another folder"
         )
     with reading("store", file, advice):
         content = parse_checked_json(path, required=version > 1)
@@ -140,14 +144,14 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
     """Read and check an index.
 
     Args:
-        path: where the file is now.
-        info: of the store.
+        path: path of the file.
+        info: content of `store.json`.
 
     Returns:
         (tracks,) arrays: `shard` int32, `offset` and `length` int64.
 
     Raises:
-        Exception: of any kind, if the file does not hold what was written, or what it says cannot be.
+        Exception: of any type, if the content of the file has changed or is invalid.
     """
     _check_bytes(path, info.index, info.index_checksum)
     if info.index.endswith(SUFFIX):
@@ -170,7 +174,7 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
 
 
 def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
-    """Read and check the track table; raises as `read_index`."""
+    """Read and check the track table; raises the same errors as `read_index`."""
     _check_bytes(path, info.table, info.table_checksum)
     if info.table.endswith(SUFFIX):
         tracks = from_arrow(read_table(path, info.table))
@@ -186,7 +190,7 @@ def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
 
 
 def _check_bytes(path: Path, name: str, checksum: str) -> None:
-    """Raise ValueError unless a file has its checksum; in format 1 that is half of one, in its name."""
+    """Raise ValueError unless a file has the given checksum; in format 1 the name has a shorter checksum instead."""
     if name.endswith(SUFFIX):
         if file_checksum(path) != checksum:
             raise ValueError("its checksum differs")
@@ -196,13 +200,16 @@ def _check_bytes(path: Path, name: str, checksum: str) -> None:
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A track in a shard.
+    """Track in a shard.
 
     Attributes:
-        path: of the file that it was decoded from.
-        size, modified_ns, checksum: of that file.
-        offset, length: samples.
-        clipped: samples that did not fit into 16 bits.
+        path: path of the source file.
+        size: size of the source file in bytes.
+        modified_ns: modification time of the source file in nanoseconds.
+        checksum: checksum of the source file.
+        offset: first sample of the track in the shard.
+        length: number of samples.
+        clipped: number of samples that were clipped to 16 bits.
     """
 
     path: str
@@ -225,13 +232,14 @@ class StoredTrack:
 
 @dataclass(frozen=True)
 class ShardDescription:
-    """What a shard holds.
+    """Description of the tracks of a shard.
 
     Attributes:
-        sample_rate: hertz.
-        tracks: in the order of their samples, which fill the shard without a gap.
-        generation: number of the `prepare` that wrote it; of two versions of a source the higher one is newer.
-        channel: how files with several channels became mono.
+        sample_rate: sample rate in hertz.
+        tracks: tracks in the order of their samples, which fill the shard without gaps.
+        generation: number of the `prepare` run that wrote the shard; of two versions of a source file, the one with the
+            higher number is newer.
+        channel: how files were converted to mono, as for `read_audio`.
     """
 
     sample_rate: int
@@ -241,19 +249,19 @@ class ShardDescription:
 
     @property
     def bytes(self) -> int:
-        """Size of the samples."""
+        """Size of the samples in bytes."""
         return max(track.offset + track.length for track in self.tracks) * SAMPLE.itemsize
 
     def write(self, folder: Path, shard: str) -> None:
-        """Write it beside the samples; with this the shard is complete."""
+        """Write the description next to the samples; after this the shard is complete."""
         write_checked_json(shard_path(folder, shard, ".json"), asdict(self))
 
 
 def parse_description(path: Path) -> ShardDescription:
-    """Read the description of a shard; raises anything if it is damaged."""
+    """Read the description of a shard; raises an exception of any type if the file is damaged."""
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ValueError(f"expected at most {MAX_DESCRIPTION_BYTES} bytes")
-    content = parse_checked_json(path, required=False)  # earlier versions wrote none
+    content = parse_checked_json(path, required=False)  # earlier versions wrote no checksum
     unknown = content.keys() - {option.name for option in fields(ShardDescription)}
     if unknown:
         raise ValueError(f"expected no key {min(unknown)!r}")
@@ -276,11 +284,11 @@ def parse_description(path: Path) -> ShardDescription:
 
 
 def read_description(folder: Path, shard: str) -> ShardDescription:
-    """Read what a shard of a store on this machine holds.
+    """Read the description of a shard of a local store, and check the size of its samples.
 
     Raises:
-        DamagedFile: naming the description if it is damaged, or the samples if they are not all there.
-        InputError: if a file is not there, or may not be read.
+        DamagedFile: if the description is damaged or the size of the samples is wrong; it names that file.
+        InputError: if a file is missing or cannot be read.
     """
     file, samples = shard_path(folder, shard, ".json"), shard_path(folder, shard)
     with reading("store", file, PREPARE_ADVICE):
@@ -293,10 +301,10 @@ def read_description(folder: Path, shard: str) -> ShardDescription:
 
 
 def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:
-    """Return where a shard's samples are, or with ".json" its description."""
+    """Return the path of a shard's samples, or with suffix ".json" of its description."""
     return folder / SHARDS / f"{shard}{suffix}"
 
 
 def is_store(path: str | Path) -> bool:
-    """Return whether a path or URL names a store."""
+    """Return whether a path is the folder of a store; any URL counts as a store."""
     return "://" in str(path) or (user_path(path) / STORE_FILE).is_file()

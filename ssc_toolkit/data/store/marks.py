@@ -1,4 +1,4 @@
-"""What a verification found, for the next `prepare`."""
+"""Damage and changes found by a verification, recorded for the next `prepare`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ssc_toolkit.data.store.layout import MARKS
 from ssc_toolkit.files import DamagedFile, read_checked_json, reading, write_checked_json
 
 logger = logging.getLogger(__name__)
-_ADVICE = "`ssc-toolkit prepare --verify` makes it again"
+_ADVICE = "`ssc-toolkit prepare --verify` restores it"
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Sources and shards that `prepare` must not believe.
+    """Source files and shards that `prepare` must check or decode again.
 
     Attributes:
-        paths: sources whose content is not what was decoded, even where their size and time are.
-        shards: those that do not hold what was written.
+        paths: source files whose content has changed, even if their size and time have not.
+        shards: names of damaged shards.
     """
 
     paths: set[str]
@@ -28,10 +28,10 @@ class Marks:
 
     @classmethod
     def read(cls, folder: Path) -> Marks:
-        """Read the marks in the folder of a store; a damaged file has none, which is said.
+        """Read the marks in the folder of a store; a damaged file gives a warning and no marks.
 
         Raises:
-            InputError: if the file may not be read.
+            InputError: if the file cannot be read.
         """
         file = folder / MARKS
         if not file.exists():
@@ -45,12 +45,12 @@ class Marks:
             return cls(set(), set())
 
     def write(self, folder: Path) -> None:
-        """Write them, or remove the file if there are none."""
+        """Write the marks, or remove the file if there are none."""
         if self.paths or self.shards:
             write_checked_json(folder / MARKS, {"paths": sorted(self.paths), "shards": sorted(self.shards)})
         else:
             (folder / MARKS).unlink(missing_ok=True)
 
     def and_also(self, paths: Iterable[str], shards: Iterable[str]) -> Marks:
-        """Return these marks and more."""
+        """Return marks that contain these marks and the given ones."""
         return Marks(self.paths.union(paths), self.shards.union(shards))

@@ -1,4 +1,4 @@
-"""Files of a store, here or elsewhere."""
+"""Access to the files of a store, in a local folder or under a URL."""
 
 from __future__ import annotations
 
@@ -18,50 +18,51 @@ from ssc_toolkit.files import DamagedFile, atomic_path, path_inside, reading, wr
 _SILENT_SECONDS = 30
 
 MAX_BYTES = 2**38
-"""No file of a store is larger."""
+"""Maximum size of a file of a store, in bytes."""
 
 Check = Callable[[Path], Any]
-"""Reads a file; raises anything unless it holds what it should."""
+"""Function that reads a file and raises any exception if its content is wrong."""
 
 
 class Files(Protocol):
-    """Where the files of a store are."""
+    """Access to the files of a store."""
 
     name: str
     advice: str
 
     def local(self, file: str, check: Check, *, fresh: bool = False, max_bytes: int = MAX_BYTES) -> Path:
-        """Return a path on this machine.
+        """Return the path of a file on this machine, and copy the file first if needed.
 
         Args:
-            file: a plain name, or one in a subfolder of the store.
-            check: what a file has to pass after a transfer, before it takes its name.
-            fresh: transfer it even if it is here.
-            max_bytes: a transfer that goes on beyond this is refused.
+            file: name of the file, or its path below the folder of the store.
+            check: check that a copy has to pass before it gets its final name.
+            fresh: copy the file even if there is a copy.
+            max_bytes: maximum size of a copy in bytes; a larger transfer is an error.
         """
 
 
 class LocalFiles:
-    """Files in a folder of this machine."""
+    """Files of a store in a local folder."""
 
     advice = PREPARE_ADVICE
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        self._folder = folder.absolute()  # the process may go to another folder
+        self._folder = folder.absolute()  # the process may change its working folder
 
     def local(self, file: str, check: Check, *, fresh: bool = False, max_bytes: int = MAX_BYTES) -> Path:
         return _inside(self._folder, file)
 
 
 class MirroredFiles:
-    """Files under a URL, each copied here when it is first needed, by one process at a time.
+    """Files of a store under a URL; each is copied to this machine on first use, by one process at a time.
 
-    A copy takes its name only when its content has passed its check; one that does not is transferred once more.
+    A copy gets its final name only after its content has passed the check. If the check fails, the file is transferred
+    once more.
 
     Args:
-        url: anything that fsspec opens.
-        cache: folder of the copies; one in the user's cache by default.
+        url: URL that fsspec opens.
+        cache: folder for the copies; a folder in the user's cache by default.
 
     Raises:
         InputError: if the URL cannot be opened.
@@ -93,7 +94,7 @@ class MirroredFiles:
             if fresh or not path.is_file():
                 try:
                     self._copy(file, path, check, max_bytes)
-                except DamagedFile:  # perhaps only in transfer
+                except DamagedFile:  # the transfer may have caused the damage
                     self._copy(file, path, check, max_bytes)
         return path
 
@@ -103,7 +104,7 @@ class MirroredFiles:
                 self._remote.get_file(f"{self._root}/{file}", str(temporary), callback=_bounded(max_bytes))
             except FileNotFoundError:
                 raise InputError(f"store: there is no {file} in {self.name}; was it copied whole?") from None
-            except Exception as error:
+            except Exception as error:  # every file system of fsspec has its own errors
                 reason = _reason(error, self._url)
                 raise InputError(f"store: cannot copy {self.name}/{file} ({reason})") from error
             with reading("store", f"{self.name}/{file}", self.advice):
@@ -138,7 +139,7 @@ def _timeout() -> Any:
 
 
 def _bounded(max_bytes: int) -> Any:
-    """Return a callback of fsspec that ends a transfer which is larger than it may be."""
+    """Return a callback for fsspec that stops a transfer of more than `max_bytes` bytes."""
     import fsspec
 
     class Bounded(fsspec.Callback):
@@ -151,7 +152,7 @@ def _bounded(max_bytes: int) -> Any:
 
 
 def _inside(folder: Path, file: str) -> Path:
-    """Return the path of a file of a store; every part of its name is plain."""
+    """Return the path of a file of a store, after checking that it is inside the folder."""
     path = folder
     for part in file.split("/"):
         path = path_inside(path, part, "store")

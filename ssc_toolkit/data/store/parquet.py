@@ -1,7 +1,7 @@
-"""Tables in Parquet, named by a hash of their logical content.
+"""Parquet files that are named by a hash of the content of their table.
 
-The bytes of a Parquet file depend on the version of the library that writes it, so names and checks use the column
-names, types and values instead.
+The bytes of a Parquet file depend on the version of the library that writes it. The hash is therefore computed from the
+names, types and values of the columns.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SUFFIX = ".parquet"
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """Convert a data frame column by column; nothing passes through another type.
+    """Convert a data frame to an Arrow table, column by column, without a change of type.
 
-    Missing cells become nulls, cells that hold several values become lists, cells without a common type become text.
+    Missing cells become nulls. Cells with several values become lists. Columns without a common type become text.
 
     Args:
-        frame: any index, which is dropped; column names are unique.
+        frame: data frame with unique column names; its index is dropped.
 
     Raises:
-        InputError: naming a column that is there twice.
+        InputError: if two columns have the same name.
 
     Examples:
         >>> frame = pd.DataFrame({"artist": pd.array([9007199254740993, None], "Int64"), "tags": [["jazz"], None]})
@@ -43,7 +43,7 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"tracks: expected column names that differ, got {twice!r} twice")
+        raise InputError(f"tracks: expected unique column names, got {twice!r} twice")
     return pa.table({name: _array(frame.iloc[:, place]) for place, name in enumerate(names)})
 
 
@@ -62,7 +62,7 @@ def _array(cells: pd.Series) -> pa.Array:
 
 
 def _plain(cell: Any) -> Any:
-    """Return a cell as Arrow understands it: sets and tuples are lists."""
+    """Return a cell in a type that Arrow supports: sets, tuples and arrays become lists, paths become text."""
     if isinstance(cell, set | frozenset):
         return sorted(cell, key=str)
     if isinstance(cell, tuple | np.ndarray):
@@ -77,7 +77,10 @@ def _text(cell: Any) -> str:
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
-    """Convert back: whole numbers with gaps are `Int64`, booleans with gaps objects, lists are lists."""
+    """Convert an Arrow table to a data frame.
+
+    Whole numbers with missing values become `Int64`, booleans with missing values become objects, lists stay lists.
+    """
     import pyarrow as pa
 
     columns: dict[str, Any] = {}
@@ -95,7 +98,7 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
 
 
 def table_hash(table: pa.Table) -> str:
-    """Return a hash of the column names, types and values of a table: 32 hexadecimal digits.
+    """Return a hash of the column names, types and values of a table, as 32 hexadecimal digits.
 
     Examples:
         >>> whole, real = to_arrow(pd.DataFrame({"a": [1, 2]})), to_arrow(pd.DataFrame({"a": [1.0, 2.0]}))
@@ -110,7 +113,7 @@ def table_hash(table: pa.Table) -> str:
 
 
 def _update(digest: Any, array: Any) -> None:
-    """Hash the type, the nulls and the values of an array, whatever its chunks and buffers."""
+    """Update a digest with the type, the nulls and the values of an array, independent of its chunks and buffers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -143,18 +146,23 @@ def _update(digest: Any, array: Any) -> None:
     values = array.drop_null()
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         digest.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
-    else:  # dates, decimals, structures: rare in a track table
+    else:  # dates, decimals and structures, which are rare in a track table
         digest.update(repr(values.to_pylist()).encode(errors="surrogatepass"))
     return None
 
 
 def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
-    """Write a table atomically under a name that holds its hash.
+    """Write a table atomically to a file whose name contains the hash of the table.
 
-    A file of that name which holds the table stays as it is: its bytes may be those of another version of pyarrow.
+    An existing valid file with this name is kept, even if another version of pyarrow wrote different bytes.
+
+    Args:
+        folder: folder of the file.
+        stem: beginning of the file name.
+        table: table to write.
 
     Returns:
-        The name, and the checksum of the file's bytes.
+        The file name, and the checksum of the bytes of the file.
     """
     from pyarrow import parquet
 
@@ -162,7 +170,7 @@ def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
     path = folder / name
     try:
         read_table(path, name)
-    except Exception:  # not there, or damaged in any way
+    except Exception:  # missing or damaged
         with atomic_path(path) as temporary:
             parquet.write_table(table, temporary, compression="zstd")
     return name, file_checksum(path)
@@ -172,15 +180,16 @@ def read_table(path: Path, name: str) -> pa.Table:
     """Read a table and check it against the hash in its name.
 
     Args:
-        path: where the file is now.
-        name: the name that it was written under.
+        path: path of the file.
+        name: name that the file was written with, if `path` has another name.
 
     Raises:
-        ValueError: if it holds something else. pyarrow's own errors for a file that is no Parquet.
+        ValueError: if the content differs from the hash.
+        pyarrow.ArrowException: if the file is not a Parquet file.
     """
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as file:  # not `parquet.read_table`, which makes columns of folder names
+    with parquet.ParquetFile(path) as file:  # `parquet.read_table` would add columns for folder names
         table = file.read()
     if len(set(table.column_names)) < table.num_columns or table_hash(table) not in name:
         raise ValueError("its content differs from its name")

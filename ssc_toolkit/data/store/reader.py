@@ -1,4 +1,4 @@
-"""Reading a store: random segments at memory speed."""
+"""Reader of audio stores, which returns random segments at memory speed."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ _SHOWN = 5
 
 
 class AudioStore:
-    """Decoded music in memory-mapped shards, and the table of its tracks.
+    """Reader of a store: decoded audio in memory-mapped shards, and the table of its tracks.
 
-    Every track is mono at one rate, 16 bits, not normalised. `AudioStore.prepare` makes a store; this class reads it,
-    from any number of processes at once. Workers of a DataLoader take no more than the path with them.
+    Every track is mono, at one sample rate, in 16 bits, with its level unchanged. `AudioStore.prepare` creates a store.
+    Any number of processes can read it at the same time. Workers of a DataLoader receive only the path.
 
     Args:
-        path: folder of the store, or a URL that fsspec opens (`s3://…`, `gs://…`, `https://…`): then each shard is
-            copied to this machine before its first use.
-        sample_rate: hertz that the caller needs; None takes the store's.
-        cache: folder for what is copied from a URL; one in the user's cache by default.
+        path: folder of the store, or a URL that fsspec opens (`s3://…`, `gs://…`, `https://…`). With a URL, each shard
+            is copied to this machine before its first use.
+        sample_rate: expected sample rate in hertz; None accepts the rate of the store.
+        cache: folder for the copies of shards at a URL; a folder in the user's cache by default.
 
     Attributes:
-        sample_rate: hertz.
-        lengths: (tracks,) int64, samples of every track.
+        sample_rate: sample rate in hertz.
+        lengths: (tracks,) int64, number of samples of every track.
 
     Raises:
-        InputError: if there is no store, another version wrote it, or its rate is another.
+        InputError: if there is no store, it is not finished, a newer version wrote it, or it has another sample rate.
 
     Examples:
         >>> import tempfile, soundfile
@@ -92,7 +92,7 @@ class AudioStore:
         sample_rate: int = 22050,
         **options: Any,
     ) -> AudioStore:
-        """Decode what is not yet in a store, and open it; see `prepare_store`, which takes the options."""
+        """Create or update a store and open it; see `prepare_store` for the options."""
         prepare_store(tracks, folder, sample_rate, **options)
         return cls(folder, sample_rate)
 
@@ -106,11 +106,11 @@ class AudioStore:
         return len(self._lengths)
 
     def check_rate(self, sample_rate: int) -> None:
-        """Raise InputError unless the store is at a rate in hertz."""
+        """Raise InputError unless the store has the given sample rate in hertz."""
         if sample_rate != self.sample_rate:
             raise InputError(
-                f"store: {self._files.name} is at {self.sample_rate} Hz, {sample_rate} Hz are needed; prepare "
-                f"another one with --sample_rate={sample_rate}"
+                f"store: expected {sample_rate} Hz, got {self._files.name} at {self.sample_rate} Hz; prepare "
+                f"another store with --sample_rate={sample_rate}"
             )
 
     @property
@@ -119,9 +119,9 @@ class AudioStore:
 
     @cached_property
     def tracks(self) -> pd.DataFrame:
-        """The track table that the store was prepared from, with `seconds`, `clipped` (samples) and `checksum`.
+        """Track table that the store was prepared from, with `seconds`, `clipped` (samples) and `checksum`.
 
-        `path` and `checksum` are those of the sources. What the table is given to reads from the store.
+        `path` and `checksum` are those of the source files. Functions that get this table read audio from the store.
         """
         tracks: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
         tracks.attrs["store"] = self._arguments[0]
@@ -134,7 +134,7 @@ class AudioStore:
         return tracks
 
     def _read(self, file: str, size: int, parse: Callable[[Path], Any]) -> Any:
-        """Read and check a file; a copy of one elsewhere that has been damaged since is made anew."""
+        """Read and check a file; a damaged copy of a file at a URL is transferred again."""
         bound = min(size or MAX_TABLE_BYTES, MAX_TABLE_BYTES)
         path = self._files.local(file, parse, max_bytes=bound)
         try:
@@ -151,10 +151,16 @@ class AudioStore:
         return pd.Series(np.arange(len(paths)), index=paths).groupby(level=0).first()
 
     def rows_of(self, paths: Sequence[str]) -> Tensor:
-        """Rows of some tracks, found by the paths of their sources.
+        """Return the rows of tracks, given the paths of their source files.
+
+        Args:
+            paths: paths, as in the column `path` of the table.
+
+        Returns:
+            (paths,) int64 rows.
 
         Raises:
-            InputError: naming those that the store does not hold.
+            InputError: if the store lacks some of them; the message names them.
         """
         rows = self._row_of_path.reindex(list(paths))
         lacking = rows.index[rows.isna()]
@@ -172,27 +178,27 @@ class AudioStore:
         length: int,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Segments of some tracks.
+        """Read segments of tracks.
 
         Args:
-            rows: (n,) of the table.
-            starts: (n,) first samples, at least 0.
-            length: samples of a segment; zeros follow where a track has ended.
-            dtype: float32, -1 to 1, or int16, as they are stored, -32768 to 32767: half the bytes to move, and a
+            rows: (n,) rows of the table.
+            starts: (n,) first sample of each segment, at least 0.
+            length: number of samples of a segment; it is padded with zeros after the end of a track.
+            dtype: float32, -1 to 1, or int16, -32768 to 32767, as stored. With int16 half as many bytes are moved, in a
                 third of the time.
 
         Returns:
             (n, length) segments.
 
         Raises:
-            IndexError: for a row that there is not.
-            ValueError: for negative starts, a length below 1, numbers that are not whole or not as many, or another
-                dtype.
+            IndexError: if a row is outside the table.
+            ValueError: if a start is negative, `length` is below 1, `rows` and `starts` are not whole numbers or differ
+                in number, or the dtype is neither float32 nor int16.
             InputError: if a shard is damaged or cannot be copied.
         """
         row, start = _whole("rows", rows), _whole("starts", starts)
         if row.shape != start.shape or row.ndim != 1:
-            raise ValueError(f"rows, starts: expected as many of each, got {row.shape} and {start.shape}")
+            raise ValueError(f"rows, starts: expected two vectors of equal length, got {row.shape} and {start.shape}")
         if length < 1 or (start < 0).any():
             raise ValueError(f"starts, length: expected at least 0 and 1, got {start.min(initial=0)} and {length}")
         if ((row < 0) | (row >= len(self))).any():
@@ -207,28 +213,28 @@ class AudioStore:
             segment[:count] = self._samples(shard)[begin : begin + count]
             segment[count:] = 0
             if dtype == torch.float32:
-                segment *= scale  # now, while it is in the cache
+                segment *= scale  # scaled here, while the segment is in the CPU cache
         return segments
 
     def __getitem__(self, row: int) -> Tensor:
-        """A whole track, (samples,) float32."""
+        """Return a whole track, (samples,) float32."""
         return self.read([row], [0], max(1, int(self._lengths[row])))[0]
 
     def part(self, rank: int, world_size: int) -> Tensor:
-        """Rows for one of several processes: whole shards, so that each process needs only its own.
+        """Return the rows for one of several processes.
 
-        Shards are dealt out so that the processes have about as many samples each.
+        Each process gets all tracks of some shards, so it needs to copy only these shards. The numbers of samples of
+        the processes are about equal.
 
         Args:
-            rank: number of this process.
+            rank: rank of this process.
             world_size: number of processes.
 
         Returns:
-            (tracks of this process,) int64 rows in ascending order; those of all processes together are all rows,
-            without overlap.
+            (tracks of this process,) int64 rows in ascending order. Every row belongs to exactly one process.
 
         Raises:
-            ValueError: for a rank outside the world.
+            ValueError: if `rank` is not from 0 to `world_size` - 1.
         """
         if not 0 <= rank < world_size:
             raise ValueError(f"rank: expected 0 to world_size - 1 = {world_size - 1}, got {rank}")
@@ -241,7 +247,7 @@ class AudioStore:
         return torch.from_numpy(np.flatnonzero(owner[self._shards] == rank))
 
     def fetch(self, rows: Sequence[int] | Tensor | None = None, progress: bool = True) -> None:
-        """Copy the shards of some tracks (of all by default) to this machine now; a local store has them already."""
+        """Copy the shards of some rows (all by default) to this machine; a local store needs no copy."""
         wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
         for shard in progress_bar(np.unique(wanted).tolist(), desc="copying shards", disable=not progress):
             self._shard_file(shard)
@@ -254,7 +260,7 @@ class AudioStore:
         return self._open[shard]
 
     def _shard_file(self, shard: int) -> Path:
-        """Return where the samples of a shard are; they reach as far as the index says."""
+        """Return the path of the samples of a shard, after checking that the file is as long as the index requires."""
         name, size = self._info.shards[shard], int(self._ends[shard]) * SAMPLE.itemsize
         file = f"{SHARDS}/{name}.pcm"
         if isinstance(self._files, LocalFiles):
@@ -269,7 +275,7 @@ class AudioStore:
         return path
 
     def _transferred(self, file: str, shard: str, size: int) -> Path:
-        """Copy a shard here, unless it is here, and check it against the hash in its name."""
+        """Copy a shard to this machine if there is no copy, and check it against the hash in its name."""
         description: ShardDescription = self._read_description(f"{SHARDS}/{shard}.json", size)
 
         def check(path: Path) -> None:
@@ -293,22 +299,22 @@ class AudioStore:
 
     @cached_property
     def _ends(self) -> np.ndarray:
-        """Samples of every shard."""
+        """Number of samples of every shard."""
         ends = np.zeros(len(self._info.shards), dtype=np.int64)
         np.maximum.at(ends, self._shards, self._offsets + self._lengths)
         return ends
 
 
 def _reopened(arguments: tuple[str, int | None, str | Path | None], index: str) -> AudioStore:
-    """The same store in another process; rows mean the same tracks there, or it is an error."""
+    """Open a store in another process; raise InputError if its rows have changed since."""
     store = AudioStore(*arguments)
     if store._info.index != index:
-        raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it anew")
+        raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it again")
     return store
 
 
 def _max_open() -> int:
-    """Return how many shards a store maps at once: each map holds a file descriptor, of which a process has few."""
+    """Return the maximum number of mapped shards; each needs a file descriptor, and a process has few of them."""
     try:
         import resource
     except ImportError:  # not a Unix
@@ -325,25 +331,28 @@ def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:
 
 
 def _empty(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Room for segments: in large pages, or, in a worker of a DataLoader, where the main process sees it."""
+    """Return an empty tensor for segments; in a DataLoader worker it is in shared memory."""
     if dtype not in (torch.float32, torch.int16):
         raise ValueError(f"dtype: expected float32 or int16, got {dtype}")
     if torch.utils.data.get_worker_info() is None:
-        # NumPy asks for large pages where torch does not: half the time for a batch.
+        # NumPy requests large pages and torch does not, which halves the time for a batch.
         return torch.from_numpy(np.empty(shape, dtype=np.float32 if dtype == torch.float32 else np.int16))
     storage = torch.UntypedStorage._new_shared(shape[0] * shape[1] * dtype.itemsize)
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def store_of(tracks: pd.DataFrame, sample_rate: int) -> AudioStore | None:
-    """The store that a track table comes from, if it comes from one.
+    """Open the store that a track table comes from.
 
     Args:
-        tracks: track table, perhaps part of `AudioStore.tracks`.
-        sample_rate: hertz that the store must have.
+        tracks: track table, such as some rows of `AudioStore.tracks`.
+        sample_rate: expected sample rate in hertz.
+
+    Returns:
+        The store, or None if the table does not come from a store.
 
     Raises:
-        InputError: if it has another.
+        InputError: if the store has another sample rate.
     """
     path = tracks.attrs.get("store")
     return None if path is None else AudioStore(path, sample_rate)

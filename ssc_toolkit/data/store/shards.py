@@ -1,4 +1,4 @@
-"""Writing shards."""
+"""Writer of shards."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _blake2b = partial(hashlib.blake2b, digest_size=16)
 
 
 class Stopped(Exception):
-    """The work was stopped in the middle of a file."""
+    """Exception raised when the work is stopped in the middle of a file."""
 
 
 class ShardWriter:
-    """Writes tracks into shards of bounded size, one after the other; leaving the context closes the last.
+    """Writer of tracks to shards of bounded size; a context manager that closes the last shard on exit.
 
-    A file that cannot be decoded, or is cut off by `stop`, leaves no trace in its shard.
+    A file that cannot be decoded completely, or that is interrupted by `stop`, is removed from its shard.
 
     Args:
-        folder: of the store.
-        sample_rate: hertz of what is stored.
-        most_bytes: size of a shard, unless it holds a single track.
-        stop: ends the work at the next block.
-        generation: number of this `prepare`.
-        channel: as for `read_audio`.
+        folder: folder of the store.
+        sample_rate: sample rate of the stored audio in hertz.
+        most_bytes: maximum size of a shard in bytes; a shard with a single track may be larger.
+        stop: event that stops the work at the next block.
+        generation: number of this `prepare` run.
+        channel: how files are converted to mono, as for `read_audio`.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class ShardWriter:
         self._close()
 
     def add(self, path: str) -> None:
-        """Decode a file to the end of the shard.
+        """Decode a file and append it to the shard.
 
         Raises:
-            UnreadableAudio: if it cannot be decoded to its end, is silent, or its channels cancel each other.
+            UnreadableAudio: if the file cannot be decoded to its end or is silent, or its channels cancel each other.
             Stopped: if the work was stopped.
         """
         info = check_decodes(path, self._channel)
@@ -99,7 +99,7 @@ class ShardWriter:
         self._tracks.append(track)
 
     def _decode(self, path: str) -> int:
-        """Write the samples of a file; how many of them were clipped."""
+        """Write the samples of a file; return the number of clipped samples."""
         clipped, is_silent = 0, True
         for block in stream_audio(path, self._sample_rate, channel=self._channel):
             if self._stop.is_set():
@@ -117,7 +117,7 @@ class ShardWriter:
         return clipped
 
     def _close(self) -> None:
-        """Give the shard its name; with its index it is complete."""
+        """Rename the samples to the name of the shard and write the description, or remove an empty shard."""
         with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -131,12 +131,12 @@ class ShardWriter:
 
 
 def is_intact(samples: Path, shard: str, description: ShardDescription) -> bool:
-    """Return whether samples and description of a shard are those that its name was made from.
+    """Return whether the samples and the description of a shard match the hash in its name.
 
     Args:
-        samples: file with the samples.
+        samples: path of the file with the samples.
         shard: name of the shard.
-        description: what it is said to hold.
+        description: description of the shard.
     """
     with samples.open("rb") as file:
         digest = hashlib.file_digest(file, _blake2b)
@@ -144,7 +144,7 @@ def is_intact(samples: Path, shard: str, description: ShardDescription) -> bool:
 
 
 def _shard_name(samples: Any, description: ShardDescription) -> str:
-    """Samples and description together: two shards of copied files are two."""
+    """Return the hash of samples and description; shards with the same samples of different files get two names."""
     digest = samples.copy()
     content = [description.sample_rate, description.generation, description.channel]
     content += map(astuple, description.tracks)
@@ -160,7 +160,7 @@ def _name_of_format_1(samples: Any, description: ShardDescription) -> str:
 
 
 def _identity(path: str) -> tuple[int, int, str]:
-    """Size in bytes, time of the last change in nanoseconds, and checksum of a source."""
+    """Return the size in bytes, the modification time in nanoseconds, and the checksum of a source file."""
     try:
         status = Path(path).stat()
         return status.st_size, status.st_mtime_ns, file_checksum(path)
@@ -169,7 +169,7 @@ def _identity(path: str) -> tuple[int, int, str]:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what a killed process was writing."""
+    """Remove temporary files and incomplete shards of killed processes."""
     clear_leftovers(folder / SHARDS)
     for file in (folder / SHARDS).glob("*.pcm"):
         if not file.with_suffix(".json").exists():

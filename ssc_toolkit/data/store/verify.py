@@ -1,4 +1,4 @@
-"""Checking a store against what was written, and against the files that it was made from."""
+"""Verification of a store: its own files, and the source files that it was made from."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """Result of a verification.
 
     Attributes:
-        tracks, shards: how many were looked at.
-        damaged: files of the store that do not hold what was written.
-        changed: sources that are not what they were.
-        gone: how many sources are not there any more, which is no fault.
-        lost: how many tracks of damaged shards have no source any more.
+        tracks: number of tracks that were checked.
+        shards: number of shards that were checked.
+        damaged: files of the store whose content differs from what was written.
+        changed: source files that have changed.
+        gone: number of source files that no longer exist, which is not an error.
+        lost: number of tracks in damaged shards whose source file no longer exists.
     """
 
     tracks: int
@@ -52,13 +53,16 @@ class Verification:
 
 
 def verify_store(folder: str | Path, progress: bool = True) -> Verification:
-    """Read a whole store, and the sources that are still there, and compare their checksums.
+    """Read a whole store and the source files that still exist, and compare their checksums.
 
-    What is damaged or has changed is written down in the store, and the next `prepare_store` decodes it anew.
+    Damaged shards and changed source files are recorded in the store, and the next `prepare_store` decodes them again.
 
     Args:
-        folder: of the store, on this machine.
-        progress: show a progress bar.
+        folder: local folder of the store.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The result of the comparison.
 
     Raises:
         InputError: if there is no store, or it is not finished.
@@ -106,7 +110,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
 
 
 def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path | None]:
-    """Return which tracks a shard holds, as far as that can be read, and which of its files is damaged, if one is."""
+    """Return the tracks of a shard (none if they cannot be read), and its damaged file or None."""
     try:
         description = read_description(folder, shard)
     except DamagedFile as error:
@@ -119,7 +123,7 @@ def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path 
 
 
 def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
-    """Write down for `prepare` what was found: size and time of a file may be as they were."""
+    """Record damage and changes for `prepare`, because size and time of a changed file may be the same as before."""
     marks = Marks.read(folder)
     more = marks.and_also(changed, damaged)
     if more == marks:
@@ -128,11 +132,11 @@ def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
         with held(folder, "store"):
             more.write(folder)
     except (InputError, OSError) as error:
-        logger.warning("what was found could not be written down in the store (%s); verify it again later", error)
+        logger.warning("the result could not be recorded in the store (%s); verify it again later", error)
 
 
 def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> list[dict[tuple[int, int], str]]:
-    """Return the tracks that the index has in each shard: offset and length, and the source."""
+    """Return for each shard a dict from (offset, length) to the source path of each track in the index."""
     spans: list[dict[tuple[int, int], str]] = [{} for _ in range(shards)]
     for path, shard, offset, length in zip(paths, *(index[name].tolist() for name in INDEX), strict=True):
         spans[shard][offset, length] = path
@@ -142,5 +146,5 @@ def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> li
 def _is_unchanged(track: StoredTrack) -> bool:
     try:
         return Path(track.path).stat().st_size == track.size and file_checksum(track.path) == track.checksum
-    except OSError:  # not to be read now, which prepare will say
+    except OSError:  # the file cannot be read; prepare reports it
         return False

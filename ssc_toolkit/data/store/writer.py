@@ -1,4 +1,4 @@
-"""Making a store: decode what it does not hold yet, then say what is in force."""
+"""Creation and update of a store: decode missing tracks, then write the index and `store.json`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from ssc_toolkit.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 Place = tuple[str, StoredTrack]
-"""A shard, and a track in it."""
+"""Name of a shard, and a track in it."""
 
 
 def prepare_store(
@@ -60,38 +60,39 @@ def prepare_store(
     shard_megabytes: int = 256,
     progress: bool = True,
 ) -> None:
-    """Make a store hold the tracks of a table, decoding only what it does not hold yet.
+    """Create or update a store with the tracks of a table, and decode only the tracks that it lacks.
 
-    Files are decoded in parallel, made mono, resampled, and rounded to 16 bits; nothing is normalised, and
-    samples beyond full scale are clipped and counted. Whatever ends the work early, complete shards stay, and the
-    same call goes on from them. A file that has changed since (size and time, then checksum) is decoded anew; one
-    that is gone is served from the store. Tracks that the table no longer lists are no longer served, but their audio
-    stays.
+    Files are decoded in parallel, converted to mono, resampled, and rounded to 16 bits. The level is not normalized;
+    samples beyond full scale are clipped and counted. If the work ends early, complete shards are kept; rerun the same
+    call to resume. A file that has changed (by size and time, then by checksum) is decoded again. A file that no longer
+    exists is served from the store. Tracks that the table no longer lists are no longer served, but their audio is
+    kept.
 
     Files that are unreadable, cut short, empty, silent or too short, or whose channels cancel each other, are left out,
-    named, counted, and listed in `unusable.csv` in the folder.
+    reported in a warning, and listed in `unusable.csv` in the folder.
 
     Args:
-        tracks: table with a `path` column; its other columns are kept in the store.
-        folder: of the store; made if it is not there.
-        sample_rate: hertz of what is stored.
-        channel: how a file with several channels becomes mono, as for `read_audio`: their "mean", "left", "right" or
-            the "loudest". A store keeps to the choice that it was made with.
-        minimum_seconds: shorter tracks are left out.
-        most_skipped: share of the files that may be left out before it is an error.
-        strict: the first file that cannot be used is an error.
-        workers: threads that decode; one for each CPU core by default.
-        shard_megabytes: size at which a shard is closed; a single longer track has a shard of its own.
-        progress: show a progress bar.
+        tracks: table with a `path` column; the store keeps the other columns.
+        folder: folder of the store; it is created if it is missing.
+        sample_rate: sample rate of the stored audio in hertz.
+        channel: how files with several channels are converted to mono, as for `read_audio`: "mean", "left", "right" or
+            "loudest". It cannot be changed in an existing store.
+        minimum_seconds: minimum length in seconds; shorter tracks are left out.
+        most_skipped: fraction of the files that may be left out before an error is raised.
+        strict: whether the first file that cannot be used is an error.
+        workers: number of decoding threads; one for each CPU core by default.
+        shard_megabytes: maximum size of a shard in MiB; a longer track gets a separate shard.
+        progress: whether to show a progress bar.
 
     Raises:
-        InputError: for bad settings, a folder that cannot be used or holds something else, or too many bad files.
+        InputError: if a setting is invalid, the folder cannot be used or has other content, or too many files cannot be
+            used.
     """
     check_whole("sample_rate", sample_rate)
     check_whole("shard_megabytes", shard_megabytes)
     check_number("minimum_seconds", minimum_seconds, 0)
     if "://" in str(folder):
-        raise InputError(f"out: a store is made in a folder of this machine, not at {folder}; copy it there afterwards")
+        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
     check_fraction("most_skipped", most_skipped)
     check_channel(channel)
     workers = workers or os.cpu_count() or 1
@@ -131,7 +132,7 @@ def prepare_store(
 
 
 def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
-    """Return what is in force in the folder, begun now if there is nothing, cleared of what killed processes left."""
+    """Return the state of the store in a folder, after creating an empty store if needed and removing leftovers."""
     info = StoreInfo(sample_rate, channel=channel)
     if (folder / STORE_FILE).exists():
         try:
@@ -140,14 +141,16 @@ def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
             logger.warning("%s", error)
         if info.sample_rate != sample_rate:
             raise InputError(
-                f"out: {folder} is a store at {info.sample_rate} Hz, not {sample_rate}; choose another folder"
+                f"out: expected a store at {sample_rate} Hz, got {folder} at {info.sample_rate} Hz; choose another "
+                "folder"
             )
         if info.channel != channel:
             raise InputError(
-                f"out: {folder} is a store of channel {info.channel!r}, not {channel!r}; choose another folder"
+                f"out: expected a store of channel {channel!r}, got {folder} of channel {info.channel!r}; choose "
+                "another folder"
             )
     elif not (folder / SHARDS).is_dir() and any(_is_foreign(entry) for entry in folder.iterdir()):
-        raise InputError(f"out: {folder} holds something else than a store; choose another folder")
+        raise InputError(f"out: expected a store or an empty folder, got {folder} with other files; choose another one")
     if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
@@ -161,7 +164,7 @@ def _is_foreign(entry: Path) -> bool:
 
 
 def _read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict[str, ShardDescription | None]:
-    """Read what every shard holds, None for one that is damaged, which is said; `known` ones are not read again."""
+    """Return the description of every shard, None if it is damaged; `known` descriptions are not read again."""
     found = {}
     for file in sorted((folder / SHARDS).glob("*.json")):
         try:
@@ -173,7 +176,7 @@ def _read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dic
 
 
 def _in_force(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
-    """Return path, shard and offset of every track that is served now; none if that cannot be read."""
+    """Return path, shard and offset of every track in the current index; an empty set if it cannot be read."""
     if not info.index:
         return set()
     try:
@@ -191,10 +194,10 @@ def _in_force(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
 def _stored_tracks(
     shards: dict[str, ShardDescription | None], info: StoreInfo, in_force: set[tuple[str, str, int]]
 ) -> dict[str, list[Place]]:
-    """Return where the audio of each source is, the last prepared last.
+    """Return the stored versions of each source file, ordered from the oldest to the newest.
 
-    A version that was put back and found in the store counts as prepared when it was put in force. Of shards of
-    format 1, which have no generation, only the time of their sources is known.
+    A version in the current index counts as prepared in the generation of the index, even if its shard is older. Shards
+    of format 1 have no generation and are ordered by the modification time of the source.
     """
     places = []
     for shard, description in shards.items():
@@ -212,14 +215,17 @@ def _stored_tracks(
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
-    """Delete damaged shards of which nothing is served any more."""
+    """Delete damaged shards from which no track is served."""
     for shard in shards - served:
         for suffix in (".json", ".pcm"):
             shard_path(folder, shard, suffix).unlink(missing_ok=True)
 
 
 def _current(path: str, places: list[Place], marks: Marks) -> Place | None:
-    """Return where the audio of a file as it is now is stored, the last prepared first, or None."""
+    """Return the newest stored version that matches the current content of a file, or None.
+
+    If the file no longer exists, return the newest stored version.
+    """
     if not places:
         return None
     try:
@@ -230,7 +236,7 @@ def _current(path: str, places: list[Place], marks: Marks) -> Place | None:
                 if where[1].modified_ns == status.st_mtime_ns:
                     return where
         checksum = file_checksum(path) if alike else None
-    except OSError:  # gone, or not to be read
+    except OSError:  # the file is missing or cannot be read
         return places[-1]
     return next((where for where in alike if where[1].checksum == checksum), None)
 
@@ -243,7 +249,7 @@ def _decode(
     enough: Callable[[dict[str, str]], bool],
     progress: bool,
 ) -> dict[str, str]:
-    """Decode files into new shards; the problems met, path -> why, up to where they are enough to stop."""
+    """Decode files into new shards until done or `enough` is true; return the reason for each path that failed."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in paths:
         waiting.put(path)
@@ -274,10 +280,10 @@ def _decode(
                 for done in as_completed([pool.submit(work) for _ in range(min(workers, len(paths)))]):
                     done.result()
             finally:
-                stop.set()  # whatever happened, each worker closes its shard
+                stop.set()  # each worker then closes its shard, also after an error
     except OSError as error:
         raise InputError(
-            f"out: cannot write to {folder} ({error.strerror}); the same call goes on from what is done"
+            f"out: cannot write to {folder} ({error.strerror}); rerun the same command to resume"
         ) from error
     return problems
 
@@ -292,7 +298,7 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
 
 
 def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: StoreInfo) -> set[str]:
-    """Put a table in force; return the shards that it is served from."""
+    """Write the index, the table and `store.json`; return the shards that are in use."""
     table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
     places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
