@@ -1,4 +1,4 @@
-"""The method as a LightningModule."""
+"""LightningModule of the method."""
 
 from __future__ import annotations
 
@@ -20,35 +20,37 @@ from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import Target
 
 STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
-"""What is logged of `contrastive_statistics`."""
+"""Names of the logged values of `contrastive_statistics`."""
 
 
 class SemiSupConModule(pl.LightningModule):
-    """Augment on the device, embed, contrast.
+    """LightningModule that augments on the device, embeds, and computes the contrastive loss.
 
-    A training batch is a dictionary with `waveforms` (items, views, channels, samples) and, where there
-    are labels, `labels` and `labeled` (items, ...): what `ContrastiveDataset` gives, 16 bits included. What is drawn
-    in a step depends on the seed, the epoch and the batch's number alone, so a resumed run draws the same. Where
-    the batch says which `places` among the `items_of_all` processes it has, as that of `SemiSupConDataModule` does,
-    the processes draw together what one process with the whole batch would draw.
+    A training batch is a dictionary with `waveforms` (items, views, channels, samples) and, optionally, `labels` and
+    `labeled` (items, ...), as `ContrastiveDataset` returns it; 16-bit waveforms are accepted. The random draws of a
+    step depend only on the seed, the epoch and the number of the batch, so a resumed run has the same draws. With
+    several processes, a batch of `SemiSupConDataModule` contains its `places` among the `items_of_all` processes. The
+    processes then make the same draws as one process with the whole batch.
 
-    Logs `loss`, `learning_rate`, and of each process's own batch `alignment`, `uniformity` and
-    `positives_per_anchor`; nothing of it waits for the device. A step returns the loss, these statistics, and the
-    projections that they are of.
+    The module logs `loss`, `learning_rate`, and, for the batch of each process, `alignment`, `uniformity` and
+    `positives_per_anchor`, without waiting for the device. A step returns the loss, these statistics, and the
+    projections.
 
     Args:
         model: encoder and projector.
-        loss: `SemiSupConLoss()` if None; any module or function of embeddings (items, views, dim), its first
-            argument or the one named so. It gets, by keyword, what it takes of `labels`, `labeled` and `items` (ids
-            of the items, the batch's `item`). With several processes, one that gathers.
-        augment: applied to every view on its own; none if None.
-        learning_rate: highest rate of the optimiser. It rises linearly over the first `warmup` of the steps.
-        warmup: share of the steps, 0 to 1.
-        seed: of the augmentation.
-        schedule: after the warm-up, "cosine" falls to zero along half a cosine, "constant" stays.
-        optimizer: makes the optimiser, called with the parameters and `lr`; another one, or its settings, by
+        loss: module or function of embeddings (items, views, dim), which are its first argument or the argument named
+            `embeddings`; `SemiSupConLoss()` if None. It receives `labels`, `labeled` and `items` (the batch's `item`,
+            ids of the items) as keyword arguments, if it accepts them. With several processes, the loss must gather.
+        augment: augmentation of each view independently; no augmentation if None.
+        learning_rate: maximum learning rate, reached after a linear warmup.
+        warmup: fraction of the steps in the warmup, 0 to 1.
+        seed: seed of the augmentation.
+        schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
+            the rate.
+        optimizer: function of the parameters and `lr` that returns the optimizer, such as
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
-        chunk_size: items that go through the model at once (`ssc_toolkit.losses.cached`); None: all of them.
+        chunk_size: number of items that pass through the model at once (`ssc_toolkit.losses.cached`); all items if
+            None.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -93,11 +95,14 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state: dict[str, Tensor] | None = None
 
     def contrast(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Loss of a batch under augmentation drawn from the generator."""
+        """Compute the loss of a batch with an augmentation drawn from the generator."""
         return self._loss_of(self._project(self._augmented(batch, generator)), batch)
 
     def statistics(self, projection: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What is logged of `contrastive_statistics`; of a loss without labels or without a target, by views alone."""
+        """Return the logged values of `contrastive_statistics`.
+
+        For a loss without labels or without a target, only views of the same item are positives.
+        """
         target = self.target
         known = {} if target is None else {name: batch.get(name) for name in ("labels", "labeled")}
         found = contrastive_statistics(projection, **known, target=target)
@@ -105,7 +110,7 @@ class SemiSupConModule(pl.LightningModule):
 
     @property
     def target(self) -> Target | None:
-        """Target weights of the loss, if it takes labels and has a target."""
+        """Target of the loss, if the loss accepts labels and has a target."""
         loss = self.loss.loss if isinstance(self.loss, CrossBatchMemory) else self.loss
         takes_labels = "labels" in LossArguments.of(loss).taken
         found = getattr(loss, "target", None)
@@ -117,13 +122,13 @@ class SemiSupConModule(pl.LightningModule):
         loss = self._loss_of(projection, batch)
         statistics = self.statistics(projection, batch)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        # Lightning takes "step" for the axis of its loggers, on which it would otherwise count from 0.
+        # Lightning uses "step" as the axis of its loggers, which would otherwise start at 0.
         logged = {"loss": loss, "learning_rate": rate, **statistics, "step": float(self.global_step + 1)}
         self.log_dict(logged, batch_size=len(batch["waveforms"]))
         return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Gradients of the parameters; where chunks were embedded without a graph, by embedding them once more."""
+        """Compute the gradients of the parameters; chunks that were embedded without a graph are embedded again."""
         super().backward(loss, *args, **kwargs)
         if self._cache is not None:
             cache, self._cache = self._cache, None
@@ -147,13 +152,13 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
-        """Continue the random numbers, such as those of dropout, where the checkpoint left them.
+        """Restore the state of the random generators from the checkpoint, for example for dropout.
 
         Raises:
-            ValueError: for `chunk_size` under DistributedDataParallel with `static_graph=True`.
+            ValueError: if `chunk_size` is used with DistributedDataParallel and `static_graph=True`.
         """
         if self.chunk_size is not None and getattr(self.trainer.strategy.model, "static_graph", False):
-            raise ValueError("chunk_size: does not go with DistributedDataParallel(static_graph=True)")
+            raise ValueError("chunk_size: expected None with DistributedDataParallel(static_graph=True), got a number")
         state, self._random_state = self._random_state, None
         if state is None or self.global_rank > 0:
             return
@@ -162,7 +167,7 @@ class SemiSupConModule(pl.LightningModule):
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
     def _augmented(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """The batch's views; each process applies its own part of what is drawn for the batch of all."""
+        """Return the augmented views; each process applies its part of the draw for the batch of all processes."""
         views = as_float(batch["waveforms"])
         if self.augment is None:
             return views
@@ -187,12 +192,12 @@ class SemiSupConModule(pl.LightningModule):
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """Factor of the learning rate at a step: a linear rise, then half a cosine down to zero.
+    """Compute the factor of the learning rate at a step: a linear warmup, then half a cosine to zero.
 
     Args:
-        step: counted from 0.
-        steps: of the whole run.
-        warmup: share of the steps that the rise takes.
+        step: number of the step, starting at 0.
+        steps: number of steps of the whole run.
+        warmup: fraction of the steps in the warmup.
     """
     rise = warmup * steps
     if step < rise:
@@ -201,7 +206,7 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def warmup_constant(step: int, steps: int, warmup: float) -> float:
-    """Factor of the learning rate at a step: a linear rise, then 1; arguments as of `warmup_cosine`."""
+    """Compute the factor of the learning rate at a step: a linear warmup, then 1; arguments as for `warmup_cosine`."""
     return min(1.0, (step + 1) / (warmup * steps + 1))
 
 
