@@ -312,7 +312,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         "length": [track.length for _, track in places],
     }
     index = pd.DataFrame({name: np.array(columns[name], dtype=kind) for name, kind in INDEX.items()})
-    measured = {
+    measured: dict[str, Any] = {
         "seconds": index["length"] / info.sample_rate,
         "clipped": [track.clipped for _, track in places],
         "checksum": [track.checksum for _, track in places],
