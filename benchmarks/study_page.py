@@ -33,9 +33,9 @@ from study_runs import (
 from study_scores import CLEAN, NOTE_COLUMNS, RETRIEVED, SEVERITIES, UNSEEN
 
 from ssc_toolkit.evaluation import Interval
-from ssc_toolkit.evaluation.plots import model_colors, score_dots, severity_curves
-from ssc_toolkit.evaluation.report import table
 from ssc_toolkit.files import write_text
+from ssc_toolkit.reports.page import table
+from ssc_toolkit.reports.plots import model_colors, score_dots, severity_curves
 
 TASKS = ("key", "family", "family, new timbres", "mode", "collection", "meter")
 STRESSED = ("key", "family", "mode", "collection")

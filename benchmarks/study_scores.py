@@ -14,7 +14,7 @@ from study_runs import OMIT, Size
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.data import check_audio, encode_labels, load_tracks
-from ssc_toolkit.data.scores import build_corpus, build_notes
+from ssc_toolkit.data.corpus import build_corpus, build_notes
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.evaluation import (
     Probe,

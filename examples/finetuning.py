@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ssc_toolkit.data import check_audio, load_tracks
-from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.encoders import MelCNN, load_encoder
 from ssc_toolkit.evaluation import embed_tracks, finetune, fit_probe
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
-from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.evaluation import embed_tracks, probe
 from ssc_toolkit.losses import SemiSupConLoss

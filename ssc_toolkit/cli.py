@@ -18,32 +18,36 @@ from typing import Any, TextIO
 import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit import __version__
-from ssc_toolkit.doctor import missing_extra, torchaudio_problem
+from ssc_toolkit.commands.doctor import missing_extra, torchaudio_problem
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.wording import in_plain_words
 
 COMMANDS = {
-    "demo": ("ssc_toolkit.demo", "demo", "pretrain and evaluate encoders on the default corpus, in ten minutes"),
-    "prepare": ("ssc_toolkit.data.store.command", "prepare", "decode your music or a dataset once, for fast training"),
+    "demo": (
+        "ssc_toolkit.commands.demo",
+        "demo",
+        "pretrain and evaluate encoders on the default corpus, in ten minutes",
+    ),
+    "prepare": ("ssc_toolkit.commands.prepare", "prepare", "decode your music or a dataset once, for fast training"),
     "pretrain": ("ssc_toolkit.training.pretrain", "pretrain", "pretrain an encoder on your music and labels"),
     "sweep": (
         "ssc_toolkit.training.sweep",
         "sweep",
         "run a study: several pretraining runs that a file describes",
     ),
-    "probe": ("ssc_toolkit.evaluation.commands", "probe", "evaluate a pretrained encoder with probes or fine-tuning"),
-    "robustness": ("ssc_toolkit.evaluation.commands", "stress", "evaluate the same probes on corrupted audio"),
-    "retrieval": ("ssc_toolkit.evaluation.commands", "retrieve", "evaluate nearest neighbors under an encoder"),
+    "probe": ("ssc_toolkit.commands.probe", "probe", "evaluate a pretrained encoder with probes or fine-tuning"),
+    "robustness": ("ssc_toolkit.commands.robustness", "stress", "evaluate the same probes on corrupted audio"),
+    "retrieval": ("ssc_toolkit.commands.retrieval", "retrieve", "evaluate nearest neighbors under an encoder"),
     "compare": (
-        "ssc_toolkit.evaluation.commands",
+        "ssc_toolkit.commands.compare",
         "compare",
         "compare several models in one report with audio",
     ),
-    "embed": ("ssc_toolkit.evaluation.commands", "embed", "write embeddings of your files to one file"),
-    "corpus": ("ssc_toolkit.data.scores.command", "corpus", "render the default corpus and describe it"),
-    "doctor": ("ssc_toolkit.doctor", "doctor", "check versions, devices, codecs and caches"),
+    "embed": ("ssc_toolkit.commands.embed", "embed", "write embeddings of your files to one file"),
+    "corpus": ("ssc_toolkit.commands.corpus", "corpus", "render the default corpus and describe it"),
+    "doctor": ("ssc_toolkit.commands.doctor", "doctor", "check versions, devices, codecs and caches"),
 }
 """Module, function and description of each command. The options of a command are the arguments of its function."""
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from stores import RATE, noise
 
 from ssc_toolkit.data import AudioStore, load_tracks
-from ssc_toolkit.data.scores import build_corpus
+from ssc_toolkit.data.corpus import build_corpus
 
 # No deadline: machines are shared. Derandomised: the same commit passes or fails the same way everywhere.
 settings.register_profile("ssc_toolkit", deadline=None, derandomize=True, max_examples=60)

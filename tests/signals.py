@@ -72,7 +72,7 @@ def chorale(transposed: int) -> torch.Tensor:
     midirenderer = pytest.importorskip("midirenderer")
     pretty_midi = pytest.importorskip("pretty_midi")
     from ssc_toolkit.audio import resample
-    from ssc_toolkit.data.scores.sounds import sound_font
+    from ssc_toolkit.data.corpus.synthesis import sound_font
 
     midi = pretty_midi.PrettyMIDI()
     midi.instruments.append(pretty_midi.Instrument(48))  # strings

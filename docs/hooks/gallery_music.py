@@ -37,7 +37,7 @@ def music() -> tuple[str, np.ndarray]:
     import music21
     import pretty_midi
 
-    from ssc_toolkit.data.scores.sounds import sound_font
+    from ssc_toolkit.data.corpus.synthesis import sound_font
 
     score = music21.corpus.parse("bach/bwv66.6")
     piano = pretty_midi.Instrument(0)

@@ -1,13 +1,13 @@
 """Loading of audio and labels: track tables, audio stores, and datasets of views."""
 
 from ssc_toolkit.audio import UnreadableAudio, audio_info, read_audio, stream_audio
-from ssc_toolkit.data.checking import check_audio
+from ssc_toolkit.data.concat import JoinedDataset
 from ssc_toolkit.data.dataset import ContrastiveDataset, as_float
-from ssc_toolkit.data.joined import JoinedDataset
 from ssc_toolkit.data.labels import Labels, encode_labels
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store import AudioStore, Verification, prepare_store, verify_store
 from ssc_toolkit.data.tracks import dataset_of, from_csv, from_folder, load_tracks, with_splits
+from ssc_toolkit.data.validation import check_audio
 
 __all__ = [
     "RECIPES",

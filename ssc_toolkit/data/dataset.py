@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, read_audio
 from ssc_toolkit.checks import MAX_FINITE, check_positive, check_whole
 from ssc_toolkit.data.labels import Labels, signals_of
-from ssc_toolkit.data.reading import ReadingNotes
 from ssc_toolkit.data.store import AudioStore, store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
+from ssc_toolkit.data.worker_trace import ReadingNotes
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
 

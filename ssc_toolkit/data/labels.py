@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssc_toolkit.data.cells import cell_text
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.samplers.membership import labelled_pairs
+from ssc_toolkit.samplers.label_budget import labelled_pairs
 
 SEPARATOR = "|"
 

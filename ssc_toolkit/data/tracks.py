@@ -71,7 +71,7 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
     if root is not None and (name == DEFAULT_CORPUS or (path.is_dir() and not is_store(name))):
         raise InputError(f"root: expected a dataset or a CSV file to use it with, got {source}")
     if name == DEFAULT_CORPUS:
-        from ssc_toolkit.data.scores import build_corpus
+        from ssc_toolkit.data.corpus import build_corpus
 
         return from_csv(build_corpus() / "tracks.csv")
     if is_store(name):

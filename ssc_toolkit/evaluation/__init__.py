@@ -1,21 +1,22 @@
 """Evaluation of embeddings: probes, retrieval, robustness, geometry and reports."""
 
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
-from ssc_toolkit.evaluation.bootstrap import Interval, bootstrap_mean
 from ssc_toolkit.evaluation.comparison import Comparison, Condition, compare_models, conditions_for, paired_difference
-from ssc_toolkit.evaluation.corrupted import Task, robustness, robustness_of_models
-from ssc_toolkit.evaluation.draws import FixedCorruption
-from ssc_toolkit.evaluation.embed import WindowEmbeddings, embed_models, embed_tracks, embed_windows
-from ssc_toolkit.evaluation.few_labels import few_label_curve, prototypes
-from ssc_toolkit.evaluation.finetuning import FineTuned, finetune
-from ssc_toolkit.evaluation.geometry import Geometry, embedding_geometry
-from ssc_toolkit.evaluation.models import as_model, open_model
-from ssc_toolkit.evaluation.neighbors import neighbor_agreement
-from ssc_toolkit.evaluation.probing import Probe, fit_probe, probe
+from ssc_toolkit.evaluation.corrupted import robustness, robustness_of_models
+from ssc_toolkit.evaluation.embedding.extract import WindowEmbeddings, embed_models, embed_tracks, embed_windows
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import as_model, open_model
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean
+from ssc_toolkit.evaluation.metrics.records import Record, to_records
+from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure, relative_drop
+from ssc_toolkit.evaluation.probing.few_labels import few_label_curve, prototypes
+from ssc_toolkit.evaluation.probing.finetuning import FineTuned, finetune
+from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, probe
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.ranking import retrieval
-from ssc_toolkit.evaluation.records import Record, to_records
-from ssc_toolkit.evaluation.scores import Predictions, Score, measure, relative_drop
+from ssc_toolkit.evaluation.retrieval.geometry import Geometry, embedding_geometry
+from ssc_toolkit.evaluation.retrieval.neighbors import neighbor_agreement
+from ssc_toolkit.evaluation.retrieval.ranking import retrieval
+from ssc_toolkit.evaluation.tasks import Task
 
 __all__ = [
     "Comparison",

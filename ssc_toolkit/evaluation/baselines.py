@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.encoders import Encoder, LogMel, MelCNN, reinitialized
-from ssc_toolkit.evaluation.models import WaveformModel, is_trainable
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable
 
 STATISTICS = "log-mel statistics"
 RANDOM = "random encoder"

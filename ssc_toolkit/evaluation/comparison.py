@@ -14,17 +14,17 @@ from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.data import Labels
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.bootstrap import Interval, drawn_weights, interval_over_runs
-from ssc_toolkit.evaluation.cached_probes import CachedProbes
-from ssc_toolkit.evaluation.corrupted import Task
-from ssc_toolkit.evaluation.draws import FixedCorruption
-from ssc_toolkit.evaluation.embed import embed_models
-from ssc_toolkit.evaluation.metrics import metrics_of
-from ssc_toolkit.evaluation.models import WaveformModel
-from ssc_toolkit.evaluation.probing import groups_of, label_signal
-from ssc_toolkit.evaluation.ranking import retrieval
-from ssc_toolkit.evaluation.records import CLEAN, Record, to_records
-from ssc_toolkit.evaluation.scores import Score, measure
+from ssc_toolkit.evaluation.embedding.extract import embed_models
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import WaveformModel
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, drawn_weights, interval_over_runs
+from ssc_toolkit.evaluation.metrics.classification import metrics_of
+from ssc_toolkit.evaluation.metrics.records import CLEAN, Record, to_records
+from ssc_toolkit.evaluation.metrics.scores import Score, measure
+from ssc_toolkit.evaluation.probing.cache import CachedProbes
+from ssc_toolkit.evaluation.probing.probe import groups_of, label_signal
+from ssc_toolkit.evaluation.retrieval.ranking import retrieval
+from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import writable_folder
 from ssc_toolkit.paths import user_path
 

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ssc_toolkit.augmentations import Augmentation
-from ssc_toolkit.evaluation.draws import FixedCorruption
-from ssc_toolkit.evaluation.embed import embed_models
-from ssc_toolkit.evaluation.models import WaveformModel
-from ssc_toolkit.evaluation.probing import Probe
+from ssc_toolkit.evaluation.embedding.extract import embed_models
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import WaveformModel
+from ssc_toolkit.evaluation.metrics.scores import Score, measure
+from ssc_toolkit.evaluation.probing.probe import Probe
 from ssc_toolkit.evaluation.provenance import track_names
-from ssc_toolkit.evaluation.scores import Score, measure
+from ssc_toolkit.evaluation.tasks import Task
 
 SEVERITIES = (0.0, 1.0, 2.0)
 
 Corruption = Callable[[float], Augmentation | FixedCorruption]
 """Function of a severity above 0 that returns the corruption of the test tracks."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A prediction task on the test tracks.
-
-    Attributes:
-        name: name of the task in reports.
-        column: key of its probes, such as a label column.
-        subset: (tracks,) bool; only the test tracks where it is True are scored. All test tracks if None.
-    """
-
-    name: str
-    column: str
-    subset: np.ndarray | None = None
 
 
 def robustness(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
-from ssc_toolkit.evaluation.models import WaveformModel, is_trainable, open_model
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable, open_model
 
 
 def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:

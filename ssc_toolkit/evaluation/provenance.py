@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
+import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit import __version__
 from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import cell_texts
-from ssc_toolkit.evaluation.report import environment
-from ssc_toolkit.evaluation.windows import MOST_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
 
 
 def provenance_of(
@@ -83,3 +86,14 @@ def split_hash(tracks: pd.DataFrame) -> str:
     splits = cell_texts(tracks["split"]) if "split" in tracks else [None] * len(tracks)
     lines = sorted(f"{name}\t{split or ''}" for name, split in zip(track_names(tracks), splits, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def environment() -> dict[str, str]:
+    """Return the versions, the machine and the date of a report."""
+    versions = {"ssc_toolkit": __version__, "python": platform.python_version()}
+    for package in ("torch", "torchaudio", "scikit-learn"):
+        versions[package] = importlib.metadata.version(package)
+    return versions | {
+        "machine": f"{platform.machine()} {platform.system()}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }

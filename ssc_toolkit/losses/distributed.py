@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssc_toolkit.losses.rows import Rows, signals_of, with_mask
+from ssc_toolkit.losses.batch import Rows, signals_of, with_mask
 
 
 class Gathered(NamedTuple):

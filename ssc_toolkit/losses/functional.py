@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.losses.batch import Rows, as_rows, check_same_signals
 from ssc_toolkit.losses.dense import dense_losses
 from ssc_toolkit.losses.distributed import gather_rows, max_over_processes, processes, sum_over_processes
 from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.losses.queue import ContrastQueue
-from ssc_toolkit.losses.rows import Rows, as_rows, check_same_signals
 from ssc_toolkit.losses.tiled import spans, tiled_losses, tiled_sum
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.losses.weighting import Weighting, check_weighting, log_means

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssc_toolkit.losses.rows import Pairs, Rows, describe_pairs
+from ssc_toolkit.losses.batch import Pairs, Rows, describe_pairs
 from ssc_toolkit.losses.weighting import Weighting
 from ssc_toolkit.targets import Target
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ssc_toolkit.losses.rows import Rows, check_same_signals, with_mask
+from ssc_toolkit.losses.batch import Rows, check_same_signals, with_mask
 from ssc_toolkit.targets.base import Labels
 
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.losses.batch import as_rows, with_mask
 from ssc_toolkit.losses.functional import Reduction, check_settings
-from ssc_toolkit.losses.rows import as_rows, with_mask
 from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
 from ssc_toolkit.targets.base import Target
 from ssc_toolkit.targets.kernels import check_continuous, label_distance, real

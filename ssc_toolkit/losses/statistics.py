@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssc_toolkit.losses.batch import as_rows, with_mask
 from ssc_toolkit.losses.pairs import PairSettings
-from ssc_toolkit.losses.rows import as_rows, with_mask
 from ssc_toolkit.losses.tiled import spans
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target

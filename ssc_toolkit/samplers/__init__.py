@@ -1,8 +1,8 @@
 """Samplers for the views of a track and for the items of a batch."""
 
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
-from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
-from ssc_toolkit.samplers.budget import label_budget, uncovered_classes
+from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
+from ssc_toolkit.samplers.label_budget import label_budget, uncovered_classes
 from ssc_toolkit.samplers.labeled import MixedStream, with_labeled
 from ssc_toolkit.samplers.same_label import SameLabelTracks
 from ssc_toolkit.samplers.segments import AdjacentSegments, RandomSegments, SameSegment, SegmentSampler

@@ -9,9 +9,9 @@ from collections.abc import Container, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
-from ssc_toolkit.samplers.membership import labelled_pairs
-from ssc_toolkit.samplers.rounds import Rounds
+from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
+from ssc_toolkit.samplers.label_budget import labelled_pairs
+from ssc_toolkit.samplers.shuffled_cycle import Rounds
 from ssc_toolkit.seeds import generator_for, whole_number
 
 

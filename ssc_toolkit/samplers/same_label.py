@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.samplers.membership import labelled_pairs
+from ssc_toolkit.samplers.label_budget import labelled_pairs
 from ssc_toolkit.samplers.segments import RandomSegments, SegmentSampler
 from ssc_toolkit.samplers.views import Views, ViewSampler, random_up_to
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ssc_toolkit.samplers.batches import NumberedBatchSampler, SampledIndex
-from ssc_toolkit.samplers.budget import label_budget
-from ssc_toolkit.samplers.membership import readable_integers
-from ssc_toolkit.samplers.rounds import Rounds
+from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
+from ssc_toolkit.samplers.label_budget import label_budget, readable_integers
+from ssc_toolkit.samplers.shuffled_cycle import Rounds
 from ssc_toolkit.seeds import whole_number
 
 

@@ -8,11 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
@@ -62,26 +60,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return _load(Path(path), "cpu" if map_location is None else map_location)
 
 
-class FiniteWeights(pl.Callback):
-    """Callback that stops the training instead of saving a checkpoint with NaN or infinite weights.
-
-    It checks the parameters and the statistics of batch normalization, each time a checkpoint is about to be written.
-    Other buffers, such as a mask, may contain infinity on purpose and are not checked.
-
-    Raises:
-        InputError: before anything is written; the previous checkpoint is not changed.
-    """
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        if not _is_finite(pl_module):
-            raise InputError(
-                f"learning_rate: the weights are NaN or infinite after step {trainer.global_step}; choose a lower "
-                "learning_rate or a higher temperature, and another folder. The last checkpoint is unchanged"
-            )
-
-
 def check_checkpoint(path: Path, module: nn.Module) -> int:
     """Return the step that a checkpoint was written at.
 
@@ -121,12 +99,6 @@ def checkpoint_bytes(module: nn.Module) -> int:
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())
     return _model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
-
-
-def _is_finite(module: nn.Module) -> bool:
-    norms = (part for part in module.modules() if isinstance(part, _BatchNorm))
-    learned = [*module.parameters(), *(value for norm in norms for value in norm.buffers())]
-    return bool(torch.stack([value.isfinite().all() for value in learned]).all())  # one transfer from the device
 
 
 def _model_bytes(module: nn.Module) -> int:

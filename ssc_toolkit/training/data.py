@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ssc_toolkit.checks import check_fraction, check_whole
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.data.labels import classes_of_rows, labeled_rows
-from ssc_toolkit.data.reading import ReadingNotes
+from ssc_toolkit.data.worker_trace import ReadingNotes
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import generator_for

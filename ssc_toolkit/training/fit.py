@@ -18,15 +18,16 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO, FiniteWeights
+from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
+from ssc_toolkit.training.callbacks.history import History
+from ssc_toolkit.training.callbacks.progress_line import StepProgress
+from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
+from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
-from ssc_toolkit.training.history import History
 from ssc_toolkit.training.launching import broken_connection, death_of_child_said
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import PRECISIONS, LogOptions, TrainerOptions
-from ssc_toolkit.training.progress_line import StepProgress
-from ssc_toolkit.training.stopping import TERMINATED, StopOnSignal
 
 logger = logging.getLogger(__name__)
 

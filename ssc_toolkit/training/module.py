@@ -15,7 +15,7 @@ from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.losses.arguments import LossArguments
-from ssc_toolkit.losses.cached import EmbeddingCache
+from ssc_toolkit.losses.gradient_cache import EmbeddingCache
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import Target
 
@@ -49,7 +49,7 @@ class SemiSupConModule(pl.LightningModule):
             the rate.
         optimizer: function of the parameters and `lr` that returns the optimizer, such as
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
-        chunk_size: number of items that pass through the model at once (`ssc_toolkit.losses.cached`); all items if
+        chunk_size: number of items that pass through the model at once (`ssc_toolkit.losses.gradient_cache`); all items if
             None.
 
     Examples:

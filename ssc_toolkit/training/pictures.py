@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssc_toolkit.files import atomic_path
-from ssc_toolkit.losses.rows import as_rows, pair_weights
+from ssc_toolkit.losses.batch import as_rows, pair_weights
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass
 

@@ -24,15 +24,26 @@ from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.paths import user_path
+from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
+from ssc_toolkit.training.dataset_factory import (
+    Source,
+    check_contrasts,
+    check_rate,
+    label_columns,
+    labels_to_train_on,
+    part_to_train_on,
+    sources_of,
+    table_hash,
+    target_of,
+    training_dataset,
+)
 from ssc_toolkit.training.fit import fit, is_first_process
-from ssc_toolkit.training.history import History
 from ssc_toolkit.training.launching import check_launcher
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import OPTIMIZERS, LogOptions, OptimizerOptions, TrainerOptions
-from ssc_toolkit.training.remarks import remarks, summary
 from ssc_toolkit.training.run_folder import (
     ENCODER_FOLDER,
     HISTORY,
@@ -46,18 +57,7 @@ from ssc_toolkit.training.run_folder import (
     settings_of,
     write_down,
 )
-from ssc_toolkit.training.sources import (
-    Source,
-    check_contrasts,
-    check_rate,
-    label_columns,
-    labels_to_train_on,
-    part_to_train_on,
-    sources_of,
-    table_hash,
-    target_of,
-    training_dataset,
-)
+from ssc_toolkit.training.summary import remarks, summary
 
 logger = logging.getLogger(__name__)
 

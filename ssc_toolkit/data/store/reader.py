@@ -25,7 +25,7 @@ from ssc_toolkit.data.store.layout import (
     read_info,
     read_tracks,
 )
-from ssc_toolkit.data.store.mirror import Files, LocalFiles, MirroredFiles, no_check
+from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, no_check
 from ssc_toolkit.data.store.shards import is_intact
 from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.errors import InputError

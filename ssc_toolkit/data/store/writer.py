@@ -36,7 +36,7 @@ from ssc_toolkit.data.store.layout import (
 from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
-from ssc_toolkit.data.unusable import settle, too_many
+from ssc_toolkit.data.validation import settle, too_many
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, reading, writable_folder
 from ssc_toolkit.paths import user_path

@@ -1,0 +1,93 @@
+"""The `corpus` command."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from ssc_toolkit.checks import check_whole
+from ssc_toolkit.data.corpus.corpus import build_corpus
+from ssc_toolkit.data.corpus.notes import build_notes
+from ssc_toolkit.data.tracks import from_csv
+from ssc_toolkit.files import writable_folder
+from ssc_toolkit.paths import user_path
+
+BUILDERS = {"scores": build_corpus, "notes": build_notes}
+_MOST_VALUES = 30
+
+
+def corpus(
+    kind: Literal["scores", "notes"] = "scores",
+    clips: int = 4000,
+    seed: int = 0,
+    folder: str | None = None,
+    describe: bool = False,
+    examples: str = "corpus-examples",
+) -> Path:
+    """Render a corpus that needs no download, if it does not exist yet, and print its path.
+
+    Args:
+        kind: "scores" for passages of real compositions, "notes" for single notes.
+        clips: number of clips.
+        seed: seed of the random draws.
+        folder: output folder; a folder in the user's cache by default.
+        describe: also print the number of clips of each label, and write a few clips for listening.
+        examples: folder for these clips, one for each instrument family in the test split, named by their labels.
+
+    Returns:
+        The folder, with `tracks.csv` and `audio/`.
+
+    Raises:
+        InputError: if a package is missing or a folder cannot be used.
+    """
+    check_whole("clips", clips, 1)
+    check_whole("seed", seed, 0)
+    if describe:
+        writable_folder(user_path(examples, "examples"), "examples")
+    place = BUILDERS[kind](clips, seed, folder)
+    print(f"{place / 'tracks.csv'}")
+    if describe:
+        tracks = from_csv(place / "tracks.csv")
+        print(describe_tracks(tracks))
+        written = write_examples(tracks, place, user_path(examples))
+        print(f"listen: {len(written)} clips in {examples}/")
+    return place
+
+
+def describe_tracks(tracks: pd.DataFrame) -> str:
+    """Return a text with the length of the corpus and the number of clips for each split and label."""
+    parts = [f"{len(tracks)} clips, {tracks['seconds'].sum() / 3600:.1f} hours", _counts(tracks["split"])]
+    for column in tracks.columns.drop(["path", "seconds", "split", "title", "piece"], errors="ignore"):
+        values = tracks[column]
+        known = f"known for {values.notna().sum()} of {len(values)}"
+        if values.nunique() > _MOST_VALUES:
+            spread = f", {values.min():g} to {values.max():g}" if pd.api.types.is_numeric_dtype(values) else ""
+            parts.append(f"{column}: {values.nunique()} values{spread}; {known}")
+        else:
+            parts.append(f"{column}: {_counts(values)}; {known}")
+    return "\n".join(parts)
+
+
+def _counts(values: pd.Series) -> str:
+    return ", ".join(f"{name} {count}" for name, count in values.value_counts().sort_index().items())
+
+
+def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
+    """Copy one test clip of each instrument family to a folder, and name it by its labels."""
+    written = []
+    for family, own in tracks[tracks["split"] == "test"].groupby("family"):
+        row = own.iloc[0]
+        what = [
+            family,
+            f"program-{row['program']}",
+            *(row[name] for name in ("key", "title", "pitch") if name in row),
+        ]
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(map(str, what))).strip("_")
+        target = folder / f"{name}.wav"
+        shutil.copyfile(corpus_folder / row["path"], target)
+        written.append(target)
+    return written

@@ -1,0 +1,236 @@
+"""Demonstration of the effect of a few labels, on real music, in ten minutes on two CPU cores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ssc_toolkit import __version__
+from ssc_toolkit.checks import check_whole
+from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data.corpus import build_corpus
+from ssc_toolkit.data.corpus.build import check_note
+from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
+from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
+from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
+from ssc_toolkit.evaluation.lineup import RANDOM, STATISTICS
+from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
+from ssc_toolkit.paths import user_path
+from ssc_toolkit.reports.comparison_sections import (
+    difference_section,
+    explorer_section,
+    overview_section,
+    paired_differences,
+    retrieval_section,
+    robustness_section,
+)
+from ssc_toolkit.reports.page import Section, table, write_report
+from ssc_toolkit.reports.training_sections import learning_section, similarity_section
+from ssc_toolkit.samplers import SemiSupervisedBatchSampler
+from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.targets import SameClass
+from ssc_toolkit.training import pretrain
+from ssc_toolkit.training.callbacks.history import read_history
+from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
+
+LABEL = "key"
+OMIT = ("pitch_shift",)
+"""Omitted because the labels are keys: a clip that is shifted in pitch has another key than its label."""
+COLUMNS = ("key", "family", "mode", "collection")
+STRESSED = ("key", "family")
+"""Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
+SEVERITIES = (0.0, 1.0, 2.0)
+VIEW_SECONDS = 3.0
+BUDGET = 0.05
+_NOTE = "demo.json"
+CLIPS = 100
+"""Number of test clips that can be played in the report."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the training runs that are compared."""
+
+    name: str
+    title: str
+    arguments: dict[str, Any]
+
+
+RUNS = (
+    Run("self-supervised", "self-supervised", {}),
+    Run("semi-supervised", "semi-supervised, 5 % of key labels", {"labels": LABEL, "label_budget": BUDGET}),
+    Run("supervised", "supervised, all key labels", {"labels": LABEL, "labeled_fraction": 1.0}),
+)
+DIFFERENCES = (
+    ("semi-supervised", "self-supervised"),
+    ("supervised", "self-supervised"),
+    ("self-supervised", RANDOM),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of the demonstration."""
+
+    clips: int
+    steps: int
+    batch_size: int
+
+
+FULL = Size(clips=4000, steps=150, batch_size=96)
+QUICK = Size(clips=160, steps=6, batch_size=16)
+
+
+def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
+    """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
+
+    Renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the key labels,
+    and supervised with all of them. Probes these encoders, a random encoder and log-mel statistics on key, family, mode
+    and collection, and measures the robustness of key and family. Writes `report.html`, `report.md`, `report.json`, the
+    checkpoints and the encoders. Rerun the same command to resume.
+
+    Args:
+        out: output folder; by default `demo`, or `demo-quick`.
+        quick: run at a tiny scale to check that everything works; the numbers mean nothing.
+        seed: seed of the corpus, weights, batches and augmentations.
+
+    Returns:
+        Path of the HTML report.
+
+    Raises:
+        InputError: if the folder cannot be written or holds a demonstration of another kind.
+    """
+    begin = time.monotonic()
+    folder = writable_folder(user_path(out or ("demo-quick" if quick else "demo"), "out"), "out")
+    check_whole("seed", seed, 0)
+    size = QUICK if quick else FULL
+    settings = {"quick": quick, "seed": seed, "version": __version__}
+    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
+    with held(folder, "out"):
+        check_note(folder / _NOTE, settings, "out", "demonstration")
+        clear_leftovers(folder)
+        write_checked_json(folder / _NOTE, settings)
+        _run(folder, size, quick, seed)
+    print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
+    return folder / "report.html"
+
+
+def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
+    """Train and evaluate the encoders, and write the report."""
+    corpus = build_corpus(size.clips, seed) / "tracks.csv"
+    encoders = train(folder, corpus, size, seed)
+    tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
+    comparison = compare_models(
+        encoders,
+        tracks,
+        tasks(tracks),
+        conditions_for((CHAIN,), SEVERITIES, encoders[STATISTICS].sample_rate, OMIT),
+        folder / "evaluation",
+        window_seconds=VIEW_SECONDS,
+        seed=seed,
+    )
+    sections = [
+        overview_section(comparison),
+        difference_section(paired_differences(comparison, DIFFERENCES, seed)),
+        *(robustness_section(comparison, task) for task in STRESSED),
+        retrieval_section(comparison.retrieval),
+        learning_section(
+            histories(folder), {"loss": "loss", NEIGHBORS: "neighbors of the same key"}, comparison.models
+        ),
+        batch_section(encoders, tracks, seed),
+        explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
+    ]
+    lead = (
+        f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
+        f"views each; seed {seed}. With one seed, the intervals cover the choice of test tunes, not of training seeds."
+    )
+    if quick:
+        lead += " This is the quick version: it only shows that everything works, and its numbers mean nothing."
+    content = {
+        "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
+        "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
+        "records": comparison.records("linear", seed),
+    }
+    write_report(folder, "The effect of a few labels", lead, sections, content)
+    for section in sections:
+        if section.rows:
+            print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
+
+
+def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
+    """Train the encoders that are not trained yet; return encoders and baselines by name."""
+    trained = {}
+    for number, run in enumerate(RUNS, start=1):
+        path = pretrain(
+            tracks=str(corpus),
+            out=str(folder / run.name),
+            view_seconds=VIEW_SECONDS,
+            batch_size=size.batch_size,
+            steps=size.steps,
+            omit=OMIT,
+            monitor=LABEL,
+            seed=seed,
+            title=f"{number} of {len(RUNS)}, {run.title}",
+            **run.arguments,
+        )
+        trained[run.name] = load_encoder(path)
+    some = trained[RUNS[0].name]
+    return {RANDOM: reinitialized(some, seed), STATISTICS: LogMelStatistics(some.sample_rate), **trained}
+
+
+def tasks(tracks: pd.DataFrame) -> list[Task]:
+    """Return the tasks; family is evaluated separately for programs in the training set and for new programs."""
+    is_new = (tracks["timbre"] == "new").to_numpy()
+    return [
+        Task("key", "key"),
+        Task("family", "family", ~is_new),
+        Task("family, new timbres", "family", is_new),
+        Task("mode", "mode"),
+        Task("collection", "collection"),
+    ]
+
+
+def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
+    """Return the log of each training run, with a row for each step."""
+    rows = {}
+    for run in RUNS:
+        read = read_history(folder / run.name / HISTORY, "out")
+        rows[run.name] = [{name: float(cell) if cell else None for name, cell in row.items()} for row in read]
+    return rows
+
+
+def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
+    """Return a section with the target weights of a batch of test clips and the similarities in each encoder."""
+    test = tracks[tracks["split"] == "test"].reset_index(drop=True)
+    labels = encode_labels(test, LABEL)
+    sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
+    batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))
+    some = next(iter(encoders.values()))
+    dataset = ContrastiveDataset(test, some.sample_rate, VIEW_SECONDS, views=2, labels=labels)
+    read = dataset.batch(batch, generator_for(seed, "batch section"))
+    rows = torch.arange(len(batch)).repeat_interleave(2)
+    known = read["labeled"][rows]
+    weights = SameClass()(read["labels"][rows], read["labels"][rows]) * (known[:, None] & known)
+    weights = torch.where(rows[:, None] == rows, 1.0, weights)
+    embedded = {}
+    with torch.inference_mode():
+        for run in RUNS:
+            embedded[run.name] = encoders[run.name].eval()(read["waveforms"]).flatten(0, 1).numpy()
+    text = (
+        f"A batch of {len(batch)} test clips with two clean views each. The labeled half comes first, in the order of "
+        "keys, then the half drawn without labels. The left panel shows the target weights of the semi-supervised "
+        "loss; the others show the similarities of the embeddings of each encoder."
+    )
+    return similarity_section(weights.numpy(), embedded, text)
+
+
+def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return embeddings by model, with the trained encoders before the baselines."""
+    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}

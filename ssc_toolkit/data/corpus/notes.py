@@ -1,0 +1,102 @@
+"""Corpus of single notes of known pitch and instrument, similar to NSynth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.audio import resample
+from ssc_toolkit.data.corpus.build import (
+    SAMPLE_RATE,
+    VERSION,
+    claimed_folder,
+    clip_path,
+    finish_folder,
+    in_parallel,
+    package_versions,
+    write_clip,
+)
+from ssc_toolkit.data.corpus.corpus import SPLITS
+from ssc_toolkit.data.corpus.synthesis import FAMILIES, FAMILY_OF, RENDER_RATE, render_notes, sound_font
+from ssc_toolkit.errors import InputError
+
+NOTE_SECONDS = 4.0
+HELD_SECONDS = 3.0
+PITCHES = range(36, 97)
+VELOCITIES = (25, 50, 75, 100, 127)
+
+
+def build_notes(
+    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, jobs: int = -1, progress: bool = True
+) -> Path:
+    """Render a corpus of single notes, or resume an interrupted rendering.
+
+    The notes last four seconds and are held for three, with pitches 36 to 96 at five velocities. The labels are pitch,
+    velocity, program and family. The test split has only programs that no other split has.
+
+    Args:
+        clips: number of notes, at least 40 and at most the number of different notes.
+        seed: seed of the random draws.
+        folder: output folder; a folder in the user's cache by default.
+        jobs: number of processes; -1 for one for each core.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if a package of the `corpus` extra is missing, or the folder cannot be written or has other content.
+    """
+    settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
+    notes = plan_notes(clips, seed)
+    with claimed_folder(folder, settings) as (folder, is_whole):
+        if is_whole:
+            return folder
+        tasks = [
+            (folder, program, group)
+            for program, group in notes.groupby("program")
+            if not all((folder / path).exists() for path in group["path"])
+        ]
+        in_parallel(render_single_notes, tasks, jobs, "rendering, by instrument", progress)
+        return finish_folder(folder, notes)
+
+
+def plan_notes(clips: int, seed: int) -> pd.DataFrame:
+    """Draw different notes for each split; the result depends only on the arguments."""
+    random = np.random.default_rng(seed)
+    known = [program for family in FAMILIES for program in family.known]
+    new = [program for family in FAMILIES for program in family.new]
+    counts = {split: round(share * clips) for split, share in SPLITS.items()}
+    heard = _draw(known, counts["train"] + counts["valid"], random)
+    kept = _draw(new, counts["test"], random)
+    sides = np.repeat(list(counts), list(counts.values()))
+    notes = pd.DataFrame(np.concatenate([heard, kept]), columns=["program", "pitch", "velocity"])
+    notes.insert(0, "path", [clip_path(number) for number in range(len(notes))])
+    notes.insert(1, "seconds", NOTE_SECONDS)
+    notes.insert(2, "split", sides)
+    notes["family"] = notes["program"].map(FAMILY_OF)
+    return notes
+
+
+def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.ndarray:
+    """Draw `count` different (program, pitch, velocity) rows."""
+    most = len(programs) * len(PITCHES) * len(VELOCITIES)
+    if not 4 <= count <= most:
+        raise InputError(f"clips: expected 4 to {most} notes of {len(programs)} programs, got {count}")
+    number = random.choice(most, size=count, replace=False)
+    rest, velocity = np.divmod(number, len(VELOCITIES))
+    program, pitch = np.divmod(rest, len(PITCHES))
+    return np.stack([np.array(programs)[program], np.array(PITCHES)[pitch], np.array(VELOCITIES)[velocity]], axis=1)
+
+
+def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
+    """Render all notes of one program, so that their bytes are the same, and write a file for each missing note."""
+    pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
+    sounds = render_notes(sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
+    for path, velocity, samples in zip(
+        notes["path"], velocities, resample(sounds, RENDER_RATE, SAMPLE_RATE), strict=True
+    ):
+        if not (folder / path).exists():
+            write_clip(folder / path, samples, peak=0.7 * velocity / max(VELOCITIES))

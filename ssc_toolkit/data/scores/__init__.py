@@ -1,6 +1,0 @@
-"""Corpora that are rendered on the user's machine without a download: real compositions, and single notes."""
-
-from ssc_toolkit.data.scores.corpus import build_corpus
-from ssc_toolkit.data.scores.notes import build_notes
-
-__all__ = ["build_corpus", "build_notes"]

@@ -1,0 +1,1 @@
+"""Embeddings of tracks: models, windows, extraction, cache."""

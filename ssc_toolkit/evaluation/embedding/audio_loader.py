@@ -1,0 +1,146 @@
+"""Load audio of tracks in batches, clean or corrupted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import soxr
+import torch
+from torch import Tensor
+
+from ssc_toolkit.data import UnreadableAudio, read_audio
+from ssc_toolkit.data.store import store_of
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import DEFAULT_WINDOW_SECONDS
+from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
+
+MOST_CORRUPTED_SECONDS = MOST_WINDOWS * DEFAULT_WINDOW_SECONDS
+"""Number of seconds from the start of a track that are corrupted, unless the windows need more."""
+
+Reader = Callable[[int, int, int], np.ndarray]
+"""Function of a row number, a first sample and a number of samples that returns this segment of the track."""
+
+
+def reader(tracks: pd.DataFrame, sample_rate: int) -> Reader:
+    """Return a function that reads segments of the tracks of a table, from their store or their files.
+
+    Args:
+        tracks: table with `path`.
+        sample_rate: sample rate of the segments in hertz.
+    """
+    paths = tracks["path"].tolist()
+    store = store_of(tracks, sample_rate)
+    if store is None:
+        return lambda row, start, length: read_audio(paths[row], sample_rate, start, length)
+    rows = store.rows_of(paths).tolist()
+    return lambda row, start, length: store.read([rows[row]], [start], length)[0].numpy()
+
+
+@dataclass
+class Hearing:
+    """Audio of tracks in batches, at the sample rates of several models.
+
+    A corruption is applied to the start of each track, in whole seconds, whatever the windows of the models are. The
+    result is resampled for models with another sample rate, so that all models receive the same corrupted audio.
+
+    Args:
+        tracks: table with `path` and `seconds`.
+        rates: sample rate of each model in hertz.
+        needs: (tracks, models) number of samples of each track that each model needs, at the model's sample rate.
+        corruption: corruption of the tracks, or None for clean audio.
+        batch_size: number of tracks per batch.
+        most_unreadable: maximum fraction of tracks that cannot be decoded.
+
+    Attributes:
+        problems: messages about the tracks that could not be decoded so far.
+    """
+
+    tracks: pd.DataFrame
+    rates: Sequence[int]
+    needs: np.ndarray
+    corruption: FixedCorruption | None = None
+    batch_size: int = 32
+    most_unreadable: float = 0.1
+    problems: list[str] = field(default_factory=list)
+
+    def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], dict[int, Tensor]]]:
+        """Load the tracks in batches.
+
+        Args:
+            device: device on which corruptions are computed.
+
+        Yields:
+            The number of tracks in the batch, the row numbers of the decodable ones, and their waveforms
+            (rows, 1, samples) by sample rate.
+
+        Raises:
+            InputError: if too many tracks cannot be decoded.
+        """
+        lengths = self._lengths()
+        readers = {rate: reader(self.tracks, rate) for rate in ([self._own_rate] if self.corruption else self.rates)}
+        draw = None if self.corruption is None else self.corruption.draw_for(self.tracks)
+        for rows in self._groups(lengths):
+            decoded: dict[int, dict[int, np.ndarray]] = {}
+            for row in rows:
+                try:
+                    decoded[row] = {rate: readers[rate](row, 0, int(lengths[rate][row])) for rate in readers}
+                except UnreadableAudio as error:
+                    self._note(str(error))
+            kept = list(decoded)
+            if not kept:
+                yield len(rows), [], {}
+                continue
+            waveforms = {
+                rate: torch.from_numpy(np.stack([decoded[row][rate] for row in kept]))[:, None] for rate in readers
+            }
+            if self.corruption is not None and draw is not None:
+                clean = waveforms[self._own_rate].to(device)
+                corrupted = self.corruption.transform.apply(clean, draw[torch.tensor(kept)])
+                waveforms = {rate: resampled(corrupted, self._own_rate, rate) for rate in self.rates}
+            yield len(rows), kept, waveforms
+
+    @property
+    def _own_rate(self) -> int:
+        assert self.corruption is not None
+        return self.corruption.sample_rate
+
+    def _lengths(self) -> dict[int, np.ndarray]:
+        """Return the number of samples of each track to decode, by sample rate."""
+        if self.corruption is None:
+            wanted = np.asarray(self.rates)
+            return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
+        needed = np.ceil((self.needs / np.asarray(self.rates)).max(axis=1) - 1e-6)
+        whole = np.ceil(self.tracks["seconds"].to_numpy() - 1e-6)
+        seconds = np.maximum(np.minimum(whole, MOST_CORRUPTED_SECONDS), needed)
+        return {self._own_rate: (seconds * self._own_rate).astype(int)}
+
+    def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
+        """Yield row numbers in order, in groups of consecutive rows that need the same number of samples."""
+        keys = list(zip(*self.needs.T.tolist(), *(length.tolist() for length in lengths.values()), strict=True))
+        for _, group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
+            rows = list(group)
+            yield from (rows[first : first + self.batch_size] for first in range(0, len(rows), self.batch_size))
+
+    def _note(self, problem: str) -> None:
+        self.problems.append(problem)
+        if len(self.problems) > self.most_unreadable * len(self.tracks):
+            raise InputError(
+                f"tracks: {len(self.problems)} of {len(self.tracks)} could not be decoded, such as "
+                f"{self.problems[0]}. Fix or remove them"
+            )
+
+
+def resampled(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
+    """Resample waveforms (N, 1, samples) with soxr."""
+    if sample_rate == wanted:
+        return waveforms
+    signals = waveforms[:, 0].float().cpu().numpy()
+    found = torch.from_numpy(np.stack([soxr.resample(signal, sample_rate, wanted) for signal in signals]))
+    length = math.ceil(waveforms.shape[-1] * wanted / sample_rate)
+    return torch.nn.functional.pad(found, (0, length - found.shape[1]))[:, None].to(waveforms.device)

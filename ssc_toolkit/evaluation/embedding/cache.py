@@ -1,0 +1,103 @@
+"""Disk cache for embeddings, with keys that depend on content."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.caches import read_entry, write_entry
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint
+from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
+from ssc_toolkit.files import writable_folder
+from ssc_toolkit.paths import user_path
+
+_CHUNK = 1 << 20
+
+
+class EmbeddingCache:
+    """Cache for the embeddings of the tracks of a table, with one file for each model, window length and corruption.
+
+    The key is a hash of the model (class, settings, weights), the audio, the window rule, the pooling, the corruption
+    with its draws, and the version of this library. Audio is identified by the content of the files, or by the
+    checksums that a store has of its sources. Files may therefore move, and a changed file gets a new key. Each cache
+    file ends with a checksum; a damaged file is computed again. If the folder exceeds its limit (20 GB, or the
+    environment variable `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
+
+    Args:
+        folder: folder of the cache.
+        tracks: table of the tracks.
+        pooling: name of the pooling.
+        corruption: corruption of the tracks, or None for clean audio.
+
+    Raises:
+        InputError: if the folder is not writable.
+    """
+
+    def __init__(self, folder: Path, tracks: pd.DataFrame, pooling: str, corruption: FixedCorruption | None) -> None:
+        self.folder = writable_folder(user_path(folder, "cache"), "cache")
+        self._tracks = tracks
+        self._described = (pooling, MOST_WINDOWS, None if corruption is None else corruption.fingerprint())
+
+    def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
+        """Return the embeddings, or None if they are missing; a damaged file is named in a warning."""
+        return read_entry(self._path(model, window_seconds), self._read)
+
+    def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
+        """Store the embeddings, unless a track could not be decoded; its file may be fixed before the next call."""
+        if not np.isfinite(embeddings).all():
+            return
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, embeddings)
+
+        write_entry(self._path(model, window_seconds), write)
+
+    def _read(self, path: Path) -> np.ndarray:
+        embeddings = np.load(path)
+        if embeddings.ndim != 2 or len(embeddings) != len(self._tracks):
+            raise ValueError(f"expected the shape ({len(self._tracks)}, dim), got {embeddings.shape}")
+        return embeddings
+
+    def _path(self, model: WaveformModel, window_seconds: float) -> Path:
+        told = (fingerprint(model), self._audio, window_seconds, *self._described)
+        return self.folder / f"{hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()}.npy"
+
+    @cached_property
+    def _audio(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for content in audio_contents(self._tracks):
+            digest.update(content.encode())
+        return digest.hexdigest()
+
+
+def audio_contents(tracks: pd.DataFrame) -> list[str]:
+    """Return a hash of the audio of each track: the store's checksum of its source, or the hash of the file."""
+    if "store" in tracks.attrs and "checksum" in tracks:
+        return list(map(str, tracks["checksum"]))
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_content, tracks["path"]))
+
+
+def _content(path: str) -> str:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return "missing"
+    return _hash_of_file(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 18)
+def _hash_of_file(path: str, size: int, modified: int) -> str:
+    """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
+    digest = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

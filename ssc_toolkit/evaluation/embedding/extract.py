@@ -1,0 +1,237 @@
+"""Embeddings of tracks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.audio_loader import Hearing
+from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import (
+    WaveformModel,
+    device_of,
+    embeddings_of,
+    eval_mode,
+    window_seconds_of,
+)
+from ssc_toolkit.evaluation.embedding.windows import pooling_named, window_counts
+from ssc_toolkit.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+
+def embed_tracks(
+    model: WaveformModel,
+    tracks: pd.DataFrame,
+    window_seconds: float | None = None,
+    *,
+    pooling: str = "mean",
+    corruption: Augmentation | FixedCorruption | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    most_unreadable: float = 0.1,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> np.ndarray:
+    """Compute one embedding per track, by default the mean of the embeddings of its windows.
+
+    A track is cut into non-overlapping windows. A partial window at the end is dropped, and at most the first 64
+    windows are used. A module is run in eval mode; afterwards its mode is restored.
+
+    Args:
+        model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has a
+            `sample_rate`. `as_model` converts any function into such a model.
+        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` returns it.
+        window_seconds: length of a window in seconds; by default the model's attribute `window_seconds`, or 3.
+        pooling: "mean", "max" or "mean+std" over the windows.
+        corruption: transform applied to each track before it is cut into windows: to its first 192 s, or to more if the
+            windows need more. The draw of an `Augmentation` for a track depends only on the seed and the row of the
+            track; a `FixedCorruption` uses its stored draws.
+        seed: seed of the corruption.
+        batch_size: number of tracks processed at once.
+        most_unreadable: maximum fraction of tracks that cannot be decoded.
+        cache: folder of the embedding cache. Its keys depend on the model's settings and weights and on the content of
+            the audio.
+        progress: show a progress bar.
+
+    Returns:
+        (tracks, dim) float32. The row of a track that cannot be decoded is NaN, and a warning names the track.
+
+    Raises:
+        InputError: if a track is shorter than a window, or if too many tracks cannot be decoded.
+    """
+    (embeddings,) = embed_models(
+        {"": model},
+        tracks,
+        window_seconds,
+        pooling=pooling,
+        corruption=corruption,
+        seed=seed,
+        batch_size=batch_size,
+        most_unreadable=most_unreadable,
+        cache=cache,
+        progress=progress,
+    ).values()
+    return embeddings
+
+
+def embed_models(
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    window_seconds: float | None = None,
+    *,
+    pooling: str = "mean",
+    corruption: Augmentation | FixedCorruption | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    most_unreadable: float = 0.1,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Compute embeddings under several models in one pass; audio is decoded and corrupted once for all models.
+
+    Args:
+        models: models by name.
+        tracks: as for `embed_tracks`.
+        window_seconds: length of a window in seconds for all models; by default the window length of each model.
+        pooling: as for `embed_tracks`.
+        corruption: as for `embed_tracks`. Models with different sample rates need a `FixedCorruption`, which has its
+            own sample rate.
+        seed: as for `embed_tracks`.
+        batch_size: as for `embed_tracks`.
+        most_unreadable: as for `embed_tracks`.
+        cache: as for `embed_tracks`.
+        progress: as for `embed_tracks`.
+
+    Returns:
+        (tracks, dim) float32 embeddings by model.
+
+    Raises:
+        InputError: as `embed_tracks`, or if the models have different sample rates and `corruption` is an
+            `Augmentation`.
+    """
+    pool = pooling_named(pooling)
+    fixed = _fixed(corruption, models, tracks, seed)
+    store = None if cache is None else EmbeddingCache(Path(cache), tracks, pooling, fixed)
+    seconds = {name: window_seconds_of(model, window_seconds) for name, model in models.items()}
+    found: dict[str, np.ndarray] = {}
+    for name, model in models.items():
+        kept = None if store is None else store.get(model, seconds[name])
+        if kept is not None:
+            found[name] = kept
+    wanted = {name: model for name, model in models.items() if name not in found}
+    if wanted:
+        vectors = _by_row(
+            wanted, tracks, seconds, pool, fixed, batch_size=batch_size, most=most_unreadable, progress=progress
+        )
+        for name, rows in vectors.items():
+            nothing = np.full_like(next(iter(rows.values())), np.nan)
+            found[name] = np.stack([rows.get(row, nothing) for row in range(len(tracks))])
+            if store is not None:
+                store.put(wanted[name], seconds[name], found[name])
+    return {name: found[name] for name in models}
+
+
+@dataclass(frozen=True)
+class WindowEmbeddings:
+    """Embeddings of the windows of tracks.
+
+    Attributes:
+        embeddings: (windows, dim) float32.
+        rows: (windows,) row number of the track of each window.
+        seconds: (windows,) start of each window in its track, in seconds.
+    """
+
+    embeddings: np.ndarray
+    rows: np.ndarray
+    seconds: np.ndarray
+
+
+def embed_windows(
+    model: WaveformModel,
+    tracks: pd.DataFrame,
+    window_seconds: float | None = None,
+    *,
+    batch_size: int = 32,
+    most_unreadable: float = 0.1,
+    progress: bool = True,
+) -> WindowEmbeddings:
+    """Compute the embeddings of the windows of tracks, without pooling.
+
+    The arguments and errors are those of `embed_tracks`. A track that cannot be decoded has no windows, and a warning
+    names it.
+    """
+    seconds = window_seconds_of(model, window_seconds)
+    (by_row,) = _by_row(
+        {"": model}, tracks, {"": seconds}, lambda windows: windows, None, batch_size=batch_size,
+        most=most_unreadable, progress=progress,
+    ).values()  # fmt: skip
+    rows = sorted(by_row)
+    counts = [len(by_row[row]) for row in rows]
+    starts = np.concatenate([np.arange(count) for count in counts]) * seconds
+    return WindowEmbeddings(np.concatenate([by_row[row] for row in rows]), np.repeat(rows, counts), starts)
+
+
+def _by_row(
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    seconds: Mapping[str, float],
+    pool: Callable[[Tensor], Tensor],
+    corruption: FixedCorruption | None,
+    *,
+    batch_size: int,
+    most: float,
+    progress: bool,
+) -> dict[str, dict[int, np.ndarray]]:
+    """Return the pooled embeddings of each decodable track, by model and row number."""
+    sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
+    needs = np.stack(
+        [window_counts(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
+    )
+    rates = [model.sample_rate for model in models.values()]
+    hearing = Hearing(tracks, rates, needs, corruption, batch_size, most)
+    vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
+    device = device_of(next(iter(models.values())))
+    with (
+        eval_mode(*models.values()),
+        progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
+    ):
+        for looked_at, rows, waveforms in hearing.batches(device):
+            for place, (name, model) in enumerate(models.items() if rows else ()):
+                heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(device_of(model))
+                windows = heard.reshape(-1, 1, sizes[name])
+                embedded = embeddings_of(model, windows).unflatten(0, (len(rows), -1))
+                vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
+            bar.update(looked_at)
+    for problem in hearing.problems:
+        logger.warning("not embedded: %s", problem)
+    if any(not rows for rows in vectors.values()):
+        raise InputError(f"tracks: no track could be decoded; the first problem is {hearing.problems[0]}")
+    return vectors
+
+
+def _fixed(
+    corruption: Augmentation | FixedCorruption | None,
+    models: Mapping[str, WaveformModel],
+    tracks: pd.DataFrame,
+    seed: int,
+) -> FixedCorruption | None:
+    """Return the corruption with a draw for each track."""
+    if corruption is None or isinstance(corruption, FixedCorruption):
+        return corruption
+    rates = {model.sample_rate for model in models.values()}
+    if len(rates) > 1:
+        raise InputError(
+            f"corruption: expected a FixedCorruption, which has a sample rate, got {type(corruption).__name__}; the "
+            f"models have different sample rates, {', '.join(map(str, sorted(rates)))} Hz"
+        )
+    return FixedCorruption.draw(corruption, rates.pop(), tracks, seed)

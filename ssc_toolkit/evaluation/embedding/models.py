@@ -1,0 +1,251 @@
+"""Models that can be evaluated: encoders, and other functions from waveforms to embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit import __version__
+from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import read_checked_json
+from ssc_toolkit.paths import local_path
+
+SETTINGS = "settings.json"
+"""File that a training writes next to the folder of its encoder."""
+DEFAULT_WINDOW_SECONDS = 3.0
+"""Default length of a window, if neither the caller nor the model specifies one."""
+_NOT_THE_USERS = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[2]),
+    "<",
+)
+
+
+class WaveformModel(Protocol):
+    """A callable from waveforms (N, 1, samples) at `sample_rate` hertz to embeddings (N, dim)."""
+
+    sample_rate: int
+
+    def __call__(self, waveforms: Tensor) -> Tensor: ...
+
+
+class BroughtModel(nn.Module):
+    """A user's callable, wrapped as a model that can be evaluated; `as_model` creates it."""
+
+    def __init__(
+        self, function: Callable[..., Any], sample_rate: int, window_seconds: float | None, identity: str | None
+    ) -> None:
+        super().__init__()
+        self.function = function
+        self.sample_rate = sample_rate
+        self.window_seconds = window_seconds
+        self.identity = identity
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        output = self.function(waveforms.mean(dim=1))
+        try:
+            return torch.as_tensor(output)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"function: expected it to return a tensor or array (N, dim), got {type(output).__name__}; "
+                "ssc_toolkit.encoders.EncoderAdapter accepts the outputs of Hugging Face models and lists of layers"
+            ) from error
+
+
+def as_model(
+    function: Callable[..., Any],
+    sample_rate: int,
+    *,
+    window_seconds: float | None = None,
+    identity: str | None = None,
+) -> BroughtModel:
+    """Convert any callable from waveforms (N, samples) to embeddings (N, dim) into a model that can be evaluated.
+
+    A module is run in eval mode and stays on its device.
+
+    Args:
+        function: callable that takes a float tensor (N, samples) with values from -1 to 1 and returns a tensor or array
+            (N, dim).
+        sample_rate: sample rate, in hertz, of the waveforms that the callable expects.
+        window_seconds: length, in seconds, of the windows that the callable expects.
+        identity: unique name of the function, such as "openl3 1.2", for the keys of the embedding cache. A module needs
+            no name, because its weights identify it.
+
+    Raises:
+        InputError: if the sample rate is not positive.
+
+    Examples:
+        >>> model = as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, :100], sample_rate=8000)
+        >>> model(torch.randn(4, 1, 8000)).shape
+        torch.Size([4, 100])
+    """
+    if sample_rate <= 0:
+        raise InputError(f"sample_rate: expected a positive number of hertz, got {sample_rate}")
+    return BroughtModel(function, sample_rate, window_seconds, identity)
+
+
+def open_model(source: str) -> WaveformModel:
+    """Open a model by the name used on the command line.
+
+    Args:
+        source: folder of a saved encoder, or "module:function". The function takes no arguments and returns a model;
+            the module must be importable, and may be in the current folder.
+
+    Raises:
+        InputError: if neither a folder nor a function exists, or if the function fails or does not return a model.
+    """
+    source = local_path(source, "encoder")
+    if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
+        encoder = load_encoder(source)
+        encoder.window_seconds = _view_seconds(Path(source))  # type: ignore[assignment]
+        return encoder
+    module, name = source.split(":")
+    with _importable_from_here():
+        try:
+            made = getattr(importlib.import_module(module), name)()
+        except (Exception, SystemExit) as error:  # the user's code may raise any exception
+            raise InputError(f"encoder: expected {source} to return a model, got {_said(error)}") from error
+    if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
+        raise InputError(
+            f"encoder: expected {source} to return a callable with a sample_rate, got {type(made).__name__}; "
+            "ssc_toolkit.evaluation.as_model creates one"
+        )
+    return made
+
+
+def window_seconds_of(model: WaveformModel, asked: float | None = None) -> float:
+    """Return the window length in seconds: `asked` if given, or else the model's window length, or else 3.
+
+    Raises:
+        InputError: if the length is not a positive finite number.
+    """
+    own = getattr(model, "window_seconds", None)
+    seconds = asked if asked is not None else DEFAULT_WINDOW_SECONDS if own is None else own
+    if not 0 < seconds < np.inf:
+        raise InputError(f"window_seconds: expected a positive number of seconds, got {seconds}")
+    return float(seconds)
+
+
+def fingerprint(model: WaveformModel) -> str:
+    """Return a hash of a model's class, settings and weights, and of the version of this library.
+
+    Raises:
+        InputError: if the model is a function without an `identity`.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    inner = model.function if isinstance(model, BroughtModel) else model
+    identity = getattr(model, "identity", None)
+    if not isinstance(inner, nn.Module) and identity is None:
+        raise InputError(
+            "cache: expected a model with weights or an identity, got a function without one; pass identity to "
+            "as_model, or do not use a cache"
+        )
+    described = [__version__, type(inner).__qualname__, identity, model.sample_rate]
+    if isinstance(inner, nn.Module):
+        described += [repr(inner), repr(getattr(inner, "_hub_mixin_config", None))]
+        for name, weight in sorted(inner.state_dict().items()):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    digest.update(repr(described).encode())
+    return digest.hexdigest()
+
+
+def is_trainable(model: WaveformModel) -> bool:
+    """Return whether a model is a module with trainable weights."""
+    return isinstance(model, nn.Module) and any(weight.requires_grad for weight in model.parameters())
+
+
+def device_of(model: WaveformModel) -> torch.device:
+    """Return the device of a model; the CPU if it has no parameters."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
+@contextmanager
+def eval_mode(*models: WaveformModel) -> Iterator[None]:
+    """Put modules in eval mode and turn gradients off; restore the mode of each module on exit."""
+    modules = [model for model in models if isinstance(model, nn.Module)]
+    were_training = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, was_training in zip(modules, were_training, strict=True):
+            module.train(was_training)
+
+
+def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:
+    """Compute the embeddings (N, dim) of windows (N, 1, samples) in float32.
+
+    Raises:
+        InputError: if the result has another shape or is not finite, or if the user's code raises.
+    """
+    try:
+        embeddings = model(windows)
+    except Exception as error:
+        if isinstance(error, InputError) or (isinstance(model, Encoder) and not isinstance(model, EncoderAdapter)):
+            raise
+        raise InputError(
+            f"encoder: expected embeddings of {len(windows)} windows, got the exception {_said(error)}"
+        ) from error
+    if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or len(embeddings) != len(windows):
+        found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise InputError(f"encoder: expected ({len(windows)}, dim) for {len(windows)} windows, got {found}")
+    if not embeddings.isfinite().all():
+        raise InputError("encoder: expected finite embeddings, got NaN or infinity; its training has diverged")
+    return embeddings.float()
+
+
+def _said(error: BaseException) -> str:
+    """Return type and message of an exception, and the line in the user's own files that raised it."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
+    ]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ") + where
+
+
+def _view_seconds(folder: Path) -> float | None:
+    """Return the view length of an encoder's training in seconds, if the training settings are next to its folder.
+
+    Raises:
+        InputError: if these settings are damaged; an unrelated file with the same name is ignored.
+    """
+    path = folder.absolute().parent / SETTINGS
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        settings = read_checked_json(path, "encoder", f"restore it, or copy {folder} elsewhere", required=False)
+    except InputError:
+        if b'"view_seconds"' in content or b'"checksum"' in content:  # the settings of a training
+            raise
+        return None
+    found = settings.get("view_seconds")
+    return float(found) if isinstance(found, (int, float)) and np.isfinite(found) and found > 0 else None
+
+
+@contextmanager
+def _importable_from_here() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

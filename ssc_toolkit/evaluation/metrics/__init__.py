@@ -1,0 +1,1 @@
+"""Metrics, their confidence intervals, and records of scores."""

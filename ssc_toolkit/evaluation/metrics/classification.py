@@ -1,0 +1,145 @@
+"""Metrics of predictions, from scikit-learn and mir_eval, without the undefined classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import average_precision_score, r2_score, recall_score, roc_auc_score
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.metrics import weighted
+from ssc_toolkit.evaluation.metrics.key import are_keys, key_weights
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of outputs (tracks, classes or columns) against the truth in the form of `Labels.values`.
+
+    Attributes:
+        value: function of outputs and truth that returns the value of the metric.
+        resampled: function of outputs, truth and weights (resamples, tracks) that returns (resamples,) values.
+        bounds: minimum and maximum of the metric.
+    """
+
+    value: Callable[[np.ndarray, np.ndarray], float]
+    resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+
+def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
+    """Return the metrics of a kind of label, the headline metric first.
+
+    | labels | metrics |
+    |---|---|
+    | one class | accuracy; macro recall over the classes that occur; weighted key score (MIREX) if they are keys |
+    | several classes | average precision and area under the ROC curve, macro over the defined classes |
+    | numbers | R², as the mean over the defined columns and for each column by name |
+
+    Average precision and the ROC curve are undefined for a class without a positive or without a negative track. R² is
+    undefined for a column whose numbers are all the same. The means omit undefined classes and columns, and
+    `undefined_classes` counts them.
+
+    Args:
+        kind: kind of the labels.
+        names: names of the classes or columns.
+    """
+    if kind == "multi-hot":
+        return {
+            "average precision": _macro(average_precision_score, weighted.weighted_average_precision),
+            "roc_auc": _macro(roc_auc_score, weighted.weighted_roc_auc),
+        }
+    if kind == "number":
+        every = slice(0, len(names))
+        columns = {f"r2_{name}": _r2(slice(c, c + 1)) for c, name in enumerate(names)} if len(names) > 1 else {}
+        return {"r2": _r2(every), **columns}
+    metrics = {"accuracy": _mean_of(_correct), "macro_recall": Metric(_macro_recall, _resampled_macro_recall)}
+    if are_keys(names):
+        weights = key_weights(names)
+        metrics["weighted_key_score"] = _mean_of(lambda outputs, truth: weights[truth, outputs.argmax(axis=1)])
+    return metrics
+
+
+def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
+    """Count the classes, or columns of numbers, that the macro means omit."""
+    if kind == "number":
+        return len(names) - len(_varying(truth, slice(None)))
+    if kind == "class":
+        return len(names) - len(np.unique(truth))
+    return int((~defined_classes(truth)).sum())
+
+
+def defined_classes(truth: np.ndarray) -> np.ndarray:
+    """Return a mask (classes,) of the classes that have both a positive and a negative track.
+
+    Args:
+        truth: (tracks, classes) multi-hot rows.
+    """
+    return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
+
+
+def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return (outputs.argmax(axis=1) == truth).astype(float)
+
+
+def _mean_of(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
+    """Return a metric that is the mean of one value per track."""
+    return Metric(
+        lambda outputs, truth: float(values(outputs, truth).mean()),
+        lambda outputs, truth, weights: weighted.weighted_mean(values(outputs, truth), weights),
+    )
+
+
+def _macro_recall(outputs: np.ndarray, truth: np.ndarray) -> float:
+    return float(recall_score(truth, outputs.argmax(axis=1), labels=np.unique(truth), average="macro"))
+
+
+def _resampled_macro_recall(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return weighted.weighted_macro_recall(_correct(outputs, truth), truth, weights)
+
+
+def _macro(
+    metric: Callable[..., float], resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+) -> Metric:
+    """Return the mean of a metric over the classes for which it is defined; NaN if there are none."""
+
+    def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
+        values = [metric(truth[:, c], outputs[:, c]) for c in np.flatnonzero(defined_classes(truth))]
+        return float(np.mean(values)) if values else float("nan")
+
+    def means(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        classes = np.flatnonzero(defined_classes(truth))
+        values = [resampled(outputs[:, c], truth[:, c] > 0, weights) for c in classes]
+        return _mean_of_defined(np.array(values).reshape(len(classes), len(weights)))
+
+    return Metric(mean, means)
+
+
+def _r2(columns: slice) -> Metric:
+    """Return the mean of R² over the columns that are not constant; NaN if there are none."""
+
+    def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
+        chosen = _varying(truth, columns)
+        return float(r2_score(truth[:, chosen], outputs[:, chosen])) if len(chosen) else float("nan")
+
+    def means(outputs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        chosen = _varying(truth, columns)
+        values = [weighted.weighted_r2(outputs[:, c], truth[:, c], weights) for c in chosen]
+        return _mean_of_defined(np.array(values).reshape(len(chosen), len(weights)))
+
+    return Metric(mean, means, (-np.inf, 1.0))
+
+
+def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
+    """Return the selected columns of (tracks, columns) numbers that are not constant."""
+    chosen = np.arange(truth.shape[1])[columns]
+    return chosen[(truth[:, chosen] != truth[:1, chosen]).any(axis=0)]
+
+
+def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Return the (resamples,) means over the values (classes, resamples) that are not NaN."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        return np.nanmean(values, axis=0)

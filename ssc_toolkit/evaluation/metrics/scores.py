@@ -1,0 +1,162 @@
+"""Scores of predictions, with confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, drawn_weights, interval_over_runs
+from ssc_toolkit.evaluation.metrics.classification import Metric, metrics_of, undefined_classes
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for tracks, with the true labels.
+
+    Attributes:
+        outputs: (tracks, classes) class scores, or (tracks, columns) numbers.
+        truth: (tracks,) class indices, (tracks, classes) multi-hot rows, or (tracks, columns) numbers.
+        rows: (tracks,) row number of each track in the table.
+        groups: (tracks,) group of each track.
+        kind: kind of the labels.
+        names: names of the classes or columns.
+    """
+
+    outputs: np.ndarray
+    truth: np.ndarray
+    rows: np.ndarray
+    groups: np.ndarray
+    kind: Kind
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Metrics of predictions on tracks, with confidence intervals.
+
+    Attributes:
+        metric: name of the headline metric: "accuracy", "average precision" (macro), "r2", "mAP".
+        headline: value of the headline metric with a 95 % interval over groups of tracks, and over seeds if there are
+            several.
+        others: values of the other metrics by name.
+        tracks: number of tracks.
+        undefined_classes: number of classes that the macro means omit. In a single-label task these are the classes
+            that do not occur; in a multi-label task those without a positive or without a negative track; for numbers,
+            the constant columns.
+        intervals: 95 % intervals of the other metrics by name.
+        seeds: number of seeds that the values are averaged over.
+        correct: (tracks,) 0 or 1 for each track of a single-label task with one seed, for paired comparisons.
+        rows: (tracks,) row number of each track in the table.
+        predictions: the scored predictions, one element per seed.
+    """
+
+    metric: str
+    headline: Interval
+    others: dict[str, float]
+    tracks: int
+    undefined_classes: int = 0
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    seeds: int = 1
+    correct: np.ndarray | None = field(default=None, repr=False)
+    rows: np.ndarray | None = field(default=None, repr=False)
+    predictions: tuple[Predictions, ...] = field(default=(), repr=False)
+
+    @property
+    def classes_or_columns(self) -> str:
+        """Word for what `undefined_classes` counts: "columns" or "classes"."""
+        return "columns" if self.metric == "r2" else "classes"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything except the arrays, for a JSON report."""
+        kept = [entry.name for entry in fields(self) if entry.name not in ("correct", "rows", "predictions")]
+        content = {name: getattr(self, name) for name in kept}
+        content["headline"] = vars(self.headline)
+        content["intervals"] = {name: vars(interval) for name, interval in self.intervals.items()}
+        return content
+
+
+def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
+    """Score the predictions of one or several seeds for the same tracks.
+
+    The values are means over the seeds. The intervals come from resampling groups of tracks and seeds
+    (`interval_over_runs`).
+
+    Args:
+        predictions: predictions, one element per seed.
+        seed: seed of the bootstrap.
+
+    Raises:
+        ValueError: if the predictions are for different tracks.
+    """
+    first = predictions[0]
+    if any(not np.array_equal(other.rows, first.rows) for other in predictions[1:]):
+        raise ValueError("predictions: expected the same tracks for every seed, got different tracks")
+    metrics = metrics_of(first.kind, first.names)
+    weights = drawn_weights(first.groups, seed)
+    intervals = {name: _interval(metric, predictions, weights, seed) for name, metric in metrics.items()}
+    (headline, interval), *others = intervals.items()
+    correct = None
+    if first.kind == "class" and len(predictions) == 1:
+        correct = (first.outputs.argmax(axis=1) == first.truth).astype(float)
+        interval = bootstrap_mean(correct, first.groups, seed)
+    return Score(
+        headline,
+        interval,
+        {name: found.value for name, found in others},
+        len(first.rows),
+        undefined_classes(first.kind, first.names, first.truth),
+        dict(others),
+        len(predictions),
+        correct,
+        first.rows,
+        tuple(predictions),
+    )
+
+
+def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
+    r"""Compute the fraction of the headline metric that is lost, \(1 - m_\text{corrupted} / m_\text{clean}\).
+
+    The interval comes from a paired bootstrap: both metrics are computed on the same resampled tracks and seeds. The
+    drop is NaN where the clean metric is 0 or below.
+
+    Args:
+        clean: score on clean audio.
+        corrupted: score of the same probes on the same tracks after corruption.
+        seed: seed of the bootstrap.
+
+    Raises:
+        ValueError: if the two scores have different tracks, seeds or metrics.
+    """
+    pairs = list(zip(clean.predictions, corrupted.predictions, strict=False))
+    same = (clean.metric, clean.seeds) == (corrupted.metric, corrupted.seeds) and len(pairs) == clean.seeds
+    if not same or not np.array_equal(pairs[0][0].rows, pairs[0][1].rows):
+        raise ValueError("clean, corrupted: expected scores of the same tracks, seeds and metric")
+    metric = metrics_of(pairs[0][0].kind, pairs[0][0].names)[clean.metric]
+    weights = drawn_weights(pairs[0][0].groups, seed)
+    before, after = (
+        [np.array([value, *resampled]) for value, resampled in _values(metric, score.predictions, weights)]
+        for score in (clean, corrupted)
+    )
+    drops = np.stack([_drop(*pair) for pair in zip(before, after, strict=True)], axis=1)
+    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0))
+
+
+def _drop(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return np.where(before > 0, 1 - after / np.where(before > 0, before, 1.0), np.nan)
+
+
+def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray, seed: int) -> Interval:
+    found = _values(metric, predictions, weights)
+    values, resampled = np.array([value for value, _ in found]), np.stack([many for _, many in found], 1)
+    return interval_over_runs(values, resampled, seed, metric.bounds)
+
+
+def _values(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Return for each seed the value of the metric and its (resamples,) resampled values."""
+    return [
+        (metric.value(one.outputs, one.truth), metric.resampled(one.outputs, one.truth, weights)) for one in predictions
+    ]

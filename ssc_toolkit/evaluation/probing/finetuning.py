@@ -1,0 +1,184 @@
+"""Fine-tuning of a whole encoder with a linear head on labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ssc_toolkit.checks import check_fractions, check_whole
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.audio_loader import reader
+from ssc_toolkit.evaluation.embedding.extract import embed_tracks
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, device_of, is_trainable, window_seconds_of
+from ssc_toolkit.evaluation.embedding.windows import window_counts
+from ssc_toolkit.evaluation.probing.heads import Problem
+from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
+from ssc_toolkit.evaluation.probing.probe import Probe, check_labels, label_signal, problem_of, training_share
+from ssc_toolkit.progress import progress_bar
+from ssc_toolkit.seeds import generator_for
+
+HEAD_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A fine-tuned encoder and its head.
+
+    Attributes:
+        model: a copy of the encoder, with the weights that scored best on the validation set.
+        probe: probe on embeddings of that model. The `settings` of its head contain the step of the best weights.
+    """
+
+    model: Any
+    probe: Probe
+
+
+def finetune(
+    model: WaveformModel,
+    tracks: pd.DataFrame,
+    column: str,
+    window_seconds: float | None = None,
+    *,
+    kind: Kind | None = None,
+    label_share: float = 1.0,
+    steps: int = 1000,
+    batch_size: int = 32,
+    learning_rate: float = 1e-4,
+    evaluate_every: int = 100,
+    patience: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+) -> FineTuned:
+    """Train a copy of the encoder with a linear head on random windows of the labeled training tracks.
+
+    The head takes the mean of the window embeddings, standardized by their statistics before training. Encoder and head
+    are trained by Adam with separate learning rates. Every `evaluate_every` steps, the validation tracks are embedded
+    as in `embed_tracks` and predicted, and the weights with the best score are kept. The test set is not used.
+
+    Args:
+        model: an encoder or any module with a `sample_rate`; it is not changed.
+        tracks: table with `path`, `seconds`, `split` and the label column.
+        column: the label column.
+        window_seconds: length of a window in seconds; by default the window length of the model.
+        kind: as for `fit_probe`.
+        label_share: as for `fit_probe`.
+        steps: maximum number of optimizer steps.
+        batch_size: number of windows in a batch.
+        learning_rate: learning rate of the encoder; that of the head is 1e-3.
+        evaluate_every: number of steps between evaluations on the validation set.
+        patience: number of evaluations without an improvement after which training stops.
+        seed: seed of the head, of the batches, and of the choice of labeled tracks.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: if the model cannot be trained, if the loss becomes NaN or infinite, or as `fit_probe`.
+    """
+    for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
+        check_whole(name, value, 1)
+    check_fractions("label_share", [label_share])
+    if not isinstance(model, nn.Module) or not is_trainable(model):
+        raise InputError(f"encoder: expected a module with trainable weights, got {type(model).__name__}")
+    labels = label_signal(tracks, column, kind)
+    check_labels(tracks, labels, column)
+    seconds = window_seconds_of(model, window_seconds)
+    seen = (tracks["split"] != "test").to_numpy()
+    frozen = _embedded(model, tracks, seen, seconds)
+    problem = problem_of(np.where(seen[:, None], frozen, 0.0), tracks, labels, column, label_share, seed)
+    usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # test tracks have NaN in `frozen`
+    is_train, is_valid = ((tracks["split"] == split).to_numpy() & usable for split in ("train", "valid"))
+    train = training_share(np.flatnonzero(is_train), labels, label_share, seed)
+
+    tuned = copy.deepcopy(model)
+    head = _head(problem, seed).to(device_of(tuned))
+    batches = _Windows(tracks, train, tuned, seconds, batch_size, seed)
+    groups: list[dict[str, Any]] = [
+        {"params": tuned.parameters()},
+        {"params": head.parameters(), "lr": HEAD_LEARNING_RATE},
+    ]
+    optimiser = torch.optim.Adam(groups, lr=learning_rate)
+    best = _Best(problem, tuned, head)
+    tuned.train()
+    with progress_bar(total=steps, desc="fine-tuning", unit="step", disable=not progress) as bar:
+        for step in range(1, steps + 1):
+            rows, waveforms = batches(step)
+            optimiser.zero_grad()
+            loss = head.loss(tuned(waveforms), labels.values[rows].to(waveforms.device))
+            if not loss.isfinite():
+                raise InputError(f"learning_rate: the loss is NaN or infinite at step {step}; choose a lower value")
+            loss.backward()
+            optimiser.step()
+            bar.update()
+            if step % evaluate_every == 0 or step == steps:
+                best.look(step, _embedded(tuned, tracks, is_valid, seconds)[is_valid])
+                if step - best.step >= patience * evaluate_every:
+                    break
+    best.restore()
+    return FineTuned(tuned.eval(), Probe(column, head, labels, "finetune"))
+
+
+class _Best:
+    """The weights with the best score on the validation set."""
+
+    def __init__(self, problem: Problem, *modules: nn.Module) -> None:
+        self.problem, self.modules = problem, modules
+        self.step, self.quality = 0, -np.inf
+        self.states: list[Mapping[str, Any]] = []
+
+    def look(self, step: int, embeddings: np.ndarray) -> None:
+        head = self.modules[-1]
+        assert isinstance(head, TorchHead)
+        quality = self.problem.quality(head.predict(embeddings))
+        if not self.states or quality > self.quality:
+            self.step, self.quality = step, quality
+            self.states = [copy.deepcopy(module.state_dict()) for module in self.modules]
+            head.settings = {"step": step}
+
+    def restore(self) -> None:
+        for module, state in zip(self.modules, self.states, strict=True):
+            module.load_state_dict(state)
+
+
+class _Windows:
+    """Batches of random windows that depend only on the seed and the step."""
+
+    def __init__(
+        self, tracks: pd.DataFrame, rows: np.ndarray, model: nn.Module, seconds: float, batch_size: int, seed: int
+    ) -> None:
+        self.rate: int = model.sample_rate  # type: ignore[assignment]  # every WaveformModel has one
+        self.window = round(seconds * self.rate)
+        used = tracks.iloc[rows]
+        self.spare = torch.from_numpy(window_counts(used, self.rate, self.window) * self.window - self.window)
+        self.rows, self.read = torch.from_numpy(rows), reader(tracks, self.rate)
+        self.batch_size, self.seed = batch_size, seed
+        self.device = device_of(model)  # type: ignore[arg-type]
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return row numbers of the table, and a window of each row (batch, 1, samples)."""
+        generator = generator_for(self.seed, "fine-tuning", step)
+        picked = torch.randint(len(self.rows), (self.batch_size,), generator=generator)
+        starts = (torch.rand(self.batch_size, generator=generator) * (self.spare[picked] + 1)).long()
+        rows = self.rows[picked]
+        found = [self.read(row, start, self.window) for row, start in zip(rows.tolist(), starts.tolist(), strict=True)]
+        return rows, torch.from_numpy(np.stack(found))[:, None].to(self.device)
+
+
+def _head(problem: Problem, seed: int) -> TorchHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TorchHead(nn.Linear(problem.train_x.shape[1], len(problem.names)), problem)
+
+
+def _embedded(model: Any, tracks: pd.DataFrame, chosen: np.ndarray, seconds: float) -> np.ndarray:
+    """Embed the chosen tracks; the result has one row per track of the table, with NaN for all other tracks."""
+    some = embed_tracks(model, tracks[chosen].reset_index(drop=True), seconds, progress=False)
+    everywhere = np.full((len(tracks), some.shape[1]), np.nan, dtype=np.float32)
+    everywhere[chosen] = some
+    return everywhere

@@ -1,0 +1,19 @@
+"""Heads on frozen embeddings, with one fitting function for each."""
+
+from collections.abc import Callable, Mapping
+
+from ssc_toolkit.evaluation.probing.heads.base import Head, Problem
+from ssc_toolkit.evaluation.probing.heads.knn import fit_knn
+from ssc_toolkit.evaluation.probing.heads.linear import fit_linear
+from ssc_toolkit.evaluation.probing.heads.mlp import fit_mlp
+from ssc_toolkit.evaluation.probing.heads.prototype import fit_prototypes
+
+HEADS: Mapping[str, Callable[[Problem, int], Head]] = {
+    "linear": fit_linear,
+    "mlp": fit_mlp,
+    "knn": fit_knn,
+    "prototypes": fit_prototypes,
+}
+"""Fitting functions by method; each takes a problem and a seed."""
+
+__all__ = ["HEADS", "Head", "Problem", "fit_knn", "fit_linear", "fit_mlp", "fit_prototypes"]

@@ -1,0 +1,55 @@
+"""Interface of heads, and the data that a head is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.metrics.classification import metrics_of
+
+
+class Head(Protocol):
+    """A fitted head.
+
+    Attributes:
+        settings: settings selected on the validation set.
+    """
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        """Predict class scores or numbers, from (N, dim) to (N, classes or columns)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Labeled embeddings of the training set and the validation set, without the test set.
+
+    Attributes:
+        train_x, valid_x: (N, dim) embeddings.
+        train_y, valid_y: (N,) class indices, (N, classes) multi-hot rows or (N, columns) numbers.
+        kind: kind of the labels.
+        names: names of the classes or columns.
+    """
+
+    train_x: np.ndarray
+    train_y: np.ndarray
+    valid_x: np.ndarray
+    valid_y: np.ndarray
+    kind: Kind
+    names: tuple[str, ...]
+
+    def quality(self, outputs: np.ndarray) -> float:
+        """Compute the headline metric of outputs on the validation set; minus infinity if it is undefined."""
+        headline = next(iter(metrics_of(self.kind, self.names).values()))
+        value = headline.value(outputs, self.valid_y)
+        return value if np.isfinite(value) else -np.inf
+
+    def targets(self) -> np.ndarray:
+        """Return the training labels as numbers (N, classes or columns); classes become one-hot rows."""
+        return np.eye(len(self.names), dtype=np.float32)[self.train_y] if self.kind == "class" else self.train_y

@@ -1,0 +1,82 @@
+"""A linear head: logistic or ridge regression."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.probing.heads.base import Problem
+
+INVERSE_STRENGTHS = (0.01, 0.1, 1.0)
+"""Inverse regularization strengths of logistic regression; the validation set selects one."""
+PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+"""Penalties of ridge regression; the validation set selects one."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A fitted scikit-learn pipeline of standardization and regression.
+
+    Attributes:
+        model: the pipeline.
+        regularisation: inverse strength of logistic regression, or penalty of ridge regression, selected on the
+            validation set.
+        outputs: number of classes or columns.
+    """
+
+    model: Any
+    regularisation: float
+    outputs: int
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {"regularisation": self.regularisation}
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        if not hasattr(self.model, "predict_proba"):
+            return np.asarray(self.model.predict(embeddings)).reshape(len(embeddings), self.outputs)
+        found = self.model.predict_proba(embeddings)
+        if found.shape[1] == self.outputs:
+            return np.asarray(found)
+        everything = np.zeros((len(embeddings), self.outputs), dtype=found.dtype)
+        everything[:, self.model.classes_] = found  # classes without a training track have probability 0
+        return everything
+
+
+def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
+    """Fit logistic regression (one-vs-rest for multi-hot labels), or ridge regression for numbers.
+
+    Embeddings are standardized by the mean and standard deviation of the training set. The regularization with the best
+    score on the validation set is selected. The problem is convex, so the seed has no effect.
+    """
+    best: tuple[float, LinearHead] | None = None
+    for regularisation in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
+        model = make_pipeline(StandardScaler(), _regression(problem.kind, regularisation))
+        with warnings.catch_warnings():
+            # Stopping at max_iter acts as further regularization, and a class may have no positive track.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+            model.fit(problem.train_x, problem.train_y)
+        head = LinearHead(model, regularisation, len(problem.names))
+        quality = problem.quality(head.predict(problem.valid_x))
+        if best is None or quality > best[0]:
+            best = (quality, head)
+    assert best is not None
+    return best[1]
+
+
+def _regression(kind: Kind, regularisation: float) -> Any:
+    if kind == "number":
+        return Ridge(regularisation)
+    regression = LogisticRegression(C=regularisation, max_iter=200, tol=1e-3)
+    return OneVsRestClassifier(regression) if kind == "multi-hot" else regression

@@ -1,0 +1,60 @@
+"""A head with one hidden layer, as the paper trains it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssc_toolkit.evaluation.probing.heads.base import Problem
+from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
+from ssc_toolkit.seeds import generator_for
+
+HIDDEN = 512
+LEARNING_RATE = 3e-4
+WEIGHT_DECAY = 1e-6
+BATCH_SIZE = 64
+MOST_EPOCHS = 200
+PATIENCE = 10
+"""Number of epochs without an improvement on the validation set after which training stops."""
+
+
+def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
+    """Fit a head with one hidden layer of 512 units and ReLU, by Adam with early stopping.
+
+    The learning rate is 3e-4, the weight decay 1e-6 and the batch size 64. Embeddings, and numbers to predict, are
+    standardized by the mean and standard deviation of the training set. The loss is cross-entropy for classes, binary
+    cross-entropy for multi-hot labels and the mean squared error for numbers. The head of the epoch with the best
+    score on the validation set is returned (Guinot, Quinton and Fazekas, ISMIR 2024).
+
+    Args:
+        problem: data to fit to.
+        seed: seed of the weights and of the order of the tracks.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = nn.Sequential(
+            nn.Linear(problem.train_x.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(problem.names))
+        )
+    head = TorchHead(layers, problem)
+    x, y = torch.tensor(problem.train_x, dtype=torch.float32), torch.from_numpy(problem.train_y)
+    optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    generator = generator_for(seed, "mlp head")
+    best: tuple[float, int, Mapping[str, Any]] | None = None
+    for epoch in range(1, MOST_EPOCHS + 1):
+        for rows in torch.randperm(len(x), generator=generator).split(BATCH_SIZE):
+            optimiser.zero_grad()
+            head.loss(x[rows], y[rows]).backward()
+            optimiser.step()
+        quality = problem.quality(head.predict(problem.valid_x))
+        if best is None or quality > best[0]:
+            best = (quality, epoch, copy.deepcopy(head.state_dict()))
+        elif epoch - best[1] >= PATIENCE:
+            break
+    assert best is not None
+    head.load_state_dict(best[2])
+    head.settings = {"epochs": best[1]}
+    return head

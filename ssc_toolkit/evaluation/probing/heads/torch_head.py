@@ -1,0 +1,71 @@
+"""A head trained by gradient descent, alone or together with the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.evaluation.probing.heads.base import Problem
+
+
+class TorchHead(nn.Module):
+    """Standardization, layers, and the loss for the kind of labels.
+
+    Args:
+        layers: module from (N, dim) to (N, classes or columns).
+        problem: data of the head. Its training set gives the mean and standard deviation of the embeddings, and of
+            numbers to predict.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    output_mean: Tensor
+    output_std: Tensor
+
+    def __init__(self, layers: nn.Module, problem: Problem) -> None:
+        super().__init__()
+        self.layers = layers
+        self.kind: Kind = problem.kind
+        self.settings: Mapping[str, Any] = {}
+        numbers = problem.train_y if problem.kind == "number" else np.zeros((1, len(problem.names)))
+        for name, values in (("input", problem.train_x), ("output", numbers)):
+            mean, std = _moments(values)
+            self.register_buffer(f"{name}_mean", mean)
+            self.register_buffer(f"{name}_std", std)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Compute logits or standardized numbers, from (N, dim) to (N, classes or columns)."""
+        return self.layers((embeddings - self.input_mean) / self.input_std)
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Compute the cross-entropy, binary cross-entropy, or mean squared error of standardized numbers."""
+        outputs = self(embeddings)
+        if self.kind == "class":
+            return functional.cross_entropy(outputs, labels)
+        if self.kind == "multi-hot":
+            return functional.binary_cross_entropy_with_logits(outputs, labels)
+        return functional.mse_loss(outputs, (labels - self.output_mean) / self.output_std)
+
+    @torch.no_grad()
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        """Predict class probabilities or numbers, from (N, dim) to (N, classes or columns)."""
+        outputs = self(torch.as_tensor(embeddings, dtype=torch.float32, device=self.input_mean.device))
+        if self.kind == "class":
+            outputs = outputs.softmax(dim=1)
+        elif self.kind == "multi-hot":
+            outputs = outputs.sigmoid()
+        else:
+            outputs = outputs * self.output_std + self.output_mean
+        return outputs.cpu().numpy()
+
+
+def _moments(values: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the mean and standard deviation of each column, with 1 as the deviation of a constant column."""
+    mean, std = values.mean(axis=0), values.std(axis=0)
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std > 0, std, 1.0), dtype=torch.float32)

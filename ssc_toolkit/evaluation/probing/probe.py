@@ -1,0 +1,263 @@
+"""Probes: simple heads on frozen embeddings that predict labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ssc_toolkit.checks import check_embeddings, check_fractions, check_length, check_whole
+from ssc_toolkit.data import Labels, encode_labels
+from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.metrics.bootstrap import distinct
+from ssc_toolkit.evaluation.metrics.classification import defined_classes
+from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure
+from ssc_toolkit.evaluation.probing.heads import HEADS, Head, Problem
+from ssc_toolkit.samplers import label_budget
+
+__all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "probe", "problem_of"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted head for one label signal.
+
+    Attributes:
+        column: the label column; the names of several columns of numbers are joined by "+".
+        head: the fitted head; its `settings` are selected on the validation set.
+        labels: labels of all tracks of the table.
+        method: fitting method, a key of `HEADS` or "finetune".
+    """
+
+    column: str
+    head: Head
+    labels: Labels
+    method: str = "linear"
+
+    def predict(self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None) -> Predictions:
+        """Predict the labels of the test tracks.
+
+        Args:
+            embeddings: (tracks, dim), one row per track of the whole table; only rows of the test set are used.
+            tracks: the table that the probe was fitted on.
+            subset: (tracks,) bool; only the test tracks where it is True are predicted.
+
+        Raises:
+            InputError: if no test track is left, or if the number of embeddings or tracks is wrong.
+        """
+        embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
+        check_length("subset", subset, len(tracks), "tracks")
+        usable = np.isfinite(embeddings).all(axis=1) & (True if subset is None else subset)
+        rows = _rows_of(tracks, self.labels, "test", usable)
+        if len(rows) == 0:
+            raise InputError(f"labels: expected test tracks with a label in column {self.column!r}, got none")
+        outputs = self.head.predict(embeddings[rows])
+        truth = self.labels.values.numpy()[rows]
+        return Predictions(outputs, truth, rows, groups_of(tracks)[rows], self.labels.kind, self.labels.names)
+
+    def score(
+        self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None, seed: int = 0
+    ) -> Score:
+        """Score the probe on the test set.
+
+        Args:
+            embeddings: as for `predict`.
+            tracks: as for `predict`.
+            subset: as for `predict`.
+            seed: seed of the bootstrap.
+
+        Raises:
+            InputError: if no test track is left.
+        """
+        return measure([self.predict(embeddings, tracks, subset)], seed)
+
+
+def fit_probe(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    column: str | Sequence[str],
+    method: str = "linear",
+    *,
+    kind: Kind | None = None,
+    label_share: float = 1.0,
+    seed: int = 0,
+) -> Probe:
+    """Fit a head to the embeddings of the training set.
+
+    | method | head |
+    |---|---|
+    | "linear" | logistic or ridge regression on standardized embeddings |
+    | "mlp" | one hidden layer of 512, trained as in the paper |
+    | "knn" | the mean of the labels of the k nearest tracks |
+    | "prototypes" | the cosine similarity to the mean of each class, without training |
+
+    Settings are selected on the validation set; the test set is not used. Tracks without a label, and tracks whose
+    embedding is NaN, are ignored.
+
+    Args:
+        embeddings: (tracks, dim), one row per track.
+        tracks: table with a `split` column (train, valid, test), the label column, and, optionally, `group`.
+        column: the label column, with one class per cell or several classes separated by "|"; or several columns of
+            numbers.
+        method: one of the methods above.
+        kind: "class", "multi-hot" or "number"; by default determined by the dataset or the cells.
+        label_share: fraction of the labeled training tracks to use, in (0, 1]. The tracks of a smaller fraction are
+            among those of a larger one, and a track of every class comes first (`samplers.label_budget`).
+        seed: seed of the head's weights and of the choice of labeled tracks.
+
+    Raises:
+        InputError: if the column is missing, if a split has no labeled track, if the training set has fewer than two
+            classes or distinct numbers, or if the numbers of embeddings and tracks differ.
+    """
+    if method not in HEADS:
+        raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
+    labels = label_signal(tracks, column, kind)
+    problem = problem_of(embeddings, tracks, labels, column, label_share, seed)
+    return Probe(_joined(column), HEADS[method](problem, seed), labels, method)
+
+
+def problem_of(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    labels: Labels,
+    column: str | Sequence[str],
+    label_share: float = 1.0,
+    seed: int = 0,
+) -> Problem:
+    """Return the data that a head is fitted to: the labeled tracks of the training set and the validation set.
+
+    Arguments and errors are those of `fit_probe`; `labels` are the labels of all tracks.
+    """
+    embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
+    rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
+    values = labels.values.numpy()
+    train, valid = training_share(rows["train"], labels, label_share, seed), rows["valid"]
+    return Problem(embeddings[train], values[train], embeddings[valid], values[valid], labels.kind, labels.names)
+
+
+def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) -> np.ndarray:
+    """Select a fraction of the labeled training rows, in the order of the table.
+
+    The rows of a smaller fraction are among those of a larger one, and a row of every class is selected first.
+
+    Args:
+        rows: row numbers of the labeled training tracks.
+        labels: labels of all tracks.
+        share: fraction of the rows, in (0, 1].
+        seed: seed of the selection.
+
+    Raises:
+        InputError: if the fraction is not in (0, 1], or if it has fewer than two classes.
+    """
+    check_fractions("label_share", [share])
+    if share == 1:
+        return rows
+    values = labels.values[torch.from_numpy(rows)]
+    signal = torch.zeros(len(rows), dtype=torch.int64) if labels.kind == "number" else values
+    kept = rows[np.sort(label_budget(signal, share, seed).numpy())]
+    if labels.kind == "class" and len(labels.values[torch.from_numpy(kept)].unique()) < 2:
+        raise InputError(
+            f"label_share: expected at least two classes, got fewer in {share:g} of {len(rows)} labeled training tracks"
+        )
+    return kept
+
+
+def label_signal(tracks: pd.DataFrame, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
+    """Return the labels of a column; if `kind` is None, the dataset's description determines it.
+
+    Raises:
+        InputError: as `encode_labels`.
+    """
+    first = column if isinstance(column, str) else next(iter(column))
+    told = tracks.attrs.get("dataset", {}).get("labels", {}).get(first, {}).get("kind")
+    return encode_labels(tracks, column, kind=kind or told)
+
+
+def check_labels(
+    tracks: pd.DataFrame, labels: Labels, column: str, usable: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Return the row numbers of the labeled tracks of each split.
+
+    Args:
+        tracks: table with a `split` column.
+        labels: labels of all rows.
+        column: name of the label column, for errors.
+        usable: (tracks,) bool; only rows where it is True are used. All rows if None.
+
+    Raises:
+        InputError: if a split has no labeled track, or if the labels of the training set are all the same.
+    """
+    usable = np.ones(len(tracks), dtype=bool) if usable is None else usable
+    rows = {split: _rows_of(tracks, labels, split, usable) for split in ("train", "valid", "test")}
+    for split, found in rows.items():
+        if len(found) == 0:
+            raise InputError(f"labels: expected {split} tracks with a label in column {column!r}, got none")
+    values = labels.values.numpy()[rows["train"]]
+    if labels.is_multi_hot and not defined_classes(values).any():
+        raise InputError(
+            f"labels: expected a label of column {column!r} that some training tracks have and others do not, got none"
+        )
+    if labels.kind == "class" and len(np.unique(values)) < 2:
+        raise InputError(f"labels: expected at least two classes of column {column!r} in the training set, got fewer")
+    if labels.kind == "number" and (values == values[0]).all():
+        raise InputError(f"labels: expected different numbers of column {column!r} in the training set, got one number")
+    return rows
+
+
+def probe(
+    embeddings: np.ndarray,
+    tracks: pd.DataFrame,
+    column: str | Sequence[str],
+    seed: int = 0,
+    *,
+    method: str = "linear",
+    kind: Kind | None = None,
+    repeats: int = 1,
+) -> Score:
+    """Fit a head on the training set and score it on the test set.
+
+    Args:
+        embeddings: as for `fit_probe`.
+        tracks: as for `fit_probe`.
+        column: as for `fit_probe`.
+        seed: seed of the bootstrap, and the first seed of the head.
+        method: as for `fit_probe`.
+        kind: as for `fit_probe`.
+        repeats: number of seeds of the head, counted from `seed`. The score is the mean over the seeds, with an
+            interval over test groups and seeds.
+
+    Raises:
+        InputError: as `fit_probe`.
+
+    Examples:
+        >>> random = np.random.default_rng(0)
+        >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
+        ...                        "genre": ["jazz", "rock"] * 50})
+        >>> embeddings = random.normal(size=(100, 4)) + (tracks["genre"] == "jazz").to_numpy()[:, None] * 5
+        >>> probe(embeddings, tracks, "genre").headline.value
+        1.0
+    """
+    check_whole("repeats", repeats, 1)
+    fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
+    return measure([one.predict(embeddings, tracks) for one in fitted], seed)
+
+
+def groups_of(tracks: pd.DataFrame) -> np.ndarray:
+    """Return the group (tracks,) of each track, for resampling; each unknown group becomes a separate group."""
+    return distinct(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
+
+
+def _rows_of(tracks: pd.DataFrame, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
+    if "split" not in tracks:
+        raise InputError("tracks: expected a column 'split', got none; ssc_toolkit.data.with_splits adds one")
+    if len(labels.labeled) != len(tracks):
+        raise InputError(f"tracks: expected {len(labels.labeled)} rows, one for each label, got {len(tracks)}")
+    return np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)
+
+
+def _joined(column: str | Sequence[str]) -> str:
+    return column if isinstance(column, str) else "+".join(column)

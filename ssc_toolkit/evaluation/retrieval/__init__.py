@@ -1,0 +1,1 @@
+"""Nearest neighbors, ranking, and the geometry of an embedding."""

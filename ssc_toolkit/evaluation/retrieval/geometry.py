@@ -1,0 +1,92 @@
+"""Hubness and anisotropy of embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ssc_toolkit.checks import check_embeddings
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.retrieval.neighbors import nearest, unit_rows
+
+
+@dataclass(frozen=True)
+class Geometry:
+    r"""Hubness and anisotropy of N embeddings.
+
+    \(N_k(i)\) is the number of items that have item i among their k nearest neighbors (its k-occurrence; the mean is
+    k). \(u_i\) are the embeddings divided by their norms. \(p_d\) are the singular values of the centered embeddings
+    divided by their sum.
+
+    Attributes:
+        hub_skewness: \(\mathrm{E}[(N_k - k)^3] / \sigma^3_{N_k}\) (Radovanovic, Nanopoulos and Ivanovic, Hubs in
+            Space, JMLR 2010); 0 without hubs.
+        robin_hood: \(\sum_i |N_k(i) - k| \,/\, (2 k (N - 1))\), the fraction of neighbor slots that would have to be
+            reassigned to make all k-occurrences equal, 0 to 1 (Feldbauer, Leodolter, Plant and Flexer, ICBK 2018).
+        anti_hubs: fraction of items that are not a neighbor of any other item, \(N_k(i) = 0\).
+        mean_cosine: \(\frac{1}{N (N - 1)} \sum_{i \ne j} u_i \cdot u_j\), 0 if the directions are spread evenly, 1 if
+            there is a single direction (Ethayarajh, EMNLP 2019).
+        effective_rank: \(\exp(-\sum_d p_d \ln p_d)\), from 1 to the embedding dimension (Roy and Vetterli, EUSIPCO
+            2007).
+        k: number of neighbors.
+    """
+
+    hub_skewness: float
+    robin_hood: float
+    anti_hubs: float
+    mean_cosine: float
+    effective_rank: float
+    k: int
+
+    def to_json(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        return asdict(self)
+
+
+def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
+    """Compute the hubness and anisotropy of embeddings.
+
+    Similarities are computed in blocks, so memory never holds an N x N matrix.
+
+    Args:
+        embeddings: (N, dim) embeddings; rows with NaN are ignored.
+        k: number of neighbors of each item, by cosine similarity.
+
+    Raises:
+        InputError: if the embeddings have another shape, or if k is not from 1 to N - 1.
+
+    Examples:
+        >>> circle = np.exp(2j * np.pi * np.arange(24) / 24)
+        >>> found = embedding_geometry(np.stack([circle.real, circle.imag], axis=1), k=2)
+        >>> found.robin_hood, round(found.mean_cosine, 4), round(found.effective_rank, 4)
+        (0.0, -0.0435, 2.0)
+    """
+    embeddings = check_embeddings(embeddings, len(embeddings), of="items")
+    embeddings = embeddings[np.isfinite(embeddings).all(axis=1)]
+    count = len(embeddings)
+    if not 1 <= k < count:
+        raise InputError(f"k: expected 1 to {count - 1} neighbors among {count} embeddings, got {k}")
+    occurrence = np.bincount(nearest(embeddings, k).ravel(), minlength=count)
+    deviation = occurrence - k
+    spread = float(np.sqrt((deviation**2).mean()))
+    total = unit_rows(embeddings).sum(axis=0, dtype=np.float64)
+    lengths = float((unit_rows(embeddings) ** 2).sum(dtype=np.float64))
+    return Geometry(
+        hub_skewness=float((deviation.astype(float) ** 3).mean() / spread**3) if spread > 0 else 0.0,
+        robin_hood=float(np.abs(deviation).sum() / (2 * k * (count - 1))),
+        anti_hubs=float((occurrence == 0).mean()),
+        mean_cosine=(float(total @ total) - lengths) / (count * (count - 1)),
+        effective_rank=_effective_rank(embeddings),
+        k=k,
+    )
+
+
+def _effective_rank(embeddings: np.ndarray) -> float:
+    centred = embeddings - embeddings.mean(axis=0)
+    squares = np.linalg.eigvalsh((centred.T @ centred).astype(np.float64)).clip(min=0)
+    singular = np.sqrt(squares)
+    if singular.sum() == 0:
+        return 1.0
+    shares = singular[singular > 0] / singular.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))

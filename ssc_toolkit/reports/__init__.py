@@ -1,0 +1,1 @@
+"""Reports as pages: sections, plots, the embedding map."""

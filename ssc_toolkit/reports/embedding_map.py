@@ -1,0 +1,165 @@
+"""Data of the interactive map in a report: positions, colors, neighbors and audio of the test clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from ssc_toolkit.evaluation.retrieval.neighbors import nearest, unit_rows
+from ssc_toolkit.progress import progress_bar
+from ssc_toolkit.reports.audio_clips import clip_uris
+from ssc_toolkit.reports.label_colors import colorings
+
+WIDTH, HEIGHT = 1000, 700
+NEIGHBORS = 5
+MOST_POINTS = 1000
+_MARGIN = 20
+_HEARD_A_SEED = 40
+
+
+def explorer_content(
+    embeddings: Mapping[str, np.ndarray],
+    tracks: pd.DataFrame,
+    columns: Iterable[str],
+    *,
+    clips: int = 200,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Return the data of the map in a form that JSON can hold.
+
+    The map shows at most 1000 tracks; of a larger number, 1000 are drawn at random. The neighbors of a track are those
+    with the largest cosine similarity among the shown tracks. The clips with audio are selected together with their
+    neighbors (`heard_together`).
+
+    Args:
+        embeddings: (tracks, dim) embeddings by model; a row that is NaN in any of them is omitted.
+        tracks: table with `path`, `seconds`, label columns and, optionally, `title`; one row per embedding.
+        columns: label columns to color by.
+        clips: number of tracks whose audio is included; each adds 12.6 kB to the page.
+        seed: seed of t-SNE and of the random draws.
+        progress: show progress bars.
+
+    Returns:
+        `titles`, `clips` (a data URI or None), `columns` (name, classes, values), and `models` (name, layouts,
+        neighbors, similarities), all in the order of the points.
+    """
+    shown = _shown(embeddings, seed)
+    tracks = _rows(tracks, shown)
+    models = []
+    for name, vectors in progress_bar(embeddings.items(), desc="mapping", unit="model", disable=not progress):
+        unit = unit_rows(vectors[shown])
+        neighbors = nearest(unit, min(NEIGHBORS, len(unit) - 1))
+        similarities = np.einsum("nd,nkd->nk", unit, unit[neighbors])
+        models.append(
+            {
+                "name": name,
+                "layouts": layouts(vectors[shown], seed),
+                "neighbors": neighbors.tolist(),
+                "similarities": similarities.astype(float).round(3).tolist(),
+            }
+        )
+    heard = heard_together([model["neighbors"] for model in models], clips, seed)
+    uris = clip_uris(tracks, heard, progress)
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "titles": _titles(tracks),
+        "clips": [uris.get(row) for row in range(len(tracks))],
+        "columns": [coloring for column in columns for coloring in colorings(tracks, column)],
+        "models": models,
+    }
+
+
+def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
+    """Compute two layouts of standardized embeddings in a plane.
+
+    The layouts are t-SNE of the first 30 principal components, and the first two principal components.
+    """
+    standardised = StandardScaler().fit_transform(vectors)
+    pca = PCA(min(30, *vectors.shape), random_state=seed)
+    components = pca.fit_transform(standardised)
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    start = "pca" if components.shape[1] > 1 else "random"
+    with threadpool_limits(1):  # more threads slow t-SNE down
+        tsne = TSNE(init=start, perplexity=perplexity, random_state=seed).fit_transform(components)
+    share = 100 * float(pca.explained_variance_ratio_[:2].sum())
+    flat = np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - components.shape[1]))))
+    return [
+        {
+            "name": "t-SNE",
+            "places": _places(tsne),
+            "note": "t-SNE keeps neighbors together. Distances between groups and sizes of groups have little meaning.",
+        },
+        {
+            "name": "PCA",
+            "places": _places(flat),
+            "note": f"The first two principal components, which explain {share:.0f} % of the variance.",
+        },
+    ]
+
+
+def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
+    """Select the points whose audio is included, so that many of them have audio for all their neighbors.
+
+    First, one point for every forty in `count` is drawn at random, and its neighbors under every model are added. Then
+    the points that need the fewest additional points are added, each with its neighbors.
+
+    Args:
+        neighbors: neighbors by model and point.
+        count: maximum number of points.
+        seed: seed of the draw.
+
+    Returns:
+        Sorted point numbers.
+
+    Examples:
+        >>> heard_together([[[1], [0], [3], [2]]], 2, seed=0) in ([0, 1], [2, 3])
+        True
+    """
+    order = np.random.default_rng(seed).permutation(len(neighbors[0])).tolist()
+    asked = {point: {point}.union(*(model[point] for model in neighbors)) for point in order}
+    heard: set[int] = set()
+    spread = order[: max(1, count // _HEARD_A_SEED)]
+    while asked and len(heard) < count:
+        point = spread.pop(0) if spread else min(asked, key=lambda point: len(asked[point] - heard))
+        further = [point, *sorted(asked.pop(point) - {point})]
+        heard.update([other for other in further if other not in heard][: count - len(heard)])
+    return sorted(heard)
+
+
+def _shown(embeddings: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
+    usable = np.flatnonzero(np.all([np.isfinite(vectors).all(axis=1) for vectors in embeddings.values()], axis=0))
+    if len(usable) <= MOST_POINTS:
+        return usable
+    return np.sort(np.random.default_rng(seed).choice(usable, MOST_POINTS, replace=False))
+
+
+def _rows(tracks: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    chosen = tracks.iloc[rows].reset_index(drop=True)
+    chosen.attrs = tracks.attrs
+    return chosen
+
+
+def _titles(tracks: pd.DataFrame) -> list[str]:
+    names = [Path(path).stem for path in tracks["path"]]
+    if "title" not in tracks:
+        return names
+    return [name if pd.isna(title) else str(title) for title, name in zip(tracks["title"], names, strict=True)]
+
+
+def _places(points: np.ndarray) -> list[int]:
+    """Return x and y of each point in turn, in the units of the map, with the same scale on both axes."""
+    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
+    box = np.array([WIDTH, HEIGHT]) - 2 * _MARGIN
+    scale = (box / span).min()
+    offset = (np.array([WIDTH, HEIGHT]) - scale * span) / 2
+    return np.rint(offset + scale * (points - low)).astype(int).ravel().tolist()

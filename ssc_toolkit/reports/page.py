@@ -1,0 +1,147 @@
+"""A report as JSON, Markdown and one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ssc_toolkit.evaluation.provenance import environment
+from ssc_toolkit.files import json_text, write_text
+
+# Not escaped: brackets around numbers only (intervals), underscores within words, and colons without //.
+_MARKUP = re.compile(
+    r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \xa0\u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+REPORTS = ("report.json", "report.md", "report.html")
+"""File names of a report."""
+
+
+@dataclass
+class Section:
+    """Section of a report, with a heading, paragraphs and, optionally, a table, figures and an interactive map.
+
+    Attributes:
+        title: heading.
+        text: paragraphs.
+        header, rows: header and rows of the table; all cells are text.
+        figures: SVG texts by caption; only the HTML page shows them.
+        explorer: data of an interactive map, as `explorer.explorer_content` returns it; only the HTML page shows it.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
+    explorer: Mapping[str, Any] | None = None
+
+
+def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section], content: Mapping[str, Any]) -> None:
+    """Write `report.json`, `report.md` and `report.html` to a folder.
+
+    Args:
+        folder: output folder.
+        title: title of the report.
+        lead: introduction, one paragraph.
+        sections: sections of the Markdown and HTML reports.
+        content: content of the JSON report; versions, date and machine are added.
+    """
+    provenance = environment()
+    texts = (
+        json_text({"title": title, "environment": provenance, **content}),
+        markdown(title, lead, sections, provenance),
+        html(title, lead, sections, provenance),
+    )
+    for name, text in zip(REPORTS, texts, strict=True):  # file names in the text may not be valid UTF-8
+        write_text(folder / name, text.encode(errors="backslashreplace").decode())
+
+
+def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
+    """Return the report in Markdown, without figures."""
+    parts = [f"# {_line(title)}", _line(lead)]
+    for section in sections:
+        parts += [f"## {_line(section.title)}", *map(_line, section.text)]
+        if section.rows:
+            parts.append(table(section.header, section.rows))
+        if section.figures:
+            parts.append("Figures: see report.html.")
+        if section.explorer:
+            parts.append("Interactive map: see report.html.")
+    parts.append(" · ".join(_plain(f"{name} {value}") for name, value in provenance.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
+    """Return the report as a self-contained HTML page.
+
+    The content of the sections is escaped. In addition, the content security policy of the page forbids the browser to
+    load any resource, and to run any script except those of this package.
+    """
+    names = ["page.js"] + ["embedding_map.js"] * any(section.explorer for section in sections)
+    scripts = [_part(name) for name in names]
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible)
+    template = environment.from_string(_part("page.html.j2"))
+    return template.render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        provenance=provenance,
+        style=Markup(_part("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts),
+    )
+
+
+def _visible(value: Any) -> Any:
+    """Replace control characters, which HTML does not allow."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
+    return value
+
+
+def _part(name: str) -> str:
+    return files("ssc_toolkit.reports").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Return a content security policy (W3C CSP 3) without external resources and with scripts allowed by hash."""
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; media-src data:"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with aligned columns."""
+    lines = [[_plain(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([line(lines[0]), rule, *map(line, lines[1:])])
+
+
+def _line(text: str) -> str:
+    """Escape a paragraph or heading, so that it does not start a list, a quotation or a rule."""
+    return re.sub(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[-+=>:]))", r"\1\\", _plain(text))
+
+
+def _plain(text: str) -> str:
+    """Return the text as one escaped line of Markdown; no-break spaces are kept."""
+    line = re.sub(r"[^\S\xa0]+", " ", text).strip()
+    line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", line)

@@ -1,0 +1,236 @@
+"""Figures of a report as SVG texts, which use the text color of their page, light or dark."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval
+
+# Okabe and Ito's colors, which color-blind readers can distinguish; those that are visible on white and on black.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
+_INK = "#010203"  # placeholder for the text color of the page
+_PANELS_ABREAST = 3
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ssc_toolkit",
+    "font.family": "sans-serif",
+    "text.parse_math": False,  # a $ in a name is a $
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), _INK
+    ),
+}
+
+
+def model_colors(models: Iterable[str]) -> dict[str, str]:
+    """Return a color for each model, the same in every figure of a report."""
+    return dict(zip(models, itertools.cycle(COLORS)))
+
+
+def learning_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], colors: Mapping[str, str]
+) -> str:
+    """Plot measures over the training steps, with a panel for each measure.
+
+    Args:
+        histories: rows with "step" and the measures, by model.
+        measures: axis labels by column of the rows; rows without a value are skipped.
+        colors: colors by model.
+    """
+    with _figure(1, len(measures), width=4.2 * len(measures), height=2.8) as (figure, axes):
+        for axis, (column, label) in zip(axes.flat, measures.items(), strict=True):
+            for model, rows in histories.items():
+                points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
+                marker = "o" if len(points) < 30 else None
+                axis.plot(
+                    *zip(*points, strict=True), color=colors[model], label=_shown(model), marker=marker, markersize=3
+                )
+            axis.set(xlabel="step", ylabel=_drawable(label))
+        _legend_below(figure, axes.flat[0])
+    return _svg(figure)
+
+
+def score_dots(
+    scores: Mapping[str, Mapping[str, Interval]], metrics: Mapping[str, str], colors: Mapping[str, str]
+) -> str:
+    """Plot scores with 95 % intervals, with a panel for each task and a line for each model.
+
+    Args:
+        scores: intervals by task and model.
+        metrics: labels of the horizontal axes by task.
+        colors: colors by model.
+    """
+    models = list(next(iter(scores.values())))
+    rows, columns = _layout(len(scores))
+    height = (0.32 * len(models) + 1) * rows
+    with _figure(rows, columns, width=2.3 * columns + 1.4, height=height, sharey=True) as (figure, axes):
+        for axis, (task, by_model) in zip(axes.flat, scores.items(), strict=False):
+            for place, model in enumerate(models):
+                interval, color = by_model[model], colors[model]
+                axis.plot([interval.low, interval.high], [place, place], color=color, linewidth=2, alpha=0.6)
+                axis.plot(interval.value, place, "o", color=color, markersize=5)
+            axis.set(title=_drawable(task), xlabel=_drawable(metrics[task]))
+            _say_if_empty(axis, [interval.value for interval in by_model.values()])
+        axes.flat[0].set_yticks(range(len(models)), map(_drawable, models))
+        axes.flat[0].invert_yaxis()
+        _hide_empty(axes, len(scores))
+    return _svg(figure)
+
+
+def severity_curves(
+    scores: Mapping[str, Mapping[str, Mapping[float, Interval]]], label: str, colors: Mapping[str, str]
+) -> str:
+    """Plot scores by severity with 95 % intervals, with a panel for each task or corruption and a line for each model.
+
+    Args:
+        scores: intervals by title of the panel, model and severity.
+        label: label of the vertical axes.
+        colors: colors by model.
+    """
+    rows, columns = _layout(len(scores))
+    with _figure(rows, columns, width=max(4.2, 3.3 * columns), height=2.7 * rows + 0.3) as (figure, axes):
+        for axis, (title, by_model) in zip(axes.flat, scores.items(), strict=False):
+            for model, by_severity in by_model.items():
+                color = colors[model]
+                severities = sorted(by_severity)
+                values = [by_severity[severity] for severity in severities]
+                axis.plot(severities, [v.value for v in values], "o-", color=color, markersize=3, label=_shown(model))
+                axis.fill_between(
+                    severities, [v.low for v in values], [v.high for v in values], color=color, alpha=0.13, linewidth=0
+                )
+                axis.set_xticks(severities)
+            axis.set(title=_drawable(title), xlabel="severity", ylabel=_drawable(label))
+            axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+            _say_if_empty(axis, [v.value for by_severity in by_model.values() for v in by_severity.values()])
+        _hide_empty(axes, len(scores))
+        _legend_below(figure, axes.flat[0])
+    return _svg(figure)
+
+
+def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str) -> str:
+    """Plot fractions as colors and in percent.
+
+    There is a panel for each task, with a row for each model and a column for each condition.
+
+    Args:
+        panels: values by title of the panel, row and column. A cell with NaN is empty; a panel without values is marked
+            as not defined.
+        label: label of the color bar.
+    """
+    first = next(iter(panels.values()))
+    names, conditions = list(first), list(next(iter(first.values())))
+    blocks = {
+        title: np.array([[by_row[name].get(condition, np.nan) for condition in conditions] for name in names])
+        for title, by_row in panels.items()
+    }
+    highest = max([0.1, *(float(np.nanmax(block)) for block in blocks.values() if np.isfinite(block).any())])
+    width, height = 0.62 * len(conditions) + 2.8, (0.36 * len(names) + 1.1) * len(panels) + 0.4
+    with _figure(len(panels), 1, width=width, height=height, sharex=True) as (figure, axes):
+        for axis, (title, block) in zip(axes.flat, blocks.items(), strict=True):
+            image = axis.pcolormesh(block, cmap="YlOrRd", vmin=0, vmax=highest, edgecolors="none")
+            for (row, column), value in np.ndenumerate(block):
+                if np.isfinite(value):
+                    ink = "white" if value > 0.6 * highest else "black"
+                    text = f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
+                    axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center", fontsize=7.5)
+            axis.set_yticks(np.arange(len(names)) + 0.5, map(_drawable, names))
+            shown = map(_drawable, conditions)
+            axis.set_xticks(np.arange(len(conditions)) + 0.5, shown, rotation=35, ha="right")
+            axis.set_title(_drawable(title))
+            axis.invert_yaxis()
+            axis.grid(False)
+            _say_if_empty(axis, block)
+            axis.tick_params(length=0)
+        bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
+        bar.set_label(_drawable(label))
+        bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    return _svg(figure)
+
+
+def matrices(blocks: Mapping[str, np.ndarray]) -> str:
+    """Plot square matrices next to each other, the first on a scale from 0 to 1, the others from -1 to 1.
+
+    Args:
+        blocks: matrices by title: target weights first, then cosine similarities.
+    """
+    with _figure(1, len(blocks), width=2.5 * len(blocks), height=2.7) as (figure, axes):
+        for number, (axis, (title, block)) in enumerate(zip(axes.flat, blocks.items(), strict=True)):
+            if number == 0:
+                image = axis.imshow(block, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+            else:
+                image = axis.imshow(block, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+            axis.set_title(_drawable(title), fontsize=9)
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
+    return _svg(figure)
+
+
+@contextmanager
+def _figure(
+    rows: int, columns: int, width: float, height: float, sharex: bool = False, sharey: bool = False
+) -> Iterator[tuple[Figure, np.ndarray]]:
+    # pyplot is not used, because it keeps global state and may open a window system.
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def _layout(panels: int) -> tuple[int, int]:
+    """Return the number of rows and columns for a number of panels."""
+    columns = min(panels, _PANELS_ABREAST)
+    return math.ceil(panels / columns), columns
+
+
+def _hide_empty(axes: np.ndarray, panels: int) -> None:
+    for axis in axes.flat[panels:]:
+        axis.set_visible(False)
+
+
+def _say_if_empty(axis: Axes, values: np.ndarray | Sequence[float]) -> None:
+    if not np.isfinite(values).any():
+        axis.text(0.5, 0.5, "not defined", transform=axis.transAxes, ha="center", va="center", fontstyle="italic")
+
+
+def _legend_below(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False, fontsize=8)
+
+
+def _shown(name: str) -> str:
+    """Return a label for the legend, from which matplotlib omits labels that begin with an underscore."""
+    return f"\N{ZERO WIDTH SPACE}{_drawable(name)}" if name.startswith("_") else _drawable(name)
+
+
+def _drawable(name: str) -> str:
+    """Replace characters that matplotlib cannot draw or that XML does not allow."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", name.encode(errors="backslashreplace").decode())
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Text is not converted to paths. The browser has the glyphs, even if the font used for the layout lacks them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor")

@@ -1,0 +1,46 @@
+"""Sections of a report that describe training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssc_toolkit.evaluation.retrieval.neighbors import unit_rows
+from ssc_toolkit.reports import plots
+from ssc_toolkit.reports.page import Section
+
+
+def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray], text: str) -> Section:
+    """Return a section with the target weights of a batch and the cosine similarities of its centered embeddings.
+
+    Args:
+        weights: (N, N) target weights.
+        embeddings: (N, dim) embeddings by model.
+        text: description of the rows.
+    """
+    blocks = {"target weights": weights}
+    for model, vectors in embeddings.items():
+        unit = unit_rows(vectors - vectors.mean(axis=0))
+        blocks[model] = unit @ unit.T
+    caption = "Target weights, and cosine similarities of the centered representations."
+    return Section("Target weights and similarities", [text], figures={caption: plots.matrices(blocks)})
+
+
+def learning_section(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], models: Sequence[str]
+) -> Section:
+    """Return a section with the training curves.
+
+    Args:
+        histories: rows with the logged values, one per logged step, by model.
+        measures: axis labels by column of the rows.
+        models: all models of the report, for their colors.
+    """
+    text = (
+        "The losses have different positives, so compare the shapes of the curves, not their values. Nearest-neighbor "
+        "agreement is measured on clean clips of the validation set."
+    )
+    curves = plots.learning_curves(histories, measures, plots.model_colors(models))
+    return Section("Training", [text], figures={"Training curves by step.": curves})

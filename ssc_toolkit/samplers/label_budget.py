@@ -1,0 +1,163 @@
+"""Which items have which labels, and which of the labels may be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.seeds import generator_for
+
+_ENTRIES_AT_ONCE = 2**24
+
+
+def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
+    """Return all pairs of an item and one of its labels, in the order of the items.
+
+    Args:
+        labels: class indices (N,) or multi-hot labels (N, classes), a dense or sparse tensor.
+        labeled: (N,) bool, whether each label is known; all if None.
+        what: what the N rows are, such as "items", for error messages.
+
+    Returns:
+        Item indices and class indices, (pairs,) int64 each.
+
+    Raises:
+        ValueError: if the labels or the mask have another shape, or a known class is negative.
+        TypeError: if the labels are not numbers, or the classes are not integers.
+    """
+    labels, labeled = class_labels(labels, labeled, what), known_mask(labeled)
+    if labels.dim() == 2:
+        item, label = _present(labels)
+        if labeled is None:
+            return item, label
+        known = labeled[item]
+        return item[known], label[known]
+    item = torch.arange(len(labels)) if labeled is None else labeled.nonzero()[:, 0]
+    return item, labels[item].long()
+
+
+def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows and columns of the positive entries, ordered by row, without a dense copy."""
+    if rows.layout != torch.strided:
+        entries = rows.to_sparse_coo().coalesce()
+        row, column = entries.indices()[:, entries.values() > 0].unbind(0)
+        return row, column
+    some = max(1, _ENTRIES_AT_ONCE // max(1, rows.shape[1]))
+    places = [(part > 0).nonzero() + torch.tensor([number * some, 0]) for number, part in enumerate(rows.split(some))]
+    row, column = torch.cat(places).unbind(1)
+    return row, column
+
+
+def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
+    """A mask as a tensor of bool, also from a list or an array.
+
+    Raises:
+        TypeError: for anything that is not bool.
+    """
+    if labeled is None:
+        return None
+    try:
+        found = torch.as_tensor(labeled)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"labeled: expected a mask of bool, got {type(labeled).__name__}") from None
+    if found.dtype != torch.bool:
+        raise TypeError(f"labeled: expected a mask of bool, got {found.dtype}; compare it, as in labeled > 0")
+    return found
+
+
+def readable_integers(name: str, values: Tensor) -> Tensor:
+    """Values that can be read, unsigned integers in a dtype with arithmetic.
+
+    Raises:
+        ValueError: for a tensor on the meta device.
+    """
+    if values.device.type == "meta":
+        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+    return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
+
+
+def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
+    """Convert classes (N,) or multi-hot rows (N, classes) to a tensor, and check the known ones.
+
+    Raises:
+        ValueError: if the labels or the mask have another shape, or a known class is negative.
+        TypeError: if the labels are not numbers, or the classes are not integers.
+    """
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            "labels: expected a tensor of classes or multi-hot rows; use encode_labels to create it"
+        ) from error
+    found, labeled = readable_integers("labels", found), known_mask(labeled)
+    if found.dim() not in (1, 2):
+        raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(found.shape)}")
+    if labeled is not None and labeled.shape != found.shape[:1]:
+        raise ValueError(f"labeled: expected {tuple(found.shape[:1])}, got {tuple(labeled.shape)}")
+    if found.dim() == 1 and len(found):
+        if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+            raise TypeError(f"labels: expected integer class indices, got {found.dtype}")
+        if bool(((found if labeled is None else found[labeled]) < 0).any()):
+            raise ValueError(
+                "labels: expected class indices of at least 0, got a negative one; leave out items without a label"
+            )
+    return found
+
+
+def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
+    """Select a fraction of the labeled items, nested over fractions and covering all classes.
+
+    The seed defines one order of the items, which starts with items that cover every class and continues at random.
+    The budget is the beginning of this order. A budget of 1 % is therefore a subset of the budget of 5 %, which is a
+    subset of that of 10 %, and all classes are covered as soon as the budget is large enough.
+
+    Args:
+        labels: labels of the labeled items: class indices (N,) or multi-hot (N, classes), a dense or sparse tensor.
+            Time and memory grow with the number of labels that the items have, not with N * classes.
+        share: fraction of the items, 0 to 1; round(share * N) items are kept, at least one if share > 0.
+        seed: seed of the order.
+
+    Returns:
+        Row indices, (round(share * N),) int64.
+
+    Raises:
+        ValueError: if the fraction is out of range, the labels have another shape, or a class is negative.
+        TypeError: if the labels are not numbers, or the classes are not integers.
+
+    Examples:
+        >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
+        >>> label_budget(labels, share=3 / 8)[:3].sort().values.tolist()[1:]
+        [6, 7]
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share: expected 0 to 1, got {share}")
+    labels = class_labels(labels, None, "items")
+    count = round(share * len(labels))
+    if share > 0 and len(labels):
+        count = max(1, count)
+    return _covering_order(labels, seed)[:count]
+
+
+def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
+    """Return the class indices that occur in the labels but in no row of the budget."""
+    item, label = labelled_pairs(labels, None, "items")
+    is_kept = torch.zeros(len(labels), dtype=torch.bool)
+    is_kept[budget] = True
+    classes = label.unique()
+    return classes[~torch.isin(classes, label[is_kept[item]].unique())]
+
+
+def _covering_order(labels: Tensor, seed: int) -> Tensor:
+    order = torch.randperm(len(labels), generator=generator_for(seed, "label budget"))
+    item, label = labelled_pairs(labels, None, "items")
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    classes, label = label.unique(return_inverse=True)
+    # An item leads if it is the first one in the order for at least one class.
+    first = torch.full((len(classes),), len(order)).scatter_reduce_(0, label, place[item], "amin")
+    leads = torch.zeros(len(order), dtype=torch.bool)
+    leads[first] = True
+    return torch.cat([order[leads], order[~leads]])

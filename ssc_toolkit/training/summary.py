@@ -1,0 +1,65 @@
+"""Summary of the data of a run, and warnings about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ssc_toolkit.data.labels import signals_of
+from ssc_toolkit.samplers import SemiSupervisedBatchSampler, uncovered_classes
+from ssc_toolkit.training.data import SemiSupConDataModule
+from ssc_toolkit.training.dataset_factory import Signals, columns_alike
+
+
+def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]) -> str:
+    """Return a one-line summary of the training set."""
+    count = len(data.dataset)
+    if signals is None:
+        return f"{count} tracks, no labels"
+    told = [
+        f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
+        for signal in signals_of(signals).values()
+    ]
+    return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(told)}"
+
+
+def remarks(
+    data: SemiSupConDataModule, signals: Signals, columns: Sequence[str], minimum_shared: int, processes: int
+) -> Iterator[str]:
+    """Yield one-line warnings: labels with a single class, classes without a label, repeated tracks in a batch."""
+    for column in columns_alike(signals, columns, minimum_shared):
+        yield (
+            f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so all "
+            "pairs of them are positives"
+        )
+    yield from _uncovered(data, signals)
+    sampler = data.batch_sampler(processes)
+    if isinstance(sampler, SemiSupervisedBatchSampler):
+        yield from _repeated(sampler)
+
+
+def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
+    rows = data.labeled_rows()[data.budget()]
+    for signal in signals_of(signals).values():
+        rows_of_signal = rows[signal.labeled[rows]]
+        known = signal.labeled.nonzero()[:, 0]
+        missing = uncovered_classes(signal.values[known], torch.isin(known, rows_of_signal).nonzero()[:, 0])
+        if len(missing):
+            names = ", ".join(signal.names[number] for number in missing.tolist())
+            yield f"label_budget: {len(missing)} classes have no labeled track within the budget: {names}"
+
+
+def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
+    """Yield a warning if a batch needs more labeled or unlabeled tracks than there are."""
+    labeled = round(sampler.labeled_fraction * sampler.batch_size, 6)  # in floating point, 0.1 * 30 is above 3
+    for kind, wanted, pool, effect in (
+        ("labeled", math.ceil(labeled), sampler.labeled, "with different views"),
+        ("unlabeled", math.ceil(sampler.batch_size - labeled), sampler.unlabeled, "as a contrast of itself"),
+    ):
+        if wanted > len(pool):
+            yield (
+                f"batch_size: a batch needs {wanted} {kind} tracks and there are {len(pool)}, so it contains tracks "
+                f"several times, {effect}; a smaller batch avoids this"
+            )

@@ -1,0 +1,263 @@
+"""The commands that look at an encoder, on real files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from ssc_toolkit.cli import main
+from ssc_toolkit.encoders import MelCNN
+from ssc_toolkit.evaluation.embedding.files import read_metadata
+
+RATE = 16000
+RECORD = {
+    "model", "task", "method", "metric", "value", "low", "high", "corruption", "severity", "label_share", "seed",
+    "tracks", "undefined_classes",
+}  # fmt: skip
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = main([str(argument) for argument in arguments])
+    return code, out.getvalue(), errors.getvalue()
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory) -> Path:
+    """Forty tones of one second with classes, tags, numbers and groups, and another table of ten."""
+    folder = tmp_path_factory.mktemp("music")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        hertz = (220, 440)[number % 2] * (1 + 0.1 * random.random())
+        tone = 0.3 * np.sin(2 * np.pi * hertz * np.arange(RATE) / RATE)
+        soundfile.write(folder / f"{number:02d}.wav", tone, RATE)
+        pitch = ("low", "high")[number % 2]
+        split = "train" if number < 20 else "valid" if number < 30 else "test"
+        rows.append((f"{number:02d}.wav", split, pitch, f"tone|{pitch}", hertz, f"g{number // 4}"))
+    table = pd.DataFrame(rows, columns=["path", "split", "pitch", "tags", "hertz", "group"])
+    table.to_csv(folder / "my.csv", index=False)
+    table[:10].drop(columns="split").to_csv(folder / "other.csv", index=False)
+    (folder / "further").mkdir()
+    again = table[:10].assign(path=[f"further/../{path}" for path in table["path"][:10]])
+    again[::-1].drop(columns=["split"]).to_csv(folder / "again.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(music, tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("model") / "encoder"
+    MelCNN(n_mels=32).save_pretrained(folder)
+    return [f"--encoder={folder}", f"--tracks={music / 'my.csv'}", "--window_seconds=0.5"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> str:
+    return f"--cache={tmp_path_factory.mktemp('cache')}"
+
+
+def report(folder: Path) -> dict:
+    content = json.loads((folder / "report.json").read_text())
+    assert all(set(record) == RECORD for record in content["records"])
+    told = content["provenance"]
+    assert told["windows"]["seconds"] == 0.5
+    assert len(told["split_hash"]) == 16
+    assert "torch" in told["versions"]
+    return content
+
+
+def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("ssc_toolkit.evaluation.probing.heads.mlp.MOST_EPOCHS", 5)
+    code, out, errors = call(
+        "probe", *shared, cache, "--labels=pitch,hertz", "--numbers=hertz", "--methods=linear,mlp,knn", "--repeats=2",
+        f"--out={tmp_path / 'p'}",
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "effective rank" in out
+    content = report(tmp_path / "p")
+    assert content["provenance"]["seeds"] == [0, 1]
+    assert content["provenance"]["tracks"] == {"train": 20, "valid": 10, "test": 10}
+    found = {(r["model"], r["task"], r["method"], r["metric"]): r["seed"] for r in content["records"]}
+    for model in ("random encoder", "log-mel statistics", "this encoder"):
+        for method in ("linear", "mlp", "knn"):
+            assert {(model, "pitch", method, "accuracy"), (model, "hertz", method, "r2")} <= set(found)
+    assert found["random encoder", "pitch", "linear", "accuracy"] is None  # the mean over two random encoders
+    assert found["this encoder", "pitch", "linear", "accuracy"] == 0
+    assert found["this encoder", "pitch", "mlp", "accuracy"] is None
+
+
+def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
+    options = ["--labels=pitch", "--methods=finetune", "--finetune_steps=2"]
+    code, _, errors = call("probe", *shared, cache, *options, f"--out={tmp_path / 'p'}")
+    assert code == 0, errors
+    models = {r["model"] for r in report(tmp_path / "p")["records"]}
+    assert models == {"random encoder", "this encoder"}  # statistics have nothing to train
+
+
+def test_prototypes_from_few_labels(shared, cache, tmp_path):
+    code, _, errors = call(
+        "probe", *shared, cache, "--labels=pitch,tags", "--methods=prototypes", "--label_shares=0.2,1",
+        f"--out={tmp_path / 'p'}",
+    )  # fmt: skip
+    assert code == 0, errors
+    records = report(tmp_path / "p")["records"]
+    assert {r["label_share"] for r in records} == {0.2, 1.0}
+    tagged = [r for r in records if r["task"] == "tags" and r["metric"] == "average precision"]
+    assert all(r["undefined_classes"] == 1 for r in tagged)  # every track is a tone
+
+
+def test_robustness_with_stored_draws(shared, cache, tmp_path):
+    options = ["--labels=pitch", "--methods=linear,prototypes", "--corruptions=gain,colored_noise", "--severities=1"]
+    code, out, errors = call("robustness", *shared, cache, *options, f"--out={tmp_path / 'one'}", "--seed=5")
+    assert code == 0, errors
+    assert "severity 0" in out
+    first = report(tmp_path / "one")
+    kinds = {(r["method"], r["corruption"], r["metric"]) for r in first["records"]}
+    assert ("prototypes", "gain", "relative_drop") in kinds
+    assert ("linear", "clean", "accuracy") in kinds
+    keys = [(r["model"], r["task"], r["method"], r["metric"], r["corruption"], r["severity"]) for r in first["records"]]
+    assert len(keys) == len(set(keys))  # clean audio once, not once a corruption
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert page.count("<svg") == 4
+    draws = tmp_path / "one" / "draws"
+    assert {path.name for path in draws.iterdir()} == {"gain-1.pt", "colored_noise-1.pt"}
+    # What is stored is heard, whatever the seed; what is not is drawn and added.
+    options[2] = "--corruptions=gain,colored_noise,reverse"
+    again = call("robustness", *shared, *options, f"--draws={draws}", f"--out={tmp_path / 'two'}", "--seed=6")
+    assert again[0] == 0, again[2]
+    numbers = [
+        {
+            r["metric"] + r["method"] + r["corruption"]: r["value"]
+            for r in told["records"]
+            if r["model"] == "this encoder"
+        }
+        for told in (first, report(tmp_path / "two"))
+    ]
+    assert numbers[0].items() <= numbers[1].items()
+    assert any("reverse" in key for key in numbers[1])
+    assert (draws / "reverse-1.pt").exists()
+    (draws / "gain-1.pt").replace(draws / "reverse-1.pt")
+    code, _, errors = call("robustness", *shared, *options, f"--draws={draws}")
+    assert code == 2
+    assert "draws: expected Reverse, got Gain" in errors
+
+
+def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
+    code, out, errors = call(
+        "retrieval", *shared, cache, "--labels=pitch,tags", "--other_groups_only", "--cutoffs=1,3",
+        f"--out={tmp_path / 'r'}",
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "mAP" in out
+    records = report(tmp_path / "r")["records"]
+    assert {r["metric"] for r in records} >= {"mAP", "recall@1", "precision@3"}
+    assert {r["method"] for r in records} == {"retrieval"}
+    assert {r["tracks"] for r in records} == {10}  # the test split
+    code, _, errors = call(
+        "retrieval", *shared[::2], f"--tracks={music / 'other.csv'}", "--labels=pitch",
+        f"--database={music / 'my.csv'}", f"--out={tmp_path / 'o'}",
+    )  # fmt: skip
+    assert code == 0, errors
+    told = report(tmp_path / "o")["provenance"]
+    assert told["tracks"] == 10
+    assert told["database"]["tracks"]["train"] == 20
+
+
+def test_a_query_in_the_database_is_removed_from_its_ranking(shared, cache, music, tmp_path):
+    options = ["retrieval", *shared[::2], cache, f"--tracks={music / 'other.csv'}", "--labels=pitch"]
+    among_themselves, in_a_table = call(*options), call(*options, f"--database={music / 'again.csv'}")
+    assert among_themselves[0] == in_a_table[0] == 0, in_a_table[2]
+    assert among_themselves[1] == in_a_table[1]
+
+
+@pytest.mark.parametrize(("suffix", "pooling"), [("parquet", "mean+std"), ("npz", "none")])
+def test_embed_a_folder(shared, music, tmp_path, suffix, pooling):
+    path = tmp_path / f"e.{suffix}"
+    code, _, errors = call("embed", music, *shared[::2], f"--out={path}", f"--pooling={pooling}")
+    assert code == 0, errors
+    metadata = read_metadata(path)
+    assert metadata["windows"]["pooling"] == pooling
+    assert len(metadata["encoder"]["fingerprint"]) == 32
+    if suffix == "parquet":
+        assert np.stack(list(pd.read_parquet(path)["embeddings"])).shape == (40, 512)
+    else:
+        with np.load(path) as content:
+            assert content["embeddings"].shape == (80, 256)
+            assert content["start_seconds"][:4].tolist() == [0, 0.5, 0, 0.5]
+
+
+def test_a_model_by_import_path(music, tmp_path, monkeypatch):
+    (tmp_path / "brought_model.py").write_text(
+        "import torch\nfrom ssc_toolkit.evaluation import as_model\n"
+        "def make():\n    return as_model(lambda x: torch.fft.rfft(x).abs()[:, :300], 16000, window_seconds=0.5)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, out, errors = call(
+        "probe", "--encoder=brought_model:make", f"--tracks={music / 'my.csv'}", "--labels=pitch", "--out=p"
+    )
+    assert code == 0, errors
+    assert "random encoder" in out
+    assert report(tmp_path / "p")["provenance"]["encoder"] == "brought_model:make"
+    (tmp_path / "broken_model.py").write_text("def make():\n    return 1 / 0\n")
+    code, _, errors = call("embed", music, "--encoder=broken_model:make", "--out=e.npz")
+    assert code == 2
+    assert "to return a model, got ZeroDivisionError: division by zero (broken_model.py, line 2)\n" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
+        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected a fraction above 0"),
+        (
+            ["probe", "--labels=pitch", "--label_shares=0.05"],
+            "expected at least two classes, got fewer in 0.05 of 20 labeled training tracks",
+        ),
+        (
+            ["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"],
+            "prototypes expected classes, got numbers",
+        ),
+        (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
+        (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
+        (["probe", "--labels=pitch", "--numbers=pitch"], "not a number"),
+        (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
+        (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
+        (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),
+        (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: expected database"),
+        (["embed", "--out=e.txt"], ".npz or .parquet"),
+        (
+            ["probe", "--labels=pitch", "--window_seconds=0.1"],
+            "window_seconds: expected at least 0.13 s for the random encoder, got 0.1",
+        ),
+    ],
+)
+def test_invalid_arguments_give_one_line_errors(shared, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = call(arguments[0], *shared, *arguments[1:])
+    assert code == 2, errors
+    assert words in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp_path, caplog):
+    soundfile.write(tmp_path / "short.wav", np.zeros(RATE // 5), RATE)
+    table = pd.read_csv(music / "my.csv").iloc[[0, 2, 20, 21, 30, 31]]
+    table["path"] = [str(music / path) for path in table["path"]]
+    table["key"] = ["C:maj", "X", "Am", "Am", "C:maj", "Am"]
+    high = {"path": "short.wav", "split": "train", "pitch": "high"}
+    pd.concat([table, pd.DataFrame([high])]).to_csv(tmp_path / "t.csv", index=False)
+    options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=key,pitch", f"--cache={tmp_path / 'cache'}"]
+    code, _, errors = call("probe", *options, "--most_skipped=0.5")
+    assert code == 2
+    assert "labels: expected at least two classes of column 'pitch' in the training set" in errors
+    assert not list(tmp_path.glob("cache/*"))
+    assert "no weighted key score for column 'key': 'X' is not a key" in caplog.text

@@ -1,0 +1,148 @@
+"""Tables, names and folders as other programs and other people leave them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+
+import markdown as markdown_renderer
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.data import Labels, encode_labels, from_csv, from_folder, load_tracks, with_splits
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.retrieval.ranking import retrieval
+from ssc_toolkit.paths import missing_hint
+from ssc_toolkit.reports.page import Section, markdown
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"title,path,genre\nx,a.wav,jazz,\n", "line 2: expected 3 cells as in the header, got 4 .a comma at the end"),
+        (b'path,genre\n"a\nb.wav",jazz\n\nc.wav\n', "line 5: expected 2 cells as in the header, got 1"),
+        (b"path,genre,genre\na.wav,x,y\n", "line 1: two columns are called 'genre'"),
+        (b"path,genre \na.wav,x\n", "without blanks around it, got 'genre '"),
+        (b"path,,genre\na.wav,x,y\n", "column 2 has no name"),
+        (b"path;genre\na.wav;x\n", "separated by semicolons"),
+        (b"path\tgenre\na.wav\tx\n", "separated by tabs"),
+        ("path\na.wav\n".encode("utf-16"), "is text in UTF-16"),
+        (b"path\na.wav\nb\x00.wav\n", "line 3: expected text in UTF-8, got a zero byte"),
+        (b"path\na.wav\n\xff.wav\n", "line 3: is not text in UTF-8"),
+        (b'path,genre\na.wav,"x"y\n', "line 2: is not a CSV file"),
+        (b"\n\n", "is empty"),
+    ],
+)
+def test_malformed_tables_give_a_one_line_error(tmp_path, content, words):
+    (tmp_path / "my.csv").write_bytes(content)
+    with pytest.raises(InputError, match=f"tracks: .*my.csv.*{words}") as caught:
+        load_tracks(tmp_path / "my.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_quotes_and_long_cells_are_read(tmp_path):
+    long = "x" * 300_000
+    (tmp_path / "my.csv").write_bytes(f'\ufeffpath, note\r\n"a ""b"".wav","two\nlines"\r\nc.wav, {long}\r\n'.encode())
+    tracks = load_tracks(tmp_path / "my.csv")
+    assert tracks["path"].tolist() == [str(tmp_path / 'a "b".wav'), str(tmp_path / "c.wav")]
+    assert tracks["note"].tolist() == ["two\nlines", long]
+
+
+def test_large_ids_next_to_an_empty_cell_stay_different(tmp_path):
+    (tmp_path / "my.csv").write_text("path,group\na,9007199254740992\nb,9007199254740993\nc,\nd,9007199254740993\n")
+    tracks = from_csv(tmp_path / "my.csv")
+    labels = encode_labels(tracks, "group")
+    assert labels.names == ("9007199254740992", "9007199254740993")
+    assert labels.values.tolist() == [0, 1, 0, 1]
+    assert labels.labeled.tolist() == [True, True, False, True]
+    assert encode_labels(tracks, "group", kind="number").labeled.tolist() == labels.labeled.tolist()
+    with pytest.raises(InputError, match="too large for floats"):
+        encode_labels(pd.DataFrame({"id": [2.0**53, np.nan]}), "id")
+
+
+def test_a_group_is_the_same_as_integer_and_float():
+    tracks = pd.DataFrame({"path": [f"{n}" for n in range(40)], "group": [n % 20 for n in range(40)]})
+    mixed = tracks.assign(group=pd.Series([float(n % 20) if n > 19 else n % 20 for n in range(40)], dtype=object))
+    assert with_splits(mixed).equals(with_splits(tracks).assign(group=mixed["group"]))
+    labels = Labels(torch.tensor([0, 0]), torch.ones(2, dtype=torch.bool), ("a",))
+    found = {"database": np.eye(2), "database_labels": labels, "database_groups": np.array([1.0, np.nan])}
+    score = retrieval(np.eye(2), labels, groups=np.array([1, 2]), other_groups_only=True, cutoffs=(1,), **found)
+    assert score.headline.value == 1.0
+
+
+@pytest.mark.parametrize("odd", ["--2", "\N{MINUS SIGN}2", "٣", "1_000", "²", "9" * 5000, "-", "02"])
+def test_labels_that_look_like_numbers(odd):
+    labels = encode_labels(pd.DataFrame({"x": [odd, "-1", "2"]}), "x")
+    assert [labels.names[value] for value in labels.values] == [odd, "-1", "2"]
+
+
+def test_cells_are_safe_in_spreadsheets_and_read_back(tmp_path):
+    cells = ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "'=1", "''@a", "\uff1d1", " =1", "'tis", 'a"b', "a,b", "--2"]
+    text = csv_text(["path", "label", "drop"], [[f"{n}", cell, -0.05 * (n + 1)] for n, cell in enumerate(cells)])
+    (tmp_path / "my.csv").write_text(text, newline="")
+    tracks = from_csv(tmp_path / "my.csv")
+    assert tracks["label"].tolist() == cells
+    assert tracks["drop"].tolist() == [-0.05 * (n + 1) for n in range(len(cells))]
+    written = pd.read_csv(tmp_path / "my.csv", skipinitialspace=True)["label"]
+    assert not written.str.match(r"\s*[=+\-@\t\r\uff1d]").any()
+
+
+def test_folders_are_visited_once_without_hidden_files(tmp_path, caplog):
+    for name in ("a/x.wav", "a/._x.wav", ".hidden/y.wav", "__MACOSX/z.wav", "b/cover.jpg", "b/t.xyz"):
+        (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "music" / name).touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "o.flac").touch()
+    (tmp_path / "music" / "a" / "up").symlink_to(tmp_path / "music")
+    (tmp_path / "music" / "0").symlink_to(tmp_path / "music" / "a")
+    (tmp_path / "music" / "link").symlink_to(tmp_path / "other")
+    with caplog.at_level(logging.WARNING):
+        tracks = from_folder(tmp_path / "music")
+    assert tracks["path"].tolist() == [str(tmp_path / "music" / name) for name in ("a/x.wav", "link/o.flac")]
+    assert "2 files with other suffixes: 1 .jpg, 1 .xyz" in caplog.text
+
+
+def test_home_and_file_urls_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "m y").mkdir()
+    (tmp_path / "m y" / "t.csv").write_text(f"path\n~/a.wav\nfile://{tmp_path}/b%20c.wav\n")
+    expected = [str(tmp_path / "a.wav"), str(tmp_path / "b c.wav")]
+    for source in ("~/m y/t.csv", f"file://{tmp_path}/m%20y/t.csv"):
+        assert load_tracks(source, root="~/")["path"].tolist() == expected
+
+
+def test_a_name_in_another_form_gives_a_hint(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / unicodedata.normalize("NFD", "über.wav")).touch()
+    assert "Unicode form (NFD)" in missing_hint(tmp_path / "x" / "über.wav")
+    (tmp_path / "x" / "a.wav").touch()
+    assert "write / instead of \\" in missing_hint(f"{tmp_path}/x\\a.wav")
+    assert missing_hint(tmp_path / "none.wav") == ""
+
+
+HOSTILE = [
+    "![t](http://e.x/a)",
+    "[c](javascript:x)",
+    "a|b",
+    "x\n# y",
+    "`code`",
+    "<img src=x>",
+    "http://e.x",
+    "[a]: http://b",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_report_shows_hostile_text_as_text(text):
+    page = markdown(text, text, [Section(text, [text], ["model", text], [[text, "0.5 [0.4, 0.6]"]])], {"v": text})
+    rendered = markdown_renderer.markdown(page, extensions=["tables"])
+    assert not re.search(r"<(a|img|code|h3|em)\b", rendered)
+    assert rendered.count("<h1>") == 1
+    assert not re.search(r"[^\\]://", page)
+    assert "0.5 [0.4, 0.6]" in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
