@@ -11,7 +11,7 @@ from torch import Tensor
 from ssc_toolkit.augmentations.base import Transform, check_count, need_sample_rate, per_clip, uniform
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.noise import add_at_ratio
-from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
+from ssc_toolkit.augmentations.recordings import Recordings, file_names, read_files
 from ssc_toolkit.checks import Range, check_range
 
 
@@ -49,7 +49,7 @@ class BackgroundNoise(Transform):
 
     def __init__(
         self,
-        files: Files | None = None,
+        files: Recordings | None = None,
         snr_db: Range = (3.0, 30.0),
         *,
         sample_rate: int | None = None,

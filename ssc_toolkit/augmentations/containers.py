@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, whole_uniform
 from ssc_toolkit.augmentations.draw import Draw
-from ssc_toolkit.augmentations.fusion import Stage, joined, joined_alternatives, stage_of
+from ssc_toolkit.augmentations.fusion import Stage, joined_alternatives, joined_stages, stage_of
 from ssc_toolkit.checks import check_number, check_whole_range
 from ssc_toolkit.errors import InputError
 
@@ -133,7 +133,7 @@ class Chain(Container):
         return {}, [applied] * len(self.transforms)
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        return joined([stage for own in stages for stage in own], self.fuse)
+        return joined_stages([stage for own in stages for stage in own], self.fuse)
 
     @torch.no_grad()
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
@@ -277,7 +277,7 @@ class SomeOf(Container):
         return {"picked": chosen}, [applied & column for column in chosen.unbind(1)]
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        return joined([stage for own in stages for stage in own], "exact")
+        return joined_stages([stage for own in stages for stage in own], "exact")
 
 
 def _check_rates(container: Container) -> None:

@@ -64,7 +64,7 @@ def stage_of(transform: Augmentation, samples: int, path: tuple[int, ...]) -> St
     return Stage((Leaf(transform, path),), transform.reach(samples) if isinstance(transform, Linear) else None)
 
 
-def joined(stages: Sequence[Stage], fuse: str) -> list[Stage]:
+def joined_stages(stages: Sequence[Stage], fuse: str) -> list[Stage]:
     """Join neighboring stages where `fuse` allows it: "exact", "all" or "none", see `Chain`."""
     result: list[Stage] = []
     for stage in stages:

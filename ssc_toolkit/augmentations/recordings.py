@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-Files = str | Path | Sequence[str | Path]
+Recordings = str | Path | Sequence[str | Path]
 """A folder, searched recursively, or the files themselves."""
 
 
-def file_names(files: Files) -> str | list[str]:
+def file_names(files: Recordings) -> str | list[str]:
     """Return the argument as strings, which a configuration can store."""
     if isinstance(files, (str, Path)):
         return str(files)

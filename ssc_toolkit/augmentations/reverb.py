@@ -13,7 +13,7 @@ from ssc_toolkit.augmentations.base import amplitude, log_uniform, need_sample_r
 from ssc_toolkit.augmentations.filters import low_pass_response
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.augmentations.noise import random_numbers
-from ssc_toolkit.augmentations.recordings import Files, file_names, read_files
+from ssc_toolkit.augmentations.recordings import Recordings, file_names, read_files
 from ssc_toolkit.checks import Range, check_range
 
 CROSSOVER_HZ = 2000.0
@@ -129,7 +129,7 @@ class ImpulseResponse(Linear):
 
     responses: Tensor
 
-    def __init__(self, files: Files, *, sample_rate: int, p: float = 1.0) -> None:
+    def __init__(self, files: Recordings, *, sample_rate: int, p: float = 1.0) -> None:
         super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
         self.files = file_names(files)
         decoded = read_files("files", self.files, sample_rate)

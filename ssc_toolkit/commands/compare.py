@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ssc_toolkit.checks import check_whole
-from ssc_toolkit.commands.inputs import check_methods, check_window, say_why_no_key_score, signals_of
+from ssc_toolkit.commands.inputs import check_methods, check_window, label_signals, say_why_no_key_score
 from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
@@ -156,7 +156,7 @@ def _left_out(
         InputError: if a label column cannot be probed, or if pitch shift is a separate corruption and a label is a key.
     """
     keys = []
-    for column, signal in signals_of(tracks, labels, numbers).items():
+    for column, signal in label_signals(tracks, labels, numbers).items():
         check_labels(tracks, signal, column)
         say_why_no_key_score(column, signal)
         if "weighted_key_score" in metrics_of(signal.kind, signal.names):
@@ -183,7 +183,7 @@ def _usable(
         check_window(windows[name], name, model)
         store_of(tracks, model.sample_rate)  # fail early if the store has another sample rate
     kept = check_audio(tracks, max(windows.values()), most_skipped)
-    for column, signal in signals_of(kept, labels, numbers).items():
+    for column, signal in label_signals(kept, labels, numbers).items():
         check_labels(kept, signal, column)
     return kept
 

@@ -19,8 +19,8 @@ from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.data.corpus.build import check_note
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
+from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
 from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
-from ssc_toolkit.evaluation.lineup import RANDOM, STATISTICS
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
@@ -38,7 +38,7 @@ from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
 from ssc_toolkit.training import pretrain
 from ssc_toolkit.training.callbacks.history import read_history
-from ssc_toolkit.training.pretrain import HISTORY, NEIGHBORS
+from ssc_toolkit.training.pretrain import HISTORY, NEIGHBOR_AGREEMENT
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
@@ -55,7 +55,7 @@ CLIPS = 100
 
 
 @dataclass(frozen=True)
-class Run:
+class DemoRun:
     """One of the training runs that are compared."""
 
     name: str
@@ -64,9 +64,9 @@ class Run:
 
 
 RUNS = (
-    Run("self-supervised", "self-supervised", {}),
-    Run("semi-supervised", "semi-supervised, 5 % of key labels", {"labels": LABEL, "label_budget": BUDGET}),
-    Run("supervised", "supervised, all key labels", {"labels": LABEL, "labeled_fraction": 1.0}),
+    DemoRun("self-supervised", "self-supervised", {}),
+    DemoRun("semi-supervised", "semi-supervised, 5 % of key labels", {"labels": LABEL, "label_budget": BUDGET}),
+    DemoRun("supervised", "supervised, all key labels", {"labels": LABEL, "labeled_fraction": 1.0}),
 )
 DIFFERENCES = (
     ("semi-supervised", "self-supervised"),
@@ -131,7 +131,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         encoders,
         tracks,
         tasks(tracks),
-        conditions_for((CHAIN,), SEVERITIES, encoders[STATISTICS].sample_rate, OMIT),
+        conditions_for((CHAIN,), SEVERITIES, encoders[LOG_MEL_STATISTICS].sample_rate, OMIT),
         folder / "evaluation",
         window_seconds=VIEW_SECONDS,
         seed=seed,
@@ -142,7 +142,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(comparison, task) for task in STRESSED),
         retrieval_section(comparison.retrieval),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBORS: "neighbors of the same key"}, comparison.models
+            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, comparison.models
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
@@ -182,7 +182,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
         )
         trained[run.name] = load_encoder(path)
     some = trained[RUNS[0].name]
-    return {RANDOM: reinitialized(some, seed), STATISTICS: LogMelStatistics(some.sample_rate), **trained}
+    return {RANDOM: reinitialized(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
 
 
 def tasks(tracks: pd.DataFrame) -> list[Task]:
@@ -233,4 +233,4 @@ def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int,
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return embeddings by model, with the trained encoders before the baselines."""
-    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, STATISTICS)}
+    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, LOG_MEL_STATISTICS)}

@@ -11,7 +11,7 @@ import numpy as np
 from ssc_toolkit.commands.inputs import open_model_for, open_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, embed_windows
-from ssc_toolkit.evaluation.embedding.files import SUFFIXES, write_embeddings
+from ssc_toolkit.evaluation.embedding.files import EMBEDDING_SUFFIXES, write_embeddings
 from ssc_toolkit.evaluation.embedding.models import fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
@@ -52,8 +52,8 @@ def embed(
         InputError: if an argument or a file is invalid; it is raised before the work starts.
     """
     path = user_path(out, "out")
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"out: expected a file name ending in {' or '.join(SUFFIXES)}, got {out}")
+    if path.suffix not in EMBEDDING_SUFFIXES:
+        raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {out}")
     if path.suffix == ".parquet":
         importlib.import_module("pyarrow")  # fail before the work if it is missing
     writable_folder(path.absolute().parent, "out")

@@ -13,7 +13,7 @@ import pandas as pd
 from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
+from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, open_model, window_seconds_of
 from ssc_toolkit.evaluation.metrics.key import unlike_keys
 from ssc_toolkit.evaluation.metrics.scores import Score
@@ -68,7 +68,7 @@ def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -
             raise InputError(f"methods: expected some of {', '.join(known)}, got {method!r}")
 
 
-def signals_of(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
+def label_signals(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
     """Return the labels of columns.
 
     Raises:
@@ -126,7 +126,7 @@ def open_tracks(
     if split:
         found = with_splits(found, seed)
     store_of(found, model.sample_rate)
-    for column, signal in signals_of(found, labels, numbers).items():
+    for column, signal in label_signals(found, labels, numbers).items():
         if signal.kind == "number" and "prototypes" in methods:
             raise InputError(f"methods: prototypes expected classes, got numbers in {column}")
         if split:
@@ -136,7 +136,7 @@ def open_tracks(
                 training_share(train, signal, share, seed)
     kept = check_audio(found, seconds, most_skipped)
     if split:
-        for column, signal in signals_of(kept, labels, numbers).items():
+        for column, signal in label_signals(kept, labels, numbers).items():
             check_labels(kept, signal, column)  # unreadable tracks were removed
     return kept
 
@@ -151,7 +151,7 @@ def with_baselines(
     """
     models: dict[str, list[WaveformModel]] = {
         RANDOM: [random_twin(model, seed) for seed in seeds],
-        STATISTICS: [LogMelStatistics(model.sample_rate)],
+        LOG_MEL_STATISTICS: [LogMelStatistics(model.sample_rate)],
         THIS: [model],
     }
     for name, (first, *_) in models.items():

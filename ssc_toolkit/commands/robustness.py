@@ -8,7 +8,7 @@ from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.commands.inputs import check_methods, open_model_for, open_tracks, output_folder, with_baselines
-from ssc_toolkit.commands.robustness_report import Scores, records_of, relative_drops, sections_of
+from ssc_toolkit.commands.robustness_report import ScoresBySeverity, drops_by_severity, robustness_records, sections_of
 from ssc_toolkit.commands.stored_draws import stored_corruptions
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.corrupted import SEVERITIES, robustness_of_models
@@ -39,7 +39,7 @@ def stress(
     out: str | None = None,
     most_skipped: float = 0.1,
     seed: int = 0,
-) -> Scores:
+) -> ScoresBySeverity:
     """Fit probes to an encoder on clean audio, then score the probes on corrupted test tracks.
 
     The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for the encoder, a
@@ -107,19 +107,19 @@ def stress(
         }
         tasks = [Task(key, key) for key in questions]
         clean = robustness_of_models(models, probes, tasks, kept, seconds, _nothing, (0.0,), cache=cache)
-        scores: Scores = {}
+        scores: ScoresBySeverity = {}
         for name, by_severity in fixed.items():
             found = robustness_of_models(
                 models, probes, tasks, kept, seconds, by_severity.__getitem__, list(by_severity), cache=cache
             )
             scores[name] = {m: {task: clean[m][task] | own[task] for task in own} for m, own in found.items()}
-        drops = relative_drops(scores)
+        drops = drops_by_severity(scores)
         sections = sections_of(scores, drops)
         for section in sections:
             print(table(section.header, section.rows) + "\n")
         if folder is not None:
             told = provenance_of(kept, window_seconds=seconds, seeds=(seed,), encoder=encoder, omit=list(omit))
-            content = {"provenance": told, "records": records_of(scores, drops, questions, seed)}
+            content = {"provenance": told, "records": robustness_records(scores, drops, questions, seed)}
             write_report(folder, "Robustness", f"Encoder {encoder}, tracks {tracks}.", sections, content)
         return scores
 

@@ -13,13 +13,13 @@ from ssc_toolkit.reports.plots import heat_map, model_colors, severity_curves
 DROP = "relative_drop"
 """Metric name of the records that hold the fraction of the clean score that is lost."""
 
-Scores = dict[str, dict[str, dict[str, dict[float, Score]]]]
+ScoresBySeverity = dict[str, dict[str, dict[str, dict[float, Score]]]]
 """Scores by corruption, model, task and severity; severity 0 is clean audio."""
 Drops = dict[str, dict[str, dict[str, dict[float, Interval]]]]
 """Relative drops by corruption, model, task and severity, without severity 0."""
 
 
-def relative_drops(scores: Scores) -> Drops:
+def drops_by_severity(scores: ScoresBySeverity) -> Drops:
     """Compute the fraction of the clean score that is lost under each corruption."""
     return {
         name: {
@@ -33,7 +33,7 @@ def relative_drops(scores: Scores) -> Drops:
     }
 
 
-def sections_of(scores: Scores, drops: Drops) -> list[Section]:
+def sections_of(scores: ScoresBySeverity, drops: Drops) -> list[Section]:
     """Return a section of scores and a section of relative drops, with curves and a heat map for each task."""
     first = next(iter(next(iter(scores.values())).values()))
     severities = sorted(next(iter(first.values())))
@@ -74,7 +74,9 @@ def sections_of(scores: Scores, drops: Drops) -> list[Section]:
     ]
 
 
-def records_of(scores: Scores, drops: Drops, questions: Mapping[str, tuple[str, str]], seed: int) -> list[Record]:
+def robustness_records(
+    scores: ScoresBySeverity, drops: Drops, questions: Mapping[str, tuple[str, str]], seed: int
+) -> list[Record]:
     """Return scores and relative drops as records; scores on clean audio occur once, not once per corruption.
 
     Args:
@@ -99,7 +101,7 @@ def records_of(scores: Scores, drops: Drops, questions: Mapping[str, tuple[str, 
     return found
 
 
-def _curves(scores: Scores, task: str, metric: str) -> str:
+def _curves(scores: ScoresBySeverity, task: str, metric: str) -> str:
     intervals = {
         name: {model: {s: score.headline for s, score in own[task].items()} for model, own in by_model.items()}
         for name, by_model in scores.items()

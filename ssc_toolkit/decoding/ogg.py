@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile
 
-MAX_STREAMS = 1000
+MAX_CHAINED_STREAMS = 1000
 _HEADER_BYTES = 27
 _WINDOW = 1 << 16
 
@@ -88,6 +88,6 @@ def ogg_streams(raw: BinaryIO) -> list[Span] | None:
         before = page
     if before is not None and before.end > size:
         raise CutShort
-    if len(begins) > MAX_STREAMS:
+    if len(begins) > MAX_CHAINED_STREAMS:
         raise UnusableFile(f"it is in {len(begins)} pieces")
     return [Span(*ends) for ends in zip(begins, [*begins[1:], size], strict=True)] if len(begins) > 1 else None

@@ -18,9 +18,9 @@ from ssc_toolkit.encoders.projector import ContrastiveModel, Projector
 from ssc_toolkit.encoders.published_names import (
     DENSE,
     FRONT_END,
-    HEADS,
     KNOWN,
     PROJECTORS,
+    PUBLISHED_HEADS,
     WRAPPERS,
     find_architecture,
     is_stored,
@@ -180,7 +180,7 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
     """
     own = encoder.state_dict()
     is_short_chunk = isinstance(encoder, ShortChunkCNN)
-    left_out = HEADS | DENSE if is_short_chunk else HEADS
+    left_out = PUBLISHED_HEADS | DENSE if is_short_chunk else PUBLISHED_HEADS
     copies: dict[str, dict[str, Tensor]] = {}
     heads: dict[str, dict[str, Tensor]] = {}
     surplus = []

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
-from ssc_toolkit.encoders.short_chunk_cnn import FACTORS, ShortChunkCNN
+from ssc_toolkit.encoders.short_chunk_cnn import CHANNEL_FACTORS, ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 
 WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "net", "semisupcon"})
@@ -20,7 +20,7 @@ WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "ne
 PROJECTORS = frozenset({"proj_head", "projection_head", "projector"})
 """Names of modules between the representation and the loss."""
 
-HEADS = PROJECTORS | {
+PUBLISHED_HEADS = PROJECTORS | {
     *("classifier", "fc", "finetuner", "head", "heads", "supervised_head"),
     *("accuracy", "augment", "average_precision", "criterion", "loss", "loss_fn", "roc"),
 }
@@ -85,8 +85,8 @@ def _sample_cnn(weight: Tensor) -> Encoder:
 
 def _short_chunk(weight: Tensor, residual: bool) -> Encoder | None:
     """Create the network from the first weight of the last layer, which doubles the number of channels."""
-    channels = len(weight) // FACTORS[-1]
-    if weight.shape != (FACTORS[-1] * channels, FACTORS[-2] * channels, 3, 3):
+    channels = len(weight) // CHANNEL_FACTORS[-1]
+    if weight.shape != (CHANNEL_FACTORS[-1] * channels, CHANNEL_FACTORS[-2] * channels, 3, 3):
         return None
     return ShortChunkCNN(channels=channels, residual=residual)
 

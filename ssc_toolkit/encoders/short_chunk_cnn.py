@@ -18,7 +18,7 @@ from ssc_toolkit.encoders.strided import StridedConv2d
 RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
 """Settings of the paper: sample rate in hertz, window and hop in samples, number of mel bands."""
 
-FACTORS = (1, 1, 2, 2, 2, 2, 4)
+CHANNEL_FACTORS = (1, 1, 2, 2, 2, 2, 4)
 """Number of channels after each layer, as a multiple of `channels`."""
 
 
@@ -63,10 +63,10 @@ class ShortChunkCNN(Encoder):
         n_fft, hop_length = longer * N_FFT, longer * HOP_LENGTH
         layer = [(3, 2), (3, 1)] if residual else [(3, 1), (2, 2)]
         super().__init__(
-            embedding_dim=FACTORS[-1] * channels,
+            embedding_dim=CHANNEL_FACTORS[-1] * channels,
             sample_rate=sample_rate,
-            minimum_samples=n_fft // 2 + 1 if residual else (2 ** len(FACTORS) - 1) * hop_length,
-            receptive_field_samples=receptive_field([(n_fft, hop_length), *layer * len(FACTORS)]),
+            minimum_samples=n_fft // 2 + 1 if residual else (2 ** len(CHANNEL_FACTORS) - 1) * hop_length,
+            receptive_field_samples=receptive_field([(n_fft, hop_length), *layer * len(CHANNEL_FACTORS)]),
         )
         with warnings.catch_warnings():
             # As in the paper, one of the lowest bands, which are narrower than a bin of 31 Hz, contains no bin.
@@ -76,7 +76,7 @@ class ShortChunkCNN(Encoder):
             )
         self.scale = nn.BatchNorm2d(1)
         make = ResidualBlock if residual else _block
-        widths = [1, *(channels * factor for factor in FACTORS)]
+        widths = [1, *(channels * factor for factor in CHANNEL_FACTORS)]
         self.layers = nn.ModuleList(make(a, b) for a, b in itertools.pairwise(widths))
 
     def encode_frames(self, signals: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.encoders.base import Encoder
 
-FACTORS = (1, 2, 4, 8, 16)
+WIDTH_FACTORS = (1, 2, 4, 8, 16)
 """Number of channels at each depth of the U-Net, as a multiple of `channels`."""
 
-_UNIT = 3 ** (len(FACTORS) - 1)
+_UNIT = 3 ** (len(WIDTH_FACTORS) - 1)
 
 
 class TUNePlus(Encoder):
@@ -58,7 +58,7 @@ class TUNePlus(Encoder):
             minimum_samples=3**10,
             receptive_field_samples=_receptive_field(),
         )
-        widths = [channels * factor for factor in FACTORS]
+        widths = [channels * factor for factor in WIDTH_FACTORS]
         deepest = widths[-1]
         self.pooling = nn.Sequential(nn.MaxPool1d(3))
         self.down = nn.ModuleList(_block(a, b) for a, b in itertools.pairwise([1, *widths]))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssc_toolkit.encoders import Encoder, LogMel, MelCNN, reinitialized
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable
 
-STATISTICS = "log-mel statistics"
+LOG_MEL_STATISTICS = "log-mel statistics"
 RANDOM = "random encoder"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import RANDOM, STATISTICS, LogMelStatistics, random_twin
+from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable, open_model
 
 
@@ -30,7 +30,7 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
         raise InputError(f"names: expected {len(encoders)}, one for each encoder, got {len(names)}")
     chosen = [name.strip() for name in names] or [_name_of(encoder) for encoder in encoders]
     for place, name in enumerate(chosen):
-        if not name or name in chosen[:place] or name.startswith((RANDOM, STATISTICS)):
+        if not name or name in chosen[:place] or name.startswith((RANDOM, LOG_MEL_STATISTICS)):
             problem = "is already used" if name else "is empty"
             raise InputError(f"names: {name!r} {problem}; give each encoder a different name with --names")
     return {name: open_model(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
@@ -52,7 +52,7 @@ def baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, Wavef
     for number, model in enumerate(kinds, start=1):
         title = RANDOM if len(kinds) == 1 else f"{RANDOM} {number}, {type(model).__name__}"
         random[title] = random_twin(model, seed)
-    return {**random, STATISTICS: LogMelStatistics(max(model.sample_rate for model in models.values()))}
+    return {**random, LOG_MEL_STATISTICS: LogMelStatistics(max(model.sample_rate for model in models.values()))}
 
 
 def _architecture(model: WaveformModel) -> str:

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
-from ssc_toolkit.targets.base import Labeled, Labels, is_traced
+from ssc_toolkit.targets.base import Labeled, LabelTensors, is_traced
 
 
 class Rows(NamedTuple):
     """Embeddings (B * views, D), the views of an item in a row, and ids (B,), labels (B, ...) and masks (B,) of items.
 
-    What is known of an item is there once, so pairs of items and not of rows are looked at. Labels without a
+    What is known of an item is there once, so pairs of items and not of rows are looked at. LabelTensors without a
     mask are all known. Pairs of items of one group (B,) take no part in the loss.
     """
 
     embeddings: Tensor
     items: Tensor
-    labels: Labels | None
+    labels: LabelTensors | None
     labeled: Labeled | None
     views: int
     groups: Tensor | None = None
@@ -51,7 +51,7 @@ class Rows(NamedTuple):
         )
 
 
-def map_signals(value: Labels | None, function: Callable[[Tensor], Tensor]) -> Any:
+def map_signals(value: LabelTensors | None, function: Callable[[Tensor], Tensor]) -> Any:
     """A function of every tensor of labels or masks, in the order of their names."""
     if isinstance(value, dict):
         return {name: function(value[name]) for name in sorted(value)}
@@ -60,7 +60,7 @@ def map_signals(value: Labels | None, function: Callable[[Tensor], Tensor]) -> A
 
 def as_rows(
     embeddings: Tensor,
-    labels: Labels | None,
+    labels: LabelTensors | None,
     labeled: Labeled | None,
     items: Tensor | None,
     target: Target,
@@ -144,7 +144,7 @@ def _signed(value: Tensor) -> Tensor:
 
 
 def _check_by_target(
-    embeddings: Tensor, labels: Labels, labeled: Labeled | None, target: Target, said: dict[str, str]
+    embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, target: Target, said: dict[str, str]
 ) -> None:
     if isinstance(labels, dict) and not target.takes_dicts:
         raise TypeError(
@@ -160,9 +160,9 @@ def _check_by_target(
         raise type(error)(str(error).replace("labels", said["labels"], 1) + advice) from error
 
 
-def _check_labels(embeddings: Tensor, labels: Labels, labeled: Labeled | None, said: dict[str, str]) -> None:
+def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, said: dict[str, str]) -> None:
     count, device = len(embeddings), embeddings.device
-    signals = signals_of(labels)
+    signals = tensors_by_signal(labels)
     if not signals:
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
@@ -174,7 +174,7 @@ def _check_labels(embeddings: Tensor, labels: Labels, labeled: Labeled | None, s
         return
     if isinstance(labeled, dict) and not isinstance(labels, dict):
         raise TypeError(f"{said['labeled']}: a dict of masks goes with a dict of labels, got one label tensor")
-    for key, mask in signals_of(labeled).items():
+    for key, mask in tensors_by_signal(labeled).items():
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -188,13 +188,13 @@ def _check_labels(embeddings: Tensor, labels: Labels, labeled: Labeled | None, s
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
     """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
-    signals = [signals_of(rows.labels) for rows in (first, second) if rows.labels is not None]
+    signals = [tensors_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
 
 
-def signals_of(value: Labels | None) -> dict[str, Tensor]:
+def tensors_by_signal(value: LabelTensors | None) -> dict[str, Tensor]:
     """Labels or masks as a dict; a single signal has no name."""
     if value is None:
         return {}

@@ -11,7 +11,7 @@ from ssc_toolkit.losses.batch import Rows
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.seeds import whole_number
-from ssc_toolkit.targets.base import Labeled, Labels
+from ssc_toolkit.targets.base import Labeled, LabelTensors
 
 
 class CrossBatchMemory(nn.Module):
@@ -73,12 +73,12 @@ class CrossBatchMemory(nn.Module):
     def forward(
         self,
         embeddings: Tensor,
-        labels: Labels | None = None,
+        labels: LabelTensors | None = None,
         *,
         labeled: Labeled | None = None,
         items: Tensor,
         keys: Tensor | None = None,
-        key_labels: Labels | None = None,
+        key_labels: LabelTensors | None = None,
         key_labeled: Labeled | None = None,
         key_items: Tensor | None = None,
         groups: Tensor | None = None,

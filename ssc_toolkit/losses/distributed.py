@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssc_toolkit.losses.batch import Rows, signals_of, with_mask
+from ssc_toolkit.losses.batch import Rows, tensors_by_signal, with_mask
 
 
 class Gathered(NamedTuple):
@@ -82,7 +82,7 @@ def _kind(rows: Rows) -> int:
     """A number that two processes share if their rows can be gathered: names, widths and dtypes of everything."""
     said: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
-        named = signals_of(value)
+        named = tensors_by_signal(value)
         said.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
     return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest(), "little")
 

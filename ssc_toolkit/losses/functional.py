@@ -20,7 +20,7 @@ from ssc_toolkit.losses.weighting import Weighting, check_weighting, log_means
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import (
     Labeled,
-    Labels,
+    LabelTensors,
     TargetFunction,
     as_target,
     in_function_transform,
@@ -41,12 +41,12 @@ LARGEST_DENSE = {"cpu": 0, "cuda": 2**24}
 
 def semi_supcon_loss(
     embeddings: Tensor,
-    labels: Labels | None = None,
+    labels: LabelTensors | None = None,
     *,
     labeled: Labeled | None = None,
     items: Tensor | None = None,
     keys: Tensor | None = None,
-    key_labels: Labels | None = None,
+    key_labels: LabelTensors | None = None,
     key_labeled: Labeled | None = None,
     key_items: Tensor | None = None,
     groups: Tensor | None = None,
@@ -363,7 +363,7 @@ def _as_keys(
     embeddings: Tensor,
     anchors: Rows,
     keys: Tensor,
-    labels: Labels | None,
+    labels: LabelTensors | None,
     labeled: Labeled | None,
     items: Tensor | None,
     groups: Tensor | None,

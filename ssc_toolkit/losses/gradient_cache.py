@@ -70,7 +70,7 @@ def cached_backward(
         >>> model.weight.grad.shape
         torch.Size([8, 16])
     """
-    cache = EmbeddingCache(model, inputs, chunk_size, embeddings_of)
+    cache = GradientCache(model, inputs, chunk_size, embeddings_of)
     loss = criterion(cache.embeddings)
     if loss.dim():
         raise ValueError(f"criterion: expected a scalar loss, got shape {tuple(loss.shape)}")
@@ -79,7 +79,7 @@ def cached_backward(
     return loss.detach()
 
 
-class EmbeddingCache:
+class GradientCache:
     """The two passes of `cached_backward`, for a loop that has a backward pass of its own.
 
     Making one is the first pass. Take a loss of `embeddings`, carry its gradient back to them, and call `backward`,
@@ -99,7 +99,7 @@ class EmbeddingCache:
 
     Examples:
         >>> model = nn.Linear(16, 8)
-        >>> cache = EmbeddingCache(model, torch.randn(64, 2, 16), chunk_size=16)
+        >>> cache = GradientCache(model, torch.randn(64, 2, 16), chunk_size=16)
         >>> cache.embeddings.square().mean().backward()
         >>> cache.backward()
         >>> model.weight.grad.shape

@@ -19,7 +19,7 @@ from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
 from ssc_toolkit.losses.weighting import check_weighting
 from ssc_toolkit.targets import SameClass, Target
-from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
+from ssc_toolkit.targets.base import Labeled, LabelTensors, TargetFunction, as_target
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -85,12 +85,12 @@ class SemiSupConLoss(nn.Module):
     def forward(
         self,
         embeddings: Tensor,
-        labels: Labels | None = None,
+        labels: LabelTensors | None = None,
         *,
         labeled: Labeled | None = None,
         items: Tensor | None = None,
         keys: Tensor | None = None,
-        key_labels: Labels | None = None,
+        key_labels: LabelTensors | None = None,
         key_labeled: Labeled | None = None,
         key_items: Tensor | None = None,
         groups: Tensor | None = None,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssc_toolkit.losses.batch import Rows, check_same_signals, with_mask
-from ssc_toolkit.targets.base import Labels
+from ssc_toolkit.targets.base import LabelTensors
 
 
 class ContrastQueue:
@@ -89,7 +89,7 @@ def _to(rows: Rows, device: torch.device) -> Rows:
     return _each(rows, lambda tensor: tensor.to(device))
 
 
-def _cat(first: Labels | None, second: Labels | None, name: str = "labels") -> Any:
+def _cat(first: LabelTensors | None, second: LabelTensors | None, name: str = "labels") -> Any:
     if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
         return {name: torch.cat([first[name], second[name]]) for name in first}
     if isinstance(first, Tensor) and isinstance(second, Tensor):

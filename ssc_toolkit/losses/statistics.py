@@ -10,13 +10,13 @@ from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.losses.tiled import spans
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target
-from ssc_toolkit.targets.base import Labeled, Labels, TargetFunction, as_target
+from ssc_toolkit.targets.base import Labeled, LabelTensors, TargetFunction, as_target
 
 
 @torch.no_grad()
 def contrastive_statistics(
     embeddings: Tensor,
-    labels: Labels | None = None,
+    labels: LabelTensors | None = None,
     *,
     labeled: Labeled | None = None,
     items: Tensor | None = None,

@@ -19,7 +19,7 @@ from ssc_toolkit.reports.audio_clips import clip_uris
 from ssc_toolkit.reports.label_colors import colorings
 
 WIDTH, HEIGHT = 1000, 700
-NEIGHBORS = 5
+MAP_NEIGHBORS = 5
 MOST_POINTS = 1000
 _MARGIN = 20
 _HEARD_A_SEED = 40
@@ -57,7 +57,7 @@ def explorer_content(
     models = []
     for name, vectors in progress_bar(embeddings.items(), desc="mapping", unit="model", disable=not progress):
         unit = unit_rows(vectors[shown])
-        neighbors = nearest(unit, min(NEIGHBORS, len(unit) - 1))
+        neighbors = nearest(unit, min(MAP_NEIGHBORS, len(unit) - 1))
         similarities = np.einsum("nd,nkd->nk", unit, unit[neighbors])
         models.append(
             {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-Labels: TypeAlias = Tensor | dict[str, Tensor]
+LabelTensors: TypeAlias = Tensor | dict[str, Tensor]
 """Label rows (N, ...), or several signals by name, each (N, ...)."""
 
 Labeled: TypeAlias = Tensor | dict[str, Tensor]
@@ -59,8 +59,8 @@ class Target(nn.Module, ABC):
 
     def weights(
         self,
-        rows: Labels,
-        columns: Labels,
+        rows: LabelTensors,
+        columns: LabelTensors,
         rows_known: Labeled | None,
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
@@ -97,7 +97,7 @@ class Target(nn.Module, ABC):
         return labeled
 
     def ignored(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
         """Pairs of one block that are neither positive nor negative, and so take no part in the loss.
 
@@ -154,8 +154,8 @@ class FunctionTarget(Target):
 
     def weights(
         self,
-        rows: Labels,
-        columns: Labels,
+        rows: LabelTensors,
+        columns: LabelTensors,
         rows_known: Labeled | None,
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
@@ -176,7 +176,7 @@ def as_target(target: Target | TargetFunction) -> Target:
     return target if isinstance(target, Target) else FunctionTarget(target)
 
 
-def count(labels: Labels) -> int:
+def count(labels: LabelTensors) -> int:
     """How many rows the labels have."""
     return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.targets.base import Labeled, Labels, Target, TargetFunction, as_target
+from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFunction, as_target
 
 
 class _Combined(Target):
@@ -108,8 +108,8 @@ class Union(_Combined):
 
     def weights(
         self,
-        rows: Labels,
-        columns: Labels,
+        rows: LabelTensors,
+        columns: LabelTensors,
         rows_known: Labeled | None,
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
@@ -155,8 +155,8 @@ class WeightedSum(_Combined):
 
     def weights(
         self,
-        rows: Labels,
-        columns: Labels,
+        rows: LabelTensors,
+        columns: LabelTensors,
         rows_known: Labeled | None,
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Labeled, Labels, Target, TargetFunction, as_target, count
+from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFunction, as_target, count
 from ssc_toolkit.targets.combined import Union
 
 
@@ -59,7 +59,7 @@ class IgnorePairs(Target):
         self.target = None if target is None else _as_target(target)
         self.rule = _as_target(ignored)
 
-    def forward(self, rows: Labels, columns: Labels) -> Tensor:
+    def forward(self, rows: LabelTensors, columns: LabelTensors) -> Tensor:
         weights = self.weights(rows, columns, None, None)
         ignored = self.ignored(rows, columns, None, None)
         assert ignored is not None
@@ -67,8 +67,8 @@ class IgnorePairs(Target):
 
     def weights(
         self,
-        rows: Labels,
-        columns: Labels,
+        rows: LabelTensors,
+        columns: LabelTensors,
         rows_known: Labeled | None,
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
@@ -92,7 +92,7 @@ class IgnorePairs(Target):
         return labeled
 
     def ignored(
-        self, rows: Labels, columns: Labels, rows_known: Labeled | None, columns_known: Labeled | None
+        self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor:
         """Pairs for which the rule holds."""
         given = _of_signals(self.rule, rows, columns, rows_known, columns_known)
@@ -142,5 +142,5 @@ def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tens
     return dict.fromkeys(labels, known)
 
 
-def _device(labels: Labels) -> torch.device:
+def _device(labels: LabelTensors) -> torch.device:
     return (next(iter(labels.values())) if isinstance(labels, dict) else labels).device

@@ -21,7 +21,7 @@ Signals = Labels | dict[str, Labels] | None
 
 
 @dataclass(frozen=True)
-class Source:
+class TrackSource:
     """Source of tracks: the arguments of `load_tracks`, and the name of the user's argument for `tracks`."""
 
     argument: str
@@ -45,12 +45,14 @@ class Source:
             raise InputError(f"{known.get(name, f'{self.argument}: {name}')}:{rest}") from error
 
 
-def sources_of(arguments: Mapping[str, Any]) -> list[Source]:
+def sources_of(arguments: Mapping[str, Any]) -> list[TrackSource]:
     """Return the sources of tracks of a pretraining; the source without labels is last."""
     get = arguments.get
-    sources = [Source("tracks", arguments["tracks"], get("root"), get("variant"))]
+    sources = [TrackSource("tracks", arguments["tracks"], get("root"), get("variant"))]
     if get("unlabeled") is not None:
-        sources.append(Source("unlabeled", arguments["unlabeled"], get("unlabeled_root"), get("unlabeled_variant")))
+        sources.append(
+            TrackSource("unlabeled", arguments["unlabeled"], get("unlabeled_root"), get("unlabeled_variant"))
+        )
     return sources
 
 
@@ -181,6 +183,6 @@ def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
     store_of(table, sample_rate)
 
 
-def table_hash(train: pd.DataFrame) -> str:
+def track_table_hash(train: pd.DataFrame) -> str:
     """Return a hash of the training table, which prevents resuming a run with other data."""
     return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]

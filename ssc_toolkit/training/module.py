@@ -15,7 +15,7 @@ from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.losses.arguments import LossArguments
-from ssc_toolkit.losses.gradient_cache import EmbeddingCache
+from ssc_toolkit.losses.gradient_cache import GradientCache
 from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import Target
 
@@ -49,8 +49,8 @@ class SemiSupConModule(pl.LightningModule):
             the rate.
         optimizer: function of the parameters and `lr` that returns the optimizer, such as
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
-        chunk_size: number of items that pass through the model at once (`ssc_toolkit.losses.gradient_cache`); all items if
-            None.
+        chunk_size: number of items that pass through the model at once (`ssc_toolkit.losses.gradient_cache`). None: all
+            items.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -91,7 +91,7 @@ class SemiSupConModule(pl.LightningModule):
         self.schedule = schedule
         self.optimizer = optimizer
         self.chunk_size = chunk_size
-        self._cache: EmbeddingCache | None = None
+        self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
 
     def contrast(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
@@ -181,7 +181,7 @@ class SemiSupConModule(pl.LightningModule):
     def _project(self, views: Tensor) -> Tensor:
         if self.chunk_size is None or not torch.is_grad_enabled():
             return self.model(views).projection
-        self._cache = EmbeddingCache(self.model, views, self.chunk_size, lambda output: output.projection)
+        self._cache = GradientCache(self.model, views, self.chunk_size, lambda output: output.projection)
         return self._cache.embeddings
 
     def _loss_of(self, projection: Tensor, batch: dict[str, Any]) -> Tensor:

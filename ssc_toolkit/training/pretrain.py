@@ -28,15 +28,15 @@ from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
-    Source,
+    TrackSource,
     check_contrasts,
     check_rate,
     label_columns,
     labels_to_train_on,
     part_to_train_on,
     sources_of,
-    table_hash,
     target_of,
+    track_table_hash,
     training_dataset,
 )
 from ssc_toolkit.training.fit import fit, is_first_process
@@ -47,7 +47,7 @@ from ssc_toolkit.training.options import OPTIMIZERS, LogOptions, OptimizerOption
 from ssc_toolkit.training.run_folder import (
     ENCODER_FOLDER,
     HISTORY,
-    UNUSABLE,
+    UNUSABLE_TRACKS,
     WRITTEN,
     check_folder,
     claim,
@@ -61,7 +61,7 @@ from ssc_toolkit.training.summary import remarks, summary
 
 logger = logging.getLogger(__name__)
 
-NEIGHBORS = "neighbor_agreement"
+NEIGHBOR_AGREEMENT = "neighbor_agreement"
 
 
 def pretrain(
@@ -252,16 +252,16 @@ def _check(arguments: dict[str, Any]) -> None:
     check_launcher(arguments["trainer"])
 
 
-def _report(folder: Path, source: Source) -> Path:
+def _report(folder: Path, source: TrackSource) -> Path:
     """Return the path of the list of unusable files of a source."""
-    return folder / (UNUSABLE if source.argument == "tracks" else f"{source.argument}-{UNUSABLE}")
+    return folder / (UNUSABLE_TRACKS if source.argument == "tracks" else f"{source.argument}-{UNUSABLE_TRACKS}")
 
 
 def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
-    told = {"tracks_hash": table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
+    told = {"tracks_hash": track_table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
-        told |= {"unlabeled_hash": table_hash(more), "unlabeled_dataset": dataset_of(more)}
+        told |= {"unlabeled_hash": track_table_hash(more), "unlabeled_dataset": dataset_of(more)}
     return told
 
 
@@ -286,4 +286,4 @@ def _neighbor_measure(
     def measure(encoder: Any) -> float:
         return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)
 
-    return {NEIGHBORS: measure}
+    return {NEIGHBOR_AGREEMENT: measure}

@@ -25,8 +25,17 @@ CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 STARTS = "starts"
 """Key of the list of starts in `provenance.json`."""
-UNUSABLE = "unusable.csv"
-WRITTEN = (HISTORY, SETTINGS, CONFIG, PROVENANCE, CHECKSUMS, CHECKPOINT, UNUSABLE, f"unlabeled-{UNUSABLE}")
+UNUSABLE_TRACKS = "unusable.csv"
+WRITTEN = (
+    HISTORY,
+    SETTINGS,
+    CONFIG,
+    PROVENANCE,
+    CHECKSUMS,
+    CHECKPOINT,
+    UNUSABLE_TRACKS,
+    f"unlabeled-{UNUSABLE_TRACKS}",
+)
 """Names of the files of a run in its folder."""
 
 _LOGS = (".log", ".out", ".err", ".txt")
@@ -105,7 +114,7 @@ def check_folder(folder: Path) -> None:
     """
     if holds_run(folder) or _is_begun(folder):
         return
-    allowed = (UNUSABLE, f"unlabeled-{UNUSABLE}")
+    allowed = (UNUSABLE_TRACKS, f"unlabeled-{UNUSABLE_TRACKS}")
     others = sorted(
         path.name
         for path in folder.iterdir()
@@ -126,7 +135,7 @@ def _is_begun(folder: Path) -> bool:
         return False
 
 
-def check_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_run_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Raise InputError if a folder contains a run with other settings; hashes of the data are not compared.
 
     Args:

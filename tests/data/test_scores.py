@@ -18,7 +18,7 @@ from training_runs import die_at_first_write
 from ssc_toolkit.cli import main
 from ssc_toolkit.data.corpus import build_corpus, build_notes
 from ssc_toolkit.data.corpus.build import claimed_folder, clip_path, finish_folder, write_clip
-from ssc_toolkit.data.corpus.corpus import CLIP_SECONDS, passage_notes, plan_clips
+from ssc_toolkit.data.corpus.corpus import CORPUS_CLIP_SECONDS, passage_notes, plan_clips
 from ssc_toolkit.data.corpus.keys import KEYS, best_key, pitch_class_histogram, sure_key
 from ssc_toolkit.data.corpus.pieces import load_pieces, sources
 from ssc_toolkit.data.corpus.synthesis import FAMILIES
@@ -107,7 +107,7 @@ def test_clips_are_transposed_to_their_labeled_tonic(pieces):
     for clip in plan_clips(pieces, 200, seed=1):
         notes = passage_notes(clip)
         assert len(notes) > 2
-        assert (notes[:, 0] < CLIP_SECONDS).all()
+        assert (notes[:, 0] < CORPUS_CLIP_SECONDS).all()
         assert notes[:, 0].min() >= -1e-6
         assert ((notes[:, 2] >= 43) & (notes[:, 2] <= 91)).all()
         shift = (clip.tonic - clip.piece.key) % 12

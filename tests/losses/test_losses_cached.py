@@ -12,7 +12,7 @@ from loss_reference import random_batch
 from torch import nn
 
 from ssc_toolkit.losses import NTXentLoss, SemiSupConLoss, cached_backward
-from ssc_toolkit.losses.gradient_cache import EmbeddingCache
+from ssc_toolkit.losses.gradient_cache import GradientCache
 
 
 class Dropping(nn.Module):
@@ -250,7 +250,7 @@ def test_a_failing_first_pass_leaves_the_buffers_as_they_were():
 
     model = Fails(4)
     with pytest.raises(RuntimeError, match="out of memory"):
-        EmbeddingCache(model, torch.randn(6, 4), 3)
+        GradientCache(model, torch.randn(6, 4), 3)
     assert model.num_batches_tracked == 0
     assert (model.running_mean == 0).all()
 

@@ -35,11 +35,11 @@ from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
-TABLE = "tracks.csv"
+CORPUS_TABLE = "tracks.csv"
 """Name of the file with the track table."""
 VERSION = 2
 """Version of the corpora, raised when their bytes change."""
-PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
+CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
 """Packages whose versions affect the bytes of the corpora."""
 
 Result = TypeVar("Result")
@@ -52,14 +52,14 @@ def package_versions() -> dict[str, str]:
         InputError: if one of them is not installed.
     """
     try:
-        return {name: importlib.metadata.version(name) for name in PACKAGES}
+        return {name: importlib.metadata.version(name) for name in CORPUS_PACKAGES}
     except importlib.metadata.PackageNotFoundError as error:
         raise InputError(
             f"the rendered corpora need the package {error.name}; fix: pip install 'ssc-toolkit[corpus]'"
         ) from error
 
 
-def fingerprint(content: Any) -> str:
+def source_fingerprint(content: Any) -> str:
     """Return a short hash of any content that JSON supports."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
@@ -78,7 +78,7 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
         InputError: if the folder cannot be written or has other content.
     """
     if folder is None:
-        folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{fingerprint(settings)}"
+        folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{source_fingerprint(settings)}"
     folder = writable_folder(user_path(folder, "folder"), "folder")
     note = folder / "corpus.json"
     check_note(note, settings, "folder", "corpus")
@@ -134,8 +134,8 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
     Returns:
         The folder.
     """
-    write_text(folder / TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
-    write_checksums(folder, [TABLE, *tracks["path"]])
+    write_text(folder / CORPUS_TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
+    write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
     return folder
 
 

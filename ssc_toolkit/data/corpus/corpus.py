@@ -26,8 +26,8 @@ from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, render_notes, sound_font
 from ssc_toolkit.errors import InputError
 
-CLIP_SECONDS = 6.0
-SPLITS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+CORPUS_CLIP_SECONDS = 6.0
+SPLIT_FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
 """Fraction of the test clips that are played by programs of the test split only."""
@@ -126,7 +126,7 @@ def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
     random = np.random.default_rng(seed)
     sides = _split_by_tune(pieces, random)
     plan: list[Clip] = []
-    for split, share in SPLITS.items():
+    for split, share in SPLIT_FRACTIONS.items():
         own = [piece for piece, side in zip(pieces, sides, strict=True) if side == split]
         for piece in _half_minor(own, round(share * clips), random):
             family = FAMILIES[random.integers(len(FAMILIES))]
@@ -153,8 +153,8 @@ def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
 def _split_by_tune(pieces: list[Piece], random: np.random.Generator) -> list[str]:
     tunes = sorted({piece.opening for piece in pieces})
     places = dict(zip(tunes, random.permutation(len(tunes)) / len(tunes), strict=True))
-    bounds = np.cumsum(list(SPLITS.values()))[:-1]
-    names = list(SPLITS)
+    bounds = np.cumsum(list(SPLIT_FRACTIONS.values()))[:-1]
+    names = list(SPLIT_FRACTIONS)
     return [names[int(np.searchsorted(bounds, places[piece.opening], side="right"))] for piece in pieces]
 
 
@@ -192,7 +192,7 @@ def passage_notes(clip: Clip) -> np.ndarray:
     piece = clip.piece
     onsets, durations, pitches = piece.notes.T
     seconds_per_quarter = 60 / clip.tempo_bpm / piece.beat
-    needed = CLIP_SECONDS / seconds_per_quarter
+    needed = CORPUS_CLIP_SECONDS / seconds_per_quarter
     length = math.ceil((onsets + durations).max() / piece.beat) * piece.beat
     last_start = max(0, math.floor((length - needed) / piece.beat))
     start = math.floor(clip.passage * (last_start + 1)) * piece.beat
@@ -220,7 +220,7 @@ def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarr
         (samples,) float32.
     """
     random = np.random.default_rng(seed)
-    clip = np.zeros(round((CLIP_SECONDS + _NOTE_SECONDS) * SAMPLE_RATE) + 1, dtype=np.float32)
+    clip = np.zeros(round((CORPUS_CLIP_SECONDS + _NOTE_SECONDS) * SAMPLE_RATE) + 1, dtype=np.float32)
     release = np.exp(-np.arange(round(5 * _RELEASE_SECONDS * SAMPLE_RATE)) / (_RELEASE_SECONDS * SAMPLE_RATE))
     for onset, duration, pitch in notes:
         sound = sounds[int(pitch)]
@@ -230,7 +230,7 @@ def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarr
             sound[held:] *= release[: len(sound) - held]
         first = round(max(onset, 0) * SAMPLE_RATE)
         clip[first : first + len(sound)] += sound * random.uniform(_SOFTEST, 1)
-    return clip[: round(CLIP_SECONDS * SAMPLE_RATE)]
+    return clip[: round(CORPUS_CLIP_SECONDS * SAMPLE_RATE)]
 
 
 def track_table(plan: list[Clip]) -> pd.DataFrame:
@@ -242,7 +242,7 @@ def track_table(plan: list[Clip]) -> pd.DataFrame:
         rows.append(
             {
                 "path": clip_path(clip.number),
-                "seconds": CLIP_SECONDS,
+                "seconds": CORPUS_CLIP_SECONDS,
                 "split": clip.split,
                 "group": tunes[clip.piece.opening],
                 "key": KEYS[clip.tonic + 12 * mode],

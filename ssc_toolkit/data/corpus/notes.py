@@ -18,7 +18,7 @@ from ssc_toolkit.data.corpus.build import (
     package_versions,
     write_clip,
 )
-from ssc_toolkit.data.corpus.corpus import SPLITS
+from ssc_toolkit.data.corpus.corpus import SPLIT_FRACTIONS
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, FAMILY_OF, RENDER_RATE, render_notes, sound_font
 from ssc_toolkit.errors import InputError
 
@@ -68,7 +68,7 @@ def plan_notes(clips: int, seed: int) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     known = [program for family in FAMILIES for program in family.known]
     new = [program for family in FAMILIES for program in family.new]
-    counts = {split: round(share * clips) for split, share in SPLITS.items()}
+    counts = {split: round(share * clips) for split, share in SPLIT_FRACTIONS.items()}
     heard = _draw(known, counts["train"] + counts["valid"], random)
     kept = _draw(new, counts["test"], random)
     sides = np.repeat(list(counts), list(counts.values()))

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ssc_toolkit.caches import cache_root
-from ssc_toolkit.data.corpus.build import VERSION, fingerprint, in_parallel, package_versions
+from ssc_toolkit.data.corpus.build import VERSION, in_parallel, package_versions, source_fingerprint
 from ssc_toolkit.data.corpus.keys import sure_key
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import clear_leftovers, held, read_checked_json, reading, writable_folder, write_checked_json
@@ -122,7 +122,7 @@ def load_pieces(about: int, jobs: int = -1, progress: bool = True) -> list[Piece
     Every batch is cached after it is parsed, so an interrupted run keeps the batches that it has read.
     """
     versions = package_versions()
-    folder = cache_root() / f"pieces-{fingerprint([VERSION, versions['music21'], versions['symusic']])}"
+    folder = cache_root() / f"pieces-{source_fingerprint([VERSION, versions['music21'], versions['symusic']])}"
     writable_folder(folder, "cache folder")
     files = sources()
     needed = min(_BATCHES, math.ceil(about / _PIECES_IN_A_BATCH))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssc_toolkit.data.recipes.assemble import assemble
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask
 from ssc_toolkit.data.recipes.disk import describe_needs
 from ssc_toolkit.data.recipes.emomusic import EmoMusic
 from ssc_toolkit.data.recipes.fma import FMA
@@ -33,7 +33,7 @@ RECIPES: dict[str, Recipe] = {
 }
 """The recipes by name."""
 
-__all__ = ["RECIPES", "LabelColumn", "NeededFile", "Recipe", "Task", "dataset_tracks", "describe_dataset"]
+__all__ = ["RECIPES", "LabelColumn", "NeededFile", "Recipe", "RecipeTask", "dataset_tracks", "describe_dataset"]
 
 
 def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> pd.DataFrame:

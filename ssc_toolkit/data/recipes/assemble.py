@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe, Task
+from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe, RecipeTask
 from ssc_toolkit.data.recipes.disk import AudioFolder, describe_needs
 from ssc_toolkit.errors import InputError
 
@@ -54,7 +54,7 @@ def _in_order(listed: pd.DataFrame, name: str) -> pd.DataFrame:
     return ordered
 
 
-def _without_unusable(listed: pd.DataFrame, task: Task, title: str) -> pd.DataFrame:
+def _without_unusable(listed: pd.DataFrame, task: RecipeTask, title: str) -> pd.DataFrame:
     broken = listed["track_id"].isin(list(task.unusable))
     if broken.any():
         logger.info(
@@ -66,7 +66,9 @@ def _without_unusable(listed: pd.DataFrame, task: Task, title: str) -> pd.DataFr
     return listed[~broken]
 
 
-def _warn_of_missing(title: str, task: Task, listed: pd.DataFrame, tracks: pd.DataFrame, missing: list[str]) -> None:
+def _warn_of_missing(
+    title: str, task: RecipeTask, listed: pd.DataFrame, tracks: pd.DataFrame, missing: list[str]
+) -> None:
     in_lists, on_disk = _counts(listed), _counts(tracks)
     expected = in_lists if task.counts is None else dict(zip(SPLITS, task.counts, strict=True))
     if not missing and in_lists == expected:
@@ -78,7 +80,7 @@ def _warn_of_missing(title: str, task: Task, listed: pd.DataFrame, tracks: pd.Da
     logger.warning("%s: %s; %s", title, counted, reason)
 
 
-def _warn_of_absent_classes(title: str, task: Task, tracks: pd.DataFrame) -> None:
+def _warn_of_absent_classes(title: str, task: RecipeTask, tracks: pd.DataFrame) -> None:
     parts = []
     for column, labels in task.labels.items():
         for split in SPLITS if labels.kind != "number" else ():
@@ -99,7 +101,7 @@ def _counts(tracks: pd.DataFrame) -> dict[str, int]:
     return {split: int((tracks["split"] == split).sum()) for split in SPLITS}
 
 
-def _description(recipe: Recipe, variant: str, task: Task, listed: pd.DataFrame) -> dict[str, Any]:
+def _description(recipe: Recipe, variant: str, task: RecipeTask, listed: pd.DataFrame) -> dict[str, Any]:
     sides = task.rule if task.rule is not None else dict(zip(listed["track_id"], listed["split"], strict=True))
     names = [name for labels in task.labels.values() for name in labels.names]
     return {

@@ -35,7 +35,7 @@ class LabelColumn:
 
 
 @dataclass(frozen=True)
-class Task:
+class RecipeTask:
     """Labels, split and metrics of one variant of a recipe.
 
     Attributes:
@@ -86,7 +86,7 @@ class Recipe(ABC):
         """Return the files that a variant reads, with descriptions for users who lack them."""
 
     @abstractmethod
-    def task(self, variant: str) -> Task:
+    def task(self, variant: str) -> RecipeTask:
         """Return the labels, metrics and published counts of a variant."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, bucket
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket
 from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_rows
 
 _HOST = "from https://cvml.unige.ch/databases/emoMusic"
@@ -32,8 +32,8 @@ class EmoMusic(Recipe):
             NeededFile("clips_45seconds", f"<song_id>.mp3 files, clips_45sec.tar.gz {_HOST}"),
         )
 
-    def task(self, variant: str) -> Task:
-        return Task(
+    def task(self, variant: str) -> RecipeTask:
+        return RecipeTask(
             labels={
                 "arousal": LabelColumn("number", ("arousal",), mean=4.756063, std=1.386010),
                 "valence": LabelColumn("number", ("valence",), mean=4.973865, std=1.254618),

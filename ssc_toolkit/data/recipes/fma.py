@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, shipped_list
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, shipped_list
 from ssc_toolkit.data.recipes.disk import malformed, needed_path
 from ssc_toolkit.errors import InputError
 
@@ -65,8 +65,8 @@ class FMA(Recipe):
             NeededFile(f"fma_{variant}/000/ ...", f"the clips as .mp3, from {_HOST}/fma_{variant}.zip"),
         )
 
-    def task(self, variant: str) -> Task:
-        return Task(
+    def task(self, variant: str) -> RecipeTask:
+        return RecipeTask(
             labels={
                 "genre": LabelColumn("class", shipped_list("fma_small_genres" if variant == "small" else "fma_genres"))
             },

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, bucket, shipped_list
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket, shipped_list
 from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_rows, read_text
 
 _TEST, _TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
@@ -46,8 +46,8 @@ class GiantSteps(Recipe):
             _cloned(f"{_TRAIN}/audio", "<id>.LOFI.mp3 files, by its audio_dl.sh"),
         )
 
-    def task(self, variant: str) -> Task:
-        return Task(
+    def task(self, variant: str) -> RecipeTask:
+        return RecipeTask(
             labels={"key": LabelColumn("class", shipped_list("giantsteps_keys"))},
             metrics=("weighted_key_score", "accuracy"),
             source="test: all of giantsteps-key-dataset; train and valid: the sure keys of "

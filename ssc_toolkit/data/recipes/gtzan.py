@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, Task, shipped_list
+from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, shipped_list
 
 _FOLDERS = ("genres/", "", "genres_original/", "Data/genres_original/", "gtzan_genre/genres/")
 
@@ -29,8 +29,8 @@ class GTZAN(Recipe):
             ),
         )
 
-    def task(self, variant: str) -> Task:
-        return Task(
+    def task(self, variant: str) -> RecipeTask:
+        return RecipeTask(
             labels={"genre": LabelColumn("class", shipped_list("gtzan_genres"))},
             metrics=("accuracy",),
             source="fault-filtered lists of Kereliuk, Sturm and Larsen (2015)",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, joined, shipped_list
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, joined, shipped_list
 from ssc_toolkit.data.recipes.disk import malformed, needed_path, optional_path, read_rows
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,9 @@ class MagnaTagATune(Recipe):
             ),
         )
 
-    def task(self, variant: str) -> Task:
+    def task(self, variant: str) -> RecipeTask:
         tags, version = variant.split("-")
-        return Task(
+        return RecipeTask(
             labels={"tags": LabelColumn("multi-hot", shipped_list(f"magnatagatune_{tags}"))},
             metrics=("roc_auc", "average_precision"),
             source="12:1:3 of the 16 folders (0-b, c, d-f), " + _VERSIONS[version],

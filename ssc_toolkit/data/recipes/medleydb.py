@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, bucket, shipped_list
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket, shipped_list
 from ssc_toolkit.data.recipes.disk import AudioFolder, malformed, needed_path, read_text
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ class MedleyDB(Recipe):
             NeededFile("Audio/<song>/<song>_STEMS", "the stems as .wav, on request from https://medleydb.weebly.com"),
         )
 
-    def task(self, variant: str) -> Task:
-        return Task(
+    def task(self, variant: str) -> RecipeTask:
+        return RecipeTask(
             labels={"instrument": LabelColumn("class", shipped_list("medleydb_instruments"))},
             metrics=("accuracy", "macro_recall"),
             source="no published split: SHA-1 of the artist modulo 10; 0-6 train, 7 valid, 8-9 test",

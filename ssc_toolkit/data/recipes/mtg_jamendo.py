@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, joined, shipped_list
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, joined, shipped_list
 from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_text
 
 logger = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ class MTGJamendo(Recipe):
             NeededFile("00/ ... 99/", audio),
         )
 
-    def task(self, variant: str) -> Task:
-        return Task(
+    def task(self, variant: str) -> RecipeTask:
+        return RecipeTask(
             labels={"tags": LabelColumn("multi-hot", shipped_list(f"mtg_jamendo_{variant}"))},
             metrics=("roc_auc", "average_precision"),
             source=f"split-0 of {_REPOSITORY}",

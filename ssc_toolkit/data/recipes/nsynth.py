@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, Task, shipped_list
+from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, shipped_list
 from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_text
 
 _HOST = "https://magenta.tensorflow.org/datasets/nsynth"
@@ -36,9 +36,9 @@ class NSynth(Recipe):
             )
         )
 
-    def task(self, variant: str) -> Task:
+    def task(self, variant: str) -> RecipeTask:
         names = tuple(map(str, range(9, 121))) if variant == "pitch" else shipped_list("nsynth_families")
-        return Task(
+        return RecipeTask(
             labels={variant: LabelColumn("class", names)},
             metrics=("accuracy",),
             source="official folders nsynth-train, nsynth-valid and nsynth-test",

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, Task, bucket, shipped_list
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket, shipped_list
 from ssc_toolkit.data.recipes.disk import needed_path
 
 logger = logging.getLogger(__name__)
@@ -45,15 +45,15 @@ class VocalSet(Recipe):
             ),
         )
 
-    def task(self, variant: str) -> Task:
+    def task(self, variant: str) -> RecipeTask:
         if variant == "singer":
-            return Task(
+            return RecipeTask(
                 labels={"singer": LabelColumn("class", _SINGERS)},
                 metrics=("accuracy", "macro_recall"),
                 source="no published split: SHA-1 of the file name modulo 10; 0-7 train, 8 valid, 9 test",
                 rule={f"sha1 of the file name modulo 10 is {number}": side for number, side in enumerate(_SIDES)},
             )
-        return Task(
+        return RecipeTask(
             labels={"technique": LabelColumn("class", shipped_list(f"vocalset_techniques{variant[-2:]}"))},
             metrics=("accuracy", "macro_recall"),
             source="train and test singers of the authors; valid: the train singers " + ", ".join(sorted(_VALID)),

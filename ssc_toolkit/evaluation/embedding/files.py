@@ -12,7 +12,7 @@ import numpy as np
 
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 
-SUFFIXES = (".npz", ".parquet")
+EMBEDDING_SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
 """Name of the metadata: in .npz files an array with JSON text, in .parquet files a key of the schema."""
 _OLD_CHECKSUM = b"ssc_toolkit_checksum"

@@ -22,7 +22,7 @@ from ssc_toolkit.training.callbacks.history import read_history
 from ssc_toolkit.training.config_file import read_options
 from ssc_toolkit.training.dataset_factory import sources_of
 from ssc_toolkit.training.pretrain import pretrain
-from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY, check_settings, defaults_of, settings_of
+from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY, check_run_settings, defaults_of, settings_of
 from ssc_toolkit.training.sweep.one_by_one import OneByOne
 from ssc_toolkit.training.sweep.one_run import typed
 
@@ -196,7 +196,7 @@ def _check_folders(out: Path, runs: Sequence[Run]) -> None:
     """Raise InputError if a run in the output folder was made with other settings, or its files are damaged."""
     defaults = defaults_of(pretrain)
     for run in runs:
-        check_settings(run.folder, settings_of(typed(run.arguments)), defaults)
+        check_run_settings(run.folder, settings_of(typed(run.arguments)), defaults)
     _table(out, runs)
 
 
