@@ -15,10 +15,10 @@ from ssc_toolkit.commands.inputs import check_methods, check_window, label_signa
 from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.baselines import baselines, open_models
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
 from ssc_toolkit.evaluation.corrupted import SEVERITIES
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, window_seconds_of
-from ssc_toolkit.evaluation.lineup import baselines, open_models
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.metrics.classification import metrics_of
 from ssc_toolkit.evaluation.probing.probe import check_labels

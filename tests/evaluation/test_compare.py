@@ -36,8 +36,8 @@ from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import LogMelStatistics, Predictions, Task, as_model, embed_tracks, fit_probe, measure
+from ssc_toolkit.evaluation.baselines import baselines, open_models
 from ssc_toolkit.evaluation.comparison import compare_models, conditions_for, paired_difference
-from ssc_toolkit.evaluation.lineup import baselines, open_models
 
 TASKS = ("key", "tags")
 RESOURCES = Path(ssc_toolkit.__file__).parent / "evaluation"
