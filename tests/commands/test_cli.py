@@ -100,7 +100,7 @@ def test_help_explains_every_option(name):
     for line in result.stdout.splitlines():
         assert not line.rstrip().endswith(("default: None)",))
     if name == "pretrain":
-        assert "share of labelled tracks in a batch" in " ".join(result.stdout.split())
+        assert "fraction of labeled tracks in a batch" in " ".join(result.stdout.split())
 
 
 def test_print_config_can_be_run_again(music, tmp_path):

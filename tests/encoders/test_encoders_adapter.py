@@ -296,5 +296,5 @@ def test_a_layer_of_a_module_without_layers_is_refused(module):
 @pytest.mark.parametrize("kind", [Output, DataOutput])
 def test_a_model_with_a_model_output_is_an_error(kind):
     model = as_model(TransformerLike(kind), sample_rate=800)
-    with pytest.raises(InputError, match="EncoderAdapter reads the outputs of Hugging Face"):
+    with pytest.raises(InputError, match="EncoderAdapter accepts the outputs of Hugging Face"):
         model(noise(2, 1, 800))

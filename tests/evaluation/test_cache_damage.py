@@ -160,7 +160,7 @@ def test_draws_with_odd_content_are_one_error(change, tmp_path):
 def test_draws_open_no_audio_file_unasked(music, tmp_path):
     chain = Chain([BackgroundNoise([str(music / "0.wav")], sample_rate=RATE)])
     FixedCorruption.draw(chain, RATE, pd.DataFrame({"path": ["/a.wav"]})).save(tmp_path / "d.pt")
-    with pytest.raises(InputError, match="BackgroundNoise names audio files"):
+    with pytest.raises(InputError, match="no audio files to open, got BackgroundNoise"):
         FixedCorruption.load(tmp_path / "d.pt")
     assert FixedCorruption.load(tmp_path / "d.pt", open_files=True).sample_rate == RATE
 
