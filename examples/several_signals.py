@@ -21,7 +21,7 @@ from ssc_toolkit.data.corpus.keys import KEYS
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.losses import SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
-from ssc_toolkit.targets import KeySimilarity, SharedLabels, TempoKernel, Union
+from ssc_toolkit.targets import KeySimilarity, MaxTarget, SharedLabels, TempoKernel
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--steps", type=int, default=100)
@@ -67,7 +67,7 @@ dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=
 # Pitch shift is left out because of the keys. The chain has no time stretch, which would change the tempi.
 augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
 model = ContrastiveModel(MelCNN(sample_rate=16000))
-target = Union({"tags": SharedLabels(minimum=2), "key": KeySimilarity(), "tempo": TempoKernel(0.06)})
+target = MaxTarget({"tags": SharedLabels(minimum=2), "key": KeySimilarity(), "tempo": TempoKernel(0.06)})
 criterion = SemiSupConLoss(temperature=0.1, target=target)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 

@@ -14,12 +14,12 @@ from ssc_toolkit.targets import (
     GaussianKernel,
     KeySimilarity,
     LabelOverlap,
+    MaxTarget,
     SameClass,
     SharedLabels,
     SimilarityMatrix,
     Target,
     TempoKernel,
-    Union,
     WeightedSum,
 )
 
@@ -241,7 +241,7 @@ def _several(combine: str):
         each = {name: make(items, masks[name], g) for name, make in parts.items()}
         shares = {"class": 0.5, "tags": 0.3, "tempo": 0.2}
         if combine == "union":
-            target: Target = Union({name: part.target for name, part in each.items()})
+            target: Target = MaxTarget({name: part.target for name, part in each.items()})
         else:
             target = WeightedSum({name: (part.target, shares[name]) for name, part in each.items()})
 

@@ -20,5 +20,5 @@ def operations(transform, waveforms) -> int:
     transform.cpu_slice_size = None
     draw = transform.draw(len(waveforms), generator())
     with CountOperations() as counter:
-        transform.apply(waveforms, draw)
+        transform.apply_draw(waveforms, draw)
     return counter.count

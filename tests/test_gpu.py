@@ -55,9 +55,9 @@ def test_a_transform_never_waits_for_the_device(make):
     transform = make(0.6)
     waveforms = noise(20, 2, 1, 4000)
     draw = transform.draw(40, generator())
-    expected = transform.apply(waveforms, draw)
+    expected = transform.apply_draw(waveforms, draw)
     transform, moved = transform.cuda(), waveforms.cuda()
-    result = without_waiting(lambda: transform.apply(moved, draw))
+    result = without_waiting(lambda: transform.apply_draw(moved, draw))
     if any(isinstance(module, MP3) and module.implementation == "auto" for module in transform.modules()):
         return  # the codec on the CPU, its approximation on the GPU
     torch.testing.assert_close(result.cpu(), expected, atol=1e-4, rtol=0)
@@ -69,7 +69,7 @@ def test_the_whole_chain_from_the_draw_on_never_waits():
     chain(waveforms)
     views = without_waiting(lambda: chain(waveforms, generator=generator()))
     assert views.isfinite().all()
-    assert torch.equal(chain.apply(waveforms, chain.draw(64, generator(), views=2)), views)
+    assert torch.equal(chain.apply_draw(waveforms, chain.draw(64, generator(), views=2)), views)
 
 
 def test_slices_on_a_device_bound_the_memory_and_change_nothing():

@@ -16,7 +16,7 @@ from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel, Encoder
 from ssc_toolkit.losses import SemiSupConLoss
-from ssc_toolkit.targets import SameClass, Union
+from ssc_toolkit.targets import MaxTarget, SameClass
 from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule
 
 RATE, SECONDS, BATCH, STEPS = 8000, 0.5, 12, 4
@@ -41,7 +41,7 @@ def train(music: Path, world_size: int, chunk_size: int | None, accumulate: int 
     datasets = [ContrastiveDataset(tracks, RATE, SECONDS, labels=known) for known in (labels, None)]
     module = SemiSupConModule(
         ContrastiveModel(Bare()),
-        SemiSupConLoss(target=Union({"note": SameClass(), "range": SameClass()}), gather=True),
+        SemiSupConLoss(target=MaxTarget({"note": SameClass(), "range": SameClass()}), gather=True),
         semisupcon_chain(RATE),
         learning_rate=0.1,
         optimizer=torch.optim.SGD,

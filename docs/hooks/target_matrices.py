@@ -14,12 +14,12 @@ from ssc_toolkit.targets import (
     GaussianKernel,
     KeySimilarity,
     LabelOverlap,
+    MaxTarget,
     SameClass,
     SharedLabels,
     SimilarityMatrix,
     Target,
     TempoKernel,
-    Union,
     WeightedSum,
 )
 from ssc_toolkit.targets.base import as_target
@@ -132,7 +132,7 @@ SECTIONS: dict[str, tuple[Shown, ...]] = {
         Shown("SimilarityMatrix(matrix)", "artist", SimilarityMatrix(RELATED), "Looked up by the artists' numbers."),
     ),
     "Several signals, each known for some tracks only": (
-        Shown("Union({...})", "all", Union(SIGNALS), "The signal that says most."),
+        Shown("MaxTarget({...})", "all", MaxTarget(SIGNALS), "The signal that says most."),
         Shown(
             "WeightedSum({...})",
             "all",

@@ -20,7 +20,7 @@ class Augmentation(nn.Module, ABC):
     """Base class of transforms and containers.
 
     An augmentation first draws random parameters on the CPU for each example (`draw`), then applies
-    them as a pure function of tensors (`apply`). Calling it does both.
+    them as a pure function of tensors (`apply_draw`). Calling it does both.
 
     Args:
         p: probability that an example is transformed, 0 to 1, drawn for each example.
@@ -53,14 +53,14 @@ class Augmentation(nn.Module, ABC):
             views: number of successive clips that are views of the same item.
 
         Returns:
-            Draw of `count` examples, for `apply`.
+            Draw of `count` examples, for `apply_draw`.
         """
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to clips (N, channels, samples) in float32 or float64."""
 
-    def apply(self, waveforms: Tensor, draw: Draw = None, *, inplace: bool = False) -> Tensor:  # type: ignore[override, assignment]  # see below
+    def apply_draw(self, waveforms: Tensor, draw: Draw, *, inplace: bool = False) -> Tensor:
         """Apply a draw; a pure function of its arguments.
 
         Args:
@@ -76,8 +76,6 @@ class Augmentation(nn.Module, ABC):
                 clips, by a different augmentation, or by a container with different members.
             TypeError: if the waveforms are not floating point.
         """
-        if draw is None and callable(waveforms):  # nn.Module.apply, called by a model that contains this module
-            return super().apply(waveforms)
         check_waveforms(waveforms)
         clips = waveforms.reshape(-1, *waveforms.shape[-2:])
         if not isinstance(draw, Draw):
@@ -144,7 +142,7 @@ class Augmentation(nn.Module, ABC):
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
             generator: CPU generator; the global generator of PyTorch if None. The same state gives the same result.
             inplace: write the result over the waveforms.
-            return_draw: also return the draw, which `apply` can replay.
+            return_draw: also return the draw, which `apply_draw` can replay.
 
         Returns:
             Transformed waveforms, of the same shape, dtype and device; with `return_draw`, also the draw.
@@ -152,7 +150,7 @@ class Augmentation(nn.Module, ABC):
         check_waveforms(waveforms)
         views = waveforms.shape[1] if waveforms.dim() == 4 else 1
         draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views)
-        result = self.apply(waveforms, draw, inplace=inplace)
+        result = self.apply_draw(waveforms, draw, inplace=inplace)
         return (result, draw) if return_draw else result
 
     def extra_repr(self) -> str:

@@ -113,7 +113,7 @@ class Chain(Container):
         >>> chain = Chain([Gain(gain_db=(-6, 0), p=0.5), PolarityInversion(p=0.5)])
         >>> waveforms = torch.rand(4, 2, 1, 1000) - 0.5                # (items, views, channels, samples)
         >>> views, draw = chain(waveforms, generator=torch.Generator().manual_seed(0), return_draw=True)
-        >>> torch.equal(chain.apply(waveforms, draw), views)
+        >>> torch.equal(chain.apply_draw(waveforms, draw), views)
         True
     """
 

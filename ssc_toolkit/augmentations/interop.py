@@ -38,7 +38,7 @@ class FromTorchAudiomentations(Augmentation):
         >>> shift = FromTorchAudiomentations(shift, sample_rate=16000)
         >>> waveforms = torch.randn(4, 1, 8000)
         >>> shifted, draw = shift(waveforms, return_draw=True)
-        >>> torch.equal(shift.apply(waveforms, draw), shifted)
+        >>> torch.equal(shift.apply_draw(waveforms, draw), shifted)
         True
     """
 
@@ -117,7 +117,7 @@ class ToTorchAudiomentations(BaseWaveformTransform):
             raise ValueError(
                 f"sample_rate: expected {rates - {sample_rate}} Hz, as set for the transform, got {sample_rate}"
             )
-        changed = self.augmentation.apply(samples, self.transform_parameters["draw"])
+        changed = self.augmentation.apply_draw(samples, self.transform_parameters["draw"])
         return ObjectDict(samples=changed, sample_rate=sample_rate, targets=targets, target_rate=target_rate)
 
 

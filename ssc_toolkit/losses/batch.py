@@ -148,7 +148,7 @@ def _check_by_target(
 ) -> None:
     if isinstance(labels, dict) and not target.takes_dicts:
         raise TypeError(
-            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; Union and WeightedSum take "
+            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; MaxTarget and WeightedSum take "
             "several signals"
         )
     try:

@@ -6,7 +6,7 @@ with that signature works where a target is asked for.
 """
 
 from ssc_toolkit.targets.base import Target
-from ssc_toolkit.targets.combined import Union, WeightedSum
+from ssc_toolkit.targets.combined import MaxTarget, WeightedSum
 from ssc_toolkit.targets.ignore_pairs import IgnorePairs
 from ssc_toolkit.targets.kernels import GaussianKernel, TempoKernel
 from ssc_toolkit.targets.lookup import KeySimilarity, SimilarityMatrix
@@ -18,11 +18,11 @@ __all__ = [
     "IgnorePairs",
     "KeySimilarity",
     "LabelOverlap",
+    "MaxTarget",
     "SameClass",
     "SharedLabels",
     "SimilarityMatrix",
     "Target",
     "TempoKernel",
-    "Union",
     "WeightedSum",
 ]

@@ -84,7 +84,7 @@ class _Combined(Target):
         return list(zip(self.names, cast(Iterable[Target], self.targets), strict=True))
 
 
-class Union(_Combined):
+class MaxTarget(_Combined):
     """Weight of the signal that says most: the maximum over the signals known for both items.
 
     Args:
@@ -98,7 +98,7 @@ class Union(_Combined):
     Examples:
         >>> import torch
         >>> from ssc_toolkit.targets import KeySimilarity, SharedLabels
-        >>> target = Union({"tags": SharedLabels(1), "key": KeySimilarity()})
+        >>> target = MaxTarget({"tags": SharedLabels(1), "key": KeySimilarity()})
         >>> labels = {"tags": torch.eye(3), "key": torch.tensor([0, 7, 7])}
         >>> target(labels, labels)
         tensor([[1.0000, 0.5000, 0.5000],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFunction, as_target, count
-from ssc_toolkit.targets.combined import Union
+from ssc_toolkit.targets.combined import MaxTarget
 
 
 class IgnorePairs(Target):
@@ -25,7 +25,7 @@ class IgnorePairs(Target):
 
     Args:
         target: weights of the pairs that stay: a target, or a function of two label blocks; or a mapping of
-            signals to targets, as for `Union`. None: no labels make positives.
+            signals to targets, as for `MaxTarget`. None: no labels make positives.
         ignored: pairs to leave out: a target or function of the same kind, whose pairs with a weight above 0 are left
             out; or a mapping of signals.
 
@@ -120,7 +120,7 @@ class IgnorePairs(Target):
 
 
 def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunction]) -> Target:
-    return Union(given) if isinstance(given, Mapping) else as_target(given)
+    return MaxTarget(given) if isinstance(given, Mapping) else as_target(given)
 
 
 def _of_signals(part: Target, *given: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_l
 from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.targets import SameClass, SharedLabels, Target, Union
+from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
 """No labels, one label signal, or several signals by column name."""
@@ -91,7 +91,7 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
         for column, signal in signals.items()
     }
     if len(targets) > 1:
-        return Union(targets)
+        return MaxTarget(targets)
     return next(iter(targets.values()), SameClass())
 
 

@@ -176,7 +176,7 @@ class SemiSupConModule(pl.LightningModule):
         count = views.shape[1]
         draw = self.augment.draw(batch["items_of_all"] * count, generator, views=count)
         clips = torch.tensor(batch["places"])[:, None] * count + torch.arange(count)
-        return self.augment.apply(views, draw[clips.flatten()])
+        return self.augment.apply_draw(views, draw[clips.flatten()])
 
     def _project(self, views: Tensor) -> Tensor:
         if self.chunk_size is None or not torch.is_grad_enabled():

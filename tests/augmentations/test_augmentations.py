@@ -65,7 +65,7 @@ def test_a_draw_replays_exactly(make):
     waveforms = noise(20, 1, 3000)
     transform = make(0.5)
     result, draw = transform(waveforms, generator=generator(), return_draw=True)
-    assert torch.equal(transform.apply(waveforms, draw), result)
+    assert torch.equal(transform.apply_draw(waveforms, draw), result)
 
 
 @every_transform
@@ -75,13 +75,13 @@ def test_a_draw_survives_saving_and_indexing(make, tmp_path):
     result, draw = transform(waveforms, generator=generator(), return_draw=True)
     torch.save(draw.state_dict(), tmp_path / "draw.pt")
     loaded = Draw.from_state_dict(torch.load(tmp_path / "draw.pt", weights_only=True))
-    assert torch.equal(transform.apply(waveforms, loaded), result)
+    assert torch.equal(transform.apply_draw(waveforms, loaded), result)
     assert len(draw[4]) == 1
-    torch.testing.assert_close(transform.apply(waveforms[4:5], draw[4]), result[4:5])
-    torch.testing.assert_close(transform.apply(waveforms[-1:], draw[-1]), result[-1:])
-    torch.testing.assert_close(transform.apply(waveforms[5:9], draw[5:9]), result[5:9])
+    torch.testing.assert_close(transform.apply_draw(waveforms[4:5], draw[4]), result[4:5])
+    torch.testing.assert_close(transform.apply_draw(waveforms[-1:], draw[-1]), result[-1:])
+    torch.testing.assert_close(transform.apply_draw(waveforms[5:9], draw[5:9]), result[5:9])
     rows = torch.tensor([11, 2])
-    torch.testing.assert_close(transform.apply(waveforms[rows], draw[rows]), result[rows])
+    torch.testing.assert_close(transform.apply_draw(waveforms[rows], draw[rows]), result[rows])
 
 
 @every_transform
@@ -169,7 +169,7 @@ def test_apply_reads_no_value_from_the_device(make):
     draw = transform.draw(8, generator()).to("meta")
     # A tensor on the meta device has a shape and no values: whoever asks for one fails.
     waveforms = torch.empty(8, 1, 3000, device="meta")
-    assert transform.to("meta").apply(waveforms, draw).shape == waveforms.shape
+    assert transform.to("meta").apply_draw(waveforms, draw).shape == waveforms.shape
 
 
 @every_transform
@@ -180,8 +180,8 @@ def test_apply_compiles_without_a_graph_break(make):
     waveforms = noise(6, 1, 3000)
     draw = transform.draw(6, generator())
     torch._dynamo.reset()
-    compiled = torch.compile(transform.apply, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(waveforms, draw), transform.apply(waveforms, draw))
+    compiled = torch.compile(transform.apply_draw, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(waveforms, draw), transform.apply_draw(waveforms, draw))
 
 
 @every_transform
@@ -189,15 +189,15 @@ def test_autocast_leaves_the_precision_alone(make):
     transform, waveforms = make(1.0), noise(4, 1, 3000)
     result, draw = transform(waveforms, generator=generator(), return_draw=True)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(transform.apply(waveforms, draw), result)
+        assert torch.equal(transform.apply_draw(waveforms, draw), result)
 
 
 def test_recordings_survive_a_model_in_half_precision():
     model = torch.nn.Sequential(ImpulseResponse(FOLDER, sample_rate=RATE), BackgroundNoise(FOLDER, sample_rate=RATE))
     waveforms = noise(4, 1, 3000)
     draw = model[0].draw(4, generator())
-    expected = model[0].apply(waveforms, draw)
-    assert torch.equal(model.half().float()[0].apply(waveforms, draw), expected)
+    expected = model[0].apply_draw(waveforms, draw)
+    assert torch.equal(model.half().float()[0].apply_draw(waveforms, draw), expected)
 
 
 def test_many_echoes_cost_no_more_than_those_within_the_clip():

@@ -37,8 +37,8 @@ def test_a_chain_compiles_to_machine_code():
     chain = Chain([Gain((-15, 5), p=0.5), LowPass((500, 4000), sample_rate=RATE, p=0.5), Delay(sample_rate=RATE)])
     waveforms = noise(6, 1, 4000)
     draw = chain.draw(6, generator())
-    compiled = torch.compile(chain.apply, fullgraph=True)
-    torch.testing.assert_close(compiled(waveforms, draw), chain.apply(waveforms, draw))
+    compiled = torch.compile(chain.apply_draw, fullgraph=True)
+    torch.testing.assert_close(compiled(waveforms, draw), chain.apply_draw(waveforms, draw))
 
 
 def test_a_compiled_chain_is_compiled_once_for_all_draws():
@@ -52,16 +52,18 @@ def test_a_compiled_chain_is_compiled_once_for_all_draws():
     )
     waveforms = noise(4, 1, 3000)
     torch._dynamo.reset()
-    compiled = torch.compile(chain.apply, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(chain.apply_draw, fullgraph=True, backend="aot_eager")
     with torch._dynamo.config.patch(error_on_recompile=True):
         for seed in range(12):
             draw = chain.draw(4, generator(seed))
-            torch.testing.assert_close(compiled(waveforms, draw), chain.apply(waveforms, draw), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                compiled(waveforms, draw), chain.apply_draw(waveforms, draw), atol=1e-5, rtol=1e-4
+            )
 
 
 def one_after_the_other(chain: Chain, waveforms: torch.Tensor, draw: Draw) -> torch.Tensor:
     for transform, child in zip(chain.transforms, draw.children, strict=True):
-        waveforms = transform.apply(waveforms, child)
+        waveforms = transform.apply_draw(waveforms, child)
     return waveforms
 
 
@@ -97,9 +99,9 @@ def test_a_fused_chain_equals_its_members_in_order(members):
     chain = Chain(members(), p=0.9)
     draw = chain.draw(40, generator())
     expected = one_after_the_other(chain, waveforms, draw)
-    assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (chain.apply_draw(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
     chain.fuse = "none"
-    assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-6 * expected.abs().max()
+    assert (chain.apply_draw(waveforms, draw) - expected).abs().max() < 1e-6 * expected.abs().max()
 
 
 def transforms_taken(run) -> int:
@@ -132,7 +134,7 @@ def test_fused_neighbors_share_one_fft(members, fuse, pairs):
     # One forward FFT for the clips of each stage, and one for each impulse response.
     chain = Chain(list(members()), fuse=fuse)
     draw = chain.draw(12, generator())
-    assert transforms_taken(lambda: chain.apply(noise(12, 1, 3000), draw)) == pairs
+    assert transforms_taken(lambda: chain.apply_draw(noise(12, 1, 3000), draw)) == pairs
 
 
 def test_fusing_all_is_cutting_once_in_surrounding_silence():
@@ -150,7 +152,7 @@ def test_fusing_all_is_cutting_once_in_surrounding_silence():
     far = 12000
     surrounded = torch.nn.functional.pad(waveforms, (far, far))
     expected = one_after_the_other(chain, surrounded, draw)[..., far:-far]
-    assert (chain.apply(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (chain.apply_draw(waveforms, draw) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 def test_explain_names_the_stages(capsys):

@@ -63,7 +63,7 @@ def test_background_from_the_batch_takes_another_item():
     assert (partner != torch.arange(items)[:, None]).all()
     assert partner.unique().numel() == items
     torch.testing.assert_close(result, 2 * waveforms)
-    assert torch.equal(mix.apply(waveforms, draw), result)
+    assert torch.equal(mix.apply_draw(waveforms, draw), result)
     with pytest.raises(ValueError, match="cannot be indexed"):
         draw[3]
 
@@ -72,7 +72,7 @@ def test_background_from_the_batch_needs_a_second_item():
     chain = Chain([Gain((-6, 6)), BackgroundNoise(snr_db=3.0, p=0.5)])
     waveforms = noise(50, 1, 400)
     result, draw = chain(waveforms, generator=generator(), return_draw=True)
-    assert torch.equal(chain.apply(waveforms, draw), result)
+    assert torch.equal(chain.apply_draw(waveforms, draw), result)
     lone = noise(1, 4, 1, 400)
     assert torch.equal(BackgroundNoise(snr_db=3.0)(lone), lone)
 
@@ -98,7 +98,7 @@ def test_a_draw_of_another_chain_is_refused(chain, words):
     waveforms = noise(4, 1, 2000)
     _, draw = semisupcon_chain(RATE)(waveforms, generator=generator(), return_draw=True)
     with pytest.raises(InputError, match=words):
-        chain.apply(waveforms, draw)
+        chain.apply_draw(waveforms, draw)
 
 
 def test_a_draw_kept_on_disk_is_replayed_by_an_equal_chain(tmp_path):
@@ -106,7 +106,7 @@ def test_a_draw_kept_on_disk_is_replayed_by_an_equal_chain(tmp_path):
     views, draw = semisupcon_chain(RATE)(waveforms, generator=generator(), return_draw=True)
     torch.save(draw.state_dict(), tmp_path / "draw.pt")
     loaded = Draw.from_state_dict(torch.load(tmp_path / "draw.pt", weights_only=True))
-    assert torch.equal(semisupcon_chain(RATE).apply(waveforms, loaded), views)
+    assert torch.equal(semisupcon_chain(RATE).apply_draw(waveforms, loaded), views)
 
 
 def test_describe_names_what_touched_each_example():

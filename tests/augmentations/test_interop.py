@@ -48,7 +48,7 @@ def test_theirs_in_our_chain_follow_the_generator_and_replay(make, tmp_path):
     assert not torch.equal(chain(waveforms, generator=torch.Generator().manual_seed(4)), first)
     torch.save(draw.state_dict(), tmp_path / "draw.pt")
     loaded = Draw.from_state_dict(torch.load(tmp_path / "draw.pt", weights_only=True))
-    assert torch.equal(chain.apply(waveforms, loaded), first)
+    assert torch.equal(chain.apply_draw(waveforms, loaded), first)
 
 
 def test_the_global_generators_are_restored():

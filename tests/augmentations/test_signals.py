@@ -34,7 +34,7 @@ def test_gain_in_decibels():
     transform = Gain((-15, 5))
     draw = transform.draw(4)
     draw.values["gain_db"].copy_(gains)
-    torch.testing.assert_close(db(transform.apply(torch.ones(4, 1, 10), draw)[:, 0, 0]), gains)
+    torch.testing.assert_close(db(transform.apply_draw(torch.ones(4, 1, 10), draw)[:, 0, 0]), gains)
 
 
 @pytest.mark.parametrize("cutoff", [100.0, 500.0, 2000.0, 6000.0])
@@ -92,7 +92,7 @@ def test_each_example_has_its_own_cutoff():
     transform = LowPass((1000, 6000), sample_rate=RATE)
     draw = transform.draw(4)
     draw.values["cutoff_hz"].copy_(torch.tensor([1000.0, 6000.0, 1000.0, 6000.0]))
-    kept = transform.apply(clips, draw)[..., 4000:-4000].square().mean(-1).sqrt() * math.sqrt(2)
+    kept = transform.apply_draw(clips, draw)[..., 4000:-4000].square().mean(-1).sqrt() * math.sqrt(2)
     torch.testing.assert_close(kept[:, 0], torch.tensor([1.0, 1.0, 0.0, 1.0]), atol=2e-3, rtol=0)
 
 
@@ -172,7 +172,7 @@ def test_the_bands_of_the_equalizer_have_their_gains():
     draw.values["gain_db"].copy_(gains)
     impulse = torch.zeros(1, 1, 2 * RATE)
     impulse[..., RATE] = 1
-    response = db(torch.fft.rfft(transform.apply(impulse, draw)[0, 0]).abs())
+    response = db(torch.fft.rfft(transform.apply_draw(impulse, draw)[0, 0]).abs())
     for center, gain in zip((20.0, *centers, 10000.0), (6.0, *gains[0].tolist(), 3.0), strict=True):
         assert response[round(2 * center)].item() == pytest.approx(gain, abs=0.1)
     assert response[round(2 * 200.0)].item() == pytest.approx(-3.0, abs=0.1)  # half way between two bands
@@ -239,8 +239,8 @@ def test_splices_are_smooth():
     draw = hard.draw(8, torch.Generator().manual_seed(0))
     steepest = tone(200.0).diff().abs().max()
     end = RATE  # well before the silence at the end
-    assert hard.apply(waveforms, draw)[..., :end].diff().abs().max() > 5 * steepest
-    assert soft.apply(waveforms, draw)[..., :end].diff().abs().max() < 2 * steepest
+    assert hard.apply_draw(waveforms, draw)[..., :end].diff().abs().max() > 5 * steepest
+    assert soft.apply_draw(waveforms, draw)[..., :end].diff().abs().max() < 2 * steepest
 
 
 def test_cuts_that_are_too_long_leave_a_tenth():

@@ -130,7 +130,7 @@ def test_the_target_matrices_hold_the_weights(page):
     by_key = page.locator(".matrix", has_text="KeySimilarity()").locator("title").all_text_contents()
     assert "track 1, C and track 2, G: 0.5" in by_key
     assert "track 1, C and track 3, Am: 0.3" in by_key
-    by_any = page.locator(".matrix", has_text="Union(").locator("title").all_text_contents()
+    by_any = page.locator(".matrix", has_text="MaxTarget(").locator("title").all_text_contents()
     assert "track 5, track 5 and track 10, track 10: 0.5" in by_any  # E minor and A minor are a fifth apart
     assert "track 4, track 4 and track 10, track 10: 0" in by_any  # nothing is known of both
 

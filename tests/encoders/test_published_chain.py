@@ -137,7 +137,7 @@ def test_half_of_the_echoes_are_only_a_gain():
     waveforms = noise(1, 1, 30_000).expand(2000, 1, -1)
     chain = semisupcon_chain(RATE, as_published=True)
     draw = chain.draw(2000, generator()).children[5]
-    changed = chain.transforms[5].apply(waveforms, draw)[draw.applied]
+    changed = chain.transforms[5].apply_draw(waveforms, draw)[draw.applied]
     ratio = (changed / waveforms[0])[:, 0]
     is_gain = (ratio - ratio.mean(1, keepdim=True)).abs().amax(1) < 1e-3
     close(is_gain.double().mean(), 0.5, len(changed))
@@ -151,9 +151,9 @@ def test_a_fused_echo_equals_one_after_the_other():
     draw = chain.draw(12, generator())
     expected = waveforms
     for transform, child in zip(chain.transforms, draw.children, strict=True):
-        expected = transform.apply(expected, child)
+        expected = transform.apply_draw(expected, child)
     assert len(chain.stages(3000)) == 1
-    torch.testing.assert_close(chain.apply(waveforms, draw), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(chain.apply_draw(waveforms, draw), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_pitch_takes_fourteen_ratios_up_to_316_cents():
@@ -236,11 +236,11 @@ def test_the_published_chain_replays_is_stored_and_described():
     assert isinstance(again, ItemChain)
     assert isinstance(again.transforms[3], ItemOneOf)
     assert again.to_config() == chain.to_config()
-    assert torch.equal(again.apply(waveforms, Draw.from_state_dict(draw.state_dict())), views)
+    assert torch.equal(again.apply_draw(waveforms, Draw.from_state_dict(draw.state_dict())), views)
     unchanged = (views == waveforms).all(-1).all(-1)
     assert torch.equal(unchanged | at_items(draw.applied), torch.ones_like(unchanged))
     with pytest.raises(ValueError, match="draw: expected a draw by Chain, got one by ItemChain"):
-        semisupcon_chain(RATE).apply(waveforms, draw)
+        semisupcon_chain(RATE).apply_draw(waveforms, draw)
 
 
 def test_without_views_every_clip_is_an_item():

@@ -19,7 +19,7 @@ from ssc_toolkit.losses import (
     SupConLoss,
     contrastive_statistics,
 )
-from ssc_toolkit.targets import GaussianKernel, SharedLabels, Union
+from ssc_toolkit.targets import GaussianKernel, MaxTarget, SharedLabels
 
 # Statistics
 
@@ -240,7 +240,7 @@ def test_float16_at_low_temperature_has_gradients():
 
 def test_multi_label_regression_and_more_than_two_views_are_targets_not_special_cases():
     embeddings = torch.randn(6, 3, 8, requires_grad=True)
-    criterion = SemiSupConLoss(target=Union({"tags": SharedLabels(), "valence": GaussianKernel(0.2)}))
+    criterion = SemiSupConLoss(target=MaxTarget({"tags": SharedLabels(), "valence": GaussianKernel(0.2)}))
     labels = {"tags": torch.randint(0, 2, (6, 4)), "valence": torch.rand(6)}
     known = {"tags": torch.arange(6) < 3, "valence": torch.arange(6) > 1}
     criterion(embeddings, labels, labeled=known).backward()

@@ -11,12 +11,12 @@ import torch
 
 from ssc_toolkit.losses import LearnableTemperature, NTXentLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.functional import semi_supcon_loss
-from ssc_toolkit.targets import SameClass, SharedLabels, SimilarityMatrix, Union
+from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, SimilarityMatrix
 
 three = torch.randn(4, 2, 8)
 classes = torch.tensor([0, 1, 0, 1])
 yes = torch.ones(4, dtype=torch.bool)
-both = Union({"a": SameClass(), "b": SharedLabels()})
+both = MaxTarget({"a": SameClass(), "b": SharedLabels()})
 
 
 @pytest.mark.parametrize(

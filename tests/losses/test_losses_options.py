@@ -23,7 +23,7 @@ from ssc_toolkit.losses import (
     class_balanced_weights,
 )
 from ssc_toolkit.losses.functional import semi_supcon_loss
-from ssc_toolkit.targets import GaussianKernel, IgnorePairs, SameClass, SharedLabels, Target, Union, WeightedSum
+from ssc_toolkit.targets import GaussianKernel, IgnorePairs, MaxTarget, SameClass, SharedLabels, Target, WeightedSum
 
 implementations = pytest.mark.parametrize("implementation", ["dense", "tiled"])
 reductions = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -301,7 +301,9 @@ def test_a_target_may_have_a_third_answer(implementation, combine):
     labels = torch.tensor([0, 1, 5, 5, 6, 0])
     embeddings = torch.randn(6, 2, 8, dtype=torch.float64)
     mask = (labels[:, None] - labels).abs() == 1
-    target = {"alone": Unsure(), "union": Union({"a": Unsure()}), "sum": WeightedSum({"a": (Unsure(), 1.0)})}[combine]
+    target = {"alone": Unsure(), "union": MaxTarget({"a": Unsure()}), "sum": WeightedSum({"a": (Unsure(), 1.0)})}[
+        combine
+    ]
     given = labels if combine == "alone" else {"a": labels}
     for reduction in REDUCTIONS:
         options = {"reduction": reduction, "implementation": implementation}

@@ -12,11 +12,11 @@ from ssc_toolkit.targets import (
     GaussianKernel,
     KeySimilarity,
     LabelOverlap,
+    MaxTarget,
     SameClass,
     SharedLabels,
     SimilarityMatrix,
     TempoKernel,
-    Union,
     WeightedSum,
 )
 
@@ -63,7 +63,7 @@ def test_half_and_double_tempo():
 
 
 def test_what_moves_with_a_target_and_what_is_saved():
-    target = Union({"matrix": SimilarityMatrix(torch.eye(3)), "tags": LabelOverlap("dice", [1.0, 2.0])})
+    target = MaxTarget({"matrix": SimilarityMatrix(torch.eye(3)), "tags": LabelOverlap("dice", [1.0, 2.0])})
     assert target.state_dict() == {}
     assert target.double().targets[0].matrix.dtype == torch.float64
 
@@ -85,7 +85,7 @@ def test_precise_weights_of_labels_in_single_precision():
 
 
 def test_a_union_keeps_the_fractions_beside_functions_of_bools():
-    target = Union({"same": lambda rows, columns: rows[:, None] == columns, "key": KeySimilarity()})
+    target = MaxTarget({"same": lambda rows, columns: rows[:, None] == columns, "key": KeySimilarity()})
     labels = {"same": torch.tensor([0, 1]), "key": torch.tensor([0, 7])}
     expected = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
     known = torch.ones(2, dtype=torch.bool)
@@ -115,8 +115,8 @@ whole = torch.arange(4)
         (lambda: SimilarityMatrix(torch.ones(2, 2) * 2), ValueError, "matrix"),
         (lambda: SimilarityMatrix(torch.full((2, 2), torch.nan)), ValueError, "matrix"),
         (lambda: SimilarityMatrix(torch.ones(2, 2).long()), TypeError, "matrix"),
-        (lambda: Union({}), ValueError, "targets"),
-        (lambda: Union({"a": 3}), TypeError, "target"),
+        (lambda: MaxTarget({}), ValueError, "targets"),
+        (lambda: MaxTarget({"a": 3}), TypeError, "target"),
         (lambda: WeightedSum({"a": (SameClass(), 0.7), "b": (SameClass(), 0.7)}), ValueError, "sum"),
         (lambda: WeightedSum({"a": (SameClass(), 0.0)}), ValueError, "positive"),
         (lambda: GaussianKernel(1.0).check(torch.ones(4, 2, 2), four), ValueError, "labels"),

@@ -8,7 +8,7 @@ import torch
 from loss_reference import naive_loss, naive_mean, random_batch
 
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
-from ssc_toolkit.targets import IgnorePairs, SameClass, SharedLabels, Union, WeightedSum
+from ssc_toolkit.targets import IgnorePairs, MaxTarget, SameClass, SharedLabels, WeightedSum
 
 
 def batch_with(number, seed=5):
@@ -101,7 +101,7 @@ def test_signals_of_a_dict_have_numbers_of_their_own(combine, mask):
 
     def target(parts):
         if combine == "union":
-            return Union(parts)
+            return MaxTarget(parts)
         if combine == "sum":
             return WeightedSum({name: (part, 0.3) for name, part in parts.items()})
         return IgnorePairs({"genre": parts["genre"], "tags": parts["tags"]}, ignored={"artist": parts["artist"]})

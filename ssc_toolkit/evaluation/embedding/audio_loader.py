@@ -101,7 +101,7 @@ class Hearing:
             }
             if self.corruption is not None and draw is not None:
                 clean = waveforms[self._own_rate].to(device)
-                corrupted = self.corruption.transform.apply(clean, draw[torch.tensor(kept)])
+                corrupted = self.corruption.transform.apply_draw(clean, draw[torch.tensor(kept)])
                 waveforms = {rate: resampled(corrupted, self._own_rate, rate) for rate in self.rates}
             yield len(rows), kept, waveforms
 
