@@ -211,7 +211,12 @@ def _check_config(file: str) -> None:
     if not Path(file).is_file():
         return  # the parser reports the error
     with reading("config", file, "correct it"):
-        yaml.safe_load(Path(file).read_bytes().decode("utf-8"))
+        try:
+            found = yaml.safe_load(Path(file).read_bytes().decode("utf-8"))
+        except yaml.constructor.ConstructorError as error:
+            raise InputError(f"config: {file}: expected plain values, got a tag ({error.problem})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"config: {file}: expected options with their values, got {type(found).__name__}")
 
 
 def _kind_in_group(name: str, job: Callable[..., object]) -> str:

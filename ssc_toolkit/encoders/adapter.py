@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
+from ssc_toolkit.seeds import whole_number
 
 
 class EncoderAdapter(Encoder):
@@ -96,7 +97,7 @@ class EncoderAdapter(Encoder):
         self.log_mel = log_mel
         self.image_channels = image_channels
         self.method = method
-        self.layer = layer
+        self.layer = whole_number("layer", layer)
         width = self._probe()
         if embedding_dim is not None:
             self._check_width(width)

@@ -11,7 +11,7 @@ from ssc_toolkit.losses.batch import Rows
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.seeds import whole_number
-from ssc_toolkit.targets.base import Labeled, LabelTensors
+from ssc_toolkit.targets.base import Labeled, LabelTensors, in_fake_mode, in_function_transform
 
 
 class CrossBatchMemory(nn.Module):
@@ -116,7 +116,8 @@ class CrossBatchMemory(nn.Module):
             losses: Tensor = self._arguments.call(self.loss, embeddings, given)
         finally:
             self.loss.queue = None
-        if self.training:
+        # Tensors of a transform or a fake mode mean nothing outside of it.
+        if self.training and not (in_function_transform() or in_fake_mode()):
             self.queue = queue.last(self.size)
         return losses
 
@@ -136,6 +137,8 @@ class CrossBatchMemory(nn.Module):
         if not state:
             self.queue = None
             return
+        if state.keys() != set(Rows._fields):
+            raise ValueError(f"state: expected the keys {', '.join(Rows._fields)}, got {', '.join(map(str, state))}")
         queue = Rows(**state)
         count = len(queue.items)
         self.queue = queue.part(max(0, count - self.size), count)

@@ -424,7 +424,7 @@ def _check_temperature(temperature: Any) -> None:
             raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
     elif isinstance(temperature, nn.Module):
         raise ValueError("temperature: expected a number or a tensor, got a module; call it: temperature=module()")
-    elif not isinstance(temperature, Real):
+    elif not isinstance(temperature, Real) or isinstance(temperature, bool):
         kind = type(temperature).__name__
         raise ValueError(f"temperature: expected a positive number, got {temperature!r} of type {kind}; pass a float")
     elif not 0 < float(temperature) < math.inf:

@@ -71,7 +71,7 @@ def hard_denominators(
     is_positive = weights > 0
     beta, tau_plus = weighting.beta, weighting.tau_plus
     count = is_negative.sum(dim=1)
-    log_count = count.clamp(min=1).log().to(similarities.dtype)
+    log_count = count.clamp(min=1).to(similarities.dtype).log()
     harder, by_hardness = similarities * (1 + beta), similarities * beta
     negatives = log_count + _logsumexp(harder, is_negative) - _logsumexp(by_hardness, is_negative)
     if tau_plus > 0:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from ssc_toolkit.checks import check_whole
 from ssc_toolkit.seeds import whole_number
 
 
@@ -81,7 +82,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; by default it is the one after the last complete epoch."""
-        self.epoch = whole_number("epoch", epoch)
+        self.epoch = check_whole("epoch", epoch, 0)
 
     def __len__(self) -> int:
         return self.batches_of_a_pass() if self.steps is None else self.steps
@@ -108,9 +109,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         Returns:
             Dictionary for `load_state_dict`.
         """
-        if batches is not None and batches < 0:
-            raise ValueError(f"batches: expected at least 0, got {batches}")
-        done = self._handed_out if batches is None else batches
+        done = self._handed_out if batches is None else check_whole("batches", batches, 0)
         return {"batches": done, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -124,8 +123,8 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
                 raise ValueError(f"state: expected a result of state_dict(), got only {', '.join(state) or 'nothing'}")
             if state[name] != value:
                 raise ValueError(f"state: expected {name} to be {value} as in this sampler, got {state[name]}")
-        self._handed_out = self._resume_at = state["batches"]
-        self.epoch = state["batches"] // len(self)
+        self._handed_out = self._resume_at = check_whole("state: batches", state["batches"], 0)
+        self.epoch = self._handed_out // len(self)
 
     @abstractmethod
     def settings(self) -> tuple[float | Tensor, ...]:
@@ -136,6 +135,9 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         if self._settings_hash is None:
             digest = hashlib.blake2b(digest_size=8)
             for value in self.settings():
-                digest.update(value.numpy().tobytes() if isinstance(value, Tensor) else repr(value).encode())
+                if isinstance(value, Tensor):
+                    digest.update(f"{value.dtype} {tuple(value.shape)} ".encode() + value.numpy().tobytes())
+                else:
+                    digest.update(f"{value!r} ".encode())
             self._settings_hash = digest.hexdigest()
         return {**own, "batches_of_an_epoch": len(self), "items_and_shares": self._settings_hash}

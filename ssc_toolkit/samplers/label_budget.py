@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.checks import check_fraction
+from ssc_toolkit.seeds import generator_for, whole_number
 
 _ENTRIES_AT_ONCE = 2**24
 
@@ -104,7 +105,26 @@ def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: s
             raise ValueError(
                 "labels: expected class indices of at least 0, got a negative one; leave out items without a label"
             )
+    if found.dim() == 2:
+        _check_multi_hot(found, labeled)
     return found
+
+
+def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
+    """Raise ValueError unless the known rows hold only 0 and 1, without a dense copy."""
+    if rows.layout != torch.strided:
+        entries = rows.to_sparse_coo().coalesce()
+        parts: Iterable[Tensor] = [
+            entries.values() if labeled is None else entries.values()[labeled[entries.indices()[0]]]
+        ]
+    else:
+        some = max(1, _ENTRIES_AT_ONCE // max(1, rows.shape[1]))
+        masks = [None] * len(rows) if labeled is None else labeled.split(some)
+        parts = (part if mask is None else part[mask] for part, mask in zip(rows.split(some), masks, strict=False))
+    for part in parts:
+        if not bool(((part == 0) | (part == 1)).all()):
+            odd = part[(part != 0) & (part != 1)][0].item()
+            raise ValueError(f"labels: expected 0 or 1 in every labeled row of multi-hot labels, got {odd}")
 
 
 def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
@@ -132,8 +152,7 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
         >>> label_budget(labels, share=3 / 8)[:3].sort().values.tolist()[1:]
         [6, 7]
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share: expected 0 to 1, got {share}")
+    share, seed = check_fraction("share", share), whole_number("seed", seed)
     labels = class_labels(labels, None, "items")
     count = round(share * len(labels))
     if share > 0 and len(labels):

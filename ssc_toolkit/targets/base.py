@@ -195,7 +195,7 @@ def is_traced() -> bool:
     """Whether tensors may have no values: in torch.compile, export, torch.func, make_fx, jit.trace, a fake mode."""
     if torch.compiler.is_compiling():
         return True
-    return in_function_transform() or torch.jit.is_tracing() or get_proxy_mode() is not None or _in_fake_mode()
+    return in_function_transform() or torch.jit.is_tracing() or get_proxy_mode() is not None or in_fake_mode()
 
 
 def in_function_transform() -> bool:
@@ -203,7 +203,8 @@ def in_function_transform() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-def _in_fake_mode() -> bool:
+def in_fake_mode() -> bool:
+    """Return whether tensors are fake, without values."""
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 

@@ -19,6 +19,8 @@ class _Combined(Target):
 
     def __init__(self, targets: Mapping[str, Target | TargetFunction]) -> None:
         super().__init__()
+        if not isinstance(targets, Mapping):
+            raise TypeError(f"targets: expected a dict of targets by signal, got {type(targets).__name__}")
         if not targets:
             raise ValueError("targets: expected at least one signal, got none")
         self.names = tuple(targets)

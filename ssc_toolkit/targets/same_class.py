@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ssc_toolkit.seeds import whole_number
@@ -30,7 +31,8 @@ class SameClass(Target):
         - output: (R, C) float32
 
     Raises:
-        TypeError: for an `ignore_index` that is no whole number.
+        TypeError: for an `ignore_index` that is not an integer.
+        ValueError: for one that does not fit into 64 bits.
 
     Examples:
         >>> import torch
@@ -45,18 +47,24 @@ class SameClass(Target):
     def __init__(self, ignore_index: int | None = None) -> None:
         super().__init__()
         self.ignore_index = None if ignore_index is None else whole_number("ignore_index", ignore_index)
+        if self.ignore_index is not None and not -(2**63) <= self.ignore_index < 2**63:
+            raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         same = rows[:, None] == columns[None, :]
         if self.ignore_index is not None:
-            same = same & (rows != self.ignore_index)[:, None]
+            same = same & self._is_class(rows)[:, None]
         return same.float()
+
+    def _is_class(self, labels: Tensor) -> Tensor:
+        """Where labels are not `ignore_index`; in 64 bits, because fewer would wrap it around."""
+        return torch.ne(labels.long(), self.ignore_index)  # type: ignore[arg-type]  # is called only with a number
 
     def known(self, labels: Any, labeled: Any) -> Any:
         """Mask of the rows that are known and do not hold `ignore_index`."""
         if self.ignore_index is None:
             return labeled
-        has_class = labels != self.ignore_index
+        has_class = self._is_class(labels)
         return has_class if labeled is None else labeled & has_class
 
     def check(self, labels: Any, labeled: Any) -> None:

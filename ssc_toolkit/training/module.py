@@ -120,6 +120,9 @@ class SemiSupConModule(pl.LightningModule):
         generator = generator_for(self.seed, "augment", self.current_epoch, batch_idx, 0)
         projection = self._project(self._augmented(batch, generator))
         loss = self._loss_of(projection, batch)
+        if not isinstance(loss, Tensor) or loss.dim():
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"loss: expected it to return a scalar tensor, got {found}; use reduction='mean'")
         statistics = self.statistics(projection, batch)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         # Lightning uses "step" as the axis of its loggers, which would otherwise start at 0.

@@ -55,6 +55,7 @@ from ssc_toolkit.training.run_folder import (
     holds_run,
     save_encoder,
     settings_of,
+    verify_run,
     write_down,
 )
 from ssc_toolkit.training.summary import remarks, summary
@@ -204,6 +205,7 @@ def pretrain(
             claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
             clear_leftovers(folder, names=WRITTEN)
         if (folder / ENCODER_FOLDER).is_dir():
+            verify_run(folder)
             logger.info("the run in %s is already complete", folder)
             return folder / ENCODER_FOLDER
         checkpoint = folder / CHECKPOINT

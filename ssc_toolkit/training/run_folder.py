@@ -14,7 +14,16 @@ import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import CHECKSUMS, read_checked_json, reading, write_checked_json, write_checksums, write_text
+from ssc_toolkit.files import (
+    CHECKSUMS,
+    read_checked_json,
+    reading,
+    verify_checksum,
+    verify_listed,
+    write_checked_json,
+    write_checksums,
+    write_text,
+)
 from ssc_toolkit.training.checkpoints import CHECKPOINT
 from ssc_toolkit.training.provenance import provenance
 
@@ -133,6 +142,17 @@ def _is_begun(folder: Path) -> bool:
         return "steps" in _read_settings(folder, {})
     except InputError:
         return False
+
+
+def verify_run(folder: Path) -> None:
+    """Raise DamagedFile if a file of a complete run has changed since it was written."""
+    advice = "restore it, or train again in another folder"
+    verify_listed(folder, "out", advice)
+    verify_listed(folder / ENCODER_FOLDER, "out", advice)
+    if (folder / CHECKPOINT).exists():
+        verify_checksum(folder / CHECKPOINT, "out", advice, required=False)
+    if (folder / PROVENANCE).exists():
+        _read_starts(folder / PROVENANCE)
 
 
 def check_run_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loss_reference import naive_loss, naive_mean, random_batch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssc_toolkit import losses
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, RankNContrastLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.losses.arguments import LossArguments
+from ssc_toolkit.targets import SameClass
 
 LABELED = [losses.semi_supcon_loss, SemiSupConLoss.forward, CrossBatchMemory.forward, RankNContrastLoss.forward]
 ROWS = {"items", "groups", "ignored", "anchor_weights", "keys", "key_items", "key_groups"}
@@ -156,3 +159,44 @@ def test_what_is_no_loss_of_embeddings_is_refused(loss, words):
 
 def test_a_compiled_loss_takes_what_it_is_made_of():
     assert LossArguments.of(torch.compile(NTXentLoss())) == LossArguments.of(NTXentLoss())
+
+
+def test_losses_with_hard_negatives_are_exact_in_float64():
+    embeddings = torch.randn(9, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z = torch.nn.functional.normalize(embeddings.reshape(18, 4), dim=1)
+    similar = (z @ z.T) / 0.5
+    total = 0.0
+    for i in range(18):
+        positive = i ^ 1
+        negatives = [j for j in range(18) if j not in (i, positive)]
+        weights = [math.exp(similar[i, j]) for j in negatives]
+        hard = len(negatives) * sum(math.exp(2 * similar[i, j]) for j in negatives) / sum(weights)
+        total += math.log(math.exp(similar[i, positive]) + hard) - float(similar[i, positive])
+    for implementation in ("dense", "tiled"):
+        loss = NTXentLoss(0.5, beta=1.0, implementation=implementation)(embeddings)
+        assert abs(float(loss) - total / 18) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("dtype", "index"), [(torch.uint8, -1), (torch.uint8, 300), (torch.int8, 172), (torch.int64, 4)]
+)
+def test_a_number_for_unknown_beyond_the_labels_dtype_is_no_class(dtype, index):
+    embeddings = torch.randn(6, 2, 4)
+    labels = torch.tensor([255, 1, 1, 255, 44, 44]).to(dtype).abs()
+    plain = SemiSupConLoss(target=SameClass())(embeddings, labels)
+    assert torch.equal(SemiSupConLoss(target=SameClass(ignore_index=index))(embeddings, labels), plain)
+    with pytest.raises(ValueError, match="ignore_index: expected an integer of 64 bits"):
+        SameClass(ignore_index=2**70)
+
+
+def test_a_memory_keeps_nothing_of_a_transform_or_a_fake_mode():
+    memory = CrossBatchMemory(NTXentLoss(), size=8)
+    items, batch = torch.arange(3), torch.randn(3, 2, 4)
+    torch.func.vmap(lambda own: memory(own, items=items), randomness="different")(torch.randn(2, 3, 2, 4))
+    with FakeTensorMode() as mode:
+        memory(mode.from_tensor(batch), items=mode.from_tensor(items))
+    assert len(memory) == 0
+    memory(batch, items=items)
+    assert len(memory) == 6
+    with pytest.raises(ValueError, match="state: expected the keys embeddings"):
+        memory.set_extra_state({"a": 1})

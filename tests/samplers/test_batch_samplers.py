@@ -465,3 +465,50 @@ def test_a_batch_size_is_a_whole_number():
     for size in (8.0, "8", True):
         with pytest.raises(TypeError, match="batch_size: expected a whole number"):
             SemiSupervisedBatchSampler(range(40), range(40, 80), batch_size=size)
+
+
+def test_states_of_a_sampler_with_other_pools_are_refused():
+    one = SemiSupervisedBatchSampler(range(10), range(10, 40), 8)
+    other = SemiSupervisedBatchSampler(range(11), range(11, 40), 8)
+    with pytest.raises(ValueError, match="state: expected items_and_shares"):
+        other.load_state_dict(one.state_dict(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda sampler: sampler.state_dict(batches=1.5), "batches: expected an integer of at least 0, got 1.5"),
+        (lambda sampler: sampler.set_epoch(-1), "epoch: expected an integer of at least 0, got -1"),
+        (
+            lambda sampler: sampler.load_state_dict(sampler.state_dict(2) | {"batches": -5}),
+            "batches: expected an integer",
+        ),
+    ],
+)
+def test_positions_that_cannot_be_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(SemiSupervisedBatchSampler(range(10), range(10, 40), 8))
+
+
+@pytest.mark.parametrize("odd", [0.5, 2.0, -1.0, float("nan")])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_multi_hot_values_other_than_0_and_1_are_named(odd, sparse):
+    rows = torch.eye(6)
+    rows[2, 3] = odd
+    labels = rows.to_sparse() if sparse else rows
+    with pytest.raises(ValueError, match="labels: expected 0 or 1 in every labeled row of multi-hot labels, got"):
+        label_budget(labels, 0.5)
+    with pytest.raises(ValueError, match="labels: expected 0 or 1"):
+        BalancedBatchSampler(labels, 2, 1)
+    known = torch.arange(6) != 2
+    BalancedBatchSampler(labels, 2, 1, labeled=known)  # what an unlabeled row holds does not matter
+
+
+def test_seeds_and_fractions_of_a_budget_are_named():
+    for options, error, words in (
+        ({"seed": "3"}, TypeError, "seed: expected"),
+        ({"seed": True}, TypeError, "seed: expected"),
+        ({"share": "x"}, ValueError, "share: expected a fraction"),
+    ):
+        with pytest.raises(error, match=words):
+            label_budget(torch.arange(4), **{"share": 0.5, **options})

@@ -1,4 +1,4 @@
-"""Run the pretraining of a config file in a separate process: `python -m ssc_toolkit.training.sweep.one_run CONFIG`."""
+"""Run the pretraining of a config file in a separate process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,3 @@ def main(config: Path) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))

@@ -26,6 +26,12 @@ from ssc_toolkit.training.run_folder import ENCODER_FOLDER, HISTORY, check_run_s
 from ssc_toolkit.training.sweep.one_by_one import OneByOne
 from ssc_toolkit.training.sweep.one_run import typed
 
+_ONE_RUN = """
+import pathlib, sys
+from ssc_toolkit.training.sweep.one_run import main
+sys.exit(main(pathlib.Path(sys.argv[1])))
+"""
+
 TABLE = "sweep.csv"
 _FOLDER = re.compile(r"(?P<run>.+)-seed-(?P<seed>\d{1,18})", re.ASCII | re.DOTALL)
 """Name of the folder of a run."""
@@ -234,7 +240,7 @@ def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
     try:
-        status = processes.call([sys.executable, "-P", "-m", "ssc_toolkit.training.sweep.one_run", str(run.config)])
+        status = processes.call([sys.executable, "-P", "-c", _ONE_RUN, str(run.config)])
     except SystemExit:
         print(f"{said}: stopped by SIGTERM; rerun the command to resume", file=sys.stderr, flush=True)
         raise
