@@ -22,6 +22,7 @@ SMALL = {"view_seconds": 0.5, "batch_size": 6, "steps": 8, "checkpoint_every": 2
 
 def make_tones(folder: Path) -> Path:
     """A folder of tones in three formats at two rates, and a table with partly known labels."""
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     random = np.random.default_rng(0)
     for number in range(24):
