@@ -40,7 +40,7 @@ from ssc_toolkit.evaluation.baselines import baselines, open_models
 from ssc_toolkit.evaluation.comparison import compare_models, conditions_for, paired_difference
 
 TASKS = ("key", "tags")
-RESOURCES = Path(ssc_toolkit.__file__).parent / "evaluation"
+RESOURCES = Path(ssc_toolkit.__file__).parent / "reports" / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_names_add_no_tag_attribute_or_script_to_the_page(comparison):
     assert not tags & {"img", "iframe", "i", "b", "a", "object"} - {"a"}
     content, *scripts = page.scripts
     assert set(json.loads(content)) >= {"titles", "models"}
-    assert scripts == [(RESOURCES / name).read_text() for name in ("report.js", "explorer.js")]
+    assert scripts == [(RESOURCES / name).read_text() for name in ("page.js", "embedding_map.js")]
     assert not any(name.startswith("on") or "hacked" in value for name, value in page.active_values)
     assert "<i>loud</i>" in content.replace("\\u003c", "<").replace("\\u003e", ">")
 
