@@ -13,18 +13,18 @@ from ssc_toolkit.targets.base import check_integers, check_vectors, values_are_r
 def class_balanced_weights(
     labels: Tensor, labeled: Tensor | None = None, *, counts: Tensor | None = None, beta: float = 1.0
 ) -> Tensor:
-    r"""Weights with which each class counts for its effective number of items (Cui et al. 2019, arXiv 1901.05555).
+    r"""Compute weights that balance the classes by their effective numbers of items (Cui et al. 2019, arXiv 1901.05555).
 
-    An item of a class of n items gets a weight in proportion to \((1 - \beta) / (1 - \beta^n)\), which is 1 / n in the
-    limit \(\beta = 1\). The mean weight of the items that `counts` counts is 1, so labeled items as a whole keep what
-    they count for next to unlabeled ones, whose weight is 1. Pass the result as `anchor_weights` to the losses.
+    The weight of an item of a class of n items is proportional to \((1 - \beta) / (1 - \beta^n)\), which is 1 / n in the
+    limit \(\beta = 1\). The weights of labeled items have the mean 1, and each unlabeled item has the weight 1, so the
+    total weight of the labeled items does not change. Pass the result as `anchor_weights` to the losses.
 
     Args:
         labels: (items,) integer class indices.
         labeled: bool (items,), True where the labels are known. None: all are.
-        counts: (classes,) number of labeled items of each class in the training set. None: that of this batch, where
-            rare classes come and go.
-        beta: from 0, which weights nothing, to 1, by which all classes count alike.
+        counts: (classes,) number of labeled items of each class in the training set. None: the numbers in this
+            batch, which vary from batch to batch for rare classes.
+        beta: from 0, where all items have the same weight, to 1, where all classes have the same total weight.
 
     Returns:
         (items,) float32.

@@ -15,10 +15,10 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, in_fake_mode, in_fun
 
 
 class CrossBatchMemory(nn.Module):
-    """A loss whose contrasts are the batch and a queue of earlier embeddings (Wang et al. 2020, arXiv 1912.06798).
+    """Loss whose contrasts are the batch and a queue of earlier embeddings (Wang et al. 2020, arXiv 1912.06798).
 
-    The loss is called with what it takes of the batch, and with the queue as further contrasts: around `NTXentLoss`
-    labels are left out, and the `forward` of a subclass does what it does without a memory. The queue holds the last
+    The memory calls the loss with those of its own arguments that the loss accepts: `NTXentLoss` gets no labels. It
+    calls the `forward` method of your own subclass too. The queue holds the last
     rows that were contrasts, with their item ids, labels and masks, whatever the target of the loss: the batch's
     anchors find positives and negatives there by the same rules as in the batch. No gradient flows into the queue, and
     a row that is not finite enters it as zeros. It is part of the state dict, grows in training mode only, and follows

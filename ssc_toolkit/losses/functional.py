@@ -129,8 +129,8 @@ def semi_supcon_loss(
     With `gather` every process contrasts its own anchors with the rows of all. "mean" and "sum" return the
     value of the whole batch on every process, and a gradient that is multiplied by the number of
     processes: DistributedDataParallel then divides by it when it averages, and every parameter gets
-    the gradient that one process with the whole batch would give it. "none" returns the local anchors'
-    losses with their plain gradient.
+    the gradient that one process with the whole batch would give it. "none" returns the losses
+    of the local anchors, with a gradient that is not multiplied.
 
     With `beta` or `tau_plus` the pairs with w = 0, of which anchor i has \(N_i\), enter its denominator as
 

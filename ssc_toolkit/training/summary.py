@@ -56,7 +56,12 @@ def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
     labeled = round(sampler.labeled_fraction * sampler.batch_size, 6)  # in floating point, 0.1 * 30 is above 3
     for kind, wanted, pool, effect in (
         ("labeled", math.ceil(labeled), sampler.labeled, "with different views"),
-        ("unlabeled", math.ceil(sampler.batch_size - labeled), sampler.unlabeled, "as a contrast of itself"),
+        (
+            "unlabeled",
+            math.ceil(sampler.batch_size - labeled),
+            sampler.unlabeled,
+            "which are then positives of each other",
+        ),
     ):
         if wanted > len(pool):
             yield (
