@@ -13,9 +13,9 @@ from ssc_toolkit.targets.base import check_integers, check_vectors, values_are_r
 def class_balanced_weights(
     labels: Tensor, labeled: Tensor | None = None, *, counts: Tensor | None = None, beta: float = 1.0
 ) -> Tensor:
-    r"""Compute weights that balance the classes by their effective numbers of items (Cui et al. 2019, arXiv 1901.05555).
+    r"""Compute weights that balance classes by their effective numbers of items (Cui et al. 2019, arXiv 1901.05555).
 
-    The weight of an item of a class of n items is proportional to \((1 - \beta) / (1 - \beta^n)\), which is 1 / n in the
+    An item of a class of n items has a weight proportional to \((1 - \beta) / (1 - \beta^n)\), which is 1 / n in the
     limit \(\beta = 1\). The weights of labeled items have the mean 1, and each unlabeled item has the weight 1, so the
     total weight of the labeled items does not change. Pass the result as `anchor_weights` to the losses.
 

@@ -213,7 +213,7 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
         ({}, []),
         (
             {"labels": None, "batch_size": 24},
-            ["needs 24 unlabeled tracks and there are 18, .* a contrast of itself; a smaller batch"],
+            ["needs 24 unlabeled tracks and there are 18, .* positives of each other; a smaller batch"],
         ),
         (
             {"batch_size": 20, "labeled_fraction": 0.4},

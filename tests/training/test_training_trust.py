@@ -373,20 +373,11 @@ def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
 @pytest.mark.parametrize(
     "name", ["encoder/model.safetensors", "encoder/config.json", "history.csv", "provenance.json", "last.ckpt"]
 )
-def test_a_complete_run_with_a_damaged_file_is_not_called_complete(complete, tmp_path, name):
-    folder = tmp_path / "run"
-    shutil.copytree(complete, folder)
-    music = str(complete.parent / "music" / "my.csv")
-    pretrain(music, str(folder), labels="note", **SMALL)
-    content = bytearray((folder / name).read_bytes())
+def test_a_complete_run_with_a_damaged_file_is_not_called_complete(complete, name):
+    pretrain(**complete)
+    file = Path(complete["out"]) / name
+    content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"out: .*{Path(name).name} is damaged"):
-        pretrain(music, str(folder), labels="note", **SMALL)
-
-
-@pytest.fixture(scope="module")
-def complete(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("complete")
-    pretrain(str(make_tones(folder / "music") / "my.csv"), str(folder / "run"), labels="note", **SMALL)
-    return folder / "run"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=rf"out: .*{file.name} is damaged"):
+        pretrain(**complete)
