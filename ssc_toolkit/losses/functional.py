@@ -336,6 +336,7 @@ def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
     if weights.shape != anchors.items.shape:
         raise ValueError(f"anchor_weights: expected shape ({len(anchors.items)},), got {tuple(weights.shape)}")
     _check_device("anchor_weights", weights, anchors)
+    weights = weights if weights.is_floating_point() else weights.double()  # unsigned integers cannot be compared
     if values_are_readable(weights) and not bool(((weights >= 0) & (weights < math.inf)).all()):
         raise ValueError("anchor_weights: expected finite numbers of at least 0, got others, or NaN")
     return weights.detach().repeat_interleave(anchors.views)

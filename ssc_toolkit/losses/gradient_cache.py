@@ -70,8 +70,12 @@ def cached_backward(
         >>> model.weight.grad.shape
         torch.Size([8, 16])
     """
+    if not callable(criterion):
+        raise TypeError(f"criterion: expected a function of embeddings, got {type(criterion).__name__}")
     cache = GradientCache(model, inputs, chunk_size, embeddings_of)
     loss = criterion(cache.embeddings)
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"criterion: expected it to return a tensor, got {type(loss).__name__}")
     if loss.dim():
         raise ValueError(f"criterion: expected a scalar loss, got shape {tuple(loss.shape)}")
     backward(loss)
@@ -181,6 +185,8 @@ def _call(model: nn.Module, chunk: Inputs) -> Any:
 
 
 def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, got {type(model).__name__}")
     for module in model.modules():
         if isinstance(module, nn.parallel.DistributedDataParallel) and module.static_graph:
             raise ValueError(

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import check_positive, check_range
+
 
 class LearnableTemperature(nn.Module):
     r"""Temperature as a parameter that stays within bounds.
@@ -31,10 +33,11 @@ class LearnableTemperature(nn.Module):
 
     def __init__(self, initial: float = 0.1, bounds: tuple[float, float] = (0.01, 1.0)) -> None:
         super().__init__()
-        low, high = bounds
+        low, high = check_range("bounds", bounds, 0, math.inf)
+        initial = check_positive("initial", initial)
         if not 0 < low < initial < high < math.inf:
             raise ValueError(f"initial: expected 0 < low < initial < high, got {initial} in {bounds}")
-        self.bounds = bounds
+        self.bounds = (low, high)
         place = math.log(initial / low) / math.log(high / low)
         self.logit = nn.Parameter(torch.tensor(math.log(place / (1 - place))))
 

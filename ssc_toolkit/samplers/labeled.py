@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.seeds import whole_number
 
 
@@ -91,8 +92,10 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         split_workers: bool = False,
         start: int = 0,
     ) -> None:
-        if not 0 <= labeled_fraction <= 1:
-            raise ValueError(f"labeled_fraction: expected 0 to 1, got {labeled_fraction}")
+        for name, stream in (("labeled", labeled), ("unlabeled", unlabeled)):
+            if not isinstance(stream, Iterable):
+                raise TypeError(f"{name}: expected an iterable, got {type(stream).__name__}")
+        labeled_fraction = check_fraction("labeled_fraction", labeled_fraction)
         if whole_number("start", start) < 0:
             raise ValueError(f"start: expected at least 0, got {start}")
         self.streams = {True: labeled, False: unlabeled}

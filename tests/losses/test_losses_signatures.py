@@ -14,9 +14,17 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssc_toolkit import losses
-from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, RankNContrastLoss, SemiSupConLoss, SupConLoss
+from ssc_toolkit.losses import (
+    CrossBatchMemory,
+    LearnableTemperature,
+    NTXentLoss,
+    RankNContrastLoss,
+    SemiSupConLoss,
+    SupConLoss,
+    cached_backward,
+)
 from ssc_toolkit.losses.arguments import LossArguments
-from ssc_toolkit.targets import SameClass
+from ssc_toolkit.targets import MaxTarget, SameClass
 
 LABELED = [losses.semi_supcon_loss, SemiSupConLoss.forward, CrossBatchMemory.forward, RankNContrastLoss.forward]
 ROWS = {"items", "groups", "ignored", "anchor_weights", "keys", "key_items", "key_groups"}
@@ -200,3 +208,26 @@ def test_a_memory_keeps_nothing_of_a_transform_or_a_fake_mode():
     assert len(memory) == 6
     with pytest.raises(ValueError, match="state: expected the keys embeddings"):
         memory.set_extra_state({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: LearnableTemperature("a"), "initial: expected a positive number, got 'a'"),
+        (lambda: LearnableTemperature(0.1, (1,)), "bounds: expected a number or"),
+        (lambda: cached_backward(lambda x: x, torch.zeros(4, 2), NTXentLoss(), 2), "model: expected an nn.Module"),
+        (lambda: cached_backward(nn.Linear(2, 2), torch.zeros(4, 2), "x", 2), "criterion: expected a function"),
+        (lambda: cached_backward(nn.Linear(2, 2), torch.zeros(4, 2), lambda z: 1.0, 2), "criterion: .* got float"),
+        (lambda: MaxTarget([SameClass()]), "targets: expected a dict of targets by signal, got list"),
+    ],
+)
+def test_what_is_of_another_kind_is_named(call, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint64, torch.int32, torch.bool, torch.float64])
+def test_anchor_weights_may_be_of_any_kind_of_number(dtype):
+    embeddings, weights = torch.randn(4, 2, 8), torch.tensor([1, 0, 1, 1])
+    expected = NTXentLoss()(embeddings, anchor_weights=weights.float())
+    torch.testing.assert_close(NTXentLoss()(embeddings, anchor_weights=weights.to(dtype)), expected)
