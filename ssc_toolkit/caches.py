@@ -28,6 +28,7 @@ DEFAULT_LIMIT_GB = 20.0
 _ENTRY = re.compile(r"[0-9a-f]{32}\.np[yz]")
 _ADVICE = "it is computed again"
 ENTRIES = "embeddings and predictions"
+STORE_COPY = "store copied from a URL"
 _IN_OUTPUTS = ("cache", "evaluation")
 """Folders of cache entries in the outputs of a comparison and of a demonstration."""
 
@@ -156,7 +157,7 @@ def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
     """
     root = cache_root()
     found = []
-    for parent, holds in ((root / "stores", "store copied from a URL"), (root, "rendered corpus or its pieces")):
+    for parent, holds in ((root / "stores", STORE_COPY), (root, "rendered corpus or its pieces")):
         if (parent.is_symlink() and parent != root) or not parent.is_dir():
             continue
         for path in sorted(parent.iterdir()):
@@ -196,6 +197,36 @@ def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[P
         except (InputError, OSError):
             busy.append(place.path)
     return removed, busy
+
+
+def limit_store_copies(used: Path) -> None:
+    """Remove copies of stores, the least recently used first, until all copies together are within the limit.
+
+    The store in use, and those that another process is copying, are kept. A process that reads a removed copy copies
+    the missing files again.
+
+    Args:
+        used: folder of the store in use, in the user's cache folder.
+
+    Raises:
+        InputError: if the limit in the environment is not a number.
+    """
+    limit_bytes = round(limit_gb() * 1e9)
+    with contextlib.suppress(OSError):  # the folder of another user
+        os.utime(used)
+    copies = [place for place in cache_places() if place.holds == STORE_COPY]
+    total = sum(place.bytes for place in copies)
+    for place in sorted(copies, key=lambda place: place.path.stat().st_mtime_ns):
+        if total <= limit_bytes:
+            return
+        if place.path.resolve() == used.resolve():
+            continue
+        try:
+            _remove_unused(place.path)
+        except (InputError, OSError):
+            continue
+        total -= place.bytes
+        logger.info("cache: removed %s (%s, %.1f MB), above the limit", place.path, place.holds, place.bytes / 1e6)
 
 
 def _leftovers() -> list[CachePlace]:

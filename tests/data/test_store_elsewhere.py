@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import shutil
 import threading
 
 import pytest
@@ -68,3 +69,28 @@ def test_an_incomplete_store_at_a_url_is_an_error(tmp_path, server):
         AudioStore(f"{url}/nowhere", cache=tmp_path / "cache")
     with pytest.raises(InputError, match="cannot open"):
         AudioStore("nosuchprotocol://x/store", cache=tmp_path / "cache")
+
+
+def test_copies_of_other_stores_are_removed_above_the_limit(store, music, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    urls = []
+    for number in range(3):
+        shutil.copytree(tmp_path / "store", tmp_path / f"store-{number}")
+        urls.append(f"file://{tmp_path}/store-{number}")
+    copies = tmp_path / "user" / "ssc-toolkit" / "stores"
+    first = AudioStore(urls[0])
+    right = first.read(range(10), [0] * 10, 100)
+    AudioStore(urls[1]).fetch(progress=False)
+    assert len(list(copies.iterdir())) == 2
+    size = sum(path.stat().st_size for path in next(copies.iterdir()).rglob("*"))
+    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", str(1.5 * size / 1e9))
+    AudioStore(urls[2]).fetch(progress=False)
+    assert len(list(copies.iterdir())) == 2  # the first, used least recently, is gone
+    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0")
+    last = AudioStore(urls[2])
+    assert len(list(copies.iterdir())) == 1
+    assert torch.equal(last.read(range(10), [0] * 10, 100), right)
+    assert torch.equal(AudioStore(urls[0]).read(range(10), [0] * 10, 100), right)
+    assert torch.equal(
+        last.read(range(10), [50] * 10, 100), AudioStore(tmp_path / "store").read(range(10), [50] * 10, 100)
+    )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from ssc_toolkit.caches import cache_root
+from ssc_toolkit.caches import cache_root, limit_store_copies
 from ssc_toolkit.data.store.layout import PREPARE_ADVICE
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, atomic_path, path_inside, reading, writable_folder
@@ -84,6 +84,8 @@ class MirroredFiles:
         digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
         base = cache_root() / "stores" if cache is None else Path(cache)
         self._folder = writable_folder(base / digest, "cache")
+        if cache is None:
+            limit_store_copies(self._folder)
 
     def local(self, file: str, check: Check, *, fresh: bool = False, max_bytes: int = MAX_BYTES) -> Path:
         path = _inside(self._folder, file)
