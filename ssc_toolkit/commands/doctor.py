@@ -76,18 +76,18 @@ def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
 
 def torchaudio_problem() -> str | None:
     """Return in one line why torch and torchaudio do not work together and how to fix it; None if they do."""
-    cure = f"fix: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
+    fix = f"fix: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
     for module in ("torch", "torchaudio"):
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name == module:
-                return f"{module} is not installed; {cure}"
-            return f"{module} {_version(module)} cannot be imported ({error}); {cure}"
+                return f"{module} is not installed; {fix}"
+            return f"{module} {_version(module)} cannot be imported ({error}); {fix}"
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             versions = f"torch {_version('torch')} and torchaudio {_version('torchaudio')}"
-            return f"{versions} do not fit together: importing {module} failed ({reason}); {_KNOWN_MISMATCH}; {cure}"
+            return f"{versions} do not fit together: importing {module} failed ({reason}); {_KNOWN_MISMATCH}; {fix}"
     return None
 
 

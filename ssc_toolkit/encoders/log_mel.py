@@ -127,9 +127,9 @@ class LogMel(nn.Module):
             values = values.contiguous()
         if not self.standardize:
             return values
-        centred = values - values.mean(dim=-1, keepdim=True)
+        centered = values - values.mean(dim=-1, keepdim=True)
         # Clamp before the square root, because its gradient is infinite at 0.
-        return centred / centred.square().mean(dim=-1, keepdim=True).clamp(min=1e-10).sqrt()
+        return centered / centered.square().mean(dim=-1, keepdim=True).clamp(min=1e-10).sqrt()
 
     def _filterbank(self, n_mels: int, lowest_hz: float, highest_hz: float | None, mel_scale: str) -> Tensor:
         from torchaudio.functional import melscale_fbanks
@@ -147,14 +147,14 @@ class LogMel(nn.Module):
                 self.n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, self.sample_rate, norm=None, mel_scale=mel_scale
             )
         empty = n_mels - int(bands.any(dim=0).sum())
-        told = (
+        message = (
             f"n_mels: {empty} of {n_mels} bands contain no frequency bin with n_fft = {self.n_fft} at "
             f"{self.sample_rate} Hz; use fewer bands or longer windows"
         )
         if empty == n_mels:
-            raise ValueError(told)
+            raise ValueError(message)
         if empty:
-            warnings.warn(told, stacklevel=3)
+            warnings.warn(message, stacklevel=3)
         # Frequencies above the highest band are not used.
         used = int(bands.any(dim=1).nonzero().max()) + 1
         return bands[:used].clone()

@@ -76,20 +76,20 @@ class TUNePlus(Encoder):
         for block in self.down[1:]:
             way_down.append(self.stage(block, self.pooling(way_down[-1])))
         way_up = [way_down[-1]]
-        for upsample, block, beside in zip(self.upsample, self.up, way_down[-2::-1], strict=True):
-            way_up.append(self.stage(block, self._join(upsample(way_up[-1]), beside)))
+        for upsample, block, skipped in zip(self.upsample, self.up, way_down[-2::-1], strict=True):
+            way_up.append(self.stage(block, self._join(upsample(way_up[-1]), skipped)))
         features = way_up[-1]
-        for block, beside in zip(self.tail, way_up[-2::-1], strict=True):
-            features = self.stage(block, self._join(self.pooling(features), beside))
+        for block, skipped in zip(self.tail, way_up[-2::-1], strict=True):
+            features = self.stage(block, self._join(self.pooling(features), skipped))
         for block in self.extra:
             features = self.stage(block, self.pooling(features))
         return self.stage(self.last, self.pooling(features))
 
-    def _join(self, features: Tensor, beside: Tensor) -> Tensor:
+    def _join(self, features: Tensor, skipped: Tensor) -> Tensor:
         if not self.fused:
-            return torch.cat([features, beside], dim=1)
+            return torch.cat([features, skipped], dim=1)
         # Fused layers use the channels-last layout.
-        return torch.cat([features.mT, beside.mT], dim=2).mT
+        return torch.cat([features.mT, skipped.mT], dim=2).mT
 
 
 class _KaimingConv1d(nn.Conv1d):

@@ -39,8 +39,8 @@ def provenance_of(
         further: more entries, as keyword arguments.
 
     Examples:
-        >>> told = provenance_of(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
-        >>> told["tracks"], told["windows"]["seconds"], "torch" in told["versions"]
+        >>> found = provenance_of(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
+        >>> found["tracks"], found["windows"]["seconds"], "torch" in found["versions"]
         ({'test': 1}, 3.0, True)
     """
     sides = tracks["split"].value_counts().to_dict() if "split" in tracks else {}

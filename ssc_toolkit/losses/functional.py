@@ -69,7 +69,7 @@ def semi_supcon_loss(
     r"""Contrastive loss over views of an item and, where labels are known, over similar items.
 
     With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and target weights
-    \(w_{ij}\) that are 1 for two views of one item, `target(labels_i, labels_j)` for two labelled
+    \(w_{ij}\) that are 1 for two views of one item, `target(labels_i, labels_j)` for two labeled
     items, 0 otherwise and for i = j:
 
     $$L_i = \log \sum_{k \neq i} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},
@@ -84,9 +84,9 @@ def semi_supcon_loss(
         embeddings: (items, views, dim) with any number of views, or flat rows (N, dim) with `items`, `labels` or
             both. Floating point; need not be normalized.
         labels: labels of each item, shape (items,) or (items, ...) as `target` expects; (N, ...) in
-            the flat form; a dict of signals for a target that takes several. None: nothing is labelled.
+            the flat form; a dict of signals for a target that takes several. None: nothing is labeled.
         labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask for each
-            signal. None: all are, if `labels` is given. What unlabelled rows of `labels` hold does not
+            signal. None: all are, if `labels` is given. What unlabeled rows of `labels` hold does not
             matter, NaN included.
         items: integer ids, (items,) or (N,); rows with the same id are views of one item. By default
             all items are different, and each flat row is an item of its own.
@@ -104,12 +104,12 @@ def semi_supcon_loss(
             order of the ranks.
         anchor_weights: numbers of at least 0, (items,) or (N,), constants of the loss: the loss of each anchor is
             multiplied by its item's, and the mean is divided by their sum over the anchors that count.
-        target: weight of a pair of labelled items, `SameClass()` by default.
+        target: weight of a pair of labeled items, `SameClass()` by default.
         temperature: positive number that divides the cosine similarities, or a scalar tensor.
         reduction: "mean" over the anchors that have positives, "sum", or "none".
         denominator: "all": the first term runs over all contrasts. "negatives": over those with w = 0 only
             (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848); an anchor without negatives
-            then does not count. A kernel that never reaches 0 leaves no negatives among labelled items: it
+            then does not count. A kernel that never reaches 0 leaves no negatives among labeled items: it
             does not go with this option.
         implementation: "dense" holds the matrix of all pairs; it can be compiled and differentiated
             twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).

@@ -67,8 +67,8 @@ def explorer_content(
                 "similarities": similarities.astype(float).round(3).tolist(),
             }
         )
-    heard = heard_together([model["neighbors"] for model in models], clips, seed)
-    uris = clip_uris(tracks, heard, progress)
+    chosen = heard_together([model["neighbors"] for model in models], clips, seed)
+    uris = clip_uris(tracks, chosen, progress)
     return {
         "width": WIDTH,
         "height": HEIGHT,
@@ -127,13 +127,13 @@ def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, see
     """
     order = np.random.default_rng(seed).permutation(len(neighbors[0])).tolist()
     asked = {point: {point}.union(*(model[point] for model in neighbors)) for point in order}
-    heard: set[int] = set()
+    chosen: set[int] = set()
     spread = order[: max(1, count // _HEARD_A_SEED)]
-    while asked and len(heard) < count:
-        point = spread.pop(0) if spread else min(asked, key=lambda point: len(asked[point] - heard))
+    while asked and len(chosen) < count:
+        point = spread.pop(0) if spread else min(asked, key=lambda point: len(asked[point] - chosen))
         further = [point, *sorted(asked.pop(point) - {point})]
-        heard.update([other for other in further if other not in heard][: count - len(heard)])
-    return sorted(heard)
+        chosen.update([other for other in further if other not in chosen][: count - len(chosen)])
+    return sorted(chosen)
 
 
 def _shown(embeddings: Mapping[str, np.ndarray], seed: int) -> np.ndarray:

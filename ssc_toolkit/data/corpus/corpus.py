@@ -35,7 +35,7 @@ NEW_TIMBRES = 0.5
 _FEWEST_CLIPS = 40
 _FEWEST_PIECES = 600  # enough that even a small corpus has minor pieces in every split
 _LOWEST_PITCH, _HIGHEST_PITCH = 43, 91
-_CENTRE_PITCH = (57.0, 77.0)
+_CENTER_PITCH = (57.0, 77.0)
 _HELD_SECONDS, _NOTE_SECONDS = 2.0, 2.2
 _VELOCITY = 90
 _SOFTEST = 0.7  # smallest gain of a note, relative to the loudest notes of a clip
@@ -52,7 +52,7 @@ class Clip:
         piece: piece that the clip plays.
         tonic: pitch class of the tonic after transposition.
         tempo_bpm: tempo in beats per minute, with the beat of the meter.
-        centre: MIDI pitch around which the notes lie, to the nearest octave.
+        center: MIDI pitch around which the notes lie, to the nearest octave.
         passage: position in the piece where the clip begins, 0 to 1.
         family: instrument family.
         program: General MIDI program, 0-based.
@@ -65,7 +65,7 @@ class Clip:
     piece: Piece
     tonic: int
     tempo_bpm: float
-    centre: float
+    center: float
     passage: float
     family: str
     program: int
@@ -139,7 +139,7 @@ def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
                     piece=piece,
                     tonic=int(random.integers(12)),
                     tempo_bpm=round(math.exp(random.uniform(low, high)), 1),
-                    centre=random.uniform(*_CENTRE_PITCH),
+                    center=random.uniform(*_CENTER_PITCH),
                     passage=random.random(),
                     family=family.name,
                     program=int(random.choice(family.new if timbre == "new" else family.known)),
@@ -200,7 +200,7 @@ def passage_notes(clip: Clip) -> np.ndarray:
     onsets = np.concatenate([onsets + length * i for i in range(rounds)]) - start
     inside = (onsets >= -1e-6) & (onsets < needed)
     shift = (clip.tonic - piece.key) % 12
-    shift += 12 * round((clip.centre - pitches.mean() - shift) / 12)
+    shift += 12 * round((clip.center - pitches.mean() - shift) / 12)
     pitches = np.tile(pitches, rounds) + shift
     pitches += 12 * np.ceil(np.maximum(0, _LOWEST_PITCH - pitches) / 12)
     pitches -= 12 * np.ceil(np.maximum(0, pitches - _HIGHEST_PITCH) / 12)

@@ -149,18 +149,18 @@ def read_study(file: Path, out: Path, seeds: tuple[int, ...] | None, options: Ma
     _check_own("options", options)
     runs = []
     for name, changes in study["runs"].items():
-        told = f"file: run {str(name)[:100]!r} of {file}"
+        where = f"file: run {str(name)[:100]!r} of {file}"
         if changes is not None and not isinstance(changes, dict):
-            raise InputError(f"{told}: expected options by name, got {changes!r:.100}")
-        _check_own(told, changes or {})
+            raise InputError(f"{where}: expected options by name, got {changes!r:.100}")
+        _check_own(where, changes or {})
         for seed in numbers:
-            folder = _folder(told, out, name, seed)
+            folder = _folder(where, out, name, seed)
             own = {"seed": seed, "out": str(folder), "title": folder.name}
             arguments = _nested(base, changes or {}, options, own)
             try:
                 typed(arguments)
             except InputError as error:
-                raise InputError(f"{told}: {error}") from error
+                raise InputError(f"{where}: {error}") from error
             runs.append(Run(str(name), seed, arguments))
     if len({run.folder for run in runs}) < len(runs):
         raise InputError(f"file: expected different runs in {file}, got the same name or seed twice")
@@ -182,19 +182,19 @@ def _seeds(argument: str, seeds: Any) -> list[int]:
     return [int(seed) for seed in seeds]
 
 
-def _check_own(told: str, options: Mapping[Any, Any]) -> None:
+def _check_own(where: str, options: Mapping[Any, Any]) -> None:
     """Raise InputError for an option that the study sets itself."""
     for name in options:
         if str(name).partition(".")[0] in _OWN:
-            raise InputError(f"{told}: {name} is set by the study; choose --out and seeds instead")
+            raise InputError(f"{where}: {name} is set by the study; choose --out and seeds instead")
 
 
-def _folder(told: str, out: Path, name: Any, seed: int) -> Path:
+def _folder(where: str, out: Path, name: Any, seed: int) -> Path:
     """Return the folder of a run after a check that it and its config are directly in the output folder."""
     if isinstance(name, bool) or not isinstance(name, str | int | float):
-        raise InputError(f"{told}: expected text as the name, got {name!r:.100}")
-    folder = path_inside(out, f"{name}-seed-{seed}", told)
-    path_inside(out, f"{folder.name}.yaml", told)
+        raise InputError(f"{where}: expected text as the name, got {name!r:.100}")
+    folder = path_inside(out, f"{name}-seed-{seed}", where)
+    path_inside(out, f"{folder.name}.yaml", where)
     return folder
 
 
