@@ -31,7 +31,7 @@ NOT_NUMBERS = [
     {},
     1j,
     torch.zeros(2),
-    object(),
+    pytest.param(object(), id="object"),
 ]
 
 

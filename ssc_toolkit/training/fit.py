@@ -24,7 +24,7 @@ from ssc_toolkit.training.callbacks.progress_line import StepProgress
 from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
 from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
-from ssc_toolkit.training.launching import broken_connection, death_of_child_said
+from ssc_toolkit.training.launching import broken_connection, death_of_child_said, launcher_variables_restored
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.options import PRECISIONS, LogOptions, TrainerOptions
@@ -87,7 +87,7 @@ def fit(
     )
     if trainer_options.compile:
         module.model.compile()
-    with warnings.catch_warnings(), death_of_child_said(), _in_plain_words(data):
+    with warnings.catch_warnings(), launcher_variables_restored(), death_of_child_said(), _in_plain_words(data):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer = _make_trainer(folder, steps, done, callbacks, trainer_options, logs)
         try:

@@ -17,6 +17,8 @@ _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_S
 """Variables in which launchers store the number of processes; the first one that is set is used."""
 _OF_A_PROCESS = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE")
 """Variables of launchers that start every process, instead of one process per machine."""
+_SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+"""Variables that Lightning sets in this process when it starts the others."""
 _INTERACTIVE = ("bash", "interactive")
 """Names of interactive SLURM jobs, in which users start the processes themselves (as in Lightning)."""
 _BROKEN = re.compile(
@@ -69,6 +71,20 @@ def death_of_child_said() -> Iterator[None]:
         launcher.removeHandler(handler)
         launcher.setLevel(before)
         launcher.propagate = True
+
+
+@contextmanager
+def launcher_variables_restored() -> Iterator[None]:
+    """Restore the variables that Lightning sets to start other processes, so that later trainings do not read them."""
+    before = {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
 
 
 class _InOurWords(logging.Handler):
