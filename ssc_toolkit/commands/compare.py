@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.commands.inputs import check_methods, check_window, label_signals, say_why_no_key_score
 from ssc_toolkit.data import check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import baselines, open_models
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
@@ -144,7 +143,7 @@ def compare(
 
 
 def _left_out(
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     labels: Sequence[str],
     numbers: Sequence[str],
     corruptions: Sequence[str],
@@ -171,13 +170,13 @@ def _left_out(
 
 
 def _usable(
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     models: Mapping[str, WaveformModel],
     windows: Mapping[str, float],
     labels: Sequence[str],
     numbers: Sequence[str],
     most_skipped: float,
-) -> pd.DataFrame:
+) -> TrackTable:
     """Return the tracks that are readable and long enough for every model."""
     for name, model in models.items():
         check_window(windows[name], name, model)
@@ -221,9 +220,7 @@ def _numbers(interval: Interval) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
 
 
-def _lead(
-    models: Iterable[str], tracks: pd.DataFrame, labels: Sequence[str], omitted: Sequence[str], source: str
-) -> str:
+def _lead(models: Iterable[str], tracks: TrackTable, labels: Sequence[str], omitted: Sequence[str], source: str) -> str:
     counts = tracks["split"].value_counts()
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
     lead = (

@@ -51,7 +51,7 @@ def corpus(
     place = BUILDERS[kind](clips, seed, folder)
     print(f"{place / 'tracks.csv'}")
     if describe:
-        tracks = from_csv(place / "tracks.csv")
+        tracks = from_csv(place / "tracks.csv").frame
         print(describe_tracks(tracks))
         written = write_examples(tracks, place, user_path(examples))
         print(f"listen: {len(written)} clips in {examples}/")

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-
 from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, LogMelStatistics, random_twin
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, open_model, window_seconds_of
@@ -68,7 +67,7 @@ def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -
             raise InputError(f"methods: expected some of {', '.join(known)}, got {method!r}")
 
 
-def label_signals(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
+def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
     """Return the labels of columns.
 
     Raises:
@@ -102,7 +101,7 @@ def open_tracks(
     label_shares: Sequence[float] = (),
     seed: int = 0,
     split: bool = True,
-) -> pd.DataFrame:
+) -> TrackTable:
     """Return the usable tracks with splits, after a check of columns and sample rates before any file is opened.
 
     Args:

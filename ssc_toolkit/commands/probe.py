@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.checks import check_fractions, check_whole
 from ssc_toolkit.commands.inputs import (
@@ -18,6 +17,7 @@ from ssc_toolkit.commands.inputs import (
     with_baselines,
 )
 from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.metrics.records import Record, to_records
@@ -129,7 +129,7 @@ def probe(
 
 
 def embed_all(
-    models: Mapping[str, Sequence[WaveformModel]], tracks: pd.DataFrame, seconds: float, cache: str | None
+    models: Mapping[str, Sequence[WaveformModel]], tracks: TrackTable, seconds: float, cache: str | None
 ) -> dict[str, list[np.ndarray]]:
     """Compute the embeddings under every model in one pass, as a list for each name and in the order of its models."""
     flat = {f"{name} {number}": model for name, own in models.items() for number, model in enumerate(own)}
@@ -161,7 +161,7 @@ def _check(label_shares: Sequence[float], repeats: int, finetune_steps: int, see
 
 def _predictions(
     embeddings: Sequence[np.ndarray],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     column: str,
     method: str,
     kind: Kind | None,
@@ -179,7 +179,7 @@ def _predictions(
 
 def _finetuned(
     models: Sequence[WaveformModel],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     column: str,
     seconds: float,
     kind: Kind | None,
@@ -216,7 +216,7 @@ def _section(scores: Scores) -> Section:
     return Section("Probes", header=header, rows=rows)
 
 
-def _geometry_section(embeddings: Mapping[str, Sequence[np.ndarray]], tracks: pd.DataFrame) -> Section:
+def _geometry_section(embeddings: Mapping[str, Sequence[np.ndarray]], tracks: TrackTable) -> Section:
     test = (tracks["split"] == "test").to_numpy()
     rows = []
     for name, own in embeddings.items():

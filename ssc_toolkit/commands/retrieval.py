@@ -6,12 +6,12 @@ import os
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.commands.inputs import open_model_for, open_tracks, others, output_folder, with_baselines
 from ssc_toolkit.commands.probe import embed_all
 from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.models import window_seconds_of
 from ssc_toolkit.evaluation.metrics.records import to_records
@@ -132,20 +132,20 @@ def retrieve(
         return scores
 
 
-def _of_split(tracks: pd.DataFrame, split: str) -> pd.DataFrame:
+def _of_split(tracks: TrackTable, split: str) -> TrackTable:
     if split == "all" or "split" not in tracks:
         return tracks
-    chosen = tracks[tracks["split"] == split].reset_index(drop=True)
+    chosen = tracks.select(tracks["split"] == split)
     if not len(chosen):
         raise InputError(f"split: expected tracks in the split {split!r}, got none")
     return chosen
 
 
-def _groups(tracks: pd.DataFrame) -> np.ndarray | None:
+def _groups(tracks: TrackTable) -> np.ndarray | None:
     return tracks["group"].to_numpy() if "group" in tracks else None
 
 
-def _ids(tracks: pd.DataFrame) -> np.ndarray:
+def _ids(tracks: TrackTable) -> np.ndarray:
     """Return an identifier of each track that is the same in every table."""
     return np.array([os.path.realpath(path) for path in tracks["path"]])
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.corrupted import split_under_test
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
@@ -19,7 +18,7 @@ def stored_corruptions(
     folder: str | Path | None,
     transforms: Mapping[str, Mapping[float, Augmentation]],
     sample_rate: int,
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     seed: int,
     *,
     replace: bool,
@@ -56,7 +55,7 @@ def stored_corruptions(
     return found
 
 
-def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: pd.DataFrame) -> FixedCorruption:
+def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: TrackTable) -> FixedCorruption:
     stored = FixedCorruption.load(path)
     stored.draw_for(test)  # fail early if a track has no draw
     if stored.sample_rate == sample_rate and _stages(stored.transform) != _stages(transform):

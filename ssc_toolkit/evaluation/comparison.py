@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.data import Labels
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
@@ -137,7 +137,7 @@ class Comparison:
 
 def compare_models(
     models: Mapping[str, WaveformModel],
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     tasks: Sequence[Task],
     conditions: Sequence[Condition],
     folder: str | Path,
@@ -170,10 +170,11 @@ def compare_models(
     Raises:
         InputError: as `embed_models` and `fit_probe`.
     """
+    tracks = as_track_table(tracks)
     cache = writable_folder(user_path(folder), "folder")
     signals = {task.column: _signal(tracks, task.column, numbers) for task in tasks}
     is_test = (tracks["split"] == "test").to_numpy()
-    test = tracks[is_test].reset_index(drop=True)
+    test = tracks.select(is_test)
     rate = max(model.sample_rate for model in models.values())
     _say(progress, f"{len(models)} models, clean audio")
     clean = embed_models(models, tracks, window_seconds, cache=cache, progress=progress)
@@ -217,11 +218,11 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
     return interval_over_runs(np.array([first.headline.value - second.headline.value]), resampled[:, None], seed)
 
 
-def _signal(tracks: pd.DataFrame, column: str, numbers: Collection[str]) -> Labels:
+def _signal(tracks: TrackTable, column: str, numbers: Collection[str]) -> Labels:
     return label_signal(tracks, column, "number" if column in numbers else None)
 
 
-def _retrieval(vectors: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, Labels], seed: int) -> dict[str, Score]:
+def _retrieval(vectors: np.ndarray, tracks: TrackTable, signals: Mapping[str, Labels], seed: int) -> dict[str, Score]:
     """Return retrieval scores among the test tracks by label column, without columns of numbers."""
     test = np.flatnonzero(tracks["split"] == "test")
     rows, groups = torch.from_numpy(test), groups_of(tracks)[test]

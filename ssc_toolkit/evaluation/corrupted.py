@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel
@@ -27,7 +27,7 @@ def robustness(
     model: WaveformModel,
     probes: Mapping[str, Probe | Sequence[Probe]],
     tasks: Sequence[Task],
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     window_seconds: float | None,
     corruption: Corruption,
     severities: Sequence[float] = SEVERITIES,
@@ -76,7 +76,7 @@ def robustness_of_models(
     models: Mapping[str, WaveformModel],
     probes: Mapping[str, Mapping[str, Probe | Sequence[Probe]]],
     tasks: Sequence[Task],
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     window_seconds: float | None,
     corruption: Corruption,
     severities: Sequence[float] = SEVERITIES,
@@ -102,6 +102,7 @@ def robustness_of_models(
     Returns:
         Scores by model, task name and severity.
     """
+    tracks = as_track_table(tracks)
     is_test = (tracks["split"] == "test").to_numpy()
     test = split_under_test(tracks)
     scores: dict[str, dict[str, dict[float, Score]]] = {model: {task.name: {} for task in tasks} for model in models}
@@ -119,11 +120,9 @@ def robustness_of_models(
     return scores
 
 
-def split_under_test(tracks: pd.DataFrame) -> pd.DataFrame:
+def split_under_test(tracks: TrackTable) -> TrackTable:
     """Return the test set of a table, with the name of each track in the whole table as its `track_id`."""
-    named = tracks.assign(track_id=track_names(tracks))
-    named.attrs = tracks.attrs
-    return named[named["split"] == "test"].reset_index(drop=True)
+    return tracks.assign(track_id=track_names(tracks)).select(tracks["split"] == "test")
 
 
 def _several(probes: Probe | Sequence[Probe]) -> Sequence[Probe]:

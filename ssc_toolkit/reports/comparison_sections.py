@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import pandas as pd
 
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import Comparison, paired_difference
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.metrics.records import CLEAN
@@ -199,7 +199,7 @@ def retrieval_section(retrieval: Mapping[str, Mapping[str, Score]]) -> Section:
 
 def explorer_section(
     embeddings: Mapping[str, np.ndarray],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     columns: Iterable[str],
     clips: int = 200,
     seed: int = 0,
@@ -214,7 +214,7 @@ def explorer_section(
         seed: seed of t-SNE and of the choice of clips.
     """
     is_test = (tracks["split"] == "test").to_numpy()
-    test = tracks[is_test].reset_index(drop=True)
+    test = tracks.select(is_test)
     content = explorer_content(
         {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
     )

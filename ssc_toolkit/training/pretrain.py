@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -18,6 +17,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
@@ -259,7 +259,7 @@ def _report(folder: Path, source: TrackSource) -> Path:
     return folder / (UNUSABLE_TRACKS if source.argument == "tracks" else f"{source.argument}-{UNUSABLE_TRACKS}")
 
 
-def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
+def _described(parts: list[TrackTable]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
     told = {"tracks_hash": track_table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
@@ -276,14 +276,14 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
 
 
 def _neighbor_measure(
-    table: pd.DataFrame, column: str | None, view_seconds: float
+    table: TrackTable, column: str | None, view_seconds: float
 ) -> dict[str, Callable[[nn.Module], float]]:
     """Return the measure of nearest-neighbor agreement on the validation set, if there is one with labels."""
     if column is None or "split" not in table or not (table["split"] == "valid").any():
         return {}
     labels = encode_labels(table, column)
     is_valid = table["split"] == "valid"
-    valid, own = table[is_valid].reset_index(drop=True), labels[torch.tensor(is_valid.tolist())]
+    valid, own = table.select(is_valid), labels[torch.tensor(is_valid.tolist())]
 
     def measure(encoder: Any) -> float:
         return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)

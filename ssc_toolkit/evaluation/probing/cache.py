@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import read_entry, write_entry
-from ssc_toolkit.data import Labels
+from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, groups_of
 from ssc_toolkit.evaluation.tasks import Task
@@ -36,7 +35,7 @@ class CachedProbes:
     def __init__(
         self,
         embeddings: np.ndarray,
-        tracks: pd.DataFrame,
+        tracks: TrackTable,
         folder: Path,
         signals: Mapping[str, Labels],
         method: str = "linear",
