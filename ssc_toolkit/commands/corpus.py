@@ -32,7 +32,7 @@ def corpus(
 
     Args:
         kind: "scores" for passages of real compositions, "notes" for single notes.
-        clips: number of clips.
+        clips: number of clips, at least 40.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
         describe: also print the number of clips of each label, and write a few clips for listening.

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from ssc_toolkit.caches import cache_root
+from ssc_toolkit.caches import cache_root, limit_corpora
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
@@ -37,6 +37,8 @@ from ssc_toolkit.progress import progress_bar
 SAMPLE_RATE = 16000
 CORPUS_TABLE = "tracks.csv"
 """Name of the file with the track table."""
+MIN_CLIPS = 40
+"""Minimum number of clips of a corpus, which gives every split some clips of every kind."""
 VERSION = 2
 """Version of the corpora, raised when their bytes change."""
 CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
@@ -68,7 +70,8 @@ def source_fingerprint(content: Any) -> str:
 def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
     """Yield the locked folder of a corpus, which is created if it is missing, and whether the corpus is complete.
 
-    The function waits for another process that renders the same corpus.
+    The function waits for another process that renders the same corpus. After the block, corpora in the user's cache
+    that were not used for long are removed if all of them together exceed the limit of caches.
 
     Args:
         folder: output folder; None for a folder in the user's cache, named by the settings.
@@ -77,6 +80,7 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
     Raises:
         InputError: if the folder cannot be written or has other content.
     """
+    is_cached = folder is None
     if folder is None:
         folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{source_fingerprint(settings)}"
     folder = writable_folder(user_path(folder, "folder"), "folder")
@@ -90,6 +94,8 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
         (folder / "audio").mkdir(exist_ok=True)
         clear_leftovers(folder / "audio")
         yield folder, _is_whole(folder)
+        if is_cached:
+            limit_corpora(folder)
 
 
 def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
@@ -137,6 +143,12 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
     write_text(folder / CORPUS_TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
     return folder
+
+
+def check_clips(clips: int) -> None:
+    """Raise InputError if a corpus has too few clips."""
+    if clips < MIN_CLIPS:
+        raise InputError(f"clips: expected at least {MIN_CLIPS}, got {clips}")
 
 
 def clip_path(number: int) -> str:
