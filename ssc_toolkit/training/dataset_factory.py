@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -15,72 +13,52 @@ from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
 """No labels, one label signal, or several signals by column name."""
 
 
-@dataclass(frozen=True)
-class TrackSource:
-    """Source of tracks: the arguments of `load_tracks`, and the name of the user's argument for `tracks`."""
+def load_source(source: TrackSource, argument: str) -> TrackTable:
+    """Load the track table of a source.
 
-    argument: str
-    tracks: str
-    root: str | None
-    variant: str | None
-
-    def load(self) -> TrackTable:
-        """Load the track table.
-
-        Raises:
-            InputError: as `load_tracks`; the error uses the argument names of this source.
-        """
-        try:
-            return load_tracks(self.tracks, self.root, self.variant)
-        except InputError as error:
-            if self.argument == "tracks":
-                raise
-            name, _, rest = str(error).partition(":")
-            known = {"tracks": self.argument, "root": f"{self.argument}_root", "variant": f"{self.argument}_variant"}
-            raise InputError(f"{known.get(name, f'{self.argument}: {name}')}:{rest}") from error
-
-
-def sources_of(arguments: Mapping[str, Any]) -> list[TrackSource]:
-    """Return the sources of tracks of a pretraining; the source without labels is last."""
-    get = arguments.get
-    sources = [TrackSource("tracks", arguments["tracks"], get("root"), get("variant"))]
-    if get("unlabeled") is not None:
-        sources.append(
-            TrackSource("unlabeled", arguments["unlabeled"], get("unlabeled_root"), get("unlabeled_variant"))
-        )
-    return sources
-
-
-def label_columns(labels: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Return the names of the label columns as a tuple.
+    Args:
+        source: the source.
+        argument: name of the argument that holds it, for errors.
 
     Raises:
-        InputError: if a column is named twice.
+        InputError: as `load_tracks`, under the names of the options of this source.
     """
-    if labels is None:
-        return ()
-    columns = (labels,) if isinstance(labels, str) else tuple(labels)
-    if len(set(columns)) < len(columns):
-        raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
-    return columns
+    with source_named(argument):
+        return load_tracks(source.tracks, source.root, source.variant)
 
 
-def target_of(table: TrackTable, columns: Sequence[str], minimum_shared: int) -> Target:
+def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | None) -> dict[str, Labels]:
+    """Encode the label columns of a table, and the monitored column if it is another one.
+
+    Raises:
+        InputError: as `encode_labels`, under the name of the option that gave the column.
+    """
+    options = dict.fromkeys(columns, "labels")
+    if monitor is not None:
+        options.setdefault(monitor, "monitor")
+    return {column: encode_labels(table, column, option) for column, option in options.items()}
+
+
+def target_of(signals: Mapping[str, Labels], minimum_shared: int) -> Target:
     """Return the target: tracks with the same class, or with enough labels in common, in any column are positives.
+
+    Args:
+        signals: label signals by column.
+        minimum_shared: number of labels in common that make two tracks positives, in columns with several labels.
 
     Raises:
         InputError: if `minimum_shared` is larger than the number of labels of every track.
     """
-    signals = {column: encode_labels(table, column) for column in columns}
     many = [signal for signal in signals.values() if signal.is_multi_hot]
     if minimum_shared > 1 and not many:
-        found = f"a track has one label in column {columns[0]!r}" if columns else "there are no labels"
+        found = f"a track has one label in column {next(iter(signals))!r}" if signals else "there are no labels"
         raise InputError(f"minimum_shared: expected 1 because {found}, got {minimum_shared}")
     most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=1)
     if minimum_shared > most:
@@ -108,16 +86,20 @@ def part_to_train_on(table: TrackTable, argument: str = "tracks") -> TrackTable:
     return table.select(is_train)
 
 
-def labels_to_train_on(table: TrackTable, columns: Sequence[str]) -> Signals:
+def labels_to_train_on(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
     """Return the label signals of the training rows; the classes are those of the whole table.
+
+    Args:
+        table: the table.
+        signals: label signals of all its rows by column.
 
     Raises:
         InputError: if no training row has a label in a column.
     """
-    found = {}
-    for column in columns:
-        found[column] = encode_labels(table, column)[torch.tensor(_is_train(table).tolist())]
-        if not found[column].labeled.any():
+    is_train = torch.tensor(_is_train(table).tolist())
+    found = {column: signal[is_train] for column, signal in signals.items()}
+    for column, signal in found.items():
+        if not signal.labeled.any():
             raise InputError(f"labels: expected rows of the split 'train' with a label in column {column!r}, got none")
     return next(iter(found.values())) if len(found) == 1 else (found or None)
 

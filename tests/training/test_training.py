@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,15 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from training_runs import SMALL, history, losses, make_tones
+from training_runs import SMALL, history, losses, make_tones, pretrain_on
 
 from ssc_toolkit.augmentations import Gain
-from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data import ContrastiveDataset, TrackTable, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, RankNContrastLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.samplers import BalancedBatchSampler
-from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule, pretrain
+from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule
 from ssc_toolkit.training.dataset_factory import part_to_train_on
 from ssc_toolkit.training.module import warmup_constant, warmup_cosine
 
@@ -40,7 +41,7 @@ def music(tmp_path_factory) -> Path:
     ids=["self-supervised", "semi-supervised", "supervised", "tags", "three views"],
 )
 def test_pretraining_on_own_files(music, tmp_path, arguments):
-    encoder_folder = pretrain(str(music / "my.csv"), str(tmp_path / "run"), **SMALL, **arguments)
+    encoder_folder = pretrain_on(music / "my.csv", tmp_path / "run", **SMALL, **arguments)
     rows = history(tmp_path / "run")
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
     assert all(np.isfinite(float(row["loss"])) for row in rows)
@@ -51,15 +52,37 @@ def test_pretraining_on_own_files(music, tmp_path, arguments):
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["batch_size"] == 6
 
 
+def test_each_label_column_is_encoded_once(music, tmp_path, monkeypatch):
+    table = pd.read_csv(music / "my.csv")
+    gone = table.iloc[[3]].assign(path="gone.wav", note="of no other track", range="of no other track")
+    table = pd.concat([table.iloc[:5], gone, table.iloc[5:]])
+    table.to_csv(tmp_path / "my.csv", index=False)
+    encoded = []
+
+    def counted(tracks, column, *arguments, **options):
+        encoded.append(column)
+        return encode_labels(tracks, column, *arguments, **options)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ssc_toolkit.") and hasattr(module, "encode_labels"):
+            monkeypatch.setattr(module, "encode_labels", counted)
+    out = tmp_path / "run"
+    pretrain_on(tmp_path / "my.csv", out, root=str(music), labels="note", monitor="range", **SMALL)
+    assert sorted(encoded) == ["note", "range"]
+    whole = pretrain_on(music / "my.csv", tmp_path / "whole", labels="note", monitor="range", **SMALL).parent
+    assert losses(out) == losses(whole)  # rows and labels still belong together
+    assert [row["neighbor_agreement"] for row in history(out)] == [row["neighbor_agreement"] for row in history(whole)]
+
+
 def test_training_lowers_the_loss(music, tmp_path):
-    pretrain(str(music / "my.csv"), str(tmp_path), labels="note", view_seconds=0.5, batch_size=12, steps=80)
+    pretrain_on(music / "my.csv", tmp_path, labels="note", view_seconds=0.5, batch_size=12, steps=80)
     found = losses(tmp_path)
     assert np.mean(found[-10:]) < np.mean(found[:10]) - 0.3
 
 
 def test_a_minimum_above_all_label_counts_is_refused(music, tmp_path):
     with pytest.raises(InputError, match="minimum_shared: expected at most"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, labels="tags", minimum_shared=50)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL, labels="tags", minimum_shared=50)
 
 
 def small_module(**options) -> SemiSupConModule:
@@ -259,10 +282,10 @@ def test_a_data_module_checks_its_arguments_at_construction(music, options, word
 
 
 def test_a_track_without_a_split_is_trained_on():
-    table = pd.DataFrame({"path": list("abcd"), "split": ["train", "test", None, "valid"]})
+    table = TrackTable(pd.DataFrame({"path": list("abcd"), "split": ["train", "test", None, "valid"]}))
     assert part_to_train_on(table)["path"].tolist() == ["a", "c"]
     with pytest.raises(InputError, match="tracks: expected rows with the split 'train'"):
-        part_to_train_on(table[table["split"] == "test"])
+        part_to_train_on(table.select(table["split"] == "test"))
 
 
 def test_the_learning_rate_rises_and_falls():

@@ -30,6 +30,7 @@ from ssc_toolkit.files import (
     write_checksums,
     write_text,
 )
+from ssc_toolkit.options.corpus import MIN_CLIPS
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
@@ -37,8 +38,6 @@ from ssc_toolkit.progress import progress_bar
 SAMPLE_RATE = 16000
 CORPUS_TABLE = "tracks.csv"
 """Name of the file with the track table."""
-MIN_CLIPS = 40
-"""Minimum number of clips of a corpus, which gives every split some clips of every kind."""
 VERSION = 2
 """Version of the corpora, raised when their bytes change."""
 CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
