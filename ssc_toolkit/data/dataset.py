@@ -179,13 +179,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         Raises:
             IndexError: for an index outside the table.
             InputError: if no file of the batch can be decoded, or more than `most_unreadable` files failed so far.
-            TypeError: if an index is not a whole number.
+            TypeError: if an index is not an integer.
         """
         try:
             rows = torch.tensor([operator.index(index) for index in indices], dtype=torch.int64)
         except TypeError:
             raise TypeError(
-                f"indices: expected whole numbers, got {next(iter(indices), None)!r}; a batch sampler goes into a "
+                f"indices: expected integers, got {next(iter(indices), None)!r}; a batch sampler goes into a "
                 "DataLoader as batch_sampler=, or as sampler= with batch_size=None"
             ) from None
         if ((rows < 0) | (rows >= len(self))).any():

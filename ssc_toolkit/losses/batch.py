@@ -118,7 +118,7 @@ def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
 def _check_embeddings(embeddings: Tensor, name: str) -> None:
     _checked_tensor(embeddings, name)
     if embeddings.device.type == "meta":
-        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+        raise ValueError(f"{name}: expected a tensor that has values, got one on the meta device")
     if not embeddings.is_floating_point():
         raise TypeError(f"{name}: expected floating point, got {embeddings.dtype}")
     if embeddings.dim() not in (2, 3):

@@ -12,7 +12,7 @@ from ssc_toolkit.checks import check_fraction, check_number, check_positive
 
 
 class Weighting(NamedTuple):
-    """Settings of the weighting; with the defaults all pairs count alike. See `semi_supcon_loss`.
+    """Settings of the weighting; with the defaults, all pairs have equal weight. See `semi_supcon_loss`.
 
     Functions below also take two tensors: `lowest` is the lowest possible similarity, -1 / temperature, and `log_mean`
     is the logarithm of the mean of exp(cosine / sigma) over positives.
@@ -24,7 +24,7 @@ class Weighting(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Return whether all pairs count alike."""
+        """Return whether all pairs have equal weight."""
         return not self.has_hard_negatives and self.sigma is None
 
     @property

@@ -76,7 +76,7 @@ def readable_integers(name: str, values: Tensor) -> Tensor:
         ValueError: for a tensor on the meta device.
     """
     if values.device.type == "meta":
-        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+        raise ValueError(f"{name}: expected a tensor that has values, got one on the meta device")
     return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
 
 

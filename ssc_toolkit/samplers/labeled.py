@@ -16,7 +16,7 @@ from ssc_toolkit.seeds import whole_number
 class with_labeled(Dataset[tuple[Any, bool]]):
     """Return each item of a map-style dataset together with the labeled flag of its index.
 
-    The indices of `SemiSupervisedBatchSampler` have a flag that says whether the label may be used. Datasets that
+    The indices of `SemiSupervisedBatchSampler` have a flag for whether the label may be used. Datasets that
     convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`) drop the flag. Wrap the outermost
     dataset.
 
