@@ -60,7 +60,7 @@ both = MaxTarget({"a": SameClass(), "b": SharedLabels()})
         (
             {"embeddings": three, "labels": classes, "labeled": torch.ones(4)},
             TypeError,
-            "labeled.*bool, got torch.float32; torch.as_tensor.*dtype=torch.bool",
+            "labeled: expected a tensor of bool, got torch.float32; use torch.as_tensor",
         ),
         (
             {"embeddings": three, "labels": classes, "labeled": yes.numpy()},
