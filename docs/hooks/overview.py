@@ -51,7 +51,7 @@ def picture() -> str:
         parts.append(cell(x, TOP + side + 16, SIZE, color, opacity))
         parts.append(text(x + SIZE + 6, TOP + side + 29, words, INK, 13, "start"))
         x += SIZE + 40 + 7 * len(words)
-    label = "Pairs that are pulled together in a batch of six items with two views each: without, with some and with all labels"
+    label = "Pairs that are pulled together in a batch of six items with two views each, by their known labels"
     return svg(LEFT + 3 * step - GAP + 4, TOP + side + 42, label, "".join(parts)) + "\n"
 
 
