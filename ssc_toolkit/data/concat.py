@@ -96,7 +96,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
             dataset.watch(notes, first)
 
     def described(self, row: int) -> str:
-        """Return the path of the file of a row, with the store if there is one, for messages."""
+        """Return the path of the file of a row, with the store if there is one, for error messages."""
         number, own = self._place(row)
         return self.datasets[number].described(own)
 

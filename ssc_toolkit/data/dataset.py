@@ -213,7 +213,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         self._notes = (notes, first_row)
 
     def described(self, row: int) -> str:
-        """Return the path of the file of a row, with the store if there is one, for messages."""
+        """Return the path of the file of a row, with the store if there is one, for error messages."""
         return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
 
     def _note(self, row: int) -> None:

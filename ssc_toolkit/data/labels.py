@@ -110,7 +110,7 @@ def encode_labels(
     Args:
         tracks: track table.
         column: name of the label column; for numbers, one or several names.
-        argument: name of the argument that gave the column, for messages.
+        argument: name of the argument that gave the column, for error messages.
         kind: "class" for one class in each cell, "multi-hot" for several, "number" for real numbers. By default the
             kind in the metadata of the dataset, if there is one. Otherwise "multi-hot" if a cell is a list or contains
             the separator, else "class".

@@ -226,7 +226,7 @@ def describe_pairs(
     Args:
         anchors: N rows, the views of some items.
         contrasts: M rows, the views of some items.
-        target: weight of a pair of labeled items.
+        target: computes the weight of a pair of labeled items.
         label_weight: factor of the weights that the target computes.
         ignored: bool (items, items), True where a pair of different items is ignored.
     """

@@ -88,7 +88,7 @@ def _kind(rows: Rows) -> int:
 
 
 def processes(group: dist.ProcessGroup | None = None) -> int:
-    """Return the number of processes, of a group or in all; 1 without an initialized process group.
+    """Return the number of processes in a group, or of all processes; 1 without an initialized process group.
 
     Raises:
         ValueError: if this process is not a member of the group.

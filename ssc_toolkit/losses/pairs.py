@@ -21,7 +21,7 @@ class PairSettings(NamedTuple):
         contrasts: ids, labels and masks of the items of the keys.
         itself: index of the key that is the first query, so that query i is key i + itself. None: queries are not among
             the keys.
-        target: weight of a pair of labeled rows.
+        target: computes the weights of pairs of labeled items.
         decoupled: whether positives are left out of the denominator.
         label_weight: factor of the weights that the target computes from labels.
         ignored: bool (anchors' items, contrasts' items), True where a pair is ignored.

@@ -205,7 +205,7 @@ def in_function_transform() -> bool:
 
 
 def in_fake_mode() -> bool:
-    """Return whether tensors are fake, which means without values."""
+    """Return whether a fake mode of PyTorch is active, in which tensors have no values."""
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 

@@ -112,7 +112,7 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
 
     Args:
         path: path of the file.
-        name: path or URL of the store, for messages.
+        name: path or URL of the store, for error messages.
         advice: what the user can do if the file is damaged.
 
     Raises:

@@ -114,7 +114,7 @@ class MirroredFiles:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL without user, password and query, for messages.
+    """Return a URL without user, password and query, for error messages.
 
     Examples:
         >>> without_secrets("https://me:secret@host/store?token=1")
