@@ -195,7 +195,7 @@ class Transform(Augmentation):
     selective = False
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Draw the parameters of `count` examples by name, each a tensor (count, ...) on the CPU."""
+        """Draw the parameters of `count` examples, as tensors (count, ...) on the CPU by the name of the parameter."""
         return {}
 
     @abstractmethod

@@ -91,7 +91,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return batch
 
     def watch(self, notes: ReadingNotes) -> None:
-        """Record in `notes` which row each loader worker reads from now on."""
+        """Let loader workers record the row that they read in `notes`."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 

@@ -209,7 +209,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return {**batch, "labels": values, "labeled": labeled}
 
     def watch(self, notes: ReadingNotes, first_row: int = 0) -> None:
-        """Record in `notes` which row each loader worker reads from now on; row numbers start at `first_row`."""
+        """Let loader workers record the row that they read in `notes`. The first row has the number `first_row`."""
         self._notes = (notes, first_row)
 
     def described(self, row: int) -> str:

@@ -170,7 +170,7 @@ class SupConLoss(SemiSupConLoss):
     """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
 
     It equals `SemiSupConLoss`, with the same arguments. Without labels it is the loss of SimCLR, `NTXentLoss`, as in
-    the authors' code. An item whose label is unknown by `labeled` counts as a class of one item.
+    the authors' code. An item for which `labeled` is False counts as a class of one item.
 
     Examples:
         >>> import torch

@@ -87,7 +87,7 @@ class _Combined(Target):
 
 
 class MaxTarget(_Combined):
-    """Maximum of the weights of the signals that are known for both items.
+    """Target whose weight is the maximum over the signals that are known for both items.
 
     Args:
         targets: a target, or a function of two label blocks, for each signal.
@@ -123,7 +123,9 @@ class MaxTarget(_Combined):
 
 
 class WeightedSum(_Combined):
-    """Weighted sum of the weights of the signals. A signal that is unknown for a pair adds 0, without renormalization.
+    """Target whose weight is the weighted sum over the signals.
+
+    A signal that is unknown for one of the two items adds 0. The sum is not renormalized.
 
     Args:
         targets: for each signal a target, or a function of two label blocks, and its positive weight; the

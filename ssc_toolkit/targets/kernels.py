@@ -10,7 +10,9 @@ from ssc_toolkit.targets.base import Target, check_vectors, known_rows, values_a
 
 
 class GaussianKernel(Target):
-    r"""Weight that decreases with the distance of continuous labels (y-Aware; Dufumier et al. 2021, arXiv 2106.08808).
+    r"""Target whose weight decreases with the distance of continuous labels.
+
+    It is that of y-Aware InfoNCE (Dufumier et al. 2021, arXiv 2106.08808):
 
     $$w = \exp\left(-\frac{\lVert a - b \rVert^2}{2 \sigma^2}\right)$$
 
@@ -52,7 +54,7 @@ class GaussianKernel(Target):
 
 
 class TempoKernel(Target):
-    r"""Weight that decreases with the distance of two tempi in octaves.
+    r"""Target whose weight decreases with the distance of two tempi in octaves.
 
     The weight is \(w = \exp(-d^2 / 2 \sigma^2)\) with \(d = \log_2(a / b)\). If `octave_blind` is True, the nearest
     integer is subtracted from d, so that half and double tempo count as equal.

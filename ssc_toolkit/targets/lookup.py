@@ -12,7 +12,7 @@ from ssc_toolkit.targets.base import Target, check_integers, check_vectors, know
 
 
 class SimilarityMatrix(Target):
-    """Weight from a precomputed matrix of similarities.
+    """Target that looks up weights in a precomputed matrix of similarities.
 
     The label of an item is its row in the matrix, such as the number of its artist.
 
@@ -71,7 +71,9 @@ class SimilarityMatrix(Target):
 
 
 class KeySimilarity(SimilarityMatrix):
-    r"""Weight by the relation of two musical keys. The number of a key is its tonic (C = 0 … B = 11), plus 12 if minor.
+    r"""Target whose weight depends on the relation of two musical keys.
+
+    The label of a key is its tonic (C = 0 … B = 11), plus 12 if minor.
 
     "mirex": the weights of the MIREX key evaluation, made symmetric: 1 for the same key, 0.5 for keys of the same mode
     a fifth apart, 0.3 for relative keys, 0.2 for parallel keys, and 0 otherwise.

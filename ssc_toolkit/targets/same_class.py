@@ -18,11 +18,11 @@ from ssc_toolkit.targets.base import (
 
 
 class SameClass(Target):
-    """Weight 1 for two items of the same class, and 0 otherwise (Khosla et al. 2020, arXiv 2004.11362).
+    """Target with weight 1 for two items of the same class, and 0 otherwise (Khosla et al. 2020, arXiv 2004.11362).
 
     Args:
         ignore_index: label that means "unknown", such as -1 or -100. Items with this label count as unlabeled, in
-            addition to those that are unknown by `labeled`. The host does not read the labels for this, so it also
+            addition to those for which `labeled` is False. The host does not read the labels for this, so it also
             works on a GPU and in compiled code. None: every label is a class.
 
     Shape:

@@ -13,7 +13,7 @@ from ssc_toolkit.targets.base import Target, check_multi_hot
 
 
 class SharedLabels(Target):
-    """Weight 1 for two items that have at least `minimum` labels in common, and 0 otherwise.
+    """Target with weight 1 for two items that have at least `minimum` labels in common, and 0 otherwise.
 
     For multi-hot rows A and B, the weight is 1 if |A and B| >= minimum (Guinot et al. 2024, arXiv 2407.13840).
 
@@ -57,7 +57,7 @@ class SharedLabels(Target):
 
 
 class LabelOverlap(Target):
-    """Weight by the overlap of two sets of labels.
+    """Target whose weight is the overlap of two sets of labels.
 
     The Dice overlap is 2 |A and B| / (|A| + |B|), the Jaccard overlap |A and B| / |A or B|. Two items without labels
     have overlap 0. With `class_weights`, |A| is the sum of the weights of the labels in A. Inverse class frequencies
@@ -126,7 +126,7 @@ class LabelOverlap(Target):
         return self._exact_weights.to(device) if dtype == torch.float64 else self.class_weights.to(dtype)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row, or of other classes."""
+        """Raise ValueError for labels that are not 2-D, have other classes than `class_weights`, or are not 0 or 1."""
         check_multi_hot("LabelOverlap", labels, labeled)
         if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
             raise ValueError(
