@@ -18,6 +18,7 @@ FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 """Environment of the processes that tests start: threads that wait for each other are slow on a busy machine."""
 SMALL = {"view_seconds": 0.5, "batch_size": 6, "steps": 8, "checkpoint_every": 2}
+TINY = {"steps": 2, "view_seconds": 0.5, "batch_size": 6}
 
 
 def make_tones(folder: Path) -> Path:

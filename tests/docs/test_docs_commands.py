@@ -25,7 +25,7 @@ SMALL = {
 """What is typed behind a command to make it quick, where the page does not say otherwise."""
 SMALLER = {"--repeats": "2", "--label_shares": "0.2,1"}
 """Values typed in the place of a page's, which would take long, or need more clips than there are here."""
-ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "test_training_configs.py"}
+ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "test_sweep.py"}
 """Commands that have tests of their own, too long to be run for every page; their options are looked at."""
 BY_HAND = {"git", "cd", "pre-commit"}
 """Programs that are not ours, and that neither the tests nor .ci/run start."""

@@ -11,16 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from train_in_processes import train
-from training_runs import ONE_THREAD, SMALL, begin, history, make_tones, wait_until
+from training_runs import ONE_THREAD, SMALL, begin, history, wait_until
 
 from ssc_toolkit.encoders import load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.training import TrainerOptions, pretrain
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory) -> Path:
-    return make_tones(tmp_path_factory.mktemp("music"))
 
 
 def test_two_processes_give_the_weights_of_one_process(music, tmp_path):

@@ -25,11 +25,6 @@ from ssc_toolkit.training import LogOptions, OptimizerOptions, TrainerOptions, p
 
 
 @pytest.fixture(scope="module")
-def music(tmp_path_factory) -> Path:
-    return make_tones(tmp_path_factory.mktemp("music"))
-
-
-@pytest.fixture(scope="module")
 def odd(tmp_path_factory) -> Path:
     """The tones with a column in which all labels are the same."""
     folder = make_tones(tmp_path_factory.mktemp("odd"))

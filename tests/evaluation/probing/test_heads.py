@@ -8,14 +8,7 @@ import pytest
 from points import labelled_points
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation import (
-    embedding_geometry,
-    few_label_curve,
-    fit_probe,
-    neighbor_agreement,
-    probe,
-    prototypes,
-)
+from ssc_toolkit.evaluation import embedding_geometry, few_label_curve, fit_probe, neighbor_agreement, probe, prototypes
 from ssc_toolkit.evaluation.probing.heads import HEADS
 from ssc_toolkit.evaluation.probing.probe import label_signal, training_share
 from ssc_toolkit.evaluation.retrieval.neighbors import unit_rows

@@ -200,3 +200,12 @@ def test_blocks_change_no_neighbor(block_size):
     np.fill_diagonal(cosines, -2)
     names = TABLE["one"][known].to_numpy()
     assert neighbor_agreement(EMBEDDINGS, labels) == (names == names[cosines.argmax(axis=1)]).mean()
+
+
+def test_neighbors_agree_by_class_and_by_shared_label():
+    embeddings = np.array([[1.0, 0], [0.9, 0.1], [0, 1], [0.1, 0.9], [1, 1]])
+    tracks = pd.DataFrame({"one": ["a", "a", "b", "a", None], "many": ["x|y", "y", "x", "z", None]})
+    assert neighbor_agreement(embeddings, encode_labels(tracks, "one")) == 0.5
+    assert neighbor_agreement(embeddings, encode_labels(tracks, "many")) == 0.5
+    nobody = encode_labels(pd.DataFrame({"one": ["a", None, None, None, None]}), "one")
+    assert np.isnan(neighbor_agreement(embeddings, nobody))
