@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import soundfile
 import torch
+from audio_files import write_noise
 from pyarrow import parquet
 
 from ssc_toolkit import caches
@@ -46,11 +46,9 @@ def flipped(path, place: int) -> None:
 
 @pytest.fixture
 def music(tmp_path):
-    folder = tmp_path / "music"
-    folder.mkdir()
     for number in range(3):
-        soundfile.write(folder / f"{number}.wav", 0.1 * np.random.default_rng(number).standard_normal(2 * RATE), RATE)
-    return folder
+        write_noise(tmp_path / "music" / f"{number}.wav", 2.0, RATE, seed=number)
+    return tmp_path / "music"
 
 
 def entry(folder, name="a" * 32 + ".npy"):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from audio_files import write_noise
 from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
-from stores import noise
 
 from ssc_toolkit.cli import COMMANDS, main
 from ssc_toolkit.encoders import MelCNN
@@ -40,7 +40,7 @@ def world(small_corpus, tmp_path, monkeypatch) -> Path:
     (tmp_path / "my_music").symlink_to(tmp_path / "audio")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for number in range(24):
-        file = noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
+        file = write_noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
         (tmp_path / file.name).symlink_to(file)
         rows.append(
             f"{file.name},{('jazz', 'rock')[number % 2]},{('train', 'train', 'valid', 'test')[number // 2 % 4]}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
-from training_runs import SMALL
+from training_runs import SMALL, TINY
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.training import TrainerOptions, pretrain
@@ -43,3 +45,10 @@ def test_a_launcher_that_agrees_is_taken(monkeypatch, variables, options):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     check_launcher(TrainerOptions(**options))
+
+
+def test_ddp_in_this_process_leaves_its_environment(music, tmp_path):
+    before = dict(os.environ)
+    trainer = TrainerOptions(accelerator="cpu", strategy="ddp")
+    pretrain(str(music / "my.csv"), str(tmp_path), **TINY, trainer=trainer)
+    assert dict(os.environ) == before

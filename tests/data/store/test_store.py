@@ -9,18 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from audio_files import RATE, write_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores import RATE, noise
 
-from ssc_toolkit.data import (
-    AudioStore,
-    ContrastiveDataset,
-    encode_labels,
-    load_tracks,
-    prepare_store,
-    read_audio,
-)
+from ssc_toolkit.data import AudioStore, ContrastiveDataset, encode_labels, load_tracks, prepare_store, read_audio
 from ssc_toolkit.errors import InputError
 
 
@@ -71,7 +64,7 @@ def test_segments_are_spans_of_tracks_and_zeros_beyond(tmp_path_factory, data):
 @functools.cache
 def shared_store(folder: Path) -> AudioStore:
     for number in range(3):
-        noise(folder / "music" / f"{number}.wav", 1.0 + number / 2, seed=number)
+        write_noise(folder / "music" / f"{number}.wav", 1.0 + number / 2, seed=number)
     return AudioStore.prepare(load_tracks(folder / "music"), folder / "store", RATE, progress=False)
 
 
@@ -113,7 +106,7 @@ def test_a_store_of_another_rate_or_version_is_refused(store, music, tmp_path):
         prepare_store(load_tracks(music), folder, 16000)
     with pytest.raises(InputError, match="expected 22050 Hz, got"):
         ContrastiveDataset(store.tracks, sample_rate=22050, view_seconds=0.5)
-    noise(tmp_path / "other" / "x.wav")
+    write_noise(tmp_path / "other" / "x.wav")
     with pytest.raises(InputError, match="store of other tracks"):
         prepare_store(load_tracks(tmp_path / "other"), folder, RATE, progress=False)
     with pytest.raises(InputError, match="expected a store or an empty folder"):

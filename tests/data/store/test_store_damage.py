@@ -4,15 +4,9 @@ import logging
 
 import numpy as np
 import pytest
-from stores import RATE, noise
+from audio_files import RATE, write_noise
 
-from ssc_toolkit.data import (
-    AudioStore,
-    load_tracks,
-    prepare_store,
-    read_audio,
-    verify_store,
-)
+from ssc_toolkit.data import AudioStore, load_tracks, prepare_store, read_audio, verify_store
 from ssc_toolkit.errors import InputError
 
 
@@ -22,7 +16,7 @@ def test_damage_is_found_named_and_restored(store, music, tmp_path):
     content = bytearray(shard.read_bytes())
     content[1000] ^= 1
     shard.write_bytes(content)
-    noise(music / "0.wav", 1.0, seed=123)
+    write_noise(music / "0.wav", 1.0, seed=123)
     (music / "5.flac").unlink()
     found = verify_store(folder, progress=False)
     assert found.damaged == [str(shard)]
@@ -32,7 +26,7 @@ def test_damage_is_found_named_and_restored(store, music, tmp_path):
     cut_short = AudioStore(folder)
     with pytest.raises(InputError, match="instead of"):
         cut_short.read(range(10), [0] * 10, 100)
-    noise(music / "5.flac", seed=4)
+    write_noise(music / "5.flac", seed=4)
     prepare_store(load_tracks(music), folder, RATE, progress=False)
     mended = verify_store(folder, progress=False)
     assert (mended.damaged, mended.changed, mended.gone) == ([], [], 0)
@@ -111,7 +105,7 @@ def test_damaged_descriptions_stay_while_a_source_is_gone(store, music, tmp_path
     prepare_store(tracks, folder, RATE, progress=False, most_skipped=0.5)
     assert len(AudioStore(folder)) == 9
     assert all(file.exists() for file in damaged)  # a copy of them may still be found
-    noise(music / "5.flac", seed=4)
+    write_noise(music / "5.flac", seed=4)
     prepare_store(tracks, folder, RATE, progress=False)
     assert not any(file.exists() for file in damaged)
 
@@ -143,7 +137,7 @@ def test_verify_refuses_an_unfinished_store(music, tmp_path):
 
 def test_damaged_marks_give_a_warning_and_are_restored(store, music, tmp_path, caplog):
     folder = tmp_path / "store"
-    noise(music / "0.wav", 1.0, seed=123)
+    write_noise(music / "0.wav", 1.0, seed=123)
     verify_store(folder, progress=False)
     marks = folder / "marks.json"
     content = marks.read_bytes()

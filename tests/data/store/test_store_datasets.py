@@ -6,16 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stores import RATE
+from audio_files import RATE
 from torch.utils.data import DataLoader
 
-from ssc_toolkit.data import (
-    ContrastiveDataset,
-    as_float,
-    check_audio,
-    load_tracks,
-    prepare_store,
-)
+from ssc_toolkit.data import ContrastiveDataset, as_float, check_audio, load_tracks, prepare_store
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks
 from ssc_toolkit.samplers import BalancedBatchSampler, RandomSegments

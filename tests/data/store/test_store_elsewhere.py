@@ -7,13 +7,9 @@ import threading
 
 import pytest
 import torch
-from stores import RATE, noise
+from audio_files import RATE, write_noise
 
-from ssc_toolkit.data import (
-    AudioStore,
-    load_tracks,
-    prepare_store,
-)
+from ssc_toolkit.data import AudioStore, load_tracks, prepare_store
 from ssc_toolkit.errors import InputError
 
 
@@ -37,7 +33,7 @@ def server(tmp_path):
 
 def test_a_store_at_a_url_is_copied_shard_by_shard(tmp_path, server):
     for number in range(6):
-        noise(tmp_path / "music" / f"{number}.wav", 40.0, seed=number)
+        write_noise(tmp_path / "music" / f"{number}.wav", 40.0, seed=number)
     tracks = load_tracks(tmp_path / "music")
     local = AudioStore.prepare(tracks, tmp_path / "store", RATE, workers=1, shard_megabytes=1, progress=False)
     url, requests = server
@@ -57,7 +53,7 @@ def test_a_store_at_a_url_is_copied_shard_by_shard(tmp_path, server):
 
 
 def test_an_incomplete_store_at_a_url_is_an_error(tmp_path, server):
-    noise(tmp_path / "music" / "a.wav")
+    write_noise(tmp_path / "music" / "a.wav")
     prepare_store(load_tracks(tmp_path / "music"), tmp_path / "store", RATE, progress=False)
     shard = next((tmp_path / "store" / "shards").glob("*.pcm"))
     shard.write_bytes(shard.read_bytes()[:100])

@@ -15,16 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from stores import RATE, noise
+from audio_files import RATE, write_noise
 
-from ssc_toolkit.data import (
-    AudioStore,
-    check_audio,
-    load_tracks,
-    prepare_store,
-    read_audio,
-    verify_store,
-)
+from ssc_toolkit.data import AudioStore, check_audio, load_tracks, prepare_store, read_audio, verify_store
 from ssc_toolkit.errors import InputError
 
 
@@ -32,9 +25,9 @@ def test_a_second_run_decodes_only_what_is_new(music, tmp_path, caplog):
     folder = tmp_path / "store"
     prepare_store(load_tracks(music), folder, RATE, progress=False)
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "shards").iterdir()}
-    noise(music / "new.wav", seed=77)
+    write_noise(music / "new.wav", seed=77)
     os.utime(music / "0.wav")  # touched, not changed
-    noise(music / "4.wav", 3.0, seed=99)  # changed
+    write_noise(music / "4.wav", 3.0, seed=99)  # changed
     (music / "8.wav").unlink()  # gone, but its audio is in the store
     tracks = pd.concat([load_tracks(music), pd.DataFrame({"path": [str(music / "8.wav")]})], ignore_index=True)
     with caplog.at_level(logging.INFO):
@@ -48,7 +41,7 @@ def test_a_second_run_decodes_only_what_is_new(music, tmp_path, caplog):
 
 
 def test_copies_of_a_file_are_separate_tracks(tmp_path):
-    noise(tmp_path / "music" / "a.wav")
+    write_noise(tmp_path / "music" / "a.wav")
     for number in range(6):
         (tmp_path / "music" / f"copy-{number}.wav").write_bytes((tmp_path / "music" / "a.wav").read_bytes())
     tracks = load_tracks(tmp_path / "music")
@@ -58,8 +51,8 @@ def test_copies_of_a_file_are_separate_tracks(tmp_path):
 
 def test_shards_are_bounded(tmp_path):
     for number in range(5):
-        noise(tmp_path / "music" / f"{number}.wav", 30.0, seed=number)  # 480 kB each
-    noise(tmp_path / "music" / "long.wav", 90.0, seed=9)
+        write_noise(tmp_path / "music" / f"{number}.wav", 30.0, seed=number)  # 480 kB each
+    write_noise(tmp_path / "music" / "long.wav", 90.0, seed=9)
     store = AudioStore.prepare(
         load_tracks(tmp_path / "music"), tmp_path / "store", RATE, workers=1, shard_megabytes=1, progress=False
     )
@@ -94,7 +87,7 @@ prepare_store(load_tracks(sys.argv[1]), folder, 22050, shard_megabytes=1, progre
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
     for number in range(60):
-        noise(tmp_path / "music" / f"{number}.flac", 20.0, 44100, 2, seed=number % 5)
+        write_noise(tmp_path / "music" / f"{number}.flac", 20.0, 44100, 2, seed=number % 5)
     folder = tmp_path / "store"
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "music"), str(folder), str(delay)],
@@ -120,7 +113,7 @@ def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
 
 
 def test_an_interrupted_run_keeps_its_tracks(listening, tmp_path, caplog):
-    first = noise(tmp_path / "music" / "0.flac", 30.0, 44100, 2)
+    first = write_noise(tmp_path / "music" / "0.flac", 30.0, 44100, 2)
     for number in range(1, 150):
         shutil.copyfile(first, tmp_path / "music" / f"{number}.flac")
     command = [sys.executable, "-m", "ssc_toolkit.cli", "prepare", f"--tracks={tmp_path / 'music'}", "--workers=1"]
@@ -146,12 +139,12 @@ def test_an_interrupted_run_keeps_its_tracks(listening, tmp_path, caplog):
 
 def bad_files(folder: Path) -> None:
     for number in range(20):
-        noise(folder / f"good-{number}.wav", seed=number)
+        write_noise(folder / f"good-{number}.wav", seed=number)
     (folder / "broken.mp3").write_text("no audio")
     soundfile.write(folder / "empty.wav", np.zeros(0), RATE)
     soundfile.write(folder / "silent.flac", np.zeros(RATE), RATE)
-    noise(folder / "short.ogg", 0.3)
-    whole = noise(folder / "cut.flac", 3.0).read_bytes()
+    write_noise(folder / "short.ogg", 0.3)
+    whole = write_noise(folder / "cut.flac", 3.0).read_bytes()
     (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
 
 
@@ -179,7 +172,7 @@ def test_too_many_bad_files_stop_the_run_and_lose_nothing(tmp_path):
             prepare_store(tracks, tmp_path / "store", RATE, progress=False, **options)
         assert (tmp_path / "store" / "unusable.csv").exists()
     for name in ("broken.mp3", "empty.wav", "silent.flac", "cut.flac"):
-        noise(tmp_path / "music" / name, seed=5)
+        write_noise(tmp_path / "music" / name, seed=5)
     prepare_store(tracks, tmp_path / "store", RATE, strict=True, progress=False)
     assert len(AudioStore(tmp_path / "store")) == 25
     assert not (tmp_path / "store" / "unusable.csv").exists()

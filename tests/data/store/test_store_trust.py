@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stores import RATE, noise
+from audio_files import RATE, write_noise
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.data import AudioStore, load_tracks, prepare_store, verify_store
@@ -24,7 +24,7 @@ from ssc_toolkit.files import read_checked_json, write_checked_json
 def made(tmp_path):
     """The folder of a small store."""
     for number in range(3):
-        noise(tmp_path / "music" / f"{number}.wav", 0.5, seed=number)
+        write_noise(tmp_path / "music" / f"{number}.wav", 0.5, seed=number)
     prepare_store(load_tracks(tmp_path / "music"), tmp_path / "made", RATE, progress=False, workers=1)
     return tmp_path / "made"
 
@@ -253,7 +253,7 @@ print(len(store))
 
 def test_more_shards_than_file_descriptors_are_read(tmp_path):
     for number in range(300):
-        noise(tmp_path / "music" / f"{number}.wav", 70.0, 8000, seed=number % 3)
+        write_noise(tmp_path / "music" / f"{number}.wav", 70.0, 8000, seed=number % 3)
     prepare_store(load_tracks(tmp_path / "music"), tmp_path / "store", RATE, shard_megabytes=1, progress=False)
     assert len(list((tmp_path / "store" / "shards").glob("*.pcm"))) == 300
     command = [sys.executable, "-c", MANY, str(tmp_path / "store")]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stores import RATE, noise
+from audio_files import RATE, write_noise
 
 from ssc_toolkit.data import AudioStore, encode_labels, load_tracks, prepare_store, read_audio, verify_store
 from ssc_toolkit.files import write_checked_json
@@ -17,11 +17,11 @@ from ssc_toolkit.files import write_checked_json
 
 def test_the_last_prepared_version_of_a_gone_source_is_served(tmp_path):
     music, folder = tmp_path / "music", tmp_path / "store"
-    path = noise(music / "a.wav", 1.0, seed=1)
-    noise(music / "b.wav", 1.0, seed=9)
+    path = write_noise(music / "a.wav", 1.0, seed=1)
+    write_noise(music / "b.wav", 1.0, seed=9)
     tracks = load_tracks(music)
     prepare_store(tracks, folder, RATE, progress=False)
-    noise(path, 1.5, seed=2)
+    write_noise(path, 1.5, seed=2)
     os.utime(path, (1_000_000, 1_000_000))  # older than the version before
     newest = read_audio(path, RATE)
     prepare_store(tracks, folder, RATE, progress=False)
@@ -32,10 +32,10 @@ def test_the_last_prepared_version_of_a_gone_source_is_served(tmp_path):
 
 def test_an_older_version_put_back_is_served_again(tmp_path):
     music, folder = tmp_path / "music", tmp_path / "store"
-    path = noise(music / "a.wav", 1.0, seed=1)
+    path = write_noise(music / "a.wav", 1.0, seed=1)
     first, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     prepare_store(load_tracks(music), folder, RATE, progress=False)
-    noise(path, 1.0, seed=2)
+    write_noise(path, 1.0, seed=2)
     prepare_store(load_tracks(music), folder, RATE, progress=False)
     path.write_bytes(first)
     os.utime(path, ns=times)
@@ -45,13 +45,13 @@ def test_an_older_version_put_back_is_served_again(tmp_path):
 
 def test_a_version_put_back_and_then_lost_is_served(tmp_path, caplog):
     music, folder = tmp_path / "music", tmp_path / "store"
-    path = noise(music / "a.wav", 1.0, seed=1)
-    noise(music / "b.wav", 1.0, seed=9)
+    path = write_noise(music / "a.wav", 1.0, seed=1)
+    write_noise(music / "b.wav", 1.0, seed=9)
     first, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     tracks = load_tracks(music)
     prepare_store(tracks, folder, RATE, progress=False)
     expected = AudioStore(folder)[0]
-    noise(path, 1.5, seed=2)
+    write_noise(path, 1.5, seed=2)
     prepare_store(tracks, folder, RATE, progress=False)
     path.write_bytes(first)
     os.utime(path, ns=times)
@@ -66,11 +66,11 @@ def test_a_version_put_back_and_then_lost_is_served(tmp_path, caplog):
 
 def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
     music, folder = tmp_path / "music", tmp_path / "store"
-    path = noise(music / "a.wav", 1.0, seed=1)
-    noise(music / "b.wav", 1.0, seed=9)
+    path = write_noise(music / "a.wav", 1.0, seed=1)
+    write_noise(music / "b.wav", 1.0, seed=9)
     tracks = load_tracks(music)
     prepare_store(tracks, folder, RATE, progress=False)
-    noise(path, 1.5, seed=2)
+    write_noise(path, 1.5, seed=2)
     newest = read_audio(path, RATE)
     with monkeypatch.context() as patch:
         patch.setattr("ssc_toolkit.data.store.writer._commit", lambda *_: 1 / 0)  # the end, after the decoding
@@ -83,11 +83,11 @@ def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
 
 def test_sources_that_verify_finds_changed_are_decoded_again(tmp_path, caplog):
     music, folder = tmp_path / "music", tmp_path / "store"
-    path = noise(music / "a.wav", 1.0, seed=1)
-    noise(music / "b.wav", 1.0, seed=9)
+    path = write_noise(music / "a.wav", 1.0, seed=1)
+    write_noise(music / "b.wav", 1.0, seed=9)
     prepare_store(load_tracks(music), folder, RATE, progress=False)
     status = path.stat()
-    noise(path, 1.0, seed=2)  # as large
+    write_noise(path, 1.0, seed=2)  # as large
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # and as old
     assert verify_store(folder, progress=False).changed == [str(path)]
     with caplog.at_level(logging.INFO):
@@ -139,7 +139,7 @@ def plain(cell):
 @pytest.mark.parametrize("column", CELLS)
 def test_columns_keep_their_types(tmp_path, column):
     for number in range(3):
-        noise(tmp_path / "music" / f"{number}.wav", 0.2, seed=number)
+        write_noise(tmp_path / "music" / f"{number}.wav", 0.2, seed=number)
     tracks = load_tracks(tmp_path / "music")
     tracks[column] = pd.Series(CELLS[column], dtype=object if isinstance(CELLS[column], list) else None)
     store = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False)
@@ -156,7 +156,7 @@ def test_columns_keep_their_types(tmp_path, column):
 
 def test_lists_are_labels_before_and_after_the_store(tmp_path):
     for number in range(3):
-        noise(tmp_path / "music" / f"{number}.wav", 0.2, seed=number)
+        write_noise(tmp_path / "music" / f"{number}.wav", 0.2, seed=number)
     tracks = load_tracks(tmp_path / "music").assign(tags=[["jazz", "rock"], [], ["rock"]])
     before = encode_labels(tracks, "tags")
     store = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False)

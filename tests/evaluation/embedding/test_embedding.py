@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ssc_toolkit.augmentations import Gain
-from ssc_toolkit.data import AudioStore, check_audio, load_tracks
+from ssc_toolkit.data import AudioStore
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, embed_models, embed_tracks, embed_windows, open_model, provenance_of
@@ -38,15 +38,6 @@ class Counting(nn.Module):
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         self.windows += len(waveforms)
         return level(waveforms[:, 0]) * self.factor
-
-
-@pytest.fixture
-def tracks(tmp_path):
-    """Tracks of 1, 2 and 2.5 seconds whose level grows by .1 each second."""
-    for number, seconds in enumerate((1.0, 2.0, 2.5)):
-        samples = 0.1 * (1 + np.floor(np.arange(round(seconds * RATE)) / RATE))
-        soundfile.write(tmp_path / f"{number}.wav", samples, RATE)
-    return check_audio(load_tracks(tmp_path), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +165,7 @@ def test_errors_of_a_model_name_their_line(tracks):
         raise LookupError("a window\nthat is too long")
 
     with pytest.raises(
-        InputError, match=r"got the exception LookupError: a window that is too long \(test_eval.*line \d+\)$"
+        InputError, match=r"got the exception LookupError: a window that is too long \(test_embedding.*line \d+\)$"
     ):
         embed_tracks(as_model(wrong, RATE), tracks, 0.5, progress=False)
 

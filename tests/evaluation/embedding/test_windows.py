@@ -29,15 +29,6 @@ class Levels:
         return waveforms.mean(dim=(1, 2))[:, None]
 
 
-@pytest.fixture
-def tracks(tmp_path):
-    """Tracks of 1, 2 and 2.5 seconds whose level grows by .1 each second."""
-    for number, seconds in enumerate((1.0, 2.0, 2.5)):
-        samples = 0.1 * (1 + np.floor(np.arange(round(seconds * RATE)) / RATE))
-        soundfile.write(tmp_path / f"{number}.wav", samples, RATE)
-    return check_audio(load_tracks(tmp_path), progress=False)
-
-
 def test_the_mean_over_whole_windows(tracks):
     embeddings = embed_tracks(Levels(), tracks, window_seconds=1.0, progress=False)
     np.testing.assert_allclose(embeddings[:, 0], [0.1, 0.15, 0.15], atol=1e-4)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import torch
+from audio_files import write_tones
 
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN
@@ -21,12 +21,9 @@ OPTIONS = {"steps": 12, "batch_size": 8, "evaluate_every": 4, "learning_rate": 1
 def tracks(tmp_path_factory):
     """Tones of two pitches, sixteen a split."""
     folder = tmp_path_factory.mktemp("tones")
-    rows = []
-    for number in range(48):
-        time = np.arange(RATE) / RATE
-        soundfile.write(folder / f"{number}.wav", 0.3 * np.sin(2 * np.pi * (300, 900)[number % 2] * time), RATE)
-        rows.append((f"{number}.wav", ("low", "high")[number % 2], ("train", "valid", "test")[number // 16]))
-    pd.DataFrame(rows, columns=["path", "pitch", "split"]).to_csv(folder / "t.csv", index=False)
+    names = write_tones(folder, [300, 900] * 24, RATE)
+    split = np.repeat(["train", "valid", "test"], 16)
+    pd.DataFrame({"path": names, "pitch": ["low", "high"] * 24, "split": split}).to_csv(folder / "t.csv", index=False)
     return check_audio(load_tracks(folder / "t.csv"), progress=False)
 
 
