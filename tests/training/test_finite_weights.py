@@ -45,7 +45,7 @@ class Overflowing(torch.optim.Adam):
 def test_nan_or_infinite_weights_are_not_saved(music, tmp_path, monkeypatch):
     # The loss of the last step is that before its update, and fine.
     monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
-    with pytest.raises(InputError, match=r"NaN or infinite after step 3; choose a lower learning_rate .* is unchanged"):
+    with pytest.raises(InputError, match="after step 3; .*learning_rate"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert not (tmp_path / "encoder").exists()

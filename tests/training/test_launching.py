@@ -44,7 +44,7 @@ def test_a_launcher_of_another_number_is_refused(music, tmp_path, monkeypatch, v
 def test_a_launcher_that_agrees_is_taken(monkeypatch, variables, options):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    check_launcher(TrainerOptions(**options))
+    assert check_launcher(TrainerOptions(**options)) is None
 
 
 def test_ddp_in_this_process_leaves_its_environment(music, tmp_path):

@@ -208,11 +208,11 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
         ({}, []),
         (
             {"labels": None, "batch_size": 24},
-            ["needs 24 unlabeled tracks and there are 18, .* positives of each other; a smaller batch"],
+            ["24 unlabeled tracks .* 18"],
         ),
         (
             {"batch_size": 20, "labeled_fraction": 0.4},
-            ["needs 8 labeled tracks and there are 6, .* with different views"],
+            ["8 labeled tracks .* 6"],
         ),
         (
             {"label_budget": 0.2},
@@ -238,8 +238,8 @@ def test_unusual_settings_give_a_warning(odd, tmp_path, caplog, options, words):
             {"labels": "same", "labeled_fraction": 1.0},
             "labels: .* column 'same', so there are no negatives with",
         ),
-        ({"minimum_shared": 2}, "minimum_shared: expected 1 because a track has one label in column 'note', got 2"),
-        ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 because there are no labels, got 2"),
+        ({"minimum_shared": 2}, "minimum_shared: expected 1 .*'note', got 2"),
+        ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 .*no labels, got 2"),
     ],
 )
 def test_labels_without_negatives_are_refused(odd, tmp_path, options, words):

@@ -58,10 +58,15 @@ def test_magnatagatune_counts_existing_files(tmp_path, caplog):
     (tmp_path / "0/a-name-01-piece-0-29.mp3").unlink()
     with caplog.at_level(logging.WARNING):
         dataset_tracks("magnatagatune", tmp_path)
-    assert (
-        "magnatagatune top50-pons2017: train 2 of 18706, valid 2 of 1825, test 2 of 5329; "
-        "1 audio files are missing, such as 0/a-name-01-piece-0-29.mp3" in caplog.text
-    )
+    (told,) = [record.getMessage() for record in caplog.records if "top50-pons2017" in record.getMessage()]
+    for words in (
+        "train 2 of 18706",
+        "valid 2 of 1825",
+        "test 2 of 5329",
+        " 1 audio file",
+        "0/a-name-01-piece-0-29.mp3",
+    ):
+        assert words in told
 
 
 def test_magnatagatune_without_clip_info(tmp_path):
