@@ -295,6 +295,7 @@ def command(music, tmp_path, *options, limit=None, **streams):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_status_2(music, tmp_path):
     result = command(music, tmp_path, limit=300)
     assert result.returncode == 2, result
@@ -304,6 +305,7 @@ def test_a_full_disk_is_one_line_and_status_2(music, tmp_path):
     assert not list(tmp_path.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_closed_and_full_streams_do_not_end_the_work(music, tmp_path):
     shell = f"exec {sys.executable} -m ssc_toolkit.cli embed --encoder={tmp_path}/encoder --tracks={music}"
     shell += f" --window_seconds=1 --out={tmp_path}/"

@@ -15,6 +15,9 @@ from training_runs import ONE_THREAD, begin, die_at_first_write, wait_until
 
 from ssc_toolkit.cli import main
 
+pytestmark = pytest.mark.slow
+
+
 SLOW = f"""
 import time
 from pathlib import Path

@@ -115,6 +115,7 @@ def run(command: Command, corpus: Path) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("bash"), ids=name_of)
 def test_the_commands_of_a_page_run(page, world, small_corpus):
     for block in (block for block in blocks(page, "bash") if block.needs is None):

@@ -21,6 +21,7 @@ from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConModule, pretrain
 from ssc_toolkit.training.checkpoints import check_checkpoint, check_space, checkpoint_bytes
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_previous_checkpoint(music, tmp_path):
     """A disk of 64 MB that fills up after the first checkpoint: a file system of its own, in a namespace of its own."""
     may = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", tmp_path], capture_output=True, check=False)
@@ -89,12 +90,14 @@ def test_too_little_disk_space_is_an_error_before_training(music, tmp_path, monk
     check_space(tmp_path, module)
 
 
+@pytest.mark.slow
 def test_the_estimated_checkpoint_size_is_close(music, tmp_path):
     pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
     written = (tmp_path / "last.ckpt").stat().st_size
     assert checkpoint_bytes(SemiSupConModule(ContrastiveModel(MelCNN()))) == pytest.approx(written, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
     pretrain(**arguments)
@@ -116,6 +119,7 @@ class Hostile:
         return os.system, ("touch hostile-code-ran",)
 
 
+@pytest.mark.slow
 def test_a_hostile_checkpoint_does_not_run(music, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL}

@@ -87,6 +87,7 @@ def test_thirty_two_views_fit_into_a_clip_of_a_few_seconds():
     assert starts.max() + 59535 <= 22050 * 29
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("corpus/*.yaml")), ids=lambda path: path.stem)
 def test_a_config_of_the_default_corpus_runs(config, corpus, tmp_path, capsys):
     options = [f"--{name}={value}" for name, value in TINY.items()]

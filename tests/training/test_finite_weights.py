@@ -16,6 +16,8 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.training import FiniteWeights, pretrain
 from ssc_toolkit.training.options import OPTIMIZERS
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_nan_loss_stops_the_run_and_names_its_batch(music, tmp_path, capsys):
     with pytest.raises(InputError, match=r"loss is .* at step .*learning_rate"):
@@ -45,7 +47,7 @@ class Overflowing(torch.optim.Adam):
 def test_nan_or_infinite_weights_are_not_saved(music, tmp_path, monkeypatch):
     # The loss of the last step is that before its update, and fine.
     monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
-    with pytest.raises(InputError, match="after step 3; .*learning_rate"):
+    with pytest.raises(InputError, match=r"after step 3; .*learning_rate"):
         pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert not (tmp_path / "encoder").exists()

@@ -47,6 +47,7 @@ def test_a_launcher_that_agrees_is_taken(monkeypatch, variables, options):
     assert check_launcher(TrainerOptions(**options)) is None
 
 
+@pytest.mark.slow
 def test_ddp_in_this_process_leaves_its_environment(music, tmp_path):
     before = dict(os.environ)
     trainer = TrainerOptions(accelerator="cpu", strategy="ddp")

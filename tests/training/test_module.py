@@ -78,6 +78,7 @@ def labeled_tones(music):
     return ContrastiveDataset(tracks, 16000, 0.25, labels=encode_labels(tracks, "note"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [None, 4])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_step_with_any_loss_changes_the_weights(labeled_tones, name, chunk_size):

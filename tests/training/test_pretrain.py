@@ -17,6 +17,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule, pretrain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -40,6 +41,7 @@ def test_pretraining_on_own_files(music, tmp_path, arguments):
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["batch_size"] == 6
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(music, tmp_path):
     pretrain(str(music / "my.csv"), str(tmp_path), labels="note", view_seconds=0.5, batch_size=12, steps=80)
     found = losses(tmp_path)
@@ -88,5 +90,6 @@ def trained(music: Path, folder: Path, steps: int, stop_at: int | None = None) -
     return found
 
 
+@pytest.mark.slow
 def test_dropout_resumes_from_the_checkpoint(music, tmp_path):
     assert trained(music, tmp_path, 6, stop_at=3) == trained(music, tmp_path, 6)

@@ -49,11 +49,13 @@ def run(music: Path, folder: Path, **options: object) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_one_column_in_a_list_is_one_column(music, plain, tmp_path):
     run(music, tmp_path, labels=("note",))
     assert history(tmp_path) == history(plain)
 
 
+@pytest.mark.slow
 def test_two_columns_make_more_positives(music, plain, tmp_path):
     run(music, tmp_path, labels=("note", "range"), labeled_fraction=1.0)
     run(music, tmp_path / "one", labels="note", labeled_fraction=1.0)
@@ -67,6 +69,7 @@ def test_two_columns_make_more_positives(music, plain, tmp_path):
         run(music, tmp_path / "x", labels=("note", "mood"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -84,6 +87,7 @@ def test_an_option_changes_the_numbers_and_trains(music, plain, tmp_path, option
     assert (tmp_path / "encoder").is_dir()
 
 
+@pytest.mark.slow
 def test_the_compiled_model_trains_to_the_same_losses(music, plain, tmp_path, monkeypatch):
     # The default backend takes minutes; this one traces and differentiates the same graphs.
     monkeypatch.setattr(ContrastiveModel, "compile", lambda self: nn.Module.compile(self, backend="aot_eager"))
@@ -91,6 +95,7 @@ def test_the_compiled_model_trains_to_the_same_losses(music, plain, tmp_path, mo
     assert found == pytest.approx(losses(plain), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_source_is_used_without_labels(music, plain, tmp_path):
     store = tmp_path / "store"
     AudioStore.prepare(load_tracks(music / "my.csv"), store, 16000, progress=False)
@@ -128,6 +133,7 @@ def test_joined_datasets_are_read_in_order_and_in_parts(music):
         JoinedDataset([ContrastiveDataset(tracks, rate, 0.5) for rate in (8000, 16000)])
 
 
+@pytest.mark.slow
 def test_numbers_and_pictures_reach_tensorboard_and_the_folder(music, tmp_path):
     run(music, tmp_path, logs=LogOptions(every=2, measure_every=4, pictures_every=4), labels=("note", "tags"))
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
@@ -143,11 +149,13 @@ def test_numbers_and_pictures_reach_tensorboard_and_the_folder(music, tmp_path):
     assert "<svg" in (tmp_path / "pictures" / "matrices-000004.svg").read_text()
 
 
+@pytest.mark.slow
 def test_logs_that_are_not_wanted_are_not_there(music, tmp_path):
     run(music, tmp_path, steps=1, logs=LogOptions(tensorboard=False, pictures_every=0))
     assert not {"tensorboard", "pictures"} & {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_weights_and_biases(music, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     logs = LogOptions(tensorboard=False, wandb="tones", pictures_every=2)
@@ -160,6 +168,7 @@ def test_weights_and_biases(music, tmp_path, monkeypatch):
         assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.slow
 def test_what_a_run_was_made_with_is_saved(music, plain):
     config = yaml.safe_load((plain / "config.yaml").read_text())
     assert config["labels"] == "note"
@@ -169,6 +178,7 @@ def test_what_a_run_was_made_with_is_saved(music, plain):
     assert {"ssc_toolkit", "working_directory"} == made["git"].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_on_a_gpu(music, tmp_path, precision):
@@ -202,6 +212,7 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

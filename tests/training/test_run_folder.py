@@ -42,6 +42,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["last.ckpt", "settings.json", "provenance.json"])
 @pytest.mark.parametrize("damage", [b"", b"[1", b"\xff\x00", b"3", b'{"a": 1, "checksum": 2}'])
 def test_damaged_files_of_a_run_are_named_and_nothing_is_lost(resumable, name, damage):
@@ -53,11 +54,13 @@ def test_damaged_files_of_a_run_are_named_and_nothing_is_lost(resumable, name, d
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_run_without_its_damaged_checkpoint_starts_again(resumable):
     (Path(resumable["out"]) / "last.ckpt").unlink()
     assert pretrain(**resumable).is_dir()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
     precious, path = tmp_path / "precious", tmp_path / "run" / "last.ckpt"
     precious.write_text("mine")
@@ -73,6 +76,7 @@ def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
     assert precious.read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["provenance.json", "history.csv"])
 def test_a_flip_of_any_byte_of_a_run_is_named(complete, name):
     path = Path(complete["out"]) / name
@@ -104,6 +108,7 @@ def window_seconds_or_error(encoder: Path) -> float | str | None:
         return str(error).split("(")[0]
 
 
+@pytest.mark.slow
 def test_a_damaged_view_length_is_not_believed(complete):
     folder = Path(complete["out"])
     whole = (folder / "settings.json").read_bytes()
@@ -121,6 +126,7 @@ def test_a_damaged_view_length_is_not_believed(complete):
     assert open_model(str(folder / "encoder")).window_seconds is None
 
 
+@pytest.mark.slow
 def test_provenance_of_earlier_versions_goes_on(complete):
     path = Path(complete["out"]) / "provenance.json"
     path.write_text('[{"started": "before"}]')
@@ -130,6 +136,7 @@ def test_provenance_of_earlier_versions_goes_on(complete):
     assert "packages" in second
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_its_first_write_goes_on(music, tmp_path):
     arguments = command(music, tmp_path, "--steps=1")[3:]
     die_at_first_write(*arguments)
@@ -139,6 +146,7 @@ def test_a_run_killed_at_its_first_write_goes_on(music, tmp_path):
     assert not list(tmp_path.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_store_killed_at_its_first_write_is_prepared(music, tmp_path):
     arguments = ["prepare", f"--tracks={music / 'my.csv'}", f"--out={tmp_path}", "--sample_rate=16000"]
     die_at_first_write(*arguments)
@@ -148,6 +156,7 @@ def test_a_store_killed_at_its_first_write_is_prepared(music, tmp_path):
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_second_study_in_a_folder_keeps_the_rows_of_the_first(music, tmp_path):
     options = {"tracks": str(music / "my.csv"), **SMALL, "steps": 1, "logs": {"tensorboard": False}}
     for name in ("a", "b-seed-1"):
@@ -162,6 +171,7 @@ def test_a_second_study_in_a_folder_keeps_the_rows_of_the_first(music, tmp_path)
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [pretrain, sweep])
 def test_files_of_others_with_temporary_names_stay(music, tmp_path, start):
     mine = tmp_path / "out" / ".notes.2024.tmp"
@@ -178,6 +188,7 @@ def test_files_of_others_with_temporary_names_stay(music, tmp_path, start):
     assert mine.read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):
     process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
     wait_until((tmp_path / "tensorboard").exists, process)
@@ -193,6 +204,7 @@ def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_keeps_the_report_of_the_first(resumable):
     folder = Path(resumable["out"])
     (folder / "unusable.csv").write_text("path,problem\n")
@@ -226,6 +238,7 @@ def test_folders_that_hold_something_else_are_refused(tmp_path, name):
     assert name == "runs" or (folder / name).read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
     music = make_tones(tmp_path / "music")
     folder = tmp_path / "run"
@@ -236,6 +249,7 @@ def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
     assert (folder / "log.txt").read_text() == "begun"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["encoder/model.safetensors", "encoder/config.json", "history.csv", "provenance.json", "last.ckpt"]
 )
@@ -249,6 +263,7 @@ def test_a_complete_run_with_a_damaged_file_is_not_called_complete(complete, nam
         pretrain(**complete)
 
 
+@pytest.mark.slow
 def test_foreign_folders_are_not_changed(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), **SMALL}
     (tmp_path / "foreign" / "encoder").mkdir(parents=True)
@@ -265,6 +280,7 @@ def test_foreign_folders_are_not_changed(music, tmp_path):
     pretrain(out=str(tmp_path / "early"), **arguments)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept_and_other_settings_refused(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
     folder = pretrain(**arguments)

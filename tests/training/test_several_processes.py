@@ -18,6 +18,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.training import TrainerOptions, pretrain
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one_process(music, tmp_path):
     script = Path(__file__).parents[1].joinpath("train_in_processes.py")
     subprocess.run(
@@ -40,12 +41,14 @@ def test_two_processes_give_the_weights_of_one_process(music, tmp_path):
     assert any((other[name] - alone[name]).abs().max() > 1e-4 for name in alone)
 
 
+@pytest.mark.slow
 def test_gradient_caching_changes_no_weight(music):
     whole, cached = (train(music, 1, chunk_size) for chunk_size in (None, 5))
     for name, weight in whole.items():
         torch.testing.assert_close(cached[name], weight, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_command_starts_its_own_processes(music, tmp_path):
     options = {**SMALL, "steps": 3, "labels": "note,range", "trainer.accelerator": "cpu", "trainer.devices": 2}
     arguments = [f"--{name}={value}" for name, value in options.items()]
@@ -68,6 +71,7 @@ def test_missing_devices_are_refused(music, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_death_of_a_process_is_reported_by_the_others(music, tmp_path):
     options = {**SMALL, "steps": 3000, "labels": "note", "trainer.accelerator": "cpu", "trainer.devices": 2}
     arguments = [f"--{name}={value}" for name, value in options.items()]

@@ -39,6 +39,7 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, tmp_path):
     checkpoint = tmp_path / "last.ckpt"
     moments = (
@@ -60,6 +61,7 @@ def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, 
     assert len(json.loads((tmp_path / "provenance.json").read_text())["starts"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "name", "status"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)]
 )
@@ -78,6 +80,7 @@ def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number
     assert_same_run(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_path):
     # Steps of so many batches that the second Ctrl-C comes before the end of one.
     process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
@@ -102,6 +105,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
     assert not (tmp_path / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_last_step_is_not_lost(listening, music, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(StopOnSignal, "on_train_end", lambda *_: signal.raise_signal(signal.SIGINT))
@@ -112,6 +116,7 @@ def test_ctrl_c_after_the_last_step_is_not_lost(listening, music, tmp_path, monk
     assert len(history(tmp_path)) == SMALL["steps"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_reported_with_its_file(music, tmp_path):
     def kill_a_worker() -> None:
         wait_until((tmp_path / "last.ckpt").exists)

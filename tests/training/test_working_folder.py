@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from training_runs import ONE_THREAD, SMALL
 
 import ssc_toolkit
+
+pytestmark = pytest.mark.slow
+
 
 ROOT = str(Path(ssc_toolkit.__file__).parent.parent)
 

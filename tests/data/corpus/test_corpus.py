@@ -84,6 +84,7 @@ def test_all_collections_are_there():
     assert len(sources()) > 1000
 
 
+@pytest.mark.slow
 def test_pieces_have_certain_keys_and_valid_notes(pieces):
     assert len(pieces) > 400
     assert {piece.key // 12 for piece in pieces} == {0, 1}
@@ -103,6 +104,7 @@ def _krumhansl():
     return KRUMHANSL_KESSLER
 
 
+@pytest.mark.slow
 def test_clips_are_transposed_to_their_labeled_tonic(pieces):
     for clip in plan_clips(pieces, 200, seed=1):
         notes = passage_notes(clip)
@@ -115,6 +117,7 @@ def test_clips_are_transposed_to_their_labeled_tonic(pieces):
         assert {int(pitch) % 12 for pitch in notes[:, 2]} <= allowed
 
 
+@pytest.mark.slow
 def test_the_table_has_the_documented_columns_in_full(tracks):
     assert len(tracks) == CLIPS
     assert tracks["split"].value_counts().to_dict() == {"train": 42, "valid": 6, "test": 12}
@@ -130,6 +133,7 @@ def test_the_table_has_the_documented_columns_in_full(tracks):
     assert tracks["tempo_bpm"].notna().equals(tracks["meter"].notna())
 
 
+@pytest.mark.slow
 def test_the_audio_exists_and_is_not_silent(corpus, tracks):
     for path in tracks["path"]:
         samples, rate = soundfile.read(corpus / path)
@@ -138,6 +142,7 @@ def test_the_audio_exists_and_is_not_silent(corpus, tracks):
         assert np.abs(samples).reshape(6, -1).max(axis=1).min() > 0  # no second is silent
 
 
+@pytest.mark.slow
 def test_tonics_and_programs_are_independent_of_the_piece(pieces):
     plan = plan_clips(pieces, 4000, seed=0)
     tonics = np.bincount([clip.tonic for clip in plan], minlength=12)
@@ -153,6 +158,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_also_after_a_kill(corpus, cache, tmp_path):
     script = f"from ssc_toolkit.data.corpus import build_corpus; build_corpus({CLIPS}, 3, {str(tmp_path / 'c')!r})"
     process = subprocess.Popen(
@@ -171,6 +177,7 @@ def test_the_same_seed_gives_the_same_bytes_also_after_a_kill(corpus, cache, tmp
     assert finished == contents(corpus)
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_content_is_not_changed(corpus, tmp_path):
     with pytest.raises(InputError, match="other settings"):
         build_corpus(CLIPS, seed=4, folder=corpus)
@@ -181,6 +188,7 @@ def test_a_folder_with_other_content_is_not_changed(corpus, tmp_path):
         build_corpus(10)
 
 
+@pytest.mark.slow
 def test_single_notes_have_the_pitch_of_their_label(cache):
     folder = build_notes(60, seed=0, progress=False)
     notes = pd.read_csv(folder / "tracks.csv")
@@ -256,6 +264,7 @@ def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
     assert is_whole()
 
 
+@pytest.mark.slow
 def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
     arguments = ["corpus", "--kind=notes", "--clips=60", f"--folder={tmp_path}"]
     die_at_first_write(*arguments)
@@ -270,6 +279,7 @@ def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
     assert clip.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):
     clip = corpus / clip_path(7)
     content, table = clip.read_bytes(), (corpus / "tracks.csv").read_bytes()

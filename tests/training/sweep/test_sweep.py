@@ -28,6 +28,7 @@ def study(corpus, tmp_path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"1 of 2 runs failed: diverging-seed-0"):
@@ -50,6 +51,7 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_study_and_saves_its_run(study, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "ssc_toolkit.cli", "sweep", str(study), f"--out={out}", "--options.steps=3000"]
@@ -62,6 +64,7 @@ def test_sigterm_ends_a_study_and_saves_its_run(study, tmp_path):
     assert (out / "half-seed-0" / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_at_the_start_of_a_run_ends_the_study(study, tmp_path):
     command = [sys.executable, "-m", "ssc_toolkit.cli", "sweep", str(study), f"--out={tmp_path / 'out'}"]
     process = begin(*command, stdout=subprocess.PIPE)
