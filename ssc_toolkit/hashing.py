@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def new_digest(content: bytes = b"", size: int = 16) -> Any:
@@ -33,7 +33,12 @@ def file_hash(path: str | Path, size: int = 16) -> str:
         OSError: if the file cannot be read.
     """
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: new_digest(size=size)).hexdigest()
+        return stream_digest(file, size).hexdigest()
+
+
+def stream_digest(file: BinaryIO, size: int = 16) -> Any:
+    """Return the BLAKE2b digest of an open file, from its position to its end."""
+    return hashlib.file_digest(file, lambda: new_digest(size=size))
 
 
 def short_hash(text: str, digits: int = 16) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -13,6 +12,7 @@ from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
@@ -168,4 +168,4 @@ def check_rate(table: TrackTable, sample_rate: int) -> None:
 
 def track_table_hash(train: TrackTable) -> str:
     """Return a hash of the training table, which prevents resuming a run with other data."""
-    return hashlib.sha256(train.frame.to_csv(index=False).encode()).hexdigest()[:16]
+    return short_hash(train.frame.to_csv(index=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from ssc_toolkit.files import (
     write_checksums,
     write_text,
 )
+from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options.corpus import MIN_CLIPS
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
@@ -62,7 +62,7 @@ def package_versions() -> dict[str, str]:
 
 def source_fingerprint(content: Any) -> str:
     """Return a short hash of any content that JSON supports."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+    return short_hash(json.dumps(content, sort_keys=True), digits=10)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from ssc_toolkit.data.store.layout import (
 from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.shards import is_intact
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, file_checksum, held, path_inside, reading
+from ssc_toolkit.files import DamagedFile, held, path_inside, reading
+from ssc_toolkit.hashing import file_hash
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -145,6 +146,6 @@ def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> li
 
 def _is_unchanged(track: StoredTrack) -> bool:
     try:
-        return Path(track.path).stat().st_size == track.size and file_checksum(track.path) == track.checksum
+        return Path(track.path).stat().st_size == track.size and file_hash(track.path) == track.checksum
     except OSError:  # the file cannot be read; prepare reports it
         return False

@@ -39,7 +39,8 @@ from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.data.validation import settle, too_many
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, reading, writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, held, is_leftover, reading, writable_folder
+from ssc_toolkit.hashing import file_hash
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -240,7 +241,7 @@ def _current(path: str, places: list[Place], marks: Marks) -> Place | None:
             for where in alike:
                 if where[1].modified_ns == status.st_mtime_ns:
                     return where
-        checksum = file_checksum(path) if alike else None
+        checksum = file_hash(path) if alike else None
     except OSError:  # the file is missing or cannot be read
         return places[-1]
     return next((where for where in alike if where[1].checksum == checksum), None)
