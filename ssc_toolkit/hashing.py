@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 
 def new_digest(content: bytes = b"", size: int = 16) -> Any:
@@ -36,7 +37,7 @@ def file_hash(path: str | Path, size: int = 16) -> str:
         return stream_digest(file, size).hexdigest()
 
 
-def stream_digest(file: BinaryIO, size: int = 16) -> Any:
+def stream_digest(file: BufferedIOBase, size: int = 16) -> Any:
     """Return the BLAKE2b digest of an open file, from its position to its end."""
     return hashlib.file_digest(file, lambda: new_digest(size=size))
 

@@ -14,7 +14,7 @@ import torch
 from ssc_toolkit import __version__
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
-from ssc_toolkit.data.corpus.build import check_note
+from ssc_toolkit.data.corpus.build import check_settings_file
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
@@ -50,7 +50,7 @@ STRESSED = ("key", "family")
 SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
-_NOTE = "demo.json"
+_SETTINGS = "demo.json"
 CLIPS = 100
 """Number of test clips that can be played in the report."""
 
@@ -106,11 +106,13 @@ def demo(options: DemoOptions) -> Path:
     folder = writable_folder(user_path(options.out or ("demo-quick" if quick else "demo"), "out"), "out")
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}
-    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
+    check_settings_file(
+        folder / _SETTINGS, settings, "out", "demonstration"
+    )  # before the lock, which would leave a file there
     with held(folder, "out"):
-        check_note(folder / _NOTE, settings, "out", "demonstration")
+        check_settings_file(folder / _SETTINGS, settings, "out", "demonstration")
         clear_leftovers(folder)
-        write_checked_json(folder / _NOTE, settings)
+        write_checked_json(folder / _SETTINGS, settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"

@@ -83,13 +83,13 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
     if folder is None:
         folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{source_fingerprint(settings)}"
     folder = writable_folder(user_path(folder, "folder"), "folder")
-    note = folder / "corpus.json"
-    check_note(note, settings, "folder", "corpus")
+    file = folder / "corpus.json"
+    check_settings_file(file, settings, "folder", "corpus")
     with held(folder, "folder", wait=True):
-        check_note(note, settings, "folder", "corpus")
+        check_settings_file(file, settings, "folder", "corpus")
         clear_leftovers(folder)
-        if not note.exists():
-            write_checked_json(note, settings)
+        if not file.exists():
+            write_checked_json(file, settings)
         (folder / "audio").mkdir(exist_ok=True)
         clear_leftovers(folder / "audio")
         yield folder, _is_whole(folder)
@@ -97,24 +97,24 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
             limit_corpora(folder)
 
 
-def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or its note has the same settings; nothing is written.
+def check_settings_file(file: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
+    """Raise InputError unless a folder is empty, or its file has the same settings; nothing is written.
 
     Args:
-        note: JSON file with the settings of its folder.
+        file: JSON file with the settings of its folder.
         settings: expected settings.
         argument: name of the argument that gave the folder.
         kind: description of the content of the folder.
     """
-    folder = note.parent
-    if not note.exists():
-        if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
+    folder = file.parent
+    if not file.exists():
+        if not all(path.name == ".lock" or is_leftover(path, file.name) for path in folder.iterdir()):
             raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
         return
-    found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
+    found = read_checked_json(file, argument, "restore it, or choose another folder", required=False)
     if found != json.loads(json.dumps(settings)):
         raise InputError(
-            f"{argument}: {folder} contains a {kind} with other settings (see {note.name}); choose another folder"
+            f"{argument}: {folder} contains a {kind} with other settings (see {file.name}); choose another folder"
         )
 
 

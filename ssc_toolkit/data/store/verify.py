@@ -21,8 +21,8 @@ from ssc_toolkit.data.store.layout import (
     read_tracks,
     shard_path,
 )
-from ssc_toolkit.data.store.marks import Marks
-from ssc_toolkit.data.store.shards import is_intact
+from ssc_toolkit.data.store.shard_writer import is_intact
+from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, held, path_inside, reading
 from ssc_toolkit.hashing import file_hash
@@ -125,9 +125,9 @@ def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path 
 
 def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
     """Record damage and changes for `prepare`, because size and time of a changed file may be the same as before."""
-    marks = Marks.read(folder)
-    more = marks.and_also(changed, damaged)
-    if more == marks:
+    known = Stale.read(folder)
+    more = known.union(changed, damaged)
+    if more == known:
         return
     try:
         with held(folder, "store"):
