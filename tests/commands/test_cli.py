@@ -85,6 +85,7 @@ def test_help_explains_every_option(name):
         assert "fraction of labeled tracks in a batch" in " ".join(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_print_config_can_be_run_again(music, tmp_path):
     options = [
         f"--tracks={music / 'my.csv'}",
@@ -255,6 +256,7 @@ def test_other_commands_refuse_too(music, encoder, tmp_path, monkeypatch, argume
     assert sorted(music.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
     store = tmp_path / "store"
     made = call("prepare", f"--tracks={music / 'my.csv'}", "--sample_rate=16000", f"--out={store}")
