@@ -169,7 +169,7 @@ def test_segments_agree_with_the_whole_at_low_rates(tmp_path, rate, to):
         ({"start": -5}, "start: expected an integer of at least 0, got -5"),
         ({"start": 1.5}, "start: expected an integer of at least 0, got 1.5"),
         ({"sample_rate": 0}, "sample_rate: expected an integer of at least 1, got 0"),
-        ({"path": "a\0.wav"}, "a file name cannot hold a zero byte"),
+        ({"path": "a\0.wav"}, "a file name cannot contain a zero byte"),
     ],
 )
 def test_arguments_of_readers_are_named(tmp_path, options, words):

@@ -135,5 +135,5 @@ def test_leftovers_of_a_kill_do_not_count_as_other_content(tmp_path):
         (tmp_path / name).touch()
     check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(InputError, match=r"out: .* is not empty and holds no demonstration"):
+    with pytest.raises(InputError, match=r"out: .* is not empty and contains no demonstration"):
         check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")

@@ -67,7 +67,7 @@ def test_a_target_that_was_changed_before_backward_is_noticed():
     embeddings = made.embeddings.clone().requires_grad_()
     losses = loss_of(made._replace(embeddings=embeddings), reduction="none", implementation="tiled")
     made.signal.target.matrix = torch.zeros(8, 8)
-    with pytest.raises(RuntimeError, match="target: its tensors were replaced"):
+    with pytest.raises(RuntimeError, match="target: expected the same tensors"):
         losses.sum().backward()
 
 

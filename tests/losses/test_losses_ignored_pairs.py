@@ -171,5 +171,5 @@ def test_a_memory_ignores_pairs_too(form):
     again = [m.eval()(batches[0], items=torch.arange(4) + 20, **given) for m in (memory, restored)]
     torch.testing.assert_close(*again)
     if form == "groups":
-        with pytest.raises(ValueError, match="groups: a memory needs them in every batch, or in none"):
+        with pytest.raises(ValueError, match="groups: expected groups in every batch or in none"):
             memory(batches[0], labels=genre, items=torch.arange(4))

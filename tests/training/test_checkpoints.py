@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_runs import SMALL, command
+from training_runs import SMALL, command, pretrain_on
 
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConModule, pretrain
 from ssc_toolkit.training.checkpoints import check_checkpoint, check_space, checkpoint_bytes
 
@@ -84,7 +85,7 @@ def test_too_little_disk_space_is_an_error_before_training(music, tmp_path, monk
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30 * 2**20))
     with pytest.raises(InputError, match=r"expected \d\d MB of free space .*, got 30 MB"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL)
     assert not (tmp_path / "last.ckpt").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60 * 2**20))
     check_space(tmp_path, module)
@@ -92,7 +93,7 @@ def test_too_little_disk_space_is_an_error_before_training(music, tmp_path, monk
 
 @pytest.mark.slow
 def test_the_estimated_checkpoint_size_is_close(music, tmp_path):
-    pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
+    pretrain_on(music / "my.csv", tmp_path, **SMALL)
     written = (tmp_path / "last.ckpt").stat().st_size
     assert checkpoint_bytes(SemiSupConModule(ContrastiveModel(MelCNN()))) == pytest.approx(written, rel=0.02)
 
@@ -100,17 +101,17 @@ def test_the_estimated_checkpoint_size_is_close(music, tmp_path):
 @pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
-    pretrain(**arguments)
+    pretrain(PretrainOptions(**arguments))
     encoder = tmp_path / "encoder"
     encoder.rename(tmp_path / "elsewhere")
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
     checkpoint["state_dict"]["model.projector.0.weight"] = torch.zeros(3, 3)
     torch.save(checkpoint, tmp_path / "last.ckpt")
     with pytest.raises(InputError, match="checkpoint of another model"):
-        pretrain(**arguments)
+        pretrain(PretrainOptions(**arguments))
     (tmp_path / "last.ckpt").write_bytes(b"half a checkp")
     with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to start"):
-        pretrain(**arguments)
+        pretrain(PretrainOptions(**arguments))
     assert not encoder.exists()
 
 
@@ -123,11 +124,11 @@ class Hostile:
 def test_a_hostile_checkpoint_does_not_run(music, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL}
-    pretrain(**arguments)
+    pretrain(PretrainOptions(**arguments))
     (tmp_path / "run" / "encoder").rename(tmp_path / "elsewhere")
     torch.save({"state_dict": Hostile()}, tmp_path / "run" / "last.ckpt")
     with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
-        pretrain(**arguments)
+        pretrain(PretrainOptions(**arguments))
     assert not (tmp_path / "hostile-code-ran").exists()
 
 

@@ -13,9 +13,10 @@ from training_runs import TINY, history
 from ssc_toolkit.cli import main
 from ssc_toolkit.data import RECIPES
 from ssc_toolkit.encoders import make_encoder
+from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.options.parsing import parse_mapping
+from ssc_toolkit.options.study import read_study
 from ssc_toolkit.samplers import AdjacentSegments
-from ssc_toolkit.training.sweep import read_study
-from ssc_toolkit.training.sweep.one_run import typed
 
 CONFIGS = ROOT / "configs"
 
@@ -26,8 +27,8 @@ SINGLE = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("corpus/*.yaml")])
 STUDIES = sorted(CONFIGS.glob("sweeps/*.yaml"))
 
 
-def arguments_of(config: Path) -> dict[str, object]:
-    return typed({**yaml.safe_load(config.read_text()), "out": "x"})
+def options_in(config: Path) -> PretrainOptions:
+    return parse_mapping(PretrainOptions, {**yaml.safe_load(config.read_text()), "out": "x"})
 
 
 def assert_data_exists(tracks: str, variant: str | None, labels: list[str]) -> None:
@@ -43,15 +44,15 @@ def names(labels: object) -> list[str]:
 
 @pytest.mark.parametrize("config", SINGLE, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_config_is_one_of_pretrain_and_its_data_is_known(config):
-    found = arguments_of(config)
-    assert_data_exists(found["tracks"], found["variant"], [*names(found["labels"]), *names(found["monitor"])])
-    if found["unlabeled"] is not None:
-        assert_data_exists(found["unlabeled"], found["unlabeled_variant"], [])
+    found = options_in(config)
+    assert_data_exists(found.tracks, found.variant, [*found.label_columns, *names(found.monitor)])
+    for source in found.sources.values():
+        assert_data_exists(source.tracks, source.variant, [])
     if config.parent == CONFIGS:  # the paper's
-        rate = make_encoder(found["encoder"]).sample_rate
-        assert (rate, round(found["view_seconds"] * rate)) == (22050, 59535)
-        assert (found["batch_size"], found["views"], found["temperature"], found["steps"]) == (96, 2, 0.1, 50_000)
-        assert (found["optimizer"].name, found["optimizer"].schedule, found["learning_rate"]) == (
+        rate = make_encoder(found.encoder).sample_rate
+        assert (rate, round(found.view_seconds * rate)) == (22050, 59535)
+        assert (found.batch_size, found.views, found.temperature, found.steps) == (96, 2, 0.1, 50_000)
+        assert (found.optimizer.name, found.optimizer.schedule, found.learning_rate) == (
             "Adam",
             "constant",
             1e-4,
@@ -59,11 +60,11 @@ def test_a_config_is_one_of_pretrain_and_its_data_is_known(config):
 
 
 def test_the_configs_of_the_paper_are_there():
-    kinds = {config.stem: arguments_of(config) for config in CONFIGS.glob("*.yaml")}
-    assert kinds["self_supervised"]["labels"] is None
-    assert kinds["supervised"]["labeled_fraction"] == 1.0
-    assert kinds["semi_supervised"]["labeled_fraction"] == 0.5
-    assert kinds["tune_plus"]["encoder"] == "TUNePlus"
+    kinds = {config.stem: options_in(config) for config in CONFIGS.glob("*.yaml")}
+    assert kinds["self_supervised"].labels is None
+    assert kinds["supervised"].labeled_fraction == 1.0
+    assert kinds["semi_supervised"].labeled_fraction == 0.5
+    assert kinds["tune_plus"].encoder == "TUNePlus"
     assert {path.stem for path in STUDIES} == {
         *("labeled_fraction", "label_budget", "views", "minimum_shared", "labeled_data", "corpus")
     }
@@ -120,10 +121,10 @@ def test_the_command_line_overrides_a_config(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("labels: [key\n", 'in "<unicode string>", line 2'),
-        ("trainer:\n  precission: bf16\n", "does not accept option 'precission'"),
-        ("stepz: 3\n", "'stepz' is not accepted"),
-        ("steps: many\n", "steps: expected a whole number in digits alone, got many"),
+        ("labels: [key\n", "config.yaml is not a YAML file (line 2, column 1"),
+        ("trainer:\n  precission: bf16\n", "'trainer.precission' is not an option; did you mean trainer.precision?"),
+        ("stepz: 3\n", "config.yaml: 'stepz' is not an option; did you mean steps?"),
+        ("steps: many\n", "config.yaml: steps: expected a whole number in digits alone, got many"),
     ],
 )
 def test_a_config_that_is_wrong_is_one_line(corpus, tmp_path, capsys, text, words):

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training_runs import SMALL
+from training_runs import SMALL, pretrain_on
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training import FiniteWeights, pretrain
-from ssc_toolkit.training.options import OPTIMIZERS
+from ssc_toolkit.training import FiniteWeights
+from ssc_toolkit.training.pretrain import OPTIMIZERS
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_nan_loss_stops_the_run_and_names_its_batch(music, tmp_path, capsys):
     with pytest.raises(InputError, match=r"loss is .* at step .*learning_rate"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, learning_rate=1e30, title="diverging")
+        pretrain_on(music / "my.csv", tmp_path, **SMALL, learning_rate=1e30, title="diverging")
     assert not (tmp_path / "encoder").exists()
     report = json.loads((tmp_path / "not_finite.json").read_text())
     assert len(report["items"]) == SMALL["batch_size"]
@@ -48,7 +48,7 @@ def test_nan_or_infinite_weights_are_not_saved(music, tmp_path, monkeypatch):
     # The loss of the last step is that before its update, and fine.
     monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
     with pytest.raises(InputError, match=r"after step 3; .*learning_rate"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
+        pretrain_on(music / "my.csv", tmp_path, **SMALL | {"steps": 3, "checkpoint_every": 1})
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert not (tmp_path / "encoder").exists()
     masked = nn.ModuleList([nn.Linear(2, 2)])

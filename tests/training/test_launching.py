@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from training_runs import SMALL, TINY
+from training_runs import SMALL, TINY, pretrain_on
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training import TrainerOptions, pretrain
+from ssc_toolkit.training import TrainerOptions
 from ssc_toolkit.training.launching import check_launcher
 
 
@@ -27,7 +27,7 @@ def test_a_launcher_of_another_number_is_refused(music, tmp_path, monkeypatch, v
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=r"trainer\.devices: .*set --trainer\.devices .* or unset"):
-        pretrain(str(music / "my.csv"), str(tmp_path / "run"), **SMALL)
+        pretrain_on(music / "my.csv", tmp_path / "run", **SMALL)
     assert not (tmp_path / "run").exists()
 
 
@@ -51,5 +51,5 @@ def test_a_launcher_that_agrees_is_taken(monkeypatch, variables, options):
 def test_ddp_in_this_process_leaves_its_environment(music, tmp_path):
     before = dict(os.environ)
     trainer = TrainerOptions(accelerator="cpu", strategy="ddp")
-    pretrain(str(music / "my.csv"), str(tmp_path), **TINY, trainer=trainer)
+    pretrain_on(music / "my.csv", tmp_path, **TINY, trainer=trainer)
     assert dict(os.environ) == before

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from training_runs import SMALL, begin, command, history, run, wait_until, workers_of_this_process
+from training_runs import SMALL, begin, command, history, pretrain_on, run, wait_until, workers_of_this_process
 
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import load_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training import SemiSupConDataModule, StopOnSignal, pretrain
+from ssc_toolkit.training import SemiSupConDataModule, StopOnSignal
 from ssc_toolkit.training.fit import _in_plain_words
 
 QUEUE = ("--memory=30", "--trainer.accumulate=2")
@@ -86,7 +86,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
     process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
     wait_until((tmp_path / "tensorboard").exists, process)
     with pytest.raises(InputError, match="another process is using"):
-        pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
+        pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL)
     assert process.stderr is not None
     said = ""
     while "0/20" not in said:  # the progress bar, which begins with the training
@@ -110,9 +110,9 @@ def test_ctrl_c_after_the_last_step_is_not_lost(listening, music, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(StopOnSignal, "on_train_end", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
+            pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL)
     assert not (tmp_path / "encoder").exists()
-    assert pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL).is_dir()
+    assert pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL).is_dir()
     assert len(history(tmp_path)) == SMALL["steps"]
 
 
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_is_reported_with_its_file(music, tmp_path):
     # Torch says one or the other, depending on whether it hears of the death or waits for the worker in vain.
     fate = r"(is killed|exited unexpectedly)"
     with pytest.raises(InputError, match=rf"workers: a process .* {fate}.* reading .*\.(wav|flac|mp3)"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3000}, workers=2)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL | {"steps": 3000}, workers=2)
     killer.join()
 
 

@@ -118,7 +118,7 @@ def test_a_missing_annotation_file_is_named_with_its_source(name, file, tmp_path
 @pytest.mark.parametrize("name", BUILDERS)
 def test_an_empty_and_an_absent_folder_are_errors(name, tmp_path):
     for root in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match="It must hold\n"):
+        with pytest.raises(InputError, match="It must contain\n"):
             dataset_tracks(name, root)
 
 

@@ -108,7 +108,7 @@ def test_your_own_table_needs_only_paths(store, music):
     for index in (-1, 2):
         with pytest.raises(IndexError, match="expected 0 to 1"):
             dataset[index]
-    with pytest.raises(ValueError, match="expected whole numbers"):
+    with pytest.raises(ValueError, match="expected integers"):
         store.read([0.5], [0], 10)
     with pytest.raises(ValueError, match="expected two vectors of equal length"):
         store.read([0, 1], [0], 10)

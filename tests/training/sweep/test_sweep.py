@@ -14,6 +14,7 @@ import yaml
 from training_runs import TINY, begin, wait_until
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options import SweepOptions
 from ssc_toolkit.training.sweep import sweep
 from ssc_toolkit.training.sweep.one_by_one import OneByOne
 
@@ -32,7 +33,7 @@ def study(corpus, tmp_path) -> Path:
 def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"1 of 2 runs failed: diverging-seed-0"):
-        sweep(str(study), str(out), options={"logs.tensorboard": False})
+        sweep(SweepOptions(file=str(study), out=str(out), options={"logs.tensorboard": False}))
     assert not (out / "half-seed-0" / "tensorboard").exists()
     assert (out / "half-seed-0" / "pictures").is_dir()
     with (out / "sweep.csv").open() as file:
@@ -43,11 +44,11 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     content = yaml.safe_load(study.read_text())
     del content["runs"]["diverging"]
     study.write_text(yaml.safe_dump(content))
-    sweep(str(study), str(out), options={"logs.tensorboard": False})
+    sweep(SweepOptions(file=str(study), out=str(out), options={"logs.tensorboard": False}))
     assert "1 of 1, half-seed-0: done\n" in capfd.readouterr().out
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"temperature was 0\.1, is 0\.5"):
-        sweep(str(study), str(out), options={"logs.tensorboard": False, "temperature": 0.5})
+        sweep(SweepOptions(file=str(study), out=str(out), options={"logs.tensorboard": False, "temperature": 0.5}))
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
@@ -110,7 +111,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
     [
         ("runs: {}", "file: expected runs by name"),
         ("[1, 2]", "expected options by name"),
-        ("runs: {a: {stepz: 3}}", "run 'a' of .*'stepz' is not accepted"),
+        ("runs: {a: {stepz: 3}}", "run 'a' of .*: 'stepz' is not an option; did you mean steps"),
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "there is no file .*nowhere.yaml"),
         ("runs: {a: {}", "is not a YAML file"),
@@ -160,5 +161,5 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
 def test_a_study_that_is_wrong_is_refused_before_its_first_run(tmp_path, content, words):
     (tmp_path / "study.yaml").write_text(content)
     with pytest.raises(InputError, match=words):
-        sweep(str(tmp_path / "study.yaml"), str(tmp_path / "out"), options={"tracks": "scores"})
+        sweep(SweepOptions(file=str(tmp_path / "study.yaml"), out=str(tmp_path / "out"), options={"tracks": "scores"}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]
