@@ -134,7 +134,7 @@ def test_the_command_line_overrides_a_config(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("labels: [key\n", "config.yaml is not a YAML file (line 2, column 1"),
+        ("labels: [key\n", "config.yaml is not a YAML file of plain values (line 2, column 1"),
         ("trainer:\n  precission: bf16\n", "'trainer.precission' is not an option; did you mean trainer.precision?"),
         ("stepz: 3\n", "config.yaml: 'stepz' is not an option; did you mean steps?"),
         ("steps: many\n", "config.yaml: steps: expected a whole number in digits alone, got many"),
@@ -239,7 +239,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "there is no file .*nowhere.yaml"),
         ("runs: {a: {}", "is not a YAML file"),
-        ("runs: {a: {unlabeled: nowhere}}", "run 'a': unlabeled: there is no file or folder nowhere"),
+        ("runs: {a: {unlabeled: nowhere}}", "run 'a' of .*: unlabeled: there is no file or folder nowhere"),
         ("runs: {a: {}}\nseeds: 3", "seeds of .*: expected a list of whole numbers, got 3"),
         ("runs: {a: {}}\nseeds:", "seeds of .*: expected a list of whole numbers, got None"),
         ("runs: {a: {}}\nseeds: []", "seeds of .*: expected a list"),
