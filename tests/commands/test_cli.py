@@ -72,7 +72,8 @@ def test_overview_and_version():
         assert result.returncode == 0
         assert all(name in result.stdout for name in COMMANDS)
     assert run("--version").stdout.startswith("ssc-toolkit 0.")
-    assert "expected one of" in refused("prettrain")
+    assert "did you mean pretrain?" in refused("prettrain")
+    assert "expected one of" in refused("wobble")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -315,5 +316,5 @@ def test_a_garbled_config_is_one_line(content, tmp_path):
     (tmp_path / "c.yaml").write_bytes(content)
     said = refused("embed", f"--config={tmp_path / 'c.yaml'}")
     assert said.startswith(f"ssc-toolkit embed: error: config: {tmp_path / 'c.yaml'}")
-    assert "is damaged" in said or "expected plain values" in said or "expected options" in said
+    assert "is damaged" in said or "is not a YAML file of plain values" in said or "expected options" in said
     assert len(said.strip().splitlines()) == 1

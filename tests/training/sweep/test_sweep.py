@@ -115,7 +115,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "there is no file .*nowhere.yaml"),
         ("runs: {a: {}", "is not a YAML file"),
-        ("runs: {a: {unlabeled: nowhere}}", "run 'a': unlabeled: there is no file or folder nowhere"),
+        ("runs: {a: {unlabeled: nowhere}}", "run 'a' of .*: unlabeled: there is no file or folder nowhere"),
         ("runs: {a: {}}\nseeds: 3", "seeds of .*: expected a list of whole numbers, got 3"),
         ("runs: {a: {}}\nseeds:", "seeds of .*: expected a list of whole numbers, got None"),
         ("runs: {a: {}}\nseeds: []", "seeds of .*: expected a list"),
