@@ -74,9 +74,7 @@ def test_names_such_as_nan_give_a_warning(folder, caplog):
         (("genre", "NaN", 2), ("tags", "a|null", 1), ("bpm", "nan", 1)), shown, strict=True
     ):
         assert message.startswith(f"column {column!r} of ")
-        assert message.endswith(
-            f"{cell!r} ({count} rows), which is read as a name; leave cells of unknown values empty"
-        )
+        assert f"{cell!r} ({count} rows)" in message
 
 
 def test_a_root_that_is_not_used_is_an_error(folder):
