@@ -14,7 +14,7 @@ from ssc_toolkit.errors import InputError
 Options = TypeVar("Options")
 
 _RENAMED = {"unlabeled_root": "unlabeled.root", "unlabeled_variant": "unlabeled.variant"}
-"""Names of options in earlier versions, which the config files of runs may hold."""
+"""Names of options in earlier versions, which config files of runs may contain."""
 
 
 @dataclass(frozen=True)
