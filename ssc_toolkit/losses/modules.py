@@ -190,8 +190,8 @@ class NTXentLoss(SemiSupConLoss):
     $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
 
     There are no labels. The settings are those of `SemiSupConLoss` without `target` and `label_weight`. With `keys`
-    from a second encoder it is the InfoNCE loss. With `denominator="negatives"` and `sigma` it is the weighted decoupled
-    loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
+    from a second encoder it is the InfoNCE loss. With `denominator="negatives"` and `sigma` it is the weighted
+    decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
 
     Shape:
         - embeddings: (items, views, dim), flat rows (N, dim) with `items`, or two views as two arguments (items, dim)
