@@ -22,7 +22,7 @@ class Checked(Protocol):
 Options = TypeVar("Options", bound=Checked)
 
 _RENAMED = {"unlabeled_root": "unlabeled.root", "unlabeled_variant": "unlabeled.variant"}
-"""Names of options in earlier versions, which the config files of runs may hold."""
+"""Names of options in earlier versions, which config files of runs may contain."""
 
 
 @dataclass(frozen=True)
