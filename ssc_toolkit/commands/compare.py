@@ -3,232 +3,149 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.checks import check_whole
-from ssc_toolkit.commands.inputs import check_methods, check_window, label_signals, say_why_no_key_score
-from ssc_toolkit.data import check_audio, load_tracks, with_splits
-from ssc_toolkit.data.store import store_of
+from ssc_toolkit.commands.inputs import (
+    baselines_by_seed,
+    load_for,
+    output_folder,
+    probed_labels,
+    publish,
+    stored_conditions,
+    tasks_of,
+    usable_tracks,
+    windows_of,
+)
+from ssc_toolkit.data import Labels
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import baselines, open_models
-from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
-from ssc_toolkit.evaluation.corrupted import SEVERITIES
-from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, window_seconds_of
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval
+from ssc_toolkit.evaluation.baselines import open_models
+from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
+from ssc_toolkit.evaluation.conditions import CHAIN, conditions_for
+from ssc_toolkit.evaluation.embedding.models import fingerprint
 from ssc_toolkit.evaluation.metrics.classification import metrics_of
-from ssc_toolkit.evaluation.probing.probe import check_labels
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.tasks import Task
-from ssc_toolkit.files import clear_leftovers, held, writable_folder
-from ssc_toolkit.paths import user_path
+from ssc_toolkit.evaluation.results import records
+from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     drop_section,
     explorer_section,
     overview_section,
-    paired_differences,
-    relative_drops,
     retrieval_section,
     robustness_section,
     task_section,
 )
-from ssc_toolkit.reports.page import REPORTS, Section, table, write_report
+from ssc_toolkit.reports.page import Section
 
 PITCH_SHIFT = "pitch_shift"
 
 
-def compare(
-    encoders: tuple[str, ...],
-    labels: tuple[str, ...],
-    out: str,
-    names: tuple[str, ...] = (),
-    tracks: str = "scores",
-    root: str | None = None,
-    variant: str | None = None,
-    numbers: tuple[str, ...] = (),
-    corruptions: tuple[str, ...] = (CHAIN,),
-    severities: tuple[float, ...] = SEVERITIES,
-    omit: tuple[str, ...] = (),
-    method: str = "linear",
-    window_seconds: float | None = None,
-    clips: int = 200,
-    most_skipped: float = 0.1,
-    seed: int = 0,
-) -> Path:
+def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
-    The command writes report.html, report.md and report.json. It always adds a random encoder of each architecture and
-    log-mel statistics to the models. Results are cached in the output folder: rerun the same command to resume an
-    interrupted comparison. A call with one more model or corruption computes only what is missing. If a label is a
-    musical key, pitch shift is omitted from the chain.
-
     Args:
-        encoders: folders of saved encoders, or module:function for your own models.
-        labels: label columns to predict.
-        out: folder for the report, which is replaced, and for the cache.
-        names: names of the models in the report; by default taken from their folders.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        numbers: those of the label columns that are real numbers, which are predicted by regression.
-        corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
-        severities: severities from 0 to 2.5; clean audio is always included.
-        omit: stages of the chain to omit.
-        method: method of the probes: linear, mlp, knn or prototypes.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of each encoder's training, or else 3.
-        clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
-        seed: seed of random encoders, corruptions, probes and split.
+        options: options, as on the command line.
 
     Returns:
         Path of the HTML report.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
-    check_whole("seed", seed, 0)
-    check_whole("clips", clips, 0)
-    check_methods((method,))
-    if not labels:
-        raise InputError("labels: expected at least one label column, got none")
-    folder = writable_folder(user_path(out, "out"), "out")
-    models = open_models(encoders, names)
-    untrained = baselines(models, seed)
-    everything = {**models, **untrained}
-    windows = {name: window_seconds_of(model, window_seconds) for name, model in everything.items()}
-    rate = max(model.sample_rate for model in everything.values())
-    conditions_for(corruptions, severities, rate, omit)  # fail before a corpus is rendered
-    found = with_splits(load_tracks(tracks, root, variant), seed)
-    left_out = _left_out(found, labels, numbers, corruptions, omit)
-    conditions = conditions_for(corruptions, severities, rate, left_out)
-    with held(folder, "out"):
-        clear_leftovers(folder, names=REPORTS)
-        kept = _usable(found, everything, windows, labels, numbers, most_skipped)
+    options.check()
+    seeds = range(options.seed, options.seed + options.repeats)
+    asked = (options.labels, options.numbers)
+    with output_folder(options.out) as folder:
+        tasks = tasks_of(options.labels)
+        named = open_models(options.encoders, options.names)
+        untrained = baselines_by_seed(named, seeds)
+        models = {**{name: [model] for name, model in named.items()}, **untrained}
+        windows = windows_of(models, options.window_seconds)
+        identities = {name: fingerprint(own[0]) for name, own in models.items()}
+        rate = max(own[0].sample_rate for own in models.values())
+        conditions_for(options.corruptions, options.severities, rate, options.omit)  # fail before a corpus is rendered
+        found = load_for(models, options, options.seed)
+        omitted = _omitted(options, probed_labels(found, *asked, options.methods))
+        conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
+        tracks = usable_tracks(found, max(windows.values()), options.most_skipped, *asked)
         comparison = compare_models(
-            everything,
-            kept,
-            [Task(label, label) for label in dict.fromkeys(labels)],
-            conditions,
+            models,
+            tracks,
+            tasks,
+            stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder),
             folder / "cache",
-            numbers=numbers,
-            window_seconds=window_seconds,
-            method=method,
-            seed=seed,
+            numbers=options.numbers,
+            window_seconds=options.window_seconds,
+            methods=(*options.methods, RETRIEVAL),
+            seeds=seeds,
+            bootstrap_seed=options.seed,
         )
+        provenance = provenance_of(
+            tracks,
+            window_seconds=windows,
+            seeds=seeds,
+            models=identities,
+            encoders=dict(zip(named, options.encoders, strict=True)),
+            omitted=omitted,
+        )
+        pairs = [*itertools.combinations(reversed(named), 2), *itertools.product(named, untrained)]
+        drops = comparison.results.relative_drops(options.seed)
+        differences = comparison.results.differences(pairs, options.seed)
         content = {
-            "provenance": provenance_of(
-                kept,
-                window_seconds=windows,
-                seeds=(seed,),
-                models={name: fingerprint(model) for name, model in everything.items()},
-                encoders=dict(zip(models, encoders, strict=True)),
-                omitted=left_out,
-            ),
-            "records": comparison.records(method, seed),
+            "provenance": provenance,
+            "records": records(pd.concat([comparison.results.frame, drops])),
+            "differences": records(differences),
         }
-        pairs = [*itertools.combinations(reversed(models), 2), *itertools.product(models, untrained)]
-        sections = _sections(comparison, pairs, content, method, seed)
-        print(f"\n{sections[0].title}\n\n{table(sections[0].header, sections[0].rows)}\n")
-        sections.append(explorer_section(comparison.embeddings, kept, dict.fromkeys(labels), clips, seed))
-        write_report(folder, "Model comparison", _lead(models, kept, labels, left_out, tracks), sections, content)
+        sections = _sections(comparison, drops, differences)
+        sections.append(explorer_section(comparison.embeddings, tracks, dict.fromkeys(options.labels), options.clips, options.seed))
+        publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
     print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"
 
 
-def _left_out(
-    tracks: pd.DataFrame,
-    labels: Sequence[str],
-    numbers: Sequence[str],
-    corruptions: Sequence[str],
-    omit: Sequence[str],
-) -> tuple[str, ...]:
+def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[str, ...]:
     """Return the stages to omit from the chain, with pitch shift if a label is a key, which pitch shift changes.
 
     Raises:
-        InputError: if a label column cannot be probed, or if pitch shift is a separate corruption and a label is a key.
+        InputError: if pitch shift is a separate corruption and a label is a key.
     """
-    keys = []
-    for column, signal in label_signals(tracks, labels, numbers).items():
-        check_labels(tracks, signal, column)
-        say_why_no_key_score(column, signal)
-        if "weighted_key_score" in metrics_of(signal.kind, signal.names):
-            keys.append(column)
-    if keys and PITCH_SHIFT in corruptions:
+    keys = [
+        column
+        for column, signal in signals.items()
+        if "weighted_key_score" in metrics_of(signal.kind, signal.names)
+    ]
+    if keys and PITCH_SHIFT in options.corruptions:
         raise InputError(
             f"corruptions: {PITCH_SHIFT} changes the key in the label {keys[0]!r}; use them in separate comparisons"
         )
-    if not keys or PITCH_SHIFT in omit or CHAIN not in corruptions:
-        return tuple(omit)
-    return (*omit, PITCH_SHIFT)
+    if not keys or PITCH_SHIFT in options.omit or CHAIN not in options.corruptions:
+        return tuple(options.omit)
+    return (*options.omit, PITCH_SHIFT)
 
 
-def _usable(
-    tracks: pd.DataFrame,
-    models: Mapping[str, WaveformModel],
-    windows: Mapping[str, float],
-    labels: Sequence[str],
-    numbers: Sequence[str],
-    most_skipped: float,
-) -> pd.DataFrame:
-    """Return the tracks that are readable and long enough for every model."""
-    for name, model in models.items():
-        check_window(windows[name], name, model)
-        store_of(tracks, model.sample_rate)  # fail early if the store has another sample rate
-    kept = check_audio(tracks, max(windows.values()), most_skipped)
-    for column, signal in label_signals(kept, labels, numbers).items():
-        check_labels(kept, signal, column)
-    return kept
-
-
-def _sections(
-    comparison: Comparison, pairs: Sequence[tuple[str, str]], content: dict[str, Any], method: str, seed: int
-) -> list[Section]:
-    """Return all sections except the map, and add paired differences and drops to the content of the JSON file."""
-    tasks = [task.name for task in comparison.tasks]
-    differences = paired_differences(comparison, pairs, seed)
-    content["differences"] = [
-        {"task": task, "model": one, "less": other, "condition": condition, **_numbers(interval)}
-        for task, by_pair in differences.items()
-        for (one, other), by_condition in by_pair.items()
-        for condition, interval in by_condition.items()
-    ]
-    sections = [overview_section(comparison, method), *(task_section(comparison, task) for task in tasks)]
-    if len(comparison.conditions) > 1:
-        drops = relative_drops(comparison, seed)
-        content["relative_drops"] = [
-            {"task": task, "model": model, "condition": condition, **_numbers(interval)}
-            for task, by_model in drops.items()
-            for model, by_condition in by_model.items()
-            for condition, interval in by_condition.items()
-        ]
-        sections += [*(robustness_section(comparison, task) for task in tasks), drop_section(comparison, drops)]
+def _sections(comparison: Comparison, drops: pd.DataFrame, differences: pd.DataFrame) -> list[Section]:
+    """Return all sections except the map."""
+    frame = comparison.results.frame
+    probed = frame[frame["method"] != RETRIEVAL]
+    tasks = probed["task"].unique()
+    sections = [overview_section(frame), *(task_section(frame, task) for task in tasks)]
+    if len(drops):
+        sections += [*(robustness_section(frame, task) for task in tasks), drop_section(drops)]
     sections.append(difference_section(differences))
-    if any(comparison.retrieval.values()):
-        sections.append(retrieval_section(comparison.retrieval))
+    if len(probed) < len(frame):
+        sections.append(retrieval_section(frame))
     return sections
 
 
-def _numbers(interval: Interval) -> dict[str, float | None]:
-    """Return an interval in a form that JSON can hold."""
-    return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
-
-
-def _lead(
-    models: Iterable[str], tracks: pd.DataFrame, labels: Sequence[str], omitted: Sequence[str], source: str
-) -> str:
+def _lead(models: Iterable[str], tracks: pd.DataFrame, options: CompareOptions, omitted: Sequence[str]) -> str:
     counts = tracks["split"].value_counts()
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
     lead = (
-        f"Models {', '.join(models)} and untrained baselines on {', '.join(labels)}; tracks: {source} ({sizes}). The "
-        "intervals describe the choice of test tracks, not the variation between training runs."
+        f"Models {', '.join(models)} and untrained baselines on {', '.join(options.labels)}; tracks: {options.tracks} "
+        f"({sizes}). The intervals describe the choice of test tracks, not the variation between training runs."
     )
     if omitted:
         lead += f" Omitted from the chain: {', '.join(omitted)}"

@@ -20,14 +20,15 @@ from ssc_toolkit.data.corpus.build import check_note
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
-from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
+from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
+from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
+from ssc_toolkit.evaluation.results import records
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     explorer_section,
     overview_section,
-    paired_differences,
     retrieval_section,
     robustness_section,
 )
@@ -44,9 +45,8 @@ LABEL = "key"
 OMIT = ("pitch_shift",)
 """Omitted because the labels are keys: a clip that is shifted in pitch has another key than its label."""
 COLUMNS = ("key", "family", "mode", "collection")
-STRESSED = ("key", "family")
+SHOWN_UNDER_CORRUPTION = ("key", "family")
 """Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
-SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
 _NOTE = "demo.json"
@@ -134,15 +134,18 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         conditions_for((CHAIN,), SEVERITIES, encoders[LOG_MEL_STATISTICS].sample_rate, OMIT),
         folder / "evaluation",
         window_seconds=VIEW_SECONDS,
-        seed=seed,
+        methods=("linear", RETRIEVAL),
+        seeds=(seed,),
+        bootstrap_seed=seed,
     )
+    frame = comparison.results.frame
     sections = [
-        overview_section(comparison),
-        difference_section(paired_differences(comparison, DIFFERENCES, seed)),
-        *(robustness_section(comparison, task) for task in STRESSED),
-        retrieval_section(comparison.retrieval),
+        overview_section(frame),
+        difference_section(comparison.results.differences(DIFFERENCES, seed)),
+        *(robustness_section(frame, task) for task in SHOWN_UNDER_CORRUPTION),
+        retrieval_section(frame),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, comparison.models
+            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(encoders)
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
@@ -156,7 +159,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
-        "records": comparison.records("linear", seed),
+        "records": records(frame),
     }
     write_report(folder, "The effect of a few labels", lead, sections, content)
     for section in sections:

@@ -4,76 +4,54 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from ssc_toolkit.commands.inputs import open_model_for, open_tracks
+from ssc_toolkit.commands.inputs import THIS, Models, load_for, open_encoder, usable_tracks, windows_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, embed_windows
-from ssc_toolkit.evaluation.embedding.files import EMBEDDING_SUFFIXES, write_embeddings
-from ssc_toolkit.evaluation.embedding.models import fingerprint, window_seconds_of
+from ssc_toolkit.evaluation.embedding.files import write_embeddings
+from ssc_toolkit.evaluation.embedding.models import fingerprint
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
+from ssc_toolkit.options.embed import EmbedOptions
 from ssc_toolkit.paths import user_path
 
 
-def embed(
-    encoder: str,
-    tracks: str,
-    out: str,
-    root: str | None = None,
-    variant: str | None = None,
-    window_seconds: float | None = None,
-    pooling: Literal["mean", "max", "mean+std", "none"] = "mean",
-    cache: str | None = None,
-    most_skipped: float = 0.1,
-) -> Path:
+def embed(options: EmbedOptions) -> Path:
     """Write the embeddings of tracks or windows to a file, with paths, lengths in seconds and metadata.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset.
-        out: output file with the suffix .npz or .parquet; an existing file is replaced.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        window_seconds: length of the non-overlapping windows in seconds. By default the view length of the encoder's
-            training, if its settings are next to it, or else 3.
-        pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
-        cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        options: options, as on the command line.
 
     Returns:
         Path of the file.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
-    path = user_path(out, "out")
-    if path.suffix not in EMBEDDING_SUFFIXES:
-        raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {out}")
+    options.check()
+    path = user_path(options.out, "out")
     if path.suffix == ".parquet":
         importlib.import_module("pyarrow")  # fail before the work if it is missing
     writable_folder(path.absolute().parent, "out")
     with held_file(path, "out"):
         clear_leftovers(path.absolute().parent, names=[path.name])
-        model = open_model_for(encoder, cache)
-        kept = open_tracks(model, tracks, root, variant, window_seconds, most_skipped, split=False)
-        seconds = window_seconds_of(model, window_seconds)
-        if pooling == "none":
+        model = open_encoder(options.encoder, options.cache)
+        models: Models = {THIS: [model]}
+        (seconds,) = windows_of(models, options.window_seconds).values()
+        kept = usable_tracks(load_for(models, options), seconds, options.most_skipped)
+        if options.pooling == "none":
             windows = embed_windows(model, kept, seconds)
             embeddings, rows = windows.embeddings, windows.rows
             columns = {"start_seconds": windows.seconds}
         else:
-            everything = embed_tracks(model, kept, seconds, pooling=pooling, cache=cache)
+            everything = embed_tracks(model, kept, seconds, pooling=options.pooling, cache=options.cache)
             rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
             embeddings, columns = everything[rows], {}
         columns |= {"paths": kept["path"].to_numpy(dtype=str)[rows], "seconds": kept["seconds"].to_numpy()[rows]}
-        metadata = provenance_of(
-            kept, window_seconds=seconds, pooling=pooling, seeds=(), encoder=_described(model, encoder)
-        )
+        described = _described(model, options.encoder)
+        metadata = provenance_of(kept, window_seconds=seconds, pooling=options.pooling, seeds=(), encoder=described)
         write_embeddings(path, embeddings, columns, metadata)
         print(f"{len(embeddings)} embeddings of dimension {embeddings.shape[1]} in {path}")
         return path

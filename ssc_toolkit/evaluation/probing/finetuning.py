@@ -16,7 +16,7 @@ from ssc_toolkit.checks import check_fractions, check_whole
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import reader
-from ssc_toolkit.evaluation.embedding.extract import embed_tracks
+from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, device_of, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.embedding.windows import window_counts
 from ssc_toolkit.evaluation.probing.heads import Problem
@@ -179,6 +179,4 @@ def _head(problem: Problem, seed: int) -> TorchHead:
 def _embedded(model: Any, tracks: pd.DataFrame, chosen: np.ndarray, seconds: float) -> np.ndarray:
     """Embed the chosen tracks; the result has one row per track of the table, with NaN for all other tracks."""
     some = embed_tracks(model, tracks[chosen].reset_index(drop=True), seconds, progress=False)
-    everywhere = np.full((len(tracks), some.shape[1]), np.nan, dtype=np.float32)
-    everywhere[chosen] = some
-    return everywhere
+    return expand_rows(some, chosen)

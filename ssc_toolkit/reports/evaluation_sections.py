@@ -1,0 +1,85 @@
+"""Sections of the reports of `probe` and `retrieval`, from the tidy table of the scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.evaluation.results import KEYS, in_order
+from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
+from ssc_toolkit.reports.page import Section
+from ssc_toolkit.reports.pivot import cell, interval_of
+
+
+def probe_section(frame: pd.DataFrame) -> Section:
+    """Return the section of all scores of probes, with a row for each label, method, label fraction and model.
+
+    Args:
+        frame: tidy table of scores (`Results.frame`).
+    """
+    header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks"]
+    rows = []
+    for found in _scores(in_order(frame, ("task", "method", "label_fraction"))):
+        first = found.iloc[0]
+        rows.append(
+            [
+                *(first["model"], first["task"], first["method"], f"{100 * first['label_fraction']:g} %"),
+                *(first["metric"], cell(interval_of(first)), _others(found), str(first["tracks"])),
+            ]
+        )
+    return Section("Probes", header=header, rows=rows)
+
+
+def query_section(frame: pd.DataFrame) -> Section:
+    """Return the section of retrieval scores, with a row for each model and label.
+
+    Args:
+        frame: tidy table of scores.
+    """
+    rows = []
+    for found in _scores(frame):
+        first = found.iloc[0]
+        rows.append(
+            [first["model"], first["task"], cell(interval_of(first)), _others(found), str(first["tracks"])]
+        )
+    return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
+
+
+def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: pd.DataFrame) -> Section:
+    """Return the section of hubness and anisotropy of the test embeddings, with a row for each model.
+
+    Args:
+        embeddings: (tracks, dim) embeddings of all tracks by model.
+        tracks: table of all tracks.
+    """
+    test = (tracks["split"] == "test").to_numpy()
+    rows = []
+    for name, own in embeddings.items():
+        vectors = own[test]
+        usable = int(np.isfinite(vectors).all(axis=1).sum())
+        if usable > 1:
+            found = embedding_geometry(vectors, min(10, usable - 1))
+            numbers = (found.hub_skewness, found.robin_hood, found.anti_hubs, found.mean_cosine, found.effective_rank)
+            rows.append([name, *(f"{number:.3f}" for number in numbers)])
+    header = ["model", "hub skewness", "Robin Hood index", "anti-hubs", "mean cosine", "effective rank"]
+    return Section("Hubness and anisotropy of the test embeddings", header=header, rows=rows)
+
+
+def _scores(frame: pd.DataFrame) -> Sequence[pd.DataFrame]:
+    """Return the rows of each score, the headline metric first."""
+    return [found for _, found in frame.groupby(list(KEYS), sort=False)]
+
+
+def _others(found: pd.DataFrame) -> str:
+    """Return all metrics of a score except the headline metric, for one cell of a table."""
+    cells = []
+    for metric, value in zip(found["metric"][1:], found["value"][1:], strict=True):
+        shown = f"{value:.0f}" if metric.startswith("undefined") else f"{value:.3f}"
+        cells.append(f"{metric.replace('_', ' ')} {'undefined' if math.isnan(value) else shown}")
+    undefined = found["undefined_classes"].iloc[0]
+    if undefined:
+        cells.append(f"{undefined} {'columns' if found['metric'].iloc[0] == 'r2' else 'classes'} undefined")
+    return ", ".join(cells)
