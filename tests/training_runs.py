@@ -10,9 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+
+from ssc_toolkit.training import PretrainOptions, pretrain
 
 FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", "MPEG_LAYER_III")}
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -40,6 +43,11 @@ def make_tones(folder: Path) -> Path:
     with (folder / "my.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "note", "tags", "range", "split"], *rows])
     return folder
+
+
+def pretrain_on(tracks: Path, out: Path, **options: Any) -> Path:
+    """Pretrain on the tracks, and return the folder of the encoder."""
+    return pretrain(PretrainOptions(tracks=str(tracks), out=str(out), **options))
 
 
 def history(folder: Path) -> list[dict[str, str]]:

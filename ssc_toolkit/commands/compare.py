@@ -100,7 +100,9 @@ def compare(options: CompareOptions) -> Path:
             "differences": records(differences),
         }
         sections = _sections(comparison, drops, differences)
-        sections.append(explorer_section(comparison.embeddings, tracks, dict.fromkeys(options.labels), options.clips, options.seed))
+        sections.append(
+            explorer_section(comparison.embeddings, tracks, dict.fromkeys(options.labels), options.clips, options.seed)
+        )
         publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
     print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"
@@ -113,9 +115,7 @@ def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[st
         InputError: if pitch shift is a separate corruption and a label is a key.
     """
     keys = [
-        column
-        for column, signal in signals.items()
-        if "weighted_key_score" in metrics_of(signal.kind, signal.names)
+        column for column, signal in signals.items() if "weighted_key_score" in metrics_of(signal.kind, signal.names)
     ]
     if keys and PITCH_SHIFT in options.corruptions:
         raise InputError(

@@ -97,6 +97,4 @@ def _fine_tuned(
                     embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False)
                     predictions.append(tuned.probe.predict(embeddings, tracks))
                 score = measure(predictions)
-                yield scored(
-                    score, model=name, task=column, method=FINETUNE, label_fraction=fraction, seed=seeds[0]
-                )
+                yield scored(score, model=name, task=column, method=FINETUNE, label_fraction=fraction, seed=seeds[0])

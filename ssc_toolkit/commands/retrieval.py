@@ -40,9 +40,7 @@ def retrieval(options: RetrievalOptions) -> Results:
     """
     options.check()
     with optional_folder(options.out) as folder:
-        listed, seconds = encoder_and_baselines(
-            options.encoder, options.cache, options.window_seconds, (options.seed,)
-        )
+        listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
         models = {name: own[0] for name, own in listed.items()}
         found = load_for(listed, options)
         label_signals(found, options.labels)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -67,14 +67,14 @@ class Results:
     @classmethod
     def joined(cls, parts: Iterable[Results]) -> Results:
         """Return the scores of several results together."""
-        return cls.of(row for part in parts for row in part.scores.to_dict("records"))
+        return cls.of(row for part in parts for row in rows_of(part.scores))
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The tidy table."""
         rows = [
             {**row, "metric": metric, **vars(interval), **_counts(row["score"])}
-            for row in self.scores.to_dict("records")
+            for row in rows_of(self.scores)
             for metric, interval in _metrics(row["score"])
         ]
         return _frame(rows, COLUMNS)
@@ -125,7 +125,7 @@ class Results:
         rows = [
             {**row, "metric": RELATIVE_DROP, **vars(relative_drop(row["before"], row["score"], seed))}
             | _counts(row["score"])
-            for row in pairs.to_dict("records")
+            for row in rows_of(pairs)
         ]
         return _frame(rows, COLUMNS)
 
@@ -147,7 +147,7 @@ class Results:
         rows = [
             {**row, "metric": row["score"].metric, **vars(paired_difference(row["score"], row["other"], seed))}
             | _counts(row["score"])
-            for row in both.to_dict("records")
+            for row in rows_of(both)
         ]
         return _frame(rows, (COLUMNS[0], "less", *COLUMNS[1:]))
 
@@ -187,9 +187,14 @@ def headlines(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop_duplicates(list(KEYS))
 
 
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries."""
+    return cast(list[dict[str, Any]], frame.to_dict("records"))
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a tidy table in a form that JSON can hold; numbers that are not finite become None."""
-    return [{name: _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    return [{name: _plain(value) for name, value in row.items()} for row in rows_of(frame)]
 
 
 def in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def task_section(frame: pd.DataFrame, task: str) -> Section:
     if some["undefined_classes"]:
         counted = "columns" if some["metric"] == "r2" else "classes"
         text += f" Undefined {counted}, omitted from the means: {some['undefined_classes']}."
-    named = clean.assign(metric=[name if name == some["metric"] else name.replace("_", " ") for name in clean["metric"]])
+    named = clean.assign(metric=[name.replace("_", " ") for name in clean["metric"]])
     header, rows = pivot(in_order(named, ("method",)), [*varying(clean), "model"], "metric")
     return Section(f"Task: {task}", [text], header, rows)
 

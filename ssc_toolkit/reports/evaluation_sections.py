@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.evaluation.results import KEYS, in_order
+from ssc_toolkit.evaluation.results import KEYS, in_order, rows_of
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
 from ssc_toolkit.reports.pivot import cell, interval_of
@@ -23,7 +24,7 @@ def probe_section(frame: pd.DataFrame) -> Section:
     header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks"]
     rows = []
     for found in _scores(in_order(frame, ("task", "method", "label_fraction"))):
-        first = found.iloc[0]
+        first = found[0]
         rows.append(
             [
                 *(first["model"], first["task"], first["method"], f"{100 * first['label_fraction']:g} %"),
@@ -41,10 +42,8 @@ def query_section(frame: pd.DataFrame) -> Section:
     """
     rows = []
     for found in _scores(frame):
-        first = found.iloc[0]
-        rows.append(
-            [first["model"], first["task"], cell(interval_of(first)), _others(found), str(first["tracks"])]
-        )
+        first = found[0]
+        rows.append([first["model"], first["task"], cell(interval_of(first)), _others(found), str(first["tracks"])])
     return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
 
 
@@ -68,18 +67,19 @@ def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: pd.DataFrame)
     return Section("Hubness and anisotropy of the test embeddings", header=header, rows=rows)
 
 
-def _scores(frame: pd.DataFrame) -> Sequence[pd.DataFrame]:
+def _scores(frame: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Return the rows of each score, the headline metric first."""
-    return [found for _, found in frame.groupby(list(KEYS), sort=False)]
+    return [rows_of(found) for _, found in frame.groupby(list(KEYS), sort=False)]
 
 
-def _others(found: pd.DataFrame) -> str:
+def _others(found: Sequence[Mapping[str, Any]]) -> str:
     """Return all metrics of a score except the headline metric, for one cell of a table."""
     cells = []
-    for metric, value in zip(found["metric"][1:], found["value"][1:], strict=True):
+    for row in found[1:]:
+        metric, value = row["metric"], row["value"]
         shown = f"{value:.0f}" if metric.startswith("undefined") else f"{value:.3f}"
         cells.append(f"{metric.replace('_', ' ')} {'undefined' if math.isnan(value) else shown}")
-    undefined = found["undefined_classes"].iloc[0]
+    undefined = found[0]["undefined_classes"]
     if undefined:
-        cells.append(f"{undefined} {'columns' if found['metric'].iloc[0] == 'r2' else 'classes'} undefined")
+        cells.append(f"{undefined} {'columns' if found[0]['metric'] == 'r2' else 'classes'} undefined")
     return ", ".join(cells)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
+from ssc_toolkit.evaluation.results import rows_of
 
 DASH = "\N{EN DASH}"
 
@@ -31,7 +32,7 @@ def pivot(
         (['model', 'key', 'mode'], [['a', '0.500', '0.250'], ['b', '1.000', '–']])
     """
     rows: dict[tuple[Any, ...], dict[Any, str]] = {}
-    for row in frame.to_dict("records"):
+    for row in rows_of(frame):
         own = rows.setdefault(tuple(row[name] for name in index), {})
         own[row[column]] = (text or cell)(interval_of(row))
     names = list(dict.fromkeys(frame[column]))

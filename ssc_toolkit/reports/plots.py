@@ -78,16 +78,16 @@ def score_dots(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
         colors: colors by model.
     """
     models = frame["model"].unique().tolist()
-    panels = list(frame.groupby("panel", sort=False))
+    panels = _parts(frame, "panel")
     rows, columns = _layout(len(panels))
     height = (0.32 * len(models) + 1) * rows
     with _figure(rows, columns, width=2.3 * columns + 1.4, height=height, sharey=True) as (figure, axes):
         for axis, (title, part) in zip(axes.flat, panels, strict=False):
-            for row in part.itertuples():
-                place, color = models.index(row.model), colors[row.model]
-                axis.plot([row.low, row.high], [place, place], color=color, linewidth=2, alpha=0.6)
-                axis.plot(row.value, place, "o", color=color, markersize=5)
-            axis.set(title=_drawable(title), xlabel=_drawable(part["metric"].iloc[0]))
+            for model, own in _parts(part, "model"):
+                place, color = models.index(model), colors[model]
+                axis.plot(own[["low", "high"]].iloc[0], [place, place], color=color, linewidth=2, alpha=0.6)
+                axis.plot(own["value"], [place], "o", color=color, markersize=5)
+            axis.set(title=_drawable(title), xlabel=_drawable(str(part["metric"].iloc[0])))
             _say_if_empty(axis, part["value"].to_numpy())
         axes.flat[0].set_yticks(range(len(models)), map(_drawable, models))
         axes.flat[0].invert_yaxis()
@@ -103,11 +103,11 @@ def severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, str]) 
         label: label of the vertical axes.
         colors: colors by model.
     """
-    panels = list(frame.sort_values("severity", kind="stable").groupby("panel", sort=False))
+    panels = _parts(frame.sort_values("severity", kind="stable"), "panel")
     rows, columns = _layout(len(panels))
     with _figure(rows, columns, width=max(4.2, 3.3 * columns), height=2.7 * rows + 0.3) as (figure, axes):
         for axis, (title, part) in zip(axes.flat, panels, strict=False):
-            for model, own in part.groupby("model", sort=False):
+            for model, own in _parts(part, "model"):
                 color, severities = colors[model], own["severity"]
                 axis.plot(severities, own["value"], "o-", color=color, markersize=3, label=_shown(model))
                 axis.fill_between(severities, own["low"], own["high"], color=color, alpha=0.13, linewidth=0)
@@ -132,14 +132,14 @@ def heat_map(frame: pd.DataFrame, label: str) -> str:
     """
     names, conditions = frame["model"].unique().tolist(), frame["condition"].unique().tolist()
     blocks = {
-        title: part.pivot(index="model", columns="condition", values="value").reindex(index=names, columns=conditions).to_numpy()
-        for title, part in frame.groupby("panel", sort=False)
+        title: part.pivot(index="model", columns="condition", values="value").reindex(index=names, columns=conditions)
+        for title, part in _parts(frame, "panel")
     }
     highest = np.nanmax([0.1, *frame["value"]])
     width, height = 0.62 * len(conditions) + 2.8, (0.36 * len(names) + 1.1) * len(blocks) + 0.4
     with _figure(len(blocks), 1, width=width, height=height, sharex=True) as (figure, axes):
         for axis, (title, block) in zip(axes.flat, blocks.items(), strict=True):
-            image = _heat_panel(axis, title, block, highest)
+            image = _heat_panel(axis, title, block.to_numpy(), highest)
             axis.set_yticks(np.arange(len(names)) + 0.5, map(_drawable, names))
             shown = map(_drawable, conditions)
             axis.set_xticks(np.arange(len(conditions)) + 0.5, shown, rotation=35, ha="right")
@@ -191,6 +191,11 @@ def _figure(
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def _parts(frame: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of each value of a column, in the order of their first occurrence."""
+    return [(str(value), part) for value, part in frame.groupby(column, sort=False)]
 
 
 def _layout(panels: int) -> tuple[int, int]:

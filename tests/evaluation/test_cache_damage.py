@@ -30,6 +30,7 @@ from ssc_toolkit.evaluation import FixedCorruption
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
 from ssc_toolkit.files import held
+from ssc_toolkit.options import DoctorOptions
 
 RATE = 16000
 
@@ -212,7 +213,7 @@ def test_doctor_cleans_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
     (root / "stores" / "link").symlink_to(other)
     (root / ".a.json.12ab.tmp").write_text("left")
     assert len(cache_places()) == 2
-    doctor(clean=True)
+    doctor(DoctorOptions(clean=True))
     said = capsys.readouterr().out
     assert "corpus-1" in said
     assert "freed 0.0 MB" in said
@@ -232,17 +233,17 @@ def test_doctor_knows_the_caches_of_outputs(tmp_path, monkeypatch, capsys):
         entry(tmp_path / folder)
         (tmp_path / folder / "precious.npy").write_text("mine")
     folders = tuple(str(tmp_path / name) for name in ("report", "demo", "mine"))
-    doctor(folders=folders)
+    doctor(DoctorOptions(folders=folders))
     said = capsys.readouterr().out
     assert all(str(tmp_path / name) in said for name in ("report/cache", "demo/evaluation", "mine"))
     with held(tmp_path / "report", "out"):  # a comparison is at work
-        doctor(clean=True, folders=folders)
+        doctor(DoctorOptions(clean=True, folders=folders))
     assert f"kept {tmp_path / 'report/cache'}" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("*.np[yz]"))) == 3 + 1
-    doctor(clean=True, folders=folders)
+    doctor(DoctorOptions(clean=True, folders=folders))
     assert {path.name for path in tmp_path.rglob("*.npy")} == {"precious.npy"}
     with pytest.raises(InputError, match="folders: there is no folder"):
-        doctor(folders=("nowhere",))
+        doctor(DoctorOptions(folders=("nowhere",)))
 
 
 def copy_slowly(root, url, begun, go_on):

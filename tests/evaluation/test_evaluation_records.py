@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.metrics.records import CLEAN, to_records
+
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.probing.probe import Score
 
 SCORE = Score(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from training_runs import SMALL, history, losses, make_tones
+from training_runs import SMALL, history, losses, make_tones, pretrain_on
 
 from ssc_toolkit.augmentations import Gain
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
@@ -18,7 +18,7 @@ from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, RankNContrastLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.samplers import BalancedBatchSampler
-from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule, pretrain
+from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule
 from ssc_toolkit.training.dataset_factory import part_to_train_on
 from ssc_toolkit.training.module import warmup_constant, warmup_cosine
 
@@ -40,7 +40,7 @@ def music(tmp_path_factory) -> Path:
     ids=["self-supervised", "semi-supervised", "supervised", "tags", "three views"],
 )
 def test_pretraining_on_own_files(music, tmp_path, arguments):
-    encoder_folder = pretrain(str(music / "my.csv"), str(tmp_path / "run"), **SMALL, **arguments)
+    encoder_folder = pretrain_on(music / "my.csv", tmp_path / "run", **SMALL, **arguments)
     rows = history(tmp_path / "run")
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
     assert all(np.isfinite(float(row["loss"])) for row in rows)
@@ -52,14 +52,14 @@ def test_pretraining_on_own_files(music, tmp_path, arguments):
 
 
 def test_training_lowers_the_loss(music, tmp_path):
-    pretrain(str(music / "my.csv"), str(tmp_path), labels="note", view_seconds=0.5, batch_size=12, steps=80)
+    pretrain_on(music / "my.csv", tmp_path, labels="note", view_seconds=0.5, batch_size=12, steps=80)
     found = losses(tmp_path)
     assert np.mean(found[-10:]) < np.mean(found[:10]) - 0.3
 
 
 def test_a_minimum_above_all_label_counts_is_refused(music, tmp_path):
     with pytest.raises(InputError, match="minimum_shared: expected at most"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, labels="tags", minimum_shared=50)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL, labels="tags", minimum_shared=50)
 
 
 def small_module(**options) -> SemiSupConModule:

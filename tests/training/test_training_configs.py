@@ -19,10 +19,12 @@ from ssc_toolkit.cli import main
 from ssc_toolkit.data import RECIPES
 from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options import PretrainOptions, SweepOptions
+from ssc_toolkit.options.parsing import parse_mapping
+from ssc_toolkit.options.study import read_study
 from ssc_toolkit.samplers import AdjacentSegments
-from ssc_toolkit.training.sweep import read_study, sweep
+from ssc_toolkit.training.sweep import sweep
 from ssc_toolkit.training.sweep.one_by_one import OneByOne
-from ssc_toolkit.training.sweep.one_run import typed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SINGLE = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("corpus/*.yaml")])
@@ -39,8 +41,8 @@ def corpus(tmp_path_factory) -> Path:
     return folder / "tracks.csv"
 
 
-def arguments_of(config: Path) -> dict[str, object]:
-    return typed({**yaml.safe_load(config.read_text()), "out": "x"})
+def options_in(config: Path) -> PretrainOptions:
+    return parse_mapping(PretrainOptions, {**yaml.safe_load(config.read_text()), "out": "x"})
 
 
 def assert_data_exists(tracks: str, variant: str | None, labels: list[str]) -> None:
@@ -56,15 +58,15 @@ def names(labels: object) -> list[str]:
 
 @pytest.mark.parametrize("config", SINGLE, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_config_is_one_of_pretrain_and_its_data_is_known(config):
-    found = arguments_of(config)
-    assert_data_exists(found["tracks"], found["variant"], [*names(found["labels"]), *names(found["monitor"])])
-    if found["unlabeled"] is not None:
-        assert_data_exists(found["unlabeled"], found["unlabeled_variant"], [])
+    found = options_in(config)
+    assert_data_exists(found.tracks, found.variant, [*found.label_columns, *names(found.monitor)])
+    for source in found.sources.values():
+        assert_data_exists(source.tracks, source.variant, [])
     if config.parent == CONFIGS:  # the paper's
-        rate = make_encoder(found["encoder"]).sample_rate
-        assert (rate, round(found["view_seconds"] * rate)) == (22050, 59535)
-        assert (found["batch_size"], found["views"], found["temperature"], found["steps"]) == (96, 2, 0.1, 50_000)
-        assert (found["optimizer"].name, found["optimizer"].schedule, found["learning_rate"]) == (
+        rate = make_encoder(found.encoder).sample_rate
+        assert (rate, round(found.view_seconds * rate)) == (22050, 59535)
+        assert (found.batch_size, found.views, found.temperature, found.steps) == (96, 2, 0.1, 50_000)
+        assert (found.optimizer.name, found.optimizer.schedule, found.learning_rate) == (
             "Adam",
             "constant",
             1e-4,
@@ -72,11 +74,11 @@ def test_a_config_is_one_of_pretrain_and_its_data_is_known(config):
 
 
 def test_the_configs_of_the_paper_are_there():
-    kinds = {config.stem: arguments_of(config) for config in CONFIGS.glob("*.yaml")}
-    assert kinds["self_supervised"]["labels"] is None
-    assert kinds["supervised"]["labeled_fraction"] == 1.0
-    assert kinds["semi_supervised"]["labeled_fraction"] == 0.5
-    assert kinds["tune_plus"]["encoder"] == "TUNePlus"
+    kinds = {config.stem: options_in(config) for config in CONFIGS.glob("*.yaml")}
+    assert kinds["self_supervised"].labels is None
+    assert kinds["supervised"].labeled_fraction == 1.0
+    assert kinds["semi_supervised"].labeled_fraction == 0.5
+    assert kinds["tune_plus"].encoder == "TUNePlus"
     assert {path.stem for path in STUDIES} == {
         *("labeled_fraction", "label_budget", "views", "minimum_shared", "labeled_data", "corpus")
     }
@@ -132,10 +134,10 @@ def test_the_command_line_overrides_a_config(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("labels: [key\n", 'in "<unicode string>", line 2'),
-        ("trainer:\n  precission: bf16\n", "does not accept option 'precission'"),
-        ("stepz: 3\n", "'stepz' is not accepted"),
-        ("steps: many\n", "steps: expected a whole number in digits alone, got many"),
+        ("labels: [key\n", 'config.yaml is not a YAML file (line 2, column 1'),
+        ("trainer:\n  precission: bf16\n", "'trainer.precission' is not an option; did you mean trainer.precision?"),
+        ("stepz: 3\n", "config.yaml: 'stepz' is not an option; did you mean steps?"),
+        ("steps: many\n", "config.yaml: steps: expected a whole number in digits alone, got many"),
     ],
 )
 def test_a_config_that_is_wrong_is_one_line(corpus, tmp_path, capsys, text, words):
@@ -157,7 +159,7 @@ def study(corpus, tmp_path) -> Path:
 def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"1 of 2 runs failed: diverging-seed-0"):
-        sweep(str(study), str(out), options={"logs.tensorboard": False})
+        sweep(SweepOptions(file=str(study), out=str(out), options={"logs.tensorboard": False}))
     assert not (out / "half-seed-0" / "tensorboard").exists()
     assert (out / "half-seed-0" / "pictures").is_dir()
     with (out / "sweep.csv").open() as file:
@@ -168,11 +170,11 @@ def test_a_study_runs_resumes_and_reports(study, tmp_path, capfd):
     content = yaml.safe_load(study.read_text())
     del content["runs"]["diverging"]
     study.write_text(yaml.safe_dump(content))
-    sweep(str(study), str(out), options={"logs.tensorboard": False})
+    sweep(SweepOptions(file=str(study), out=str(out), options={"logs.tensorboard": False}))
     assert "1 of 1, half-seed-0: done\n" in capfd.readouterr().out
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"temperature was 0\.1, is 0\.5"):
-        sweep(str(study), str(out), options={"logs.tensorboard": False, "temperature": 0.5})
+        sweep(SweepOptions(file=str(study), out=str(out), options={"logs.tensorboard": False, "temperature": 0.5}))
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
@@ -233,7 +235,7 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
     [
         ("runs: {}", "file: expected runs by name"),
         ("[1, 2]", "expected options by name"),
-        ("runs: {a: {stepz: 3}}", "run 'a' of .*'stepz' is not accepted"),
+        ("runs: {a: {stepz: 3}}", "run 'a' of .*: 'stepz' is not an option; did you mean steps"),
         ("runs: {a: {steps: many}}", "run 'a' of .*: steps: expected a whole number in digits alone, got many"),
         ("base: nowhere.yaml\nruns: {a: {}}", "there is no file .*nowhere.yaml"),
         ("runs: {a: {}", "is not a YAML file"),
@@ -283,5 +285,5 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
 def test_a_study_that_is_wrong_is_refused_before_its_first_run(tmp_path, content, words):
     (tmp_path / "study.yaml").write_text(content)
     with pytest.raises(InputError, match=words):
-        sweep(str(tmp_path / "study.yaml"), str(tmp_path / "out"), options={"tracks": "scores"})
+        sweep(SweepOptions(file=str(tmp_path / "study.yaml"), out=str(tmp_path / "out"), options={"tracks": "scores"}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.yaml"]

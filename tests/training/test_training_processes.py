@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from train_in_processes import train
-from training_runs import ONE_THREAD, SMALL, begin, history, make_tones, wait_until
+from training_runs import ONE_THREAD, SMALL, begin, history, make_tones, pretrain_on, wait_until
 
 from ssc_toolkit.encoders import load_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training import TrainerOptions, pretrain
+from ssc_toolkit.training import TrainerOptions
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,10 @@ def test_missing_devices_are_refused(music, tmp_path):
     gpus = torch.cuda.device_count()
     options = TrainerOptions(accelerator="gpu", devices=gpus + 1)
     with pytest.raises(InputError, match="trainer"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, trainer=options)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL, trainer=options)
     if not gpus:
         with pytest.raises(InputError, match=r"trainer\.precision: expected bf16 or 32"):
-            pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, trainer=TrainerOptions(precision="fp16"))
+            pretrain_on(music / "my.csv", tmp_path, **SMALL, trainer=TrainerOptions(precision="fp16"))
     assert not list(tmp_path.iterdir())
 
 

@@ -26,6 +26,7 @@ from training_runs import (
     command,
     history,
     make_tones,
+    pretrain_on,
     run,
     wait_until,
     workers_of_this_process,
@@ -34,6 +35,7 @@ from training_runs import (
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.training import (
     AtomicCheckpointIO,
     FiniteWeights,
@@ -44,7 +46,7 @@ from ssc_toolkit.training import (
 )
 from ssc_toolkit.training.checkpoints import check_space, checkpoint_bytes
 from ssc_toolkit.training.fit import _in_plain_words
-from ssc_toolkit.training.options import OPTIMIZERS
+from ssc_toolkit.training.pretrain import OPTIMIZERS
 
 QUEUE = ("--memory=30", "--trainer.accumulate=2")
 """So that a queue of earlier batches, and steps of several batches, are there to be resumed."""
@@ -113,7 +115,7 @@ def test_a_second_run_in_the_same_folder_and_ctrl_c_twice(listening, music, tmp_
     process = begin(*command(music, tmp_path, "--trainer.accumulate=100000"))
     wait_until((tmp_path / "tensorboard").exists, process)
     with pytest.raises(InputError, match="another process is using"):
-        pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
+        pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL)
     assert process.stderr is not None
     said = ""
     while "0/20" not in said:  # the progress bar, which begins with the training
@@ -160,9 +162,9 @@ def test_ctrl_c_after_the_last_step_is_not_lost(listening, music, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(StopOnSignal, "on_train_end", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL)
+            pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL)
     assert not (tmp_path / "encoder").exists()
-    assert pretrain(str(music / "my.csv"), str(tmp_path), labels="note", **SMALL).is_dir()
+    assert pretrain_on(music / "my.csv", tmp_path, labels="note", **SMALL).is_dir()
     assert len(history(tmp_path)) == SMALL["steps"]
 
 
@@ -204,21 +206,21 @@ def test_too_little_disk_space_is_an_error_before_training(music, tmp_path, monk
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30 * 2**20))
     with pytest.raises(InputError, match=r"expected \d\d MB of free space .*, got 30 MB"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL)
     assert not (tmp_path / "last.ckpt").exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60 * 2**20))
     check_space(tmp_path, module)
 
 
 def test_the_estimated_checkpoint_size_is_close(music, tmp_path):
-    pretrain(str(music / "my.csv"), str(tmp_path), **SMALL)
+    pretrain_on(music / "my.csv", tmp_path, **SMALL)
     written = (tmp_path / "last.ckpt").stat().st_size
     assert checkpoint_bytes(SemiSupConModule(ContrastiveModel(MelCNN()))) == pytest.approx(written, rel=0.02)
 
 
 def test_a_nan_loss_stops_the_run_and_names_its_batch(music, tmp_path, capsys):
     with pytest.raises(InputError, match=r"loss is .* at step .*learning_rate"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, learning_rate=1e30, title="diverging")
+        pretrain_on(music / "my.csv", tmp_path, **SMALL, learning_rate=1e30, title="diverging")
     assert not (tmp_path / "encoder").exists()
     report = json.loads((tmp_path / "not_finite.json").read_text())
     assert len(report["items"]) == SMALL["batch_size"]
@@ -245,7 +247,7 @@ def test_nan_or_infinite_weights_are_not_saved(music, tmp_path, monkeypatch):
     # The loss of the last step is that before its update, and fine.
     monkeypatch.setitem(OPTIMIZERS, "Adam", Overflowing)
     with pytest.raises(InputError, match=r"NaN or infinite after step 3; choose a lower learning_rate .* is unchanged"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3, "checkpoint_every": 1})
+        pretrain_on(music / "my.csv", tmp_path, **SMALL | {"steps": 3, "checkpoint_every": 1})
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
     assert not (tmp_path / "encoder").exists()
     masked = nn.ModuleList([nn.Linear(2, 2)])
@@ -263,7 +265,7 @@ def test_a_worker_that_is_killed_is_reported_with_its_file(music, tmp_path):
     # Torch says one or the other, depending on whether it hears of the death or waits for the worker in vain.
     fate = r"(is killed|exited unexpectedly)"
     with pytest.raises(InputError, match=rf"workers: a process .* {fate}.* reading .*\.(wav|flac|mp3)"):
-        pretrain(str(music / "my.csv"), str(tmp_path), **SMALL | {"steps": 3000}, workers=2)
+        pretrain_on(music / "my.csv", tmp_path, **SMALL | {"steps": 3000}, workers=2)
     killer.join()
 
 
@@ -284,49 +286,49 @@ def test_foreign_folders_are_not_changed(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), **SMALL}
     (tmp_path / "foreign" / "encoder").mkdir(parents=True)
     with pytest.raises(InputError, match=r"expected settings.json next to encoder"):
-        pretrain(out=str(tmp_path / "foreign"), **arguments)
-    pretrain(out=str(tmp_path / "mine"), **arguments)
+        pretrain(PretrainOptions(out=str(tmp_path / "foreign"), **arguments))
+    pretrain(PretrainOptions(out=str(tmp_path / "mine"), **arguments))
     assert (tmp_path / "mine" / "encoder" / "model.safetensors").stat().st_mode & 0o777 == 0o644
     (tmp_path / "mine" / "settings.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
-        pretrain(out=str(tmp_path / "mine"), **arguments)
+        pretrain(PretrainOptions(out=str(tmp_path / "mine"), **arguments))
     # A run that left nothing to go on from holds nobody up.
     (tmp_path / "early").mkdir()
     (tmp_path / "early" / "settings.json").write_text('{"steps": 7}')
-    pretrain(out=str(tmp_path / "early"), **arguments)
+    pretrain(PretrainOptions(out=str(tmp_path / "early"), **arguments))
 
 
 def test_a_finished_run_is_kept_and_other_settings_refused(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
-    folder = pretrain(**arguments)
+    folder = pretrain(PretrainOptions(**arguments))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert pretrain(**arguments) == folder
+    assert pretrain(PretrainOptions(**arguments)) == folder
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     with pytest.raises(InputError, match=r"temperature was 0\.1, is 0\.2"):
-        pretrain(**arguments, temperature=0.2)
+        pretrain(PretrainOptions(**arguments, temperature=0.2))
     with pytest.raises(InputError, match="tracks or their labels have changed"):
-        pretrain(**arguments | {"tracks": str(music)}, root=None)
+        pretrain(PretrainOptions(**arguments | {"tracks": str(music)}, root=None))
     # Settings written before there was some option are those of its default.
     settings = json.loads((tmp_path / "settings.json").read_text())
     (tmp_path / "settings.json").write_text(
         json.dumps({k: v for k, v in settings.items() if "." not in k and k != "checksum"})
     )
-    assert pretrain(**arguments) == folder
+    assert pretrain(PretrainOptions(**arguments)) == folder
 
 
 def test_a_checkpoint_of_another_model_is_refused(music, tmp_path):
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path), **SMALL}
-    pretrain(**arguments)
+    pretrain(PretrainOptions(**arguments))
     encoder = tmp_path / "encoder"
     encoder.rename(tmp_path / "elsewhere")
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
     checkpoint["state_dict"]["model.projector.0.weight"] = torch.zeros(3, 3)
     torch.save(checkpoint, tmp_path / "last.ckpt")
     with pytest.raises(InputError, match="checkpoint of another model"):
-        pretrain(**arguments)
+        pretrain(PretrainOptions(**arguments))
     (tmp_path / "last.ckpt").write_bytes(b"half a checkp")
     with pytest.raises(InputError, match=r"last\.ckpt is damaged .*delete it to start"):
-        pretrain(**arguments)
+        pretrain(PretrainOptions(**arguments))
     assert not encoder.exists()
 
 
@@ -338,9 +340,9 @@ class Hostile:
 def test_a_hostile_checkpoint_does_not_run(music, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL}
-    pretrain(**arguments)
+    pretrain(PretrainOptions(**arguments))
     (tmp_path / "run" / "encoder").rename(tmp_path / "elsewhere")
     torch.save({"state_dict": Hostile()}, tmp_path / "run" / "last.ckpt")
     with pytest.raises(InputError, match=r"last\.ckpt is damaged"):
-        pretrain(**arguments)
+        pretrain(PretrainOptions(**arguments))
     assert not (tmp_path / "hostile-code-ran").exists()

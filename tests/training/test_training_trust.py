@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from training_runs import ONE_THREAD, SMALL, begin, command, die_at_first_write, make_tones, wait_until
+from training_runs import ONE_THREAD, SMALL, begin, command, die_at_first_write, make_tones, pretrain_on, wait_until
 
 import ssc_toolkit
 from ssc_toolkit.cli import main
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.models import open_model
+from ssc_toolkit.options import PretrainOptions, SweepOptions
 from ssc_toolkit.training import AtomicCheckpointIO, SemiSupConModule, TrainerOptions, pretrain
 from ssc_toolkit.training.callbacks.history import read_history
 from ssc_toolkit.training.checkpoints import check_checkpoint
@@ -40,7 +41,7 @@ def music(tmp_path_factory) -> Path:
 def resumable(music, tmp_path) -> dict:
     """Arguments of a run whose folder holds a checkpoint and no encoder."""
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
-    pretrain(**arguments).rename(tmp_path / "encoder")
+    pretrain(PretrainOptions(**arguments)).rename(tmp_path / "encoder")
     return arguments
 
 
@@ -48,7 +49,7 @@ def resumable(music, tmp_path) -> dict:
 def complete(music, tmp_path) -> dict:
     """Arguments of a complete run."""
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
-    pretrain(**arguments)
+    pretrain(PretrainOptions(**arguments))
     return arguments
 
 
@@ -80,13 +81,13 @@ def test_damaged_files_of_a_run_are_named_and_nothing_is_lost(resumable, name, d
     (folder / name).write_bytes(damage)
     before = contents(folder)
     with pytest.raises(InputError, match=rf"out: .*{name}"):
-        pretrain(**resumable)
+        pretrain(PretrainOptions(**resumable))
     assert contents(folder) == before
 
 
 def test_a_run_without_its_damaged_checkpoint_starts_again(resumable):
     (Path(resumable["out"]) / "last.ckpt").unlink()
-    assert pretrain(**resumable).is_dir()
+    assert pretrain(PretrainOptions(**resumable)).is_dir()
 
 
 def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
@@ -100,7 +101,7 @@ def test_a_checkpoint_cannot_name_a_file_to_remove(resumable, tmp_path):
     steps = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert steps["steps"] == 2
     torch.save(content, path)
-    pretrain(**resumable)
+    pretrain(PretrainOptions(**resumable))
     assert precious.read_text() == "mine"
 
 
@@ -183,13 +184,13 @@ def test_a_second_study_in_a_folder_keeps_the_rows_of_the_first(music, tmp_path)
     options = {"tracks": str(music / "my.csv"), **SMALL, "steps": 1, "logs": {"tensorboard": False}}
     for name in ("a", "b-seed-1"):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"runs": {name: options}, "seeds": [2]}))
-        sweep(str(tmp_path / f"{name}.yaml"), str(tmp_path / "out"))
+        sweep(SweepOptions(file=str(tmp_path / f"{name}.yaml"), out=str(tmp_path / "out")))
     rows = (tmp_path / "out" / "sweep.csv").read_text().splitlines()
     assert [row.split(",")[:2] for row in rows] == [["run", "seed"], ["b-seed-1", "2"], ["a", "2"]]
     (tmp_path / "out" / "a-seed-2" / "history.csv").write_text("step\n1\n")
     before = contents(tmp_path / "out")
     with pytest.raises(InputError, match=r"a-seed-2/history\.csv is damaged"):
-        sweep(str(tmp_path / "b-seed-1.yaml"), str(tmp_path / "out"))
+        sweep(SweepOptions(file=str(tmp_path / "b-seed-1.yaml"), out=str(tmp_path / "out")))
     assert contents(tmp_path / "out") == before
 
 
@@ -202,10 +203,10 @@ def test_files_of_others_with_temporary_names_stay(music, tmp_path, start):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"runs": {"a": options}}))
     if start is pretrain:
         (tmp_path / "out" / ".settings.json.12ab.tmp").write_text("left by a kill")
-        pretrain(out=str(mine.parent), **options)
+        pretrain(PretrainOptions(out=str(mine.parent), **options))
         assert not (tmp_path / "out" / ".settings.json.12ab.tmp").exists()
     else:
-        sweep(str(tmp_path / "study.yaml"), str(mine.parent))
+        sweep(SweepOptions(file=str(tmp_path / "study.yaml"), out=str(mine.parent)))
     assert mine.read_text() == "precious"
 
 
@@ -217,7 +218,7 @@ def test_a_refused_second_run_leaves_the_first_untouched(music, tmp_path):
     before = {name: (tmp_path / name).read_bytes() for name in names}
     try:
         with pytest.raises(InputError, match="another process is using"):
-            pretrain(str(music / "my.csv"), str(tmp_path), **SMALL, temperature=0.7)
+            pretrain_on(music / "my.csv", tmp_path, **SMALL, temperature=0.7)
         assert {name: (tmp_path / name).read_bytes() for name in names} == before
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -229,7 +230,7 @@ def test_a_run_of_other_settings_keeps_the_report_of_the_first(resumable):
     (folder / "unusable.csv").write_text("path,problem\n")
     before = contents(folder)
     with pytest.raises(InputError, match="temperature was"):
-        pretrain(**resumable, temperature=0.7)
+        pretrain(PretrainOptions(**resumable, temperature=0.7))
     assert contents(folder) == before
 
 
@@ -248,7 +249,7 @@ def test_a_launcher_of_another_number_is_refused(music, tmp_path, monkeypatch, v
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=r"trainer\.devices: .*set --trainer\.devices .* or unset"):
-        pretrain(str(music / "my.csv"), str(tmp_path / "run"), **SMALL)
+        pretrain_on(music / "my.csv", tmp_path / "run", **SMALL)
     assert not (tmp_path / "run").exists()
 
 
@@ -355,7 +356,7 @@ def test_folders_that_hold_something_else_are_refused(tmp_path, name):
     else:
         (folder / name).write_text("{}")
     with pytest.raises(InputError, match=f"out: expected an empty folder .*{name}.*choose another folder"):
-        pretrain(str(music / "my.csv"), str(folder), labels="note", **SMALL)
+        pretrain_on(music / "my.csv", folder, labels="note", **SMALL)
     assert {path.name for path in folder.iterdir()} == {".lock", name}
     assert name == "runs" or (folder / name).read_text() == "{}"
 
@@ -366,7 +367,7 @@ def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
     folder.mkdir()
     for name in ("slurm-1.out", "log.txt", ".keep", "unusable.csv"):
         (folder / name).write_text("begun")
-    pretrain(str(music / "my.csv"), str(folder), labels="note", **SMALL)
+    pretrain_on(music / "my.csv", folder, labels="note", **SMALL)
     assert (folder / "log.txt").read_text() == "begun"
 
 
@@ -374,10 +375,10 @@ def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
     "name", ["encoder/model.safetensors", "encoder/config.json", "history.csv", "provenance.json", "last.ckpt"]
 )
 def test_a_complete_run_with_a_damaged_file_is_not_called_complete(complete, name):
-    pretrain(**complete)
+    pretrain(PretrainOptions(**complete))
     file = Path(complete["out"]) / name
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(InputError, match=rf"out: .*{file.name} is damaged"):
-        pretrain(**complete)
+        pretrain(PretrainOptions(**complete))

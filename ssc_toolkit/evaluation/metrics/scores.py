@@ -135,7 +135,8 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
         raise ValueError("clean, corrupted: expected scores of the same tracks, seeds and metric")
     before, after = _paired("clean, corrupted", clean, corrupted, seed)
     drops = np.where(before > 0, 1 - after / np.where(before > 0, before, 1.0), np.nan)
-    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0))
+    lowest = metrics_of(clean.predictions[0].kind, clean.predictions[0].names)[clean.metric].bounds[0]
+    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0 if lowest == 0 else np.inf))
 
 
 def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:

@@ -66,8 +66,10 @@ class CachedProbes:
             settings: settings of the probe; its column is that of the task.
         """
         labels = self._signals[task.column]
-        path = self._folder and self._folder / f"{self._key(embeddings, task, labels, settings)}.npz"
-        stored = path and read_entry(path, _read)
+        path = None
+        if self._folder is not None:
+            path = self._folder / f"{self._key(embeddings, task, labels, settings)}.npz"
+        stored = None if path is None else read_entry(path, _read)
         if stored is None:
             found = self._probe(settings).predict(embeddings, self._tracks, task.subset)
             if path is not None:

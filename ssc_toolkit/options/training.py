@@ -5,17 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_type_hints
 
-import torch
-
 from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.errors import InputError
 
-OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""Lightning's names of the precisions, by the names in this library."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OptimizerOptions:
     """Optimizer and learning-rate schedule.
 
@@ -34,12 +28,12 @@ class OptimizerOptions:
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        _check_choices(self, "optimizer")
+        check_choices(self, "optimizer.")
         check_number("optimizer.weight_decay", self.weight_decay, 0)
         check_fraction("optimizer.warmup", self.warmup)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainerOptions:
     """Devices, precision, and how the steps are computed.
 
@@ -67,25 +61,17 @@ class TrainerOptions:
     compile: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an invalid value, or if the machine lacks the devices."""
-        _check_choices(self, "trainer")
+        """Raise InputError for an invalid value. The devices of the machine are checked when the training starts."""
+        check_choices(self, "trainer.")
         for name in ("devices", "num_nodes", "accumulate"):
             check_whole(f"trainer.{name}", getattr(self, name), 1)
         if self.chunk_size is not None:
             check_whole("trainer.chunk_size", self.chunk_size, 1)
-        gpus = torch.cuda.device_count()
-        on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and gpus > 0)
-        if self.accelerator == "gpu" and not gpus:
-            raise InputError(
-                "trainer.accelerator: expected a GPU that PyTorch can use, got none; use --trainer.accelerator=cpu"
-            )
-        if on_gpu and self.devices > gpus:
-            raise InputError(f"trainer.devices: expected at most {gpus}, the number of GPUs, got {self.devices}")
-        if self.precision == "fp16" and not on_gpu:
+        if self.precision == "fp16" and self.accelerator == "cpu":
             raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LogOptions:
     """Logs of a training, in addition to `history.csv`.
 
@@ -109,12 +95,16 @@ class LogOptions:
             check_whole(f"logs.{name}", getattr(self, name), least)
 
 
-def _check_choices(group: Any, name: str) -> None:
-    """Raise InputError for a value that is not one of the choices; the command line has already checked its values."""
-    hints = get_type_hints(type(group))
-    for field in fields(group):
+def check_choices(options: Any, prefix: str = "") -> None:
+    """Raise InputError for a value that is not one of the choices; the command line has already checked its values.
+
+    Args:
+        options: a dataclass, whose fields of type `Literal` are checked.
+        prefix: text before the name of a field in the error, such as "trainer.".
+    """
+    hints = get_type_hints(type(options))
+    for field in fields(options):
         choices = getattr(hints[field.name], "__args__", ())
-        if all(isinstance(choice, str) for choice in choices) and choices and getattr(group, field.name) not in choices:
-            raise InputError(
-                f"{name}.{field.name}: expected one of {', '.join(choices)}, got {getattr(group, field.name)!r}"
-            )
+        value = getattr(options, field.name)
+        if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
+            raise InputError(f"{prefix}{field.name}: expected one of {', '.join(choices)}, got {value!r}")
