@@ -227,6 +227,6 @@ def _counts(score: Score) -> dict[str, int]:
 
 
 def _plain(value: Any) -> Any:
-    if value is pd.NA:
-        return None
-    return value if isinstance(value, str) or math.isfinite(value) else None
+    if isinstance(value, str):
+        return value
+    return None if pd.isna(value) or math.isinf(value) else value
