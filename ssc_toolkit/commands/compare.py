@@ -20,6 +20,7 @@ from ssc_toolkit.commands.inputs import (
     windows_of,
 )
 from ssc_toolkit.data import Labels
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import open_models
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
@@ -140,7 +141,7 @@ def _sections(comparison: Comparison, drops: pd.DataFrame, differences: pd.DataF
     return sections
 
 
-def _lead(models: Iterable[str], tracks: pd.DataFrame, options: CompareOptions, omitted: Sequence[str]) -> str:
+def _lead(models: Iterable[str], tracks: TrackTable, options: CompareOptions, omitted: Sequence[str]) -> str:
     counts = tracks["split"].value_counts()
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
     lead = (

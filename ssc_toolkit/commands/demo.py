@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ssc_toolkit import __version__
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.data.corpus.build import check_note
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
@@ -183,7 +183,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
     return {RANDOM: reinitialized(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
 
 
-def tasks(tracks: pd.DataFrame) -> list[Task]:
+def tasks(tracks: TrackTable) -> list[Task]:
     """Return the tasks; family is evaluated separately for programs in the training set and for new programs."""
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
@@ -204,9 +204,9 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
     return rows
 
 
-def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
+def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, items: int = 32) -> Section:
     """Return a section with the target weights of a batch of test clips and the similarities in each encoder."""
-    test = tracks[tracks["split"] == "test"].reset_index(drop=True)
+    test = tracks.select(tracks["split"] == "test")
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
     batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))

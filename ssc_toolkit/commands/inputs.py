@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
@@ -148,7 +147,7 @@ def windows_of(models: Models, window_seconds: float | None) -> dict[str, float]
     return windows
 
 
-def load_for(models: Models, source: TrackSource, seed: int | None = None) -> pd.DataFrame:
+def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
     """Load the track table of a command, and check its store; no audio file is opened.
 
     Args:
@@ -167,7 +166,7 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> pd
     return found
 
 
-def label_signals(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
+def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
     """Return the labels of columns.
 
     Raises:
@@ -180,7 +179,7 @@ def label_signals(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence
 
 
 def probed_labels(
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     labels: Sequence[str],
     numbers: Sequence[str],
     methods: Sequence[str],
@@ -207,12 +206,12 @@ def probed_labels(
 
 
 def usable_tracks(
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     window_seconds: float,
     most_skipped: float,
     labels: Sequence[str] = (),
     numbers: Sequence[str] = (),
-) -> pd.DataFrame:
+) -> TrackTable:
     """Return the tracks that are readable and long enough for a window.
 
     Args:
@@ -234,7 +233,7 @@ def usable_tracks(
 def stored_conditions(
     conditions: Sequence[Condition],
     sample_rate: int,
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     seed: int,
     draws: str | None,
     folder: Path | None,

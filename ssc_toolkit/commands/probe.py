@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pandas as pd
-
 from ssc_toolkit.commands.inputs import (
     Models,
     encoder_and_baselines,
@@ -17,6 +15,7 @@ from ssc_toolkit.commands.inputs import (
     tasks_of,
     usable_tracks,
 )
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks
 from ssc_toolkit.evaluation.embedding.models import is_trainable
@@ -74,7 +73,7 @@ def probe(options: ProbeOptions) -> Results:
 
 
 def _fine_tuned(
-    models: Models, tracks: pd.DataFrame, seconds: float, options: ProbeOptions, seeds: Sequence[int]
+    models: Models, tracks: TrackTable, seconds: float, options: ProbeOptions, seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each model with weights on each label, and yield the scores."""
     for column in dict.fromkeys(options.labels):

@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.commands.inputs import (
     encoder_and_baselines,
@@ -17,6 +16,7 @@ from ssc_toolkit.commands.inputs import (
     usable_tracks,
 )
 from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.provenance import provenance_of
@@ -75,7 +75,7 @@ def retrieval(options: RetrievalOptions) -> Results:
         return results
 
 
-def _database(options: RetrievalOptions, seconds: float) -> pd.DataFrame | None:
+def _database(options: RetrievalOptions, seconds: float) -> TrackTable | None:
     """Return the tracks to rank, or None for the queries themselves."""
     if options.database is None:
         return None
@@ -84,16 +84,16 @@ def _database(options: RetrievalOptions, seconds: float) -> pd.DataFrame | None:
     return check_audio(items, seconds, options.most_skipped)
 
 
-def _of_split(tracks: pd.DataFrame, split: str) -> pd.DataFrame:
+def _of_split(tracks: TrackTable, split: str) -> TrackTable:
     if split == "all" or "split" not in tracks:
         return tracks
-    chosen = tracks[tracks["split"] == split].reset_index(drop=True)
+    chosen = tracks.select(tracks["split"] == split)
     if not len(chosen):
         raise InputError(f"split: expected tracks in the split {split!r}, got none")
     return chosen
 
 
-def _side(tracks: pd.DataFrame, column: str, prefix: str) -> dict[str, Any]:
+def _side(tracks: TrackTable, column: str, prefix: str) -> dict[str, Any]:
     """Return the labels, groups and ids of queries or of a database, as arguments of `ranking.retrieval`.
 
     The id of a track is the same in every table.

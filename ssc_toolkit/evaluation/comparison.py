@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import Labels
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.evaluation.conditions import SEVERITIES, Condition, fixed_conditions, split_under_test
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
@@ -49,7 +49,7 @@ class Comparison:
 
 def compare_models(
     models: Models,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     tasks: Sequence[Task],
     conditions: Sequence[Condition] = (Condition(),),
     cache: str | Path | None = None,
@@ -71,7 +71,7 @@ def compare_models(
 
     Args:
         models: models by name. A list holds one model for each seed, such as random encoders.
-        tracks: table with `path`, `seconds`, `split` and label columns.
+        tracks: track table, data frame or path, with `path`, `seconds`, `split` and label columns.
         tasks: the tasks.
         conditions: conditions of the test tracks, clean audio first, made for the highest sample rate of the models.
         cache: folder of the cache.
@@ -88,6 +88,7 @@ def compare_models(
     Raises:
         InputError: as `embed_models` and `fit_probe`.
     """
+    tracks = as_track_table(tracks)
     folder = None if cache is None else writable_folder(user_path(cache), "cache")
     signals = {
         task.column: label_signal(tracks, task.column, "number" if task.column in numbers else None) for task in tasks
@@ -98,7 +99,7 @@ def compare_models(
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
     probed = [method for method in methods if method != RETRIEVAL]
 
-    def embed(table: pd.DataFrame, corruption: FixedCorruption | None = None) -> dict[str, list[np.ndarray]]:
+    def embed(table: TrackTable, corruption: FixedCorruption | None = None) -> dict[str, list[np.ndarray]]:
         return _embed_all(listed, table, window_seconds, corruption=corruption, cache=folder, progress=progress)
 
     _say(progress, f"{len(models)} models, clean audio")
@@ -137,7 +138,7 @@ def robustness(
     model: WaveformModel,
     probes: Mapping[str, Probe | Sequence[Probe]],
     tasks: Sequence[Task],
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     window_seconds: float | None,
     corruption: Callable[[float], Augmentation | FixedCorruption],
     severities: Sequence[float] = SEVERITIES,
@@ -171,7 +172,7 @@ def robustness(
 
     Examples:
         >>> import tempfile, soundfile
-        >>> from ssc_toolkit.augmentations import Gain
+        >>>         >>> from ssc_toolkit.augmentations import Gain
         >>> from ssc_toolkit.evaluation import as_model, fit_probe
         >>> folder, labels = Path(tempfile.mkdtemp()), ["loud", "soft"] * 6
         >>> for row, label in enumerate(labels):
@@ -185,6 +186,7 @@ def robustness(
         >>> {severity: score.headline.value for severity, score in scores["level"].items()}
         {0: 1.0, 1: 0.5}
     """
+    tracks = as_track_table(tracks)
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
     scores: dict[str, dict[float, Score]] = {task.name: {} for task in tasks}
     for severity in severities:
@@ -201,7 +203,7 @@ def robustness(
 
 
 def _embed_all(
-    models: Mapping[str, Sequence[WaveformModel]], tracks: pd.DataFrame, window_seconds: float | None, **options: Any
+    models: Mapping[str, Sequence[WaveformModel]], tracks: TrackTable, window_seconds: float | None, **options: Any
 ) -> dict[str, list[np.ndarray]]:
     """Compute the embeddings of all models in one pass, as a list for each name and in the order of its models."""
     flat = {f"{name} {number}": model for name, own in models.items() for number, model in enumerate(own)}
@@ -238,7 +240,7 @@ def _predictions(
 
 def _rank_all(
     embeddings: Mapping[str, np.ndarray],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     signals: Mapping[str, Labels],
     bootstrap_seed: int,
     seed: int,

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.provenance import track_names
@@ -86,7 +85,7 @@ def conditions_for(
 def fixed_conditions(
     conditions: Iterable[Condition],
     sample_rate: int,
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     seed: int = 0,
     folder: str | Path | None = None,
     *,
@@ -123,14 +122,12 @@ def fixed_conditions(
     return found
 
 
-def split_under_test(tracks: pd.DataFrame) -> pd.DataFrame:
+def split_under_test(tracks: TrackTable) -> TrackTable:
     """Return the test set of a table, with the name of each track in the whole table as its `track_id`."""
-    named = tracks.assign(track_id=track_names(tracks))
-    named.attrs = tracks.attrs
-    return named[named["split"] == "test"].reset_index(drop=True)
+    return tracks.assign(track_id=track_names(tracks)).select(tracks["split"] == "test")
 
 
-def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: pd.DataFrame) -> FixedCorruption:
+def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: TrackTable) -> FixedCorruption:
     stored = FixedCorruption.load(path)
     stored.draw_for(test)  # fail early if a track has no draw
     if stored.sample_rate == sample_rate and _stages(stored.transform) != _stages(transform):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.data import TrackTable
 from ssc_toolkit.evaluation.comparison import RETRIEVAL
 from ssc_toolkit.evaluation.conditions import condition_name
 from ssc_toolkit.evaluation.results import CLEAN, headlines, in_order
@@ -137,7 +138,7 @@ def retrieval_section(frame: pd.DataFrame) -> Section:
 
 def explorer_section(
     embeddings: Mapping[str, np.ndarray],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     columns: Iterable[str],
     clips: int = 200,
     seed: int = 0,
@@ -152,7 +153,7 @@ def explorer_section(
         seed: seed of t-SNE and of the choice of clips.
     """
     is_test = (tracks["split"] == "test").to_numpy()
-    test = tracks[is_test].reset_index(drop=True)
+    test = tracks.select(is_test)
     content = explorer_content(
         {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
     )

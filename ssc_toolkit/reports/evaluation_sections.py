@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.results import KEYS, in_order, rows_of
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
@@ -47,7 +48,7 @@ def query_section(frame: pd.DataFrame) -> Section:
     return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
 
 
-def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: pd.DataFrame) -> Section:
+def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:
     """Return the section of hubness and anisotropy of the test embeddings, with a row for each model.
 
     Args:

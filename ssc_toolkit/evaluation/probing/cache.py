@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import read_entry, write_entry
-from ssc_toolkit.data import Labels
+from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, groups_of
 from ssc_toolkit.evaluation.tasks import Task
@@ -49,7 +48,7 @@ class CachedProbes:
     """
 
     def __init__(
-        self, embeddings: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, Labels], folder: Path | None = None
+        self, embeddings: np.ndarray, tracks: TrackTable, signals: Mapping[str, Labels], folder: Path | None = None
     ) -> None:
         self._embeddings = embeddings
         self._tracks = tracks
