@@ -174,11 +174,11 @@ def scored(
         task: name of the task.
         method: name of the method.
         label_fraction: fraction of the training labels that were used, in (0, 1].
-        corruption: name of the corruption of the tracks, or "clean".
-        severity: severity of the corruption; 0 for clean audio.
+        corruption: name of the corruption of the tracks.
+        severity: severity of the corruption; 0 for clean audio, whatever the corruption.
         seed: first seed of the probes.
     """
-    keys = (model, task, method, float(label_fraction), corruption, float(severity))
+    keys = (model, task, method, float(label_fraction), corruption if severity > 0 else CLEAN, float(severity))
     return dict(zip(KEYS, keys, strict=True)) | {"seed": seed if score.seeds == 1 else None, "score": score}
 
 

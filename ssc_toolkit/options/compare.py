@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssc_toolkit.checks import check_names, check_whole
+from ssc_toolkit.checks import check_fraction, check_names, check_whole
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_corruptions, check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -62,6 +63,12 @@ class CompareOptions(TrackSource):
         check_whole("clips", self.clips, 0)
         check_whole("repeats", self.repeats, 1)
         check_names("methods", self.methods, METHODS)
-        if not self.labels:
-            raise InputError("labels: expected at least one label column, got none")
+        check_fraction("most_skipped", self.most_skipped)
+        check_numbers(self.labels, self.numbers)
+        check_corruptions(self.corruptions, self.severities, self.omit)
+        check_window(self.window_seconds)
+        if not self.encoders:
+            raise InputError("encoders: expected at least one encoder, got none")
         super().check()
+        for encoder in self.encoders:
+            check_encoder(encoder, "encoders")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssc_toolkit.checks import check_whole
-from ssc_toolkit.options.training import check_choices
+from ssc_toolkit.options.checks import check_choices
 
 
 @dataclass(frozen=True, kw_only=True)

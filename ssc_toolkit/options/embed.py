@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_window
 from ssc_toolkit.options.names import EMBEDDING_SUFFIXES
 from ssc_toolkit.options.tracks import TrackSource
-from ssc_toolkit.options.training import check_choices
 from ssc_toolkit.paths import user_path
 
 
@@ -40,4 +41,7 @@ class EmbedOptions(TrackSource):
         if user_path(self.out, "out").suffix not in EMBEDDING_SUFFIXES:
             raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {self.out}")
         check_choices(self)
+        check_fraction("most_skipped", self.most_skipped)
+        check_window(self.window_seconds)
         super().check()
+        check_encoder(self.encoder)

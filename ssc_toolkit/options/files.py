@@ -32,10 +32,18 @@ def read_options(path: Path, argument: str) -> dict[str, Any]:
         try:
             content = _parsed(path)
         except yaml.YAMLError as error:
-            raise InputError(f"{argument}: {path} is not a YAML file ({' '.join(str(error).split())[:300]})") from error
+            raise InputError(f"{argument}: {path} is not a YAML file of plain values ({_reason(error)})") from error
     if not isinstance(content, dict):
-        raise InputError(f"{argument}: expected options by name in {path}, got {type(content).__name__}")
+        raise InputError(f"{argument}: {path}: expected options by name, got {type(content).__name__}")
     return content
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    """Return what is wrong with a file, and where."""
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return " ".join(f"{place}{reason}".split())[:300]
 
 
 def _parsed(path: Path) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.names import DATASETS
-from ssc_toolkit.options.training import check_choices
+from ssc_toolkit.options.tracks import TrackSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +64,9 @@ class PrepareOptions:
         check_choices(self)
         if self.workers is not None:
             check_whole("workers", self.workers, 1)
+        check_whole("sample_rate", self.sample_rate)
+        check_whole("shard_megabytes", self.shard_megabytes)
+        check_number("minimum_seconds", self.minimum_seconds, 0)
+        check_fraction("most_skipped", self.most_skipped)
+        if self.dataset is None or self.root is not None:
+            TrackSource(tracks=self.dataset or self.tracks or "", root=self.root, variant=self.variant).check()

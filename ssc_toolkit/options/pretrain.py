@@ -7,8 +7,11 @@ from typing import Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, source_named
-from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions, check_choices
+from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ class PretrainOptions(TrackSource):
         return found
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError for an invalid option, or if the output folder contains a run with other settings."""
         columns = self.label_columns
         # Without labels, the only positives are other views.
         least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}
@@ -116,7 +119,10 @@ class PretrainOptions(TrackSource):
             check_positive(name, getattr(self, name), high=MAX_FINITE)
         check_fraction("labeled_fraction", self.labeled_fraction)
         check_fraction("label_budget", self.label_budget, zero=False)
+        check_fraction("most_skipped", self.most_skipped)
         check_choices(self)
+        check_severity(self.severity)
+        check_omit(self.omit)
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
@@ -126,3 +132,4 @@ class PretrainOptions(TrackSource):
         for argument, source in self.sources.items():
             with source_named(argument):
                 source.check()
+        check_run_settings(user_path(self.out, "out"), self)

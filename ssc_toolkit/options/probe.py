@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssc_toolkit.checks import check_fractions, check_names, check_whole
+from ssc_toolkit.checks import check_fraction, check_fractions, check_names, check_whole
+from ssc_toolkit.options.checks import check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import FINETUNE, METHODS
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -54,4 +55,8 @@ class ProbeOptions(TrackSource):
         for name, low in (("repeats", 1), ("finetune_steps", 1), ("seed", 0)):
             check_whole(name, getattr(self, name), low)
         check_fractions("label_shares", self.label_shares)
+        check_fraction("most_skipped", self.most_skipped)
+        check_numbers(self.labels, self.numbers)
+        check_window(self.window_seconds)
         super().check()
+        check_encoder(self.encoder)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_fraction, check_whole
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import CUTOFFS
-from ssc_toolkit.options.tracks import TrackSource
+from ssc_toolkit.options.tracks import TrackSource, source_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +57,13 @@ class RetrievalOptions(TrackSource):
             check_whole("cutoffs", k, 1)
         if self.database is None and self.database_root is not None:
             raise InputError("database_root: expected database as well, got None")
+        check_fraction("most_skipped", self.most_skipped)
+        check_whole("seed", self.seed, 0)
+        check_choices(self)
+        check_numbers(self.labels, ())
+        check_window(self.window_seconds)
         super().check()
+        if self.database is not None:
+            with source_named("database"):
+                TrackSource(tracks=self.database, root=self.database_root).check()
+        check_encoder(self.encoder)

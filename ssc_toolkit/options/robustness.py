@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssc_toolkit.checks import check_names, check_whole
+from ssc_toolkit.checks import check_fraction, check_names, check_whole
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_corruptions, check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -57,4 +59,11 @@ class RobustnessOptions(TrackSource):
         """Raise InputError for an invalid option; nothing is loaded."""
         check_whole("seed", self.seed, 0)
         check_names("methods", self.methods, METHODS)
+        check_fraction("most_skipped", self.most_skipped)
+        check_numbers(self.labels, self.numbers)
+        check_corruptions(self.corruptions, self.severities, self.omit)
+        if not any(severity > 0 for severity in self.severities):
+            raise InputError("severities: expected at least one above 0, got none")
+        check_window(self.window_seconds)
         super().check()
+        check_encoder(self.encoder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.study import Run, read_study
 from ssc_toolkit.paths import user_path
 
@@ -38,8 +39,13 @@ class SweepOptions:
     options: dict[str, Any] | None = None
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
-        self.runs()
+        """Raise InputError for an invalid study, or if a run in the output folder has other settings."""
+        for run in self.runs():
+            if not run.is_done:
+                try:
+                    run.options.check()
+                except InputError as error:
+                    raise InputError(f"file: run {run.name!r}: {error}") from error
 
     def runs(self) -> list[Run]:
         """Return the runs of the study.

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.names import DATASETS, DEFAULT_CORPUS, STORE_FILE
+from ssc_toolkit.paths import local_path, missing_hint, user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,26 @@ class TrackSource:
     variant: str | None = None
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if the source does not exist, or has no use for `root` or `variant`; nothing is loaded."""
+        name = local_path(self.tracks, "tracks")
+        path, is_dataset = Path(name), name in DATASETS
+        is_folder = path.is_dir() and not (path / STORE_FILE).is_file()
+        if is_dataset and self.root is None:
+            instead = f"; for the folder {name}, write ./{name}" if path.is_dir() else ""
+            raise InputError(f"root: expected the folder of the dataset {name}, got none{instead}")
+        if self.variant is not None and not is_dataset:
+            raise InputError(f"variant: expected a dataset ({', '.join(DATASETS)}) to use it with, got {name}")
+        if self.root is not None and not is_dataset and (name == DEFAULT_CORPUS or is_folder):
+            raise InputError(f"root: expected a dataset or a CSV file to use it with, got {name}")
+        if not is_dataset and name != DEFAULT_CORPUS and "://" not in name and not path.exists():
+            raise InputError(
+                f"tracks: there is no file or folder {name}; give a CSV file or a folder, {DEFAULT_CORPUS!r} for the "
+                f"default corpus, or a dataset ({', '.join(DATASETS)}){missing_hint(name)}"
+            )
+        if self.root is not None and (is_dataset or path.is_file()):
+            root = user_path(self.root, "root")
+            if not root.is_dir():
+                raise InputError(f"root: there is no folder {root}{missing_hint(root)}")
 
 
 @contextmanager

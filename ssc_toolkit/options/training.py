@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
 from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +94,3 @@ class LogOptions:
         """Raise InputError for a value out of range."""
         for name, least in (("every", 1), ("measure_every", 1), ("pictures_every", 0)):
             check_whole(f"logs.{name}", getattr(self, name), least)
-
-
-def check_choices(options: Any, prefix: str = "") -> None:
-    """Raise InputError for a value that is not one of the choices; the command line has already checked its values.
-
-    Args:
-        options: a dataclass, whose fields of type `Literal` are checked.
-        prefix: text before the name of a field in the error, such as "trainer.".
-    """
-    hints = get_type_hints(type(options))
-    for field in fields(options):
-        choices = getattr(hints[field.name], "__args__", ())
-        value = getattr(options, field.name)
-        if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
-            raise InputError(f"{prefix}{field.name}: expected one of {', '.join(choices)}, got {value!r}")
