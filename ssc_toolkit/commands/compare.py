@@ -67,7 +67,6 @@ def compare(options: CompareOptions) -> Path:
         windows = windows_of(models, options.window_seconds)
         identities = {name: fingerprint(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
-        conditions_for(options.corruptions, options.severities, rate, options.omit)  # fail before a corpus is rendered
         found = load_for(models, options, options.seed)
         omitted = _omitted(options, probed_labels(found, *asked, options.methods))
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)

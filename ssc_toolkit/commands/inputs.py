@@ -120,13 +120,7 @@ def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int])
 
 
 def tasks_of(labels: Sequence[str]) -> list[Task]:
-    """Return a task for each label column.
-
-    Raises:
-        InputError: if there is none.
-    """
-    if not labels:
-        raise InputError("labels: expected at least one label column, got none")
+    """Return a task for each label column."""
     return [Task(label, label) for label in dict.fromkeys(labels)]
 
 
@@ -167,14 +161,11 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
 
 
 def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
-    """Return the labels of columns.
+    """Return the labels of columns, of which those in `numbers` hold numbers.
 
     Raises:
-        InputError: if a column is missing or of another kind, or if a name in `numbers` is not in `labels`.
+        InputError: if a column is missing or of another kind.
     """
-    odd = set(numbers) - set(labels)
-    if odd:
-        raise InputError(f"numbers: expected names from labels ({', '.join(labels)}), got {', '.join(sorted(odd))}")
     return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
 
 

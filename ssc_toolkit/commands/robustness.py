@@ -15,7 +15,6 @@ from ssc_toolkit.commands.inputs import (
     tasks_of,
     usable_tracks,
 )
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.provenance import provenance_of
@@ -43,8 +42,6 @@ def robustness(options: RobustnessOptions) -> Results:
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)
-        if len(conditions) == 1:
-            raise InputError("severities: expected a corruption with at least one above 0, got none")
         found = load_for(models, options, options.seed)
         asked = (options.labels, options.numbers)
         probed_labels(found, *asked, options.methods)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from ssc_toolkit.evaluation.corrupted import split_under_test
+from ssc_toolkit.evaluation.conditions import split_under_test
 
 from ssc_toolkit.augmentations import Chain, ColoredNoise, Gain, Reverse, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
