@@ -83,19 +83,18 @@ def compare(options: CompareOptions) -> Path:
             seeds=seeds,
             bootstrap_seed=options.seed,
         )
-        provenance = provenance_of(
-            tracks,
-            window_seconds=windows,
-            seeds=seeds,
-            models=identities,
-            encoders=dict(zip(named, options.encoders, strict=True)),
-            omitted=omitted,
-        )
-        pairs = [*itertools.combinations(reversed(named), 2), *itertools.product(named, untrained)]
         drops = comparison.results.relative_drops(options.seed)
+        pairs = [*itertools.combinations(reversed(named), 2), *itertools.product(named, untrained)]
         differences = comparison.results.differences(pairs, options.seed)
         content = {
-            "provenance": provenance,
+            "provenance": provenance_of(
+                tracks,
+                window_seconds=windows,
+                seeds=seeds,
+                models=identities,
+                encoders=dict(zip(named, options.encoders, strict=True)),
+                omitted=omitted,
+            ),
             "records": records(pd.concat([comparison.results.frame, drops])),
             "differences": records(differences),
         }

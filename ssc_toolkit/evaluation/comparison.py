@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ssc_toolkit.evaluation.conditions import SEVERITIES, Condition, fixed_condi
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel
-from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure
+from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
 from ssc_toolkit.evaluation.probing.probe import Probe, groups_of, label_signal
 from ssc_toolkit.evaluation.results import Results, scored
@@ -97,40 +99,23 @@ def compare_models(
     rate = max(model.sample_rate for own in listed.values() for model in own)
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
-    probed = [method for method in methods if method != RETRIEVAL]
-
-    def embed(table: TrackTable, corruption: FixedCorruption | None = None) -> dict[str, list[np.ndarray]]:
-        return _embed_all(listed, table, window_seconds, corruption=corruption, cache=folder, progress=progress)
-
+    asked = _Asked(tasks, methods, label_fractions, seeds, bootstrap_seed)
+    embed = partial(_embed_all, listed, window_seconds=window_seconds, cache=folder, progress=progress)
     _say(progress, f"{len(models)} models, clean audio")
     clean = embed(tracks)
     probes = {name: [CachedProbes(own, tracks, signals, folder) for own in clean[name]] for name in listed}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):
         heard = clean
-        if isinstance(condition.transform, FixedCorruption):
+        if condition.transform is not None:
             _say(progress, f"{len(models)} models, condition {number} of {len(conditions)}: {condition.name}")
-            embedded = embed(test, condition.transform)
+            embedded = embed(test, corruption=condition.transform)
             heard = {name: [expand_rows(vectors, is_test) for vectors in own] for name, own in embedded.items()}
         for name, own in probes.items():
-            rows += [
-                scored(
-                    measure(_predictions(own, heard[name], task, method, fraction, seeds), bootstrap_seed),
-                    model=name,
-                    task=task.name,
-                    method=method,
-                    label_fraction=fraction,
-                    corruption=condition.corruption,
-                    severity=condition.severity,
-                    seed=seeds[0],
-                )
-                for task in tasks
-                for method in probed
-                for fraction in label_fractions
-            ]
+            rows += asked.scores(name, condition, own, heard[name])
     first = {name: own[0] for name, own in clean.items()}
     if RETRIEVAL in methods:
-        rows += _rank_all(first, tracks, signals, bootstrap_seed, seeds[0])
+        rows += _rank_all(first, tracks, signals, asked)
     return Comparison(Results.of(rows), first)
 
 
@@ -211,55 +196,59 @@ def _embed_all(
     return {name: [found[f"{name} {number}"] for number in range(len(own))] for name, own in models.items()}
 
 
-def _predictions(
-    probes: Sequence[CachedProbes],
-    heard: Sequence[np.ndarray],
-    task: Task,
-    method: str,
-    fraction: float,
-    seeds: Sequence[int],
-) -> list[Predictions]:
-    """Return the test predictions of each seed, or of the first seed only if the seed has no effect.
+@dataclass(frozen=True)
+class _Asked:
+    """What each model is asked under each condition, as `compare_models` describes it."""
 
-    Args:
-        probes: probes of a model, with one element, or one for each seed.
-        heard: embeddings to predict for, one element for each of `probes`.
-        task: the task.
-        method: method of the probes.
-        fraction: fraction of the training labels.
-        seeds: the seeds.
-    """
-    varies = len(probes) > 1 or method in _SEEDED or fraction < 1
-    return [
-        probes[number % len(probes)].predict(
-            heard[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
-        )
-        for number, seed in enumerate(seeds if varies else seeds[:1])
-    ]
+    tasks: Sequence[Task]
+    methods: Sequence[str]
+    label_fractions: Sequence[float]
+    seeds: Sequence[int]
+    bootstrap_seed: int
+
+    def scores(
+        self, model: str, condition: Condition, probes: Sequence[CachedProbes], heard: Sequence[np.ndarray]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the scores of a model under a condition, for `Results.of`.
+
+        Args:
+            model: name of the model.
+            condition: the condition.
+            probes: probes of the model, with one element, or one for each seed.
+            heard: embeddings to predict for, one element for each of `probes`.
+        """
+        probed = [method for method in self.methods if method != RETRIEVAL]
+        for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
+            varies = len(probes) > 1 or method in _SEEDED or fraction < 1
+            predictions = [
+                probes[number % len(probes)].predict(
+                    heard[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
+                )
+                for number, seed in enumerate(self.seeds if varies else self.seeds[:1])
+            ]
+            yield scored(
+                measure(predictions, self.bootstrap_seed),
+                model=model,
+                task=task.name,
+                method=method,
+                label_fraction=fraction,
+                corruption=condition.corruption,
+                severity=condition.severity,
+                seed=self.seeds[0],
+            )
 
 
 def _rank_all(
-    embeddings: Mapping[str, np.ndarray],
-    tracks: TrackTable,
-    signals: Mapping[str, Labels],
-    bootstrap_seed: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Return retrieval scores among the test tracks by model and label column, without columns of numbers."""
+    embeddings: Mapping[str, np.ndarray], tracks: TrackTable, signals: Mapping[str, Labels], asked: _Asked
+) -> Iterator[dict[str, Any]]:
+    """Yield retrieval scores among the test tracks by model and label column, without columns of numbers."""
     test = np.flatnonzero(tracks["split"] == "test")
     rows, groups = torch.from_numpy(test), groups_of(tracks)[test]
-    return [
-        scored(
-            retrieval(vectors[test], labels[rows], groups=groups, seed=bootstrap_seed),
-            model=name,
-            task=column,
-            method=RETRIEVAL,
-            seed=seed,
-        )
-        for name, vectors in embeddings.items()
-        for column, labels in signals.items()
-        if labels.kind != "number"
-    ]
+    for name, vectors in embeddings.items():
+        for column, labels in signals.items():
+            if labels.kind != "number":
+                score = retrieval(vectors[test], labels[rows], groups=groups, seed=asked.bootstrap_seed)
+                yield scored(score, model=name, task=column, method=RETRIEVAL, seed=asked.seeds[0])
 
 
 def _say(progress: bool, text: str) -> None:

@@ -73,7 +73,8 @@ def robustness_section(frame: pd.DataFrame, task: str) -> Section:
     metric = clean["metric"].iloc[0]
     named = curves.assign(column=[f"severity {s:g}" if s else CLEAN for s in curves["severity"]])
     header, rows = pivot(named, ["corruption", *varying(curves), "model"], "column")
-    figure = plots.severity_curves(_panels(curves, "corruption"), metric, plots.model_colors(frame["model"].unique()))
+    panels = in_order(_panels(curves, "corruption"), ("method", "label_fraction", "corruption"))
+    figure = plots.severity_curves(panels, metric, plots.model_colors(frame["model"].unique()))
     text = (
         f"The probes are fitted on clean audio. The test tracks are corrupted in the same way for every model. "
         f"The table shows {metric}, with {INTERVALS}."
