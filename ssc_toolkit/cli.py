@@ -6,14 +6,13 @@ import contextlib
 import importlib
 import inspect
 import logging
-import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import Any
 
 from ssc_toolkit import __version__
 from ssc_toolkit.commands.errors import user_message
+from ssc_toolkit.commands.output import Output, open_closed_streams
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import (
     CompareOptions,
@@ -67,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ssc-toolkit {__version__}")
         return 0
     name, *options = arguments
-    _open_closed_streams()
-    out, errors = _Output(sys.stdout), _Output(sys.stderr)
+    open_closed_streams()
+    out, errors = Output(sys.stdout), Output(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), safe_children():
         status = _status(name, options)
         out.flush()
@@ -91,45 +90,6 @@ def _status(name: str, options: list[str]) -> int:
         hint = "; rerun the same command to resume" if name in RESUMABLE else ""
         print(f"\nssc-toolkit {name}: interrupted{hint}", file=sys.stderr)
         return 130
-
-
-class _Output:
-    """Standard stream that drops text that cannot be written, and stores the first error."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.failed: OSError | None = None
-
-    def write(self, text: str) -> int:
-        self._attempt(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._attempt(self._stream.flush)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def _attempt(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except OSError as error:  # the reader closed the pipe, or the disk is full
-            self.failed = self.failed or error
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-
-def _open_closed_streams() -> None:
-    """Open the null device for closed standard streams, so that no other file gets their descriptors."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
-            os.set_inheritable(descriptor, True)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _run(name: str, arguments: list[str]) -> int:

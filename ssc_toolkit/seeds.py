@@ -12,13 +12,13 @@ import torch
 def generator_for(*key: int | str) -> torch.Generator:
     """Return a CPU generator that depends only on the key, such as (seed, "augment", step).
 
-    The type of a whole number does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
+    The type of an integer does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
 
     Args:
-        key: whole numbers and strings.
+        key: integers and strings.
 
     Raises:
-        TypeError: if an element of the key is neither a whole number nor a string, such as a bool or a float.
+        TypeError: if an element of the key is neither an integer nor a string, such as a bool or a float.
 
     Examples:
         >>> torch.rand(1, generator=generator_for(0, "a")) == torch.rand(1, generator=generator_for(0, "a"))
@@ -44,7 +44,7 @@ def whole_number(name: str, value: Any) -> int:
         3
         >>> whole_number("seed", True)
         Traceback (most recent call last):
-        TypeError: seed: expected a whole number, got True
+        TypeError: seed: expected an integer, got True
     """
     is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
     try:
@@ -52,4 +52,4 @@ def whole_number(name: str, value: Any) -> int:
             return int(operator.index(value))
     except TypeError:
         pass
-    raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+    raise TypeError(f"{name}: expected an integer, got {value!r}") from None

@@ -1,4 +1,4 @@
-"""Rows of all processes, with gradients, also where their batches differ in size."""
+"""Gathering of the rows of all processes, with gradients and for batches of different sizes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ssc_toolkit.losses.batch import Rows, tensors_by_signal, with_mask
 
 
 class Gathered(NamedTuple):
-    """Rows of all processes in the order of their ranks, and the item with which this process's begin."""
+    """Rows of all processes in the order of their ranks, and the index of this process's first item."""
 
     rows: Rows
     start: int
 
 
 def gather_rows(rows: Rows, items_are_given: bool, group: dist.ProcessGroup | None = None) -> Gathered:
-    """Rows of all processes; gradients of the embeddings flow back to the process they came from.
+    """Gather the rows of all processes. Gradients of the embeddings flow back to the process that they came from.
 
-    Reads one small tensor on the host to learn the sizes of the other batches.
+    The host reads one small tensor that contains the sizes of the other batches.
 
     Args:
-        rows: of this process.
-        items_are_given: whether item ids are the caller's, the same everywhere; otherwise they are
-            moved apart, so that items of two processes are never taken for one.
+        rows: rows of this process.
+        items_are_given: whether the caller passed item ids, which are then the same on all processes. Otherwise
+            different offsets are added, so that items of different processes never have the same id.
         group: the processes that gather; all of them by default.
 
     Raises:
-        ValueError: on every process, if they do not all have the same signals, widths and dtypes.
+        ValueError: on every process, if the processes have different signals, widths or dtypes.
     """
     rows = with_mask(rows)
     own = torch.tensor([len(rows.items), _kind(rows)], device=rows.embeddings.device)
@@ -68,7 +68,7 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Rows of all processes; padded on the way, because collectives want equal shapes."""
+    """Gather the rows of all processes. They are padded for the transfer, because collectives require equal shapes."""
     is_bool = value.dtype == torch.bool
     sent = value.new_zeros((max(sizes), *value.shape[1:]), dtype=torch.uint8 if is_bool else value.dtype)
     sent[: len(value)] = value
@@ -79,7 +79,7 @@ def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None
 
 
 def _kind(rows: Rows) -> int:
-    """A number that two processes share if their rows can be gathered: names, widths and dtypes of everything."""
+    """Return a hash of the names, widths and dtypes of all tensors. Processes can gather only if it is equal."""
     said: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
         named = tensors_by_signal(value)
@@ -88,7 +88,7 @@ def _kind(rows: Rows) -> int:
 
 
 def processes(group: dist.ProcessGroup | None = None) -> int:
-    """How many processes work together, all or those of a group; 1 without an initialized process group.
+    """Return the number of processes in a group, or of all processes; 1 without an initialized process group.
 
     Raises:
         ValueError: if this process is not a member of the group.
@@ -98,18 +98,18 @@ def processes(group: dist.ProcessGroup | None = None) -> int:
     size = dist.get_world_size(group)
     if size < 1:
         raise ValueError(
-            f"process_group: expected a group that this process is in, got one without rank {dist.get_rank()}"
+            f"process_group: expected a group that contains this process, got one without rank {dist.get_rank()}"
         )
     return size
 
 
 def sum_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Sum of a tensor over all processes, or those of a group, without a gradient."""
+    """Compute the sum of a tensor over all processes, or those of a group, without a gradient."""
     return _reduced(value, "SUM", group)
 
 
 def max_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Maximum of a tensor over all processes, or those of a group, without a gradient."""
+    """Compute the maximum of a tensor over all processes, or those of a group, without a gradient."""
     return _reduced(value, "MAX", group)
 
 

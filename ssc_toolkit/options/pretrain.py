@@ -49,8 +49,8 @@ class PretrainOptions(TrackSource):
         most_skipped: maximum fraction of files that are unreadable or shorter than a view.
         workers: number of processes that read audio; with 0, the training process reads it.
         title: text at the start of the progress line.
-        unlabeled: more tracks, used without labels: a source in any form that `tracks` accepts, or a source with `root`
-            and `variant`.
+        unlabeled: more tracks, used without labels, in any form that `tracks` accepts. `--unlabeled=FOLDER` is the same
+            as `--unlabeled.tracks=FOLDER`.
         memory: number of views of earlier batches that are used as additional contrasts; 0 for none.
         optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and how the steps are computed.

@@ -16,6 +16,7 @@ def in_plain_words(message: str) -> str:
         'steps: expected a whole number in digits alone, got 1000.0'
     """
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
+    message = re.sub(r"the following arguments are required: (.*)", r"\1: expected a value, got none", message)
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
     # For an optional value, the message keeps only what is expected when a value is given.
     optional = (

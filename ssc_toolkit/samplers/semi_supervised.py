@@ -19,8 +19,8 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
 
     The labels of a fraction `label_budget` of the labeled items may be used. The unlabeled items are all other items,
     with their labels hidden; if there are no other items, they are all labeled items, with their labels hidden. The
-    sampler iterates over each of the two sides in shuffled rounds, so the smaller side is repeated. A batch contains
-    no item twice as long as each side has enough items.
+    sampler iterates over the labeled and the unlabeled side in shuffled rounds, so items of the smaller side are
+    repeated. A batch contains no item twice if each side has enough items.
 
     Batch k is a pure function of the constructor arguments and k (`batch`). Resuming therefore needs no stored state
     except k, and prefetching does not change the batches. An iteration yields one epoch: as many batches as one pass
@@ -41,8 +41,9 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         steps: number of batches of an epoch; by default, as many as one pass over the larger side takes.
 
     Raises:
-        ValueError: if a fraction is out of range, items are not indices or are on both sides, a side has too few
-            items, `labels` is missing or has a wrong length, or `rank` is not below `world_size`.
+        ValueError: if a fraction is out of range, items are not indices, an item is both labeled and unlabeled, there
+            are too few labeled or unlabeled items, `labels` is missing or has a wrong length, or `rank` is not below
+            `world_size`.
 
     Examples:
         >>> sampler = SemiSupervisedBatchSampler(range(10), range(10, 100), batch_size=4, labeled_fraction=0.5)

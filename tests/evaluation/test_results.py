@@ -85,7 +85,7 @@ def test_rows_are_in_order_of_models_and_means_have_no_seed(results):
 def test_one_score_is_selected_by_its_columns(results, scores):
     assert results.score(model="b", severity=2.0) is scores["b", 2.0]
     assert results.select(model=["a", "b"], corruption=CLEAN, method="linear").frame["model"].tolist()[0] == "b"
-    with pytest.raises(ValueError, match="where: expected .* one score"):
+    with pytest.raises(ValueError, match=r"where: expected .* one score"):
         results.score(model="b")
     with pytest.raises(ValueError, match="which 0 scores have"):
         results.score(model="c")
