@@ -14,10 +14,8 @@ from ssc_toolkit.data import AudioStore, TrackTable
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint
 from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
-from ssc_toolkit.files import writable_folder
+from ssc_toolkit.files import file_checksum, writable_folder
 from ssc_toolkit.paths import user_path
-
-_CHUNK = 1 << 20
 
 
 class EmbeddingCache:
@@ -102,8 +100,4 @@ def _content(path: str) -> str:
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
     """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
-    digest = hashlib.blake2b(digest_size=16)
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_checksum(path)
