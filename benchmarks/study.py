@@ -20,7 +20,7 @@ from study_scores import corpus, embed, measure, tracks_of
 from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics
 from ssc_toolkit.files import held, writable_folder, write_text
-from ssc_toolkit.training import pretrain
+from ssc_toolkit.training import PretrainOptions, pretrain
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
     if run.setting.arguments is None:
         some = MelCNN()
         return reinitialized(some, run.seed) if run.setting.name == RANDOM else LogMelStatistics(some.sample_rate)
-    trained = pretrain(
+    options = PretrainOptions(
         tracks=str(corpus(size)),
         out=str(folder / "runs" / run.name),
         view_seconds=size.view_seconds,
@@ -83,7 +83,7 @@ def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
         title=run.name,
         **run.setting.arguments,
     )
-    return load_encoder(trained)
+    return load_encoder(pretrain(options))
 
 
 if __name__ == "__main__":

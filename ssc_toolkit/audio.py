@@ -39,12 +39,12 @@ CANCELS = (
 
 _QUALITY = "VHQ"
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower rate
-_CUT_SHORT = "ends before its header says it does; was it copied whole?"
+_CUT_SHORT = "is shorter than its header states; was it copied completely?"
 _SILENT_BELOW = 0.5 / 32768  # smaller samples round to zero in 16 bits
 _AS_LOUD = 0.99  # fraction of the largest power that counts as equal, because rounding makes opposite channels differ
 _CANCELED_POWER = 1e-6  # fraction of the channels' power that remains in the mean of opposite channels after coding
 _REASONS = {
-    "does not exist": "no audio that can be decoded",  # libsndfile says this when no decoder knows the file's content
+    "does not exist": "no audio that can be decoded",  # message of libsndfile if no decoder recognizes the content
     "Format not recognised": "no audio that can be decoded",
     "SF_INFO struct incomplete": "its header gives no sample rate, or no channels",
     "psf_fseek": _CUT_SHORT,
@@ -111,13 +111,13 @@ def audio_info(path: Path | str) -> AudioInfo:
     measure it.
 
     Raises:
-        UnreadableAudio: if the file does not exist, cannot be decoded, or is shorter than its header says, or if its
+        UnreadableAudio: if the file does not exist, cannot be decoded, or is shorter than its header states, or if its
             sample rate is not between 1 and 768 kHz.
     """
     with _opened(path) as source:
         info = AudioInfo(source.frames, source.sample_rate, source.channels)
     if info.frames <= 0:
-        raise UnreadableAudio(f"{path}: holds no audio")
+        raise UnreadableAudio(f"{path}: contains no audio")
     return info
 
 
@@ -132,7 +132,7 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
         Length and format of the file.
 
     Raises:
-        UnreadableAudio: if either end cannot be decoded or holds NaN or infinite samples, if the whole file is silent,
+        UnreadableAudio: if either end cannot be decoded or has NaN or infinite samples, if the whole file is silent,
             or if its channels cancel each other.
         InputError: if `channel` is not a value of `Channel`.
     """
@@ -228,7 +228,7 @@ def _opened(path: Path | str) -> Iterator[Source]:
     except ValueError as error:  # raised for an invalid file name, before the file is opened
         if "\0" not in str(path):
             raise
-        raise UnreadableAudio(f"{str(path)!r}: a file name cannot hold a zero byte") from error
+        raise UnreadableAudio(f"{str(path)!r}: a file name cannot contain a zero byte") from error
     except CutShort as error:
         raise UnreadableAudio(f"{path}: {_CUT_SHORT}") from error
     except UnusableFile as error:
@@ -239,7 +239,7 @@ def _opened(path: Path | str) -> Iterator[Source]:
 
 def _check_finite(samples: np.ndarray, path: Path | str) -> None:
     if not np.isfinite(samples).all():
-        raise UnreadableAudio(f"{path}: holds samples that are NaN or infinite")
+        raise UnreadableAudio(f"{path}: contains samples that are NaN or infinite")
 
 
 Mix = Callable[[np.ndarray], np.ndarray]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -147,6 +147,19 @@ def check_fractions(name: str, values: Iterable[float]) -> None:
     """Raise InputError unless there is at least one value, and all are fractions above 0 and up to 1."""
     for value in list(values) or [math.nan]:
         check_fraction(name, value, zero=False)
+
+
+def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
+    """Raise InputError unless there is at least one value, and all are known names.
+
+    Examples:
+        >>> check_names("methods", ["forest"], ("linear", "knn"))
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: methods: expected some of linear, knn, got 'forest'
+    """
+    for value in list(values) or [""]:
+        if value not in known:
+            raise InputError(f"{name}: expected some of {', '.join(known)}, got {value!r}")
 
 
 def check_range(name: str, value: Range, low: float, high: float) -> tuple[float, float]:

@@ -25,7 +25,7 @@ def csv_text(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     r"""Return the text of a CSV file.
 
     A cell that a spreadsheet would treat as a formula (it begins with =, +, -, @, a tab or a line end) is written with
-    an apostrophe in front. The same holds for a cell that begins with apostrophes before such a sign. `read_csv`
+    an apostrophe in front. This also applies to a cell that begins with apostrophes before such a sign. `read_csv`
     removes the apostrophe. Numbers are written unchanged.
 
     Args:

@@ -45,7 +45,7 @@ def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
 
 
 def user_path(written: str | os.PathLike[str], argument: str = "path") -> Path:
-    """Return a path on this machine, as `local_path` understands it."""
+    """Return the result of `local_path` as a path."""
     return Path(local_path(written, argument))
 
 

@@ -12,13 +12,13 @@ import torch
 def generator_for(*key: int | str) -> torch.Generator:
     """Return a CPU generator that depends only on the key, such as (seed, "augment", step).
 
-    The type of a whole number does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
+    The type of an integer does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
 
     Args:
-        key: whole numbers and strings.
+        key: integers and strings.
 
     Raises:
-        TypeError: if an element of the key is neither a whole number nor a string, such as a bool or a float.
+        TypeError: if an element of the key is neither an integer nor a string, such as a bool or a float.
 
     Examples:
         >>> torch.rand(1, generator=generator_for(0, "a")) == torch.rand(1, generator=generator_for(0, "a"))
@@ -46,7 +46,7 @@ def whole_number(name: str, value: Any, low: int | None = None) -> int:
         3
         >>> whole_number("seed", True)
         Traceback (most recent call last):
-        TypeError: seed: expected a whole number, got True
+        TypeError: seed: expected an integer, got True
     """
     is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
     try:
@@ -54,7 +54,7 @@ def whole_number(name: str, value: Any, low: int | None = None) -> int:
     except (TypeError, RuntimeError):  # a tensor of several numbers raises the latter
         number = None
     if number is None:
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
     if low is not None and number < low:
-        raise ValueError(f"{name}: expected a whole number of at least {low}, got {number}")
+        raise ValueError(f"{name}: expected an integer of at least {low}, got {number}")
     return number

@@ -1,13 +1,46 @@
-"""Audio files as other programs write them, made by the codecs here and by editing bytes."""
+"""Signals and audio files of the tests; files as other programs write them are made by editing bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from ssc_toolkit.audio import check_decodes, read_audio, stream_audio
+
+RATE = 8000
+"""Sample rate of files where the test asks for no other."""
+
+
+def write_audio(path: Path, samples: np.ndarray, rate: int = RATE, **kind: str) -> Path:
+    """Write samples of shape (samples,) or (samples, channels) in the format of the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, **kind)
+    return path
+
+
+def tone(hertz: float, seconds: float = 1.0, rate: int = RATE, level: float = 0.3) -> np.ndarray:
+    """A sine wave. (samples,)."""
+    return level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def write_tones(folder: Path, pitches: Sequence[float], rate: int = RATE) -> list[str]:
+    """Write a tone of one second for each pitch in hertz, and return the names of the files."""
+    names = [f"{number:02d}.wav" for number in range(len(pitches))]
+    for name, hertz in zip(names, pitches, strict=True):
+        write_audio(folder / name, tone(hertz, 1.0, rate), rate)
+    return names
+
+
+def write_noise(
+    path: Path, seconds: float = 2.0, rate: int = RATE, channels: int = 1, seed: int = 0, **kind: str
+) -> Path:
+    """Write a file of smoothed noise."""
+    samples = np.random.default_rng(seed).uniform(-0.5, 0.5, (round(seconds * rate), channels))
+    smooth = np.apply_along_axis(lambda column: np.convolve(column, np.ones(8) / 8, "same"), 0, samples)
+    return write_audio(path, smooth, rate, **kind)
 
 
 def loud_and_quiet(seconds: float, rate: int, seed: int = 0) -> np.ndarray:

@@ -68,9 +68,14 @@ def write_music(folder: Path, count: int = 60) -> Path:
     return folder / "tracks.csv"
 
 
+def encoder_folders(folder: Path) -> tuple[Path, Path]:
+    """Where the two encoders lie."""
+    return folder / "one" / "encoder", folder / "two" / "encoder"
+
+
 def write_encoders(folder: Path) -> tuple[Path, Path]:
     """Two encoders that were never trained, each with other weights."""
-    folders = folder / "one" / "encoder", folder / "two" / "encoder"
+    folders = encoder_folders(folder)
     for seed, path in enumerate(folders, start=1):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -95,7 +100,11 @@ def run(arguments: list[str]) -> str:
 
 
 def compared(folder: Path) -> Compared:
-    """Make music and encoders, and compare."""
-    table, encoders = write_music(folder), write_encoders(folder)
-    printed = run(command(table, encoders, folder / "report"))
-    return Compared(folder / "report", table, encoders, printed)
+    """Make music and encoders, and compare; what an earlier call has finished is read."""
+    printed = folder / "printed.txt"
+    if not printed.exists():
+        table, encoders = write_music(folder), write_encoders(folder)
+        printed.write_text(run(command(table, encoders, folder / "report")), encoding="utf-8")
+    return Compared(
+        folder / "report", folder / "tracks.csv", encoder_folders(folder), printed.read_text(encoding="utf-8")
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+from audio_files import RATE, write_noise
 from compared import Compared, compared
+from filelock import FileLock
 from hypothesis import settings
-from stores import RATE, noise
 
 from ssc_toolkit.data import AudioStore, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
@@ -25,7 +27,7 @@ def music(tmp_path) -> Path:
     for number in range(10):
         suffix = ("wav", "flac", "ogg", "mp3")[number % 4]
         rate = (8000, 16000, 44100)[number % 3]
-        noise(folder / f"{number}.{suffix}", 1.0 + number / 4, rate, 1 + number % 2, seed=number)
+        write_noise(folder / f"{number}.{suffix}", 1.0 + number / 4, rate, 1 + number % 2, seed=number)
     return folder
 
 
@@ -35,18 +37,43 @@ def store(music, tmp_path) -> AudioStore:
     return AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False)
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """An empty folder of this run, the same in all workers of pytest-xdist."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return tmp_path_factory.mktemp(name)
+    folder = tmp_path_factory.getbasetemp().parent / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory) -> Path:
     """Eighty clips of the default corpus, in a cache of its own: XDG_CACHE_HOME is the folder two above it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    cache = shared_folder(tmp_path_factory, "cache")
+    with FileLock(cache / ".lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         return build_corpus(80, progress=False)
 
 
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory) -> Compared:
     """A finished comparison of two encoders on files with hostile names."""
-    return compared(tmp_path_factory.mktemp("comparison"))
+    folder = shared_folder(tmp_path_factory, "comparison")
+    with FileLock(folder.parent / "comparison.lock"):
+        return compared(folder)
+
+
+LAUNCHER_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
+
+
+@pytest.fixture(autouse=True)
+def launcher_variables_unchanged():
+    """Fail a test that leaves variables of a launcher of processes, which later trainings would read."""
+    before = {name: os.environ.get(name) for name in LAUNCHER_VARIABLES}
+    yield
+    after = {name: os.environ.pop(name, None) for name in LAUNCHER_VARIABLES}
+    os.environ.update({name: value for name, value in before.items() if value is not None})
+    assert after == before
 
 
 @pytest.fixture

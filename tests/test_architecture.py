@@ -20,11 +20,11 @@ LEAVES = {
     "decoding",
     "errors",
     "files",
+    "options",
     "paths",
     "processes",
     "progress",
     "seeds",
-    "wording",
 }
 MAY_USE = {
     "targets": set(),
@@ -47,7 +47,7 @@ MAY_USE = {
         "losses",
         "targets",
     },
-    "cli": {"commands", "training"},
+    "cli": {"commands"},
     "audio": set(),
     "caches": set(),
     "checks": set(),
@@ -56,10 +56,10 @@ MAY_USE = {
     "paths": set(),
     "errors": set(),
     "files": set(),
+    "options": set(),
     "processes": set(),
     "progress": set(),
     "seeds": set(),
-    "wording": set(),
 }
 HEAVY = {
     "torchaudio",

@@ -158,7 +158,7 @@ class Squares(Dataset):
      np.array([0.5]), torch.tensor(1.5), {1, 2}, (0, "a")],
 )  # fmt: skip
 def test_an_index_that_has_no_flag_is_refused(index):
-    with pytest.raises(TypeError, match="^index: expected"):
+    with pytest.raises(TypeError, match=r"^index: expected"):
         with_labeled(Squares())[index]
 
 

@@ -6,18 +6,11 @@ import os
 
 import numpy as np
 import pytest
-import soundfile
+from audio_files import write_audio
 
 from ssc_toolkit.audio import check_decodes, resample, stream_audio
 from ssc_toolkit.data import UnreadableAudio, audio_info, read_audio
 from ssc_toolkit.errors import InputError
-
-FORMATS = {
-    "wav": ("WAV", "PCM_16"),
-    "flac": ("FLAC", "PCM_16"),
-    "ogg": ("OGG", "VORBIS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
-}
 
 
 def music(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
@@ -28,21 +21,15 @@ def music(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
     return np.stack([mono * (1 - 0.3 * channel) for channel in range(channels)], axis=1)
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=["wav", "flac", "ogg", "mp3"])
 def suffix(request) -> str:
     return request.param
-
-
-def write(path, samples, rate, suffix):
-    container, subtype = FORMATS[suffix]
-    soundfile.write(path, samples, rate, format=container, subtype=subtype)
-    return path
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_segment_equals_that_span_of_the_whole_file(tmp_path, suffix, rate, channels):
-    path = write(tmp_path / f"a.{suffix}", music(4.0, rate, channels), rate, suffix)
+    path = write_audio(tmp_path / f"a.{suffix}", music(4.0, rate, channels), rate)
     whole = read_audio(path, 16000)
     assert len(whole) == pytest.approx(4 * 16000, abs=0.11 * 16000 if suffix == "mp3" else 1)
     for start, length in ((0, 4000), (12345, 16000), (40000, 8001), (len(whole) - 6000, 6000)):
@@ -54,14 +41,14 @@ def test_a_segment_equals_that_span_of_the_whole_file(tmp_path, suffix, rate, ch
 @pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_blocks_put_together_are_the_whole_file(tmp_path, suffix, rate, channels):
-    path = write(tmp_path / f"a.{suffix}", music(4.0, rate, channels), rate, suffix)
+    path = write_audio(tmp_path / f"a.{suffix}", music(4.0, rate, channels), rate)
     blocks = list(stream_audio(path, 22050, block_seconds=0.7))
     assert len(blocks) > 4
     np.testing.assert_allclose(np.concatenate(blocks), read_audio(path, 22050), atol=1e-5)
 
 
 def test_a_file_that_ends_early_is_an_error_when_its_end_is_reached(tmp_path):
-    path = write(tmp_path / "a.flac", np.random.default_rng(0).uniform(-1, 1, (3 * 16000, 1)), 16000, "flac")
+    path = write_audio(tmp_path / "a.flac", np.random.default_rng(0).uniform(-1, 1, (3 * 16000, 1)), 16000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     blocks = stream_audio(path, 16000, block_seconds=1.0)
     assert len(next(blocks)) == 16000
@@ -70,17 +57,17 @@ def test_a_file_that_ends_early_is_an_error_when_its_end_is_reached(tmp_path):
 
 
 def test_a_silent_file_is_unusable(tmp_path, suffix):
-    silent = write(tmp_path / f"silent.{suffix}", np.zeros((16000, 1)), 16000, suffix)
+    silent = write_audio(tmp_path / f"silent.{suffix}", np.zeros((16000, 1)), 16000)
     with pytest.raises(UnreadableAudio, match="silent from beginning to end"):
         check_decodes(silent)
     quiet_ends = np.zeros((32000, 1))
     quiet_ends[15000:17000] = 0.5
-    check_decodes(write(tmp_path / f"quiet-ends.{suffix}", quiet_ends, 16000, suffix))
+    check_decodes(write_audio(tmp_path / f"quiet-ends.{suffix}", quiet_ends, 16000))
 
 
 def test_messages_of_the_decoder_are_discarded(tmp_path, capfd):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (60 * 16000, 1))
-    path = write(tmp_path / "a.mp3", noise, 16000, "mp3")
+    path = write_audio(tmp_path / "a.mp3", noise, 16000)
     for start in range(0, 50 * 16000, 8191):
         read_audio(path, 16000, start, 8000)
     os.write(2, b"still open")
@@ -88,7 +75,7 @@ def test_messages_of_the_decoder_are_discarded(tmp_path, capfd):
 
 
 def test_zeros_follow_the_end_of_the_file(tmp_path, suffix):
-    path = write(tmp_path / f"a.{suffix}", music(1.0, 16000), 16000, suffix)
+    path = write_audio(tmp_path / f"a.{suffix}", music(1.0, 16000), 16000)
     segment = read_audio(path, 16000, 12000, 12000)
     assert len(segment) == 12000
     assert np.abs(segment[:3000]).max() > 0.1
@@ -98,7 +85,7 @@ def test_zeros_follow_the_end_of_the_file(tmp_path, suffix):
 
 def test_channels_are_averaged_without_normalization(tmp_path):
     stereo = np.stack([np.full(800, 0.5), np.full(800, -0.25)], axis=1)
-    soundfile.write(tmp_path / "a.wav", stereo, 8000)
+    write_audio(tmp_path / "a.wav", stereo, 8000)
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav", 8000), 0.125, atol=1e-4)
 
 
@@ -123,7 +110,7 @@ def test_resampling_keeps_the_time_of_events():
 
 
 def test_info(tmp_path, suffix):
-    path = write(tmp_path / f"a.{suffix}", music(2.0, 44100, 2), 44100, suffix)
+    path = write_audio(tmp_path / f"a.{suffix}", music(2.0, 44100, 2), 44100)
     info = audio_info(path)
     assert (info.sample_rate, info.channels) == (44100, 2)
     assert info.seconds == pytest.approx(2.0, abs=0.06)
@@ -138,14 +125,14 @@ def test_unreadable_files_are_reported(tmp_path, suffix):
             read(missing)
         with pytest.raises(UnreadableAudio, match=rf"text\.{suffix}"):
             read(text)
-    empty = write(tmp_path / f"empty.{suffix}", np.zeros((0, 1)), 16000, suffix) if suffix != "mp3" else None
+    empty = write_audio(tmp_path / f"empty.{suffix}", np.zeros((0, 1)), 16000) if suffix != "mp3" else None
     if empty is not None:
         with pytest.raises(UnreadableAudio, match="empty"):
             audio_info(empty)
 
 
 def test_nan_and_infinite_samples_are_an_error(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan, 1.0]), 8000, subtype="FLOAT")
+    write_audio(tmp_path / "a.wav", np.array([0.0, np.nan, 1.0]), 8000, subtype="FLOAT")
     with pytest.raises(UnreadableAudio, match="NaN or infinite"):
         read_audio(tmp_path / "a.wav", 8000)
 
@@ -154,7 +141,7 @@ def test_nan_and_infinite_samples_are_an_error(tmp_path):
 @pytest.mark.parametrize("share", [0.6, 0.97])
 def test_a_file_that_was_not_copied_whole_is_found(tmp_path, name, share):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (6 * 16000, 1))
-    soundfile.write(tmp_path / name, samples, 16000)
+    write_audio(tmp_path / name, samples, 16000)
     check_decodes(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
@@ -167,7 +154,7 @@ def test_a_file_that_was_not_copied_whole_is_found(tmp_path, name, share):
 @pytest.mark.parametrize("rate", [1000, 1500, 2000, 3000])
 @pytest.mark.parametrize("to", [1000, 4000, 22050, 48000])
 def test_segments_agree_with_the_whole_at_low_rates(tmp_path, rate, to):
-    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.9, 0.9, 6 * rate), rate, subtype="FLOAT")
+    write_audio(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.9, 0.9, 6 * rate), rate, subtype="FLOAT")
     whole = read_audio(tmp_path / "a.wav", to)
     for start in (0, to, 2 * to + 17, 4 * to):
         found = read_audio(tmp_path / "a.wav", to, start, to)
@@ -182,11 +169,11 @@ def test_segments_agree_with_the_whole_at_low_rates(tmp_path, rate, to):
         ({"start": -5}, "start: expected an integer of at least 0, got -5"),
         ({"start": 1.5}, "start: expected an integer of at least 0, got 1.5"),
         ({"sample_rate": 0}, "sample_rate: expected an integer of at least 1, got 0"),
-        ({"path": "a\0.wav"}, "a file name cannot hold a zero byte"),
+        ({"path": "a\0.wav"}, "a file name cannot contain a zero byte"),
     ],
 )
 def test_arguments_of_readers_are_named(tmp_path, options, words):
-    soundfile.write(tmp_path / "a.wav", np.ones(100) / 2, 8000)
+    write_audio(tmp_path / "a.wav", np.ones(100) / 2, 8000)
     with pytest.raises((InputError, UnreadableAudio), match=words):
         read_audio(**{"path": tmp_path / "a.wav", "sample_rate": 8000, **options})
 

@@ -139,11 +139,9 @@ def test_without_pyav_the_extra_is_named(tmp_path):
     command = [sys.executable, "-c", WITHOUT.format(folder=str(tmp_path))]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0] == "['renamed.mp3'] {'.m4a': 1}"
-    assert lines[1].endswith("1 .m4a; .m4a can be read after `pip install 'ssc-toolkit[codecs]'`")
-    assert lines[2:] == [
-        f"{tmp_path}/{name}: needs PyAV to be decoded: pip install 'ssc-toolkit[codecs]'"
-        for name in ("a.m4a", "renamed.mp3")
-    ]
+    assert "1 .m4a" in lines[1]
+    assert [line.split(":")[0] for line in lines[2:]] == [f"{tmp_path}/{name}" for name in ("a.m4a", "renamed.mp3")]
+    assert all("pip install 'ssc-toolkit[codecs]'" in line for line in lines[1:])
 
 
 def test_folders_are_searched_once_and_hidden_files_left_out(tmp_path):

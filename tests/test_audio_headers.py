@@ -57,7 +57,7 @@ def test_the_riff_size_does_not_matter(tmp_path, riff_size):
     (tmp_path / "a.wav").write_bytes(content[:4] + struct.pack("<I", size) + content[8:])
     assert_whole(tmp_path / "a.wav")
     (tmp_path / "a.wav").write_bytes(content[:4] + struct.pack("<I", size) + content[8 : len(content) // 2])
-    with pytest.raises(UnreadableAudio, match="copied whole"):
+    with pytest.raises(UnreadableAudio, match="copied completely"):
         check_decodes(tmp_path / "a.wav")
 
 
@@ -94,7 +94,7 @@ def test_files_that_were_not_copied_whole_are_found(tmp_path, container, share):
     path = tmp_path / f"a.{container.lower()}"
     content = written(path, container)
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UnreadableAudio, match=f"a.{container.lower()}: .*copied whole"):
+    with pytest.raises(UnreadableAudio, match=f"a.{container.lower()}: .*copied completely"):
         check_decodes(path)
 
 
@@ -114,7 +114,7 @@ def test_chunks_after_the_audio_are_no_audio(tmp_path):
     empty = content[:40] + bytes(4)
     for what in (empty, empty + info):
         (tmp_path / "a.wav").write_bytes(what)
-        with pytest.raises(UnreadableAudio, match="holds no audio"):
+        with pytest.raises(UnreadableAudio, match="contains no audio"):
             check_decodes(tmp_path / "a.wav")
 
 
@@ -131,5 +131,5 @@ def test_big_endian_and_broadcast_headers_are_read(tmp_path):
         (tmp_path / "a.wav").write_bytes(changed)
         assert_whole(tmp_path / "a.wav")
     (tmp_path / "a.wav").write_bytes((content[:12] + broadcast + content[12:])[:-5000])
-    with pytest.raises(UnreadableAudio, match="copied whole"):
+    with pytest.raises(UnreadableAudio, match="copied completely"):
         check_decodes(tmp_path / "a.wav")

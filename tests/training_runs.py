@@ -10,29 +10,29 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
+from audio_files import tone, write_audio
 
-FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", "MPEG_LAYER_III")}
+from ssc_toolkit.training import PretrainOptions, pretrain
+
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 """Environment of the processes that tests start: threads that wait for each other are slow on a busy machine."""
 SMALL = {"view_seconds": 0.5, "batch_size": 6, "steps": 8, "checkpoint_every": 2}
+TINY = {"steps": 2, "view_seconds": 0.5, "batch_size": 6}
 
 
 def make_tones(folder: Path) -> Path:
     """A folder of tones in three formats at two rates, and a table with partly known labels."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     random = np.random.default_rng(0)
     for number in range(24):
-        suffix = list(FORMATS)[number % 3]
+        suffix = ("wav", "flac", "mp3")[number % 3]
         rate = (16000, 44100)[number % 2]
         hertz = (220.0, 330.0, 440.0)[number // 8]
-        time_axis = np.arange(int(1.5 * rate)) / rate
-        samples = 0.4 * np.sin(2 * np.pi * hertz * time_axis) + 0.02 * random.normal(size=len(time_axis))
-        container, subtype = FORMATS[suffix]
-        soundfile.write(folder / f"{number:02d}.{suffix}", samples, rate, format=container, subtype=subtype)
+        samples = tone(hertz, 1.5, rate, 0.4)
+        write_audio(folder / f"{number:02d}.{suffix}", samples + 0.02 * random.normal(size=len(samples)), rate)
         note = ("A3", "E4", "A4")[number // 8] if number % 2 else ""
         tags = f"{note}|tone" if note else ""
         split = ("train", "train", "train", "valid")[number % 4]
@@ -40,6 +40,11 @@ def make_tones(folder: Path) -> Path:
     with (folder / "my.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["path", "note", "tags", "range", "split"], *rows])
     return folder
+
+
+def pretrain_on(tracks: Path, out: Path, **options: Any) -> Path:
+    """Pretrain on the tracks, and return the folder of the encoder."""
+    return pretrain(PretrainOptions(tracks=str(tracks), out=str(out), **options))
 
 
 def history(folder: Path) -> list[dict[str, str]]:

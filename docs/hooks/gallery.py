@@ -1,6 +1,6 @@
-"""The gallery of augmentations: what each does to real music, drawn and to be heard, made when the site is built.
+"""Gallery of augmentations: pictures and sounds of each transform on real music, generated when the site is built.
 
-python docs/hooks/gallery.py --out=gallery      # the same page and files in a folder of your own
+python docs/hooks/gallery.py --out=gallery      # write the same page and files to a folder
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ssc_toolkit import augmentations as aug
 
 INTRODUCTION = """# Gallery
 
-Every transform on the same five seconds of a chorale by Bach (*{title}*, rendered from its score with a piano), before
-and, in three settings, after, as waveform, spectrogram and sound.
+See and hear every transform on the same five seconds of a chorale by Bach (*{title}*, rendered from its score with a
+piano): the original, then the result of three settings, as waveform, spectrogram and sound.
 
-"Severity" is that of `corruption(name, sample_rate, severity)`, each with one draw.
+"Severity" is that of `corruption(name, sample_rate, severity)`. Each sound uses one random draw.
 """
 RESPONSE = """## What the chain does to the spectrum
 
 ![Level over frequency, eight draws of the published chain at three severities](gallery/response.png)
 
-The response of `semisupcon_chain` to an impulse: eight draws at each severity, averaged over sixths of octaves, without
-noise and pitch shift, which have no response. Level lines are clips that meet a gain or nothing; the others meet one
-of four filters as well, or an echo.
+The picture shows the frequency response of `semisupcon_chain`, averaged over sixths of octaves, for eight draws at each
+severity. Noise and pitch shift are left out, because they have no response. A level line is a clip to which only a gain
+or nothing applies. To the other clips, one of four filters or an echo applies as well.
 """
 
 
 def figure(name: str, label: str) -> str:
-    """HTML of a sound: its picture and its player."""
+    """Return the HTML of a sound with its picture and player."""
     return (
         f'<figure class="sound"><figcaption>{label}</figcaption>'
         f'<img src="../gallery/{name}.png" alt="Waveform and spectrogram: {label}" '
@@ -48,14 +48,14 @@ def figure(name: str, label: str) -> str:
 
 
 def response() -> bytes:
-    """Picture of the response of the published chain."""
+    """Return a picture of the frequency response of the published chain."""
     omit = ("colored_noise", "pitch_shift")
     return response_picture({f"severity {s:g}": aug.semisupcon_chain(RATE, s, omit=omit) for s in SEVERITIES})
 
 
 @lru_cache(maxsize=1)
 def pages() -> dict[str, str | bytes]:
-    """File names and contents: the page and everything it shows."""
+    """Return names and contents of the page and its files."""
     title, original = music()
     files: dict[str, str | bytes] = {
         "gallery/original.mp3": sound(original),

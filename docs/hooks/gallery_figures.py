@@ -1,4 +1,4 @@
-"""Pictures of sounds and of what a chain does to the spectrum, as PNG, legible on light and on dark pages."""
+"""Pictures of sounds and of frequency responses of chains, as PNG, legible on light and dark pages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ssc_toolkit.augmentations import Augmentation
 INK = "#808080"
 SOUND = "#5b8def"
 WIDTH, HEIGHT, DPI = 340, 391, 170
-"""Of the picture of a sound, in pixels."""
+"""Size of the picture of a sound in pixels."""
 
 
 def sound_picture(samples: np.ndarray) -> bytes:
-    """Waveform above spectrogram of a sound, (samples,) between -1 and 1."""
+    """Draw the waveform and, below it, the spectrogram of a sound, (samples,) between -1 and 1."""
     drawing = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
     above, below = drawing.subplots(2, sharex=True, height_ratios=(1, 2))
     drawing.subplots_adjust(left=0.12, right=0.99, bottom=0.1, top=0.99, hspace=0.08)
@@ -40,11 +40,11 @@ def sound_picture(samples: np.ndarray) -> bytes:
 
 
 def response_picture(chains: dict[str, Augmentation], draws: int = 8) -> bytes:
-    """Level over frequency that chains give to an impulse: a line for each draw, averaged over sixths of octaves.
+    """Draw the level over frequency of the impulse responses of chains, averaged over sixths of octaves.
 
     Args:
         chains: linear, time-invariant chains by the titles of their panels.
-        draws: number of lines.
+        draws: number of random draws, each drawn as a line.
     """
     drawing = Figure(figsize=(8.0, 2.6), dpi=130)
     axes = drawing.subplots(1, len(chains), sharey=True)

@@ -1,4 +1,4 @@
-"""The music of the gallery, the recordings that some transforms take, and sounds as files."""
+"""Music of the gallery, recordings for the transforms that take files, and encoding of sounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RATE = 22050
 
 
 def record(folder: Path) -> None:
-    """Made recordings for the transforms that take files."""
+    """Write synthetic recordings for the transforms that take files."""
     made = np.random.default_rng(0)
     time = np.arange(RATE // 2) / RATE
     hiss = made.standard_normal(5 * RATE)
@@ -32,7 +32,7 @@ def record(folder: Path) -> None:
 
 
 def music() -> tuple[str, np.ndarray]:
-    """Title and five seconds of a chorale, (samples,)."""
+    """Return the title and five seconds, (samples,), of a chorale."""
     import midirenderer
     import music21
     import pretty_midi
@@ -56,7 +56,7 @@ def music() -> tuple[str, np.ndarray]:
 
 
 def sound(samples: np.ndarray) -> bytes:
-    """MP3 at 128 kb/s; what exceeds full scale is cut off."""
+    """Encode samples as MP3 at 128 kb/s. Samples beyond full scale are clipped."""
     file = io.BytesIO()
     options: dict[str, Any] = {"bitrate_mode": "CONSTANT", "compression_level": (160 - 128) / (160 - 8)}
     soundfile.write(file, samples.clip(-1, 1), RATE, format="MP3", subtype="MPEG_LAYER_III", **options)

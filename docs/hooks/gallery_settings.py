@@ -1,4 +1,4 @@
-"""Which settings of which transforms the gallery shows."""
+"""Transforms and settings that the gallery shows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Setting = tuple[str, aug.Augmentation]
 
 
 def by_severity(name: str) -> list[Setting]:
-    """A corruption at three severities."""
+    """Return a corruption at three severities."""
     return [(f"severity {severity:g}", aug.corruption(name, RATE, severity)) for severity in SEVERITIES]
 
 
 def settings(folder: str) -> dict[str, list[Setting]]:
-    """For each transform three settings, mild to harsh; `folder` holds recordings."""
+    """Return three settings of each transform, from mild to strong; `folder` contains recordings."""
     rate = {"sample_rate": RATE}
     bands = (125, 500, 2000, 6000)
     return {
@@ -60,6 +60,6 @@ def settings(folder: str) -> dict[str, list[Setting]]:
 
 
 def forced(chain: aug.Chain) -> aug.Chain:
-    """The chain, met by every example."""
+    """Return the chain with a probability of 1, so that it applies to every example."""
     chain.p = 1.0
     return chain

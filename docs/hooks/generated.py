@@ -1,4 +1,4 @@
-"""Pages and pictures that are made when the site is built."""
+"""Pages and pictures that are generated when the site is built."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def add(files: Any, config: Any, name: str, content: str | bytes) -> None:
-    """Put a file into the site, in the place of one of that name, which readers of the repository see."""
+    """Add a file to the site. It replaces a file of the same name, which is shown only in the repository."""
     from mkdocs.structure.files import File
 
     standing_in = files.get_file_from_path(name)

@@ -1,4 +1,4 @@
-"""Turns equations into MathML while the site is built, so that no page fetches a renderer."""
+"""Conversion of equations to MathML when the site is built, so that no page loads a renderer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\
 
 
 def on_page_content(content: str, **_: object) -> str:
-    """Replace the LaTeX that the Markdown extension marks up by MathML."""
+    """Replace the LaTeX equations of a page by MathML."""
 
     def mathml(match: re.Match[str]) -> str:
         if match[2] == "(":

@@ -1,4 +1,4 @@
-"""Matrices of target weights as SVG, legible on light and on dark pages."""
+"""Matrices of target weights as SVG, legible on light and dark pages."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from html import escape
 from torch import Tensor
 
 VIEWS, LABELS = "#0d9488", "#e07b1a"
-"""Colours of the pairs that are views of one item, and of those that labels make positives."""
+"""Colors of pairs of views of one item, and of pairs that are positives by their labels."""
 FAINT = 0.13
 """Opacity of a pair of weight 0."""
 
 
 def cell(x: float, y: float, size: float, color: str, opacity: float, tip: str = "") -> str:
-    """A square, with a tooltip if it has something to say."""
+    """Return a square, with a tooltip if `tip` is given."""
     square = f'<rect x="{x:g}" y="{y:g}" width="{size - 1:g}" height="{size - 1:g}" fill="{color}"'
     square += f' fill-opacity="{opacity:.3g}"' if opacity < 1 else ""
     return f"{square}><title>{escape(tip)}</title></rect>" if tip else f"{square}/>"
 
 
 def text(x: float, y: float, words: str, ink: str, size: float = 11, anchor: str = "middle", weight: int = 400) -> str:
-    """Words at a place."""
+    """Return text at a position."""
     style = f'fill="{ink}" font-size="{size:g}" text-anchor="{anchor}" font-weight="{weight}"'
     return f'<text x="{x:g}" y="{y:g}" {style}>{escape(words)}</text>'
 
@@ -29,14 +29,15 @@ def text(x: float, y: float, words: str, ink: str, size: float = 11, anchor: str
 def matrix(
     weights: Tensor, items: Sequence[int], size: float, ink: str, name: Callable[[int], str] | None = None
 ) -> str:
-    """Squares of a matrix of weights, its upper left corner at 0, 0.
+    """Return the squares of a matrix of weights, with its upper left corner at 0, 0.
 
     Args:
         weights: (N, N), 0 to 1.
-        items: item of each row; pairs within an item are views of one another, a row and itself is crossed.
-        size: of a square.
-        ink: colour of lines and of pairs of weight 0.
-        name: a row in words, for tooltips.
+        items: item of each row. Pairs of rows of one item are views of one item; the pair of a row and itself is
+            crossed out.
+        size: width and height of a square.
+        ink: color of lines and of pairs of weight 0.
+        name: function that describes a row, for tooltips.
     """
     parts = []
     for row, line in enumerate(weights.tolist()):
@@ -59,7 +60,7 @@ def matrix(
 
 
 def svg(width: float, height: float, label: str, content: str) -> str:
-    """A picture that takes the width it is given, at most its own."""
+    """Return a picture that shrinks to the width of its container."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" '
         f'aria-label="{escape(label)}" style="max-width: 100%; height: auto" '
@@ -68,5 +69,5 @@ def svg(width: float, height: float, label: str, content: str) -> str:
 
 
 def moved(x: float, y: float, content: str) -> str:
-    """Content elsewhere."""
+    """Return content at another position."""
     return f'<g transform="translate({x:g} {y:g})">{content}</g>'

@@ -1,4 +1,4 @@
-"""The picture that explains the target matrix, from the library's own targets.
+"""Picture that explains the target matrix, computed with the targets of the library.
 
 python docs/hooks/overview.py       # writes docs/images/target-matrix.svg
 """
@@ -20,12 +20,12 @@ KNOWN = {
     "all labels": (True,) * 6,
 }
 NAMES = {"no labels": "NT-Xent, SimCLR", "some labels": "SemiSupCon", "all labels": "SupCon"}
-INK = "#808080"  # as legible on white as on black
+INK = "#808080"  # equally legible on white and black
 SIZE, VIEW_COUNT, LEFT, TOP, GAP = 17.0, 2, 44.0, 44.0, 66.0
 
 
 def panel(title: str) -> str:
-    """One batch of six items with two views each, some of their labels known."""
+    """Draw one batch of six items with two views each, some of which have known labels."""
     known = torch.tensor(KNOWN[title])
     classes = torch.tensor([sorted(set(GENRES)).index(genre) for genre in GENRES])
     by_item = SameClass().weights(classes, classes, known, known).fill_diagonal_(1)
@@ -41,17 +41,17 @@ def panel(title: str) -> str:
 
 
 def picture() -> str:
-    """Three matrices and a legend."""
+    """Draw three matrices and a legend."""
     side = len(GENRES) * VIEW_COUNT * SIZE
     step = side + GAP
     parts = [moved(LEFT + number * step, TOP, panel(title)) for number, title in enumerate(KNOWN)]
-    legend = ((VIEWS, 1.0, "views of one item"), (LABELS, 1.0, "labels known and alike"), (INK, FAINT, "pushed apart"))
+    legend = ((VIEWS, 1.0, "views of one item"), (LABELS, 1.0, "labels known and equal"), (INK, FAINT, "pushed apart"))
     x = LEFT
     for color, opacity, words in legend:
         parts.append(cell(x, TOP + side + 16, SIZE, color, opacity))
         parts.append(text(x + SIZE + 6, TOP + side + 29, words, INK, 13, "start"))
         x += SIZE + 40 + 7 * len(words)
-    label = "Who is pulled together in a batch of six items with two views each: without, with some and with all labels"
+    label = "Pairs that are pulled together in a batch of six items with two views each, by their known labels"
     return svg(LEFT + 3 * step - GAP + 4, TOP + side + 42, label, "".join(parts)) + "\n"
 
 

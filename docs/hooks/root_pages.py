@@ -1,4 +1,4 @@
-"""Pages that the site takes from the repository's root, such as the changelog: their links lead to the site's pages."""
+"""Pages that the site includes from the root of the repository, such as the changelog, with corrected links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INCLUDED = re.compile(r'\A--8<-- "(\w+\.md)"\s*\Z')
 
 
 def on_page_markdown(markdown: str, config: Any, **_: object) -> str:
-    """The page that is included whole, its links as seen from `docs/`; a file that is no page is named."""
+    """Return the included page with links relative to `docs/`. A link to a file that is not a page becomes its name."""
     found = INCLUDED.match(markdown)
     if found is None:
         return markdown

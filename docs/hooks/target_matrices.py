@@ -1,4 +1,4 @@
-"""The page of target matrices: one batch, every label signal, computed by the targets when the site is built."""
+"""Page of target matrices: weights of one batch for every label signal, computed when the site is built."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEYS = {"C": 0, "G": 7, "D": 2, "Am": 21, "Em": 16, "F#": 6, "Cm": 12}
 
 
 class Track(NamedTuple):
-    """What is known of a track of the batch."""
+    """Labels of a track of the batch."""
 
     genre: str
     tags: tuple[str, ...]
@@ -61,7 +61,7 @@ LABEL_SIGNALS: dict[str, Tensor] = {
     "artist": torch.tensor([t.artist for t in TRACKS]),
 }
 RELATED = torch.eye(6).index_put((torch.tensor([0, 1, 3, 4]), torch.tensor([1, 0, 4, 3])), torch.tensor(0.5))
-"""Similarity of the six artists: two pairs of them play together now and then."""
+"""Similarity of the six artists. Two pairs of them are similar."""
 KNOWN = {
     "tags": torch.arange(10) < 6,
     "key": torch.arange(10) >= 4,
@@ -70,12 +70,12 @@ KNOWN = {
 
 
 def within_a_decade(rows: Tensor, columns: Tensor) -> Tensor:
-    """A function as a target: tempi within ten beats a minute."""
+    """Return 1 for tempi that differ by less than ten beats per minute."""
     return ((rows[:, None] - columns).abs() <= 10).float()
 
 
 class Shown(NamedTuple):
-    """A matrix of the page: its code, the signal it reads, the target, and a sentence."""
+    """Matrix of the page: code, name of the signal, target, and a description."""
 
     code: str
     signal: str | None
@@ -91,22 +91,37 @@ SIGNALS: dict[str, Target] = {
 SHARES = {"tags": 0.5, "key": 0.3, "tempo": 0.2}
 INVERSE_FREQUENCY = 10 / LABEL_SIGNALS["tags"].sum(0)
 SECTIONS: dict[str, tuple[Shown, ...]] = {
-    "No labels": (Shown("NTXentLoss()", None, SameClass(), "Every track is alike to itself alone."),),
-    "One class a track: genre": (Shown("SameClass()", "genre", SameClass(), "1 if the genres are equal."),),
+    "No labels": (Shown("NTXentLoss()", None, SameClass(), "Only views of one track are positives."),),
+    "One class per track: genre": (Shown("SameClass()", "genre", SameClass(), "1 if the genres are equal."),),
     "Tags": (
-        Shown("SharedLabels(minimum=1)", "tags", SharedLabels(1), "One tag in common: nearly everything is alike."),
-        Shown("SharedLabels(minimum=2)", "tags", SharedLabels(2), "Two tags in common."),
-        Shown('LabelOverlap("dice")', "tags", LabelOverlap("dice"), "By degree: twice what is shared over all tags."),
-        Shown('LabelOverlap("jaccard")', "tags", LabelOverlap("jaccard"), "What is shared over what either has."),
+        Shown(
+            "SharedLabels(minimum=1)",
+            "tags",
+            SharedLabels(1),
+            "1 if one tag is in common: nearly all pairs are positives.",
+        ),
+        Shown("SharedLabels(minimum=2)", "tags", SharedLabels(2), "1 if two tags are in common."),
+        Shown(
+            'LabelOverlap("dice")',
+            "tags",
+            LabelOverlap("dice"),
+            "Twice the number of common tags divided by the sum of the numbers of tags.",
+        ),
+        Shown(
+            'LabelOverlap("jaccard")',
+            "tags",
+            LabelOverlap("jaccard"),
+            "Number of common tags divided by the number of tags that either has.",
+        ),
         Shown(
             'LabelOverlap("dice", class_weights)',
             "tags",
             LabelOverlap("dice", INVERSE_FREQUENCY),
-            "Rare tags count more: weights are inverse frequencies.",
+            "Rare tags have more weight: class weights are inverse frequencies.",
         ),
     ),
     "Numbers: arousal": (
-        Shown("GaussianKernel(0.1)", "arousal", GaussianKernel(0.1), "Alike within about 0.1."),
+        Shown("GaussianKernel(0.1)", "arousal", GaussianKernel(0.1), "Similar within about 0.1."),
         Shown("GaussianKernel(0.3)", "arousal", GaussianKernel(0.3), "A wide kernel leaves few negatives."),
     ),
     "Tempo": (
@@ -115,9 +130,9 @@ SECTIONS: dict[str, tuple[Shown, ...]] = {
             "TempoKernel(0.06, octave_blind=True)",
             "tempo",
             TempoKernel(0.06, octave_blind=True),
-            "Half and double tempo are the same: 60 and 120, 62 and 124, 90 and 180.",
+            "Half and double tempo count as equal: 60 and 120, 62 and 124, 90 and 180.",
         ),
-        Shown("a function of your own", "tempo", as_target(within_a_decade), "Within ten beats a minute: 1, else 0."),
+        Shown("your own function", "tempo", as_target(within_a_decade), "1 within ten beats per minute, 0 otherwise."),
     ),
     "Musical key": (
         Shown("KeySimilarity()", "key", KeySimilarity(), "MIREX weights: fifth 0.5, relative 0.3, parallel 0.2."),
@@ -125,38 +140,43 @@ SECTIONS: dict[str, tuple[Shown, ...]] = {
             'KeySimilarity("fifths")',
             "key",
             KeySimilarity("fifths"),
-            "By the distance of the key signatures; C major and A minor share one.",
+            "By the distance of the key signatures; C major and A minor have the same one.",
         ),
     ),
-    "A similarity of your own": (
-        Shown("SimilarityMatrix(matrix)", "artist", SimilarityMatrix(RELATED), "Looked up by the artists' numbers."),
+    "Your own similarity": (
+        Shown(
+            "SimilarityMatrix(matrix)",
+            "artist",
+            SimilarityMatrix(RELATED),
+            "The entry of the matrix for the numbers of the two artists.",
+        ),
     ),
     "Several signals, each known for some tracks only": (
-        Shown("MaxTarget({...})", "all", MaxTarget(SIGNALS), "The signal that says most."),
+        Shown("MaxTarget({...})", "all", MaxTarget(SIGNALS), "The largest weight of the signals."),
         Shown(
             "WeightedSum({...})",
             "all",
             WeightedSum({name: (target, SHARES[name]) for name, target in SIGNALS.items()}),
-            "The sum of tags 0.5, key 0.3 and tempo 0.2; the unknown gives nothing.",
+            "The sum with weights of 0.5 for tags, 0.3 for key and 0.2 for tempo; an unknown signal adds 0.",
         ),
     ),
 }
 
 INTRODUCTION = """# Target matrices
 
-What a [target](targets.md) makes of labels: the weight of every pair of the same ten tracks, for each kind of label.
-A weight of 1 pulls a pair together as strongly as two views of one track, 0 pushes it apart. Point at a square to read
-its weight. The matrices are computed by the library while this page is built.
+See which weights each [target](targets.md) computes from the labels of the same ten tracks, for each kind of label. A
+weight of 1 pulls a pair together as strongly as two views of one track, and 0 pushes it apart. Point at a square to
+read its weight. The library computes the matrices when this page is built.
 
 """
-PARTLY = """Tags are known of tracks 1 to 6, keys of tracks 5 to 10, tempi of those with odd numbers. `SharedLabels(2)`,
-`KeySimilarity()` and `TempoKernel(0.06)` read them.
+PARTLY = """Tags are known for tracks 1 to 6, keys for tracks 5 to 10, and tempi for tracks with odd numbers.
+`SharedLabels(2)`, `KeySimilarity()` and `TempoKernel(0.06)` use them.
 
 """
 
 
 def weights_of(shown: Shown) -> Tensor:
-    """(10, 10) weights of the batch, 1 on the diagonal."""
+    """Compute the weights (10, 10) of the batch, 1 on the diagonal."""
     if shown.signal is None:
         return torch.eye(len(TRACKS))
     if shown.signal == "all":
@@ -170,7 +190,7 @@ def weights_of(shown: Shown) -> Tensor:
 
 
 def labels_in_words(track: Track) -> dict[str, str]:
-    """What the rows of a matrix are called, by the signal."""
+    """Return the name of the row of a track in the matrix of each signal."""
     number = TRACKS.index(track) + 1
     return {
         "genre": track.genre,
@@ -184,7 +204,7 @@ def labels_in_words(track: Track) -> dict[str, str]:
 
 
 def drawing(shown: Shown) -> str:
-    """The matrix of one target, its rows named by their labels."""
+    """Draw the matrix of one target, with labels as names of its rows."""
     names = [labels_in_words(track)[shown.signal or "all"] for track in TRACKS]
     left = 18 + 6.2 * max(map(len, names))
     parts = [text(left - 8, (row + 0.5) * SIZE + 4, name, INK, 11, "end") for row, name in enumerate(names)]
@@ -194,17 +214,17 @@ def drawing(shown: Shown) -> str:
 
 
 def legend() -> str:
-    """The colours and what they mean."""
+    """Draw the legend of the colors."""
     pairs = ((VIEWS, 1.0, "views of one track"), (LABELS, 1.0, "1"), (LABELS, 0.5, "0.5"), (INK, FAINT, "0"))
     parts, x = [], 0.0
     for color, opacity, words in pairs:
         parts += [cell(x, 0, SIZE, color, opacity), text(x + SIZE + 5, 14, words, INK, 12, "start")]
         x += SIZE + 30 + 6.5 * len(words)
-    return svg(x, SIZE, "Colours of the weights", "".join(parts))
+    return svg(x, SIZE, "Colors of the weights", "".join(parts))
 
 
 def batch_table() -> str:
-    """The ten tracks as a table."""
+    """Return the ten tracks as a table."""
     lines = ["| track | genre | tags | arousal | tempo | key | artist |", "|---|---|---|---|---|---|---|"]
     for number, track in enumerate(TRACKS, start=1):
         words = labels_in_words(track)
@@ -214,7 +234,7 @@ def batch_table() -> str:
 
 
 def page(sections: Mapping[str, tuple[Shown, ...]] = SECTIONS) -> str:
-    """The page as Markdown with drawings in it."""
+    """Return the page as Markdown with drawings."""
     parts = [INTRODUCTION, batch_table(), f"\n{legend()}\n"]
     for title, matrices in sections.items():
         parts.append(f"\n## {title}\n\n")

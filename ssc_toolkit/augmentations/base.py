@@ -195,7 +195,7 @@ class Transform(Augmentation):
     selective = False
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Draw the parameters of `count` examples by name, each a tensor (count, ...) on the CPU."""
+        """Draw the parameters of `count` examples, as tensors (count, ...) on the CPU by the name of the parameter."""
         return {}
 
     @abstractmethod
@@ -260,7 +260,7 @@ def check_waveforms(waveforms: Tensor) -> None:
 def check_count(count: int, views: int) -> None:
     """Raise an error unless `count` is a multiple of `views`."""
     if not isinstance(count, int) or count < 0:
-        raise ValueError(f"count: expected a whole number of clips, got {count!r}")
+        raise ValueError(f"count: expected an integer, got {count!r}")
     if views < 0 or (count and (views == 0 or count % views)):
         raise ValueError(f"views: expected a divisor of {count} clips, got {views}")
 

@@ -17,7 +17,7 @@ _LONGEST_MS = 60_000.0
 
 
 class Delay(Linear):
-    """Add echoes; echo r is r delays late and has the volume `volume * attenuation^(r - 1)`.
+    """Add echoes: echo r begins r delays after the sound, with the volume `volume * attenuation^(r - 1)`.
 
         y[n] = x[n] + sum over r = 1 ... repeats of volume * attenuation^(r - 1) * x[n - r * delay]
 
@@ -91,7 +91,7 @@ def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], g
 
     Args:
         delay: (N,) delays in whole samples.
-        echoes: pairs of the number of delays by which an echo is late and its level, a number or (N, 1).
+        echoes: pairs (r, level) of an echo that begins r delays after the sound; the level is a number or (N, 1).
         grid: frequencies of the response.
     """
     # Count the phase in integer steps: in single precision, the angle of many turns would be inexact.

@@ -69,7 +69,7 @@ class BitCrush(Transform):
     The rounding has the gradient of the identity (straight-through estimator).
 
     Args:
-        bits: (low, high) whole numbers, 1 to 24, drawn uniformly, both ends included.
+        bits: (low, high) integers, 1 to 24, drawn uniformly, both ends included.
         p: probability that an example is transformed.
 
     Examples:

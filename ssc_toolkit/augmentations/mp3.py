@@ -113,7 +113,7 @@ def bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
 
 
 def nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
-    """Return the bit rate nearest to `bitrate_kbps` that MP3 supports; of two equally near, the higher."""
+    """Return the supported bit rate nearest to `bitrate_kbps`; the higher one if two are equally near."""
     return min(bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
 
 

@@ -17,7 +17,6 @@ from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import baselines, open_models
 from ssc_toolkit.evaluation.comparison import CHAIN, Comparison, compare_models, conditions_for
-from ssc_toolkit.evaluation.corrupted import SEVERITIES
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.metrics.classification import metrics_of
@@ -25,6 +24,7 @@ from ssc_toolkit.evaluation.probing.probe import check_labels
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
+from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
@@ -42,58 +42,28 @@ from ssc_toolkit.reports.page import REPORTS, Section, table, write_report
 PITCH_SHIFT = "pitch_shift"
 
 
-def compare(
-    encoders: tuple[str, ...],
-    labels: tuple[str, ...],
-    out: str,
-    names: tuple[str, ...] = (),
-    tracks: str = "scores",
-    root: str | None = None,
-    variant: str | None = None,
-    numbers: tuple[str, ...] = (),
-    corruptions: tuple[str, ...] = (CHAIN,),
-    severities: tuple[float, ...] = SEVERITIES,
-    omit: tuple[str, ...] = (),
-    method: str = "linear",
-    window_seconds: float | None = None,
-    clips: int = 200,
-    most_skipped: float = 0.1,
-    seed: int = 0,
-) -> Path:
+def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
-    The command writes report.html, report.md and report.json. It always adds a random encoder of each architecture and
-    log-mel statistics to the models. Results are cached in the output folder: rerun the same command to resume an
-    interrupted comparison. A call with one more model or corruption computes only what is missing. If a label is a
-    musical key, pitch shift is omitted from the chain.
-
     Args:
-        encoders: folders of saved encoders, or module:function for your own models.
-        labels: label columns to predict.
-        out: folder for the report, which is replaced, and for the cache.
-        names: names of the models in the report; by default taken from their folders.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        numbers: those of the label columns that are real numbers, which are predicted by regression.
-        corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
-        severities: severities from 0 to 2.5; clean audio is always included.
-        omit: stages of the chain to omit.
-        method: method of the probes: linear, mlp, knn or prototypes.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of each encoder's training, or else 3.
-        clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
-        seed: seed of random encoders, corruptions, probes and split.
+        options: options, as on the command line.
 
     Returns:
         Path of the HTML report.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
+    options.check()
+    encoders, labels, out, names = options.encoders, options.labels, options.out, options.names
+    tracks, root, variant, numbers = options.tracks, options.root, options.variant, options.numbers
+    corruptions, severities, omit, method = options.corruptions, options.severities, options.omit, options.method
+    window_seconds, clips, most_skipped, seed = (
+        options.window_seconds,
+        options.clips,
+        options.most_skipped,
+        options.seed,
+    )
     check_whole("seed", seed, 0)
     check_whole("clips", clips, 0)
     check_methods((method,))

@@ -5,38 +5,25 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
-from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data.corpus.corpus import build_corpus
 from ssc_toolkit.data.corpus.notes import build_notes
 from ssc_toolkit.data.tracks import from_csv
 from ssc_toolkit.files import writable_folder
+from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.paths import user_path
 
 BUILDERS = {"scores": build_corpus, "notes": build_notes}
 _MOST_VALUES = 30
 
 
-def corpus(
-    kind: Literal["scores", "notes"] = "scores",
-    clips: int = 4000,
-    seed: int = 0,
-    folder: str | None = None,
-    describe: bool = False,
-    examples: str = "corpus-examples",
-) -> Path:
+def corpus(options: CorpusOptions) -> Path:
     """Render a corpus that needs no download, if it does not exist yet, and print its path.
 
     Args:
-        kind: "scores" for passages of real compositions, "notes" for single notes.
-        clips: number of clips.
-        seed: seed of the random draws.
-        folder: output folder; a folder in the user's cache by default.
-        describe: also print the number of clips of each label, and write a few clips for listening.
-        examples: folder for these clips, one for each instrument family in the test split, named by their labels.
+        options: options, as on the command line.
 
     Returns:
         The folder, with `tracks.csv` and `audio/`.
@@ -44,17 +31,16 @@ def corpus(
     Raises:
         InputError: if a package is missing or a folder cannot be used.
     """
-    check_whole("clips", clips, 1)
-    check_whole("seed", seed, 0)
-    if describe:
-        writable_folder(user_path(examples, "examples"), "examples")
-    place = BUILDERS[kind](clips, seed, folder)
+    options.check()
+    if options.describe:
+        writable_folder(user_path(options.examples, "examples"), "examples")
+    place = BUILDERS[options.kind](options.clips, options.seed, options.folder)
     print(f"{place / 'tracks.csv'}")
-    if describe:
+    if options.describe:
         tracks = from_csv(place / "tracks.csv")
         print(describe_tracks(tracks))
-        written = write_examples(tracks, place, user_path(examples))
-        print(f"listen: {len(written)} clips in {examples}/")
+        written = write_examples(tracks, place, user_path(options.examples))
+        print(f"listen: {len(written)} clips in {options.examples}/")
     return place
 
 

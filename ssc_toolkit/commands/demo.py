@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from ssc_toolkit import __version__
-from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.data.corpus.build import check_note
@@ -22,6 +21,7 @@ from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
 from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
+from ssc_toolkit.options import DemoOptions, PretrainOptions
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
@@ -38,7 +38,8 @@ from ssc_toolkit.seeds import generator_for
 from ssc_toolkit.targets import SameClass
 from ssc_toolkit.training import pretrain
 from ssc_toolkit.training.callbacks.history import read_history
-from ssc_toolkit.training.pretrain import HISTORY, NEIGHBOR_AGREEMENT
+from ssc_toolkit.training.pretrain import NEIGHBOR_AGREEMENT
+from ssc_toolkit.training.run_folder import HISTORY
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
@@ -88,18 +89,11 @@ FULL = Size(clips=4000, steps=150, batch_size=96)
 QUICK = Size(clips=160, steps=6, batch_size=16)
 
 
-def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
+def demo(options: DemoOptions) -> Path:
     """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
 
-    Renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the key labels,
-    and supervised with all of them. Probes these encoders, a random encoder and log-mel statistics on key, family, mode
-    and collection, and measures the robustness of key and family. Writes `report.html`, `report.md`, `report.json`, the
-    checkpoints and the encoders. Rerun the same command to resume.
-
     Args:
-        out: output folder; by default `demo`, or `demo-quick`.
-        quick: run at a tiny scale to check that everything works; the numbers mean nothing.
-        seed: seed of the corpus, weights, batches and augmentations.
+        options: options, as on the command line.
 
     Returns:
         Path of the HTML report.
@@ -107,9 +101,9 @@ def demo(out: str | None = None, quick: bool = False, seed: int = 0) -> Path:
     Raises:
         InputError: if the folder cannot be written or holds a demonstration of another kind.
     """
-    begin = time.monotonic()
-    folder = writable_folder(user_path(out or ("demo-quick" if quick else "demo"), "out"), "out")
-    check_whole("seed", seed, 0)
+    options.check()
+    begin, quick, seed = time.monotonic(), options.quick, options.seed
+    folder = writable_folder(user_path(options.out or ("demo-quick" if quick else "demo"), "out"), "out")
     size = QUICK if quick else FULL
     settings = {"quick": quick, "seed": seed, "version": __version__}
     check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
@@ -168,7 +162,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
     """Train the encoders that are not trained yet; return encoders and baselines by name."""
     trained = {}
     for number, run in enumerate(RUNS, start=1):
-        path = pretrain(
+        options = PretrainOptions(
             tracks=str(corpus),
             out=str(folder / run.name),
             view_seconds=VIEW_SECONDS,
@@ -180,6 +174,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
             title=f"{number} of {len(RUNS)}, {run.title}",
             **run.arguments,
         )
+        path = pretrain(options)
         trained[run.name] = load_encoder(path)
     some = trained[RUNS[0].name]
     return {RANDOM: reinitialized(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}

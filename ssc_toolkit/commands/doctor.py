@@ -12,7 +12,9 @@ from pathlib import Path
 
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import cache_places, cache_root, clean_caches
+from ssc_toolkit.commands.errors import EXTRAS
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.doctor import DoctorOptions
 from ssc_toolkit.paths import user_path
 
 TORCH_RANGE = "torch>=2.11,<2.15"
@@ -21,38 +23,20 @@ _KNOWN_MISMATCH = (
     "torchaudio's last release, 2.11, is built for CUDA 13.0 and works with torch 2.11 to 2.14, but not with "
     "the CPU build of 2.13 and not with 2.15, which is built for CUDA 13.2"
 )
-EXTRAS = {
-    "pytorch_lightning": "train",
-    "tensorboard": "train",
-    "sklearn": "eval",
-    "matplotlib": "eval",
-    "mir_eval": "eval",
-    "jinja2": "eval",
-    "pyarrow": "eval",
-    "music21": "corpus",
-    "symusic": "corpus",
-    "pretty_midi": "corpus",
-    "midirenderer": "corpus",
-    "joblib": "corpus",
-}
-"""Optional modules, and the extra that installs each of them."""
 _DISTRIBUTIONS = {"pytorch_lightning": "pytorch-lightning", "sklearn": "scikit-learn", "jinja2": "Jinja2"}
 
 
-def doctor(clean: bool = False, folders: tuple[str, ...] = ()) -> None:
+def doctor(options: DoctorOptions) -> None:
     """Print versions, devices, codecs and caches, and print a fix for each problem found.
 
     Args:
-        clean: only remove the files of this library in the user's cache folder (copies of stores at URLs, rendered
-            corpora, temporary files) and the cached embeddings and predictions in `folders`. They are created again
-            when needed. Other files, and files that another process uses, are kept.
-        folders: more cache folders: those given as `--cache`, and outputs of `compare` and `demo`.
+        options: options, as on the command line.
 
     Raises:
         InputError: if there is a problem.
     """
-    named = [user_path(folder, "folders") for folder in folders]
-    if clean:
+    named = [user_path(folder, "folders") for folder in options.folders]
+    if options.clean:
         _clean(named)
         return
     print(f"ssc_toolkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -89,14 +73,6 @@ def torchaudio_problem() -> str | None:
             versions = f"torch {_version('torch')} and torchaudio {_version('torchaudio')}"
             return f"{versions} do not fit together: importing {module} failed ({reason}); {_KNOWN_MISMATCH}; {fix}"
     return None
-
-
-def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """Return how to install the optional package that `error` reports as missing; None for any other module."""
-    module = (error.name or "").partition(".")[0]
-    if module not in EXTRAS:
-        return None
-    return f"this needs {module}, which is not installed; fix: pip install 'ssc-toolkit[{EXTRAS[module]}]'"
 
 
 def _version(module: str) -> str | None:

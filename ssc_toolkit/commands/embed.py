@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -15,42 +14,26 @@ from ssc_toolkit.evaluation.embedding.files import EMBEDDING_SUFFIXES, write_emb
 from ssc_toolkit.evaluation.embedding.models import fingerprint, window_seconds_of
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
+from ssc_toolkit.options.embed import EmbedOptions
 from ssc_toolkit.paths import user_path
 
 
-def embed(
-    encoder: str,
-    tracks: str,
-    out: str,
-    root: str | None = None,
-    variant: str | None = None,
-    window_seconds: float | None = None,
-    pooling: Literal["mean", "max", "mean+std", "none"] = "mean",
-    cache: str | None = None,
-    most_skipped: float = 0.1,
-) -> Path:
+def embed(options: EmbedOptions) -> Path:
     """Write the embeddings of tracks or windows to a file, with paths, lengths in seconds and metadata.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset.
-        out: output file with the suffix .npz or .parquet; an existing file is replaced.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        window_seconds: length of the non-overlapping windows in seconds. By default the view length of the encoder's
-            training, if its settings are next to it, or else 3.
-        pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
-        cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        options: options, as on the command line.
 
     Returns:
         Path of the file.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
+    options.check()
+    encoder, tracks, root, variant = options.encoder, options.tracks, options.root, options.variant
+    out, window_seconds, pooling, cache = options.out, options.window_seconds, options.pooling, options.cache
+    most_skipped = options.most_skipped
     path = user_path(out, "out")
     if path.suffix not in EMBEDDING_SUFFIXES:
         raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {out}")

@@ -27,62 +27,35 @@ from ssc_toolkit.evaluation.probing.heads import HEADS
 from ssc_toolkit.evaluation.probing.probe import fit_probe
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
+from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.reports.page import Section, table, write_report
 
 Scores = dict[tuple[str, str, str, float], Score]
 """Scores by model, label, method and fraction of the training labels."""
 
 
-def probe(
-    encoder: str,
-    labels: tuple[str, ...],
-    tracks: str = "scores",
-    root: str | None = None,
-    variant: str | None = None,
-    methods: tuple[str, ...] = ("linear",),
-    numbers: tuple[str, ...] = (),
-    label_shares: tuple[float, ...] = (1.0,),
-    repeats: int = 1,
-    window_seconds: float | None = None,
-    finetune_steps: int = 1000,
-    cache: str | None = None,
-    out: str | None = None,
-    most_skipped: float = 0.1,
-    seed: int = 0,
-) -> Scores:
-    """Score an encoder, a random encoder and log-mel statistics by probes for each label.
-
-    The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if
-    there are several), and a table of hubness and anisotropy.
+def probe(options: ProbeOptions) -> Scores:
+    """Score an encoder, a random encoder and log-mel statistics by probes for each label, and print the scores.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
-        labels: label columns to predict.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset. If there is no `split` column (train, valid, test),
-            tracks are split at random, 70/10/20, and tracks of a `group` stay together.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        methods: some of linear, mlp, knn (nearest neighbors), prototypes (zero-shot) and finetune (the whole encoder).
-        numbers: those of the label columns that hold numbers; the others hold classes.
-        label_shares: fractions of the labeled training tracks to use, each in (0, 1]; there is one score for each. The
-            tracks of a smaller fraction are among those of a larger one.
-        repeats: number of seeds, counted from `seed`; a score is the mean over the seeds.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if its settings are next to it, or else 3.
-        finetune_steps: maximum number of fine-tuning steps.
-        cache: folder of the embedding cache, whose keys depend on the content of model and audio.
-        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
-        seed: first seed of heads, random encoders and label fractions, and seed of the split.
+        options: options, as on the command line.
 
     Returns:
         Scores by model, label, method and fraction of the training labels.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
+    options.check()
+    encoder, labels, tracks, root = options.encoder, options.labels, options.tracks, options.root
+    variant, methods, numbers, label_shares = options.variant, options.methods, options.numbers, options.label_shares
+    repeats, window_seconds, finetune_steps, cache = (
+        options.repeats,
+        options.window_seconds,
+        options.finetune_steps,
+        options.cache,
+    )
+    out, most_skipped, seed = options.out, options.most_skipped, options.seed
     with output_folder(out) as folder:
         check_methods(methods, (*HEADS, FINETUNE))
         _check(label_shares, repeats, finetune_steps, seed)

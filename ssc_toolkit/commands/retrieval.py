@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,59 +17,33 @@ from ssc_toolkit.evaluation.metrics.records import to_records
 from ssc_toolkit.evaluation.metrics.scores import Score
 from ssc_toolkit.evaluation.probing.probe import label_signal
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.retrieval.ranking import CUTOFFS, retrieval
+from ssc_toolkit.evaluation.retrieval import ranking
+from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.reports.page import Section, table, write_report
 
 
-def retrieve(
-    encoder: str,
-    labels: tuple[str, ...],
-    tracks: str = "scores",
-    root: str | None = None,
-    variant: str | None = None,
-    split: Literal["train", "valid", "test", "all"] = "test",
-    database: str | None = None,
-    database_root: str | None = None,
-    other_groups_only: bool = False,
-    cutoffs: tuple[int, ...] = CUTOFFS,
-    window_seconds: float | None = None,
-    cache: str | None = None,
-    out: str | None = None,
-    most_skipped: float = 0.1,
-    seed: int = 0,
-) -> dict[str, dict[str, Score]]:
-    """Rank tracks by cosine similarity for each query, and compute mAP, recall@k and precision@k by label.
-
-    No head is trained, so any label column can be used. The command prints a table with 95 % intervals (bootstrap over
-    groups of queries) for the encoder, a random encoder and log-mel statistics.
+def retrieval(options: RetrievalOptions) -> dict[str, dict[str, Score]]:
+    """Rank tracks by cosine similarity for each query, and compute and print mAP, recall@k and precision@k by label.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
-        labels: label columns; tracks with the same class, or with a label in common, are relevant.
-        tracks: the queries: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a
-            store that `ssc-toolkit prepare` made, or the name of a dataset.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        split: split of the queries; without a `split` column, all tracks are queries.
-        database: tracks to rank, in any form that `tracks` accepts; by default the queries themselves. A query that is
-            also in the database is removed from its own ranking.
-        database_root: as `root`, for the database.
-        other_groups_only: remove tracks of the query's own `group`, such as its tune or artist, from its ranking.
-        cutoffs: the values of k for recall@k and precision@k.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if its settings are next to it, or else 3.
-        cache: folder of the embedding cache, whose keys depend on the content of model and audio.
-        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
-        seed: seed of the random encoder.
+        options: options, as on the command line.
 
     Returns:
         Scores by model and label.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
+    options.check()
+    encoder, labels, tracks, root = options.encoder, options.labels, options.tracks, options.root
+    variant, split, database, database_root = options.variant, options.split, options.database, options.database_root
+    other_groups_only, cutoffs, window_seconds, cache = (
+        options.other_groups_only,
+        options.cutoffs,
+        options.window_seconds,
+        options.cache,
+    )
+    out, most_skipped, seed = options.out, options.most_skipped, options.seed
     with output_folder(out) as folder:
         for k in cutoffs or (0,):
             check_whole("cutoffs", k, 1)
@@ -94,7 +67,7 @@ def retrieve(
         ranked = None if items is None else embed_all(models, items, seconds, cache)
         scores = {
             name: {
-                column: retrieval(
+                column: ranking.retrieval(
                     asked[name][0],
                     label_signal(queries, column),
                     groups=_groups(queries),

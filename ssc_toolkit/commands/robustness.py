@@ -11,71 +11,35 @@ from ssc_toolkit.commands.inputs import check_methods, open_model_for, open_trac
 from ssc_toolkit.commands.robustness_report import ScoresBySeverity, drops_by_severity, robustness_records, sections_of
 from ssc_toolkit.commands.stored_draws import stored_corruptions
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.corrupted import SEVERITIES, robustness_of_models
+from ssc_toolkit.evaluation.corrupted import robustness_of_models
 from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.embedding.models import window_seconds_of
 from ssc_toolkit.evaluation.probing.probe import fit_probe
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.tasks import Task
+from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.reports.page import table, write_report
 
 CHAIN = "chain"
 
 
-def stress(
-    encoder: str,
-    labels: tuple[str, ...],
-    tracks: str = "scores",
-    root: str | None = None,
-    variant: str | None = None,
-    methods: tuple[str, ...] = ("linear",),
-    numbers: tuple[str, ...] = (),
-    corruptions: tuple[str, ...] = (CHAIN,),
-    severities: tuple[float, ...] = SEVERITIES,
-    omit: tuple[str, ...] = (),
-    draws: str | None = None,
-    window_seconds: float | None = None,
-    cache: str | None = None,
-    out: str | None = None,
-    most_skipped: float = 0.1,
-    seed: int = 0,
-) -> ScoresBySeverity:
-    """Fit probes to an encoder on clean audio, then score the probes on corrupted test tracks.
-
-    The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for the encoder, a
-    random encoder and log-mel statistics, and a table of the fractions of the clean score that are lost.
+def robustness(options: RobustnessOptions) -> ScoresBySeverity:
+    """Fit probes to an encoder on clean audio, then score the probes on corrupted test tracks, and print the scores.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
-        labels: label columns to predict.
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset; splits as for `probe`.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        methods: some of linear, mlp, knn (nearest neighbors) and prototypes (zero-shot).
-        numbers: those of the label columns that hold numbers; the others hold classes.
-        corruptions: "chain" for the whole augmentation chain, or names of single corruptions: its stages gain,
-            polarity_inversion, colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus,
-            distortion, compression, reverse, bitcrush, mp3.
-        severities: severities from 0 (clean) to 2.5; clean audio is always scored as well.
-        omit: stages of the chain to omit; omit pitch_shift if labels depend on key or pitch.
-        draws: folder of stored corruptions. Corruptions in the folder are used; missing ones are drawn and added. Pass
-            the same folder for another model to give both the same corrupted audio. By default corruptions are drawn
-            from the seed and stored in the output folder.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if its settings are next to it, or else 3.
-        cache: folder of the embedding cache, whose keys depend on the content of model, audio and corruption.
-        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
-        seed: seed of the corruptions, the heads, the random encoder and the split.
+        options: options, as on the command line.
 
     Returns:
         Scores by corruption, model, task and severity.
 
     Raises:
-        InputError: if an argument or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid; it is raised before the work starts.
     """
+    options.check()
+    encoder, labels, tracks, root = options.encoder, options.labels, options.tracks, options.root
+    variant, methods, numbers, corruptions = options.variant, options.methods, options.numbers, options.corruptions
+    severities, omit, draws, window_seconds = options.severities, options.omit, options.draws, options.window_seconds
+    cache, out, most_skipped, seed = options.cache, options.out, options.most_skipped, options.seed
     check_whole("seed", seed, 0)
     with output_folder(out) as folder:
         check_methods(methods)

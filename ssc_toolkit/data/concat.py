@@ -91,12 +91,12 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return batch
 
     def watch(self, notes: ReadingNotes) -> None:
-        """Record in `notes` which row each loader worker reads from now on."""
+        """Let loader workers record the row that they read in `notes`."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 
     def described(self, row: int) -> str:
-        """Return the path of the file of a row, with the store if there is one, for messages."""
+        """Return the path of the file of a row, with the store if there is one, for error messages."""
         number, own = self._place(row)
         return self.datasets[number].described(own)
 

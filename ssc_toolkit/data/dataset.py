@@ -179,13 +179,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         Raises:
             IndexError: for an index outside the table.
             InputError: if no file of the batch can be decoded, or more than `most_unreadable` files failed so far.
-            TypeError: if an index is not a whole number.
+            TypeError: if an index is not an integer.
         """
         try:
             rows = torch.tensor([operator.index(index) for index in indices], dtype=torch.int64)
         except TypeError:
             raise TypeError(
-                f"indices: expected whole numbers, got {next(iter(indices), None)!r}; a batch sampler goes into a "
+                f"indices: expected integers, got {next(iter(indices), None)!r}; a batch sampler goes into a "
                 "DataLoader as batch_sampler=, or as sampler= with batch_size=None"
             ) from None
         if ((rows < 0) | (rows >= len(self))).any():
@@ -209,11 +209,11 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return {**batch, "labels": values, "labeled": labeled}
 
     def watch(self, notes: ReadingNotes, first_row: int = 0) -> None:
-        """Record in `notes` which row each loader worker reads from now on; row numbers start at `first_row`."""
+        """Let loader workers record the row that they read in `notes`. The first row has the number `first_row`."""
         self._notes = (notes, first_row)
 
     def described(self, row: int) -> str:
-        """Return the path of the file of a row, with the store if there is one, for messages."""
+        """Return the path of the file of a row, with the store if there is one, for error messages."""
         return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
 
     def _note(self, row: int) -> None:

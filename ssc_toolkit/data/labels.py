@@ -110,12 +110,12 @@ def encode_labels(
     Args:
         tracks: track table.
         column: name of the label column; for numbers, one or several names.
-        argument: name of the argument that gave the column, for messages.
+        argument: name of the argument that gave the column, for error messages.
         kind: "class" for one class in each cell, "multi-hot" for several, "number" for real numbers. By default the
             kind in the metadata of the dataset, if there is one. Otherwise "multi-hot" if a cell is a list or contains
             the separator, else "class".
         names: all class names in order. By default those of the dataset, if there is one. Otherwise the classes that
-            occur, in alphabetical order, or in numerical order if all are whole numbers.
+            occur, in alphabetical order, or in numerical order if all are integers.
         separator: separator between the labels of a cell.
 
     Returns:
@@ -148,7 +148,7 @@ def encode_labels(
     known_of_dataset = tracks.attrs.get("dataset", {}).get("labels", {}).get(columns[0], {})
     kind = kind or known_of_dataset.get("kind")
     if kind == "number":
-        raise InputError(f"{argument}: column {column!r} holds real numbers; expected classes")
+        raise InputError(f"{argument}: expected classes in column {column!r}, got real numbers")
     return _classes(tracks[columns[0]], argument, kind, names or known_of_dataset.get("names"), separator)
 
 
@@ -158,13 +158,13 @@ def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
         values = torch.tensor(cells.to_numpy(dtype=np.float32))
     known = tracks[columns].notna().to_numpy()
     for wrong, what in (
-        (cells.isna().to_numpy() & known, "which is not a number"),
-        (values.isinf().numpy() & known, "which is not finite in float32"),
+        (cells.isna().to_numpy() & known, "numbers"),
+        (values.isinf().numpy() & known, "numbers that are finite in float32"),
     ):
         if wrong.any():
             row, place = np.argwhere(wrong)[0]
             found = tracks[columns].astype(object).iat[row, place]
-            raise InputError(f"{argument}: column {columns[place]!r} holds {found!r}, {what}")
+            raise InputError(f"{argument}: expected {what} in column {columns[place]!r}, got {found!r}")
     labeled = values.isfinite().all(dim=1)
     if not labeled.any():
         raise InputError(f"{argument}: no row has a number in {', '.join(map(repr, columns))}")
@@ -176,17 +176,17 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
         numbers = cells.dropna().astype(float)
         if (numbers % 1 != 0).any():
             raise InputError(
-                f"{argument}: column {cells.name!r} holds real numbers; expected class names or whole "
-                "numbers (or kind='number' in Python)"
+                f"{argument}: expected class names or integers in column {cells.name!r}, got real "
+                "numbers (in Python, pass kind='number' for these)"
             )
         if (numbers.abs() >= 2**53).any():
             raise InputError(
-                f"{argument}: column {cells.name!r} holds whole numbers too large for floats, which merge them; "
-                "expected text or integers (dtype Int64 if some are unknown)"
+                f"{argument}: expected text or integers (dtype Int64 if some are unknown) in column {cells.name!r}, "
+                "got floats too large to distinguish neighboring integers"
             )
     are_lists = cells.map(_is_list)
     if are_lists.any() and kind == "class":
-        raise InputError(f"{argument}: column {cells.name!r} holds lists of labels; expected one class in each cell")
+        raise InputError(f"{argument}: expected one class in each cell of column {cells.name!r}, got lists of labels")
     texts = ["" if not is_list and pd.isna(cell) else cell for cell, is_list in zip(cells, are_lists, strict=True)]
     sets = [_labels_of(cell, "" if kind == "class" else separator) for cell in texts]
     known = [labels is not None for labels in sets]
@@ -202,9 +202,7 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
     index = {name: number for number, name in enumerate(order)}
     if not found <= index.keys():
         odd = sorted(found - index.keys())
-        raise InputError(
-            f"{argument}: column {cells.name!r} holds {odd[0]!r}, which is not one of its {len(order)} classes"
-        )
+        raise InputError(f"{argument}: expected one of {len(order)} classes in column {cells.name!r}, got {odd[0]!r}")
     values: Tensor
     if kind == "multi-hot":
         values = torch.zeros(len(sets), len(order))

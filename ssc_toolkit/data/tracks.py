@@ -27,8 +27,8 @@ DEFAULT_CORPUS = "scores"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_MAX_DIGITS = 18  # whole numbers with so many characters, sign included, always fit into 64 bits
-_MAX_EXACT_DIGITS = 15  # whole numbers with so many characters are exact as floats
+_MAX_DIGITS = 18  # integers with this many characters, sign included, always fit into 64 bits
+_MAX_EXACT_DIGITS = 15  # integers with this many characters are exact as floats
 _UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
 
 
@@ -165,7 +165,7 @@ def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
         odd = tracks[name][tracks[name].str.contains(_UNKNOWN_IN_WORDS, na=False)]
         if len(odd):
             logger.warning(
-                "column %r of %s holds %r (%d rows), which is read as a name; leave cells of unknown values empty",
+                "column %r of %s contains %r (%d rows), which is read as a name; leave cells of unknown values empty",
                 name, path, odd.iloc[0], len(odd),
             )  # fmt: skip
 

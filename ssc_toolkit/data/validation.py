@@ -1,4 +1,4 @@
-"""Which audio files can be used."""
+"""Checks of audio files before they are used."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def check_audio(
     else:
         seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), channel, strict, progress)
     problems |= {
-        path: f"{found:.2f} s long, at least {minimum_seconds:.2f} s needed"
+        path: f"expected at least {minimum_seconds:.2f} s, got {found:.2f} s"
         for path, found in seconds.items()
         if found < minimum_seconds
     }

@@ -13,7 +13,7 @@ _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _W64_CHUNK = 24  # bytes of a chunk's name and size; the size counts them too
 _MAX_CHUNKS = 10_000
-# Ranges of sizes that programs write when they do not know the size yet: the largest values of 31 or 32 bits, minus
+# Ranges of sizes that programs write before the size is known: the largest values of 31 or 32 bits, minus
 # some bytes for the header or for rounding. SoX writes 0x7F000000 plus the header bytes for AIFF files.
 _MARKS = ((0x7F000000, 0x7F000040), (0x7FFFE000, 0x80001000), (0xFFFFE000, 0xFFFFFFFF))
 _UNKNOWN_64 = 1 << 62
@@ -43,7 +43,7 @@ class AudioData:
 
     @property
     def is_open_ended(self) -> bool:
-        """Whether the size is a placeholder of a program that did not know the size."""
+        """Whether the size is a placeholder that a program wrote before the size was known."""
         if self.declared <= 0 or self.declared >= _UNKNOWN_64:
             return True
         return self.field_bytes == 4 and any(
@@ -52,7 +52,7 @@ class AudioData:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the file is shorter than its header says."""
+        """Whether the file is shorter than its header states."""
         return not self.is_open_ended and self.available < self.declared - TOLERATED_BYTES
 
     def header(self, raw: BinaryIO) -> bytes:

@@ -14,7 +14,7 @@ from ssc_toolkit.decoding.spans import CutShort, Span, UnusableFile
 MAX_STREAMS = 1000
 _WINDOW = 1 << 16
 _TOLERATED_FRAMES = 2  # the frame count in a header may be wrong by so many frames
-_MAX_TRIMMED = 8192  # maximum number of samples of delay and padding that a header tells the decoder to drop
+_MAX_TRIMMED = 8192  # maximum number of samples of delay and padding that the decoder drops because of a header
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _XingHeader:
 
 
 def _xing(raw: BinaryIO, frame: MP3Frame) -> _XingHeader | None:
-    """Return the Xing or Info header in a frame, or None if the frame holds audio."""
+    """Return the Xing or Info header in a frame, or None if the frame contains audio."""
     if frame.layer != 3:
         return None
     raw.seek(frame.place)
@@ -189,7 +189,7 @@ def mp3_streams(raw: BinaryIO) -> list[Span] | None:
         a header.
 
     Raises:
-        CutShort: if the file is shorter than one of its headers says.
+        CutShort: if the file is shorter than one of its headers states.
         UnusableFile: if the file has more than 1000 streams.
     """
     if _is_as_its_header_says(raw):
@@ -214,7 +214,7 @@ class _Stream:
     """Consecutive frames.
 
     Args:
-        header: Xing or Info header in the first frame, or None if that frame holds audio.
+        header: Xing or Info header in the first frame, or None if that frame contains audio.
         is_remainder: whether the frames directly follow a stream that has all the frames of its header.
     """
 
@@ -243,7 +243,7 @@ class _Stream:
         return self._declared is not None and self._count < self._declared - _TOLERATED_FRAMES
 
     def spans(self) -> list[Span]:
-        """Return the stream with a correct header, or an empty list if it holds no audio."""
+        """Return the stream with a correct header, or an empty list if it contains no audio."""
         # Some encoders write a frame count that is one too small.
         if self._first is None or (self._is_remainder and self._count <= _TOLERATED_FRAMES):
             return []
@@ -255,7 +255,7 @@ class _Stream:
 
 
 def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
-    """Return a frame without audio that holds a Xing header; empty for layers I and II, which have no such header."""
+    """Return a frame without audio with a Xing header; empty for layers I and II, which have no such header."""
     if first.layer != 3:
         return b""
     header = first.header & ~(0xF << 12 | 1 << 9) | 9 << 12 | 1 << 16  # a middle bit rate, no padding, no checksum

@@ -52,7 +52,7 @@ class PyAVSource:
 
     Raises:
         UnusableFile: if PyAV is missing or cannot decode the file.
-        CutShort: if the file has less audio than its header says.
+        CutShort: if the file has less audio than its header states.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -63,7 +63,7 @@ class PyAVSource:
         for block in self._decoded():
             self.frames += len(block)
         if self.frames == 0:
-            raise UnusableFile("holds no audio")
+            raise UnusableFile("contains no audio")
         if self.frames / self.sample_rate < self._declared_seconds() - _TOLERATED_SECONDS:
             raise CutShort
 
@@ -98,7 +98,7 @@ class PyAVSource:
         try:
             with av.open(self._path) as container:
                 if not container.streams.audio:
-                    raise UnusableFile("holds no audio")
+                    raise UnusableFile("contains no audio")
                 stream, resampler = container.streams.audio[0], None
                 if stream.codec_context.name in _WITH_CHECKSUMS:
                     stream.codec_context.options = {"err_detect": "crccheck+explode"}

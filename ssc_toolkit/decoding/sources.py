@@ -101,7 +101,7 @@ def opened(path: Path | str) -> Iterator[Source]:
 
     Raises:
         UnusableFile: if the header is invalid, or the package that reads such files is missing.
-        CutShort: if the file is shorter than its header says.
+        CutShort: if the file is shorter than its header states.
         OSError: if the file cannot be read.
         soundfile.SoundFileError: if libsndfile cannot decode the file.
     """
@@ -217,13 +217,15 @@ def _opened_span(path: Path | str, span: Span | None, is_mp3: bool, frames: int 
         size = Path(path).stat().st_size
         is_counted = frames is not None or span is not None
         if not is_counted and file.frames > size * _MAX_FRAMES_PER_BYTE:
-            raise UnusableFile(f"its header says {file.frames} frames, more than {size} bytes can hold")
+            raise UnusableFile(f"its header states {file.frames} frames, more than {size} bytes can contain")
         yield _LibsndfileSource(file, str(path) if raw is None else raw, file.frames if frames is None else frames)
 
 
 def _check_rate(sample_rate: int) -> None:
     if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise UnusableFile(f"its header says {sample_rate} Hz; expected a sample rate from {MIN_RATE} to {MAX_RATE} Hz")
+        raise UnusableFile(
+            f"expected a sample rate from {MIN_RATE} to {MAX_RATE} Hz, got {sample_rate} Hz in its header"
+        )
 
 
 class _LibsndfileSource:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class CutShort(Exception):
-    """Error raised for a file that is shorter than its header says."""
+    """Error raised for a file that is shorter than its header states."""
 
 
 class UnusableFile(Exception):

@@ -184,8 +184,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             raise ValueError("encoder: a fused encoder cannot be saved; save the encoder on which you called fuse()")
         if self._unsaved:
             raise ValueError(
-                f"encoder: {type(self).__name__} was made with {', '.join(self._unsaved)}, which {CONFIG} cannot hold; "
-                "save its state_dict() and construct the encoder again to load it"
+                f"encoder: {type(self).__name__} was made with {', '.join(self._unsaved)}, which {CONFIG} cannot "
+                "contain; save its state_dict() and construct the encoder again to load it"
             )
         own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
         more = _dictionary(config)

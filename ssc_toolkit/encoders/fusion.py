@@ -87,10 +87,10 @@ class FoldedSequential(nn.Sequential):
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold batch norms into the preceding convolutions in place, for calls of an `nn.Sequential` as a whole.
+    """Fold batch norms into the preceding convolutions of each `nn.Sequential` in place.
 
-    The module must be in eval mode. Outputs are unchanged up to rounding errors, even if the module also uses single
-    layers.
+    The folded layers are used when the sequence is called as a whole. The module must be in eval mode. Outputs
+    are unchanged up to rounding errors, even if the module also uses single layers.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()

@@ -1,4 +1,4 @@
-"""Call a loss with those arguments of a batch that it takes."""
+"""Call a loss with the arguments of a batch that it accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = (
     "ignored",
     "anchor_weights",
 )
-"""What a loss may take next to the embeddings."""
+"""Arguments that a loss can accept in addition to the embeddings."""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -31,12 +31,13 @@ _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class LossArguments:
-    """The arguments that a loss takes, read from its signature once.
+    """Arguments that a loss accepts, read from its signature once.
 
     Attributes:
-        embeddings_by_name: whether the embeddings go by the keyword `embeddings`; otherwise they come first.
-        taken: of `NAMES`, those that the loss takes.
-        required: of `NAMES`, those without a default.
+        embeddings_by_name: whether the embeddings are passed by the keyword `embeddings`. Otherwise they are the first
+            argument.
+        taken: the names in `NAMES` that the loss accepts.
+        required: the names in `NAMES` that have no default.
     """
 
     embeddings_by_name: bool
@@ -45,13 +46,13 @@ class LossArguments:
 
     @classmethod
     def of(cls, loss: Callable[..., Any]) -> LossArguments:
-        """Read the arguments of a loss: a module, or any other callable.
+        """Read the arguments of a loss, which is a module or another callable.
 
         Args:
-            loss: its embeddings are the argument `embeddings`, or the first one.
+            loss: takes the embeddings as its argument `embeddings`, or else as its first argument.
 
         Raises:
-            TypeError: for what cannot be called with embeddings and some of `NAMES`.
+            TypeError: if `loss` cannot be called with embeddings and some of `NAMES`.
         """
         outermost, parameters = _parameters(loss)
         takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
@@ -70,21 +71,21 @@ class LossArguments:
         return cls(by_name, frozenset(taken), frozenset(needed))
 
     def call(self, loss: Callable[..., Any], embeddings: Tensor, given: Mapping[str, Any]) -> Any:
-        """Call the loss with what it takes.
+        """Call the loss with the arguments that it accepts.
 
         Args:
-            loss: the loss that these are the arguments of.
-            embeddings: of the batch.
-            given: by name, of `NAMES`; None counts as not given.
+            loss: the loss from which these arguments were read.
+            embeddings: embeddings of the batch.
+            given: values by name, with names from `NAMES`. None means not given.
 
         Raises:
-            ValueError: if the loss takes labels and no mask, and the mask hides some; if an argument that it requires
-                is not given.
+            ValueError: if the mask hides some labels and the loss accepts labels but no mask; if an argument that the
+                loss requires is not given.
         """
         for labels, mask in (("labels", "labeled"), ("key_labels", "key_labeled")):
             if labels in self.taken and mask not in self.taken and hides_labels(given.get(mask)):
                 raise ValueError(
-                    f"{mask}: some labels are unknown, and {type(loss).__name__} takes no {mask}; use SemiSupConLoss"
+                    f"{mask}: some labels are unknown, but {type(loss).__name__} accepts no {mask}; use SemiSupConLoss"
                 )
         missing = [name for name in sorted(self.required) if name not in given]
         if missing:
@@ -95,13 +96,13 @@ class LossArguments:
 
 
 def hides_labels(labeled: Any) -> bool:
-    """Whether a mask, or one of several, says that a label is unknown; reads it on the host."""
+    """Return whether a mask, or one of several masks, has an unknown label. This reads the mask on the host."""
     masks = labeled.values() if isinstance(labeled, Mapping) else [labeled]
     return any(mask is not None and not bool(mask.all()) for mask in masks)
 
 
 def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Parameter]]:
-    """Parameters of a loss, and those together with what its classes pass on by `**kwargs` to the ones they extend."""
+    """Return the parameters of a loss, and the same with those of its base classes that it passes on by `**kwargs`."""
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss: expected a module or a function of embeddings, got {loss!r}")
     while isinstance(loss, nn.Module) and isinstance(inner := _wrapped(loss), nn.Module):
@@ -116,7 +117,7 @@ def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Paramet
 
 
 def _wrapped(loss: nn.Module) -> Any:
-    """The module within one that `torch.compile` or DistributedDataParallel made."""
+    """Return the module that `torch.compile` or DistributedDataParallel wraps."""
     if isinstance(loss, nn.parallel.DistributedDataParallel):
         return loss.module
     return getattr(loss, "_orig_mod", None)

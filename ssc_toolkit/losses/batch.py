@@ -1,4 +1,4 @@
-"""One row an embedding: what the losses work on, whatever form the caller used."""
+"""Rows of a batch: the common form to which the losses convert their input."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, is_traced
 
 
 class Rows(NamedTuple):
-    """Embeddings (B * views, D), the views of an item in a row, and ids (B,), labels (B, ...) and masks (B,) of items.
+    """Embeddings (B * views, D) with views of an item next to each other, and ids, labels and masks of the B items.
 
-    What is known of an item is there once, so pairs of items and not of rows are looked at. LabelTensors without a
-    mask are all known. Pairs of items of one group (B,) take no part in the loss.
+    Ids (B,), labels (B, ...) and masks (B,) are stored once per item, so target weights are computed for pairs of items
+    and not for pairs of rows. Without a mask, all labels are known. Pairs of different items of one group (B,) are
+    ignored by the loss.
     """
 
     embeddings: Tensor
@@ -28,21 +29,21 @@ class Rows(NamedTuple):
     groups: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
-        """Items start to stop."""
+        """Return the items from `start` up to, not including, `stop`."""
         if start == 0 and stop >= len(self.items):
             return self
         rows = self.embeddings[start * self.views : stop * self.views]
         return self._replace(embeddings=rows).map(lambda value: value[start:stop])
 
     def flat(self) -> Rows:
-        """Every row as an item of its own, with the id of the one that it is a view of."""
+        """Return the same rows with each row as a separate item, which has the id of the item that it is a view of."""
         if self.views == 1:
             return self
 
         return self._replace(views=1).map(lambda value: value.repeat_interleave(self.views, dim=0))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """A function of every tensor that describes items, in an order of its own."""
+        """Apply a function to every tensor that describes items, always in the same order."""
         return self._replace(
             items=function(self.items),
             labels=map_signals(self.labels, function),
@@ -52,7 +53,7 @@ class Rows(NamedTuple):
 
 
 def map_signals(value: LabelTensors | None, function: Callable[[Tensor], Tensor]) -> Any:
-    """A function of every tensor of labels or masks, in the order of their names."""
+    """Apply a function to every tensor of labels or masks, in the order of their names."""
     if isinstance(value, dict):
         return {name: function(value[name]) for name in sorted(value)}
     return None if value is None else function(value)
@@ -67,19 +68,20 @@ def as_rows(
     name: str = "",
     groups: Tensor | None = None,
 ) -> Rows:
-    """Check a batch and bring it to one row an embedding.
+    """Check a batch and convert it to one row per embedding.
 
     Args:
         embeddings: (items, views, dim), or (N, dim).
-        labels: (items, ...), (N, ...) in the flat form, or a dict of such.
-        labeled: bool (items,) or (N,), or a dict of such.
-        items: integer ids (items,) or (N,). By default 0, 1, …: flat rows, which then need labels, have an item each.
-        target: what the labels have to fit.
-        name: what the arguments' names begin with in errors: "key" or nothing.
-        groups: integer ids (items,) or (N,) of the groups of items whose pairs take no part.
+        labels: (items, ...), (N, ...) in the flat form, or a dict of such tensors.
+        labeled: bool (items,) or (N,), or a dict of such masks.
+        items: integer ids (items,) or (N,). The default is 0, 1, …: each flat row is then an item, and flat rows need
+            labels.
+        target: target that checks the labels.
+        name: prefix of the arguments' names in errors: "key" or nothing.
+        groups: integer ids (items,) or (N,) of the groups of items. Pairs of different items of one group are ignored.
 
     Raises:
-        ValueError, TypeError: naming the argument.
+        ValueError, TypeError: for an invalid argument, which the error names.
     """
     said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
     said["embeddings"] = f"{name}s" if name else "embeddings"
@@ -104,7 +106,7 @@ def as_rows(
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
-    """Integer ids of the items of the embeddings, in a dtype with arithmetic."""
+    """Return the checked integer ids of the items, in a dtype that has arithmetic."""
     ids = _signed(_checked_tensor(ids, name, embeddings.device))
     if ids.shape != embeddings.shape[:1]:
         raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
@@ -116,7 +118,7 @@ def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
 def _check_embeddings(embeddings: Tensor, name: str) -> None:
     _checked_tensor(embeddings, name)
     if embeddings.device.type == "meta":
-        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+        raise ValueError(f"{name}: expected a tensor that has values, got one on the meta device")
     if not embeddings.is_floating_point():
         raise TypeError(f"{name}: expected floating point, got {embeddings.dtype}")
     if embeddings.dim() not in (2, 3):
@@ -126,10 +128,10 @@ def _check_embeddings(embeddings: Tensor, name: str) -> None:
 
 
 def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -> Tensor:
-    """The value, if it is a dense tensor, on the device of the embeddings."""
+    """Return the value if it is a dense tensor on the device of the embeddings."""
     if not isinstance(value, Tensor):
         kind = type(value).__name__
-        raise TypeError(f"{name}: expected a tensor, got {kind}; torch.as_tensor makes one of lists and arrays")
+        raise TypeError(f"{name}: expected a tensor, got {kind}; convert lists and arrays with torch.as_tensor")
     if value.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}; pass {name}.to_dense()")
     if device is not None and value.device != device:
@@ -138,7 +140,7 @@ def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -
 
 
 def _signed(value: Tensor) -> Tensor:
-    """Integers of a dtype with arithmetic, which the wider unsigned ones are without."""
+    """Return integers in a dtype that has arithmetic, which unsigned dtypes of more than 8 bits lack."""
     wider = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
     return value.to(wider[value.dtype]) if value.dtype in wider else value
 
@@ -148,7 +150,7 @@ def _check_by_target(
 ) -> None:
     if isinstance(labels, dict) and not target.takes_dicts:
         raise TypeError(
-            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; MaxTarget and WeightedSum take "
+            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; MaxTarget and WeightedSum accept "
             "several signals"
         )
     try:
@@ -169,17 +171,17 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
         where = f"{said['labels']}[{key!r}]" if key else said["labels"]
         _checked_tensor(signal, where, device)
         if signal.dim() == 0 or len(signal) != count:
-            raise ValueError(f"{where}: expected {count} rows, one an item, got shape {tuple(signal.shape)}")
+            raise ValueError(f"{where}: expected {count} rows, one per item, got shape {tuple(signal.shape)}")
     if labeled is None:
         return
     if isinstance(labeled, dict) and not isinstance(labels, dict):
-        raise TypeError(f"{said['labeled']}: a dict of masks goes with a dict of labels, got one label tensor")
+        raise TypeError(f"{said['labeled']}: expected a tensor, because labels is a tensor, got a dict of masks")
     for key, mask in tensors_by_signal(labeled).items():
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
             raise TypeError(
-                f"{where}: expected a tensor of bool, got {kind}; torch.as_tensor({where}, dtype=torch.bool) makes one"
+                f"{where}: expected a tensor of bool, got {kind}; use torch.as_tensor({where}, dtype=torch.bool)"
             )
         _checked_tensor(mask, where, device)
         if mask.shape != (count,):
@@ -187,7 +189,7 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
 
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if both have labels, and the second's are of other signals or shapes."""
+    """Raise ValueError if both have labels and the signals or shapes of the second differ from those of the first."""
     signals = [tensors_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
@@ -195,21 +197,21 @@ def check_same_signals(first: Rows, second: Rows, name: str) -> None:
 
 
 def tensors_by_signal(value: LabelTensors | None) -> dict[str, Tensor]:
-    """Labels or masks as a dict; a single signal has no name."""
+    """Return labels or masks as a dict. The name of a single signal is the empty string."""
     if value is None:
         return {}
     return value if isinstance(value, dict) else {"": value}
 
 
 def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
-    """Rows with the mask that they may do without; with `other`, only if that has one."""
+    """Return rows with an explicit mask. With `other`, add the mask only if `other` has one."""
     if rows.labels is None or rows.labeled is not None or (other is not None and other.labeled is None):
         return rows
     return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows, (anchors, contrasts): target weights, and True where a pair takes no part. None: all take part."""
+    """Target weights of pairs of rows, (anchors, contrasts), and True where a pair is ignored. None: no pair is."""
 
     weights: Tensor
     ignored: Tensor | None
@@ -219,14 +221,14 @@ class Pairs(NamedTuple):
 def describe_pairs(
     anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
 ) -> Pairs:
-    """Target weights and ignored pairs of rows; a row and itself count as views of one item.
+    """Compute target weights and ignored pairs of rows. A row and itself count as views of one item.
 
     Args:
-        anchors: N rows of some items.
-        contrasts: M rows of some items.
-        target: weight of a pair of labeled items.
-        label_weight: factor of the weights that the target gives.
-        ignored: bool (items, items), True where a pair of different items takes no part.
+        anchors: N rows, the views of some items.
+        contrasts: M rows, the views of some items.
+        target: computes the weight of a pair of labeled items.
+        label_weight: factor of the weights that the target computes.
+        ignored: bool (items, items), True where a pair of different items is ignored.
     """
     same_item = anchors.items[:, None] == contrasts.items
     left_out = [] if ignored is None else [ignored]
@@ -253,18 +255,18 @@ def describe_pairs(
 
 
 def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
-    """Weights with a value in some places, in their own memory where they can be changed."""
+    """Return the weights with a value at some places. The weights are changed in place if possible."""
     # Under torch.func the places may have a dimension that the weights do not have.
     return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
 
 
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
-    """Target weight of each pair of rows, (anchors, contrasts); a row and itself count as views of one item."""
+    """Compute target weights of pairs of rows, (anchors, contrasts). A row and itself count as views of one item."""
     return describe_pairs(anchors, contrasts, target).weights
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """What is told of pairs of items, told of pairs of rows, in memory of their own."""
+    """Repeat values of pairs of items for each pair of their rows, in new memory."""
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape

@@ -23,8 +23,8 @@ def class_balanced_weights(
     Args:
         labels: (items,) integer class indices.
         labeled: bool (items,), True where the labels are known. None: all are.
-        counts: (classes,) number of labeled items of each class in the training set. None: the numbers in this
-            batch, which vary from batch to batch for rare classes.
+        counts: (classes,) number of labeled items of each class in the training set. None: the numbers in this batch,
+            which vary between batches for rare classes.
         beta: from 0, where all items have the same weight, to 1, where all classes have the same total weight.
 
     Returns:
@@ -42,7 +42,7 @@ def class_balanced_weights(
         tensor([0.6667, 0.6667, 0.6667, 2.0000])
         >>> loss = SupConLoss()(torch.randn(4, 2, 16), labels, anchor_weights=weights)
     """
-    check_vectors("class_balanced_weights", labels, "one class index an item")
+    check_vectors("class_balanced_weights", labels, "one class index per item")
     check_integers("class_balanced_weights", labels, "class indices")
     beta = check_number("beta", beta, 0, 1)
     if labeled is None:
@@ -55,10 +55,10 @@ def class_balanced_weights(
     if values_are_readable(known) and bool((known < 0).any()):
         raise ValueError("labels: a labeled item has a negative class index; mark unknown labels with labeled=False")
     if counts is None:
-        # Classes by the order of their indices, so that memory does not grow with the largest of them.
+        # Classes are renumbered in the order of their indices, so that memory does not grow with the largest index.
         _, known, counts = torch.unique(torch.where(labeled, known, -1), return_inverse=True, return_counts=True)
         if not bool(labeled.all()):
-            counts[0] = 0  # of the items that are not labeled
+            counts[0] = 0  # unlabeled items
     else:
         _check_counts(counts, known, labeled)
     numbers = counts.to(labels.device, torch.float64)
@@ -76,7 +76,7 @@ def _check_counts(counts: Tensor, known: Tensor, labeled: Tensor) -> None:
     if not values_are_readable(known):
         return
     if not bool(((counts >= 0) & (counts < math.inf)).all()):
-        raise ValueError("counts: expected numbers of at least 0, got others")
+        raise ValueError("counts: expected numbers of at least 0, got a negative or NaN")
     classes = known[labeled]
     if bool((classes >= len(counts)).any()) or not bool((counts[classes.to(counts.device)] > 0).all()):
-        raise ValueError("counts: expected items of every class in labels, got none of some")
+        raise ValueError("counts: expected at least 1 item for every class in labels, got 0 for some")

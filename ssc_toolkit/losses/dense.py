@@ -1,4 +1,4 @@
-"""The loss as the equation has it, with the whole matrix of pairs."""
+"""Dense form of the loss: the equation computed on the whole matrix of pairs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssc_toolkit.losses.weighting import hard_denominators, positive_weights
 def dense_losses(
     queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None = None, log_mean: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Loss of every anchor, 0 where it is not valid, and whether it is.
+    """Compute the loss of every anchor, 0 for invalid anchors, and which anchors are valid.
 
     Args:
         queries: (N, D) normalized anchors, divided by the temperature.
         keys: (M, D) normalized contrasts.
-        pairs: what is known about the pairs of the two.
-        lowest: scalar -1 / temperature, where negatives or positives are weighted.
-        log_mean: scalar, where positives are weighted; see `Weighting`.
+        pairs: settings that describe the pairs of queries and keys.
+        lowest: scalar -1 / temperature. Used if negatives or positives are weighted.
+        log_mean: scalar, used if positives are weighted; see `Weighting`.
     """
     return losses_of(queries @ keys.T, pairs, 0, len(pairs.anchors.items), lowest, log_mean)
 
@@ -27,7 +27,7 @@ def dense_losses(
 def losses_of(
     similarities: Tensor, pairs: PairSettings, start: int, stop: int, lowest: Tensor | None, log_mean: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Losses of the anchors of some items from their similarities with all contrasts; see `dense_losses`."""
+    """Compute losses of the anchors of some items from their similarities to all contrasts; see `dense_losses`."""
     weights, is_contrast = pairs.weights_and_contrasts(start, stop, similarities.dtype)
     weighting = pairs.weighting
     is_negative = is_contrast & (weights == 0)

@@ -1,4 +1,4 @@
-"""Rows of all processes, with gradients, also where their batches differ in size."""
+"""Gathering of the rows of all processes, with gradients and for batches of different sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssc_toolkit.losses.batch import Rows, tensors_by_signal, with_mask
 
 
 class Gathered(NamedTuple):
-    """Rows of all processes in the order of their ranks, and the item with which this process's begin."""
+    """Rows of all processes in the order of their ranks, and the index of this process's first item."""
 
     rows: Rows
     start: int
@@ -26,19 +26,19 @@ def gather_rows(
     group: dist.ProcessGroup | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Gathered:
-    """Rows of all processes; gradients of the embeddings flow back to the process they came from.
+    """Gather the rows of all processes. Gradients of the embeddings flow back to the process that they came from.
 
-    Reads one small tensor on the host to learn the sizes of the other batches.
+    The host reads one small tensor that contains the sizes of the other batches.
 
     Args:
-        rows: of this process.
-        items_are_given: whether item ids are the caller's, the same everywhere; otherwise they are
-            moved apart, so that items of two processes are never taken for one.
+        rows: rows of this process.
+        items_are_given: whether the caller passed item ids, which are then the same on all processes. Otherwise
+            different offsets are added, so that items of different processes never have the same id.
         group: the processes that gather; all of them by default.
         options: arguments of the loss, or whether they are given, which must be the same on all processes.
 
     Raises:
-        ValueError: on every process, if they do not all have the same signals, widths, dtypes and options.
+        ValueError: on every process, if the processes have different signals, widths, dtypes or options.
     """
     rows = with_mask(rows)
     told = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
@@ -82,7 +82,7 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Rows of all processes; padded on the way, because collectives want equal shapes."""
+    """Gather the rows of all processes. They are padded for the transfer, because collectives require equal shapes."""
     is_bool = value.dtype == torch.bool
     sent = value.new_zeros((max(sizes), *value.shape[1:]), dtype=torch.uint8 if is_bool else value.dtype)
     sent[: len(value)] = value
@@ -93,7 +93,7 @@ def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None
 
 
 def structure(target: nn.Module) -> list[Any]:
-    """What the targets of two processes have in common: the kinds of their parts, and the shapes of their buffers."""
+    """Return the classes and buffer shapes of a target. Processes can gather only if they are equal."""
     buffers = [(name, tuple(buffer.shape), str(buffer.dtype)) for name, buffer in target.named_buffers()]
     return [[type(module).__qualname__ for module in target.modules()], buffers]
 
@@ -107,7 +107,7 @@ def _hash(value: Any) -> int:
 
 
 def _kind(rows: Rows) -> list[Any]:
-    """What the rows of two processes must have in common to be gathered: names, widths and dtypes of everything."""
+    """Return the names, widths and dtypes of all tensors. Processes can gather only if they are equal."""
     said: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
         named = tensors_by_signal(value)
@@ -116,7 +116,7 @@ def _kind(rows: Rows) -> list[Any]:
 
 
 def processes(group: dist.ProcessGroup | None = None) -> int:
-    """How many processes work together, all or those of a group; 1 without an initialized process group.
+    """Return the number of processes in a group, or of all processes; 1 without an initialized process group.
 
     Raises:
         ValueError: if this process is not a member of the group.
@@ -126,18 +126,18 @@ def processes(group: dist.ProcessGroup | None = None) -> int:
     size = dist.get_world_size(group)
     if size < 1:
         raise ValueError(
-            f"process_group: expected a group that this process is in, got one without rank {dist.get_rank()}"
+            f"process_group: expected a group that contains this process, got one without rank {dist.get_rank()}"
         )
     return size
 
 
 def sum_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Sum of a tensor over all processes, or those of a group, without a gradient."""
+    """Compute the sum of a tensor over all processes, or those of a group, without a gradient."""
     return _reduced(value, "SUM", group)
 
 
 def max_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Maximum of a tensor over all processes, or those of a group, without a gradient."""
+    """Compute the maximum of a tensor over all processes, or those of a group, without a gradient."""
     return _reduced(value, "MAX", group)
 
 

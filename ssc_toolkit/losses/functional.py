@@ -1,4 +1,4 @@
-"""The semi-supervised contrastive loss as a pure function."""
+"""Semi-supervised contrastive loss as a pure function."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Denominator = Literal["all", "negatives"]
 Implementation = Literal["auto", "dense", "tiled"]
 
 LARGEST_DENSE = {"cpu": 0, "cuda": 2**24}
-"""Pairs up to which "auto" is dense. On a CPU tiles are faster at any size, on a GPU few launches are."""
+"""Maximum number of pairs for which "auto" is dense. On a CPU, tiles are faster at any size."""
 
 
 def semi_supcon_loss(
@@ -73,73 +73,72 @@ def semi_supcon_loss(
     process_group: ProcessGroup | None = None,
     queue: ContrastQueue | None = None,
 ) -> Tensor:
-    r"""Contrastive loss over views of an item and, where labels are known, over similar items.
+    r"""Compute the contrastive loss of views of items and, where labels are known, of similar items.
 
-    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and target weights
-    \(w_{ij}\) that are 1 for two views of one item, `target(labels_i, labels_j)` for two labeled
-    items, 0 otherwise and for i = j:
+    Let z be the embeddings scaled to length 1 and \(s_{ij} = z_i \cdot z_j / \tau\). The target weight \(w_{ij}\) is 1
+    for two views of one item, `target(labels_i, labels_j)` for two labeled items, and 0 for other pairs and for i = j.
+    The loss of anchor i is
 
     $$L_i = \log \sum_{k \neq i} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},
     \qquad W_i = \sum_j w_{ij}$$
 
-    An anchor without positives (W = 0) has loss 0 and is not counted in the mean. With no labels
-    this is NT-Xent (Chen et al. 2020, arXiv 2002.05709); with a class for every item it is SupCon
-    (Khosla et al. 2020, arXiv 2004.11362, eq. 2); mixed, SemiSupCon (Guinot et al. 2024, arXiv
-    2407.13840). It is computed in float32, or float64 for float64 embeddings.
+    An anchor without positives (W = 0) has loss 0 and is not counted in the mean. Without labels this is NT-Xent (Chen
+    et al. 2020, arXiv 2002.05709). With a class for every item it is SupCon (Khosla et al. 2020, arXiv 2004.11362, eq.
+    2). With some labels it is SemiSupCon (Guinot et al. 2024, arXiv 2407.13840). It is computed in float32, or in
+    float64 for float64 embeddings.
 
     Args:
         embeddings: (items, views, dim) with any number of views, or flat rows (N, dim) with `items`, `labels` or
             both. Floating point; need not be normalized.
-        labels: labels of each item, shape (items,) or (items, ...) as `target` expects; (N, ...) in
-            the flat form; a dict of signals for a target that takes several. None: nothing is labeled.
+        labels: labels of each item, (items,) or (items, ...) as `target` expects, or (N, ...) for flat rows. For a
+            target of several signals, a dict with one tensor for each. None: no item is labeled.
         labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask for each
-            signal. None: all are, if `labels` is given. What unlabeled rows of `labels` hold does not
-            matter, NaN included.
-        items: integer ids, (items,) or (N,); rows with the same id are views of one item. By default
-            all items are different, and each flat row is an item of its own.
-        keys: what the anchors are compared with instead of each other, as embeddings of a second encoder or
-            of earlier batches: (items, views, dim), or (N, dim). Without `key_items` they are as many as
-            `embeddings`, views of the same items, and share their labels.
-        key_labels: labels of the keys, with `key_items`.
-        key_labeled: mask of the keys, with `key_items`.
-        key_items: ids of the keys, which are matched with `items`.
+            signal. None: all given labels are known. Labels of unlabeled rows can have any value, such as NaN.
+        items: integer ids, (items,) or (N,). Rows with the same id are views of one item. By default all items are
+            different, and each flat row is an item.
+        keys: embeddings that replace the other anchors as contrasts, such as those of a second encoder or of earlier
+            batches: (items, views, dim) or (N, dim). Without `key_items` they must have the shape of `embeddings`;
+            they are then views of the same items and have the same labels.
+        key_labels: labels of the keys. Requires `key_items`.
+        key_labeled: mask of the keys. Requires `key_items`.
+        key_items: ids of the items of the keys. A key with the id of an anchor is a view of the same item.
         groups: integer ids, (items,) or (N,), such as the album or the artist. Pairs of different items of one group
             are ignored: they are neither positives nor in the denominator.
-        key_groups: groups of the keys, with `key_items`.
+        key_groups: groups of the keys. Requires `key_items`.
         ignored: bool (items, items), (items, items of the keys) or (N, M), True where a pair of different items is
-            ignored; views of one item never are. With `gather`, of the items of this process and those of all, in the
-            order of the ranks.
-        anchor_weights: numbers of at least 0, (items,) or (N,), constants of the loss: the loss of each anchor is
-            multiplied by its item's, and the mean is divided by their sum over the anchors that count.
-        target: weight of a pair of labeled items, `SameClass()` by default.
-        temperature: positive number that divides the cosine similarities, or a scalar tensor.
+            ignored. Views of one item are never ignored. With `gather`, rows are the items of this process and columns
+            those of all processes, in the order of their ranks.
+        anchor_weights: numbers of at least 0, (items,) or (N,), through which no gradient flows. The loss of each
+            anchor is multiplied by the weight of its item, and the mean is divided by the sum of these weights over the
+            anchors that have positives.
+        target: computes the weight of a pair of labeled items; `SameClass()` by default.
+        temperature: positive number or scalar tensor by which the cosine similarities are divided.
         reduction: "mean" over the anchors that have positives, "sum", or "none".
-        denominator: "all": the first term runs over all contrasts. "negatives": over those with w = 0 only
-            (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848); an anchor without negatives
-            then does not count. A kernel that never reaches 0 leaves no negatives among labeled items: it
-            does not go with this option.
-        implementation: "dense" holds the matrix of all pairs; it can be compiled and differentiated
+        denominator: "all": the first term is a sum over all contrasts. "negatives": it is a sum over the contrasts with
+            w = 0 only (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848). An anchor without negatives
+            then has loss 0 and is not counted. Do not use "negatives" with a target that is never 0.
+        implementation: "dense" stores the matrix of all pairs; it can be compiled and differentiated
             twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).
             "auto" is dense while a graph is compiled or traced, under `torch.func`, and for small batches on a
-            GPU. "tiled" is refused under `torch.func`.
-        gather: take the contrasts from all processes of the initialized process group; see below.
-        label_weight: factor of the weights that `target` gives, at least 0. Views of one item keep the weight 1, also
-            where their labels agree.
+            GPU, and tiled otherwise. "tiled" raises an error under `torch.func`.
+        gather: whether the contrasts are those of all processes of the initialized process group; see below.
+        label_weight: factor of the weights that `target` computes, at least 0. Views of one item keep the weight 1,
+            also if their labels agree.
         beta: concentration of the hard negatives, at least 0 (Robinson et al. 2021, arXiv 2010.04592); see below.
-        tau_plus: probability that a negative is a positive in truth, at least 0 and below 1 (the same; Chuang et al.
-            2020, arXiv 2007.00224).
-        sigma: weight positives by how far apart they are, by a von Mises-Fisher density of this width on their
-            cosine (Yeh et al. 2022, arXiv 2110.06848); see below. None: do not.
-        process_group: the processes that `gather` takes together; all of them by default.
-        queue: rows of earlier batches as further contrasts; `CrossBatchMemory` passes it.
+        tau_plus: probability that a negative is in fact a positive, at least 0 and below 1 (Robinson et al. 2021;
+            Chuang et al. 2020, arXiv 2007.00224); see below.
+        sigma: width of the weighting of positives, which gives a higher weight to positives that are farther apart
+            (Yeh et al. 2022, arXiv 2110.06848); see below. None: no weighting.
+        process_group: processes whose contrasts `gather` uses; all processes by default.
+        queue: rows of earlier batches as additional contrasts, passed by `CrossBatchMemory`.
 
-    With `gather` every process contrasts its own anchors with the rows of all. "mean" and "sum" return the
-    value of the whole batch on every process, and a gradient that is multiplied by the number of
-    processes: DistributedDataParallel then divides by it when it averages, and every parameter gets
-    the gradient that one process with the whole batch would give it. "none" returns the losses
-    of the local anchors, with a gradient that is not multiplied.
+    With `gather`, every process contrasts its own anchors with the rows of all processes. "mean" and "sum" return the
+    value of the whole batch on every process. Their gradient is multiplied by the number of processes, because
+    DistributedDataParallel divides by this number when it averages. Every parameter then gets the gradient that one
+    process would compute for the whole batch. "none" returns the losses of the local anchors, and its gradient is not
+    multiplied.
 
-    With `beta` or `tau_plus` the pairs with w = 0, of which anchor i has \(N_i\), enter its denominator as
+    With `beta` or `tau_plus`, the denominator of anchor i contains its \(N_i\) negatives, the pairs with w = 0, as
 
     $$G_i = \max\left(\frac{N_i}{1 - \tau^+} \left[
     \frac{\sum_k e^{(1 + \beta) s_{ik}}}{\sum_k e^{\beta s_{ik}}}
@@ -147,10 +146,12 @@ def semi_supcon_loss(
     N_i e^{-1 / \tau}\right), \qquad
     L_i = \log \Big( G_i + \sum_{j:\, w_{ij} > 0} e^{s_{ij}} \Big) - \frac{1}{W_i} \sum_j w_{ij} s_{ij}$$
 
-    and denominator="negatives" leaves \(G_i\) alone in the logarithm. With `sigma` the second term is
-    \(\frac{1}{W_i} \sum_j w_{ij} v_{ij} s_{ij}\) with \(v_{ij} = 2 - e^{c_{ij} / \sigma} / E\), where c are
-    cosines, E is the mean over all anchors with positives of \(\frac{1}{W_i} \sum_j w_{ij} e^{c_{ij} / \sigma}\), and
-    no gradient flows through v. It needs a second look at all pairs.
+    With denominator="negatives", the logarithm contains only \(G_i\).
+
+    With `sigma`, the second term is \(\frac{1}{W_i} \sum_j w_{ij} v_{ij} s_{ij}\) with
+    \(v_{ij} = 2 - e^{c_{ij} / \sigma} / E\). Here c are cosines, and E is the mean of
+    \(\frac{1}{W_i} \sum_j w_{ij} e^{c_{ij} / \sigma}\) over all anchors with positives. No gradient flows through v.
+    This requires a second pass over all pairs.
 
     Returns:
         A scalar, or for "none" the loss of each anchor, (items, views) or (N,).
@@ -250,21 +251,21 @@ def contrast(
     sigma: float | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """Loss of anchors against contrasts, both checked: the whole of the maths, for every form of it.
+    """Compute the loss of anchors and contrasts, which are already checked. All public forms of the loss call this.
 
     Args:
         anchors: (N, ...).
-        contrasts: (M, ...); of all processes, with `gather`.
-        itself: the contrast that is the first anchor; anchor i is contrast i + itself. None: anchors are
-            not among the contrasts.
-        target, temperature, reduction, denominator, implementation, gather: as of `semi_supcon_loss`.
-        ignored, anchor_weights: as of `semi_supcon_loss`; checked here.
-        label_weight, beta, tau_plus, sigma, process_group: as of `semi_supcon_loss`.
+        contrasts: (M, ...), with `gather` the rows of all processes.
+        itself: index of the contrast that is the first anchor, so that anchor i is contrast i + itself. None: anchors
+            are not among the contrasts.
+        target, temperature, reduction, denominator, implementation, gather: as for `semi_supcon_loss`.
+        ignored, anchor_weights: as for `semi_supcon_loss`; checked here.
+        label_weight, beta, tau_plus, sigma, process_group: as for `semi_supcon_loss`.
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)
     gathers = gather and processes(process_group) > 1
-    # Autocast would send the similarities to half precision, where they overflow at low temperature.
+    # Autocast would compute the similarities in half precision, where they overflow at low temperatures.
     with torch.autocast(anchors.embeddings.device.type, enabled=False):
         normalized = unit_length(anchors.embeddings)
         others = normalized
@@ -302,7 +303,7 @@ def contrast(
 
 
 def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
-    """The value of the whole batch, with the gradient that DDP's averaging turns into that of the whole batch."""
+    """Sum a value over processes, with a gradient that equals that of the whole batch after DDP's averaging."""
     scaled = share * processes(group)
     return scaled + (sum_over_processes(share, group) - scaled.detach())
 
@@ -317,9 +318,9 @@ def _log_mean(
     gathers: bool,
     group: ProcessGroup | None,
 ) -> Tensor:
-    """Logarithm of the mean of exp(cosine / sigma) over the anchors with positives, of all processes that gather."""
+    """Compute log(mean of exp(cosine / sigma)) over the anchors with positives of all processes that gather."""
     assert lowest is not None
-    means = [queries.new_full((1,), -torch.inf)]  # where there are no anchors
+    means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
     for start, stop in [(0, len(pairs.anchors.items))] if is_dense else spans(pairs):
         similarities = queries[pairs.rows(start, stop)] @ keys.T
         weights, _ = pairs.weights_and_contrasts(start, stop, similarities.dtype)
@@ -348,7 +349,7 @@ def _check_ignored(ignored: Tensor | None, anchors: Rows, contrasts: Rows) -> No
 
 
 def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
-    """Weights of the rows, checked."""
+    """Return the checked weights of the rows."""
     if weights is None:
         return None
     if not isinstance(weights, Tensor) or weights.is_complex():
@@ -359,7 +360,7 @@ def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
     _check_device("anchor_weights", weights, anchors)
     weights = weights if weights.is_floating_point() else weights.double()  # unsigned integers cannot be compared
     if values_are_readable(weights) and not bool(((weights >= 0) & (weights < math.inf)).all()):
-        raise ValueError("anchor_weights: expected finite numbers of at least 0, got others, or NaN")
+        raise ValueError("anchor_weights: expected finite numbers of at least 0, got a negative, infinite or NaN value")
     return weights.detach().repeat_interleave(anchors.views)
 
 
@@ -369,11 +370,11 @@ def _check_device(name: str, tensor: Tensor, anchors: Rows) -> None:
 
 
 def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> bool:
-    if len(keys) == 0:  # nothing to make tiles of
+    if len(keys) == 0:  # there is nothing to divide into tiles
         return True
     transformed = not torch.compiler.is_compiling() and in_function_transform()
     if implementation == "tiled" and transformed:
-        raise RuntimeError("implementation: the tiled loss does not go through torch.func; use 'dense' or 'auto'")
+        raise RuntimeError("implementation: expected 'dense' or 'auto' under torch.func, got 'tiled'")
     if implementation != "auto":
         return implementation == "dense"
     if transformed or is_traced():
@@ -391,7 +392,7 @@ def _as_keys(
     groups: Tensor | None,
     target: Target,
 ) -> Rows:
-    """Rows of the keys; those of a second encoder are views of the anchors' items."""
+    """Return the rows of the keys. Keys without ids are views of the anchors' items, in the same order."""
     if not isinstance(keys, Tensor):
         raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:
@@ -402,7 +403,7 @@ def _as_keys(
             raise ValueError(f"{missing}: expected ids of groups, because {given} was given, got None")
     else:
         if labels is not None or labeled is not None or groups is not None:
-            raise ValueError("key_items: keys with labels or groups of their own need item ids")
+            raise ValueError("key_items: expected item ids, because the keys have labels or groups, got None")
         if keys.dim() != embeddings.dim() or len(keys) != len(embeddings):
             raise ValueError(
                 f"key_items: keys {tuple(keys.shape)} without ids must be of the same items as the embeddings "
@@ -415,7 +416,7 @@ def _as_keys(
 
 
 def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
-    """Raise ValueError for a `gather` that is not a bool, or a group of processes that would not be used."""
+    """Raise ValueError for a `gather` that is not a bool, or a group of processes without `gather`."""
     check_bool("gather", gather)
     if process_group is not None and not gather:
         raise ValueError("process_group: expected None without gather=True, got a group")
@@ -427,7 +428,7 @@ def check_settings(
     denominator: str = "all",
     implementation: str = "auto",
 ) -> None:
-    """Raise ValueError for a setting that the loss does not know."""
+    """Raise ValueError for an unknown setting or an invalid temperature."""
     _check_temperature(temperature)
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),

@@ -1,4 +1,4 @@
-"""Gradient caching: a step over a batch that is larger than memory."""
+"""Gradient caching: training steps with batches that are larger than memory."""
 
 from __future__ import annotations
 
@@ -26,41 +26,39 @@ def cached_backward(
 ) -> Tensor:
     """Compute the gradients of the loss of a whole batch with the activations of one chunk in memory at a time.
 
-    A contrastive loss needs all embeddings at once, but an encoder needs only its own items. So the batch goes
-    through the model twice (Gao et al. 2021, arXiv 2101.06983): first without a graph, to collect the embeddings
-    and the loss's gradient with respect to them; then chunk by chunk with a graph, to carry that gradient on
-    to the parameters. The global random states of PyTorch, Python and NumPy are restored for the second pass of each
-    chunk, so dropout is the same, and the result equals that of the undivided batch up to rounding. A generator that
-    the model owns is not restored: draw from it outside the model.
+    A contrastive loss needs all embeddings at once, but the encoder can process the items in chunks. The model
+    therefore runs twice (Gao et al. 2021, arXiv 2101.06983). The first pass has no graph; it computes the embeddings
+    and the gradient of the loss with respect to them. The second pass runs chunk by chunk with a graph and propagates
+    this gradient to the parameters. The global random states of PyTorch, Python and NumPy are restored for the second
+    pass of each chunk, so dropout is the same, and the result equals that of the undivided batch up to rounding. The
+    state of a generator that the model owns is not restored: draw from it outside the model.
 
-    Batch normalization is the exception: it looks at the chunk and not at the batch. Its running statistics
-    are updated once, as usual, in the second pass, but means and variances are those of a chunk. Choose a
-    `chunk_size` that is large enough for them, put the layers in eval mode, or use a normalization that
-    looks at one item (group, layer).
+    Batch normalization is an exception: its means and variances are those of a chunk and not of the batch. Its running
+    statistics are updated once, in the second pass. Choose a `chunk_size` that is large enough for these statistics,
+    put the layers in eval mode, or use a normalization of single items (group, layer).
 
-    Under `DistributedDataParallel` the processes are synchronized once, in the last chunk, and `criterion` may
-    gather; `static_graph=True` is refused, for it allows one backward pass a step. Call it within `torch.autocast`
-    for mixed precision; with a gradient scaler pass
-    `backward=lambda loss: scaler.scale(loss).backward()`.
+    Under `DistributedDataParallel`, the processes are synchronized once, in the last chunk, and `criterion` may gather.
+    `static_graph=True` raises an error, because it allows only one backward pass per step. For mixed precision, call
+    this function within `torch.autocast`. With a gradient scaler, pass `backward=lambda loss:
+    scaler.scale(loss).backward()`.
 
     Args:
         model: called with a chunk of the inputs: one tensor, the arguments of a tuple or list, or the keyword
             arguments of a mapping.
-        inputs: tensor (items, ...), or a tuple, list or mapping whose tensors, also in containers within, are
-            (items, ...); scalars and what is not a tensor go to every chunk as they are. None may have a graph.
-        criterion: loss of the embeddings of all items, (items, ...), a scalar.
-        chunk_size: items of a chunk.
-        backward: called with the loss.
-        embeddings_of: picks the embeddings from the output of the model.
+        inputs: tensor (items, ...), or a tuple, list or mapping that contains such tensors, also in nested containers.
+            Scalars and values that are not tensors are passed to every chunk unchanged. No tensor may have a graph.
+        criterion: function of the embeddings of all items, (items, ...), that returns a scalar loss.
+        chunk_size: number of items in a chunk.
+        backward: called with the loss to compute its gradient.
+        embeddings_of: function that selects the embeddings in the output of the model.
 
     Returns:
-        The loss, detached. Gradients are added to those in the parameters; the optimizer's step is yours.
+        The loss, detached. Gradients are added to those of the parameters. Call the optimizer's step yourself.
 
     Raises:
-        ValueError: if `chunk_size` is below 1; if tensors of the inputs differ in length, have a graph, or there are
-            none; for `DistributedDataParallel(static_graph=True)`; for a loss that is not a scalar.
-        TypeError: for inputs of another kind, a `chunk_size` that is no whole number, or an output that is not a
-            tensor.
+        ValueError: if `chunk_size` is below 1; if the inputs contain no tensors, or tensors of different lengths or
+            with a graph; for `DistributedDataParallel(static_graph=True)`; for a loss that is not a scalar.
+        TypeError: for inputs of another type, a `chunk_size` that is not an integer, or an output that is not a tensor.
 
     Examples:
         >>> from ssc_toolkit.losses import NTXentLoss
@@ -84,22 +82,22 @@ def cached_backward(
 
 
 class GradientCache:
-    """The two passes of `cached_backward`, for a loop that has a backward pass of its own.
+    """The two passes of `cached_backward` as separate calls, for a loop that calls the backward pass itself.
 
-    Making one is the first pass. Take a loss of `embeddings`, carry its gradient back to them, and call `backward`,
-    the second pass, which adds to the gradients of the parameters.
+    The constructor runs the first pass. Compute a loss of `embeddings`, call its `backward` method, and then call the
+    `backward` method of the cache. This is the second pass, which adds to the gradients of the parameters.
 
     Args:
-        model: as of `cached_backward`.
-        inputs: as of `cached_backward`.
-        chunk_size: as of `cached_backward`.
-        embeddings_of: as of `cached_backward`.
+        model: as for `cached_backward`.
+        inputs: as for `cached_backward`.
+        chunk_size: as for `cached_backward`.
+        embeddings_of: as for `cached_backward`.
 
     Attributes:
-        embeddings: of all items, (items, ...), a leaf that requires a gradient.
+        embeddings: embeddings of all items, (items, ...), a leaf tensor that requires a gradient.
 
     Raises:
-        ValueError, TypeError: as `cached_backward`.
+        ValueError, TypeError: as for `cached_backward`.
 
     Examples:
         >>> model = nn.Linear(16, 8)
@@ -131,12 +129,12 @@ class GradientCache:
                     outputs.append(self._embed(chunk))
             finally:
                 buffers.put_back()
-        torch.clear_autocast_cache()  # the weights cast in the first pass have no graph
+        torch.clear_autocast_cache()  # the weights that were cast in the first pass have no graph
         self._lengths = [len(output) for output in outputs]
         self.embeddings = torch.cat(outputs).requires_grad_()
 
     def backward(self) -> None:
-        """Carry the gradient of the embeddings on to the parameters, chunk by chunk.
+        """Propagate the gradient of the embeddings to the parameters, chunk by chunk.
 
         Raises:
             ValueError: if the embeddings have no gradient.
@@ -148,12 +146,12 @@ class GradientCache:
         last = len(self._chunks) - 1
         for number, (chunk, state, gradient) in enumerate(zip(self._chunks, self._states, gradients, strict=True)):
             state.restore()
-            if number == last:  # its backward pass is the one in which processes synchronize
+            if number == last:  # the processes synchronize in this backward pass
                 self._embed(chunk).backward(gradient)
             elif isinstance(self._model, nn.parallel.DistributedDataParallel):
                 with self._model.no_sync():
                     self._embed(chunk).backward(gradient)
-            elif processes() > 1:  # a wrapper around the model may be watching its parameters
+            elif processes() > 1:  # a wrapper around the model may have hooks on its parameters
                 _accumulate(self._model, self._inputs, self._embed(chunk), gradient)
             else:
                 self._embed(chunk).backward(gradient)
@@ -163,12 +161,12 @@ class GradientCache:
         found = self._embeddings_of(_call(self._model, chunk))
         if not isinstance(found, Tensor):
             kind = type(found).__name__
-            raise TypeError(f"embeddings_of: expected a tensor, got {kind}; pick the embeddings from the output")
+            raise TypeError(f"embeddings_of: expected a tensor, got {kind}; select the embeddings in the output")
         return found
 
 
 def _accumulate(model: nn.Module, inputs: list[Tensor], embeddings: Tensor, gradient: Tensor) -> None:
-    """Add to the gradients of parameters and inputs without the hooks by which processes synchronize."""
+    """Add to the gradients of parameters and inputs without running the hooks that synchronize processes."""
     leaves = [leaf for leaf in [*model.parameters(), *inputs] if leaf.requires_grad]
     found = torch.autograd.grad(embeddings, leaves, gradient, allow_unused=True)
     for leaf, own in zip(leaves, found, strict=True):
@@ -188,8 +186,8 @@ def _check_model(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.parallel.DistributedDataParallel) and module.static_graph:
             raise ValueError(
-                "model: DistributedDataParallel(static_graph=True) counts on one backward pass a step, and gradient "
-                "caching makes one a chunk; pass static_graph=False"
+                "model: DistributedDataParallel(static_graph=True) allows one backward pass per step, but gradient "
+                "caching needs one per chunk; pass static_graph=False"
             )
 
 
@@ -205,8 +203,8 @@ def _check_inputs(inputs: Inputs) -> None:
         raise ValueError(f"inputs: expected tensors of one length (items, ...), got lengths {sorted(lengths)}")
     if any(tensor.grad_fn is not None for tensor in tensors):
         raise ValueError(
-            "inputs: expected tensors without a graph, got the result of a computation with gradients, which "
-            "each chunk would go back through; detach() it, or make that computation a part of the model"
+            "inputs: expected tensors without a graph, got the result of a computation with gradients; "
+            "detach() it, or move that computation into the model"
         )
 
 
@@ -216,7 +214,7 @@ def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
 
 
 def _cut(value: Any, part: slice) -> Any:
-    """The part of a value that a chunk gets, within containers too; scalars and what is no tensor stay as they are."""
+    """Return the slice of a value for one chunk, also in containers. Other values are returned unchanged."""
     if isinstance(value, Tensor):
         return value[part] if value.dim() else value
     if isinstance(value, Mapping):
@@ -228,7 +226,7 @@ def _cut(value: Any, part: slice) -> Any:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Tensors that are cut."""
+    """Yield the tensors that are divided into chunks."""
     if isinstance(value, Tensor):
         yield from [value] if value.dim() else []
     elif isinstance(value, (Mapping, tuple, list)):
@@ -237,11 +235,11 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class _Buffers:
-    """Buffers of a model as they are before its first pass, to put back after it.
+    """Copies of a model's buffers before its first pass, to be restored after it.
 
-    DistributedDataParallel sends those of the first process to all when its forward pass begins: what lies within one
-    is looked at only then, so that what came from the first process is not undone. A buffer that the first pass
-    creates stays; one that is registered as None, is None again.
+    At the beginning of its forward pass, DistributedDataParallel copies the buffers of the first process to all others.
+    Buffers within it are recorded after this, so that restoring them does not undo the copy. A buffer that the first
+    pass creates is kept. A buffer that was None before the first pass is None again.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -275,13 +273,13 @@ class _Buffers:
 
 
 class _RandomState:
-    """Where the global generators are: PyTorch's on the CPU and on the GPUs in use, Python's and NumPy's."""
+    """States of the global generators: PyTorch's on the CPU and on the GPUs in use, Python's and NumPy's."""
 
     def __init__(self, devices: Iterable[torch.device]) -> None:
         self._cpu = torch.get_rng_state()
         self._gpus = {device: torch.cuda.get_rng_state(device) for device in devices}
         self._python = random.getstate()
-        self._numpy = np.random.get_state()  # noqa: NPY002  # models may draw from it
+        self._numpy = np.random.get_state()  # noqa: NPY002  # models may use it
 
     def restore(self) -> None:
         torch.set_rng_state(self._cpu)
@@ -292,6 +290,6 @@ class _RandomState:
 
 
 def _gpus(model: nn.Module, inputs: Inputs) -> list[torch.device]:
-    """GPUs that hold a part of the model or of the inputs."""
+    """Return the GPUs on which there are parameters, buffers or inputs."""
     tensors = (*model.parameters(), *model.buffers(), *_tensors(inputs))
     return sorted({tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=str)

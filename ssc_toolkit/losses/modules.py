@@ -1,4 +1,4 @@
-"""The losses as modules that hold their settings."""
+"""Losses as modules that store their settings."""
 
 from __future__ import annotations
 
@@ -26,22 +26,44 @@ if TYPE_CHECKING:
 
 
 class SemiSupConLoss(nn.Module):
-    """Semi-supervised contrastive loss; see `ssc_toolkit.losses.semi_supcon_loss`.
+    r"""Semi-supervised contrastive loss (Guinot et al. 2024, arXiv 2407.13840).
+
+    Let z be the embeddings scaled to length 1 and \(s_{ij} = z_i \cdot z_j / \tau\). The loss of anchor i is
+
+    $$L_i = \log \sum_{k \neq i} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},
+    \qquad W_i = \sum_j w_{ij}$$
+
+    where \(w_{ij}\) is 1 for two views of one item, the weight that the target computes for two labeled items, and 0
+    for other pairs and for i = j. The mean is over the anchors that have positives. Without labels this is NT-Xent;
+    with a class for every item it is SupCon. The functional form `ssc_toolkit.losses.semi_supcon_loss` has the
+    equations of the other options.
 
     Args:
         temperature: positive number that divides the cosine similarities, or a `LearnableTemperature`.
-        target: which labeled items are positives of each other, and how strongly: a target, or a function
-            of two label blocks. `SameClass()` by default.
+        target: computes the weight of a pair of labeled items: a target, or a function of two label blocks.
+            `SameClass()` by default.
         reduction: "mean" over the anchors that have positives, "sum" or "none".
-        denominator: "all", or "negatives" for the decoupled form.
-        implementation: "auto", "dense" or "tiled".
-        gather: take the contrasts from all processes. "mean" and "sum" then return the whole batch's value on
-            every process, with a gradient that is right after DistributedDataParallel's averaging.
-        label_weight: factor of the weights that the target gives, next to the weight 1 of views of one item.
-        beta: concentration of the hard negatives of Robinson et al. 2021.
-        tau_plus: probability that a negative is a positive in truth, of the same.
-        sigma: width of the weighting of positives of Yeh et al. 2022.
-        process_group: the processes that gather; all of them by default.
+        denominator: "all", or "negatives" for decoupled contrastive learning (Yeh et al. 2022, arXiv 2110.06848).
+        implementation: "auto", "dense" or "tiled". All give the same value and gradient; "tiled" needs less memory.
+        gather: whether the contrasts are those of all processes. "mean" and "sum" then return the whole batch's value
+            on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
+        label_weight: factor of the weights that the target computes. Views of one item keep the weight 1.
+        beta: concentration of the hard negatives (Robinson et al. 2021, arXiv 2010.04592), at least 0.
+        tau_plus: probability that a negative is in fact a positive, at least 0 and below 1.
+        sigma: width of the weighting of positives (Yeh et al. 2022). None: no weighting.
+        process_group: processes whose contrasts `gather` uses; all processes by default.
+
+    Shape:
+        - embeddings: (items, views, dim), or flat rows (N, dim) with `items`, `labels` or both
+        - labels: (items,) or (items, ...) as the target expects; (N, ...) for flat rows; a dict for several signals
+        - labeled: bool (items,) or (N,), True where the labels are known; a dict for several signals
+        - items: integer ids, (items,) or (N,); rows with the same id are views of one item
+        - output: scalar, or for "none" (items, views) or (N,)
+
+    Raises:
+        ValueError: for shapes that do not fit, a temperature that is not positive, an unknown option, or labels that
+            the target does not accept.
+        TypeError: for integer embeddings, a `labeled` or `ignored` that is not bool, or non-integer `items`.
 
     Examples:
         >>> import torch
@@ -98,7 +120,7 @@ class SemiSupConLoss(nn.Module):
         ignored: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Loss of a batch; shapes, dtypes and errors as in `semi_supcon_loss`."""
+        """Compute the loss of a batch. Shapes, dtypes and errors are those of `semi_supcon_loss`."""
         return semi_supcon_loss(
             embeddings,
             labels,
@@ -116,7 +138,7 @@ class SemiSupConLoss(nn.Module):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments of `semi_supcon_loss` that this module holds."""
+        """Return the keyword arguments of `semi_supcon_loss` that this module stores."""
         return {
             "target": self.target,
             "temperature": value_of(self.temperature),
@@ -145,10 +167,10 @@ class SemiSupConLoss(nn.Module):
 
 
 class SupConLoss(SemiSupConLoss):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2): `SemiSupConLoss` by its paper's name.
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
 
-    It is called with the labels of all items; without labels it is the loss of SimCLR, `NTXentLoss`, as in the authors'
-    code. Items that `labeled` leaves out count as classes of their own.
+    It equals `SemiSupConLoss`, with the same arguments. Without labels it is the loss of SimCLR, `NTXentLoss`, as in
+    the authors' code. An item for which `labeled` is False counts as a class of one item.
 
     Examples:
         >>> import torch
@@ -159,9 +181,10 @@ class SupConLoss(SemiSupConLoss):
 class NTXentLoss(SemiSupConLoss):
     """Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
-    Two views of an item are positives, all else is contrast; no labels. With `keys` from a second encoder it
-    is the InfoNCE loss. Settings as of `SemiSupConLoss`, less the target and the weight of labels. With
-    `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
+    Two views of an item are positives, and all other pairs are negatives. There are no labels. The settings are those
+    of `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss.
+    With `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv
+    2110.06848).
 
     Examples:
         >>> import torch
@@ -210,19 +233,19 @@ class NTXentLoss(SemiSupConLoss):
         ignored: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Loss of an unlabeled batch; shapes and errors as in `semi_supcon_loss`.
+        """Compute the loss of a batch without labels. Shapes and errors are those of `semi_supcon_loss`.
 
         Args:
-            embeddings: as of `semi_supcon_loss`; with `second_views`, the first views, (items, dim).
+            embeddings: as for `semi_supcon_loss`; with `second_views`, the first views, (items, dim).
             second_views: (items, dim), the second view of each item. `NTXentLoss()(first, second)` equals
                 `NTXentLoss()(torch.stack([first, second], dim=1))`.
-            items: as of `semi_supcon_loss`.
-            keys: as of `semi_supcon_loss`.
-            key_items: as of `semi_supcon_loss`.
-            groups: as of `semi_supcon_loss`.
-            key_groups: as of `semi_supcon_loss`.
-            ignored: as of `semi_supcon_loss`.
-            anchor_weights: as of `semi_supcon_loss`.
+            items: as for `semi_supcon_loss`.
+            keys: as for `semi_supcon_loss`.
+            key_items: as for `semi_supcon_loss`.
+            groups: as for `semi_supcon_loss`.
+            key_groups: as for `semi_supcon_loss`.
+            ignored: as for `semi_supcon_loss`.
+            anchor_weights: as for `semi_supcon_loss`.
         """
         if second_views is not None:
             embeddings = _stacked(embeddings, second_views)
@@ -239,7 +262,7 @@ class NTXentLoss(SemiSupConLoss):
 
 
 def _stacked(first: Tensor, second: Tensor) -> Tensor:
-    """Two views of each item as (items, views, dim)."""
+    """Stack two views of each item to (items, views, dim)."""
     for name, views in (("embeddings", first), ("second_views", second)):
         if not isinstance(views, Tensor) or not views.is_floating_point() or views.dim() != 2:
             kind = f"{views.dtype} {tuple(views.shape)}" if isinstance(views, Tensor) else type(views).__name__

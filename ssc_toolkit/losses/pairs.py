@@ -1,4 +1,4 @@
-"""Which pairs of anchors and contrasts there are, and what each of them counts for."""
+"""Pairs of anchors and contrasts, and their weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ssc_toolkit.targets import Target
 
 
 class PairSettings(NamedTuple):
-    """All that the loss depends on besides queries and keys.
+    """Everything except queries and keys that determines the loss.
 
     Attributes:
-        anchors: what is known about the items of the queries.
-        contrasts: what is known about the items of the keys.
-        itself: the key that is the first query; query i is key i + itself. None: queries are not among the keys.
-        target: weight of a pair of labeled rows.
-        decoupled: whether the denominator leaves the positives out.
-        label_weight: factor of the weights that labels give.
-        ignored: bool (anchors' items, contrasts' items), True where a pair takes no part.
-        weighting: of negatives and positives.
+        anchors: ids, labels and masks of the items of the queries.
+        contrasts: ids, labels and masks of the items of the keys.
+        itself: index of the key that is the first query, so that query i is key i + itself. None: queries are not among
+            the keys.
+        target: computes the weights of pairs of labeled items.
+        decoupled: whether positives are left out of the denominator.
+        label_weight: factor of the weights that the target computes from labels.
+        ignored: bool (anchors' items, contrasts' items), True where a pair is ignored.
+        weighting: weighting of negatives and positives.
     """
 
     anchors: Rows
@@ -37,16 +38,16 @@ class PairSettings(NamedTuple):
     weighting: Weighting = Weighting()
 
     def rows(self, start: int, stop: int) -> slice:
-        """Rows of the anchors of some items."""
+        """Return the rows of the anchors of some items."""
         return slice(start * self.anchors.views, stop * self.anchors.views)
 
     def describe(self, start: int, stop: int) -> Pairs:
-        """Target weights and ignored pairs of the rows of some items, a row and itself included."""
+        """Compute target weights and ignored pairs of the rows of some items, including pairs of a row and itself."""
         ignored = None if self.ignored is None else self.ignored[start:stop]
         return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Target weights, 0 for a row and itself, and which pairs are contrasts, each (rows, M)."""
+        """Compute target weights, 0 for a row and itself, and which pairs are contrasts, each (rows, M)."""
         weights, ignored = self.describe(start, stop)
         is_contrast = torch.ones_like(weights, dtype=torch.bool) if ignored is None else ~ignored
         weights = weights.to(dtype)
@@ -57,7 +58,7 @@ class PairSettings(NamedTuple):
         return weights, is_contrast
 
     def map(self, function: Callable[[Tensor], Tensor]) -> PairSettings:
-        """A function of every tensor that describes pairs, in an order of its own."""
+        """Apply a function to every tensor that describes pairs, always in the same order."""
         return self._replace(
             anchors=self.anchors.map(function),
             contrasts=self.contrasts.map(function),

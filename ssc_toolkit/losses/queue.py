@@ -1,4 +1,4 @@
-"""The rows of earlier batches as further contrasts of a loss."""
+"""Rows of earlier batches as additional contrasts of a loss."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ssc_toolkit.targets.base import LabelTensors
 
 
 class ContrastQueue:
-    """Rows of earlier batches, for one call of a loss, which notes the rows to add to them.
+    """Rows of earlier batches for one call of a loss. The loss records here the rows to add to the queue.
 
     Args:
-        rows: of the earlier batches; None: there are none yet.
-        alone: whether the rows of other items of the batch are left out.
+        rows: rows of the earlier batches; None if there are none yet.
+        alone: whether the rows of other items of the batch are left out of the contrasts.
 
     Attributes:
-        fresh: the contrasts of the batch, without a graph, one entry for each time that the loss is computed.
+        fresh: contrasts of the batch without a graph, one entry for each computation of the loss.
     """
 
     def __init__(self, rows: Rows | None, alone: bool = False) -> None:
@@ -30,11 +30,11 @@ class ContrastQueue:
         self.fresh: list[Rows] = []
 
     def joined(self, anchors: Rows, contrasts: Rows, ignored: Tensor | None) -> tuple[Rows, Tensor | None]:
-        """The contrasts of the batch followed by the queue, and which pairs of items and contrasts are ignored.
+        """Return the contrasts of the batch followed by the queue, and which pairs of items and contrasts are ignored.
 
         Args:
-            anchors: of the batch.
-            contrasts: of the batch.
+            anchors: anchors of the batch.
+            contrasts: contrasts of the batch.
             ignored: bool (items, items of the contrasts), or None.
         """
         contrasts = with_mask(contrasts)
@@ -45,17 +45,17 @@ class ContrastQueue:
                 ignored = functional.pad(ignored.repeat_interleave(contrasts.views, dim=1), (0, len(self.rows.items)))
             count *= contrasts.views
             contrasts = _join(contrasts.flat(), _to(self.rows, contrasts.embeddings.device))
-        if self.alone:  # a view of one row, whatever the number of anchors
+        if self.alone:  # an expanded view of one row, for any number of anchors
             in_batch = torch.arange(len(contrasts.items), device=contrasts.items.device) < count
             left_out = in_batch.expand(len(anchors.items), -1)
             ignored = left_out if ignored is None else ignored | left_out
         return contrasts, ignored
 
     def last(self, size: int) -> Rows | None:
-        """The last rows of queue and batch, in storage of their own, so that a state dict holds no more."""
+        """Return the last rows of queue and batch, copied so that a state dict contains only these rows."""
         rows = self.rows
         for fresh in self.fresh:
-            # One row that is not finite would make every loss NaN for as long as it waits; zeros are near to nobody.
+            # A row that is not finite would make every loss NaN while it is in the queue.
             is_finite = fresh.embeddings.isfinite().all(dim=1, keepdim=True)
             kept = fresh._replace(embeddings=torch.where(is_finite, fresh.embeddings, 0)).flat()
             rows = kept if rows is None else _join(_to(rows, kept.embeddings.device), kept)
@@ -66,10 +66,10 @@ class ContrastQueue:
 
 
 def _join(first: Rows, second: Rows) -> Rows:
-    """The rows of both, which are flat."""
+    """Concatenate two sets of flat rows."""
     dims = first.embeddings.shape[1], second.embeddings.shape[1]
     if dims[0] != dims[1]:
-        raise ValueError(f"embeddings: a memory needs the same dim in every batch, got {dims[0]} and {dims[1]}")
+        raise ValueError(f"embeddings: expected the same dim in every batch, {dims[0]}, got {dims[1]}")
     check_same_signals(first, second, "labels")
     return first._replace(
         embeddings=torch.cat([first.embeddings, second.embeddings.to(first.embeddings.dtype)]),
@@ -81,7 +81,7 @@ def _join(first: Rows, second: Rows) -> Rows:
 
 
 def _each(rows: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
-    """A function of every tensor of the rows."""
+    """Apply a function to every tensor of the rows."""
     return rows._replace(embeddings=function(rows.embeddings)).map(function)
 
 
@@ -97,5 +97,7 @@ def _cat(first: LabelTensors | None, second: LabelTensors | None, name: str = "l
     if first is None and second is None:
         return None
     if name == "groups":
-        raise ValueError("groups: a memory needs them in every batch, or in none")
-    raise ValueError("labels: a memory needs the same label signals in every batch; mark unknown ones by labeled=False")
+        raise ValueError("groups: expected groups in every batch or in none, got them in some")
+    raise ValueError(
+        "labels: expected the same label signals in every batch, got others; mark unknown labels by labeled=False"
+    )

@@ -1,4 +1,4 @@
-"""Contrast by the order of continuous labels."""
+"""Contrastive loss by the order of continuous labels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ssc_toolkit.targets.kernels import check_continuous, label_distance
 
 
 class RankNContrastLoss(nn.Module):
-    r"""Rank-N-Contrast (Zha et al. 2023, arXiv 2210.01189): who is nearer in the label shall be nearer in space.
+    r"""Rank-N-Contrast loss (Zha et al. 2023, arXiv 2210.01189), which orders embeddings like their labels.
 
-    With \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\) and \(d_{ij}\) the distance of the labels, every other
-    labeled row j is in turn the positive of anchor i, against itself and all that are as far from i or farther:
+    With \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\) and \(d_{ij}\) the distance of the labels, every other labeled
+    row j is in turn the positive of anchor i. Its contrasts are the rows whose labels are at least as far from that of
+    i:
 
     $$L_i = \frac{1}{n - 1} \sum_{j \neq i} -\log
     \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$
 
-    over the n labeled rows; rows that are not labeled take no part. Embeddings are taken as they are, not
-    normalized. Distances of labels that differ by no more than rounding are ties. Time grows as n² log n and
-    memory as n².
+    where n is the number of labeled rows. Unlabeled rows are ignored. Embeddings are not normalized. Label distances
+    that differ only by rounding are equal. Time grows as n² log n and memory as n².
 
     Args:
         temperature: positive number that divides the distances, or a `LearnableTemperature`.
@@ -35,7 +35,7 @@ class RankNContrastLoss(nn.Module):
         - embeddings: (items, views, dim), or (N, dim)
         - labels: (items,) or (items, k) real numbers, integers or bools; (N, ...) in the flat form
         - labeled: bool (items,) or (N,), True where labels are known; all of them by default
-        - output: scalar, or for "none" (items, views) or (N,), 0 where a row takes no part
+        - output: scalar, or for "none" (items, views) or (N,), 0 for unlabeled rows
 
     Raises:
         ValueError: for shapes that do not fit, or labels that are not finite in a labeled row.
@@ -56,7 +56,7 @@ class RankNContrastLoss(nn.Module):
     def forward(
         self, embeddings: Tensor, labels: Tensor, *, labeled: Tensor | None = None, items: Tensor | None = None
     ) -> Tensor:
-        """Loss of a batch."""
+        """Compute the loss of a batch."""
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
         rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS)).flat()
@@ -80,15 +80,15 @@ def _rank_losses(
 ) -> tuple[Tensor, Tensor]:
     embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     if not len(labels):
-        return embeddings.sum(dim=1), labeled  # no loss at all, but a part of the graph
+        return embeddings.sum(dim=1), labeled  # the loss is 0 but stays connected to the graph
     similarities = -_distances(embeddings) / temperature
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     taken = labeled[:, None] & labeled & ~itself
     with torch.no_grad():
-        # Those left out come last, at a distance that nobody has.
+        # Unlabeled rows are sorted to the end, at a distance that no labeled row has.
         nearness = torch.where(taken, -_distances_of_labels(labels, labeled), torch.inf)
         nearness, order = nearness.sort(dim=1)
-        # Rows as near as j are in the denominator too, so each takes the sum up to the last of its equals.
+        # Rows at the same distance as j are in the denominator too, so each row takes the sum up to the last equal row.
         last = torch.searchsorted(nearness, nearness, right=True) - 1
     ordered = similarities.gather(1, order)
     is_taken = nearness < math.inf
@@ -99,25 +99,25 @@ def _rank_losses(
 
 
 def _distances(embeddings: Tensor) -> Tensor:
-    """Euclidean distances of all pairs, (N, N), of rows whose squares their dtype may not hold."""
-    # Half of the way to 1 is enough for the squares, and leaves the gradients on the way back normal numbers.
+    """Compute Euclidean distances of all pairs, (N, N), also for rows whose squares exceed the range of their dtype."""
+    # Scaling by half of the exponent is enough for the squares and keeps the gradients normal numbers.
     factor = _power_of_two(embeddings.detach(), 511 if embeddings.dtype == torch.float64 else 63)
     scaled = embeddings * factor
     return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 
 
 def _power_of_two(values: Tensor, exponent: int) -> Tensor:
-    """Power of two, from 2^-exponent to 2^exponent, that brings the largest of the values near 1."""
+    """Return a power of two, from 2^-exponent to 2^exponent, that scales the largest of the values to about 1."""
     largest = values.abs().amax().clamp(2.0**-exponent, 2.0**exponent)
     return torch.frexp(largest).mantissa / largest
 
 
 @torch.no_grad()
 def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
-    """Distances (N, N) of labels as whole numbers: steps of their rounding error, so that 0.3 - 0.2 ties with 0.2 - 0.1.
+    """Compute distances of labels, (N, N), as multiples of their rounding error, so that 0.3 - 0.2 equals 0.2 - 0.1.
 
-    Integers are centered first, so that those of nanoseconds differ exactly. Numbers are scaled to magnitudes near 1, so
-    that neither their differences nor the squares of them overflow.
+    Integers are centered first, so that timestamps in nanoseconds differ exactly. All labels are scaled to about 1, so
+    that neither their differences nor the squares of these overflow.
     """
     labels = labels.reshape(len(labels), -1)
     exact = torch.float32 if labels.device.type == "mps" else torch.float64
@@ -131,7 +131,7 @@ def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
-    """Integers less the middle of each column's labeled ones, which leaves differences as they are."""
+    """Subtract the middle of the labeled integers from each column, which does not change differences."""
     limits = torch.iinfo(labels.dtype)
     highest = torch.where(labeled, labels, limits.min).amax(dim=0)
     lowest = torch.where(labeled, labels, limits.max).amin(dim=0)
@@ -139,7 +139,7 @@ def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 class _Continuous(Target):
-    """Checks labels as continuous ones are checked."""
+    """Target that is used only to check continuous labels."""
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return -label_distance(rows, columns)

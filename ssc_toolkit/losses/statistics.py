@@ -1,4 +1,4 @@
-"""Numbers that say how a representation is doing, for logging."""
+"""Statistics of a batch's embeddings, for logging."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ def contrastive_statistics(
     items: Tensor | None = None,
     target: Target | TargetFunction | None = None,
 ) -> dict[str, Tensor]:
-    r"""What a batch looks like to the loss: tensors on the batch's device, computed without waiting for it.
+    r"""Compute statistics of a batch as tensors on its device, without waiting for the device.
 
     Args:
-        embeddings: as of `semi_supcon_loss`; need not be normalized.
-        labels: as of `semi_supcon_loss`.
-        labeled: as of `semi_supcon_loss`.
-        items: as of `semi_supcon_loss`.
-        target: as of `semi_supcon_loss`.
+        embeddings: as for `semi_supcon_loss`; need not be normalized.
+        labels: as for `semi_supcon_loss`.
+        labeled: as for `semi_supcon_loss`.
+        items: as for `semi_supcon_loss`.
+        target: as for `semi_supcon_loss`.
 
     Returns:
-        Scalars by name.
+        A dict of scalars:
 
         - `alignment`: \(E \lVert z_i - z_j \rVert^2\) over pairs of views of one item (Wang & Isola 2020,
           arXiv 2005.10242); smaller is better
         - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs; smaller is better
-        - `positive_share`: mean target weight of the pairs of different rows; for a hard target, the share of
+        - `positive_share`: mean target weight of the pairs of different rows; for a hard target, the fraction of
           positives
-        - `positives_per_anchor`: mean of an anchor's sum of weights; for a hard target, its number of positives
+        - `positives_per_anchor`: mean over the anchors of the sum of their weights; for a hard target, the mean number
+          of positives
         - `neighbor_agreement`: mean target weight between a row that has a known label and its most similar
           row of another item that has one; NaN if there is no such pair
 
-        A mean over no pair at all is NaN.
+        A mean over zero pairs is NaN.
 
     Raises:
-        ValueError, TypeError: as `semi_supcon_loss`.
+        ValueError, TypeError: as for `semi_supcon_loss`.
 
     Examples:
         >>> import torch
@@ -97,7 +98,7 @@ def contrastive_statistics(
 
 
 def _known(labeled: Labeled | None, count: int, device: torch.device) -> Tensor:
-    """Rows of which any signal is known."""
+    """Return the rows for which at least one signal is known."""
     if labeled is None:
         return torch.zeros(count, dtype=torch.bool, device=device)
     masks = list(labeled.values()) if isinstance(labeled, dict) else [labeled]

@@ -1,4 +1,4 @@
-"""A temperature that is learned with the encoder."""
+"""Temperature that is learned with the encoder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ssc_toolkit.checks import check_positive, check_range
 
 
 class LearnableTemperature(nn.Module):
-    r"""Temperature as a parameter that stays within bounds.
+    r"""Learned temperature that stays within bounds.
 
-    \(\log \tau\) is a sigmoid of the parameter between the logarithms of the bounds, so that the gradient
-    never vanishes altogether, as it does where a value is clamped.
+    \(\log \tau\) is a sigmoid of the parameter, scaled to the logarithms of the bounds. Its gradient is never exactly
+    0, unlike that of a clamped value.
 
     Args:
-        initial: where it starts, between the bounds.
+        initial: initial temperature, between the bounds.
         bounds: lowest and highest temperature, positive.
 
     Raises:
@@ -42,7 +42,7 @@ class LearnableTemperature(nn.Module):
         self.logit = nn.Parameter(torch.tensor(math.log(place / (1 - place))))
 
     def forward(self) -> Tensor:
-        """The temperature, a scalar."""
+        """Return the temperature, a scalar."""
         low, high = self.bounds
         return low * (high / low) ** self.logit.sigmoid()
 
@@ -51,10 +51,10 @@ class LearnableTemperature(nn.Module):
 
 
 def as_setting(temperature: float | Tensor | LearnableTemperature) -> float | Tensor | LearnableTemperature:
-    """A checked temperature as a loss keeps it: numbers of any library as a float."""
+    """Check a temperature and return it in the form that a loss stores. Numbers of any library become floats."""
     return temperature if isinstance(temperature, (Tensor, nn.Module)) else float(temperature)
 
 
 def value_of(temperature: float | Tensor | LearnableTemperature) -> float | Tensor:
-    """The value of a fixed or learned temperature."""
+    """Return the value of a fixed or learned temperature."""
     return temperature() if isinstance(temperature, LearnableTemperature) else temperature

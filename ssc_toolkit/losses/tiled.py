@@ -1,4 +1,4 @@
-"""The same loss in tiles of a few anchors: value and gradient without the matrix of all pairs."""
+"""Tiled form of the loss: value and gradient from tiles of a few anchors, without the matrix of all pairs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.targets import Target
 
 PAIRS_PER_TILE = {"cpu": 2**19, "cuda": 2**25}
-"""Pairs looked at together: what stays in the cache of a core, and what keeps a GPU busy."""
+"""Pairs in a tile: on a CPU as many as fit in the cache of a core, on a GPU enough to use it fully."""
 LEAST_ROWS = 128
-"""Anchors of a tile at least: with fewer, matrix products are slow. So memory grows with the number of contrasts."""
+"""Minimum number of anchors in a tile, below which matrix products are slow. Memory grows with the contrasts."""
 
 
 def spans(pairs: PairSettings) -> Iterator[tuple[int, int]]:
-    """First and last item of each tile."""
+    """Yield the first item of each tile and the item after its last."""
     views, count = pairs.anchors.views, len(pairs.anchors.items)
     contrasts = len(pairs.contrasts.items) * pairs.contrasts.views
     size = PAIRS_PER_TILE.get(pairs.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
@@ -36,9 +36,9 @@ def tiled_sum(
     log_mean: Tensor | None = None,
     factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the losses of all anchors, times their factors (N,), and which of them are valid.
+    """Compute the sum of the losses of all anchors, multiplied by their factors (N,), and which anchors are valid.
 
-    Other arguments are those of `dense_losses`.
+    The other arguments are those of `dense_losses`.
     """
     wanted = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (queries, keys, lowest)
@@ -49,12 +49,12 @@ def tiled_sum(
 def tiled_losses(
     queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None = None, log_mean: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Loss of every anchor, 0 where it is not valid, and whether it is. Arguments as of `dense_losses`."""
+    """Compute the loss of every anchor, 0 for invalid anchors, and which are valid; arguments as for `dense_losses`."""
     return _TiledLosses.apply(queries, keys, lowest, log_mean, pairs)
 
 
 class _Gradients:
-    """Derivatives by queries, keys and the lowest similarity, gathered tile by tile."""
+    """Derivatives with respect to queries, keys and the lowest similarity, accumulated tile by tile."""
 
     def __init__(self, queries: Tensor, keys: Tensor, lowest: Tensor | None) -> None:
         self.queries, self.keys = queries, keys
@@ -62,7 +62,7 @@ class _Gradients:
         self.by_lowest = None if lowest is None else torch.zeros_like(lowest)
 
     def add(self, rows: slice, tile: _Tile) -> None:
-        """Carry the derivative by a tile's similarities on to those by its queries and by all keys."""
+        """Add the derivatives with respect to a tile's queries and all keys, from those of its similarities."""
         assert tile.by_similarity is not None
         torch.mm(tile.by_similarity, self.keys, out=self.by_queries[rows])
         self.by_keys.addmm_(tile.by_similarity.T, self.queries[rows])
@@ -70,13 +70,13 @@ class _Gradients:
             self.by_lowest += tile.by_lowest
 
     def whole(self) -> tuple[Tensor, ...]:
-        """The derivatives that there are."""
+        """Return the derivatives that were computed."""
         found = (self.by_queries, self.by_keys, self.by_lowest)
         return tuple(value for value in found if value is not None)
 
 
 class _TiledSum(torch.autograd.Function):
-    """The gradient is taken in the same pass as the value: nothing is computed twice."""
+    """Sum of the losses, whose gradient is computed in the same pass as the value."""
 
     @staticmethod
     def forward(
@@ -113,7 +113,7 @@ class _TiledSum(torch.autograd.Function):
 
 
 class _TiledLosses(torch.autograd.Function):
-    """Each anchor's loss may get a weight of its own, so the backward pass walks the tiles again."""
+    """Losses of the anchors. Each can have its own upstream gradient, so the backward pass computes tiles again."""
 
     @staticmethod
     def forward(
@@ -130,7 +130,7 @@ class _TiledLosses(torch.autograd.Function):
             rows = pairs.rows(start, stop)
             tile = _tile(queries[rows] @ keys.T, pairs, start, stop, lowest, log_mean, False, None)
             losses[rows], valid[rows] = tile.losses, tile.valid
-        # Saved through autograd, which notices if they are changed in place before the backward pass reads them.
+        # Saved by autograd, which detects whether they are changed in place before the backward pass reads them.
         described: list[Tensor] = []
         ctx.pairs = pairs.map(lambda tensor: described.append(tensor) or tensor)  # type: ignore[func-returns-value]
         ctx.of_target = _tensors(pairs.target)
@@ -145,11 +145,11 @@ class _TiledLosses(torch.autograd.Function):
         queries, keys, lowest, log_mean, *described = ctx.saved_tensors
         now = _tensors(ctx.pairs.target)
         if len(now) != len(ctx.of_target) or any(a is not b for a, b in zip(now, ctx.of_target, strict=True)):
-            raise RuntimeError("target: its tensors were replaced between the loss and its backward pass")
+            raise RuntimeError("target: expected the same tensors in the backward pass as in the loss, got others")
         in_order = iter(described)
         pairs = ctx.pairs.map(lambda _: next(in_order))
         gradients = _Gradients(queries, keys, lowest)
-        with torch.autocast(queries.device.type, enabled=False):  # backward() may have been called within autocast
+        with torch.autocast(queries.device.type, enabled=False):  # the caller may call backward() within autocast
             for start, stop in spans(pairs):
                 rows = pairs.rows(start, stop)
                 similarities = queries[rows] @ keys.T
@@ -165,11 +165,11 @@ def _tensors(target: Target) -> list[Tensor]:
 
 def _refuse_second_derivative() -> None:
     if torch.is_grad_enabled():
-        raise RuntimeError("the tiled loss has no second derivative: use implementation='dense'")
+        raise RuntimeError("implementation: expected 'dense' for a second derivative, got 'tiled'")
 
 
 class _Tile(NamedTuple):
-    """Losses of a tile's anchors, which are valid, and derivatives of the sum of the losses times factors."""
+    """Losses of a tile's anchors, which are valid, and derivatives of the sum of losses times factors."""
 
     losses: Tensor
     valid: Tensor
@@ -187,7 +187,7 @@ def _tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """The tile of the anchors of some items. Overwrites the similarities."""
+    """Compute the tile of the anchors of some items. The similarities are overwritten."""
     if not pairs.weighting.is_plain:
         return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)
     weights, ignored = pairs.describe(start, stop)
@@ -204,10 +204,10 @@ def _tile(
     if own is not None:
         similarities.diagonal(own).fill_(-torch.inf)
     highest = similarities.amax(dim=1)
-    highest = torch.where(highest == -torch.inf, 0, highest)  # of an anchor without contrasts
+    highest = torch.where(highest == -torch.inf, 0, highest)  # for an anchor without contrasts
     exponentials = similarities.sub_(highest[:, None]).exp_()
     denominator = exponentials.sum(dim=1)
-    valid = (total > 0) & (denominator != 0)  # an embedding of NaN shall show
+    valid = (total > 0) & (denominator != 0)  # so that NaN in an embedding gives a NaN loss
     contrast = denominator.log() + highest
     losses = torch.where(valid, contrast - attraction / torch.where(valid, total, 1), 0)
     if not want_gradient:
@@ -228,7 +228,7 @@ def _weighted_tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """A tile of the dense form, differentiated by autograd while it is there."""
+    """Compute a tile in the dense form and differentiate it with autograd."""
     leaves = [similarities.requires_grad_(want_gradient)]
     if lowest is not None:
         lowest = lowest.detach().requires_grad_(want_gradient)

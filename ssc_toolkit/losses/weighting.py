@@ -1,4 +1,4 @@
-"""Weights within the loss of an anchor: hard negatives by Robinson et al., positives by Yeh et al."""
+"""Weighting of pairs in the loss of an anchor: hard negatives (Robinson et al.) and positives (Yeh et al.)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ssc_toolkit.checks import check_fraction, check_number, check_positive
 
 
 class Weighting(NamedTuple):
-    """Settings, of which the defaults weight nothing; see `semi_supcon_loss`.
+    """Settings of the weighting; with the defaults, all pairs have equal weight. See `semi_supcon_loss`.
 
-    Tensors that go with them in the functions below: `lowest`, the lowest similarity that there is, -1 / temperature;
-    and `log_mean`, the logarithm of the mean of exp(cosine / sigma) over positives.
+    Functions below also take two tensors: `lowest` is the lowest possible similarity, -1 / temperature, and `log_mean`
+    is the logarithm of the mean of exp(cosine / sigma) over positives.
     """
 
     beta: float = 0.0
@@ -24,24 +24,24 @@ class Weighting(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is weighted."""
+        """Return whether all pairs have equal weight."""
         return not self.has_hard_negatives and self.sigma is None
 
     @property
     def has_hard_negatives(self) -> bool:
-        """Whether negatives are weighted, or corrected for those that are positives."""
+        """Return whether negatives are weighted, or corrected for those that are in fact positives."""
         return self.beta > 0 or self.tau_plus > 0
 
 
 def check_weighting(
     label_weight: float, beta: float, tau_plus: float, sigma: float | None
 ) -> tuple[float, float, float, float | None]:
-    """Return the weights as Python numbers, in the order of the arguments.
+    """Check the settings and return them as Python numbers, in the order of the arguments.
 
     Raises:
-        ValueError: for a weight that the loss does not know.
+        ValueError: for a setting outside of its range.
     """
-    if torch.compiler.is_compiling():  # the checks of numbers cannot be traced; modules check when they are created
+    if torch.compiler.is_compiling():  # checks of numbers cannot be traced; modules run them when they are created
         return label_weight, beta, tau_plus, sigma
     label_weight, beta = check_number("label_weight", label_weight, 0), check_number("beta", beta, 0)
     fraction = check_fraction("tau_plus", tau_plus)
@@ -58,14 +58,14 @@ def hard_denominators(
     weighting: Weighting,
     lowest: Tensor,
 ) -> Tensor:
-    """Logarithm of each anchor's denominator, (N,); -inf for an anchor that has none, if decoupled.
+    """Compute the logarithm of each anchor's denominator, (N,); if decoupled, -inf for an anchor without negatives.
 
     Args:
         similarities: (N, M) cosines divided by the temperature.
         weights: (N, M) target weights.
         is_negative: bool (N, M).
-        decoupled: whether the denominator leaves the positives out.
-        weighting: with `beta` and `tau_plus`.
+        decoupled: whether positives are left out of the denominator.
+        weighting: settings, of which `beta` and `tau_plus` are used.
         lowest: scalar, -1 / temperature.
     """
     is_positive = weights > 0
@@ -78,7 +78,7 @@ def hard_denominators(
         log_weights = weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
         attracted = _logsumexp(harder + log_weights, is_positive) - _logsumexp(by_hardness + log_weights, is_positive)
         difference = attracted + log_count + math.log(tau_plus) - negatives
-        is_left = difference < 0  # else the estimate is not positive, and the floor takes its place
+        is_left = difference < 0  # otherwise the estimate is not positive, and the lower bound replaces it
         corrected = negatives + torch.log(-torch.expm1(torch.where(is_left, difference, -1))) - math.log1p(-tau_plus)
         floor = log_count + lowest
         negatives = torch.where(is_left, torch.maximum(corrected, floor), floor)
@@ -86,12 +86,12 @@ def hard_denominators(
     if decoupled:
         return torch.where(has_negatives, negatives, -torch.inf)
     positives = _logsumexp(similarities, is_positive)
-    # Not with -inf in the place of no negatives: of that, logaddexp has no second derivative.
+    # Not -inf for an anchor without negatives, because logaddexp has no second derivative there.
     return torch.where(has_negatives, torch.logaddexp(positives, torch.where(has_negatives, negatives, 0)), positives)
 
 
 def _logsumexp(values: Tensor, taken: Tensor) -> Tensor:
-    """Over the values taken; over all where none is, so that the gradient of what is not used stays finite."""
+    """Compute logsumexp over the selected values, or over all if none is, so that unused gradients are finite."""
     left_out = ~taken & taken.any(dim=1, keepdim=True)
     return torch.logsumexp(values.masked_fill(left_out, -torch.inf), dim=1)
 
@@ -100,7 +100,7 @@ def _logsumexp(values: Tensor, taken: Tensor) -> Tensor:
 def positive_weights(
     similarities: Tensor, weights: Tensor, weighting: Weighting, lowest: Tensor, log_mean: Tensor
 ) -> Tensor:
-    """Target weights times 2 - exp(cosine / sigma) / mean, (N, M), constants of the loss."""
+    """Compute target weights times 2 - exp(cosine / sigma) / mean, (N, M), as constants without a gradient."""
     assert weighting.sigma is not None
     cosines = similarities / -lowest
     return torch.where(weights > 0, weights * (2 - torch.exp(cosines / weighting.sigma - log_mean)), 0)
@@ -108,10 +108,10 @@ def positive_weights(
 
 @torch.no_grad()
 def log_means(similarities: Tensor, weights: Tensor, weighting: Weighting, lowest: Tensor) -> Tensor:
-    """Logarithm of each anchor's mean of exp(cosine / sigma) over its positives, (N,); -inf without positives."""
+    """Compute the log of each anchor's mean of exp(cosine / sigma) over its positives, (N,); -inf without positives."""
     assert weighting.sigma is not None
     cosines = similarities / -lowest
     total = weights.sum(dim=1)
-    # log 0 = -inf leaves a pair out.
+    # log 0 = -inf excludes a pair.
     means = torch.logsumexp(cosines / weighting.sigma + weights.log(), dim=1) - total.log()
     return torch.where(total > 0, means, -torch.inf)

@@ -18,10 +18,10 @@ from ssc_toolkit.seeds import generator_for, whole_number
 class BalancedBatchSampler(NumberedBatchSampler):
     """Sample batches with `items_per_class` items from each of `classes_per_batch` classes.
 
-    The sampler iterates over the classes, and over the items of each class, in rounds that are shuffled anew. With
-    multi-hot labels, an item counts for each of its classes: a selected class gets only as many new items as are
-    still missing, and additional classes fill the batch. A batch contains no item twice as long as a class has other
-    items. A class with fewer than `items_per_class` items contributes all of its items.
+    The sampler iterates over the classes, and over the items of each class, in rounds, each with a new shuffle. With
+    multi-hot labels, an item counts for each of its classes: a selected class gets only as many new items as are still
+    missing, and additional classes fill the batch. A batch contains no item twice as long as a class has other items. A
+    class with fewer than `items_per_class` items contributes all of its items.
 
     Args:
         labels: class indices (items,) or multi-hot labels (items, classes) of all items.

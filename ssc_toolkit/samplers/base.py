@@ -15,7 +15,7 @@ from ssc_toolkit.seeds import whole_number
 
 
 class SampledIndex(int):
-    """A dataset index with a flag that says whether the label of the item may be used.
+    """Dataset index with a flag for whether the label of the item may be used.
 
     Datasets treat it as an ordinary integer. `labeled` is False if the item was drawn as an
     unlabeled one, even if it has labels.

@@ -1,4 +1,4 @@
-"""Which items have which labels, and which of the labels may be used."""
+"""Labels of items, and the fraction of the labels that may be used."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
-    """A mask as a tensor of bool, also from a list or an array.
+    """Convert a mask, also a list or an array, to a tensor of bool.
 
     Raises:
         TypeError: for anything that is not bool.
@@ -70,13 +70,13 @@ def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
 
 
 def readable_integers(name: str, values: Tensor) -> Tensor:
-    """Values that can be read, unsigned integers in a dtype with arithmetic.
+    """Check that values can be read, and convert unsigned integers to a dtype that has arithmetic.
 
     Raises:
         ValueError: for a tensor on the meta device.
     """
     if values.device.type == "meta":
-        raise ValueError(f"{name}: expected a tensor that holds values, got one on the meta device")
+        raise ValueError(f"{name}: expected a tensor that has values, got one on the meta device")
     return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
 
 
@@ -113,7 +113,7 @@ def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: s
 
 
 def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError unless the known rows hold only 0 and 1, without a dense copy."""
+    """Raise ValueError unless the known rows contain only 0 and 1, without a dense copy."""
     if rows.layout != torch.strided:
         entries = rows.to_sparse_coo().coalesce()
         parts: Iterable[Tensor] = [
@@ -177,7 +177,7 @@ def _covering_order(labels: Tensor, seed: int) -> Tensor:
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
     classes, label = label.unique(return_inverse=True)
-    # An item leads if it is the first one in the order for at least one class.
+    # An item comes first if it is the first item of at least one class in the order.
     first = torch.full((len(classes),), len(order)).scatter_reduce_(0, label, place[item], "amin")
     leads = torch.zeros(len(order), dtype=torch.bool)
     leads[first] = True

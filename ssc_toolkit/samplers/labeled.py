@@ -18,7 +18,7 @@ from ssc_toolkit.seeds import whole_number
 class with_labeled(Dataset[tuple[Any, bool]]):
     """Return each item of a map-style dataset together with the labeled flag of its index.
 
-    The indices of `SemiSupervisedBatchSampler` have a flag that says whether the label may be used. Datasets that
+    The indices of `SemiSupervisedBatchSampler` have a flag for whether the label may be used. Datasets that
     convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`) drop the flag. Wrap the outermost
     dataset.
 
@@ -68,7 +68,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
 
     For any n, `floor(n * labeled_fraction)` of the first n items come from the labeled stream. The mixed stream ends
     when the next item is due from a stream that has ended. Pass infinite streams, or `cycle=True` to restart a stream
-    at its end. Items are not shuffled: shuffle each stream before.
+    at its end. Items are not shuffled: shuffle each stream before you mix them.
 
     In a `DataLoader`, each worker mixes its own items of the streams. Some streams, such as those of webdataset, split
     themselves among workers; for others, pass `split_workers=True`.
@@ -86,7 +86,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         start: number of items of this process and worker to skip, to resume.
 
     Raises:
-        ValueError: if the fraction is out of range, the start is negative, or a stream to be cycled is empty.
+        ValueError: if the fraction is out of range, the start is negative, or a stream is empty with `cycle=True`.
 
     Examples:
         >>> list(itertools.islice(MixedStream("ab", range(9), labeled_fraction=0.5, cycle=True), 4))

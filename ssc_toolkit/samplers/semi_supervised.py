@@ -20,13 +20,12 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
     """Sample batches with a fixed fraction of labeled items and the rest unlabeled.
 
     The labels of a fraction `label_budget` of the labeled items may be used. The unlabeled items are all other items,
-    with their labels hidden. The sampler iterates over each of the two sides in shuffled rounds, so the smaller side is
-    repeated. A batch contains no item twice as long as each side has enough items.
+    with their labels hidden. The sampler iterates over the labeled and the unlabeled side in shuffled rounds, so items
+    of the smaller side are repeated. A batch contains no item twice if each side has enough items.
 
-    If there are no other items, the unlabeled items are the labeled ones, with their labels hidden. Then each pass over
-    the items draws every item once, either with or without its label, and a batch contains no item twice as long as
-    there are as many items as in the batch of all processes. With fewer items, a batch may contain an item twice, once
-    with and once without its label.
+    If there are no other items, the unlabeled items are the labeled ones, with their labels hidden. Each pass over the
+    items then draws every item once, either with or without its label. A batch contains an item twice, once with and
+    once without its label, only if there are fewer items than in the batch of all processes.
 
     Batch k is a pure function of the constructor arguments and k (`batch`). Resuming therefore needs no stored state
     except k, and prefetching does not change the batches. An iteration yields one epoch: as many batches as one pass
@@ -52,8 +51,9 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         shares_pool: whether these are the same items, because there are no others.
 
     Raises:
-        ValueError: if a fraction is out of range, items are not indices or are on both sides, a side has too few
-            items, `labels` is missing or has a wrong length, or `rank` is not below `world_size`.
+        ValueError: if a fraction is out of range, items are not indices, an item is both labeled and unlabeled, there
+            are too few labeled or unlabeled items, `labels` is missing or has a wrong length, or `rank` is not below
+            `world_size`.
 
     Examples:
         >>> sampler = SemiSupervisedBatchSampler(range(10), range(10, 100), batch_size=4, labeled_fraction=0.5)

@@ -44,7 +44,7 @@ class Rounds:
         return torch.cat([self._round(turn)[max(first - turn * size, 0) : last - turn * size] for turn in rounds])
 
     def batch(self, first: int, last: int) -> list[int]:
-        """Return the items `first` to `last` as one batch, whose order does not reveal that of the rounds."""
+        """Return the items `first` to `last` as one batch, in an order that is independent of that of the rounds."""
         dealt = self[first:last]
         if len(self._pool) >= 2 * self._largest:
             return dealt
@@ -77,9 +77,9 @@ class Rounds:
         return torch.cat([items[:reach][~recent], again, items[reach:]])
 
     def _gradual(self, number: int) -> Tensor:
-        """Return a round of a pool smaller than two batches: from round to round, `spare` items move to the end.
+        """Return a round of a pool smaller than two batches. In each round, `spare` items are moved to the end.
 
-        No item comes more than `spare` places earlier than in the previous round. After enough rounds, all items have
+        No item is more than `spare` places earlier than in the previous round. After enough rounds, all items have been
         moved, and the order is that of a new shuffle.
         """
         spare = len(self._pool) - self._largest

@@ -1,8 +1,8 @@
-"""Label signals turned into target weights: who should be close to whom.
+"""Targets, which compute from labels how close two items should be.
 
-A target is a small callable: two blocks of labels in, a block of weights in [0, 1] out,
-`(rows, ...), (columns, ...) -> (rows, columns)`. It never needs the whole N x N matrix. Any callable
-with that signature works where a target is asked for.
+A target is a callable that takes two blocks of labels and returns a block of weights in [0, 1], `(rows, ...), (columns,
+...) -> (rows, columns)`. It never needs the whole N x N matrix. You can pass any callable with this signature as a
+target.
 """
 
 from ssc_toolkit.targets.base import Target

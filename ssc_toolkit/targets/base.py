@@ -1,4 +1,4 @@
-"""What every target has in common: a block of weights, and a check of the labels."""
+"""Base class of targets, with checks of labels."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ LabelTensors: TypeAlias = Tensor | dict[str, Tensor]
 """Label rows (N, ...), or several signals by name, each (N, ...)."""
 
 Labeled: TypeAlias = Tensor | dict[str, Tensor]
-"""Which rows are known: bool (N,), or one mask for each signal."""
+"""Mask of the rows whose labels are known: bool (N,), or one mask for each signal."""
 
 TargetFunction: TypeAlias = Callable[[Any, Any], Tensor]
 """Any function of two label blocks: `(rows, ...), (columns, ...) -> (rows, columns)`."""
 
 
 class Target(nn.Module, ABC):
-    """Base class of the targets; a module, so that what it holds moves with the loss.
+    """Base class of targets. A target is a module, so that its buffers are moved to a device with the loss.
 
-    Subclasses implement `forward(rows, columns)` and may extend `check`. A plain function with the
-    signature of `forward` is a target too. Target weights are constants of the loss: no gradient flows
-    through them.
+    Subclasses implement `forward(rows, columns)` and may extend `check`. A plain function with the signature of
+    `forward` is a target too. No gradient flows through target weights.
     """
 
     takes_dicts = False
@@ -34,25 +33,25 @@ class Target(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rows: Any, columns: Any) -> Tensor:
-        """Weights of one block of pairs.
+        """Compute the weights of a block of pairs.
 
         Args:
-            rows: labels of the anchors, shape (R, ...).
-            columns: labels of the others, shape (C, ...).
+            rows: labels of the anchors, (R, ...).
+            columns: labels of the contrasts, (C, ...).
 
         Returns:
-            (R, C) weights in [0, 1]. Pairs with an unlabeled side may hold anything, for the loss never
-            reads them.
+            (R, C) weights in [0, 1]. A pair with an unlabeled item can have any value, because the loss does not read
+            it.
         """
 
     def forward_in(self, rows: Any, columns: Any, dtype: torch.dtype) -> Tensor:
-        """Weights of one block of pairs, computed in a given precision or a higher one.
+        """Compute the weights of a block of pairs in a given precision or a higher one.
 
-        Override it where `forward` computes with real numbers; the others need not know the precision.
+        Override this method if `forward` computes with real numbers. Other targets do not need the precision.
 
         Args:
-            rows: as of `forward`.
-            columns: as of `forward`.
+            rows: as for `forward`.
+            columns: as for `forward`.
             dtype: float32 or float64, the precision of the loss.
         """
         return self(rows, columns)
@@ -65,7 +64,7 @@ class Target(nn.Module, ABC):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Weights of one block of pairs, 0 where either side is unknown.
+        """Compute the weights of a block of pairs, 0 where the label of either item is unknown.
 
         Args:
             rows: labels of the anchors, (R, ...).
@@ -75,7 +74,7 @@ class Target(nn.Module, ABC):
             dtype: float32 or float64, the precision of the loss.
 
         Returns:
-            (R, C) weights in [0, 1], in memory of their own.
+            (R, C) weights in [0, 1], in new memory.
         """
         if rows_known is None or columns_known is None:
             return self.forward_in(rows, columns, dtype)
@@ -85,21 +84,21 @@ class Target(nn.Module, ABC):
         return torch.where(rows_known[:, None] & columns_known[None, :], self.forward_in(rows, columns, dtype), 0)
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Mask of the rows whose labels are known, for targets that read it from the labels too.
+        """Return the mask of the rows whose labels are known, for targets where a label value means "unknown".
 
         Args:
             labels: (N, ...), one row an item.
-            labeled: what the caller says: (N,) bool, a dict of masks, or None for all.
+            labeled: mask that the caller passed: (N,) bool, a dict of masks, or None if all are known.
 
         Returns:
-            The mask that the loss goes by; `labeled` itself unless a target knows better.
+            The mask that the loss uses. By default it is `labeled`.
         """
         return labeled
 
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
-        """Pairs of one block that are neither positive nor negative, and so take no part in the loss.
+        """Return the pairs of a block that the loss ignores: they are neither positive nor negative.
 
         Args:
             rows: labels of the anchors, (R, ...).
@@ -108,14 +107,14 @@ class Target(nn.Module, ABC):
             columns_known: bool (C,), or None together with `rows_known`.
 
         Returns:
-            Bool (R, C), True where a pair is ignored, whatever its weight. None: no pair is.
+            Bool (R, C), True where a pair is ignored, whatever its weight. None: no pair is ignored.
         """
         return None
 
     def check(self, labels: Any, labeled: Any) -> None:
         """Raise if the labels do not fit this target.
 
-        Shapes and dtypes are checked always, values only where that does not make the host wait.
+        Shapes and dtypes are always checked. Values are checked only where the host does not have to wait for a device.
 
         Args:
             labels: (N, ...), one row an item.
@@ -124,14 +123,14 @@ class Target(nn.Module, ABC):
 
 
 class FunctionTarget(Target):
-    """A plain function of two label blocks as a target; the losses wrap functions themselves.
+    """Target that calls a plain function of two label blocks. The losses wrap functions in it automatically.
 
     Args:
         function: `(rows, ...), (columns, ...) -> (rows, columns)`, weights in [0, 1].
 
     Raises:
-        ValueError: when called, if the function returns another shape or, on the CPU, negative or NaN
-            weights for labels that are known.
+        ValueError: when called, if the function returns another shape or, on the CPU, weights outside of 0 to 1 or NaN
+            for labels that are known.
     """
 
     takes_dicts = True
@@ -162,9 +161,11 @@ class FunctionTarget(Target):
     ) -> Tensor:
         found = super().weights(rows, columns, rows_known, columns_known, dtype)
         if rows_known is None:
-            found = found.clone()  # it may be the function's own
+            found = found.clone()  # the function may own this memory
         if values_are_readable(found) and not bool(((found >= 0) & (found <= 1 + 1e-6)).all()):
-            raise ValueError("target: expected weights from 0 to 1 for known labels, got others, or NaN")
+            raise ValueError(
+                "target: expected weights from 0 to 1 for known labels, got values outside of this range or NaN"
+            )
         return found
 
     def extra_repr(self) -> str:
@@ -172,39 +173,39 @@ class FunctionTarget(Target):
 
 
 def as_target(target: Target | TargetFunction) -> Target:
-    """The target itself, or a function made one."""
+    """Return the target, or a function as a target."""
     return target if isinstance(target, Target) else FunctionTarget(target)
 
 
 def count(labels: LabelTensors) -> int:
-    """How many rows the labels have."""
+    """Return the number of rows of the labels."""
     return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
 
 
 def known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
-    """Labels of the rows that are known."""
+    """Return the labels of the rows that are known."""
     return labels if labeled is None else labels[labeled]
 
 
 def values_are_readable(tensor: Tensor) -> bool:
-    """Whether values can be read at no cost: on the CPU, and not while anything is traced."""
+    """Return whether values can be read without cost: on the CPU, and not during tracing."""
     return tensor.device.type == "cpu" and not is_traced() and not isinstance(tensor, FakeTensor)
 
 
 def is_traced() -> bool:
-    """Whether tensors may have no values: in torch.compile, export, torch.func, make_fx, jit.trace, a fake mode."""
+    """Return whether tensors may have no values: in compile, export, torch.func, make_fx, jit.trace or a fake mode."""
     if torch.compiler.is_compiling():
         return True
     return in_function_transform() or torch.jit.is_tracing() or get_proxy_mode() is not None or in_fake_mode()
 
 
 def in_function_transform() -> bool:
-    """Whether a transform of `torch.func` is at work."""
+    """Return whether a transform of `torch.func` is active."""
     return torch._C._are_functorch_transforms_active()
 
 
 def in_fake_mode() -> bool:
-    """Return whether tensors are fake, without values."""
+    """Return whether a fake mode of PyTorch is active, in which tensors have no values."""
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
@@ -230,7 +231,7 @@ def check_real(name: str, labels: Tensor) -> None:
 
 
 def check_vectors(name: str, labels: Tensor, what: str) -> None:
-    """Raise ValueError unless labels are one number an item, TypeError unless they are a tensor."""
+    """Raise ValueError unless labels are one number per item, TypeError unless they are a tensor."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: {name} expects a tensor, got {type(labels).__name__}")
     if labels.dim() != 1:

@@ -1,4 +1,4 @@
-"""Several label signals at once, each known for some items only."""
+"""Targets of several label signals, each of which can be known for some items only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFuncti
 
 
 class _Combined(Target):
-    """Targets by the name of their signal; labels are a dict of the same names."""
+    """Base class of targets that have one target for each signal. Labels are a dict with the same names."""
 
     takes_dicts = True
 
@@ -33,7 +33,7 @@ class _Combined(Target):
         return self.weights(rows, columns, None, None, dtype)
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise unless labels are a dict of the signals' names, and what each signal's target raises."""
+        """Raise unless labels are a dict with the names of the signals, each of which fits the target of its signal."""
         if not isinstance(labels, dict):
             raise TypeError(f"labels: {type(self).__name__} expects a dict of {list(self.names)}, got {type(labels)}")
         _check_names("labels", labels, self.names)
@@ -46,7 +46,7 @@ class _Combined(Target):
                 raise type(error)(f"signal {name!r}: {error}") from error
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Masks of all signals where a signal's target reads its mask from the labels too; `labeled` otherwise."""
+        """Return a mask for each signal if the target of a signal changes its mask, or else `labeled`."""
         found = {name: target.known(labels[name], _mask(labeled, name)) for name, target in self._signals()}
         if all(found[name] is _mask(labeled, name) for name in self.names):
             return labeled
@@ -62,7 +62,7 @@ class _Combined(Target):
         columns_known: Labeled | None,
         dtype: torch.dtype,
     ) -> list[Tensor]:
-        """Weights by each signal, in one dtype: that of the loss, or a more precise one that a target gives."""
+        """Compute the weights by each signal, in one dtype: that of the loss, or a more precise one of a target."""
         found = [
             target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name), dtype)
             for name, target in self._signals()
@@ -74,7 +74,7 @@ class _Combined(Target):
     def ignored(
         self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
-        """Pairs that the target of any signal ignores."""
+        """Return the pairs that the target of any signal ignores."""
         found = [
             target.ignored(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
             for name, target in self._signals()
@@ -87,7 +87,7 @@ class _Combined(Target):
 
 
 class MaxTarget(_Combined):
-    """Weight of the signal that says most: the maximum over the signals known for both items.
+    """Target whose weight is the maximum over the signals that are known for both items.
 
     Args:
         targets: a target, or a function of two label blocks, for each signal.
@@ -123,7 +123,9 @@ class MaxTarget(_Combined):
 
 
 class WeightedSum(_Combined):
-    """Weighted sum of the signals. One that is unknown for a pair gives 0; nothing is renormalized.
+    """Target whose weight is the weighted sum over the signals.
+
+    A signal that is unknown for one of the two items adds 0. The sum is not renormalized.
 
     Args:
         targets: for each signal a target, or a function of two label blocks, and its positive weight; the

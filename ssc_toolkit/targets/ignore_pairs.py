@@ -1,4 +1,4 @@
-"""Pairs of items that are neither positive nor negative."""
+"""Target whose pairs can be neither positive nor negative."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ssc_toolkit.targets.combined import MaxTarget
 
 
 class IgnorePairs(Target):
-    r"""A target whose pairs are left out of the loss where a rule holds: they are neither positive nor negative.
+    r"""Target with a rule for pairs that the loss ignores. These pairs are neither positive nor negative.
 
-    Use it for pairs of which the labels do not say whether they are alike: recordings of one album, which share more
-    than their music, or scores that are neither near nor far. The loss leaves them out of its denominator,
+    Use it for pairs whose labels do not show whether the items are similar, such as recordings of one album, which also
+    have the same production, or ratings that differ by a medium amount. The loss leaves these pairs out of its
+    denominator,
 
     $$L_i = \log \sum_{k \neq i,\; k \text{ not ignored}} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},$$
 
@@ -24,13 +25,13 @@ class IgnorePairs(Target):
     not ignored.
 
     Args:
-        target: weights of the pairs that stay: a target, or a function of two label blocks; or a mapping of
-            signals to targets, as for `MaxTarget`. None: no labels make positives.
-        ignored: pairs to leave out: a target or function of the same kind, whose pairs with a weight above 0 are left
-            out; or a mapping of signals.
+        target: computes the weights of the other pairs: a target, a function of two label blocks, or a mapping of
+            signals to targets, as for `MaxTarget`. None: only views of one item are positives.
+        ignored: the rule: a target, a function of two label blocks, or a mapping of signals to targets. Pairs to which
+            it gives a weight above 0 are ignored.
 
     Shape:
-        - rows: (R, ...) labels, or a dict of signals where a mapping was given
+        - rows: (R, ...) labels, or a dict of signals if you passed a mapping
         - columns: (C, ...)
         - output: (R, C)
 
@@ -73,14 +74,14 @@ class IgnorePairs(Target):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Weights of the target; those of ignored pairs are not read."""
+        """Compute the weights of the target. Those of ignored pairs are not used."""
         if self.target is None:
             return torch.zeros(count(rows), count(columns), device=_device(rows))
         rows, columns, *known = _of_signals(self.target, rows, columns, rows_known, columns_known)
         return self.target.weights(rows, columns, known[0], known[1], dtype)
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Masks of the target and of the rule, where one of them reads its mask from the labels too."""
+        """Return the masks of the target and of the rule if one of them changes its mask, or else `labeled`."""
         for part in (self.target, self.rule):
             if part is None:
                 continue
@@ -94,7 +95,7 @@ class IgnorePairs(Target):
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor:
-        """Pairs for which the rule holds."""
+        """Return the pairs for which the rule holds."""
         given = _of_signals(self.rule, rows, columns, rows_known, columns_known)
         ignored = self.rule.weights(*given) > 0
         inner = None
@@ -103,7 +104,7 @@ class IgnorePairs(Target):
         return ignored if inner is None else ignored | inner
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise what the target and the rule raise, and for a dict with signals that neither reads."""
+        """Raise if the labels do not fit the target or the rule, or if a dict has signals that neither of them uses."""
         parts = [part for part in (self.target, self.rule) if part is not None]
         names = {name for part in parts for name in getattr(part, "names", ())}
         if names and not isinstance(labels, dict):
@@ -124,7 +125,7 @@ def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunc
 
 
 def _of_signals(part: Target, *given: Any) -> list[Any]:
-    """Labels or masks as a part reads them: a combination of signals gets its own."""
+    """Select the labels or masks for the target or the rule: those of its signals, or the only one."""
     names = getattr(part, "names", None)
     return [
         {name: value[name] for name in names if name in value}
@@ -135,7 +136,7 @@ def _of_signals(part: Target, *given: Any) -> list[Any]:
 
 
 def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tensor]:
-    """A mask for each signal."""
+    """Return a mask for each signal."""
     if isinstance(labeled, dict):
         return labeled
     known = torch.ones(count(labels), dtype=torch.bool, device=_device(labels)) if labeled is None else labeled

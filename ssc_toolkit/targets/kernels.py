@@ -1,4 +1,4 @@
-"""Continuous labels: the nearer, the heavier."""
+"""Targets for continuous labels, whose weight decreases with the distance of the labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from ssc_toolkit.targets.base import Target, check_real, check_vectors, known_ro
 
 
 class GaussianKernel(Target):
-    r"""Weight that falls with the distance of continuous labels (y-Aware; Dufumier et al. 2021, arXiv 2106.08808).
+    r"""Target whose weight decreases with the distance of continuous labels.
+
+    It is that of y-Aware InfoNCE (Dufumier et al. 2021, arXiv 2106.08808):
 
     $$w = \exp\left(-\frac{\lVert a - b \rVert^2}{2 \sigma^2}\right)$$
 
@@ -52,17 +54,17 @@ class GaussianKernel(Target):
 
 
 class TempoKernel(Target):
-    r"""Weight that falls with the distance of tempi in octaves.
+    r"""Target whose weight decreases with the distance of two tempi in octaves.
 
-    With \(d = \log_2(a / b)\), and for an octave-blind kernel d less the nearest whole number, so that half
-    and double tempo count as the same: \(w = \exp(-d^2 / 2 \sigma^2)\).
+    The weight is \(w = \exp(-d^2 / 2 \sigma^2)\) with \(d = \log_2(a / b)\). If `octave_blind` is True, the nearest
+    integer is subtracted from d, so that half and double tempo count as equal.
 
     Args:
         bandwidth_octaves: σ in octaves, positive; 0.06 is about 4 % of the tempo.
-        octave_blind: whether half and double tempo are the same.
+        octave_blind: whether half and double tempo count as equal.
 
     Shape:
-        - rows: (R,) beats a minute, positive
+        - rows: (R,) beats per minute, positive
         - columns: (C,)
         - output: (R, C), at least float32
 
@@ -96,19 +98,19 @@ class TempoKernel(Target):
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not (items,), or not positive in a labeled row."""
-        check_vectors("TempoKernel", labels, "beats a minute")
+        check_vectors("TempoKernel", labels, "beats per minute")
         check_real("TempoKernel", labels)
         if values_are_readable(labels):
             known = known_rows(labels, labeled)
             if not bool(((known > 0) & known.isfinite()).all()):
-                raise ValueError("labels: TempoKernel expects positive beats a minute in every labeled row")
+                raise ValueError("labels: TempoKernel expects positive beats per minute in every labeled row")
 
     def extra_repr(self) -> str:
         return f"bandwidth_octaves={self.bandwidth_octaves}, octave_blind={self.octave_blind}"
 
 
 def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Euclidean distance of continuous labels, (R, C), computed from differences, so that equal labels have 0."""
+    """Compute Euclidean distances of continuous labels, (R, C), from differences, so that equal labels have 0."""
     if rows.dim() == 1 and not (rows.is_floating_point() or columns.is_floating_point()):
         return (rows.long()[:, None] - columns.long()).abs().to(dtype)  # large integers differ exactly
     if not (rows.is_floating_point() or columns.is_floating_point()) and len(columns):
@@ -130,5 +132,5 @@ def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
 
 
 def real(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Labels in float32 or float64 as asked for, and in float64 where they are."""
+    """Convert labels to float32 or float64 as requested. Labels in float64 are not changed."""
     return labels if labels.dtype == torch.float64 else labels.to(dtype)

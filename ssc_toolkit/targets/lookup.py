@@ -1,4 +1,4 @@
-"""Weights looked up in a table: musical keys, and any precomputed similarity."""
+"""Targets that look up weights in a table: musical keys, and any precomputed similarity."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ssc_toolkit.targets.base import (
 
 
 class SimilarityMatrix(Target):
-    """Weight looked up in a precomputed matrix of similarities.
+    """Target that looks up weights in a precomputed matrix of similarities.
 
-    The label of an item is its row in the matrix: an artist's number, a work's, its own.
+    The label of an item is its row in the matrix, such as the number of its artist.
 
     Args:
-        matrix: (M, M) weights in [0, 1]; need not be symmetric. It moves with the module and is not part of
-            the state dict.
+        matrix: (M, M) weights in [0, 1]; need not be symmetric. It is moved with the module and is not part of the
+            state dict.
 
     Shape:
         - rows: (R,) integer row numbers, 0 to M - 1
@@ -33,7 +33,7 @@ class SimilarityMatrix(Target):
         - output: (R, C) dtype of the matrix
 
     Raises:
-        ValueError: for a matrix that is not square, or holds anything but 0 to 1.
+        ValueError: for a matrix that is not square, or has values outside of 0 to 1.
         TypeError: for a matrix of integers.
 
     Examples:
@@ -47,7 +47,7 @@ class SimilarityMatrix(Target):
     matrix: Tensor
 
     numbers = "row numbers"
-    """What the labels are, for messages."""
+    """Name of the labels in error messages."""
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class SimilarityMatrix(Target):
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise TypeError for non-integers, ValueError for a labeled row outside the matrix."""
         name, size = type(self).__name__, len(self.matrix)
-        check_vectors(name, labels, "one number an item")
+        check_vectors(name, labels, "one number per item")
         check_integers(name, labels, self.numbers)
         if values_are_readable(labels):
             known = known_rows(labels, labeled)
@@ -78,13 +78,15 @@ class SimilarityMatrix(Target):
 
 
 class KeySimilarity(SimilarityMatrix):
-    r"""Weight by the relation of two musical keys. A key is its tonic (C = 0 … B = 11), plus 12 if minor.
+    r"""Target whose weight depends on the relation of two musical keys.
 
-    "mirex": the weights of the MIREX key evaluation, made symmetric: same key 1, a fifth apart (same mode)
-    0.5, relative 0.3, parallel 0.2, else 0.
+    The label of a key is its tonic (C = 0 … B = 11), plus 12 if minor.
 
-    "fifths": \(\exp(-d^2 / 2 \sigma^2)\) with d the distance of the key signatures on the circle of
-    fifths, 0 to 6; relative keys share a signature.
+    "mirex": the weights of the MIREX key evaluation, made symmetric: 1 for the same key, 0.5 for keys of the same mode
+    a fifth apart, 0.3 for relative keys, 0.2 for parallel keys, and 0 otherwise.
+
+    "fifths": \(\exp(-d^2 / 2 \sigma^2)\) with d the distance of the key signatures on the circle of fifths, 0 to 6.
+    Relative keys have the same signature.
 
     Args:
         kernel: "mirex" or "fifths".
@@ -115,7 +117,7 @@ class KeySimilarity(SimilarityMatrix):
         bandwidth_fifths = check_positive("bandwidth_fifths", bandwidth_fifths)
         exact = _mirex_weights() if kernel == "mirex" else _fifths_weights(bandwidth_fifths)
         super().__init__(exact.float())
-        # No buffer in double precision: there are devices without it.
+        # No buffer in double precision, because some devices do not support it.
         self._exact = exact
         self.kernel, self.bandwidth_fifths = kernel, bandwidth_fifths
 
@@ -127,7 +129,7 @@ class KeySimilarity(SimilarityMatrix):
 
 
 def _look_up(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    last = len(matrix) - 1  # unlabeled rows may hold any number
+    last = len(matrix) - 1  # unlabeled rows can have any number
     return matrix[rows.long().clamp(0, last)[:, None], columns.long().clamp(0, last)]
 
 
@@ -145,7 +147,7 @@ def _mirex_weights() -> Tensor:
 
 def _fifths_weights(bandwidth: float) -> Tensor:
     keys = torch.arange(24)
-    signature_tonic = torch.where(keys < 12, keys, keys + 3) % 12  # the major key of the same signature
+    signature_tonic = torch.where(keys < 12, keys, keys + 3) % 12  # tonic of the major key with the same signature
     place = signature_tonic * 7 % 12
     steps = (place[:, None] - place).abs()
     return torch.exp(-((torch.minimum(steps, 12 - steps).double() / bandwidth) ** 2) / 2)

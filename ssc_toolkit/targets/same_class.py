@@ -1,4 +1,4 @@
-"""Positives are the items of the same class."""
+"""Target for class labels: items of the same class are positives."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ssc_toolkit.targets.base import (
 
 
 class SameClass(Target):
-    """Weight 1 for two items of the same class, else 0 (Khosla et al. 2020, arXiv 2004.11362).
+    """Target with weight 1 for two items of the same class, and 0 otherwise (Khosla et al. 2020, arXiv 2004.11362).
 
     Args:
-        ignore_index: a number that stands for "unknown" among the labels, such as -1 or -100. Items that hold it count
-            as unlabeled, in addition to those that `labeled` names; no label value is read on the host for it, so it
-            works on a GPU and in compiled code. None: there is none.
+        ignore_index: label that means "unknown", such as -1 or -100. Items with this label count as unlabeled, in
+            addition to those for which `labeled` is False. The host does not read the labels for this, so it also
+            works on a GPU and in compiled code. None: every label is a class.
 
     Shape:
         - rows: (R,) integer class indices
@@ -32,7 +32,7 @@ class SameClass(Target):
 
     Raises:
         TypeError: for an `ignore_index` that is not an integer.
-        ValueError: for one that does not fit into 64 bits.
+        ValueError: for an `ignore_index` that does not fit into 64 bits.
 
     Examples:
         >>> import torch
@@ -57,11 +57,11 @@ class SameClass(Target):
         return same.float()
 
     def _is_class(self, labels: Tensor) -> Tensor:
-        """Where labels are not `ignore_index`; in 64 bits, because fewer would wrap it around."""
+        """Return where labels differ from `ignore_index`, compared in 64 bits, because it may not fit into fewer."""
         return torch.ne(labels.long(), self.ignore_index)  # type: ignore[arg-type]  # is called only with a number
 
     def known(self, labels: Any, labeled: Any) -> Any:
-        """Mask of the rows that are known and do not hold `ignore_index`."""
+        """Return the mask of the rows that are known and whose label is not `ignore_index`."""
         if self.ignore_index is None:
             return labeled
         has_class = self._is_class(labels)
@@ -73,14 +73,14 @@ class SameClass(Target):
             one = labels.shape[1] == 1
             cure = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"
             raise ValueError(
-                f"labels: SameClass expects one class index an item, shape (items,), got {tuple(labels.shape)}; {cure}"
+                f"labels: SameClass expects one class index per item, shape (items,), got {tuple(labels.shape)}; {cure}"
             )
-        check_vectors("SameClass", labels, "one class index an item")
+        check_vectors("SameClass", labels, "one class index per item")
         check_integers("SameClass", labels, "class indices")
         if values_are_readable(labels) and bool((known_rows(labels, self.known(labels, labeled)) < 0).any()):
             raise ValueError(
-                "labels: a labeled item has a negative class index; mark unknown labels with labeled=False, or name "
-                "the number that stands for them by target=SameClass(ignore_index=...)"
+                "labels: a labeled item has a negative class index; mark unknown labels with labeled=False, or pass "
+                "the number that means unknown as target=SameClass(ignore_index=...)"
             )
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Positives are the items that have labels in common."""
+"""Targets for several labels per item: items with labels in common are positives."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from ssc_toolkit.targets.base import Target, as_numbers, check_multi_hot
 
 
 class SharedLabels(Target):
-    """Weight 1 for two items that share at least `minimum` labels, else 0.
+    """Target with weight 1 for two items that have at least `minimum` labels in common, and 0 otherwise.
 
-    With multi-hot rows A and B: weight = 1 if |A and B| >= minimum (Guinot et al. 2024,
-    arXiv 2407.13840).
+    For multi-hot rows A and B, the weight is 1 if |A and B| >= minimum (Guinot et al. 2024, arXiv 2407.13840).
 
     Args:
-        minimum: labels that a pair must share, at least 1.
+        minimum: number of labels that two items must have in common, at least 1.
 
     Shape:
         - rows: (R, classes) multi-hot, bool, integer or float
@@ -28,7 +27,7 @@ class SharedLabels(Target):
 
     Raises:
         ValueError: if `minimum` is below 1.
-        TypeError: if it is no whole number.
+        TypeError: if `minimum` is not an integer.
 
     Examples:
         >>> import torch
@@ -55,15 +54,15 @@ class SharedLabels(Target):
 
 
 class LabelOverlap(Target):
-    """Weight by the overlap of two sets of labels, counted in labels or in weights of labels.
+    """Target whose weight is the overlap of two sets of labels.
 
-    Dice: 2 |A and B| / (|A| + |B|). Jaccard: |A and B| / |A or B|. Two items without labels have
-    overlap 0. With `class_weights` a label counts by its weight: inverse frequencies make rare labels
-    count more.
+    The Dice overlap is 2 |A and B| / (|A| + |B|), the Jaccard overlap |A and B| / |A or B|. Two items without labels
+    have overlap 0. With `class_weights`, |A| is the sum of the weights of the labels in A. Inverse class frequencies
+    give rare labels more weight.
 
     Args:
         measure: "dice" or "jaccard".
-        class_weights: a positive number for each class; all count 1 if None.
+        class_weights: positive weight of each class, (classes,). None: every weight is 1.
 
     Shape:
         - rows: (R, classes) multi-hot, bool, integer or float
@@ -96,7 +95,7 @@ class LabelOverlap(Target):
             class_weights = as_numbers("class_weights", class_weights).double()
             if class_weights.dim() != 1 or not bool((class_weights.isfinite() & (class_weights > 0)).all()):
                 raise ValueError("class_weights: expected a positive number for each class, shape (classes,)")
-        # No buffer in double precision: there are devices without it.
+        # No buffer in double precision, because some devices do not support it.
         self._exact_weights = class_weights
         self.register_buffer(
             "class_weights", None if class_weights is None else class_weights.float(), persistent=False
@@ -125,11 +124,11 @@ class LabelOverlap(Target):
         return self._exact_weights.to(device) if dtype == torch.float64 else self.class_weights.to(dtype)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row, or of other classes."""
+        """Raise ValueError for labels that are not 2-D, have other classes than `class_weights`, or are not 0 or 1."""
         check_multi_hot("LabelOverlap", labels, labeled)
         if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
             raise ValueError(
-                f"labels: class_weights name {len(self.class_weights)} classes, got rows of {labels.shape[1]}"
+                f"labels: expected {len(self.class_weights)} classes as in class_weights, got rows of {labels.shape[1]}"
             )
 
     def extra_repr(self) -> str:

@@ -1,12 +1,12 @@
 """Pretraining: Lightning module, data module, callbacks and options."""
 
+from ssc_toolkit.options import LogOptions, OptimizerOptions, PretrainOptions, TrackSource, TrainerOptions
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.stopping import StopOnSignal
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
-from ssc_toolkit.training.options import LogOptions, OptimizerOptions, TrainerOptions
 from ssc_toolkit.training.pretrain import pretrain
 
 __all__ = [
@@ -15,9 +15,11 @@ __all__ = [
     "History",
     "LogOptions",
     "OptimizerOptions",
+    "PretrainOptions",
     "SemiSupConDataModule",
     "SemiSupConModule",
     "StopOnSignal",
+    "TrackSource",
     "TrainerOptions",
     "pretrain",
 ]

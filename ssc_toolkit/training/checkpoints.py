@@ -15,8 +15,8 @@ from torch import nn
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.losses import CrossBatchMemory
+from ssc_toolkit.options.run_settings import CHECKPOINT
 
-CHECKPOINT = "last.ckpt"
 _ADVICE = "restore it from a copy, or delete it to start the run again from its first step"
 _PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
 _LISTS = ("optimizer_states", "lr_schedulers")

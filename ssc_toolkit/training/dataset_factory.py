@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -14,60 +12,25 @@ from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_l
 from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
 """No labels, one label signal, or several signals by column name."""
 
 
-@dataclass(frozen=True)
-class TrackSource:
-    """Source of tracks: the arguments of `load_tracks`, and the name of the user's argument for `tracks`."""
+def load_source(source: TrackSource, argument: str) -> pd.DataFrame:
+    """Load the track table of a source.
 
-    argument: str
-    tracks: str
-    root: str | None
-    variant: str | None
-
-    def load(self) -> pd.DataFrame:
-        """Load the track table.
-
-        Raises:
-            InputError: as `load_tracks`; the error uses the argument names of this source.
-        """
-        try:
-            return load_tracks(self.tracks, self.root, self.variant)
-        except InputError as error:
-            if self.argument == "tracks":
-                raise
-            name, _, rest = str(error).partition(":")
-            known = {"tracks": self.argument, "root": f"{self.argument}_root", "variant": f"{self.argument}_variant"}
-            raise InputError(f"{known.get(name, f'{self.argument}: {name}')}:{rest}") from error
-
-
-def sources_of(arguments: Mapping[str, Any]) -> list[TrackSource]:
-    """Return the sources of tracks of a pretraining; the source without labels is last."""
-    get = arguments.get
-    sources = [TrackSource("tracks", arguments["tracks"], get("root"), get("variant"))]
-    if get("unlabeled") is not None:
-        sources.append(
-            TrackSource("unlabeled", arguments["unlabeled"], get("unlabeled_root"), get("unlabeled_variant"))
-        )
-    return sources
-
-
-def label_columns(labels: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Return the names of the label columns as a tuple.
+    Args:
+        source: the source.
+        argument: name of the argument that holds it, for errors.
 
     Raises:
-        InputError: if a column is named twice.
+        InputError: as `load_tracks`, under the names of the options of this source.
     """
-    if labels is None:
-        return ()
-    columns = (labels,) if isinstance(labels, str) else tuple(labels)
-    if len(set(columns)) < len(columns):
-        raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
-    return columns
+    with source_named(argument):
+        return load_tracks(source.tracks, source.root, source.variant)
 
 
 def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) -> Target:

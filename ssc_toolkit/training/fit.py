@@ -18,20 +18,23 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.options.run_settings import CHECKPOINT
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.progress_line import StepProgress
 from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
-from ssc_toolkit.training.checkpoints import CHECKPOINT, AtomicCheckpointIO
+from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.launching import broken_connection, death_of_child_said, launcher_variables_restored
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
-from ssc_toolkit.training.options import PRECISIONS, LogOptions, TrainerOptions
 
 logger = logging.getLogger(__name__)
 
 PICTURES_FOLDER = "pictures"
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Lightning's names of the precisions, by the names in this library."""
 _CAUSES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", None: "a signal to another process"}
 
 
@@ -47,17 +50,19 @@ def fit(
     module: SemiSupConModule,
     data: SemiSupConDataModule,
     folder: Path,
-    steps: int,
-    checkpoint_every: int,
+    options: PretrainOptions,
     history: History,
-    title: str,
-    trainer_options: TrainerOptions,
-    logs: LogOptions,
     done: int = 0,
 ) -> None:
     """Train to the last step, from the checkpoint in the folder or from the start.
 
-    `done` is the step of that checkpoint, as `check_checkpoint` returns it.
+    Args:
+        module: module to train.
+        data: batches of the training.
+        folder: folder of the run.
+        options: number of steps, title, and options of the trainer and the loggers.
+        history: callback that writes the history.
+        done: step of the checkpoint in the folder, as `check_checkpoint` returns it.
 
     Raises:
         InputError: if the loss or the weights are NaN or infinite, if a worker process dies, or if a file cannot be
@@ -71,25 +76,25 @@ def fit(
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     stop = StopOnSignal(checkpoint)
-    callbacks: list[pl.Callback] = [history, StepProgress(title, history), stop, FiniteWeights()]
-    if logs.pictures_every:
+    callbacks: list[pl.Callback] = [history, StepProgress(options.title, history), stop, FiniteWeights()]
+    if options.logs.pictures_every:
         from ssc_toolkit.training.pictures import MatrixPictures
 
-        callbacks.append(MatrixPictures(folder / PICTURES_FOLDER, logs.pictures_every))
+        callbacks.append(MatrixPictures(folder / PICTURES_FOLDER, options.logs.pictures_every))
     callbacks.append(
         ModelCheckpoint(
             folder,
             checkpoint.stem,
-            every_n_train_steps=checkpoint_every,
+            every_n_train_steps=options.checkpoint_every,
             enable_version_counter=False,
             save_top_k=-1,  # with a limit, Lightning deletes the file that the resumed checkpoint names
         )
     )
-    if trainer_options.compile:
+    if options.trainer.compile:
         module.model.compile()
     with warnings.catch_warnings(), launcher_variables_restored(), death_of_child_said(), _in_plain_words(data):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = _make_trainer(folder, steps, done, callbacks, trainer_options, logs)
+        trainer = _make_trainer(folder, callbacks, options, done)
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except SIGTERMException as error:  # the signal came before the first step
@@ -104,33 +109,32 @@ def fit(
                 "stopped by %s after step %d of %d; the step is saved; rerun the command to resume",
                 _CAUSES[stop.signal],
                 trainer.global_step,
-                steps,
+                options.steps,
             )
         if stop.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
 
 
-def _make_trainer(
-    folder: Path, steps: int, done: int, callbacks: list[pl.Callback], options: TrainerOptions, logs: LogOptions
-) -> pl.Trainer:
+def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainOptions, done: int) -> pl.Trainer:
     """Return Lightning's trainer for the options."""
+    trainer = options.trainer
     try:
         return pl.Trainer(
-            max_steps=steps,
+            max_steps=options.steps,
             max_epochs=-1,
-            accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            strategy=options.strategy,
-            sync_batchnorm=options.sync_batchnorm,
-            precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
-            accumulate_grad_batches=options.accumulate,
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            num_nodes=trainer.num_nodes,
+            strategy=trainer.strategy,
+            sync_batchnorm=trainer.sync_batchnorm,
+            precision=PRECISIONS[trainer.precision],  # type: ignore[arg-type]
+            accumulate_grad_batches=trainer.accumulate,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
-            logger=make_loggers(logs, folder, done + 1) or False,
-            log_every_n_steps=logs.every,
+            logger=make_loggers(options.logs, folder, done + 1) or False,
+            log_every_n_steps=options.logs.every,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training.options import TrainerOptions
+from ssc_toolkit.options import TrainerOptions
 
 _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Variables in which launchers store the number of processes; the first one that is set is used."""
@@ -44,6 +44,20 @@ def check_launcher(options: TrainerOptions) -> None:
         "--trainer.devices to the number of processes per machine and --trainer.num_nodes to the number of machines, "
         f"or unset {name} to train in one process"
     )
+
+
+def check_devices(options: TrainerOptions) -> None:
+    """Raise InputError if the machine lacks the devices that the options specify."""
+    gpus = torch.cuda.device_count()
+    on_gpu = options.accelerator == "gpu" or (options.accelerator == "auto" and gpus > 0)
+    if options.accelerator == "gpu" and not gpus:
+        raise InputError(
+            "trainer.accelerator: expected a GPU that PyTorch can use, got none; use --trainer.accelerator=cpu"
+        )
+    if on_gpu and options.devices > gpus:
+        raise InputError(f"trainer.devices: expected at most {gpus}, the number of GPUs, got {options.devices}")
+    if options.precision == "fp16" and not on_gpu:
+        raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
 
 
 def broken_connection(error: BaseException | None) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.training.options import LogOptions
+from ssc_toolkit.options import LogOptions
 
 TENSORBOARD_FOLDER = "tensorboard"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,45 +17,40 @@ from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
+from ssc_toolkit.options.pretrain import PretrainOptions
+from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.callbacks.history import History
-from ssc_toolkit.training.checkpoints import CHECKPOINT, check_checkpoint, check_space
+from ssc_toolkit.training.checkpoints import check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
-    TrackSource,
+    Signals,
     check_contrasts,
     check_rate,
-    label_columns,
     labels_to_train_on,
+    load_source,
     part_to_train_on,
-    sources_of,
     target_of,
     track_table_hash,
     training_dataset,
 )
 from ssc_toolkit.training.fit import fit, is_first_process
-from ssc_toolkit.training.launching import check_launcher
+from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
-from ssc_toolkit.training.options import OPTIMIZERS, LogOptions, OptimizerOptions, TrainerOptions
 from ssc_toolkit.training.run_folder import (
-    ENCODER_FOLDER,
     HISTORY,
     UNUSABLE_TRACKS,
     WRITTEN,
     check_folder,
     claim,
-    defaults_of,
-    holds_run,
     save_encoder,
-    settings_of,
     verify_run,
     write_down,
 )
@@ -63,203 +59,166 @@ from ssc_toolkit.training.summary import remarks, summary
 logger = logging.getLogger(__name__)
 
 NEIGHBOR_AGREEMENT = "neighbor_agreement"
+OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
-def pretrain(
-    tracks: str,
-    out: str,
-    root: str | None = None,
-    variant: str | None = None,
-    labels: tuple[str, ...] | str | None = None,
-    encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN",
-    view_seconds: float = 3.0,
-    views: int = 2,
-    batch_size: int = 96,
-    labeled_fraction: float = 0.5,
-    label_budget: float = 1.0,
-    minimum_shared: int = 1,
-    temperature: float = 0.1,
-    steps: int = 1000,
-    learning_rate: float = 1e-3,
-    severity: float = 1.0,
-    omit: tuple[str, ...] = (),
-    monitor: str | None = None,
-    seed: int = 0,
-    checkpoint_every: int = 25,
-    most_skipped: float = 0.1,
-    workers: int = 0,
-    title: str = "pretraining",
-    unlabeled: str | None = None,
-    unlabeled_root: str | None = None,
-    unlabeled_variant: str | None = None,
-    memory: int = 0,
-    optimizer: OptimizerOptions = OptimizerOptions(),
-    trainer: TrainerOptions = TrainerOptions(),
-    logs: LogOptions = LogOptions(),
-) -> Path:
+def pretrain(options: PretrainOptions) -> Path:
     """Pretrain an encoder on partly labeled music.
 
-    The output folder receives `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or pass it to
-    `ssc-toolkit probe`), `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint `last.ckpt`,
-    `tensorboard/` and `pictures/`. The same call resumes an interrupted run from its checkpoint, and does nothing if
-    the run is complete.
+    The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
 
     Args:
-        tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
-            `ssc-toolkit prepare` made, or the name of a dataset. If there is a `split` column, only rows with the
-            split "train" are used.
-        out: output folder.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
-        variant: variant of the dataset, which determines its labels and splits.
-        labels: label column, with one class per cell or several classes separated by "|"; empty cells are unknown.
-            With several columns, two tracks are positives if they are positives by at least one column. Without labels,
-            the training is self-supervised.
-        encoder: architecture of the encoder.
-        view_seconds: length of a view in seconds.
-        views: number of views of each track.
-        batch_size: number of tracks in a batch of one process.
-        labeled_fraction: fraction of labeled tracks in a batch; 0 is self-supervised, 1 is supervised.
-        label_budget: fraction of the labeled tracks whose labels are used, for all columns.
-        minimum_shared: number of labels that two tracks must have in common to be positives, for cells with several
-            labels.
-        temperature: temperature of the loss.
-        steps: number of optimizer steps.
-        learning_rate: maximum learning rate.
-        severity: severity of the augmentation chain, 0 (none) to 2.5.
-        omit: stages of the chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Omit
-            pitch_shift if the labels depend on key or pitch.
-        monitor: label column for the nearest-neighbor agreement on the validation set during training; by default the
-            first of `labels`.
-        seed: seed of the weights, batches and augmentations.
-        checkpoint_every: number of steps between checkpoints.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a view.
-        workers: number of processes that read audio; with 0, the training process reads it.
-        title: text at the start of the progress line.
-        unlabeled: more tracks, used without labels, in any form that `tracks` accepts.
-        unlabeled_root: as `root`, for these tracks.
-        unlabeled_variant: as `variant`, for these tracks.
-        memory: number of views of earlier batches that are used as additional contrasts; 0 for none.
-        optimizer: optimizer and learning-rate schedule.
-        trainer: devices, precision, and how the steps are computed.
-        logs: loggers, and how often they log.
+        options: tracks, labels, encoder and all settings of the training; `out` is the output folder.
 
     Returns:
         The folder of the encoder.
 
     Raises:
-        InputError: before training, if an argument or a file is invalid; during training, if the loss becomes NaN or
+        InputError: before training, if an option or a file is invalid; during training, if the loss becomes NaN or
             infinite, if a worker process dies, or if the disk is full.
         SystemExit: with status 143, after SIGTERM, when the current step is saved.
         KeyboardInterrupt: after Ctrl-C, when the current step is saved; after a second Ctrl-C, without saving.
     """
-    arguments = dict(locals())
-    _check(arguments)
-    folder = writable_folder(user_path(out, "out"), "out")
-    columns = label_columns(labels)
-    arguments["labels"] = columns[0] if len(columns) == 1 else (columns or None)
-    sources = sources_of(arguments)
-    tables = [source.load() for source in sources]
-    for argument, column in (*(("labels", column) for column in columns), ("monitor", monitor)):
-        if column is not None:
-            encode_labels(tables[0], column, argument)  # fail before any file is opened if a column is wrong
+    options.check()
+    check_loggers(options.logs)
+    check_devices(options.trainer)
+    check_launcher(options.trainer)
+    folder = writable_folder(user_path(options.out, "out"), "out")
+    tables = _load_tables(options)
+    with _as_input_errors():
+        module = _make_module(options, tables)
     first = is_first_process()
-    try:
-        torch.manual_seed(seed)
-        model = ContrastiveModel(make_encoder(encoder))
-        _check_view(model.encoder, view_seconds)
-        for table in tables:  # fail early if a store has another sample rate
-            check_rate(table, model.encoder.sample_rate)
-        loss = SemiSupConLoss(temperature, target_of(tables[0], columns, minimum_shared), gather=True)
-        module = SemiSupConModule(
-            model,
-            CrossBatchMemory(loss, memory) if memory else loss,
-            semisupcon_chain(model.encoder.sample_rate, severity, omit),
-            learning_rate,
-            optimizer.warmup,
-            seed,
-            optimizer.schedule,
-            partial(OPTIMIZERS[optimizer.name], weight_decay=optimizer.weight_decay),
-            trainer.chunk_size,
-        )
-    except (ValueError, TypeError) as error:
-        raise InputError(str(error)) from error
     with held(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
             check_folder(folder)
-        try:
-            report = first and not holds_run(folder)
-            tables = [
-                check_audio(table, view_seconds, most_skipped, report=_report(folder, source) if report else None)
-                for table, source in zip(tables, sources, strict=True)
-            ]
-            parts = [part_to_train_on(table, source.argument) for table, source in zip(tables, sources, strict=True)]
-            signals = labels_to_train_on(tables[0], columns)
-            if labeled_fraction == 1:
-                check_contrasts(signals, columns, minimum_shared)
-            dataset = training_dataset(parts, signals, model.encoder.sample_rate, view_seconds, views, most_skipped)
-            data = SemiSupConDataModule(dataset, batch_size, labeled_fraction, label_budget, seed, workers)
-        except (ValueError, TypeError) as error:
-            raise InputError(str(error)) from error
+        with _as_input_errors():
+            report_folder = folder if first and not holds_run(folder) else None
+            found = _training_data(options, tables, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim(folder, settings_of(arguments) | _described(parts), defaults_of(pretrain))
+            claim(folder, options, _identity(found.parts))
             clear_leftovers(folder, names=WRITTEN)
         if (folder / ENCODER_FOLDER).is_dir():
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
-            return folder / ENCODER_FOLDER
-        checkpoint = folder / CHECKPOINT
-        done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
-        if first:
-            check_space(folder, module)
-            write_down(folder, arguments)
-            logger.info("%s: %s", title, summary(data, signals, columns))
-            for remark in remarks(data, signals, columns, minimum_shared, trainer.devices * trainer.num_nodes):
-                logger.warning("%s", remark)
-        measures = _neighbor_measure(tables[0], monitor or next(iter(columns), None), view_seconds)
-        history = History(folder / HISTORY, measures, logs.measure_every, dataset.described, logs.every)
-        fit(module, data, folder, steps, checkpoint_every, history, title, trainer, logs, done)
-        if first:
-            save_encoder(model.encoder, folder)
-            logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
+        else:
+            _train(options, folder, module, found, tables[0])
     return folder / ENCODER_FOLDER
 
 
-def _check(arguments: dict[str, Any]) -> None:
-    """Raise InputError for numbers out of range."""
-    labels, fraction, budget = (arguments[name] for name in ("labels", "labeled_fraction", "label_budget"))
-    for name, least in (
-        ("steps", 1),
-        ("checkpoint_every", 1),
-        ("batch_size", 2),
-        ("views", 2 if not labels or fraction < 1 else 1),  # without labels, the only positives are other views
-        ("minimum_shared", 1),
-        ("workers", 0),
-        ("seed", 0),
-        ("memory", 0),
-    ):
-        check_whole(name, arguments[name], least)
-    for name in ("view_seconds", "temperature", "learning_rate"):
-        check_positive(name, arguments[name], high=MAX_FINITE)
-    check_fraction("labeled_fraction", fraction)
-    check_fraction("label_budget", budget, zero=False)
-    if budget < 1 and not labels:
-        raise InputError("label_budget: expected labels as well, got None")
-    for name in ("root", "variant"):
-        if arguments["unlabeled"] is None and arguments[f"unlabeled_{name}"] is not None:
-            raise InputError(f"unlabeled_{name}: expected unlabeled as well, got None")
-    for group in ("optimizer", "trainer", "logs"):
-        arguments[group].check()
-    check_loggers(arguments["logs"])
-    check_launcher(arguments["trainer"])
+@dataclass(frozen=True)
+class _TrainingData:
+    """Data of a training: the tables of the sources, the label signals of the first one, and the batches."""
+
+    parts: list[pd.DataFrame]
+    signals: Signals
+    batches: SemiSupConDataModule
 
 
-def _report(folder: Path, source: TrackSource) -> Path:
-    """Return the path of the list of unusable files of a source."""
-    return folder / (UNUSABLE_TRACKS if source.argument == "tracks" else f"{source.argument}-{UNUSABLE_TRACKS}")
+@contextmanager
+def _as_input_errors() -> Iterator[None]:
+    """Raise errors of blocks about their arguments, which are options of the user, as InputError."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
 
 
-def _described(parts: list[pd.DataFrame]) -> dict[str, Any]:
+def _load_tables(options: PretrainOptions) -> list[pd.DataFrame]:
+    """Load the tables of the sources, and check the label columns before any audio file is opened."""
+    tables = [load_source(source, argument) for argument, source in options.sources.items()]
+    for column in options.label_columns:
+        encode_labels(tables[0], column, "labels")
+    if options.monitor is not None:
+        encode_labels(tables[0], options.monitor, "monitor")
+    return tables
+
+
+def _make_module(options: PretrainOptions, tables: Sequence[pd.DataFrame]) -> SemiSupConModule:
+    """Return the module to train, after a check of the view length and of the sample rates of stores."""
+    torch.manual_seed(options.seed)
+    model = ContrastiveModel(make_encoder(options.encoder))
+    _check_view(model.encoder, options.view_seconds)
+    for table in tables:
+        check_rate(table, model.encoder.sample_rate)
+    target = target_of(tables[0], options.label_columns, options.minimum_shared)
+    loss = SemiSupConLoss(options.temperature, target, gather=True)
+    return SemiSupConModule(
+        model,
+        CrossBatchMemory(loss, options.memory) if options.memory else loss,
+        semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
+        options.learning_rate,
+        options.optimizer.warmup,
+        options.seed,
+        options.optimizer.schedule,
+        partial(OPTIMIZERS[options.optimizer.name], weight_decay=options.optimizer.weight_decay),
+        options.trainer.chunk_size,
+    )
+
+
+def _training_data(
+    options: PretrainOptions, tables: Sequence[pd.DataFrame], sample_rate: int, report_folder: Path | None
+) -> _TrainingData:
+    """Return the data of the training, after a check of all audio files.
+
+    Args:
+        options: options of the training.
+        tables: tables of the sources.
+        sample_rate: sample rate of the encoder in hertz.
+        report_folder: folder for the lists of unusable files, or None to write none.
+    """
+    parts = []
+    for argument, table in zip(options.sources, tables, strict=True):
+        report = None if report_folder is None else report_folder / _report_name(argument)
+        usable = check_audio(table, options.view_seconds, options.most_skipped, report=report)
+        parts.append((usable, part_to_train_on(usable, argument)))
+    signals = labels_to_train_on(parts[0][0], options.label_columns)
+    if options.labeled_fraction == 1:
+        check_contrasts(signals, options.label_columns, options.minimum_shared)
+    train = [part for _, part in parts]
+    dataset = training_dataset(
+        train,
+        signals,
+        sample_rate,
+        options.view_seconds,
+        options.views,
+        options.most_skipped,
+    )
+    batches = SemiSupConDataModule(
+        dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
+    )
+    return _TrainingData(train, signals, batches)
+
+
+def _train(
+    options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData, table: pd.DataFrame
+) -> None:
+    """Train to the last step in a locked folder, and save the encoder."""
+    first = is_first_process()
+    checkpoint = folder / CHECKPOINT
+    done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
+    columns = options.label_columns
+    if first:
+        check_space(folder, module)
+        write_down(folder, options)
+        logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
+        processes = options.trainer.devices * options.trainer.num_nodes
+        for remark in remarks(found.batches, found.signals, columns, options.minimum_shared, processes):
+            logger.warning("%s", remark)
+    measures = _neighbor_measure(table, options.monitor or next(iter(columns), None), options.view_seconds)
+    logs = options.logs
+    history = History(folder / HISTORY, measures, logs.measure_every, found.batches.dataset.described, logs.every)
+    fit(module, found.batches, folder, options, history, done)
+    if first:
+        save_encoder(module.model.encoder, folder)
+        logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
+
+
+def _report_name(argument: str) -> str:
+    """Return the name of the list of unusable files of a source."""
+    return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
+
+
+def _identity(parts: Sequence[pd.DataFrame]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
     told = {"tracks_hash": track_table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:

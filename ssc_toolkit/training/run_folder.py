@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,20 @@ from ssc_toolkit.files import (
     write_checksums,
     write_text,
 )
-from ssc_toolkit.training.checkpoints import CHECKPOINT
+from ssc_toolkit.options.pretrain import PretrainOptions
+from ssc_toolkit.options.run_settings import (
+    CHECKPOINT,
+    ENCODER_FOLDER,
+    SETTINGS,
+    check_run_settings,
+    holds_run,
+    plain,
+    read_settings,
+    settings_of,
+)
 from ssc_toolkit.training.provenance import provenance
 
-ENCODER_FOLDER = "encoder"
 HISTORY = "history.csv"
-SETTINGS = "settings.json"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 STARTS = "starts"
@@ -49,68 +55,22 @@ WRITTEN = (
 
 _LOGS = (".log", ".out", ".err", ".txt")
 
-_WITHOUT_EFFECT = (
-    "out",
-    "checkpoint_every",
-    "most_skipped",
-    "workers",
-    "title",
-    "logs.",
-    "trainer.accelerator",
-    "trainer.strategy",
-)
-"""Arguments that may change when a run is resumed. A name with a final dot means all options of a group."""
-_DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
-"""Arguments that may change as long as they lead to the same tracks and labels, which hashes check."""
-_HASHES = {
-    "tracks_hash": "the tracks or their labels have changed",
-    "unlabeled_hash": "the unlabeled tracks have changed",
-}
 
-
-def settings_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that determine the results of a run, with options of groups as `group.option`."""
-    flat: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if name == "labels" and isinstance(value, list | tuple) and len(value) < 2:
-            value = value[0] if value else None
-        if is_dataclass(value) and not isinstance(value, type):
-            flat |= {f"{name}.{option}": setting for option, setting in asdict(value).items()}
-        else:
-            flat[name] = value
-    return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}
-
-
-def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the default settings of a function."""
-    parameters = inspect.signature(function).parameters
-    return settings_of({name: p.default for name, p in parameters.items() if p.default is not p.empty})
-
-
-def holds_run(folder: Path) -> bool:
-    """Return whether a folder contains a run that can be resumed or is complete."""
-    return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
-
-
-def claim(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def claim(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -> None:
     """Write the settings of a run, or check that the run in the folder has the same settings.
 
     Args:
         folder: folder of the run, locked by the caller.
-        settings: settings of this call.
-        defaults: values of options that did not exist when the run was started.
+        options: options of this call.
+        identity: settings that identify the data and the version.
 
     Raises:
         InputError: if the folder contains a run with other settings; the folder is not changed.
     """
-    if not holds_run(folder):
-        write_checked_json(folder / SETTINGS, _plain(settings))  # replaces settings of a run without a checkpoint
-        return
-    if not (folder / SETTINGS).exists():
-        name = CHECKPOINT if (folder / CHECKPOINT).exists() else ENCODER_FOLDER
-        raise InputError(f"out: expected {SETTINGS} next to {name} in {folder}, got none; choose another folder")
-    found = _read_settings(folder, defaults)
-    _compare(folder, _plain(settings), found, {*found, *settings})
+    if holds_run(folder):
+        check_run_settings(folder, options, identity)
+    else:  # replaces settings of a run without a checkpoint
+        write_checked_json(folder / SETTINGS, plain(settings_of(options) | dict(identity)))
 
 
 def check_folder(folder: Path) -> None:
@@ -139,7 +99,7 @@ def check_folder(folder: Path) -> None:
 def _is_begun(folder: Path) -> bool:
     """Return whether a folder holds the settings of a run that left nothing else to resume."""
     try:
-        return "steps" in _read_settings(folder, {})
+        return "steps" in read_settings(folder)
     except InputError:
         return False
 
@@ -155,27 +115,15 @@ def verify_run(folder: Path) -> None:
         _read_starts(folder / PROVENANCE)
 
 
-def check_run_settings(folder: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise InputError if a folder contains a run with other settings; hashes of the data are not compared.
-
-    Args:
-        folder: folder of the run; it need not exist.
-        settings: settings of this call, from `settings_of`.
-        defaults: values of options that did not exist when the run was started.
-    """
-    if holds_run(folder) and (folder / SETTINGS).exists():
-        _compare(folder, _plain(settings), _read_settings(folder, defaults), set(settings))
-
-
-def write_down(folder: Path, arguments: Mapping[str, Any]) -> None:
-    """Save the arguments as a file for `--config`, and append to the provenance of the run.
+def write_down(folder: Path, options: PretrainOptions) -> None:
+    """Save the options as a file for `--config`, and append to the provenance of the run.
 
     Raises:
         InputError: if the provenance file is damaged; nothing is written.
     """
     path = folder / PROVENANCE
     before = _read_starts(path) if path.exists() else []
-    write_text(folder / CONFIG, yaml.safe_dump(_plain(arguments), sort_keys=False, allow_unicode=True))
+    write_text(folder / CONFIG, yaml.safe_dump(plain(vars(options)), sort_keys=False, allow_unicode=True))
     write_checked_json(path, {STARTS: [*before, provenance()]})
 
 
@@ -200,23 +148,3 @@ def save_encoder(encoder: Encoder, folder: Path) -> Path:
         path.chmod(folder.stat().st_mode & 0o666)  # safetensors makes its files readable by the owner only
     write_checksums(folder, [HISTORY])
     return temporary.rename(folder / ENCODER_FOLDER)
-
-
-def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert settings to plain JSON data: tuples become lists, groups of options become dictionaries."""
-    return json.loads(json.dumps(content, default=asdict))
-
-
-def _read_settings(folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    path = folder / SETTINGS
-    return _plain(defaults) | read_checked_json(path, "out", "restore it, or choose another folder", required=False)
-
-
-def _compare(folder: Path, settings: dict[str, Any], found: dict[str, Any], names: set[str]) -> None:
-    """Raise InputError if the run in the folder has other settings."""
-    differing = sorted(name for name in names - set(_DECIDED_BY_HASH) if found.get(name) != settings.get(name))
-    if differing:
-        changes = ", ".join(
-            _HASHES.get(name, f"{name} was {found.get(name)!r}, is {settings.get(name)!r}") for name in differing
-        )
-        raise InputError(f"out: {folder} contains a run with other settings ({changes}); choose another folder")

@@ -82,7 +82,7 @@ def test_background_from_the_batch_needs_a_second_item():
     [
         (
             Chain([Gain((-12, -3))]),
-            "by a Chain of Gain, got one of Gain, PolarityInversion, ColoredNoise, OneOf, PitchShift, Delay$",
+            "by a Chain of Gain, got one of Gain, .*, Delay$",
         ),
         (Chain([]), "draw: expected a draw by a Chain of no members, got one of Gain, "),
         (semisupcon_chain(RATE, omit=("gain",)), "by a Chain of PolarityInversion, ColoredNoise"),

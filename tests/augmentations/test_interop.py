@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from seeded import noise
 
 torch_audiomentations = pytest.importorskip("torch_audiomentations")
 
@@ -29,10 +30,6 @@ THEIRS = {
     ),
 }
 every_one_of_theirs = pytest.mark.parametrize("make", THEIRS.values(), ids=THEIRS.keys())
-
-
-def noise(*shape: int) -> torch.Tensor:
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @every_one_of_theirs

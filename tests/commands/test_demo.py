@@ -44,6 +44,7 @@ MODELS = ("random encoder", "log-mel statistics", "self-supervised", "semi-super
 TASKS = ("key", "family", "family, new timbres", "mode", "collection")
 
 
+@pytest.mark.slow
 def test_it_writes_reports_checkpoints_and_encoders(finished):
     out, printed = finished
     for run in ("self-supervised", "semi-supervised", "supervised"):
@@ -83,6 +84,7 @@ class Page(HTMLParser):
         self.references += [value for name, value in attributes if name in ("src", "href", "xlink:href") and value]
 
 
+@pytest.mark.slow
 def test_the_page_has_no_external_resources(finished):
     text = (finished[0] / "report.html").read_text()
     page = Page()
@@ -97,6 +99,7 @@ def test_the_page_has_no_external_resources(finished):
         assert model in text
 
 
+@pytest.mark.slow
 def test_a_killed_demonstration_resumes_to_the_same_numbers(finished, tmp_path):
     out = tmp_path / "killed"
     die_at_first_write(*command(out)[3:])
@@ -119,6 +122,7 @@ def test_a_killed_demonstration_resumes_to_the_same_numbers(finished, tmp_path):
     assert not list(out.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_demonstration_is_not_changed(finished):
     out = finished[0]
     result = subprocess.run([*command(out), "--seed=1"], capture_output=True, text=True, check=False)
@@ -131,5 +135,5 @@ def test_leftovers_of_a_kill_do_not_count_as_other_content(tmp_path):
         (tmp_path / name).touch()
     check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(InputError, match=r"out: .* is not empty and holds no demonstration"):
+    with pytest.raises(InputError, match=r"out: .* is not empty and contains no demonstration"):
         check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")

@@ -31,28 +31,6 @@ def call(*arguments: object) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def music(tmp_path_factory) -> Path:
-    """Forty tones of one second with classes, tags, numbers and groups, and another table of ten."""
-    folder = tmp_path_factory.mktemp("music")
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(40):
-        hertz = (220, 440)[number % 2] * (1 + 0.1 * random.random())
-        tone = 0.3 * np.sin(2 * np.pi * hertz * np.arange(RATE) / RATE)
-        soundfile.write(folder / f"{number:02d}.wav", tone, RATE)
-        pitch = ("low", "high")[number % 2]
-        split = "train" if number < 20 else "valid" if number < 30 else "test"
-        rows.append((f"{number:02d}.wav", split, pitch, f"tone|{pitch}", hertz, f"g{number // 4}"))
-    table = pd.DataFrame(rows, columns=["path", "split", "pitch", "tags", "hertz", "group"])
-    table.to_csv(folder / "my.csv", index=False)
-    table[:10].drop(columns="split").to_csv(folder / "other.csv", index=False)
-    (folder / "further").mkdir()
-    again = table[:10].assign(path=[f"further/../{path}" for path in table["path"][:10]])
-    again[::-1].drop(columns=["split"]).to_csv(folder / "again.csv", index=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def shared(music, tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("model") / "encoder"
     MelCNN(n_mels=32).save_pretrained(folder)

@@ -74,9 +74,7 @@ def test_names_such_as_nan_give_a_warning(folder, caplog):
         (("genre", "NaN", 2), ("tags", "a|null", 1), ("bpm", "nan", 1)), shown, strict=True
     ):
         assert message.startswith(f"column {column!r} of ")
-        assert message.endswith(
-            f"{cell!r} ({count} rows), which is read as a name; leave cells of unknown values empty"
-        )
+        assert f"{cell!r} ({count} rows)" in message
 
 
 def test_a_root_that_is_not_used_is_an_error(folder):
@@ -143,7 +141,7 @@ def test_bad_files_are_named_counted_and_left_out(folder, caplog):
     assert len(kept) == 6
     assert "2 of 8" in caplog.text
     assert "broken.wav" in caplog.text
-    assert "short.wav: 0.20 s long, at least 1.00 s needed" in caplog.text
+    assert "short.wav: expected at least 1.00 s, got 0.20 s" in caplog.text
     with pytest.raises(InputError, match=r"2 of 8 audio files cannot be used: .*broken\.wav"):
         check_audio(tracks, minimum_seconds=1.0, most_skipped=0.1, progress=False)
     with pytest.raises(InputError, match="6 of 6"):
@@ -217,7 +215,7 @@ def test_cells_may_be_lists():
     bars = encode_labels(pd.DataFrame({"tags": [["a|b", " c "], ["d", ""], None, "e|f", "g"]}), "tags")
     assert bars.names == ("a|b", "c", "d", "e", "f", "g")
     assert bars.values.sum(dim=1).tolist() == [2, 1, 0, 2, 1]
-    with pytest.raises(InputError, match="holds lists of labels"):
+    with pytest.raises(InputError, match="one class in each cell of column 'one', got lists"):
         encode_labels(tracks, "one", kind="class")
 
 
@@ -341,10 +339,10 @@ def test_labels_of_a_named_kind():
     assert encode_labels(tracks, "key", kind="multi-hot").values.tolist() == [[1, 0], [0, 1], [1, 0]]
     tracks = tracks.assign(large=[1.0, 1e300, None], endless=[None, 1.0, float("inf")])
     for options, words in (
-        ({"column": "key", "kind": "number"}, "'key' holds 'C', which is not a number"),
-        ({"column": "large", "kind": "number"}, "'large' holds 1e[+]300, which is not finite in float32"),
-        ({"column": ["energy", "endless"], "kind": "number"}, "'endless' holds inf, which is not finite in float32"),
-        ({"column": "key", "names": ["C"]}, "'G', which is not one of its 1 classes"),
+        ({"column": "key", "kind": "number"}, "expected numbers in column 'key', got 'C'"),
+        ({"column": "large", "kind": "number"}, "finite in float32 in column 'large', got 1e[+]300"),
+        ({"column": ["energy", "endless"], "kind": "number"}, "finite in float32 in column 'endless', got inf"),
+        ({"column": "key", "names": ["C"]}, "expected one of 1 classes in column 'key', got 'G'"),
         ({"column": ["key", "tags"]}, "expected one column unless kind is .number., got key, tags"),
         ({"column": "key", "kind": "tags"}, "expected one of class, multi-hot, number"),
     ):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from audio_files import write_noise
 from pages import PAGES, ROOT, Block, blocks, name_of, pages_with
-from stores import noise
 
 from ssc_toolkit.cli import COMMANDS, main
 from ssc_toolkit.encoders import MelCNN
@@ -25,7 +25,7 @@ SMALL = {
 """What is typed behind a command to make it quick, where the page does not say otherwise."""
 SMALLER = {"--repeats": "2", "--label_shares": "0.2,1"}
 """Values typed in the place of a page's, which would take long, or need more clips than there are here."""
-ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "test_training_configs.py"}
+ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "test_sweep.py"}
 """Commands that have tests of their own, too long to be run for every page; their options are looked at."""
 BY_HAND = {"git", "cd", "pre-commit"}
 """Programs that are not ours, and that neither the tests nor .ci/run start."""
@@ -40,7 +40,7 @@ def world(small_corpus, tmp_path, monkeypatch) -> Path:
     (tmp_path / "my_music").symlink_to(tmp_path / "audio")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for number in range(24):
-        file = noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
+        file = write_noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
         (tmp_path / file.name).symlink_to(file)
         rows.append(
             f"{file.name},{('jazz', 'rock')[number % 2]},{('train', 'train', 'valid', 'test')[number // 2 % 4]}"
@@ -115,6 +115,7 @@ def run(command: Command, corpus: Path) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("bash"), ids=name_of)
 def test_the_commands_of_a_page_run(page, world, small_corpus):
     for block in (block for block in blocks(page, "bash") if block.needs is None):

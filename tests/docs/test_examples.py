@@ -48,6 +48,7 @@ def test_every_example_is_tested_and_documented():
         assert script.name in page
 
 
+@pytest.mark.slow
 def test_plain_pytorch_learns_and_reports(run):
     printed = run(EXAMPLES / "plain_pytorch.py", "--steps=20", "--batch_size=12", "--clips=80")
     first, last = losses(printed)
@@ -56,12 +57,14 @@ def test_plain_pytorch_learns_and_reports(run):
     assert "family: accuracy 0." in printed
 
 
+@pytest.mark.slow
 def test_a_few_labels_bring_timbres_together(run):
     printed = run(EXAMPLES / "loss_alone.py", "--steps=60")
     without, with_labels = (float(value) for value in re.findall(r"timbre (0\.\d+)", printed))
     assert with_labels > without + 0.05
 
 
+@pytest.mark.slow
 def test_your_own_lightning_module_learns(run):
     printed = run(EXAMPLES / "lightning_loop.py", "--steps=30", *SMALL[1:])
     first, _, last = losses(printed)
@@ -70,6 +73,7 @@ def test_your_own_lightning_module_learns(run):
     assert "trained for 30 steps" in printed
 
 
+@pytest.mark.slow
 def test_several_signals_make_positives(run):
     printed = run(EXAMPLES / "several_signals.py", *SMALL)
     known = {name: int(count) for name, count in re.findall(r"(\w+): known for (\d+) of", printed)}
@@ -79,6 +83,7 @@ def test_several_signals_make_positives(run):
     assert float(re.findall(r"positives per anchor (\d+\.\d+)", printed)[-1]) > 1
 
 
+@pytest.mark.slow
 def test_similar_tracks_are_found(run, music, tmp_path):
     MelCNN().save_pretrained(tmp_path / "encoder")
     (music / "copy.wav").write_bytes((music / "0.wav").read_bytes())
@@ -90,12 +95,14 @@ def test_similar_tracks_are_found(run, music, tmp_path):
     assert re.fullmatch(r"0\.wav: copy\.wav 1\.000(, [\w.]+ [01]\.\d+){2}", answer)
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_compared_with_the_frozen_encoder(run, tmp_path):
     printed = run(EXAMPLES / "finetuning.py", "--labels=family", "--steps=3", "--batch_size=4", "--clips=80")
     assert len(re.findall(r"^(frozen|fine-tuned): +0\.\d+ \[", printed, flags=re.M)) == 2
     assert load_encoder(tmp_path / "finetuned").embedding_dim == 256
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_of_one(run):
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     small = ("--steps=6", "--batch_size=6")

@@ -117,7 +117,7 @@ class WithFilter(Encoder):
 
 
 def test_an_argument_that_json_cannot_hold_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"made with taps, which config\.json cannot hold"):
+    with pytest.raises(ValueError, match=r"made with taps, which config\.json cannot contain"):
         WithFilter(nn.Conv1d(1, 3, 8, stride=4)).save_pretrained(tmp_path)
     encoder = WithFilter(width=np.int64(2))
     encoder.save_pretrained(tmp_path)

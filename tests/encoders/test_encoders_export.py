@@ -94,7 +94,11 @@ def test_weights_saved_in_another_layout_load(tmp_path):
     ],
 )
 def test_other_modules_are_saved_by_safetensors(make, tmp_path):
-    save_file({"one": torch.zeros(1), **make().state_dict()}, tmp_path / "model.safetensors")
+    content = {"one": torch.zeros(1), **make().state_dict()}  # a loss alone has no tensors
+    save_file(content, tmp_path / "model.safetensors")
+    saved = load_file(tmp_path / "model.safetensors")
+    assert saved.keys() == content.keys()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in content.items())
 
 
 @every_encoder

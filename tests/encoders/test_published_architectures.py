@@ -284,9 +284,7 @@ def test_another_mel_filterbank_is_an_error_that_tells_it(tmp_path):
     published = PublishedShortChunk(residual=True)
     published.spec = torchaudio.transforms.MelSpectrogram(22050, n_fft=512, f_min=0.0, f_max=8000.0, n_mels=128)
     path = save(published, tmp_path / "other.pth")
-    with pytest.raises(
-        InputError, match=r"other\.pth has a mel filterbank that differs .* at 16000 Hz \(largest difference"
-    ):
+    with pytest.raises(InputError, match=r"other\.pth .*mel filterbank .* 16000 Hz"):
         load_published(path)
     published.spec = torchaudio.transforms.MelSpectrogram(22050, n_fft=512, f_max=11025.0, n_mels=128)
     encoder = ShortChunkCNN(22050, channels=16, residual=True)
@@ -338,7 +336,7 @@ def test_weights_of_a_short_chunk_that_do_not_fit_are_named(tmp_path, change, to
 def test_an_unknown_architecture_names_those_that_are_known(tmp_path, weights):
     torch.save(weights, tmp_path / "unknown.pth")
     known = re.escape("SampleCNN(), SampleCNNXL(), TUNePlus(), ShortChunkCNN(), ShortChunkCNN(residual=True)")
-    with pytest.raises(InputError, match=rf"unknown\.pth .*77 of 77 missing .*known architectures: {known}"):
+    with pytest.raises(InputError, match=rf"unknown\.pth .*77 of 77 missing .*{known}"):
         load_published(tmp_path / "unknown.pth")
 
 

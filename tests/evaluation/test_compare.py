@@ -57,6 +57,7 @@ def chosen(records: list[dict], **what: object) -> list[dict]:
     return [record for record in records if all(record[name] == value for name, value in what.items())]
 
 
+@pytest.mark.slow
 def test_all_models_and_baselines_are_scored_on_all_tasks(content):
     probed = chosen(content["records"], method="linear")
     asked = {(r["model"], r["task"], r["corruption"], r["severity"]) for r in probed}
@@ -72,6 +73,7 @@ def test_all_models_and_baselines_are_scored_on_all_tasks(content):
     assert {d["condition"] for d in content["relative_drops"]} == set(CONDITIONS[1:])
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_a_probe_by_hand(comparison, content, tracks):
     encoder = load_encoder(comparison.encoders[1])
     embeddings = embed_tracks(encoder, tracks, WINDOW, progress=False)
@@ -88,6 +90,7 @@ def test_the_numbers_are_those_of_a_probe_by_hand(comparison, content, tracks):
         assert difference["value"] == pytest.approx(found["value"] - theirs["value"])
 
 
+@pytest.mark.slow
 def test_the_report_says_how_it_came_about(comparison, content):
     told = content["provenance"]
     assert told["omitted"] == ["pitch_shift"]  # one of the labels is a key
@@ -103,6 +106,7 @@ def test_the_report_says_how_it_came_about(comparison, content):
         assert len(columns) == 1  # a | in a name begins no column
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_resumes_to_the_same_numbers(comparison, content, tmp_path):
     out = tmp_path / "killed"
     arguments = command(comparison.table, comparison.encoders, out)
@@ -122,6 +126,7 @@ def test_a_killed_comparison_resumes_to_the_same_numbers(comparison, content, tm
     assert json.loads((out / "report.json").read_text())["records"] == content["records"]
 
 
+@pytest.mark.slow
 def test_cached_results_are_not_computed_again(comparison, tracks, tmp_path):
     heard = []
 
@@ -150,6 +155,7 @@ def test_cached_results_are_not_computed_again(comparison, tracks, tmp_path):
     assert compare("bitcrush").scores["mine"]["key"]["clean"].headline == first.scores["mine"]["key"]["clean"].headline
 
 
+@pytest.mark.slow
 def test_a_change_of_labels_or_method_is_computed_again(comparison, tracks, tmp_path):
     bins = [round(pitch * 0.5) for pitch in PITCHES]  # of half a second
     model = {"mine": as_model(lambda waveforms: torch.fft.rfft(waveforms).abs()[:, bins], RATE, identity="pitches")}
@@ -168,6 +174,7 @@ def test_a_change_of_labels_or_method_is_computed_again(comparison, tracks, tmp_
     assert len(list(tmp_path.glob("*.npz"))) == 4
 
 
+@pytest.mark.slow
 def test_models_at_several_rates_hear_the_same_corrupted_audio(tracks, tmp_path):
     models = {"low": LogMelStatistics(RATE), "high": LogMelStatistics(2 * RATE, n_mels=48)}
     found = compare_models(
@@ -201,6 +208,7 @@ def test_paired_differences_are_sharper_than_two_intervals():
         paired_difference(one, measure([predictions(second[:40], truth[:40], groups[:40])]))
 
 
+@pytest.mark.slow
 def test_names_add_no_tag_attribute_or_script_to_the_page(comparison):
     page = Parts((comparison.folder / "report.html").read_text())
     tags = {tag for tag, _ in page.attributes}
@@ -212,6 +220,7 @@ def test_names_add_no_tag_attribute_or_script_to_the_page(comparison):
     assert "<i>loud</i>" in content.replace("\\u003c", "<").replace("\\u003e", ">")
 
 
+@pytest.mark.slow
 def test_names_come_from_the_folders(comparison):
     assert list(open_models([str(path) for path in comparison.encoders])) == ["one", "two"]
 
@@ -229,6 +238,7 @@ def test_each_architecture_has_a_random_encoder():
         assert not all(torch.equal(*weights) for weights in pairs)
 
 
+@pytest.mark.slow
 def test_numbers_are_regressed_and_not_retrieved(tracks, tmp_path):
     table = tracks.assign(pitch=tracks["key"].map(dict(zip(KEYS, PITCHES, strict=True))))
     found = compare_models(

@@ -60,7 +60,7 @@ both = MaxTarget({"a": SameClass(), "b": SharedLabels()})
         (
             {"embeddings": three, "labels": classes, "labeled": torch.ones(4)},
             TypeError,
-            "labeled.*bool, got torch.float32; torch.as_tensor.*dtype=torch.bool",
+            "labeled: expected a tensor of bool, got torch.float32; use torch.as_tensor",
         ),
         (
             {"embeddings": three, "labels": classes, "labeled": yes.numpy()},
@@ -76,7 +76,7 @@ both = MaxTarget({"a": SameClass(), "b": SharedLabels()})
         ({"embeddings": three, "items": classes.to_sparse()}, TypeError, "items.*to_dense"),
         ({"embeddings": three, "groups": classes.to_sparse()}, TypeError, "groups.*to_dense"),
         ({"embeddings": three, "labels": classes, "labeled": yes.to_sparse()}, TypeError, "labeled.*to_dense"),
-        ({"embeddings": three.to("meta")}, ValueError, "embeddings.*holds values.*meta"),
+        ({"embeddings": three.to("meta")}, ValueError, "embeddings.*expected a tensor that has values.*meta"),
         ({"embeddings": three, "items": torch.arange(4) * 1j}, TypeError, "items.*complex"),
         (
             {"embeddings": three, "labels": classes, "target": lambda a, b: np.ones((len(a), len(b)))},

@@ -194,7 +194,7 @@ def test_keys_with_ids_and_labels_of_their_own_enter_the_queue():
     )
     assert memory.queue.items.tolist() == [50, 51, 52]
     assert memory.queue.labels.tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="keys: WithoutLabels takes none"):
+    with pytest.raises(ValueError, match="keys: WithoutLabels does not accept"):
         CrossBatchMemory(WithoutLabels(), 8)(made.embeddings, items=torch.arange(4), keys=made.embeddings)
 
 
@@ -276,7 +276,7 @@ def test_a_memory_passes_groups_and_weights_on():
         **{name: both([value, value]) for name, value in options.items()},
     )
     torch.testing.assert_close(got.flatten(), expected[:12])
-    with pytest.raises(ValueError, match="groups: a memory needs them in every batch"):
+    with pytest.raises(ValueError, match="groups: expected groups in every batch"):
         memory(batches[0].embeddings, **batches[0].signal.given, items=items[0])
 
 
@@ -296,7 +296,7 @@ class WithoutItems(SemiSupConLoss):
 
 
 def test_a_memory_refuses_a_loss_without_ids():
-    with pytest.raises(TypeError, match=r"loss: .*takes items, got WithoutItems"):
+    with pytest.raises(TypeError, match=r"loss: .*accepts items, got WithoutItems"):
         CrossBatchMemory(WithoutItems(), 8)
 
 

@@ -104,12 +104,12 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
     folder = note.parent
     if not note.exists():
         if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
-            raise InputError(f"{argument}: {folder} is not empty and holds no {kind}; choose another folder")
+            raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
         return
     found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
     if found != json.loads(json.dumps(settings)):
         raise InputError(
-            f"{argument}: {folder} holds a {kind} with other settings (see {note.name}); choose another folder"
+            f"{argument}: {folder} contains a {kind} with other settings (see {note.name}); choose another folder"
         )
 
 

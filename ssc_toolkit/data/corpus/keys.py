@@ -55,7 +55,7 @@ def sure_key(
     """Return the key index of a piece, or None if the criteria disagree.
 
     The Krumhansl-Kessler and Kostka-Payne profiles must give the same key. The lowest note at the end of the piece must
-    be its tonic. The tonic and mode that the score states, if any, must be the same.
+    be the tonic of this key. If the score states a tonic or a mode, it must be that of this key.
 
     Args:
         onsets: (notes,) onsets in beats.

@@ -92,7 +92,7 @@ def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.nd
 
 
 def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
-    """Render all notes of one program, so that their bytes are the same, and write a file for each missing note."""
+    """Write the missing notes of one program. All are rendered, as the bytes of a note depend on those before it."""
     pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
     sounds = render_notes(sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
     for path, velocity, samples in zip(

@@ -41,7 +41,7 @@ def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> p
 
     Args:
         name: name of the dataset, a key of `RECIPES`.
-        root: folder of the dataset; `describe_dataset` lists the files that it must hold.
+        root: folder of the dataset; `describe_dataset` lists the files that it must contain.
         variant: variant of the dataset; None takes the first.
 
     Returns:

@@ -61,9 +61,9 @@ def optional_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path |
 
 
 def describe_needs(needs: tuple[NeededFile, ...]) -> str:
-    """Return a list of the files that a folder must hold, with a line for each file."""
+    """Return a list of the files that a folder must contain, with a line for each file."""
     width = max(len(need.path) for need in needs)
-    return "It must hold\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in needs)
+    return "It must contain\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in needs)
 
 
 def malformed(path: Path, line: int | None, expected: str, found: object) -> InputError:

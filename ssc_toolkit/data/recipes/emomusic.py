@@ -20,7 +20,7 @@ _PART = "Mediaeval 2013 set"
 
 
 class EmoMusic(Recipe):
-    """EmoMusic: arousal and valence, each from 1 to 9."""
+    """Recipe of EmoMusic, whose labels are arousal and valence, each from 1 to 9."""
 
     name = "emomusic"
     variants = ("emotion",)

@@ -54,7 +54,7 @@ _BROKEN = {
 
 
 class FMA(Recipe):
-    """FMA: root genre, one of 8 (small) or 16 (medium, large)."""
+    """Recipe of FMA, whose label is the root genre, one of 8 (small) or 16 (medium, large)."""
 
     name = "fma"
     variants = _SIZES

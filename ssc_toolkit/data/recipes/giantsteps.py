@@ -32,7 +32,7 @@ def _cloned(path: str, origin: str) -> NeededFile:
 
 
 class GiantSteps(Recipe):
-    """GiantSteps: key, one of 24."""
+    """Recipe of GiantSteps, whose label is one of 24 keys."""
 
     name = "giantsteps"
     variants = ("key",)

@@ -16,7 +16,7 @@ _FOLDERS = ("genres/", "", "genres_original/", "Data/genres_original/", "gtzan_g
 
 
 class GTZAN(Recipe):
-    """GTZAN: genre, one of ten."""
+    """Recipe of GTZAN, whose label is one of ten genres."""
 
     name = "gtzan"
     variants = ("filtered",)

@@ -27,7 +27,7 @@ _SPLIT_OF_FOLDER = dict.fromkeys("0123456789ab", "train") | {"c": "valid"} | dic
 
 
 class MagnaTagATune(Recipe):
-    """MagnaTagATune: tagging with the 50 most frequent tags or with all 188 tags."""
+    """Recipe of MagnaTagATune, whose labels are the 50 most frequent tags or all 188 tags."""
 
     name = "magnatagatune"
     variants = tuple(f"{tags}-{version}" for tags in ("top50", "all") for version in _COUNTS)

@@ -26,7 +26,7 @@ _SIDES = ("train",) * 7 + ("valid",) + ("test",) * 2
 
 
 class MedleyDB(Recipe):
-    """MedleyDB: instrument of a stem, one of 20."""
+    """Recipe of MedleyDB, whose label is the instrument of a stem, one of 20."""
 
     name = "medleydb"
     variants = ("instrument",)

@@ -46,7 +46,7 @@ def _split_file(name: str) -> NeededFile:
 
 
 class MTGJamendo(Recipe):
-    """MTG-Jamendo: tagging with the 50 most frequent tags, or with those of one category."""
+    """Recipe of MTG-Jamendo, whose labels are the 50 most frequent tags, or the tags of one category."""
 
     name = "mtg_jamendo"
     variants = tuple(_FILES)

@@ -21,7 +21,7 @@ _FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
 
 
 class NSynth(Recipe):
-    """NSynth: pitch, one of 112, or instrument family, one of 11."""
+    """Recipe of NSynth, whose label is one of 112 pitches or one of 11 instrument families."""
 
     name = "nsynth"
     variants = tuple(_FIELDS)

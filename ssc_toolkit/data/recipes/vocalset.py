@@ -31,7 +31,7 @@ _BY_SINGER = "data_by_singer"
 
 
 class VocalSet(Recipe):
-    """VocalSet: singer, one of 20, or technique, one of 17 or of 10."""
+    """Recipe of VocalSet, whose label is one of 20 singers, or one of 17 or 10 techniques."""
 
     name = "vocalset"
     variants = ("singer", "technique17", "technique10")

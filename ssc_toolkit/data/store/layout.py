@@ -112,7 +112,7 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
 
     Args:
         path: path of the file.
-        name: path or URL of the store, for messages.
+        name: path or URL of the store, for error messages.
         advice: what the user can do if the file is damaged.
 
     Raises:
@@ -229,7 +229,7 @@ class StoredTrack:
         if not all(isinstance(text, str) for text in (self.path, self.checksum)):
             raise ValueError("path, checksum: expected text")
         if not all(isinstance(number, int) for number in numbers):
-            raise ValueError("size, offset, length: expected whole numbers")
+            raise ValueError("size, offset, length: expected integers")
         if not (0 <= self.offset <= _MAX_SAMPLES and 0 <= self.length <= _MAX_SAMPLES):
             raise ValueError(f"offset, length: expected 0 to 2**52, got {self.offset}, {self.length}")
 

@@ -194,7 +194,7 @@ class AudioStore:
 
         Raises:
             IndexError: if a row is outside the table.
-            ValueError: if a start is negative, `length` is below 1, `rows` and `starts` are not whole numbers or differ
+            ValueError: if a start is negative, `length` is below 1, `rows` and `starts` are not integers or differ
                 in number, or the dtype is neither float32 nor int16.
             InputError: if a shard is damaged or cannot be copied.
         """
@@ -328,7 +328,7 @@ def _max_open() -> int:
 def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:
     found = np.asarray(numbers)
     if found.size and not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"{name}: expected whole numbers, got {found.dtype}")
+        raise ValueError(f"{name}: expected integers, got {found.dtype}")
     return found.astype(np.int64)
 
 

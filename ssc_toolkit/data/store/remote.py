@@ -68,7 +68,7 @@ class MirroredFiles:
         InputError: if the URL cannot be opened.
     """
 
-    advice = "ask who provides the store to copy it there again"
+    advice = "ask the provider of the store to copy it there again"
 
     def __init__(self, url: str, cache: str | Path | None = None) -> None:
         import fsspec
@@ -78,7 +78,7 @@ class MirroredFiles:
         try:
             options = {"client_kwargs": {"timeout": _timeout()}} if url.startswith(("http://", "https://")) else {}
             self._remote, self._root = fsspec.core.url_to_fs(url, **options)
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # every file system has its own errors
             raise InputError(f"store: cannot open {self.name} ({_reason(error, url)})") from error
         self._url = url
         digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
@@ -105,7 +105,7 @@ class MirroredFiles:
             try:
                 self._remote.get_file(f"{self._root}/{file}", str(temporary), callback=_bounded(max_bytes))
             except FileNotFoundError:
-                raise InputError(f"store: there is no {file} in {self.name}; was it copied whole?") from None
+                raise InputError(f"store: there is no {file} in {self.name}; was it copied completely?") from None
             except Exception as error:  # every file system of fsspec has its own errors
                 reason = _reason(error, self._url)
                 raise InputError(f"store: cannot copy {self.name}/{file} ({reason})") from error
@@ -114,7 +114,7 @@ class MirroredFiles:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL without user, password and query, for messages.
+    """Return a URL without user, password and query, for error messages.
 
     Examples:
         >>> without_secrets("https://me:secret@host/store?token=1")
@@ -124,7 +124,7 @@ def without_secrets(url: str) -> str:
 
 
 def _reason(error: Exception, url: str) -> str:
-    """What an error says, without the secrets of the URL; its kind if it says nothing."""
+    """Return the message of an error without the secrets of the URL, or its type if the message is empty."""
     text = str(error).replace(url, without_secrets(url))
     for secret in re.findall(r"://([^/@]+)@|\?(.+)$", url):
         for part in filter(None, secret):
@@ -134,7 +134,7 @@ def _reason(error: Exception, url: str) -> str:
 
 
 def _timeout() -> Any:
-    """Seconds that a web server may be silent; a transfer as a whole may last."""
+    """Return a timeout for a web server that sends nothing; the length of a whole transfer is not limited."""
     import aiohttp
 
     return aiohttp.ClientTimeout(total=None, connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)

@@ -68,7 +68,7 @@ def prepare_store(
     Files are decoded in parallel, converted to mono, resampled, and rounded to 16 bits. The level is not normalized;
     samples beyond full scale are clipped and counted. If the work ends early, complete shards are kept; rerun the same
     call to resume. A file that has changed (by size and time, then by checksum) is decoded again. A file that no longer
-    exists is served from the store. Tracks that the table no longer lists are no longer served, but their audio is
+    exists keeps its audio in the store. Tracks that the table no longer lists are left out, but their audio is
     kept.
 
     Files that are unreadable, cut short, empty, silent or too short, or whose channels cancel each other, are left out,
@@ -218,7 +218,7 @@ def _stored_tracks(
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
-    """Delete damaged shards from which no track is served."""
+    """Delete damaged shards that contain no track of the current index."""
     for shard in shards - served:
         for suffix in (".json", ".pcm"):
             shard_path(folder, shard, suffix).unlink(missing_ok=True)
@@ -294,7 +294,7 @@ def _decode(
 def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_rate: int) -> dict[str, str]:
     lengths = {path: where[1].length / sample_rate for path, where in found.items() if where is not None}
     return {
-        path: f"{seconds:.2f} s long, at least {minimum_seconds:.2f} s needed"
+        path: f"expected at least {minimum_seconds:.2f} s, got {seconds:.2f} s"
         for path, seconds in lengths.items()
         if seconds < minimum_seconds
     }
@@ -340,7 +340,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
 
 
 def _warn_of_replaced(table: pd.DataFrame, measured: Mapping[str, Any]) -> None:
-    """Warn of columns of the user that have the name of a measured one and hold something else."""
+    """Warn about columns of the user that have the name of a measured column but other values."""
     for name in measured.keys() & set(table.columns):
         own, new = table[name], pd.Series(measured[name], index=table.index)
         if name == "seconds" and pd.api.types.is_numeric_dtype(own):

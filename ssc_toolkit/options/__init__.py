@@ -1,0 +1,36 @@
+"""Options of the commands: one class for each, which Python, YAML, `--help` and the command line share.
+
+Nothing here imports torch or pandas, so that errors in options and help come fast.
+"""
+
+from ssc_toolkit.options.compare import CompareOptions
+from ssc_toolkit.options.corpus import CorpusOptions
+from ssc_toolkit.options.demo import DemoOptions
+from ssc_toolkit.options.doctor import DoctorOptions
+from ssc_toolkit.options.embed import EmbedOptions
+from ssc_toolkit.options.prepare import PrepareOptions
+from ssc_toolkit.options.pretrain import PretrainOptions
+from ssc_toolkit.options.probe import ProbeOptions
+from ssc_toolkit.options.retrieval import RetrievalOptions
+from ssc_toolkit.options.robustness import RobustnessOptions
+from ssc_toolkit.options.sweep import SweepOptions
+from ssc_toolkit.options.tracks import TrackSource
+from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+
+__all__ = [
+    "CompareOptions",
+    "CorpusOptions",
+    "DemoOptions",
+    "DoctorOptions",
+    "EmbedOptions",
+    "LogOptions",
+    "OptimizerOptions",
+    "PrepareOptions",
+    "PretrainOptions",
+    "ProbeOptions",
+    "RetrievalOptions",
+    "RobustnessOptions",
+    "SweepOptions",
+    "TrackSource",
+    "TrainerOptions",
+]

@@ -1,0 +1,80 @@
+"""Checks that the options of several commands share. They open no audio and import nothing that takes seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from ssc_toolkit.checks import check_names, check_number, check_positive
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, HIGHEST_SEVERITY, STAGES
+from ssc_toolkit.paths import missing_hint, user_path
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def check_choices(options: Any, prefix: str = "") -> None:
+    """Raise InputError for a value that is not one of the choices; the command line has already checked its values.
+
+    Args:
+        options: a dataclass, whose fields of type `Literal` are checked.
+        prefix: text before the name of a field in the error, such as "trainer.".
+    """
+    hints = get_type_hints(type(options))
+    for field in fields(options):
+        choices = getattr(hints[field.name], "__args__", ())
+        value = getattr(options, field.name)
+        if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
+            raise InputError(f"{prefix}{field.name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def check_encoder(source: str, argument: str = "encoder") -> None:
+    """Raise InputError unless a source is the folder of a saved encoder, or has the form module:function.
+
+    Args:
+        source: the source; a function is not imported.
+        argument: name of the argument for the error message.
+    """
+    folder = user_path(source, argument)
+    if not folder.exists() and _IMPORT_PATH.fullmatch(source):
+        return
+    if not all((folder / name).is_file() for name in ENCODER_FILES):
+        hint = missing_hint(folder) or "; pass the 'encoder' folder that pretraining wrote"
+        files = " and ".join(ENCODER_FILES)
+        raise InputError(f"{argument}: expected the folder of a saved encoder, with {files}, got {folder}{hint}")
+
+
+def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
+    """Raise InputError unless there are label columns, and those with numbers are among them."""
+    if not labels:
+        raise InputError("labels: expected at least one label column, got none")
+    odd = sorted(set(numbers) - set(labels))
+    if odd:
+        raise InputError(f"numbers: expected names from labels ({', '.join(labels)}), got {', '.join(odd)}")
+
+
+def check_window(window_seconds: float | None) -> None:
+    """Raise InputError for a length of windows that is not positive; None is the default length."""
+    if window_seconds is not None:
+        check_positive("window_seconds", window_seconds, "seconds")
+
+
+def check_severity(severity: float) -> None:
+    """Raise InputError for a severity out of range."""
+    check_number("severity", severity, 0, HIGHEST_SEVERITY)
+
+
+def check_omit(omit: Collection[str]) -> None:
+    """Raise InputError for a stage to omit that is not in the augmentation chain."""
+    if omit:
+        check_names("omit", omit, STAGES)
+
+
+def check_corruptions(corruptions: Sequence[str], severities: Sequence[float], omit: Collection[str]) -> None:
+    """Raise InputError for an unknown corruption or stage, or a severity out of range."""
+    check_names("corruptions", corruptions, (CHAIN, *CORRUPTIONS))
+    for severity in severities:
+        check_severity(severity)
+    check_omit(omit)

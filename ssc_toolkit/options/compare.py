@@ -1,0 +1,69 @@
+"""Options of the command `ssc-toolkit compare`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssc_toolkit.checks import check_fraction, check_names, check_whole
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_corruptions, check_encoder, check_numbers, check_window
+from ssc_toolkit.options.names import METHODS, SEVERITIES
+from ssc_toolkit.options.tracks import TrackSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TrackSource):
+    """Options of `compare`, which compares models by probes on clean and corrupted audio, by retrieval, and on a map.
+
+    The command writes report.html, report.md and report.json; the page has an interactive map with audio. It always
+    adds a random encoder of each architecture and log-mel statistics to the models. Results are cached in the output
+    folder: rerun the same command to resume an interrupted comparison. A call with one more model or corruption
+    computes only what is missing. If a label is a musical key, pitch shift is omitted from the chain. Tracks without
+    splits are split as for `probe`.
+
+    Args:
+        encoders: folders of saved encoders, or module:function for your own models.
+        labels: label columns to predict.
+        out: folder for the report, which is replaced, and for the cache.
+        names: names of the models in the report; by default taken from their folders.
+        numbers: those of the label columns that are real numbers, which are predicted by regression.
+        corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
+        severities: severities from 0 to 2.5; clean audio is always included.
+        omit: stages of the chain to omit.
+        method: method of the probes: linear, mlp, knn or prototypes.
+        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
+            default the view length of each encoder's training, or else 3.
+        clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        seed: seed of random encoders, corruptions, probes and split.
+    """
+
+    encoders: tuple[str, ...]
+    labels: tuple[str, ...]
+    out: str
+    names: tuple[str, ...] = ()
+    tracks: str = "scores"
+    numbers: tuple[str, ...] = ()
+    corruptions: tuple[str, ...] = ("chain",)
+    severities: tuple[float, ...] = SEVERITIES
+    omit: tuple[str, ...] = ()
+    method: str = "linear"
+    window_seconds: float | None = None
+    clips: int = 200
+    most_skipped: float = 0.1
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option; nothing is loaded."""
+        check_whole("seed", self.seed, 0)
+        check_whole("clips", self.clips, 0)
+        check_names("methods", (self.method,), METHODS)
+        check_fraction("most_skipped", self.most_skipped)
+        check_numbers(self.labels, self.numbers)
+        check_corruptions(self.corruptions, self.severities, self.omit)
+        check_window(self.window_seconds)
+        if not self.encoders:
+            raise InputError("encoders: expected at least one encoder, got none")
+        super().check()
+        for encoder in self.encoders:
+            check_encoder(encoder, "encoders")

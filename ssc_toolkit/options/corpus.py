@@ -1,0 +1,38 @@
+"""Options of the command `ssc-toolkit corpus`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ssc_toolkit.checks import check_whole
+from ssc_toolkit.options.checks import check_choices
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Options of `corpus`, which renders a corpus that needs no download, if it does not exist yet.
+
+    The command prints the path of the track table.
+
+    Args:
+        kind: "scores" for passages of real compositions, "notes" for single notes.
+        clips: number of clips.
+        seed: seed of the random draws.
+        folder: output folder; a folder in the user's cache by default.
+        describe: also print the number of clips of each label, and write a few clips for listening.
+        examples: folder for these clips, one for each instrument family in the test split, named by their labels.
+    """
+
+    kind: Literal["scores", "notes"] = "scores"
+    clips: int = 4000
+    seed: int = 0
+    folder: str | None = None
+    describe: bool = False
+    examples: str = "corpus-examples"
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option; nothing is loaded."""
+        check_choices(self)
+        check_whole("clips", self.clips, 1)
+        check_whole("seed", self.seed, 0)

@@ -1,0 +1,47 @@
+"""Options of the command `ssc-toolkit embed`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ssc_toolkit.checks import check_fraction
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_window
+from ssc_toolkit.options.names import EMBEDDING_SUFFIXES
+from ssc_toolkit.options.tracks import TrackSource
+from ssc_toolkit.paths import user_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions(TrackSource):
+    """Options of `embed`, which writes the embeddings of tracks or windows to a file.
+
+    The file also contains paths, lengths in seconds and metadata.
+
+    Args:
+        encoder: folder of a saved encoder, or module:function that returns a model.
+        out: output file with the suffix .npz or .parquet; an existing file is replaced.
+        window_seconds: length of the non-overlapping windows in seconds. By default the view length of the encoder's
+            training, if its settings are next to it, or else 3.
+        pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
+        cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+    """
+
+    encoder: str
+    out: str
+    window_seconds: float | None = None
+    pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
+    cache: str | None = None
+    most_skipped: float = 0.1
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option; nothing is loaded."""
+        if user_path(self.out, "out").suffix not in EMBEDDING_SUFFIXES:
+            raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {self.out}")
+        check_choices(self)
+        check_fraction("most_skipped", self.most_skipped)
+        check_window(self.window_seconds)
+        super().check()
+        check_encoder(self.encoder)

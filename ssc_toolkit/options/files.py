@@ -1,0 +1,89 @@
+"""Files of options: plain YAML data of limited size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import reading
+
+_MAX_BYTES = 1_000_000
+_MAX_NODES = 20_000
+
+
+def read_options(path: Path, argument: str) -> dict[str, Any]:
+    """Read options by name from a YAML file, without running any code in it.
+
+    Args:
+        path: path of the file.
+        argument: name of the argument that names the file, for the error.
+
+    Raises:
+        InputError: if the file cannot be read, is not YAML, contains a name twice, is too large (also after its aliases
+            are expanded), or does not contain options by name.
+    """
+    with reading(argument, path, "correct it"):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{argument}: {path} is not a file")
+        try:
+            content = _parsed(path)
+        except yaml.YAMLError as error:
+            raise InputError(f"{argument}: {path} is not a YAML file of plain values ({_reason(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{argument}: {path}: expected options by name, got {type(content).__name__}")
+    return content
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    """Return what is wrong with a file, and where."""
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return " ".join(f"{place}{reason}".split())[:300]
+
+
+def _parsed(path: Path) -> Any:
+    with path.open("rb") as file:
+        raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise ValueError(f"expected at most {_MAX_BYTES} bytes, got a larger file")
+    loader = yaml.SafeLoader(raw.decode("utf-8"))
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return the number of nodes in the tree of a node, with aliases expanded.
+
+    Raises:
+        ValueError: if there are too many nodes, if a node contains itself, or if a name occurs twice.
+    """
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError("a part of it contains itself")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(f"the name {name[:100]!r} occurs twice")
+        children = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    size = 1 + sum(_check(child, sizes) for child in children)
+    if size > _MAX_NODES:
+        raise ValueError(f"expected at most {_MAX_NODES} values, got more")
+    sizes[id(node)] = size
+    return size

@@ -1,0 +1,162 @@
+"""Options from the command line, from YAML files and from plain data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.files import read_options
+from ssc_toolkit.options.schema import Option, Schema, did_you_mean
+from ssc_toolkit.options.wording import in_plain_words
+
+Options = TypeVar("Options")
+
+_OF_THE_PARSER = ("config", "help", "print_config")
+_HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
+"""Home folder inside a value; shells expand it only at the beginning of a word."""
+
+
+def parse_command(kind: type[Options], arguments: Sequence[str], prog: str = "", about: str = "") -> Options:
+    """Return the options of a command line. They override those of `--config` files, wherever those stand.
+
+    Args:
+        kind: class of the options.
+        arguments: arguments after the name of the command.
+        prog: name of the command for `--help`.
+        about: what the command does, for `--help`.
+
+    Raises:
+        InputError: for an unknown option, a value of the wrong type, or an invalid config file.
+        SystemExit: with status 0, after `--help` or `--print_config`.
+
+    Examples:
+        >>> from ssc_toolkit.options import EmbedOptions
+        >>> parse_command(EmbedOptions, ["music", "--encoder=runs/a/encoder", "--out=a.npz"]).tracks
+        'music'
+    """
+    schema = Schema(kind)
+    spelled = _spelled(schema, arguments)
+    configs = [text.removeprefix("--config=") for text in spelled if text.startswith("--config=")]
+    others = [text for text in spelled if not text.startswith("--config=")]
+    try:
+        found = _parser(schema, prog, about).parse_args(others, namespace=_from_configs(schema, configs))
+    except ArgumentError as error:
+        raise InputError(f"{in_plain_words(str(error))}; --help explains the options") from error
+    return schema.built(vars(found))
+
+
+def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
+    """Return the options that plain data describes, such as the content of a YAML file.
+
+    Raises:
+        InputError: for an unknown option, or a value of the wrong type.
+
+    Examples:
+        >>> from ssc_toolkit.options import PretrainOptions
+        >>> plain = {"tracks": "scores", "out": "runs/one", "trainer": {"precision": "bf16"}}
+        >>> parse_mapping(PretrainOptions, plain).trainer.precision
+        'bf16'
+    """
+    schema = Schema(kind)
+    return schema.built(vars(_checked(schema, schema.nested(content))))
+
+
+def _from_configs(schema: Schema[Any], configs: Sequence[str]) -> Any:
+    """Return the values in config files, of which later ones override earlier ones; None if there are no files."""
+    content: dict[str, Any] = {}
+    for config in configs:
+        own = read_options(Path(config), "config")
+        try:
+            content = schema.nested(content, own)
+            found = _checked(schema, content, required=False)
+        except InputError as error:
+            raise InputError(f"config: {config}: {error}") from error
+    return found if configs else None
+
+
+def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool = True) -> Any:
+    """Return values after a check of their types; if `required` is False, only those in `content`."""
+    try:
+        return _parser(schema, required=required).parse_object(dict(content), defaults=required)
+    except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(in_plain_words(str(error))) from error
+
+
+def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
+    """Return a parser of options by name.
+
+    Options of groups are added one by one: the parser's own groups would read other files and import classes that a
+    config names.
+    """
+    parser = ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file with options, which other options override")
+    groups = {name: parser.add_argument_group(f"{name}: {schema.texts[name]}") for name in schema.groups}
+    for name, option in schema.options.items():
+        is_required = option.default is MISSING
+        keywords = {"required": required} if is_required else {"default": option.default}
+        place = groups.get(name.partition(".")[0], parser) if "." in name else parser
+        place.add_argument(f"--{name}", type=option.hint, help=option.help.replace("%", "%%"), **keywords)
+    return parser
+
+
+def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
+    """Return arguments as `--name=value`, with flags, lists, home folders and single values of groups written out.
+
+    Raises:
+        InputError: for an unknown option, or for an option without a value.
+    """
+    waiting = list(arguments)
+    leading = next((name for name in ("file", "tracks") if name in schema.options), None)
+    if waiting and leading and not waiting[0].startswith("-"):
+        waiting[0] = f"--{leading}={waiting[0]}"
+    spelled = []
+    while waiting:
+        text = waiting.pop(0)
+        name, equals, value = text.removeprefix("--").partition("=")
+        if text in ("-h", "--help") or (text.startswith("--") and name == "print_config"):
+            spelled.append(text)
+            continue
+        option = _known(schema, text, name)
+        if not equals and option is not None and option.hint is bool and waiting[:1] not in (["true"], ["false"]):
+            value = "true"
+        elif not equals and waiting and not waiting[0].startswith("--"):
+            value = waiting.pop(0)
+        if not value:
+            raise InputError(f"--{name} is empty; give a value or leave it out")
+        value = _HOME.sub(lambda _: str(Path.home()), value)
+        if name in schema.groups:
+            own = schema.whole_group(name, value)
+            spelled += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
+        else:
+            spelled.append(f"--{name}={value if option is None else _as_list(option, value)}")
+    return spelled
+
+
+def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
+    """Return the option of a name, or None for a group, a name in a dictionary or an option of the parser."""
+    if not text.startswith("--"):
+        raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
+    if (name in schema.groups and schema.is_optional(name)) or name == "config":
+        return None
+    try:
+        schema.check_name(name)
+    except InputError as error:
+        hint = did_you_mean(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --")
+        raise InputError(f"--{name[:100]} is not an option{hint or '; --help explains the options'}") from error
+    return schema.options.get(name)
+
+
+def _as_list(option: Option, value: str) -> str:
+    """Return the value of a list as YAML: `a,b` becomes `["a", "b"]`."""
+    if not option.is_list or value.startswith("[") or value == "null":
+        return value
+    is_text = any(str in get_args(part) for part in (option.hint, *get_args(option.hint)))
+    parts = [part.strip() for part in value.split(",")]
+    return f"[{', '.join(map(json.dumps, parts) if is_text else parts)}]"

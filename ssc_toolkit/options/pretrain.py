@@ -1,0 +1,135 @@
+"""Options of the command `ssc-toolkit pretrain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.run_settings import check_run_settings
+from ssc_toolkit.options.tracks import TrackSource, source_named
+from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.paths import user_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(TrackSource):
+    """Options of `pretrain`, which pretrains an encoder on partly labeled music.
+
+    The output folder receives `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or pass it to
+    `ssc-toolkit probe`), `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint `last.ckpt`,
+    `tensorboard/` and `pictures/`. Rerun the same command to resume an interrupted run from its checkpoint. Nothing is
+    done if the run is complete. If the tracks have a `split` column, only rows with the split "train" are used.
+
+    Args:
+        out: output folder.
+        labels: label column, with one class per cell or several classes separated by "|"; empty cells are unknown.
+            With several columns, two tracks are positives if they are positives by at least one column. Without labels,
+            the training is self-supervised.
+        encoder: architecture of the encoder.
+        view_seconds: length of a view in seconds.
+        views: number of views of each track.
+        batch_size: number of tracks in a batch of one process.
+        labeled_fraction: fraction of labeled tracks in a batch; 0 is self-supervised, 1 is supervised.
+        label_budget: fraction of the labeled tracks whose labels are used, for all columns.
+        minimum_shared: number of labels that two tracks must have in common to be positives, for cells with several
+            labels.
+        temperature: temperature of the loss.
+        steps: number of optimizer steps.
+        learning_rate: maximum learning rate.
+        severity: severity of the augmentation chain, 0 (none) to 2.5.
+        omit: stages of the chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Omit
+            pitch_shift if the labels depend on key or pitch.
+        monitor: label column for the nearest-neighbor agreement on the validation set during training; by default the
+            first of `labels`.
+        seed: seed of the weights, batches and augmentations.
+        checkpoint_every: number of steps between checkpoints.
+        most_skipped: maximum fraction of files that are unreadable or shorter than a view.
+        workers: number of processes that read audio; with 0, the training process reads it.
+        title: text at the start of the progress line.
+        unlabeled: more tracks, used without labels, in any form that `tracks` accepts. `--unlabeled=FOLDER` is the same
+            as `--unlabeled.tracks=FOLDER`.
+        memory: number of views of earlier batches that are used as additional contrasts; 0 for none.
+        optimizer: optimizer and learning-rate schedule.
+        trainer: devices, precision, and how the steps are computed.
+        logs: loggers, and how often they log.
+
+    Examples:
+        >>> options = PretrainOptions(tracks="scores", out="runs/key", labels="key", omit=("pitch_shift",))
+        >>> options.check()
+        >>> options.sources
+        {'tracks': TrackSource(tracks='scores', root=None, variant=None)}
+    """
+
+    out: str
+    labels: tuple[str, ...] | str | None = None
+    encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN"
+    view_seconds: float = 3.0
+    views: int = 2
+    batch_size: int = 96
+    labeled_fraction: float = 0.5
+    label_budget: float = 1.0
+    minimum_shared: int = 1
+    temperature: float = 0.1
+    steps: int = 1000
+    learning_rate: float = 1e-3
+    severity: float = 1.0
+    omit: tuple[str, ...] = ()
+    monitor: str | None = None
+    seed: int = 0
+    checkpoint_every: int = 25
+    most_skipped: float = 0.1
+    workers: int = 0
+    title: str = "pretraining"
+    unlabeled: str | TrackSource | None = None
+    memory: int = 0
+    optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
+    trainer: TrainerOptions = TrainerOptions()  # noqa: RUF009 - frozen
+    logs: LogOptions = LogOptions()  # noqa: RUF009 - frozen
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        if self.labels is None:
+            return ()
+        return (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
+
+    @property
+    def sources(self) -> dict[str, TrackSource]:
+        """Track sources by the name of their argument; the source that is used without labels is last."""
+        found = {"tracks": TrackSource(tracks=self.tracks, root=self.root, variant=self.variant)}
+        if isinstance(self.unlabeled, TrackSource):
+            found["unlabeled"] = self.unlabeled
+        elif self.unlabeled is not None:
+            found["unlabeled"] = TrackSource(tracks=self.unlabeled)
+        return found
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option, or if the output folder contains a run with other settings."""
+        columns = self.label_columns
+        # Without labels, the only positives are other views.
+        least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}
+        least |= dict.fromkeys(("steps", "checkpoint_every", "minimum_shared"), 1)
+        least |= dict.fromkeys(("workers", "seed", "memory"), 0)
+        for name, low in least.items():
+            check_whole(name, getattr(self, name), low)
+        for name in ("view_seconds", "temperature", "learning_rate"):
+            check_positive(name, getattr(self, name), high=MAX_FINITE)
+        check_fraction("labeled_fraction", self.labeled_fraction)
+        check_fraction("label_budget", self.label_budget, zero=False)
+        check_fraction("most_skipped", self.most_skipped)
+        check_choices(self)
+        check_severity(self.severity)
+        check_omit(self.omit)
+        if self.label_budget < 1 and not columns:
+            raise InputError("label_budget: expected labels as well, got None")
+        if len(set(columns)) < len(columns):
+            raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
+        for group in (self.optimizer, self.trainer, self.logs):
+            group.check()
+        for argument, source in self.sources.items():
+            with source_named(argument):
+                source.check()
+        check_run_settings(user_path(self.out, "out"), self)

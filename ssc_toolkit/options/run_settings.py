@@ -1,0 +1,107 @@
+"""Settings of a training run: those in its folder, and whether the options of a call are the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import read_checked_json
+
+if TYPE_CHECKING:
+    from ssc_toolkit.options.pretrain import PretrainOptions
+
+CHECKPOINT = "last.ckpt"
+"""Name of the checkpoint in the folder of a run."""
+ENCODER_FOLDER = "encoder"
+"""Name of the folder of the encoder in the folder of a complete run."""
+SETTINGS = "settings.json"
+
+_WITHOUT_EFFECT = (
+    "out",
+    "checkpoint_every",
+    "most_skipped",
+    "workers",
+    "title",
+    "logs.",
+    "trainer.accelerator",
+    "trainer.strategy",
+)
+"""Options that may change when a run is resumed. A name with a final dot means all options of a group."""
+_DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
+"""Options that may change as long as they lead to the same tracks and labels, which hashes check."""
+_HASHES = {
+    "tracks_hash": "the tracks or their labels have changed",
+    "unlabeled_hash": "the unlabeled tracks have changed",
+}
+
+
+def settings_of(options: PretrainOptions) -> dict[str, Any]:
+    """Return the settings that determine the results of a run, with options of groups as `group.option`."""
+    columns = options.label_columns
+    return _settings(vars(options) | {"labels": columns[0] if len(columns) == 1 else columns or None})
+
+
+def default_settings(kind: type) -> dict[str, Any]:
+    """Return the settings of the options that a run of an earlier version may lack."""
+    return _settings({field.name: field.default for field in fields(kind) if field.default is not MISSING})
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder contains a run that can be resumed or is complete."""
+    return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of the run in a folder.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    return read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
+
+
+def check_run_settings(folder: Path, options: PretrainOptions, identity: Mapping[str, Any] | None = None) -> None:
+    """Raise InputError if a folder contains a run with other settings.
+
+    Args:
+        folder: folder of the run; it need not exist.
+        options: options of this call.
+        identity: settings that identify the data and the version, once they are known.
+    """
+    if not holds_run(folder):
+        return
+    if not (folder / SETTINGS).exists():
+        name = CHECKPOINT if (folder / CHECKPOINT).exists() else ENCODER_FOLDER
+        raise InputError(f"out: expected {SETTINGS} next to {name} in {folder}, got none; choose another folder")
+    own = plain(settings_of(options) | dict(identity or {}))
+    found = plain(default_settings(type(options))) | read_settings(folder)
+    names = own.keys() | (found.keys() if identity is not None else set())
+    differing = sorted(name for name in names if not _is_decided_by_hash(name) and found.get(name) != own.get(name))
+    if differing:
+        changes = ", ".join(
+            _HASHES.get(name, f"{name} was {found.get(name)!r}, is {own.get(name)!r}") for name in differing
+        )
+        raise InputError(f"out: {folder} contains a run with other settings ({changes}); choose another folder")
+
+
+def plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert settings to plain JSON data: tuples become lists, groups of options become dictionaries."""
+    return json.loads(json.dumps(content, default=asdict))
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if is_dataclass(value) and not isinstance(value, type):
+            flat |= {f"{name}.{option}": setting for option, setting in asdict(value).items()}
+        else:
+            flat[name] = value
+    return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}
+
+
+def _is_decided_by_hash(name: str) -> bool:
+    return name in _DECIDED_BY_HASH or name.startswith("unlabeled.")

@@ -1,0 +1,56 @@
+"""Options of the command `ssc-toolkit sweep`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.study import Run, read_study
+from ssc_toolkit.paths import user_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Options of `sweep`, which runs the pretrainings of a study one after another.
+
+    The study is a file that contains a base config and, for each run, a name and the options that differ from it:
+
+        base: ../semi_supervised.yaml
+        runs:
+          half: {labeled_fraction: 0.5}
+          quarter: {labeled_fraction: 0.25}
+        seeds: [0, 1, 2]
+
+    Each run has a folder `<out>/<name>-seed-<seed>` as `pretrain` writes it, and a separate process. Complete runs are
+    skipped, an interrupted run resumes, and a failed run does not stop the others. `sweep.csv` contains the last row of
+    each history, also of runs of other studies in the folder.
+
+    Args:
+        file: the study, a YAML file.
+        out: folder of the runs.
+        seeds: seeds that replace those in the file.
+        options: options of `pretrain` for every run, such as --options.root=/data --options.trainer.precision=bf16.
+    """
+
+    file: str
+    out: str
+    seeds: tuple[int, ...] | None = None
+    options: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        """Raise InputError for an invalid study, or if a run in the output folder has other settings."""
+        for run in self.runs():
+            if not run.is_done:
+                try:
+                    run.options.check()
+                except InputError as error:
+                    raise InputError(f"file: run {run.name!r}: {error}") from error
+
+    def runs(self) -> list[Run]:
+        """Return the runs of the study.
+
+        Raises:
+            InputError: if the file cannot be read, or if an option in it is invalid.
+        """
+        return read_study(user_path(self.file, "file"), user_path(self.out, "out"), self.seeds, self.options or {})

@@ -1,0 +1,28 @@
+"""Messages of the command-line parser, rewritten for users."""
+
+from __future__ import annotations
+
+import re
+
+_KINDS = {"int": "a whole number in digits alone", "float": "a number", "bool": "true or false", "str": "text"}
+"""Descriptions of Python's types for error messages."""
+
+
+def in_plain_words(message: str) -> str:
+    """Return a parser's message in one line, without the names of Python's types.
+
+    Examples:
+        >>> in_plain_words("steps:  Expected a <class 'int'>. Got value: 1000.0")
+        'steps: expected a whole number in digits alone, got 1000.0'
+    """
+    message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
+    message = re.sub(r"the following arguments are required: (.*)", r"\1: expected a value, got none", message)
+    message = re.sub(r"<class '(\w+)'>", r"\1", message)
+    # For an optional value, the message keeps only what is expected when a value is given.
+    optional = (
+        r"Does not validate .*? Subtypes: \[.*?NoneType\] Errors: - (Expected a .*? Got value: .*?) - Expected .*"
+    )
+    message = re.sub(optional, r"\1", message)
+    message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: ", r"expected one of \1, got ", message)
+    kinds = "|".join(_KINDS)
+    return re.sub(rf"Expected a ({kinds})\. Got value: ", lambda found: f"expected {_KINDS[found[1]]}, got ", message)

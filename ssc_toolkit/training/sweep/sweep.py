@@ -1,0 +1,129 @@
+"""Run the pretrainings of a study."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.data.tracks import DEFAULT_CORPUS
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_text
+from ssc_toolkit.options.run_settings import ENCODER_FOLDER, check_run_settings
+from ssc_toolkit.options.study import Run
+from ssc_toolkit.options.sweep import SweepOptions
+from ssc_toolkit.paths import user_path
+from ssc_toolkit.training.callbacks.history import read_history
+from ssc_toolkit.training.dataset_factory import load_source
+from ssc_toolkit.training.run_folder import HISTORY
+from ssc_toolkit.training.sweep.one_by_one import OneByOne
+
+_ONE_RUN = """
+import pathlib, sys
+from ssc_toolkit.training.sweep.one_run import main
+sys.exit(main(pathlib.Path(sys.argv[1])))
+"""
+
+TABLE = "sweep.csv"
+_FOLDER = re.compile(r"(?P<run>.+)-seed-(?P<seed>\d{1,18})", re.ASCII | re.DOTALL)
+"""Name of the folder of a run."""
+
+
+def sweep(options: SweepOptions) -> Path:
+    """Run the pretrainings of a study one after another.
+
+    Args:
+        options: the study, the output folder, and options for all runs.
+
+    Returns:
+        The folder of the runs.
+
+    Raises:
+        InputError: before anything is written, if the file cannot be read or contains an unknown option of `pretrain`,
+            if a name is not a plain folder name, if a table of tracks cannot be loaded, or if the output folder
+            contains runs with other settings; at the end, if runs failed.
+        SystemExit: with status 143, after SIGTERM, when the current run has stopped.
+        KeyboardInterrupt: after Ctrl-C, when the current run has stopped.
+    """
+    options.check()
+    runs = options.runs()
+    _check_sources(runs)
+    folder = writable_folder(user_path(options.out, "out"), "out")
+    failed = []
+    with held(folder, "out"), OneByOne() as processes:
+        _check_folders(folder, runs)
+        clear_leftovers(folder, names=(TABLE, *(run.config.name for run in runs)))
+        for number, run in enumerate(runs, start=1):
+            said = f"{number} of {len(runs)}, {run.folder.name}"
+            if run.is_done:
+                print(f"{said}: done", flush=True)
+                continue
+            print(f"{said}: started", flush=True)
+            begin = time.monotonic()
+            if _pretrain(run, said, processes):
+                print(f"{said}: done in {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
+            else:
+                failed.append(run.folder.name)
+            write_text(folder / TABLE, _table(folder, runs))
+        write_text(folder / TABLE, _table(folder, runs))
+        processes.check()
+    if failed:
+        raise InputError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see above")
+    return folder
+
+
+def _check_folders(out: Path, runs: Sequence[Run]) -> None:
+    """Raise InputError if a run in the output folder was made with other settings, or its files are damaged."""
+    for run in runs:
+        check_run_settings(run.folder, run.options)
+    _table(out, runs)
+
+
+def _check_sources(runs: Sequence[Run]) -> None:
+    """Load every table of the runs that are not complete, once each."""
+    checked = set()
+    for run in runs:
+        for argument, source in run.options.sources.items() if not run.is_done else ():
+            if source in checked or source.tracks == DEFAULT_CORPUS:  # the default corpus is rendered if it is missing
+                continue
+            checked.add(source)
+            try:
+                load_source(source, argument)
+            except InputError as error:
+                raise InputError(f"file: run {run.name!r}: {error}") from error
+
+
+def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
+    """Run a pretraining in a separate process, and return whether it succeeded."""
+    if not run.is_done:
+        write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
+    try:
+        status = processes.call([sys.executable, "-P", "-c", _ONE_RUN, str(run.config)])
+    except SystemExit:
+        print(f"{said}: stopped by SIGTERM; rerun the command to resume", file=sys.stderr, flush=True)
+        raise
+    if status:
+        print(f"{said}: failed with status {status}", file=sys.stderr, flush=True)
+    return status == 0
+
+
+def _table(out: Path, runs: Sequence[Run]) -> str:
+    """Return the last row of the history of each complete run as CSV: runs of this study, then others in the folder."""
+    done = {run.folder.name: (run.name, run.seed) for run in runs if run.is_done}
+    ours = {run.folder.name for run in runs}
+    for config in sorted(out.glob("*.yaml")):
+        found = _FOLDER.fullmatch(config.stem)
+        if found and config.stem not in ours and (out / config.stem / ENCODER_FOLDER).is_dir():
+            done[config.stem] = (found["run"], int(found["seed"]))
+    rows: list[dict[str, Any]] = []
+    for folder, (name, seed) in done.items():
+        *_, last = read_history(out / folder / HISTORY, "out")
+        rows.append({"run": name, "seed": seed, **last})
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["run", "seed"]
+    return csv_text(columns, [[row.get(column) for column in columns] for row in rows])

@@ -1,0 +1,229 @@
+"""The forms in which options are written, and the errors about them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssc_toolkit.cli import COMMANDS
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options import (
+    DoctorOptions,
+    EmbedOptions,
+    PrepareOptions,
+    PretrainOptions,
+    ProbeOptions,
+    SweepOptions,
+    TrackSource,
+)
+from ssc_toolkit.options.parsing import parse_command, parse_mapping
+from ssc_toolkit.options.schema import Schema
+
+NEEDED = ["--tracks=scores", "--out=runs/a"]
+REQUIRED = {
+    "pretrain": NEEDED,
+    "sweep": ["study.yaml", "--out=runs"],
+    "probe": ["--encoder=e", "--labels=key"],
+    "robustness": ["--encoder=e", "--labels=key"],
+    "retrieval": ["--encoder=e", "--labels=key"],
+    "compare": ["--encoders=e,f", "--labels=key", "--out=o"],
+    "embed": ["music", "--encoder=e", "--out=a.npz"],
+}
+
+
+def pretraining(*arguments: str) -> PretrainOptions:
+    return parse_command(PretrainOptions, [*NEEDED, *arguments])
+
+
+def printed(kind: type, *arguments: str) -> str:
+    """Text of --print_config."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit) as status:
+        parse_command(kind, [*arguments, "--print_config"])
+    assert status.value.code == 0
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["--labels=key"], "label_columns", ("key",)),
+        (["--labels=key,family"], "labels", ("key", "family")),
+        (["--labels", "key,family"], "labels", ("key", "family")),
+        (["--labels=[key, family]"], "labels", ("key", "family")),
+        (["--labels=null"], "labels", None),
+        (["--labels=007,yes"], "labels", ("007", "yes")),
+        (["--omit=pitch_shift,delay"], "omit", ("pitch_shift", "delay")),
+        (["--steps=3"], "steps", 3),
+        (["--steps", "3"], "steps", 3),
+        (["--learning_rate=1e-4"], "learning_rate", 1e-4),
+        (["--title=--x"], "title", "--x"),
+        (["--title=a=b"], "title", "a=b"),
+        (["--monitor=2024"], "monitor", "2024"),
+        (["--root=~/music"], "root", f"{Path.home()}/music"),
+        (["--root", "~/music"], "root", f"{Path.home()}/music"),
+        (["--root=a~/b"], "root", "a~/b"),
+        (["--seed=1", "--seed=2"], "seed", 2),
+        (["--unlabeled=music"], "unlabeled", TrackSource(tracks="music")),
+        (
+            ["--unlabeled.tracks=fma", "--unlabeled.root=/fma", "--unlabeled.variant=small"],
+            "unlabeled",
+            TrackSource(tracks="fma", root="/fma", variant="small"),
+        ),
+        (
+            ["--unlabeled=fma", "--unlabeled.root=~/fma"],
+            "unlabeled",
+            TrackSource(tracks="fma", root=f"{Path.home()}/fma"),
+        ),
+        (["--unlabeled.root=x", "--unlabeled=music"], "unlabeled", TrackSource(tracks="music")),
+        (["--unlabeled=null"], "unlabeled", None),
+    ],
+)
+def test_forms_of_values(arguments, name, value):
+    assert getattr(pretraining(*arguments), name) == value
+
+
+@pytest.mark.parametrize(
+    "flag", [["--describe"], ["--describe=true"], ["--describe", "true"], ["--describe", "--strict"]]
+)
+def test_flags_need_no_value(flag):
+    assert parse_command(PrepareOptions, flag).describe
+    assert not parse_command(PrepareOptions, ["--describe=false"]).describe
+    assert parse_command(PretrainOptions, [*NEEDED, "--trainer.compile"]).trainer.compile
+
+
+def test_lists_of_numbers():
+    options = parse_command(ProbeOptions, [*REQUIRED["probe"], "--label_shares=0.1,1", "--repeats=2"])
+    assert (options.label_shares, options.repeats) == ((0.1, 1.0), 2)
+    assert parse_command(SweepOptions, [*REQUIRED["sweep"], "--seeds=0,1"]).seeds == (0, 1)
+
+
+def test_home_folders_in_lists():
+    home = Path.home()
+    assert parse_command(DoctorOptions, ["--folders=~/a,~/b,c"]).folders == (f"{home}/a", f"{home}/b", "c")
+
+
+def test_a_leading_path_is_the_tracks_or_the_study():
+    assert parse_command(EmbedOptions, REQUIRED["embed"]).tracks == "music"
+    assert parse_command(SweepOptions, REQUIRED["sweep"]).file == "study.yaml"
+
+
+def test_options_of_a_study_may_have_any_name():
+    options = parse_command(
+        SweepOptions, [*REQUIRED["sweep"], "--options.root=/data", "--options.trainer.devices=2", "--options.steps=3"]
+    ).options
+    assert options is not None
+    assert Schema(PretrainOptions).nested(options) == {"root": "/data", "trainer": {"devices": 2}, "steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--stepz=3"], "--stepz is not an option; did you mean --steps?"),
+        (["--step=3"], "did you mean --steps?"),
+        (["--trainer.device=3"], "did you mean --trainer.devices?"),
+        (["--devices=3"], "did you mean --trainer.devices?"),
+        (["--unlabeled_root=x"], "did you mean --unlabeled.root?"),
+        (["--confg=x"], "did you mean --config?"),
+        (["--wobble=3"], "--wobble is not an option; --help explains the options"),
+        (["--trainer=x.yaml"], "--trainer is not an option"),
+        (["--trainer.class_path=os.system"], "--trainer.class_path is not an option"),
+        (["more"], "expected options as --name=value, got 'more'"),
+        (["--steps"], "--steps is empty"),
+        (["--steps="], "--steps is empty"),
+        (["--steps=many"], "steps: expected a whole number in digits alone, got many"),
+        (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', got 8"),
+        (["--unlabeled.root=x"], "unlabeled.root: expected unlabeled.tracks as well, got none"),
+    ],
+)
+def test_errors_name_the_option_and_the_nearest_one(arguments, words):
+    with pytest.raises(InputError) as error:
+        pretraining(*arguments)
+    assert words in str(error.value)
+
+
+def test_required_options_are_named():
+    with pytest.raises(InputError, match="tracks, out: expected a value, got none"):
+        parse_command(PretrainOptions, [])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_printed_config_gives_the_same_options(name, tmp_path):
+    kind, _ = COMMANDS[name]
+    arguments = REQUIRED.get(name, [])
+    config = tmp_path / "config.yaml"
+    config.write_text(printed(kind, *arguments))
+    assert parse_command(kind, [f"--config={config}"]) == parse_command(kind, arguments)
+    assert parse_mapping(kind, yaml.safe_load(config.read_text())) == parse_command(kind, arguments)
+
+
+def test_options_override_a_config_wherever_it_stands(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("steps: 5\nseed: 4\nunlabeled: {tracks: fma, root: r, variant: small}\ntrainer: {devices: 2}\n")
+    for arguments in (
+        ["--config", str(config), "--steps=9", "--unlabeled=store", "--trainer.num_nodes=3"],
+        ["--steps=9", "--unlabeled=store", "--trainer.num_nodes=3", f"--config={config}"],
+    ):
+        options = pretraining(*arguments)
+        assert (options.steps, options.seed, options.unlabeled) == (9, 4, TrackSource(tracks="store"))
+        assert (options.trainer.devices, options.trainer.num_nodes) == (2, 3)
+    assert pretraining(f"--config={config}", "--unlabeled.root=s").unlabeled == TrackSource(
+        tracks="fma", root="s", variant="small"
+    )
+
+
+def test_later_configs_override_earlier_ones(tmp_path):
+    (tmp_path / "one.yaml").write_text("steps: 5\ntrainer.devices: 2\n")
+    (tmp_path / "two.yaml").write_text("steps: 6\ntrainer: {num_nodes: 3}\n")
+    options = pretraining(f"--config={tmp_path}/one.yaml", f"--config={tmp_path}/two.yaml")
+    assert (options.steps, options.trainer.devices, options.trainer.num_nodes) == (6, 2, 3)
+
+
+def test_configs_of_earlier_versions_are_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("unlabeled: fma\nunlabeled_root: /fma\nunlabeled_variant: small\n")
+    assert pretraining(f"--config={tmp_path}/c.yaml").unlabeled == TrackSource(
+        tracks="fma", root="/fma", variant="small"
+    )
+    (tmp_path / "d.yaml").write_text("unlabeled: null\nunlabeled_root: null\nunlabeled_variant: null\n")
+    assert pretraining(f"--config={tmp_path}/d.yaml").unlabeled is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stepz: 3", "'stepz' is not an option; did you mean steps?"),
+        ("trainer: {precison: bf16}", "'trainer.precison' is not an option; did you mean trainer.precision?"),
+        ("steps: many", "steps: expected a whole number"),
+        ("trainer: 5", "trainer"),
+        ("unlabeled: {root: x}", "unlabeled.root: expected unlabeled.tracks as well"),
+        ("labels: [key", "is not a YAML file of plain values (line 2, column 1: "),
+        ("- a", "expected options by name, got list"),
+        ("steps: 1\nsteps: 2", "the name 'steps' occurs twice"),
+        ("trainer: {class_path: planted.Thing}", "'trainer.class_path' is not an option"),
+        ("unlabeled: {class_path: planted.Thing, init_args: {}}", "'unlabeled.class_path' is not an option"),
+        ("class_path: planted.Thing", "'class_path' is not an option"),
+        ("seed: !!python/object/apply:planted.run []", "could not determine a constructor"),
+        ("seed: !!python/name:planted.run", "could not determine a constructor"),
+    ],
+)
+def test_a_config_names_its_file_and_runs_no_code(tmp_path, monkeypatch, text, words):
+    (tmp_path / "planted.py").write_text("open('ran', 'w').close()\nclass Thing: pass\ndef run(): pass\n")
+    (tmp_path / "config.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError) as error:
+        pretraining("--config=config.yaml")
+    assert "config.yaml" in str(error.value)
+    assert "<unicode string>" not in str(error.value)
+    assert words in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_described(name):
+    for option in Schema(COMMANDS[name][0]).options.values():
+        assert option.help, option.name

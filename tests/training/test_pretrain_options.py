@@ -1,0 +1,263 @@
+"""What can be asked of a pretraining: signals, sources, precision, memory, logs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from training_runs import SMALL, history, losses, make_tones, pretrain_on
+
+from ssc_toolkit.data import AudioStore, ContrastiveDataset, JoinedDataset, check_audio, encode_labels, load_tracks
+from ssc_toolkit.encoders import ContrastiveModel
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.samplers import SampledIndex
+from ssc_toolkit.training import LogOptions, OptimizerOptions, TrainerOptions
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory) -> Path:
+    """The tones with a column in which all labels are the same."""
+    folder = make_tones(tmp_path_factory.mktemp("odd"))
+    table = pd.read_csv(folder / "my.csv")
+    table.assign(same=table["note"].where(table["note"].isna(), "tone")).to_csv(folder / "my.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(music, tmp_path_factory) -> Path:
+    """A run with one label column and no options."""
+    folder = tmp_path_factory.mktemp("plain")
+    pretrain_on(music / "my.csv", folder, labels="note", **SMALL)
+    return folder
+
+
+def run(music: Path, folder: Path, **options: object) -> list[float]:
+    pretrain_on(music / "my.csv", folder, **{"labels": "note", **SMALL, **options})  # type: ignore[arg-type]
+    found = losses(folder)
+    assert len(found) == options.get("steps", SMALL["steps"])
+    assert np.isfinite(found).all()
+    return found
+
+
+@pytest.mark.slow
+def test_one_column_in_a_list_is_one_column(music, plain, tmp_path):
+    run(music, tmp_path, labels=("note",))
+    assert history(tmp_path) == history(plain)
+
+
+@pytest.mark.slow
+def test_two_columns_make_more_positives(music, plain, tmp_path):
+    run(music, tmp_path, labels=("note", "range"), labeled_fraction=1.0)
+    run(music, tmp_path / "one", labels="note", labeled_fraction=1.0)
+    both, one = (
+        np.mean([float(row["positives_per_anchor"]) for row in history(f)]) for f in (tmp_path, tmp_path / "one")
+    )
+    assert both > one
+    with pytest.raises(InputError, match="labels: expected different columns"):
+        run(music, tmp_path / "x", labels=("note", "note"))
+    with pytest.raises(InputError, match="no column 'mood'"):
+        run(music, tmp_path / "x", labels=("note", "mood"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trainer": TrainerOptions(precision="bf16")},
+        {"trainer": TrainerOptions(accumulate=2)},
+        {"trainer": TrainerOptions(chunk_size=4)},
+        {"memory": 24},
+        {"optimizer": OptimizerOptions(name="AdamW", weight_decay=0.1, schedule="constant", warmup=0.0)},
+    ],
+    ids=lambda options: str(next(iter(options.values()))),
+)
+def test_an_option_changes_the_numbers_and_trains(music, plain, tmp_path, options):
+    found = run(music, tmp_path, **options, steps=4)
+    assert found[1:] != losses(plain)[1:4]
+    assert (tmp_path / "encoder").is_dir()
+
+
+@pytest.mark.slow
+def test_the_compiled_model_trains_to_the_same_losses(music, plain, tmp_path, monkeypatch):
+    # The default backend takes minutes; this one traces and differentiates the same graphs.
+    monkeypatch.setattr(ContrastiveModel, "compile", lambda self: nn.Module.compile(self, backend="aot_eager"))
+    found = run(music, tmp_path, trainer=TrainerOptions(compile=True))
+    assert found == pytest.approx(losses(plain), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_second_source_is_used_without_labels(music, plain, tmp_path):
+    store = tmp_path / "store"
+    AudioStore.prepare(load_tracks(music / "my.csv"), store, 16000, progress=False)
+    found = run(music, tmp_path / "run", unlabeled=str(store))
+    assert found != losses(plain)
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["unlabeled_hash"] != settings["tracks_hash"]
+    for options, words in (
+        ({"unlabeled": "nowhere"}, "unlabeled: there is no file or folder nowhere"),
+        ({"unlabeled": "fma"}, "unlabeled.root: expected the folder of the dataset fma"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(music, tmp_path / "x", **options)
+
+
+def test_joined_datasets_are_read_in_order_and_in_parts(music):
+    tracks = check_audio(load_tracks(music / "my.csv"), progress=False)
+    labels = {"note": encode_labels(tracks, "note")}
+    joined = JoinedDataset([ContrastiveDataset(tracks, 16000, 0.5, labels=known) for known in (labels, None)])
+    rows = [SampledIndex(row, row != 3) for row in (30, 1, 47, 3, 5)]
+    whole = joined.batch(rows, torch.Generator().manual_seed(0))
+    assert whole["item"].tolist() == [30, 1, 47, 3, 5]
+    assert whole["labeled"]["note"].tolist() == [False, True, False, False, True]
+    parts = [joined.batch(rows, torch.Generator().manual_seed(0), slice(rank, None, 2)) for rank in range(2)]
+    for rank, part in enumerate(parts):
+        assert part["places"].tolist() == list(range(rank, 5, 2))
+        assert torch.equal(part["waveforms"], whole["waveforms"][rank::2])
+        assert torch.equal(part["labels"]["note"], whole["labels"]["note"][rank::2])
+    assert joined.described(30) == tracks["path"][6]
+    assert joined[30]["item"] == 30
+    with pytest.raises(IndexError):
+        joined.batch([48])
+    with pytest.raises(ValueError, match="one sample rate"):
+        JoinedDataset([ContrastiveDataset(tracks, rate, 0.5) for rate in (8000, 16000)])
+
+
+@pytest.mark.slow
+def test_numbers_and_pictures_reach_tensorboard_and_the_folder(music, tmp_path):
+    run(music, tmp_path, logs=LogOptions(every=2, measure_every=4, pictures_every=4), labels=("note", "tags"))
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
+    logged = {"loss", "learning_rate", "alignment", "uniformity", "positives_per_anchor", "clips_per_second"}
+    assert logged | {"neighbor_agreement"} <= set(events.Tags()["scalars"])
+    by_step = {event.step: event.value for event in events.Scalars("loss")}
+    assert by_step == pytest.approx({step: losses(tmp_path)[step - 1] for step in (2, 4, 6, 8)})
+    assert [event.step for event in events.Images("matrices")] == [4, 8]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        "matrices-000004.svg",
+        "matrices-000008.svg",
+    ]
+    assert "<svg" in (tmp_path / "pictures" / "matrices-000004.svg").read_text()
+
+
+@pytest.mark.slow
+def test_logs_that_are_not_wanted_are_not_there(music, tmp_path):
+    run(music, tmp_path, steps=1, logs=LogOptions(tensorboard=False, pictures_every=0))
+    assert not {"tensorboard", "pictures"} & {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_weights_and_biases(music, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logs = LogOptions(tensorboard=False, wandb="tones", pictures_every=2)
+    if importlib.util.find_spec("wandb") is None:
+        with pytest.raises(InputError, match=r"pip install wandb, or omit --logs\.wandb"):
+            run(music, tmp_path / "run", logs=logs)
+        assert not (tmp_path / "run").exists()
+    else:
+        run(music, tmp_path / "run", logs=logs)
+        assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.slow
+def test_what_a_run_was_made_with_is_saved(music, plain):
+    config = yaml.safe_load((plain / "config.yaml").read_text())
+    assert config["labels"] == "note"
+    assert config["trainer"]["precision"] == "32"
+    (made,) = json.loads((plain / "provenance.json").read_text())["starts"]
+    assert made["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert {"ssc_toolkit", "working_directory"} == made["git"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_on_a_gpu(music, tmp_path, precision):
+    run(music, tmp_path, trainer=TrainerOptions(precision=precision), memory=24, logs=LogOptions(pictures_every=4))
+    assert (tmp_path / "pictures" / "matrices-000008.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"trainer": TrainerOptions(accumulate=0)}, "trainer.accumulate: expected an integer of at least 1"),
+        ({"trainer": TrainerOptions(precision="8")}, "trainer.precision: expected one of 32, bf16, fp16"),
+        ({"trainer": TrainerOptions(chunk_size=0)}, "trainer.chunk_size: expected an integer of at least 1"),
+        ({"optimizer": OptimizerOptions(name="Sgd")}, "optimizer.name: expected one of Adam, AdamW"),
+        ({"optimizer": OptimizerOptions(warmup=2)}, "optimizer.warmup: expected a fraction"),
+        ({"optimizer": OptimizerOptions(weight_decay=-1)}, "optimizer.weight_decay: expected a number of at least 0"),
+        ({"logs": LogOptions(every=0)}, "logs.every: expected an integer of at least 1"),
+        ({"memory": -1}, "memory: expected an integer of at least 0"),
+        ({"steps": 2.5}, "steps: expected an integer of at least 1, got 2.5"),
+        ({"view_seconds": math.inf}, "view_seconds: expected a positive number, got inf"),
+        ({"learning_rate": math.inf}, "learning_rate: expected a positive number, got inf"),
+        ({"learning_rate": 1e39}, "learning_rate: expected a positive number below 1e\\+36, got 1e\\+39"),
+        ({"temperature": math.inf}, "temperature: expected a positive number, got inf"),
+        ({"optimizer": OptimizerOptions(weight_decay=math.inf)}, "optimizer.weight_decay: expected"),
+        ({"labels": None, "labeled_fraction": math.nan}, "labeled_fraction: expected a fraction"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, options, words):
+    with pytest.raises(InputError, match=words):
+        run(music, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, []),
+        (
+            {"labels": None, "batch_size": 24},
+            ["24 unlabeled tracks .* 18"],
+        ),
+        (
+            {"batch_size": 20, "labeled_fraction": 0.4},
+            ["8 labeled tracks .* 6"],
+        ),
+        (
+            {"label_budget": 0.2},
+            ["label_budget: 2 classes have no labeled track", "needs 3 labeled tracks and there are 1"],
+        ),
+        ({"labels": "same"}, ["labels: all labeled tracks .* in column 'same', so all pairs"]),
+        ({"labels": ("note", "same")}, ["labels: all labeled tracks .* in column 'same'"]),
+        ({"labels": "tags", "minimum_shared": 2}, []),
+    ],
+    ids=str,
+)
+def test_unusual_settings_give_a_warning(odd, tmp_path, caplog, options, words):
+    run(odd, tmp_path, **options, steps=1)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == len(words)
+    assert all(re.search(expected, line) for expected, line in zip(words, said, strict=True)), said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"labels": "same", "labeled_fraction": 1.0},
+            "labels: .* column 'same', so there are no negatives with",
+        ),
+        ({"minimum_shared": 2}, "minimum_shared: expected 1 .*'note', got 2"),
+        ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 .*no labels, got 2"),
+    ],
+)
+def test_labels_without_negatives_are_refused(odd, tmp_path, options, words):
+    with pytest.raises(InputError, match=words):
+        run(odd, tmp_path, **options)
+    assert not (tmp_path / "settings.json").exists()
+
+
+def test_an_unknown_strategy_is_refused(music, tmp_path):
+    with pytest.raises(InputError, match=r"trainer: .*'telepathy'"):
+        run(music, tmp_path, trainer=TrainerOptions(strategy="telepathy"))
