@@ -98,7 +98,7 @@ class SemiSupConLoss(nn.Module):
         self.reduction: Reduction = reduction
         self.denominator: Denominator = denominator
         self.implementation: Implementation = implementation
-        self.gather = gather
+        self.gather = bool(gather)
         weights = check_weighting(label_weight, beta, tau_plus, sigma)
         self.label_weight, self.beta, self.tau_plus, self.sigma = weights
         self.process_group = process_group
