@@ -24,6 +24,7 @@ from ssc_toolkit.evaluation import (
     provenance_of,
     retrieval,
 )
+from ssc_toolkit.evaluation.embedding.extract import expand_rows
 from ssc_toolkit.files import atomic_path
 
 CLEAN, NOTES = "clean", "notes"
@@ -152,10 +153,7 @@ def stressed(
     """
     scores = {}
     for condition, part in vectors.items():
-        everywhere = part
-        if len(part) < len(tracks):
-            everywhere = np.full((len(tracks), part.shape[1]), np.nan, dtype=np.float32)
-            everywhere[test] = part
+        everywhere = expand_rows(part, test) if len(part) < len(tracks) else part
         scores[condition] = record(probe.score(everywhere, tracks, subset))
     return scores
 

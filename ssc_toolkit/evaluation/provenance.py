@@ -94,10 +94,26 @@ def split_hash(tracks: Tracks) -> str:
 
 def environment() -> dict[str, str]:
     """Return the versions, the machine and the date of a report."""
-    versions = {"ssc_toolkit": __version__, "python": platform.python_version()}
-    for package in ("torch", "torchaudio", "scikit-learn"):
-        versions[package] = importlib.metadata.version(package)
-    return versions | {
+    return {
+        "ssc_toolkit": __version__,
+        "python": platform.python_version(),
+        **{name: version or "none" for name, version in versions("torch", "torchaudio", "scikit-learn").items()},
         "machine": f"{platform.machine()} {platform.system()}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Return the versions of installed packages, and None for those that are not installed.
+
+    Examples:
+        >>> versions("no-such-package")
+        {'no-such-package': None}
+    """
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found

@@ -25,10 +25,10 @@ def load_source(source: TrackSource, argument: str) -> TrackTable:
 
     Args:
         source: the source.
-        argument: name of the argument that holds it, for errors.
+        argument: name of the argument that contains the source, for error messages.
 
     Raises:
-        InputError: as `load_tracks`, under the names of the options of this source.
+        InputError: as for `load_tracks`, with the names of the options of this source.
     """
     with source_named(argument):
         return load_tracks(source.tracks, source.root, source.variant)

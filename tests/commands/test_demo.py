@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from training_runs import die_at_first_write
 
-from ssc_toolkit.data.corpus.build import check_settings_file
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.run_settings import check_note
 
 
 def command(out: Path) -> list[str]:
@@ -133,7 +133,7 @@ def test_a_folder_of_another_demonstration_is_not_changed(finished):
 def test_leftovers_of_a_kill_do_not_count_as_other_content(tmp_path):
     for name in (f".demo.json.{'a' * 16}.tmp", ".lock"):
         (tmp_path / name).touch()
-    check_settings_file(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")
+    check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match=r"out: .* is not empty and contains no demonstration"):
-        check_settings_file(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")
+        check_note(tmp_path / "demo.json", {"quick": True}, "out", "demonstration")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,8 +21,6 @@ from ssc_toolkit.files import (
     atomic_path,
     clear_leftovers,
     held,
-    is_leftover,
-    read_checked_json,
     verify_listed,
     writable_folder,
     write_checked_json,
@@ -31,6 +29,7 @@ from ssc_toolkit.files import (
 )
 from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options.corpus import MIN_CLIPS
+from ssc_toolkit.options.run_settings import check_note
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
@@ -84,9 +83,9 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
         folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{source_fingerprint(settings)}"
     folder = writable_folder(user_path(folder, "folder"), "folder")
     file = folder / "corpus.json"
-    check_settings_file(file, settings, "folder", "corpus")
+    check_note(file, settings, "folder", "corpus")
     with held(folder, "folder", wait=True):
-        check_settings_file(file, settings, "folder", "corpus")
+        check_note(file, settings, "folder", "corpus")
         clear_leftovers(folder)
         if not file.exists():
             write_checked_json(file, settings)
@@ -95,27 +94,6 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
         yield folder, _is_whole(folder)
         if is_cached:
             limit_corpora(folder)
-
-
-def check_settings_file(file: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or its file has the same settings; nothing is written.
-
-    Args:
-        file: JSON file with the settings of its folder.
-        settings: expected settings.
-        argument: name of the argument that gave the folder.
-        kind: description of the content of the folder.
-    """
-    folder = file.parent
-    if not file.exists():
-        if not all(path.name == ".lock" or is_leftover(path, file.name) for path in folder.iterdir()):
-            raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
-        return
-    found = read_checked_json(file, argument, "restore it, or choose another folder", required=False)
-    if found != json.loads(json.dumps(settings)):
-        raise InputError(
-            f"{argument}: {folder} contains a {kind} with other settings (see {file.name}); choose another folder"
-        )
 
 
 def _is_whole(folder: Path) -> bool:

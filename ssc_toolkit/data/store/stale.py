@@ -28,7 +28,8 @@ class Stale:
 
     @classmethod
     def read(cls, folder: Path) -> Stale:
-        """Read the stale parts recorded in the folder of a store; a damaged file gives a warning and none.
+        """Read the stale parts recorded in the folder of a store. If the file is damaged, a warning is logged and there
+        are none.
 
         Raises:
             InputError: if the file cannot be read.

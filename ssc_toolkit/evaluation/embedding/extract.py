@@ -143,6 +143,22 @@ def embed_models(
     return {name: found[name] for name in models}
 
 
+def expand_rows(vectors: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return embeddings with one row per track of a table: the given ones where `where` is True, NaN elsewhere.
+
+    Args:
+        vectors: (chosen, dim) embeddings of the tracks where `where` is True, in their order.
+        where: (tracks,) bool.
+
+    Examples:
+        >>> expand_rows(np.array([[1.0], [2.0]]), np.array([True, False, True])).ravel().tolist()
+        [1.0, nan, 2.0]
+    """
+    everywhere = np.full((len(where), vectors.shape[1]), np.nan, dtype=np.float32)
+    everywhere[where] = vectors
+    return everywhere
+
+
 @dataclass(frozen=True)
 class WindowEmbeddings:
     """Embeddings of the windows of tracks.

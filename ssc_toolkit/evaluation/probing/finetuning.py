@@ -16,7 +16,7 @@ from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import reader
-from ssc_toolkit.evaluation.embedding.extract import embed_tracks
+from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, device_of, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.embedding.windows import window_counts
 from ssc_toolkit.evaluation.probing.heads import Problem
@@ -100,22 +100,18 @@ def finetune(
     tuned = copy.deepcopy(model)
     head = _head(problem, seed).to(device_of(tuned))
     batches = _Windows(tracks, train, tuned, seconds, batch_size, seed)
+    best = _Best(problem, tuned, head)
     groups: list[dict[str, Any]] = [
         {"params": tuned.parameters()},
         {"params": head.parameters(), "lr": HEAD_LEARNING_RATE},
     ]
-    optimiser = torch.optim.Adam(groups, lr=learning_rate)
-    best = _Best(problem, tuned, head)
+    optimizer = torch.optim.Adam(groups, lr=learning_rate)
     tuned.train()
     with progress_bar(total=steps, desc="fine-tuning", unit="step", disable=not progress) as bar:
         for step in range(1, steps + 1):
             rows, waveforms = batches(step)
-            optimiser.zero_grad()
             loss = head.loss(tuned(waveforms), labels.values[rows].to(waveforms.device))
-            if not loss.isfinite():
-                raise InputError(f"learning_rate: the loss is NaN or infinite at step {step}; choose a lower value")
-            loss.backward()
-            optimiser.step()
+            _step(optimizer, loss, step)
             bar.update()
             if step % evaluate_every == 0 or step == steps:
                 best.look(step, _embedded(tuned, tracks, is_valid, seconds)[is_valid])
@@ -123,6 +119,14 @@ def finetune(
                     break
     best.restore()
     return FineTuned(tuned.eval(), Probe(column, head, labels, "finetune"))
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor, step: int) -> None:
+    if not loss.isfinite():
+        raise InputError(f"learning_rate: the loss is NaN or infinite at step {step}; choose a lower value")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 class _Best:
@@ -180,6 +184,4 @@ def _head(problem: Problem, seed: int) -> TorchHead:
 def _embedded(model: Any, tracks: TrackTable, chosen: np.ndarray, seconds: float) -> np.ndarray:
     """Embed the chosen tracks; the result has one row per track of the table, with NaN for all other tracks."""
     some = embed_tracks(model, tracks.select(chosen), seconds, progress=False)
-    everywhere = np.full((len(tracks), some.shape[1]), np.nan, dtype=np.float32)
-    everywhere[chosen] = some
-    return everywhere
+    return expand_rows(some, chosen)

@@ -13,7 +13,7 @@ from ssc_toolkit.augmentations.presets import CORRUPTIONS
 from ssc_toolkit.data import AudioStore, TrackTable, check_audio, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import FixedCorruption, Task, as_model, embed_models, embed_tracks, fit_probe, robustness
-from ssc_toolkit.evaluation.corrupted import split_under_test
+from ssc_toolkit.evaluation.conditions import split_under_test
 
 RATE = 16000
 
