@@ -19,14 +19,14 @@ NOTE = "demo.json"
 class DemoOptions:
     """Options of `demo`, which pretrains with no labels, few labels and all labels, evaluates, and writes a report.
 
-    Renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the key labels,
-    and supervised with all of them. Probes these encoders, a random encoder and log-mel statistics on key, family, mode
-    and collection, and measures the robustness of key and family. Writes `report.html`, `report.md`, `report.json`, the
-    checkpoints and the encoders. Rerun the same command to resume.
+    The command renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the
+    key labels, and supervised with all of them. It probes these encoders, a random encoder and log-mel statistics on
+    key, family, mode and collection, and measures the robustness of key and family. It writes `report.html`,
+    `report.md`, `report.json`, the checkpoints and the encoders. Rerun the same command to resume.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick`.
-        quick: run at a tiny scale to check that everything works; the numbers mean nothing.
+        quick: run at a tiny scale to check that everything works; the scores are not meaningful.
         seed: seed of the corpus, weights, batches and augmentations.
     """
 

@@ -25,7 +25,7 @@ Options = TypeVar("Options", bound=Checked)
 SOME_OF = "some_of"
 """Key of the metadata of a field that is a dictionary with some options of another class."""
 _RENAMED = {"unlabeled_root": "unlabeled.root", "unlabeled_variant": "unlabeled.variant"}
-"""Names of options in earlier versions, which the config files of runs may hold."""
+"""Names of options in earlier versions, which config files of runs may contain."""
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def test_options_of_a_study_are_those_of_pretrain():
         (["more"], "expected options as --name=value, got 'more'"),
         (["--steps"], "--steps is empty"),
         (["--steps="], "--steps is empty"),
-        (["--steps=many"], "steps: expected a whole number in digits alone, got many"),
+        (["--steps=many"], "steps: expected an integer written in digits, got many"),
         (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', got 8"),
         (["--unlabeled.root=x"], "unlabeled.root: expected unlabeled.tracks as well, got none"),
     ],
@@ -210,7 +210,7 @@ def test_configs_of_earlier_versions_are_read(tmp_path):
     [
         ("stepz: 3", "'stepz' is not an option; did you mean steps?"),
         ("trainer: {precison: bf16}", "'trainer.precison' is not an option; did you mean trainer.precision?"),
-        ("steps: many", "steps: expected a whole number"),
+        ("steps: many", "steps: expected an integer"),
         ("trainer: 5", "trainer: expected options by name, got 5"),
         ("unlabeled: {root: x}", "unlabeled.root: expected unlabeled.tracks as well"),
         ("steps: 0", "steps: expected an integer of at least 1, got 0"),
