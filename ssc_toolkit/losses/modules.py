@@ -98,7 +98,7 @@ class SemiSupConLoss(nn.Module):
         self.reduction: Reduction = reduction
         self.denominator: Denominator = denominator
         self.implementation: Implementation = implementation
-        self.gather = gather
+        self.gather = bool(gather)
         weights = check_weighting(label_weight, beta, tau_plus, sigma)
         self.label_weight, self.beta, self.tau_plus, self.sigma = weights
         self.process_group = process_group
@@ -167,10 +167,14 @@ class SemiSupConLoss(nn.Module):
 
 
 class SupConLoss(SemiSupConLoss):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
+    r"""Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
 
-    It equals `SemiSupConLoss`, with the same arguments. Without labels it is the loss of SimCLR, `NTXentLoss`, as in
-    the authors' code. An item for which `labeled` is False counts as a class of one item.
+    With \(s_{ij}\) as in `SemiSupConLoss` and P(i) the other rows of the class of anchor i, its loss is
+
+    $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
+
+    Arguments, shapes and errors are those of `SemiSupConLoss`. Without labels it is the loss of SimCLR, `NTXentLoss`,
+    as in the authors' code. An item for which `labeled` is False counts as a class of one item.
 
     Examples:
         >>> import torch
@@ -179,12 +183,23 @@ class SupConLoss(SemiSupConLoss):
 
 
 class NTXentLoss(SemiSupConLoss):
-    """Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
+    r"""Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
-    Two views of an item are positives, and all other pairs are negatives. There are no labels. The settings are those
-    of `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss.
-    With `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv
-    2110.06848).
+    With \(s_{ij}\) as in `SemiSupConLoss` and P(i) the other views of the item of anchor i, its loss is
+
+    $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
+
+    There are no labels. The settings are those of `SemiSupConLoss` without `target` and `label_weight`. With `keys`
+    from a second encoder it is the InfoNCE loss. With `denominator="negatives"` and `sigma` it is the weighted
+    decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
+
+    Shape:
+        - embeddings: (items, views, dim), flat rows (N, dim) with `items`, or two views as two arguments (items, dim)
+        - items: integer ids, (items,) or (N,); rows with the same id are views of one item
+        - output: scalar, or for "none" (items, views) or (N,)
+
+    Raises:
+        ValueError, TypeError: as for `SemiSupConLoss`.
 
     Examples:
         >>> import torch

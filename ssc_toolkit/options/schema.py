@@ -5,16 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse
 
 from ssc_toolkit.errors import InputError
 
-Options = TypeVar("Options")
+
+class Checked(Protocol):
+    """Options that can be checked."""
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option."""
+
+
+Options = TypeVar("Options", bound=Checked)
 
 _RENAMED = {"unlabeled_root": "unlabeled.root", "unlabeled_variant": "unlabeled.variant"}
-"""Names of options in earlier versions, which the config files of runs may hold."""
+"""Names of options in earlier versions, which config files of runs may contain."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +121,11 @@ class Schema(Generic[Options]):
                 own = {option: value} if option else value
                 if not isinstance(own, Mapping) and self.is_optional(name):
                     own = self.whole_group(name, value)
-                if isinstance(own, Mapping):
-                    for inner in own:
-                        self.check_name(f"{name}.{inner}")
-                    before = whole.get(name)
-                    own = {**(before if isinstance(before, Mapping) else {}), **own}
-                whole[name] = own
+                if not isinstance(own, Mapping):
+                    raise InputError(f"{name}: expected options by name, got {value!r:.100}")
+                for inner in own:
+                    self.check_name(f"{name}.{inner}")
+                whole[name] = {**whole.get(name, {}), **own}
         return whole
 
     def built(self, values: Mapping[str, Any]) -> Options:

@@ -45,7 +45,7 @@ class SweepOptions:
                 try:
                     run.options.check()
                 except InputError as error:
-                    raise InputError(f"file: run {run.name!r}: {error}") from error
+                    raise InputError(f"file: run {run.name!r} of {self.file}: {error}") from error
 
     def runs(self) -> list[Run]:
         """Return the runs of the study.

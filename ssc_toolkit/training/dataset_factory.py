@@ -11,6 +11,7 @@ import torch
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
 from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
@@ -19,21 +20,21 @@ Signals = Labels | dict[str, Labels] | None
 """No labels, one label signal, or several signals by column name."""
 
 
-def load_source(source: TrackSource, argument: str) -> pd.DataFrame:
+def load_source(source: TrackSource, argument: str) -> TrackTable:
     """Load the track table of a source.
 
     Args:
         source: the source.
-        argument: name of the argument that holds it, for errors.
+        argument: name of the argument that contains the source, for error messages.
 
     Raises:
-        InputError: as `load_tracks`, under the names of the options of this source.
+        InputError: as for `load_tracks`, with the names of the options of this source.
     """
     with source_named(argument):
         return load_tracks(source.tracks, source.root, source.variant)
 
 
-def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) -> Target:
+def target_of(table: TrackTable, columns: Sequence[str], minimum_shared: int) -> Target:
     """Return the target: tracks with the same class, or with enough labels in common, in any column are positives.
 
     Raises:
@@ -58,7 +59,7 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
     return next(iter(targets.values()), SameClass())
 
 
-def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFrame:
+def part_to_train_on(table: TrackTable, argument: str = "tracks") -> TrackTable:
     """Return the rows whose split is "train" or empty; without a `split` column, all rows.
 
     Raises:
@@ -67,10 +68,10 @@ def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFr
     is_train = _is_train(table)
     if not is_train.any():
         raise InputError(f"{argument}: expected rows with the split 'train', got none")
-    return table[is_train].reset_index(drop=True)
+    return table.select(is_train)
 
 
-def labels_to_train_on(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
+def labels_to_train_on(table: TrackTable, columns: Sequence[str]) -> Signals:
     """Return the label signals of the training rows; the classes are those of the whole table.
 
     Raises:
@@ -105,7 +106,7 @@ def check_contrasts(signals: Signals, columns: Sequence[str], minimum_shared: in
 
 
 def training_dataset(
-    parts: Sequence[pd.DataFrame],
+    parts: Sequence[TrackTable],
     labels: Signals,
     sample_rate: int,
     view_seconds: float,
@@ -114,7 +115,7 @@ def training_dataset(
 ) -> ContrastiveDataset | JoinedDataset:
     """Return the dataset of the labeled table and, if given, of a second table without labels."""
     # Audio from stores stays in 16 bits until it is on the device.
-    dtype = torch.int16 if all("store" in part.attrs for part in parts) else torch.float32
+    dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
     datasets = [
         ContrastiveDataset(
             part,
@@ -137,15 +138,15 @@ def _all_positive(signal: Labels, minimum_shared: int) -> bool:
     return bool((values == values[0]).all())
 
 
-def _is_train(table: pd.DataFrame) -> pd.Series:
-    return table["split"].fillna("train") == "train" if "split" in table else pd.Series(True, index=table.index)
+def _is_train(table: TrackTable) -> pd.Series:
+    return table["split"].fillna("train") == "train" if "split" in table else pd.Series(True, index=table.frame.index)
 
 
-def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
+def check_rate(table: TrackTable, sample_rate: int) -> None:
     """Raise InputError if the table comes from a store with another sample rate."""
     store_of(table, sample_rate)
 
 
-def track_table_hash(train: pd.DataFrame) -> str:
+def track_table_hash(train: TrackTable) -> str:
     """Return a hash of the training table, which prevents resuming a run with other data."""
-    return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]
+    return hashlib.sha256(train.frame.to_csv(index=False).encode()).hexdigest()[:16]

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import check_audio, dataset_of, encode_labels
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
@@ -109,7 +109,7 @@ def pretrain(options: PretrainOptions) -> Path:
 class _TrainingData:
     """Data of a training: the tables of the sources, the label signals of the first one, and the batches."""
 
-    parts: list[pd.DataFrame]
+    parts: list[TrackTable]
     signals: Signals
     batches: SemiSupConDataModule
 
@@ -123,7 +123,7 @@ def _as_input_errors() -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def _load_tables(options: PretrainOptions) -> list[pd.DataFrame]:
+def _load_tables(options: PretrainOptions) -> list[TrackTable]:
     """Load the tables of the sources, and check the label columns before any audio file is opened."""
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
     for column in options.label_columns:
@@ -133,7 +133,7 @@ def _load_tables(options: PretrainOptions) -> list[pd.DataFrame]:
     return tables
 
 
-def _make_module(options: PretrainOptions, tables: Sequence[pd.DataFrame]) -> SemiSupConModule:
+def _make_module(options: PretrainOptions, tables: Sequence[TrackTable]) -> SemiSupConModule:
     """Return the module to train, after a check of the view length and of the sample rates of stores."""
     torch.manual_seed(options.seed)
     model = ContrastiveModel(make_encoder(options.encoder))
@@ -156,7 +156,7 @@ def _make_module(options: PretrainOptions, tables: Sequence[pd.DataFrame]) -> Se
 
 
 def _training_data(
-    options: PretrainOptions, tables: Sequence[pd.DataFrame], sample_rate: int, report_folder: Path | None
+    options: PretrainOptions, tables: Sequence[TrackTable], sample_rate: int, report_folder: Path | None
 ) -> _TrainingData:
     """Return the data of the training, after a check of all audio files.
 
@@ -190,7 +190,7 @@ def _training_data(
 
 
 def _train(
-    options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData, table: pd.DataFrame
+    options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData, table: TrackTable
 ) -> None:
     """Train to the last step in a locked folder, and save the encoder."""
     first = is_first_process()
@@ -218,7 +218,7 @@ def _report_name(argument: str) -> str:
     return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
 
 
-def _identity(parts: Sequence[pd.DataFrame]) -> dict[str, Any]:
+def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
     told = {"tracks_hash": track_table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
@@ -235,14 +235,14 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
 
 
 def _neighbor_measure(
-    table: pd.DataFrame, column: str | None, view_seconds: float
+    table: TrackTable, column: str | None, view_seconds: float
 ) -> dict[str, Callable[[nn.Module], float]]:
     """Return the measure of nearest-neighbor agreement on the validation set, if there is one with labels."""
     if column is None or "split" not in table or not (table["split"] == "valid").any():
         return {}
     labels = encode_labels(table, column)
     is_valid = table["split"] == "valid"
-    valid, own = table[is_valid].reset_index(drop=True), labels[torch.tensor(is_valid.tolist())]
+    valid, own = table.select(is_valid), labels[torch.tensor(is_valid.tolist())]
 
     def measure(encoder: Any) -> float:
         return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)

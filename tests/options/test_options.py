@@ -166,8 +166,11 @@ PROBED = {"encoder": "a:b", "labels": ("key",)}
         (RetrievalOptions(**PROBED, database_root="x"), "database_root: expected database as well"),
         (CompareOptions(encoders=("a:b",), labels=(), out="a"), "labels: expected at least one label column"),
         (EmbedOptions(encoder="a:b", tracks="music", out="a.txt"), "out: expected a file name ending in .npz"),
-        (SweepOptions(file="study.yaml", out="x", options={"unlabeled": "nowhere"}), "run 'a': unlabeled: there is no"),
-        (SweepOptions(file="study.yaml", out="x", options={"steps": 0}), "run 'a': steps: expected an integer"),
+        (
+            SweepOptions(file="study.yaml", out="x", options={"unlabeled": "nowhere"}),
+            "run 'a' of .*: unlabeled: there is no",
+        ),
+        (SweepOptions(file="study.yaml", out="x", options={"steps": 0}), "run 'a' of .*: steps: expected an integer"),
     ],
     ids=lambda part: type(part).__name__ if not isinstance(part, str) else part[:30],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,14 +22,13 @@ from ssc_toolkit.files import (
     atomic_path,
     clear_leftovers,
     held,
-    is_leftover,
-    read_checked_json,
     verify_listed,
     writable_folder,
     write_checked_json,
     write_checksums,
     write_text,
 )
+from ssc_toolkit.options.run_settings import check_note
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
@@ -90,27 +89,6 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
         (folder / "audio").mkdir(exist_ok=True)
         clear_leftovers(folder / "audio")
         yield folder, _is_whole(folder)
-
-
-def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or its note has the same settings; nothing is written.
-
-    Args:
-        note: JSON file with the settings of its folder.
-        settings: expected settings.
-        argument: name of the argument that gave the folder.
-        kind: description of the content of the folder.
-    """
-    folder = note.parent
-    if not note.exists():
-        if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
-            raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
-        return
-    found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
-    if found != json.loads(json.dumps(settings)):
-        raise InputError(
-            f"{argument}: {folder} contains a {kind} with other settings (see {note.name}); choose another folder"
-        )
 
 
 def _is_whole(folder: Path) -> bool:

@@ -21,9 +21,9 @@ from ssc_toolkit.data.corpus.build import (
     package_versions,
     write_clip,
 )
-from ssc_toolkit.data.corpus.keys import KEYS, MODES, TONICS
 from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, render_notes, sound_font
+from ssc_toolkit.data.key_names import KEYS, MODES, TONICS
 from ssc_toolkit.errors import InputError
 
 CORPUS_CLIP_SECONDS = 6.0

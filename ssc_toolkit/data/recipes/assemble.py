@@ -12,6 +12,7 @@ import pandas as pd
 
 from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe, RecipeTask
 from ssc_toolkit.data.recipes.disk import AudioFolder, describe_needs
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5  # maximum number of files or classes in a message
 
 
-def assemble(recipe: Recipe, root: Path, variant: str) -> pd.DataFrame:
+def assemble(recipe: Recipe, root: Path, variant: str) -> TrackTable:
     """Return the track table of one variant of a recipe; see `dataset_tracks`."""
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root} for {recipe.name}. {describe_needs(recipe.needs(variant))}")
@@ -40,9 +41,7 @@ def assemble(recipe: Recipe, root: Path, variant: str) -> pd.DataFrame:
     _warn_of_missing(f"{recipe.name} {variant}", task, listed, tracks, missing)
     _warn_of_absent_classes(f"{recipe.name} {variant}", task, tracks)
     wanted = ["path", "track_id", "split", *(["group"] if "group" in tracks else []), *task.labels]
-    result = tracks[wanted].copy()
-    result.attrs["dataset"] = _description(recipe, variant, task, listed)
-    return result
+    return TrackTable(tracks[wanted], dataset=_description(recipe, variant, task, listed))
 
 
 def _in_order(listed: pd.DataFrame, name: str) -> pd.DataFrame:

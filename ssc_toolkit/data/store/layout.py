@@ -188,8 +188,6 @@ def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
     missing = {"path", "seconds", "clipped", "checksum"} - set(tracks.columns)
     if missing:
         raise ValueError(f"it has no column {sorted(missing)[0]!r}")
-    if info.dataset:
-        tracks.attrs["dataset"] = info.dataset
     return tracks
 
 

@@ -28,7 +28,7 @@ class Marks:
 
     @classmethod
     def read(cls, folder: Path) -> Marks:
-        """Read the marks in the folder of a store; a damaged file gives a warning and no marks.
+        """Read the marks in the folder of a store. If the file is damaged, a warning is logged and there are no marks.
 
         Raises:
             InputError: if the file cannot be read.

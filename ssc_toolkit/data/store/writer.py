@@ -36,6 +36,7 @@ from ssc_toolkit.data.store.layout import (
 from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.data.validation import settle, too_many
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, reading, writable_folder
@@ -51,7 +52,7 @@ Place = tuple[str, StoredTrack]
 
 
 def prepare_store(
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     folder: str | Path,
     sample_rate: int = 22050,
     *,
@@ -75,7 +76,7 @@ def prepare_store(
     reported in a warning, and listed in `unusable.csv` in the folder.
 
     Args:
-        tracks: table with a `path` column; the store keeps the other columns.
+        tracks: track table, data frame with a `path` column, or path; the store keeps the other columns.
         folder: folder of the store; it is created if it is missing.
         sample_rate: sample rate of the stored audio in hertz.
         channel: how files with several channels are converted to mono, as for `read_audio`: "mean", "left", "right" or
@@ -91,6 +92,7 @@ def prepare_store(
         InputError: if a setting is invalid, the folder cannot be used or has other content, or too many files cannot be
             used.
     """
+    tracks = as_track_table(tracks)
     check_whole("sample_rate", sample_rate)
     check_whole("shard_megabytes", shard_megabytes)
     check_number("minimum_seconds", minimum_seconds, 0)
@@ -300,9 +302,9 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
     }
 
 
-def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: StoreInfo) -> set[str]:
+def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: StoreInfo) -> set[str]:
     """Write the index, the table and `store.json`; return the shards that are in use."""
-    table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
+    table = tracks.select([str(path) in usable for path in tracks["path"]]).frame
     places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
     number = {shard: place for place, shard in enumerate(shards)}
@@ -317,7 +319,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         "clipped": [track.clipped for _, track in places],
         "checksum": [track.checksum for _, track in places],
     }
-    if "store" not in tracks.attrs:
+    if tracks.store is None:
         _warn_of_replaced(table, measured)
     table = table.assign(**measured)
     index_name, index_checksum = write_table(folder, "index", to_arrow(index))
@@ -331,7 +333,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         index_bytes=(folder / index_name).stat().st_size,
         table_bytes=(folder / table_name).stat().st_size,
         shards=tuple(shards),
-        dataset=tracks.attrs.get("dataset", {}),
+        dataset=dict(tracks.dataset),
     ).write(folder)
     for file in (*folder.glob("index-*"), *folder.glob("tracks-*")):
         if file.name not in (index_name, table_name):
