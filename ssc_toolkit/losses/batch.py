@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
@@ -102,7 +103,7 @@ def as_rows(
         labels = map_signals(labels, _signed)
         _check_by_target(embeddings, labels, labeled, target, said)
         labeled = target.known(labels, labeled)
-    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
+    return Rows(rearrange(embeddings, "... dim -> (...) dim"), items, labels, labeled, views, groups)
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
@@ -269,6 +270,5 @@ def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
     """Repeat values of pairs of items for each pair of their rows, in new memory."""
     if anchor_views == contrast_views == 1:
         return weights
-    height, width = weights.shape
-    pairs = weights[:, None, :, None].expand(-1, anchor_views, -1, contrast_views)
-    return pairs.clone(memory_format=torch.contiguous_format).view(height * anchor_views, width * contrast_views)
+    to_rows = "anchors contrasts -> (anchors anchor_views) (contrasts contrast_views)"
+    return repeat(weights, to_rows, anchor_views=anchor_views, contrast_views=contrast_views)
