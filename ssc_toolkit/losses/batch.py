@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
@@ -270,5 +270,6 @@ def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
     """Repeat values of pairs of items for each pair of their rows, in new memory."""
     if anchor_views == contrast_views == 1:
         return weights
-    to_rows = "anchors contrasts -> (anchors anchor_views) (contrasts contrast_views)"
-    return repeat(weights, to_rows, anchor_views=anchor_views, contrast_views=contrast_views)
+    height, width = weights.shape
+    pairs = weights[:, None, :, None].expand(-1, anchor_views, -1, contrast_views)
+    return pairs.clone(memory_format=torch.contiguous_format).view(height * anchor_views, width * contrast_views)

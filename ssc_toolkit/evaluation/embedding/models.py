@@ -195,7 +195,8 @@ def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
     """Return a fused copy of an encoder on a CPU, which embeds up to twice as fast, if its embeddings are the same.
 
     Args:
-        model: the model, in eval mode. Only encoders whose class is `rearrangeable` are fused, as those of this library.
+        model: the model, in eval mode. Only encoders whose class is `rearrangeable`, such as those of this library, are
+            fused.
         windows: (N, 1, samples) windows; both encoders embed the first 8.
 
     Returns:
