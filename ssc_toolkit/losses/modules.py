@@ -200,10 +200,9 @@ class NTXentLoss(SemiSupConLoss):
 
     $$L_i = -\log \frac{e^{s_{i j(i)}}}{\sum_{k \neq i} e^{s_{ik}}}$$
 
-    With more than two views, the loss is the mean over the other views. There are no labels. The settings
-    are those of `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss.
-    With `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv
-    2110.06848).
+    With more than two views, the loss is the mean over the other views. There are no labels. The settings are those of
+    `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss. With
+    `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
 
     Shape:
         - embeddings: (items, views, dim), or flat rows (N, dim) with `items`; with `second_views` (items, dim)
