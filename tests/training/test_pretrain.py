@@ -42,6 +42,7 @@ def test_pretraining_on_own_files(music, tmp_path, arguments):
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["batch_size"] == 6
 
 
+@pytest.mark.slow
 def test_each_label_column_is_encoded_once(music, tmp_path, encoded):
     table = pd.read_csv(music / "my.csv")
     gone = table.iloc[[3]].assign(path="gone.wav", note="of no other track", range="of no other track")
