@@ -25,6 +25,8 @@ from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
 """File that a training writes next to the folder of its encoder."""
+FUSED_TOLERANCE = 1e-4
+"""Maximum difference between the embeddings of a fused and the original encoder, as a fraction of their norm."""
 DEFAULT_WINDOW_SECONDS = 3.0
 """Default length of a window, if neither the caller nor the model specifies one."""
 _NOT_THE_USERS = (
@@ -187,6 +189,29 @@ def eval_mode(*models: WaveformModel) -> Iterator[None]:
     finally:
         for module, was_training in zip(modules, were_training, strict=True):
             module.train(was_training)
+
+
+def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
+    """Return a fused copy of an encoder on a CPU, which embeds up to twice as fast, if its embeddings are the same.
+
+    Args:
+        model: the model, in eval mode. Only encoders whose class is `rearrangeable`, such as those of this library, are
+            fused.
+        windows: (N, 1, samples) windows; both encoders embed the first 8.
+
+    Returns:
+        The copy, if each embedding differs by at most `FUSED_TOLERANCE` of its norm; otherwise the model itself.
+    """
+    if not isinstance(model, Encoder) or not model.rearrangeable or model.fused or device_of(model).type != "cpu":
+        return model
+    fused = model.fuse()
+    try:
+        expected, found = embeddings_of(model, windows[:8]), embeddings_of(fused, windows[:8])
+    except InputError:  # the model itself raises it again, if it is the reason
+        return model
+    difference = torch.linalg.vector_norm(found - expected, dim=1)
+    is_equal = difference <= FUSED_TOLERANCE * torch.linalg.vector_norm(expected, dim=1)
+    return fused if bool(is_equal.all()) else model
 
 
 def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:

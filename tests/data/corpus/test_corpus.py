@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from folders import contents, each_flip
 from training_runs import die_at_first_write
 
 from ssc_toolkit.cli import main
@@ -154,10 +155,6 @@ def test_tonics_and_programs_are_independent_of_the_piece(pieces):
     assert ((table - expected) ** 2 / expected).to_numpy().sum() < 25  # chi-square, 7 degrees of freedom
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_also_after_a_kill(corpus, cache, tmp_path):
     script = f"from ssc_toolkit.data.corpus import build_corpus; build_corpus({CLIPS}, 3, {str(tmp_path / 'c')!r})"
@@ -247,15 +244,11 @@ def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
         with claimed_folder(tmp_path, settings) as (_, whole):
             return whole
 
-    def flip(path: Path, content: bytes, offset: int) -> None:
-        path.write_bytes(content[:offset] + bytes([content[offset] ^ 0x10]) + content[offset + 1 :])
-
     assert is_whole()
     for name in ("audio/000001.wav", "tracks.csv", "checksums.json"):
         path = tmp_path / name
         content = path.read_bytes()
-        for offset in np.linspace(0, len(content) - 1, 200).astype(int).tolist():
-            flip(path, content, offset)
+        for _ in each_flip(path):
             with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file and rerun"):
                 is_whole()
         path.unlink()
