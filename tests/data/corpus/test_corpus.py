@@ -275,7 +275,7 @@ def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
 
 def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0.000003")
+    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0.0000035")
     day = 24 * 3600
 
     def render(clips: int) -> Path:
