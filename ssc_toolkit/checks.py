@@ -21,6 +21,26 @@ Range = tuple[float, float] | Sequence[float] | float
 """A (low, high) pair, or a single number for both."""
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return True or False of Python or NumPy as a Python bool.
+
+    Args:
+        name: name of the argument.
+        value: value that the user passed.
+
+    Raises:
+        InputError: for any other value, such as the text "no", which would count as true.
+
+    Examples:
+        >>> check_bool("gather", "no")
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: gather: expected True or False, got 'no'
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InputError(f"{name}: expected True or False, got {_shown(value)}")
+
+
 def check_whole(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -> int:
     """Return an integer of Python, NumPy or PyTorch as a Python integer.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from typing import Any
 
 import torch
+
+from ssc_toolkit.hashing import new_digest
 
 
 def generator_for(*key: int | str) -> torch.Generator:
@@ -25,19 +26,21 @@ def generator_for(*key: int | str) -> torch.Generator:
         tensor([True])
     """
     plain = tuple(str(part) if isinstance(part, str) else whole_number("key", part) for part in key)
-    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
+    digest = new_digest(repr(plain).encode(), size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def whole_number(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any, low: int | None = None) -> int:
     """Convert an integer of Python, NumPy or PyTorch to a Python int.
 
     Args:
         name: name of the argument for the error message.
         value: the integer.
+        low: lower bound, included; None for no bound.
 
     Raises:
         TypeError: for any other value, including bools.
+        ValueError: if the integer is below the bound.
 
     Examples:
         >>> whole_number("seed", torch.tensor(3))
@@ -48,8 +51,11 @@ def whole_number(name: str, value: Any) -> int:
     """
     is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
     try:
-        if not is_bool:
-            return int(operator.index(value))
-    except TypeError:
-        pass
-    raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        number = None if is_bool else int(operator.index(value))
+    except (TypeError, RuntimeError):  # a tensor of several numbers raises the latter
+        number = None
+    if number is None:
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if low is not None and number < low:
+        raise ValueError(f"{name}: expected an integer of at least {low}, got {number}")
+    return number

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssc_toolkit import __version__
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
-from ssc_toolkit.data.corpus.build import check_note
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
@@ -24,7 +22,7 @@ from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
 from ssc_toolkit.evaluation.results import records
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
 from ssc_toolkit.options import DemoOptions, PretrainOptions
-from ssc_toolkit.paths import user_path
+from ssc_toolkit.options.demo import NOTE
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     explorer_section,
@@ -50,7 +48,6 @@ SHOWN_UNDER_CORRUPTION = ("key", "family")
 """Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
-_NOTE = "demo.json"
 CLIPS = 100
 """Number of test clips that can be played in the report."""
 
@@ -103,14 +100,12 @@ def demo(options: DemoOptions) -> Path:
     """
     options.check()
     begin, quick, seed = time.monotonic(), options.quick, options.seed
-    folder = writable_folder(user_path(options.out or ("demo-quick" if quick else "demo"), "out"), "out")
+    folder = writable_folder(options.folder, "out")
     size = QUICK if quick else FULL
-    settings = {"quick": quick, "seed": seed, "version": __version__}
-    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
     with held(folder, "out"):
-        check_note(folder / _NOTE, settings, "out", "demonstration")
+        options.check_folder()
         clear_leftovers(folder)
-        write_checked_json(folder / _NOTE, settings)
+        write_checked_json(folder / NOTE, options.settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"

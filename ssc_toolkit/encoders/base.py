@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_bool, check_whole
 from ssc_toolkit.encoders.checkpointing import checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
 from ssc_toolkit.encoders.saving import (
@@ -155,7 +155,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
         It does not change output, gradients or running statistics. A training step takes about a third longer.
         """
-        self.gradient_checkpointing = enabled
+        self.gradient_checkpointing = check_bool("enabled", enabled)
         return self
 
     def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.checks import check_number, check_positive, check_whole
+from ssc_toolkit.checks import check_bool, check_number, check_positive, check_whole
 from ssc_toolkit.encoders.tracing import is_traced
 
 _CPU_SLICE = 8  # clips per slice, so that their frames stay in cache
@@ -88,8 +88,8 @@ class LogMel(nn.Module):
         self.scale = scale
         self.reference_power = check_positive("reference_power", reference_power)
         self.top_db = None if top_db is None else check_positive("top_db", top_db, "decibels")
-        self.standardize = standardize
-        self.center = center
+        self.standardize = check_bool("standardize", standardize)
+        self.center = check_bool("center", center)
         self.bands: Tensor
         self.window: Tensor
         self.register_buffer("bands", self._filterbank(check_whole("n_mels", n_mels), lowest_hz, highest_hz, mel_scale))

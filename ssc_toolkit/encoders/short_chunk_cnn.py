@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_bool, check_whole
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import receptive_field
@@ -59,6 +59,7 @@ class ShortChunkCNN(Encoder):
 
     def __init__(self, sample_rate: int = 16000, channels: int = 128, residual: bool = False) -> None:
         sample_rate, channels = check_whole("sample_rate", sample_rate), check_whole("channels", channels)
+        residual = check_bool("residual", residual)
         longer = 2 ** max(0, round(math.log2(sample_rate / RATE)))
         n_fft, hop_length = longer * N_FFT, longer * HOP_LENGTH
         layer = [(3, 2), (3, 1)] if residual else [(3, 1), (2, 2)]

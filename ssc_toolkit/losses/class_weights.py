@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_number
 from ssc_toolkit.targets.base import check_integers, check_vectors, values_are_readable
 
 
@@ -30,7 +31,7 @@ def class_balanced_weights(
         (items,) float32.
 
     Raises:
-        ValueError: for shapes that do not fit, a `beta` outside of 0 to 1, or a class that `counts` has no items of.
+        ValueError: for shapes that do not fit, a `beta` outside of 0 to 1, or a class for which `counts` is 0.
         TypeError: for labels that are not integers, or a `labeled` that is not bool.
 
     Examples:
@@ -43,8 +44,7 @@ def class_balanced_weights(
     """
     check_vectors("class_balanced_weights", labels, "one class index per item")
     check_integers("class_balanced_weights", labels, "class indices")
-    if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta <= 1:
-        raise ValueError(f"beta: expected a number from 0 to 1, got {beta!r}")
+    beta = check_number("beta", beta, 0, 1)
     if labeled is None:
         labeled = torch.ones_like(labels, dtype=torch.bool)
     elif not isinstance(labeled, Tensor) or labeled.dtype != torch.bool:
@@ -70,9 +70,9 @@ def class_balanced_weights(
 
 
 def _check_counts(counts: Tensor, known: Tensor, labeled: Tensor) -> None:
-    if not isinstance(counts, Tensor) or counts.dim() != 1 or len(counts) == 0:
-        kind = tuple(counts.shape) if isinstance(counts, Tensor) else type(counts).__name__
-        raise ValueError(f"counts: expected a tensor (classes,), got {kind}")
+    if not isinstance(counts, Tensor) or counts.dim() != 1 or len(counts) == 0 or counts.is_complex():
+        kind = f"{counts.dtype} {tuple(counts.shape)}" if isinstance(counts, Tensor) else type(counts).__name__
+        raise ValueError(f"counts: expected a tensor of numbers (classes,), got {kind}")
     if not values_are_readable(known):
         return
     if not bool(((counts >= 0) & (counts < math.inf)).all()):

@@ -60,9 +60,7 @@ class CrossBatchMemory(nn.Module):
         arguments = LossArguments.of(loss)
         if "items" not in arguments.taken:
             raise TypeError(f"loss: expected a loss whose forward accepts items, got {type(loss).__name__}")
-        size = whole_number("size", size)
-        if size < 1:
-            raise ValueError(f"size: expected at least 1 row, got {size}")
+        size = whole_number("size", size, 1)
         if contrasts not in ("all", "queue"):
             raise ValueError(f"contrasts: expected 'all' or 'queue', got {contrasts!r}")
         self.loss = loss

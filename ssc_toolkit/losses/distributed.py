@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssc_toolkit.losses.batch import Rows, tensors_by_signal, with_mask
 
@@ -19,7 +20,12 @@ class Gathered(NamedTuple):
     start: int
 
 
-def gather_rows(rows: Rows, items_are_given: bool, group: dist.ProcessGroup | None = None) -> Gathered:
+def gather_rows(
+    rows: Rows,
+    items_are_given: bool,
+    group: dist.ProcessGroup | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Gathered:
     """Gather the rows of all processes. Gradients of the embeddings flow back to the process that they came from.
 
     The host reads one small tensor that contains the sizes of the other batches.
@@ -29,20 +35,28 @@ def gather_rows(rows: Rows, items_are_given: bool, group: dist.ProcessGroup | No
         items_are_given: whether the caller passed item ids, which are then the same on all processes. Otherwise
             different offsets are added, so that items of different processes never have the same id.
         group: the processes that gather; all of them by default.
+        options: arguments of the loss, or whether they are given, which must be the same on all processes.
 
     Raises:
-        ValueError: on every process, if the processes have different signals, widths or dtypes.
+        ValueError: on every process, if the processes have different signals, widths, dtypes or options.
     """
     rows = with_mask(rows)
-    own = torch.tensor([len(rows.items), _kind(rows)], device=rows.embeddings.device)
+    told = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
+    own = torch.tensor([len(rows.items), *map(_hash, told.values())], device=rows.embeddings.device)
     found = [torch.empty_like(own) for _ in range(processes(group))]
     dist.all_gather(found, own, group=group)
-    table = torch.stack(found).tolist()
-    sizes = [size for size, _ in table]
-    if len({kind for _, kind in table}) > 1:
+    sizes, *columns = torch.stack(found).T.tolist()
+    differing = [name for name, column in zip(told, columns, strict=True) if len(set(column)) > 1]
+    if "labels" in differing:
         raise ValueError(
             "labels: with gather=True, all processes must pass the same label signals and masks, or none, groups or "
             "none, and embeddings of the same views, dim and dtype"
+        )
+    if differing:
+        reason = "; all or none must require gradients" if differing[0] == "embeddings" else ""
+        raise ValueError(
+            f"{', '.join(differing)}: with gather=True, expected the same on all processes, given on all or on none, "
+            f"got differences{reason}"
         )
     start = sum(sizes[: dist.get_rank(group)])
     items = rows.items if items_are_given else rows.items + start
@@ -78,13 +92,27 @@ def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None
     return whole.bool() if is_bool else whole
 
 
-def _kind(rows: Rows) -> int:
-    """Return a hash of the names, widths and dtypes of all tensors. Processes can gather only if it is equal."""
+def structure(target: nn.Module) -> list[Any]:
+    """Return the classes and buffer shapes of a target. Processes can gather only if they are equal."""
+    buffers = [(name, tuple(buffer.shape), str(buffer.dtype)) for name, buffer in target.named_buffers()]
+    return [[type(module).__qualname__ for module in target.modules()], buffers]
+
+
+def _has_gradient(rows: Rows) -> bool:
+    return torch.is_grad_enabled() and rows.embeddings.requires_grad
+
+
+def _hash(value: Any) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=7).digest(), "little")
+
+
+def _kind(rows: Rows) -> list[Any]:
+    """Return the names, widths and dtypes of all tensors. Processes can gather only if they are equal."""
     said: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
         named = tensors_by_signal(value)
         said.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
-    return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=7).digest(), "little")
+    return said
 
 
 def processes(group: dist.ProcessGroup | None = None) -> int:

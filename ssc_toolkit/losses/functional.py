@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import check_bool
 from ssc_toolkit.losses.batch import Rows, as_rows, check_same_signals
 from ssc_toolkit.losses.dense import dense_losses
-from ssc_toolkit.losses.distributed import gather_rows, max_over_processes, processes, sum_over_processes
+from ssc_toolkit.losses.distributed import (
+    gather_rows,
+    max_over_processes,
+    processes,
+    structure,
+    sum_over_processes,
+)
 from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.losses.tiled import spans, tiled_losses, tiled_sum
@@ -183,7 +190,21 @@ def semi_supcon_loss(
         itself = None
     if gather and processes(process_group) > 1:
         items_are_given = items is not None or key_items is not None
-        contrasts, start = gather_rows(contrasts, items_are_given, process_group)
+        options = {
+            "reduction": reduction,
+            "denominator": denominator,
+            "temperature": "a tensor" if isinstance(temperature, Tensor) else temperature,
+            "target": structure(target),
+            "label_weight": label_weight,
+            "beta": beta,
+            "tau_plus": tau_plus,
+            "sigma": sigma,
+            "keys": keys is not None,
+            "ignored": ignored is not None,
+            "anchor_weights": anchor_weights is not None,
+            "memory": queue is not None,
+        }
+        contrasts, start = gather_rows(contrasts, items_are_given, process_group, options)
         if not items_are_given:
             anchors = anchors._replace(items=anchors.items + start)
         itself = start * contrasts.views if keys is None else None
@@ -395,7 +416,8 @@ def _as_keys(
 
 
 def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
-    """Raise ValueError for a group of processes without `gather`, which would not be used."""
+    """Raise ValueError for a `gather` that is not a bool, or a group of processes without `gather`."""
+    check_bool("gather", gather)
     if process_group is not None and not gather:
         raise ValueError("process_group: expected None without gather=True, got a group")
 

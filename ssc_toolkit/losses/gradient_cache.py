@@ -115,9 +115,7 @@ class GradientCache:
         chunk_size: int,
         embeddings_of: Callable[[Any], Tensor] = lambda output: output,
     ) -> None:
-        chunk_size = whole_number("chunk_size", chunk_size)
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
+        chunk_size = whole_number("chunk_size", chunk_size, 1)
         _check_model(model)
         _check_inputs(inputs)
         self._model, self._embeddings_of, self._gpus = model, embeddings_of, _gpus(model, inputs)

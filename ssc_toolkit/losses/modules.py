@@ -98,7 +98,7 @@ class SemiSupConLoss(nn.Module):
         self.reduction: Reduction = reduction
         self.denominator: Denominator = denominator
         self.implementation: Implementation = implementation
-        self.gather = gather
+        self.gather = bool(gather)
         weights = check_weighting(label_weight, beta, tau_plus, sigma)
         self.label_weight, self.beta, self.tau_plus, self.sigma = weights
         self.process_group = process_group
@@ -167,10 +167,24 @@ class SemiSupConLoss(nn.Module):
 
 
 class SupConLoss(SemiSupConLoss):
-    """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
+    r"""Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
 
-    It equals `SemiSupConLoss`, with the same arguments. Without labels it is the loss of SimCLR, `NTXentLoss`, as in
-    the authors' code. An item for which `labeled` is False counts as a class of one item.
+    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and P(i) the other views of the class
+    of anchor i:
+
+    $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
+
+    It equals `SemiSupConLoss`, with the same arguments and errors. Without labels it is the loss of SimCLR,
+    `NTXentLoss`, as in the authors' code. An item for which `labeled` is False counts as a class of one item.
+
+    Shape:
+        - embeddings: (items, views, dim), or flat rows (N, dim)
+        - labels: (items,) class indices, or (N,) for flat rows
+        - output: scalar, or for "none" (items, views) or (N,)
+
+    Raises:
+        ValueError: for shapes that do not fit, or a negative class index of a labeled item.
+        TypeError: for integer embeddings, or labels that are not integers.
 
     Examples:
         >>> import torch
@@ -179,12 +193,25 @@ class SupConLoss(SemiSupConLoss):
 
 
 class NTXentLoss(SemiSupConLoss):
-    """Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
+    r"""Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
-    Two views of an item are positives, and all other pairs are negatives. There are no labels. The settings are those
-    of `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss.
-    With `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv
-    2110.06848).
+    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and j(i) the other view of the item of
+    anchor i:
+
+    $$L_i = -\log \frac{e^{s_{i j(i)}}}{\sum_{k \neq i} e^{s_{ik}}}$$
+
+    With more than two views, the loss is the mean over the other views. There are no labels. The settings are those of
+    `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss. With
+    `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
+
+    Shape:
+        - embeddings: (items, views, dim), or flat rows (N, dim) with `items`; with `second_views` (items, dim)
+        - second_views: (items, dim)
+        - output: scalar, or for "none" (items, views) or (N,)
+
+    Raises:
+        ValueError: for shapes that do not fit.
+        TypeError: for embeddings that are not floating point, such as labels in place of the second views.
 
     Examples:
         >>> import torch

@@ -11,7 +11,7 @@ from ssc_toolkit.losses.batch import as_rows, with_mask
 from ssc_toolkit.losses.functional import Reduction, check_settings
 from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
 from ssc_toolkit.targets.base import Target
-from ssc_toolkit.targets.kernels import check_continuous, label_distance, real
+from ssc_toolkit.targets.kernels import check_continuous, label_distance
 
 
 class RankNContrastLoss(nn.Module):
@@ -64,7 +64,7 @@ class RankNContrastLoss(nn.Module):
         assert isinstance(rows.labeled, Tensor)
         with torch.autocast(embeddings.device.type, enabled=False):
             temperature = value_of(self.temperature)
-            losses, valid = _rank_losses(rows.embeddings, _real(rows.labels), rows.labeled, temperature)
+            losses, valid = _rank_losses(rows.embeddings, rows.labels, rows.labeled, temperature)
         if self.reduction == "none":
             return losses.view(embeddings.shape[:-1])
         total = losses.sum()
@@ -86,7 +86,7 @@ def _rank_losses(
     taken = labeled[:, None] & labeled & ~itself
     with torch.no_grad():
         # Unlabeled rows are sorted to the end, at a distance that no labeled row has.
-        nearness = torch.where(taken, -_up_to_rounding(label_distance(labels, labels), labels, labeled), torch.inf)
+        nearness = torch.where(taken, -_distances_of_labels(labels, labeled), torch.inf)
         nearness, order = nearness.sort(dim=1)
         # Rows at the same distance as j are in the denominator too, so each row takes the sum up to the last equal row.
         last = torch.searchsorted(nearness, nearness, right=True) - 1
@@ -98,27 +98,44 @@ def _rank_losses(
     return pairs.sum(dim=1) / others.clamp(min=1), others > 0
 
 
-def _real(labels: Tensor) -> Tensor:
-    """Return labels in a floating-point dtype that represents them exactly, if the device has one."""
-    exact = torch.float32 if labels.is_floating_point() or labels.device.type == "mps" else torch.float64
-    return real(labels, exact)
-
-
 def _distances(embeddings: Tensor) -> Tensor:
     """Compute Euclidean distances of all pairs, (N, N), also for rows whose squares exceed the range of their dtype."""
     # Scaling by half of the exponent is enough for the squares and keeps the gradients normal numbers.
-    limit = 2.0 ** (511 if embeddings.dtype == torch.float64 else 63)
-    largest = embeddings.detach().abs().amax().clamp(1 / limit, limit)
-    factor = torch.frexp(largest).mantissa / largest
+    factor = _power_of_two(embeddings.detach(), 511 if embeddings.dtype == torch.float64 else 63)
     scaled = embeddings * factor
     return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 
 
-def _up_to_rounding(distance: Tensor, labels: Tensor, labeled: Tensor) -> Tensor:
-    """Round distances to multiples of the rounding error of the largest label, so that 0.3 - 0.2 equals 0.2 - 0.1."""
-    largest = torch.where(labeled, labels.abs().reshape(len(labels), -1).sum(dim=1), 0).max()
-    step = 16 * torch.finfo(distance.dtype).eps * largest
-    return (distance / torch.where(step > 0, step, 1)).round()
+def _power_of_two(values: Tensor, exponent: int) -> Tensor:
+    """Return a power of two, from 2^-exponent to 2^exponent, that scales the largest of the values to about 1."""
+    largest = values.abs().amax().clamp(2.0**-exponent, 2.0**exponent)
+    return torch.frexp(largest).mantissa / largest
+
+
+@torch.no_grad()
+def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
+    """Compute distances of labels, (N, N), as multiples of their rounding error, so that 0.3 - 0.2 equals 0.2 - 0.1.
+
+    Integers are centered first, so that timestamps in nanoseconds differ exactly. All labels are scaled to about 1, so
+    that neither their differences nor the squares of these overflow.
+    """
+    labels = labels.reshape(len(labels), -1)
+    exact = torch.float32 if labels.device.type == "mps" else torch.float64
+    eps = torch.finfo(labels.dtype if labels.dtype == torch.float64 else torch.float32).eps
+    if not labels.is_floating_point():
+        labels, eps = _centered(labels.long(), labeled[:, None]), torch.finfo(exact).eps
+    labels = torch.where(labeled[:, None], labels.to(exact), 0)
+    labels = labels * _power_of_two(labels, 1020 if exact == torch.float64 else 120)
+    step = 16 * eps * labels.abs().sum(dim=1).max()
+    return (label_distance(labels, labels, exact) / torch.where(step > 0, step, 1)).round()
+
+
+def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
+    """Subtract the middle of the labeled integers from each column, which does not change differences."""
+    limits = torch.iinfo(labels.dtype)
+    highest = torch.where(labeled, labels, limits.min).amax(dim=0)
+    lowest = torch.where(labeled, labels, limits.max).amin(dim=0)
+    return labels - ((highest >> 1) + (lowest >> 1) + ((highest | lowest) & 1))
 
 
 class _Continuous(Target):

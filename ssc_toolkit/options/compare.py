@@ -26,7 +26,7 @@ class CompareOptions(TrackSource):
         labels: label columns to predict.
         out: folder for the report, which is replaced, and for the cache.
         names: names of the models in the report; by default taken from their folders.
-        numbers: those of the label columns that are real numbers, which are predicted by regression.
+        numbers: names of the label columns that contain real numbers; they are predicted by regression.
         corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
         severities: severities from 0 to 2.5; clean audio is always included.
         omit: stages of the chain to omit.

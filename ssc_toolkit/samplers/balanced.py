@@ -58,11 +58,8 @@ class BalancedBatchSampler(NumberedBatchSampler):
         world_size: int = 1,
         steps: int | None = None,
     ) -> None:
-        classes_per_batch = whole_number("classes_per_batch", classes_per_batch)
-        items_per_class = whole_number("items_per_class", items_per_class)
-        for name, count in (("classes_per_batch", classes_per_batch), ("items_per_class", items_per_class)):
-            if count < 1:
-                raise ValueError(f"{name}: expected at least 1, got {count}")
+        classes_per_batch = whole_number("classes_per_batch", classes_per_batch, 1)
+        items_per_class = whole_number("items_per_class", items_per_class, 1)
         super().__init__(classes_per_batch * items_per_class, seed, rank, world_size, steps)
         seed, world_size = self.seed, self.world_size
         item, label = labelled_pairs(labels, labeled, "items")

@@ -53,20 +53,13 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
     """
 
     def __init__(self, batch_size: int, seed: int, rank: int, world_size: int, steps: int | None) -> None:
-        batch_size, seed = whole_number("batch_size", batch_size), whole_number("seed", seed)
-        rank, world_size = whole_number("rank", rank), whole_number("world_size", world_size)
-        steps = None if steps is None else whole_number("steps", steps)
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank: expected 0 to world_size - 1 = {world_size - 1}, got {rank}")
-        if steps is not None and steps < 1:
-            raise ValueError(f"steps: expected at least 1 batch, got {steps}")
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.steps = steps
+        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.seed = whole_number("seed", seed)
+        self.rank = whole_number("rank", rank)
+        self.world_size = whole_number("world_size", world_size)
+        self.steps = None if steps is None else whole_number("steps", steps, 1)
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank: expected 0 to world_size - 1 = {self.world_size - 1}, got {self.rank}")
         self.epoch = 0
         self._handed_out = 0
         self._resume_at: int | None = None

@@ -94,12 +94,14 @@ def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: s
             "labels: expected a tensor of classes or multi-hot rows; use encode_labels to create it"
         ) from error
     found, labeled = readable_integers("labels", found), known_mask(labeled)
+    if found.is_complex():
+        raise TypeError(f"labels: expected integer class indices or multi-hot rows, got {found.dtype}")
     if found.dim() not in (1, 2):
         raise ValueError(f"labels: expected ({what},) or ({what}, classes), got {tuple(found.shape)}")
     if labeled is not None and labeled.shape != found.shape[:1]:
         raise ValueError(f"labeled: expected {tuple(found.shape[:1])}, got {tuple(labeled.shape)}")
     if found.dim() == 1 and len(found):
-        if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        if found.is_floating_point() or found.dtype == torch.bool:
             raise TypeError(f"labels: expected integer class indices, got {found.dtype}")
         if bool(((found if labeled is None else found[labeled]) < 0).any()):
             raise ValueError(

@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from ssc_toolkit.checks import check_fraction
+from ssc_toolkit.checks import check_bool, check_fraction
 from ssc_toolkit.seeds import whole_number
 
 
@@ -43,10 +45,19 @@ class with_labeled(Dataset[tuple[Any, bool]]):
         return len(self.dataset)
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[Any, Any]:
-        """Return an item and its flag; an index without a flag is labeled."""
-        if isinstance(index, Sequence):
-            return self.dataset[[int(one) for one in index]], torch.tensor([_flag(one) for one in index])
-        return self.dataset[int(index)], _flag(index)
+        """Return an item and its flag; an index without a flag is labeled.
+
+        Raises:
+            TypeError: for anything but an integer or a sequence of integers, such as a slice, which has no flags.
+        """
+        if isinstance(index, Tensor | np.ndarray):
+            index = index.tolist()
+        if isinstance(index, Sequence) and not isinstance(index, str | bytes):
+            rows = [whole_number("index", one) for one in index]
+            return self.dataset[rows], torch.tensor([_flag(one) for one in index], dtype=torch.bool)
+        if isinstance(index, slice):
+            raise TypeError(f"index: expected an integer or a list of integers, which have flags, got {index}")
+        return self.dataset[whole_number("index", index)], _flag(index)
 
 
 _NAMES = {True: "labeled", False: "unlabeled"}
@@ -95,14 +106,11 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         for name, stream in (("labeled", labeled), ("unlabeled", unlabeled)):
             if not isinstance(stream, Iterable):
                 raise TypeError(f"{name}: expected an iterable, got {type(stream).__name__}")
-        labeled_fraction = check_fraction("labeled_fraction", labeled_fraction)
-        if whole_number("start", start) < 0:
-            raise ValueError(f"start: expected at least 0, got {start}")
         self.streams = {True: labeled, False: unlabeled}
-        self.labeled_fraction = float(labeled_fraction)
-        self.cycle = cycle
-        self.split_workers = split_workers
-        self.start = int(start)
+        self.labeled_fraction = check_fraction("labeled_fraction", labeled_fraction)
+        self.cycle = check_bool("cycle", cycle)
+        self.split_workers = check_bool("split_workers", split_workers)
+        self.start = whole_number("start", start, 0)
         self._given = 0
         self._resume: dict[str, Any] | None = None
 
@@ -130,20 +138,19 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         """Resume: the next iteration starts at the position of the state, later iterations at the beginning.
 
         Raises:
-            ValueError: if `state` is not a result of `state_dict`, or belongs to streams of another kind.
+            ValueError: if `state` is not a result of `state_dict`, or is that of other streams.
         """
         wanted = {name for name, stream in self._named() if _is_stateful(stream)}
         if not isinstance(state, Mapping) or not isinstance(state.get("streams"), Mapping) or "items" not in state:
             raise ValueError(f"state: expected a result of state_dict(), got {state!r}")
-        if whole_number("items", state["items"]) < 0:
-            raise ValueError(f"state: expected at least 0 items, got {state['items']}")
+        given = whole_number("state: items", state["items"], 0)
         if state["streams"].keys() != wanted:
             found = sorted(map(str, state["streams"]))
             raise ValueError(f"state: expected states of the streams {sorted(wanted)}, got {found}")
         for name, stream in self._named():
             if name in wanted:
                 stream.load_state_dict(state["streams"][name])
-        self._given = int(state["items"])
+        self._given = given
         self._resume = {"items": self._given, "streams": wanted}
 
     def _named(self) -> Iterator[tuple[str, Any]]:
@@ -181,5 +188,5 @@ def _is_stateful(stream: Any) -> bool:
     return hasattr(stream, "state_dict") and hasattr(stream, "load_state_dict")
 
 
-def _flag(index: int) -> bool:
+def _flag(index: object) -> bool:
     return bool(getattr(index, "labeled", True))

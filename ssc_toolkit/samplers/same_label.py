@@ -23,6 +23,7 @@ class SameLabelTracks(ViewSampler):
 
     Raises:
         ValueError: if the labels have another shape.
+        TypeError: if `segments` is not a segment sampler.
 
     Examples:
         >>> import torch
@@ -39,6 +40,8 @@ class SameLabelTracks(ViewSampler):
         member, label = labelled_pairs(labels, labeled, "tracks")
         label = label.unique(return_inverse=True)[1]
         self.segments = RandomSegments() if segments is None else segments
+        if not isinstance(self.segments, SegmentSampler):
+            raise TypeError(f"segments: expected a segment sampler, got {type(segments).__name__}")
         self._tracks = len(labels)
         # Ignore labels of a single track.
         shared = torch.bincount(label, minlength=1)[label] > 1

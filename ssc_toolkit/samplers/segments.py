@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.samplers.views import Views, ViewSampler, random_up_to
 
 
@@ -121,20 +122,15 @@ class RandomSegments(SegmentSampler):
         *,
         sample_rate: int | None = None,
     ) -> None:
-        if not 0 <= overlap <= 1:
-            raise ValueError(f"overlap: expected a fraction from 0 to 1, got {overlap}")
-        if minimum_gap_seconds is not None and not minimum_gap_seconds >= 0:
-            raise ValueError(f"minimum_gap_seconds: expected at least 0, got {minimum_gap_seconds}")
-        least = 0.0 if minimum_gap_seconds is None else minimum_gap_seconds
-        if maximum_gap_seconds is not None and not maximum_gap_seconds >= least:
-            raise ValueError(f"maximum_gap_seconds: expected at least {least:g}, got {maximum_gap_seconds}")
-        has_gaps = minimum_gap_seconds is not None or maximum_gap_seconds is not None
-        if has_gaps and not (sample_rate is not None and sample_rate > 0):
-            raise ValueError(f"sample_rate: expected a positive number of hertz for gaps in seconds, got {sample_rate}")
-        self.minimum_gap_seconds = minimum_gap_seconds
-        self.maximum_gap_seconds = maximum_gap_seconds
-        self.overlap = overlap
-        self.sample_rate = sample_rate
+        self.overlap = check_fraction("overlap", overlap)
+        self.sample_rate, self.minimum_gap_seconds, self.maximum_gap_seconds = sample_rate, None, None
+        if minimum_gap_seconds is not None or maximum_gap_seconds is not None:
+            self.sample_rate = check_whole("sample_rate", sample_rate)
+        if minimum_gap_seconds is not None:
+            self.minimum_gap_seconds = check_number("minimum_gap_seconds", minimum_gap_seconds, 0)
+        if maximum_gap_seconds is not None:
+            least = self.minimum_gap_seconds or 0.0
+            self.maximum_gap_seconds = check_number("maximum_gap_seconds", maximum_gap_seconds, least)
 
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
         least, greatest = self._gaps(view_length)
@@ -174,11 +170,11 @@ def _spread(room: Tensor, views: int) -> Tensor:
 
 
 def _check(track_lengths: Tensor, view_length: int, views: int) -> None:
+    if not isinstance(track_lengths, Tensor):
+        raise TypeError(f"track_lengths: expected a tensor (tracks,), got {type(track_lengths).__name__}")
     if track_lengths.dim() != 1 or track_lengths.is_floating_point():
         raise ValueError(
             f"track_lengths: expected (tracks,) integers, got {track_lengths.dtype} {tuple(track_lengths.shape)}"
         )
-    if view_length < 1:
-        raise ValueError(f"view_length: expected at least 1 sample, got {view_length}")
-    if views < 1:
-        raise ValueError(f"views: expected at least 1, got {views}")
+    check_whole("view_length", view_length)
+    check_whole("views", views)

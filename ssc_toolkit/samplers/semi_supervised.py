@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.label_budget import label_budget, readable_integers
+from ssc_toolkit.samplers.shared_pool import SharedPool
 from ssc_toolkit.samplers.shuffled_cycle import Rounds
 from ssc_toolkit.seeds import whole_number
 
@@ -18,9 +20,12 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
     """Sample batches with a fixed fraction of labeled items and the rest unlabeled.
 
     The labels of a fraction `label_budget` of the labeled items may be used. The unlabeled items are all other items,
-    with their labels hidden; if there are no other items, they are all labeled items, with their labels hidden. The
-    sampler iterates over the labeled and the unlabeled side in shuffled rounds, so items of the smaller side are
-    repeated. A batch contains no item twice if each side has enough items.
+    with their labels hidden. The sampler iterates over the labeled and the unlabeled side in shuffled rounds, so items
+    of the smaller side are repeated. A batch contains no item twice if each side has enough items.
+
+    If there are no other items, the unlabeled items are the labeled ones, with their labels hidden. Each pass over the
+    items then draws every item once, either with or without its label. A batch contains an item twice, once with and
+    once without its label, only if there are fewer items than in the batch of all processes.
 
     Batch k is a pure function of the constructor arguments and k (`batch`). Resuming therefore needs no stored state
     except k, and prefetching does not change the batches. An iteration yields one epoch: as many batches as one pass
@@ -39,6 +44,11 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         rank: index of this process; each process gets its own items of batch k.
         world_size: number of processes.
         steps: number of batches of an epoch; by default, as many as one pass over the larger side takes.
+
+    Attributes:
+        labeled: indices of the items whose labels may be used, (n,) int64.
+        unlabeled: indices of the items that are drawn without labels, (m,) int64.
+        shares_pool: whether these are the same items, because there are no others.
 
     Raises:
         ValueError: if a fraction is out of range, items are not indices, an item is both labeled and unlabeled, there
@@ -69,10 +79,8 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
     ) -> None:
         super().__init__(batch_size, seed, rank, world_size, steps)
         batch_size, seed, world_size = self.batch_size, self.seed, self.world_size
-        for name, share in (("labeled_fraction", labeled_fraction), ("label_budget", label_budget)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {share}")
-        labeled_fraction = self.labeled_fraction = float(labeled_fraction)
+        labeled_fraction = self.labeled_fraction = check_fraction("labeled_fraction", labeled_fraction)
+        label_budget = check_fraction("label_budget", label_budget)
         self._global_size = batch_size * world_size
         self.labeled, self.unlabeled = _split_by_budget(labeled, unlabeled, label_budget, labels, seed)
         if labeled_fraction > 0 and not len(self.labeled):
@@ -83,17 +91,25 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         # If the fraction is a whole number of items, every batch has the same number of labeled items.
         aligned = abs(labeled_fraction * self._global_size - round(labeled_fraction * self._global_size)) < 1e-9
         others = self._global_size - largest + (0 if aligned and self._is_small(largest) else 1)
+        self.shares_pool = self.unlabeled is self.labeled and 0 < labeled_fraction < 1
+        self._shared = None
+        if self.shares_pool and len(self.labeled) >= self._global_size:
+            self._shared = SharedPool(self.labeled, self._global_size, labeled_fraction, seed)
         self._labeled_rounds = Rounds(self.labeled, largest, seed, "labeled", aligned)
         self._unlabeled_rounds = Rounds(self.unlabeled, others, seed, "unlabeled", aligned)
 
     def batch(self, number: int) -> list[SampledIndex]:
         """Return batch `number`, counted from 0 over all epochs, with the labeled items first."""
         number = whole_number("number", number)
+        labeled, unlabeled = self._sides(number) if self._shared is None else self._shared.batch(number)
+        indices = [SampledIndex(i, True) for i in labeled] + [SampledIndex(i, False) for i in unlabeled]
+        return indices[self.rank :: self.world_size]
+
+    def _sides(self, number: int) -> tuple[list[int], list[int]]:
+        """Return the labeled and the unlabeled items of batch `number` of all processes."""
         first, last = self._labeled_before(number), self._labeled_before(number + 1)
         others_first, others_last = number * self._global_size - first, (number + 1) * self._global_size - last
-        indices = [SampledIndex(i, True) for i in self._labeled_rounds.batch(first, last)]
-        indices += [SampledIndex(i, False) for i in self._unlabeled_rounds.batch(others_first, others_last)]
-        return indices[self.rank :: self.world_size]
+        return self._labeled_rounds.batch(first, last), self._unlabeled_rounds.batch(others_first, others_last)
 
     def batches_of_a_pass(self) -> int:
         sides = ((self.labeled, self.labeled_fraction), (self.unlabeled, 1 - self.labeled_fraction))
@@ -149,6 +165,8 @@ def _split_by_budget(
             )
     if labels is None and share < 1:
         raise ValueError("labels: expected the labels of the labeled items for a label_budget below 1, got None")
+    if labels is not None and not hasattr(labels, "__len__"):
+        raise TypeError(f"labels: expected a tensor of classes or multi-hot rows, got {type(labels).__name__}")
     if labels is not None and len(labels) != len(known):
         raise ValueError(f"labels: expected one row for each of {len(known)} labeled items, got {len(labels)}")
     if labels is not None and share < 1:

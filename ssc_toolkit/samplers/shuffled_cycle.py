@@ -33,15 +33,15 @@ class Rounds:
 
     def __getitem__(self, span: slice) -> list[int]:
         """Return the items `start` to `stop` of the sequence."""
-        first, last = span.start, span.stop
+        return self.items(span.start, span.stop).tolist()
+
+    def items(self, first: int, last: int) -> Tensor:
+        """Return the items `first` to `last` of the sequence, (last - first,) int64."""
         size = len(self._pool)
         if first == last:
-            return []
-        dealt: list[int] = []
-        for number in range(first // size, (last - 1) // size + 1):
-            begin = number * size
-            dealt += self._round(number)[max(first - begin, 0) : last - begin].tolist()
-        return dealt
+            return self._pool[:0]
+        rounds = range(first // size, (last - 1) // size + 1)
+        return torch.cat([self._round(turn)[max(first - turn * size, 0) : last - turn * size] for turn in rounds])
 
     def batch(self, first: int, last: int) -> list[int]:
         """Return the items `first` to `last` as one batch, in an order that is independent of that of the rounds."""
@@ -69,11 +69,11 @@ class Rounds:
         # The last items keep their places, because the next round depends on them.
         reach = min(2 * self._largest, len(items) - self._largest)
         last = self._shuffled(number - 1)[-self._largest :]
-        recent = torch.isin(items[:reach], last)
+        recent = is_among(items[:reach], last)
         again = items[:reach][recent]
         if len(items) < 3 * self._largest:
             # In the order of the previous round, each repeats at least `largest` items after its last occurrence.
-            again = last[torch.isin(last, again)]
+            again = last[is_among(last, again)]
         return torch.cat([items[:reach][~recent], again, items[reach:]])
 
     def _gradual(self, number: int) -> Tensor:
@@ -87,7 +87,17 @@ class Rounds:
             return self._shuffled(0)
         shuffle, moves = divmod(number, -(-len(self._pool) // spare))
         items, moved = self._shuffled(shuffle), self._shuffled(shuffle + 1)[: moves * spare]
-        return torch.cat([items[~torch.isin(items, moved)], moved])
+        return torch.cat([items[~is_among(items, moved)], moved])
 
     def _shuffled(self, number: int) -> Tensor:
         return self._pool[torch.randperm(len(self._pool), generator=generator_for(*self._key, "round", number))]
+
+
+def is_among(items: Tensor, others: Tensor) -> Tensor:
+    """Return which of the items (N,) are among the others, integers of at least 0; (N,) bool."""
+    highest = max((int(values.max()) for values in (items, others) if len(values)), default=0)
+    if highest > 16 * (len(items) + len(others)):
+        return torch.isin(items, others)
+    table = torch.zeros(highest + 1, dtype=torch.bool)  # faster than torch.isin, which sorts
+    table[others] = True
+    return table[items]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from ssc_toolkit.checks import check_number
 
 
 class Views(NamedTuple):
@@ -70,10 +72,10 @@ class WeightedViews(ViewSampler):
     """
 
     def __init__(self, samplers: Sequence[tuple[ViewSampler, float]]) -> None:
-        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in samplers):
+        if not isinstance(samplers, Sequence) or not all(map(_is_weighted, samplers)):
             raise ValueError(f"samplers: expected pairs of a view sampler and its weight, got {samplers!r}")
-        weights = [weight for _, weight in samplers]
-        if not weights or min(weights) < 0 or not sum(weights) > 0:
+        weights = [check_number("samplers: weight", weight, 0) for _, weight in samplers]
+        if not sum(weights) > 0:
             raise ValueError(f"samplers: expected weights >= 0 with a positive sum, got {weights}")
         self.samplers = [sampler for sampler, _ in samplers]
         self.weights = weights
@@ -96,6 +98,11 @@ class WeightedViews(ViewSampler):
                 found = sampler.views_of(items[rows], track_lengths, view_length, views, generator)
                 tracks[rows], starts[rows] = found.tracks, found.starts
         return Views(tracks, starts)
+
+
+def _is_weighted(pair: Any) -> bool:
+    """Return whether an element of `samplers` is a pair of a view sampler and something else."""
+    return isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], ViewSampler)
 
 
 def random_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:

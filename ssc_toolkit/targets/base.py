@@ -68,7 +68,7 @@ class Target(nn.Module, ABC):
 
         Args:
             rows: labels of the anchors, (R, ...).
-            columns: labels of the others, (C, ...).
+            columns: labels of the contrasts, (C, ...).
             rows_known: bool (R,), True where the labels are known. None: all are.
             columns_known: bool (C,), or None together with `rows_known`.
             dtype: float32 or float64, the precision of the loss.
@@ -102,7 +102,7 @@ class Target(nn.Module, ABC):
 
         Args:
             rows: labels of the anchors, (R, ...).
-            columns: labels of the others, (C, ...).
+            columns: labels of the contrasts, (C, ...).
             rows_known: bool (R,), True where the labels are known. None: all are.
             columns_known: bool (C,), or None together with `rows_known`.
 
@@ -172,8 +172,14 @@ class FunctionTarget(Target):
         return getattr(self.function, "__name__", repr(self.function))
 
 
-def as_target(target: Target | TargetFunction) -> Target:
-    """Return the target, or a function as a target."""
+def as_target(target: Target | TargetFunction, argument: str = "target") -> Target:
+    """Return the target, or a function as a target.
+
+    Raises:
+        TypeError: for anything else; it names the argument.
+    """
+    if not isinstance(target, Target) and not callable(target):
+        raise TypeError(f"{argument}: expected a target or a function of two label blocks, got {target!r}")
     return target if isinstance(target, Target) else FunctionTarget(target)
 
 
@@ -209,8 +215,31 @@ def in_fake_mode() -> bool:
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
+def as_numbers(name: str, values: Any) -> Tensor:
+    """Return real numbers as a tensor.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected a tensor of numbers, got {type(values).__name__}") from None
+    if found.is_complex():
+        raise TypeError(f"{name}: expected real numbers, got {found.dtype}")
+    return found
+
+
+def check_real(name: str, labels: Tensor) -> None:
+    """Raise TypeError for labels that are complex."""
+    if labels.is_complex():
+        raise TypeError(f"labels: {name} expects real numbers, got {labels.dtype}")
+
+
 def check_vectors(name: str, labels: Tensor, what: str) -> None:
-    """Raise ValueError unless labels are one number per item."""
+    """Raise ValueError unless labels are one number per item, TypeError unless they are a tensor."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels: {name} expects a tensor, got {type(labels).__name__}")
     if labels.dim() != 1:
         raise ValueError(f"labels: {name} expects {what}, shape (items,), got {tuple(labels.shape)}")
 
@@ -222,9 +251,10 @@ def check_integers(name: str, labels: Tensor, what: str) -> None:
 
 
 def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row."""
+    """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row, TypeError for complex ones."""
     if labels.dim() != 2:
         raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
+    check_real(name, labels)
     if values_are_readable(labels):
         known = known_rows(labels, labeled)
         if not bool(((known == 0) | (known == 1)).all()):

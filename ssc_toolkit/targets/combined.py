@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import check_positive
 from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFunction, as_target
 
 
@@ -19,8 +20,7 @@ class _Combined(Target):
 
     def __init__(self, targets: Mapping[str, Target | TargetFunction]) -> None:
         super().__init__()
-        if not isinstance(targets, Mapping):
-            raise TypeError(f"targets: expected a dict of targets by signal, got {type(targets).__name__}")
+        _check_mapping(targets)
         if not targets:
             raise ValueError("targets: expected at least one signal, got none")
         self.names = tuple(targets)
@@ -149,12 +149,15 @@ class WeightedSum(_Combined):
     """
 
     def __init__(self, targets: Mapping[str, tuple[Target | TargetFunction, float]]) -> None:
+        _check_mapping(targets)
         for name, pair in targets.items():
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(f"targets: expected a target and its weight for signal {name!r}, got {pair!r}")
         super().__init__({name: target for name, (target, _) in targets.items()})
-        self.shares = tuple(float(share) for _, share in targets.values())
-        if not all(share > 0 for share in self.shares) or sum(self.shares) > 1 + 1e-6:
+        self.shares = tuple(
+            check_positive(f"targets: weight of signal {name!r}", share) for name, (_, share) in targets.items()
+        )
+        if sum(self.shares) > 1 + 1e-6:
             raise ValueError(f"targets: expected positive weights that sum to at most 1, got {list(self.shares)}")
 
     def weights(
@@ -173,6 +176,11 @@ class WeightedSum(_Combined):
 
     def extra_repr(self) -> str:
         return f"shares={dict(zip(self.names, self.shares, strict=True))}"
+
+
+def _check_mapping(targets: Any) -> None:
+    if not isinstance(targets, Mapping):
+        raise TypeError(f"targets: expected a dict of targets by signal, got {type(targets).__name__}")
 
 
 def _mask(labeled: Labeled | None, name: str) -> Tensor | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_positive
-from ssc_toolkit.targets.base import Target, check_vectors, known_rows, values_are_readable
+from ssc_toolkit.checks import check_bool, check_positive
+from ssc_toolkit.targets.base import Target, check_real, check_vectors, known_rows, values_are_readable
 
 
 class GaussianKernel(Target):
@@ -85,7 +85,7 @@ class TempoKernel(Target):
     def __init__(self, bandwidth_octaves: float, octave_blind: bool = False) -> None:
         super().__init__()
         self.bandwidth_octaves = check_positive("bandwidth_octaves", bandwidth_octaves)
-        self.octave_blind = octave_blind
+        self.octave_blind = check_bool("octave_blind", octave_blind)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return self.forward_in(rows, columns, torch.float32)
@@ -99,6 +99,7 @@ class TempoKernel(Target):
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
         """Raise ValueError for labels that are not (items,), or not positive in a labeled row."""
         check_vectors("TempoKernel", labels, "beats per minute")
+        check_real("TempoKernel", labels)
         if values_are_readable(labels):
             known = known_rows(labels, labeled)
             if not bool(((known > 0) & known.isfinite()).all()):
@@ -112,6 +113,9 @@ def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.flo
     """Compute Euclidean distances of continuous labels, (R, C), from differences, so that equal labels have 0."""
     if rows.dim() == 1 and not (rows.is_floating_point() or columns.is_floating_point()):
         return (rows.long()[:, None] - columns.long()).abs().to(dtype)  # large integers differ exactly
+    if not (rows.is_floating_point() or columns.is_floating_point()) and len(columns):
+        shift = columns[:1].long()  # the dtype may not hold large integers, but it holds their differences
+        rows, columns = rows.long() - shift, columns.long() - shift
     rows, columns = real(rows, dtype), real(columns, dtype)
     if rows.dim() == 1:
         return (rows[:, None] - columns).abs()
@@ -122,8 +126,7 @@ def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
     """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labeled row."""
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
-    if labels.is_complex():
-        raise TypeError(f"labels: {name} expects real numbers, got {labels.dtype}")
+    check_real(name, labels)
     if values_are_readable(labels) and not bool(known_rows(labels, labeled).isfinite().all()):
         raise ValueError(f"labels: {name} expects finite numbers in every labeled row")
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ssc_toolkit.targets.base import Target, check_integers, check_vectors, known_rows, values_are_readable
+from ssc_toolkit.checks import check_positive
+from ssc_toolkit.targets.base import (
+    Target,
+    as_numbers,
+    check_integers,
+    check_vectors,
+    known_rows,
+    values_are_readable,
+)
 
 
 class SimilarityMatrix(Target):
@@ -44,7 +51,7 @@ class SimilarityMatrix(Target):
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
-        matrix = torch.as_tensor(matrix)
+        matrix = as_numbers("matrix", matrix)
         if not matrix.is_floating_point():
             raise TypeError(f"matrix: expected floating point, got {matrix.dtype}")
         if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -107,8 +114,7 @@ class KeySimilarity(SimilarityMatrix):
     def __init__(self, kernel: Literal["mirex", "fifths"] = "mirex", bandwidth_fifths: float = 1.0) -> None:
         if kernel not in ("mirex", "fifths"):
             raise ValueError(f"kernel: expected 'mirex' or 'fifths', got {kernel!r}")
-        if not (bandwidth_fifths > 0 and math.isfinite(bandwidth_fifths)):
-            raise ValueError(f"bandwidth_fifths: expected a positive number, got {bandwidth_fifths}")
+        bandwidth_fifths = check_positive("bandwidth_fifths", bandwidth_fifths)
         exact = _mirex_weights() if kernel == "mirex" else _fifths_weights(bandwidth_fifths)
         super().__init__(exact.float())
         # No buffer in double precision, because some devices do not support it.

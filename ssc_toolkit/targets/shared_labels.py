@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.seeds import whole_number
-from ssc_toolkit.targets.base import Target, check_multi_hot
+from ssc_toolkit.targets.base import Target, as_numbers, check_multi_hot
 
 
 class SharedLabels(Target):
@@ -40,10 +40,7 @@ class SharedLabels(Target):
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__()
-        minimum = whole_number("minimum", minimum)
-        if minimum < 1:
-            raise ValueError(f"minimum: expected at least 1 label, got {minimum}")
-        self.minimum = minimum
+        self.minimum = whole_number("minimum", minimum, 1)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return (rows.float() @ columns.float().T >= self.minimum).float()
@@ -73,7 +70,8 @@ class LabelOverlap(Target):
         - output: (R, C) float32; in a loss of float64 embeddings, float64
 
     Raises:
-        ValueError: for another measure, or class weights that are not positive numbers, (classes,).
+        ValueError: for another measure, or class weights that are not positive, (classes,).
+        TypeError: for class weights that are not real numbers.
 
     Examples:
         >>> import torch
@@ -94,7 +92,7 @@ class LabelOverlap(Target):
             raise ValueError(f"measure: expected 'dice' or 'jaccard', got {measure!r}")
         self.measure = measure
         if class_weights is not None:
-            class_weights = torch.as_tensor(class_weights, dtype=torch.float64)
+            class_weights = as_numbers("class_weights", class_weights).double()
             if class_weights.dim() != 1 or not bool((class_weights.isfinite() & (class_weights > 0)).all()):
                 raise ValueError("class_weights: expected a positive number for each class, shape (classes,)")
         # No buffer in double precision, because some devices do not support it.

@@ -53,6 +53,12 @@ def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
 
 def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
     """Yield a warning if a batch needs more labeled or unlabeled tracks than there are."""
+    if sampler.shares_pool and len(sampler.labeled) < sampler.batch_size:
+        yield (
+            f"batch_size: a batch needs {sampler.batch_size} tracks and there are {len(sampler.labeled)}, so it "
+            "contains tracks twice, with and without their labels; a smaller batch avoids this"
+        )
+        return
     labeled = round(sampler.labeled_fraction * sampler.batch_size, 6)  # in floating point, 0.1 * 30 is above 3
     for kind, wanted, pool, effect in (
         ("labeled", math.ceil(labeled), sampler.labeled, "with different views"),

@@ -52,6 +52,7 @@ def report(folder: Path) -> dict:
     return content
 
 
+@pytest.mark.slow
 def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch):
     monkeypatch.setattr("ssc_toolkit.evaluation.probing.heads.mlp.MOST_EPOCHS", 5)
     code, out, errors = call(
@@ -72,6 +73,7 @@ def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch
     assert found["this encoder", "pitch", "mlp", "accuracy"] is None
 
 
+@pytest.mark.slow
 def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
     options = ["--labels=pitch", "--methods=finetune", "--finetune_steps=2"]
     code, _, errors = call("probe", *shared, cache, *options, f"--out={tmp_path / 'p'}")
@@ -92,6 +94,7 @@ def test_prototypes_from_few_labels(shared, cache, tmp_path):
     assert all(r["undefined_classes"] == 1 for r in tagged)  # every track is a tone
 
 
+@pytest.mark.slow
 def test_robustness_with_stored_draws(shared, cache, tmp_path):
     options = ["--labels=pitch", "--methods=linear,prototypes", "--corruptions=gain,colored_noise", "--severities=1"]
     code, out, errors = call("robustness", *shared, cache, *options, f"--out={tmp_path / 'one'}", "--seed=5")

@@ -60,10 +60,10 @@ def test_no_item_twice_in_a_batch_while_its_side_has_enough(pool, batch_size, fr
     seed=st.integers(0, 1000),
 )
 def test_items_of_a_side_are_shown_equally_often(pool, batch_size, world, fraction, batches, seed):
-    samplers = [make((pool, 0), batch_size, fraction, seed, rank=rank, world_size=world) for rank in range(world)]
+    samplers = [make((pool, pool), batch_size, fraction, seed, rank=rank, world_size=world) for rank in range(world)]
     shown = [index for number in range(batches) for sampler in samplers for index in sampler.batch(number)]
     for side in (True, False):
-        counts = Counter(dict.fromkeys(range(pool), 0))
+        counts = Counter(dict.fromkeys(range(pool) if side else range(pool, 2 * pool), 0))
         counts.update(int(index) for index in shown if index.labeled is side)
         assert max(counts.values()) - min(counts.values()) <= 1
 

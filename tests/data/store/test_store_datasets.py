@@ -62,9 +62,10 @@ def test_workers_of_a_loader_read_what_the_main_process_reads(store, context):
     assert [batch["waveforms"].shape for batch in batches] == [(4, 2, 1, RATE // 2)] * 4
     for batch in batches:
         for item, views in zip(batch["item"], batch["waveforms"], strict=True):
-            whole = store[int(item)].unfold(0, RATE // 2, 1)
+            whole = store[int(item)]
             for view in views[:, 0]:
-                assert (whole == view).all(dim=1).any()
+                starts = (whole[: len(whole) - len(view) + 1] == view[0]).nonzero()[:, 0].tolist()
+                assert any(torch.equal(whole[start : start + len(view)], view) for start in starts)
     assert len(pickle.dumps(store)) < 1000
 
 

@@ -1,0 +1,91 @@
+"""Batches whose labeled and unlabeled items come from the same pool."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.samplers.shuffled_cycle import Rounds, is_among
+from ssc_toolkit.seeds import generator_for
+
+
+class SharedPool:
+    """Batches from one pool of items, of which a fraction is drawn as labeled items, without an item twice in a batch.
+
+    The batches are cut from passes over the pool. Each pass contains every item once, either in the smaller part of the
+    batches (the labeled one, for a fraction up to 1/2) or in the larger part. The smaller part is a `Rounds`
+    of the pool, and the larger part of a pass contains all other items in random order. Only a batch that ends one pass
+    and begins the next could contain an item twice, so the items that would repeat there are moved within their pass.
+    In a pool smaller than three batches, this is not always possible; other items then replace them.
+
+    Args:
+        pool: the items, (size,) int64, at least `batch_size`.
+        batch_size: number of items of a batch.
+        fraction: fraction of labeled items, 0 to 1.
+        seed: seed of the shuffles.
+    """
+
+    def __init__(self, pool: Tensor, batch_size: int, fraction: float, seed: int) -> None:
+        self._pool, self._size, self._seed = pool, batch_size, seed
+        self._labeled_is_small = fraction <= 0.5
+        self._fraction = min(fraction, 1 - fraction)
+        # Items of a batch at most, in either part.
+        self._most = math.ceil(self._fraction * batch_size), batch_size - math.floor(self._fraction * batch_size)
+        self._small = Rounds(pool, math.ceil(self._fraction * len(pool)), seed, "shared")
+        self._large: dict[int, Tensor] = {}
+
+    def batch(self, number: int) -> tuple[list[int], list[int]]:
+        """Return the labeled and the unlabeled items of batch `number`."""
+        first, last = number * self._size, (number + 1) * self._size
+        small = self._small[self._small_before(first) : self._small_before(last)]
+        large: list[int] = []
+        for turn in range(first // len(self._pool), (last - 1) // len(self._pool) + 1):
+            begin = turn * len(self._pool) - self._small_before(turn * len(self._pool))
+            place = slice(max(0, first - self._small_before(first) - begin), last - self._small_before(last) - begin)
+            large += self._pass(turn)[place].tolist()
+        large = self._distinct(large, small, number)
+        return (small, large) if self._labeled_is_small else (large, small)
+
+    def _small_before(self, items: int) -> int:
+        """Return how many of the first items, over all batches, are in the smaller part."""
+        # The small term prevents that rounding errors make products such as 0.1 * 30 less than a whole number.
+        return math.floor(items * self._fraction + 1e-6)
+
+    def _small_of(self, turn: int) -> Tensor:
+        """Return the smaller part of a pass."""
+        size = len(self._pool)
+        return self._small.items(self._small_before(turn * size), self._small_before((turn + 1) * size))
+
+    def _pass(self, turn: int) -> Tensor:
+        """Return the larger part of a pass, which does not begin with the last items of the previous pass."""
+        if turn not in self._large:
+            if len(self._large) > 1:
+                del self._large[min(self._large)]
+            body, tail = self._body_and_tail(turn)
+            if turn > 0:
+                recent = torch.cat([self._small_of(turn - 1)[-self._most[0] :], self._body_and_tail(turn - 1)[1]])
+                is_recent = is_among(body, recent)
+                body = torch.cat([body[~is_recent], body[is_recent]])
+            self._large[turn] = torch.cat([body, tail])
+        return self._large[turn]
+
+    def _body_and_tail(self, turn: int) -> tuple[Tensor, Tensor]:
+        """Return the larger part of a pass, its end without items that begin the smaller part of the next pass."""
+        order = torch.randperm(len(self._pool), generator=generator_for(self._seed, "shared", "pass", turn))
+        items = self._pool[order]
+        items = items[~is_among(items, self._small_of(turn))]
+        is_soon = is_among(items, self._small_of(turn + 1)[: self._most[0]])
+        items = torch.cat([items[is_soon], items[~is_soon]])
+        return items[: -self._most[1]], items[-self._most[1] :]
+
+    def _distinct(self, large: list[int], small: list[int], number: int) -> list[int]:
+        """Return the larger part of a batch with other items in place of repeated ones."""
+        found = [item for item in dict.fromkeys(large) if item not in set(small)]
+        if len(found) < len(large):
+            used = {*found, *small}
+            order = torch.randperm(len(self._pool), generator=generator_for(self._seed, "shared", "batch", number))
+            others = (item for item in self._pool[order].tolist() if item not in used)
+            found += [next(others) for _ in range(len(large) - len(found))]
+        return found
