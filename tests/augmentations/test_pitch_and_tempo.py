@@ -45,6 +45,7 @@ def test_every_note_of_a_chord_moves():
         assert peak == pytest.approx(expected, abs=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("semitones", [-4.0, -1.5, 2.0, 4.0])
 def test_shifted_chords_are_as_close_as_those_of_librosa(semitones):
     librosa = pytest.importorskip("librosa")
@@ -98,6 +99,7 @@ def test_a_rate_of_one_changes_next_to_nothing():
     torch.testing.assert_close(TimeStretch(1.0, sample_rate=RATE)(waveforms), waveforms, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.75, 1.3])
 def test_stretched_chords_are_as_close_as_those_of_librosa(rate):
     librosa = pytest.importorskip("librosa")

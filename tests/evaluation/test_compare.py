@@ -328,6 +328,7 @@ def call(command: str, **options: object) -> int:
     return main([command, *(f"--{name}={value}" for name, value in options.items())])
 
 
+@pytest.mark.slow
 def test_compare_and_robustness_share_methods_seeds_and_draws(small, tmp_path, capfd):
     table, encoders = small
     shared = {"tracks": table, "labels": "key", "window_seconds": WINDOW, "severities": 1}

@@ -7,11 +7,11 @@ import sys
 import threading
 
 import fsspec
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from audio_files import RATE, write_noise
+from folders import each_flip
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.data import AudioStore, load_tracks, prepare_store, verify_store
@@ -132,15 +132,10 @@ def test_a_table_without_its_columns_is_named(made, missing):
 @pytest.mark.parametrize("pattern", ["store.json", "index-*", "tracks-*"])
 def test_a_flipped_byte_is_never_used_without_an_error(made, pattern):
     file = next(made.glob(pattern))
-    whole = file.read_bytes()
     right = AudioStore(made).tracks.frame
-    for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
-        content = bytearray(whole)
-        content[offset] ^= 1
-        file.write_bytes(content)
+    for _ in each_flip(file, bit=0x01):
         with pytest.raises(InputError, match=file.name):
             len(AudioStore(made).tracks)
-    file.write_bytes(whole)
     assert AudioStore(made).tracks.frame.equals(right)
 
 
