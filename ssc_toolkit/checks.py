@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Collection, Iterable, Sequence, Sized
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ssc_toolkit.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_FINITE = 1e36
 """Largest number for an optimizer: ten times as much, which it may compute, is still finite in float32."""
@@ -36,7 +37,8 @@ def check_bool(name: str, value: Any) -> bool:
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: gather: expected True or False, got 'no'
     """
-    if isinstance(value, bool | np.bool_):
+    is_numpy = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    if isinstance(value, bool) or (is_numpy and _is_bool(value)):
         return bool(value)
     raise InputError(f"{name}: expected True or False, got {_shown(value)}")
 
@@ -218,10 +220,13 @@ def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: 
         InputError: if the shape is not (count, dim).
 
     Examples:
+        >>> import numpy as np
         >>> check_embeddings(np.zeros((3, 8)), 4, of="tracks")
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: embeddings: expected (4, dim), a row for each of the tracks, got (3, 8)
     """
+    import numpy as np  # the command line checks options without it
+
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) != count:
         raise InputError(f"{name}: expected ({count}, dim), a row for each of the {of}, got {embeddings.shape}")

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import unquote
-from urllib.request import url2pathname
 
 from ssc_toolkit.errors import InputError
 
@@ -41,7 +40,11 @@ def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
     path = unquote(found["path"], errors="surrogateescape")
     if "\0" in path:
         raise InputError(f"{argument}: expected a path without zero bytes, got {text[:200]!r}")
-    return url2pathname(found["path"]) if os.name == "nt" else path
+    if os.name == "nt":
+        from urllib.request import url2pathname
+
+        return url2pathname(found["path"])
+    return path
 
 
 def user_path(written: str | os.PathLike[str], argument: str = "path") -> Path:

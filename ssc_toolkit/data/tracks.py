@@ -20,11 +20,12 @@ from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store import AudioStore, is_store
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.names import DEFAULT_CORPUS
+from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import audio_paths, describe_dangling, describe_others, local_path, missing_hint
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CORPUS = "scores"
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -61,32 +62,21 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
     """
     source = local_path(source, "tracks")
     root = None if root is None else local_path(root, "root")
-    name, path = source, Path(source)
-    if name in RECIPES:
-        if root is None:
-            folder = f"; for the folder {name}, write ./{name}" if path.is_dir() else ""
-            raise InputError(f"root: expected the folder of the dataset {name}, got none{folder}")
-        return dataset_tracks(name, root, variant)
-    if variant is not None:
-        raise InputError(f"variant: only datasets have variants ({', '.join(RECIPES)}), {source} is not one of them")
-    if root is not None and (name == DEFAULT_CORPUS or (path.is_dir() and not is_store(name))):
-        raise InputError(f"root: expected a dataset or a CSV file to use it with, got {source}")
-    if name == DEFAULT_CORPUS:
+    path = Path(source)
+    TrackSource(tracks=source, root=root, variant=variant).check()
+    if source in RECIPES:
+        return dataset_tracks(source, root or "", variant)
+    if source == DEFAULT_CORPUS:
         from ssc_toolkit.data.corpus import build_corpus
 
         return from_csv(build_corpus() / "tracks.csv")
-    if is_store(name):
-        return AudioStore(name).tracks
+    if is_store(source):
+        return AudioStore(source).tracks
     if path.is_dir():
         return from_folder(path)
-    if path.is_file() and path.suffix.lower() in readable_suffixes():
+    if path.suffix.lower() in readable_suffixes():
         raise InputError(f"tracks: {source} is an audio file; give its folder, or a CSV file that lists it")
-    if path.is_file():
-        return from_csv(path, root)
-    raise InputError(
-        f"tracks: there is no file or folder {source}; give a CSV file or a folder, {DEFAULT_CORPUS!r} for the default "
-        f"corpus, or a dataset ({', '.join(RECIPES)}){missing_hint(source)}"
-    )
+    return from_csv(path, root)
 
 
 def from_csv(

@@ -12,9 +12,9 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from ssc_toolkit.csv_files import csv_text
-from ssc_toolkit.data.tracks import DEFAULT_CORPUS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_text
+from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.run_settings import ENCODER_FOLDER, check_run_settings
 from ssc_toolkit.options.study import Run
 from ssc_toolkit.options.sweep import SweepOptions
