@@ -107,7 +107,9 @@ def _run(name: str, arguments: list[str]) -> int:
             raise InputError(problem)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
-    getattr(importlib.import_module(f"ssc_toolkit.commands.{name}"), name)(line.options)
+    command = getattr(importlib.import_module(f"ssc_toolkit.commands.{name}"), name)
+    with line.config_named():
+        command(line.options)
     return 0
 
 

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, Literal, overload
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
@@ -77,7 +78,7 @@ class Augmentation(nn.Module, ABC):
             TypeError: if the waveforms are not floating point.
         """
         check_waveforms(waveforms)
-        clips = waveforms.reshape(-1, *waveforms.shape[-2:])
+        clips = rearrange(waveforms, "... channels samples -> (...) channels samples")
         if not isinstance(draw, Draw):
             raise TypeError(f"draw: expected a Draw, got {type(draw).__name__}")
         self.check_draw(draw)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, whole_uniform
@@ -152,7 +153,7 @@ class Chain(Container):
         if waveforms is None:
             waveforms = 0.1 * torch.randn(64, 1, 59535)
         check_waveforms(waveforms)
-        clips = waveforms.reshape(-1, *waveforms.shape[-2:])
+        clips = rearrange(waveforms, "... channels samples -> (...) channels samples")
         generator = torch.Generator().manual_seed(0)
         many = self.draw(4096, generator)
         draws = [self.draw(len(clips), generator).to(clips.device) for _ in range(repeats + 1)]

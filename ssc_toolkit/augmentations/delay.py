@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,8 +13,6 @@ from torch.nn import functional as F
 from ssc_toolkit.augmentations.base import need_sample_rate, uniform
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_number, check_range, check_whole
-
-_LONGEST_MS = 60_000.0
 
 
 class Delay(Linear):
@@ -38,6 +37,10 @@ class Delay(Linear):
     """
 
     direct = True
+    min_delay_samples: ClassVar[int] = 1
+    max_delay_ms: ClassVar[float] = 60_000.0
+    max_volume: ClassVar[float] = 1.0
+    min_repeats: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -50,10 +53,12 @@ class Delay(Linear):
         p: float = 1.0,
     ) -> None:
         super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        self.delay_ms = check_range("delay_ms", delay_ms, 1000 / sample_rate, _LONGEST_MS)
-        self.volume = check_number("volume", volume, 0, 1)
+        self.delay_ms = check_range(
+            "delay_ms", delay_ms, self.min_delay_samples * 1000 / sample_rate, self.max_delay_ms
+        )
+        self.volume = check_number("volume", volume, 0, self.max_volume)
         self.attenuation = check_number("attenuation", attenuation, 0, 1)
-        self.repeats = check_whole("repeats", repeats, 1, 1000)
+        self.repeats = check_whole("repeats", repeats, self.min_repeats, 1000)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {"delay_ms": uniform(count, self.delay_ms, generator)}

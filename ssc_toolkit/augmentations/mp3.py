@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -92,10 +93,11 @@ class MP3(Transform):
         return {"bitrate_kbps": torch.tensor(self._rates)[picked]}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        channels, rate = waveforms.shape[1], need_sample_rate(self.sample_rate)
+        rate = need_sample_rate(self.sample_rate)
         can_be_coded = (waveforms.detach().abs() <= MAX_PEAK).flatten(1).all(1)[:, None, None]  # False for NaN
-        signals = torch.where(can_be_coded, waveforms, 0.0).flatten(0, 1)
-        bit_rates = values["bitrate_kbps"].repeat_interleave(channels)
+        signals = torch.where(can_be_coded, waveforms, 0.0)
+        signals = rearrange(signals, "clips channels samples -> (clips channels) samples")
+        bit_rates = values["bitrate_kbps"].repeat_interleave(waveforms.shape[1])
         on_cpu = waveforms.device.type == "cpu"
         if self.implementation == "codec" or (self.implementation == "auto" and on_cpu):
             coded = straight_through(signals, _coded(signals, bit_rates, rate))
@@ -176,7 +178,7 @@ def approximately_coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) ->
     quantised = straight_through(coefficients, quantised)
     overlapping = (quantised @ basis.T) * window
     first, second = overlapping[:, :-1, _FRAME:], overlapping[:, 1:, :_FRAME]
-    return _GAIN * (first + second).flatten(1)[:, :samples]
+    return _GAIN * rearrange(first + second, "signals frames hop -> signals (frames hop)")[:, :samples]
 
 
 def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:

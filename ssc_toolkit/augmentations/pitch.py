@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -66,9 +67,10 @@ class PitchShift(Transform):
         return {"shift_semitones": uniform(count, self.shift_semitones, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        channels = waveforms.shape[1]
-        ratio = (2 ** (values["shift_semitones"].to(waveforms.dtype) / 12)).repeat_interleave(channels)
-        return shift_pitch(waveforms.flatten(0, 1), ratio, self.n_fft).view_as(waveforms)
+        signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
+        ratio = 2 ** (values["shift_semitones"].to(waveforms.dtype) / 12)
+        ratio = repeat(ratio, "clips -> (clips channels)", channels=waveforms.shape[1])
+        return shift_pitch(signals, ratio, self.n_fft).view_as(waveforms)
 
 
 def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations.base import need_sample_rate, per_clip, whole_uniform
-from ssc_toolkit.augmentations.delay import echo_response, shift_right
-from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
+from ssc_toolkit.augmentations.delay import Delay, echo_response, shift_right
+from ssc_toolkit.augmentations.linear import Grid, Reach
 from ssc_toolkit.augmentations.noise import ColoredNoise, random_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
-from ssc_toolkit.checks import Range, check_number, check_range, check_whole
+from ssc_toolkit.checks import Range
 
 SPREAD = 0.2
 """Amount that is added to or subtracted from volume and attenuation of `PublishedDelay`."""
 
 
-class PublishedDelay(Linear):
+class PublishedDelay(Delay):
     """Average the waveform and its echoes, of which the first is not delayed.
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
@@ -52,23 +52,10 @@ class PublishedDelay(Linear):
         tensor([[[0.8500, 0.0000, 0.1050, 0.0000, 0.0315, 0.0000, 0.0000, 0.0000]]])
     """
 
-    direct = True
-
-    def __init__(
-        self,
-        delay_ms: Range = (100.0, 500.0),
-        *,
-        volume: float = 0.5,
-        repeats: int = 2,
-        attenuation: float = 0.5,
-        sample_rate: int,
-        p: float = 1.0,
-    ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        self.delay_ms = check_range("delay_ms", delay_ms, 0, 10_000)
-        self.volume = check_number("volume", volume, 0, 2)
-        self.repeats = check_whole("repeats", repeats, 0, 1000)
-        self.attenuation = check_number("attenuation", attenuation, 0, 1)
+    min_delay_samples = 0
+    max_delay_ms = 10_000.0
+    max_volume = 2.0
+    min_repeats = 0
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         def either(low: float, high: float) -> Tensor:
@@ -84,7 +71,7 @@ class PublishedDelay(Linear):
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         delay, longest = values["delay_samples"], self._samples()[1]
         result = waveforms
-        for echo, level in self._echoes(values, waveforms.dtype):
+        for echo, level in self._levels(values, waveforms.dtype):
             late = shift_right(waveforms, delay * echo, longest * echo) if echo else waveforms
             result = torch.addcmul(result, per_clip(level[:, 0]), late)
         return result / 2
@@ -93,10 +80,10 @@ class PublishedDelay(Linear):
         return Reach(0, min(samples, self._samples()[1] * self.repeats))
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        echoes = self._echoes(values, grid.cycles.dtype)
+        echoes = self._levels(values, grid.cycles.dtype)
         return echo_response(values["delay_samples"], echoes, grid) / 2
 
-    def _echoes(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
+    def _levels(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of each possible echo, from 0, and its level (N, 1), which is 0 if it was not drawn."""
         volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
         for echo in range(self.repeats + 1):

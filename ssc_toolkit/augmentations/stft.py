@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,12 +53,13 @@ def synthesise(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
     hop = n_fft // OVERLAP
     # The squared windows that overlap at a sample have the same sum at every sample.
     scaled = window * (hop / window.square().sum())
-    pieces = (torch.fft.irfft(spectrum, n=n_fft) * scaled).unflatten(-1, (OVERLAP, hop))
+    frames = torch.fft.irfft(spectrum, n=n_fft) * scaled
+    pieces = rearrange(frames, "signals frames (pieces hop) -> signals frames pieces hop", hop=hop)
     count = spectrum.shape[1]
     total = pieces.new_zeros(len(pieces), count + OVERLAP - 1, hop)
     for part in range(OVERLAP):
         total[:, part : part + count] += pieces[:, :, part]
-    return total.flatten(1)[:, n_fft - hop : n_fft - hop + samples]
+    return rearrange(total, "signals frames hop -> signals (frames hop)")[:, n_fft - hop : n_fft - hop + samples]
 
 
 @dataclass(frozen=True)

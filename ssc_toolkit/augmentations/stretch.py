@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,8 +65,9 @@ class TimeStretch(Transform):
         return {"rate": uniform(count, self.rate, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        rate = values["rate"].repeat_interleave(waveforms.shape[1])
-        return stretch_time(waveforms.flatten(0, 1), rate, self.n_fft, self.rate[0]).view_as(waveforms)
+        signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
+        rate = repeat(values["rate"], "clips -> (clips channels)", channels=waveforms.shape[1])
+        return stretch_time(signals, rate, self.n_fft, self.rate[0]).view_as(waveforms)
 
 
 def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> Tensor:

@@ -20,7 +20,7 @@ from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store import AudioStore, is_store
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.paths import audio_paths, describe_others, local_path, missing_hint
+from ssc_toolkit.paths import audio_paths, describe_dangling, describe_others, local_path, missing_hint
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ def from_csv(
 
     Every row must have as many cells as the header. Only an empty cell is unknown. Labels may have any type;
     `encode_labels` converts them to tensors. Paths are absolute, relative to `root`, begin with `~/`, or are `file://`
-    URLs. An apostrophe that protects a cell from being read as a formula in a spreadsheet (`'=a.wav`) is removed.
+    URLs. Blanks at the start of a path are dropped unless it is quoted or there is a file of that name. An apostrophe
+    that protects a cell from being read as a formula in a spreadsheet (`'=a.wav`) is removed.
 
     Args:
         path: path of the file.
@@ -122,7 +123,7 @@ def from_csv(
     root = path.parent if root is None else Path(local_path(root, "root"))
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root}{missing_hint(root)}")
-    tracks = _read_csv(path)
+    tracks = _read_csv(path, root)
     for argument, column, name in (("split", split, "split"), ("group", group, "group")):
         if column != name and column not in tracks:
             raise InputError(f"{argument}: {path} has no column {column!r}")
@@ -147,9 +148,9 @@ def from_csv(
     return TrackTable(tracks)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, root: Path) -> pd.DataFrame:
     """Return a table of text and numbers; only empty cells are unknown, because "None" or "NA" may name a class."""
-    columns, rows = read_csv(path, "tracks", "path")
+    columns, rows = read_csv(path, "tracks", "path", lambda name: _is_file(root / name))
     cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
     table = {
         name: pd.Series([cell or np.nan for cell in column], dtype=object)
@@ -158,6 +159,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
     tracks = pd.DataFrame({name: column if name == "path" else _as_numbers(column) for name, column in table.items()})
     _hint_at_unknowns_in_words(tracks, path)
     return tracks
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
@@ -216,7 +224,7 @@ def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     """Return the track table of all audio files below a folder, sorted by path.
 
     Links to folders are followed, and each folder is visited once. Hidden files and folders and `__MACOSX` are left
-    out. Files with other suffixes are counted in a warning.
+    out. Files with other suffixes are counted in a warning, and links whose target does not exist are named in one.
 
     Args:
         folder: folder to search, including its subfolders.
@@ -241,14 +249,18 @@ def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     folder = Path(local_path(folder, "tracks"))
     if not folder.is_dir():
         raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
-    paths, others = audio_paths(folder, readable_suffixes())
+    paths, others, dangling = audio_paths(folder, readable_suffixes())
+    links = describe_dangling(dangling, folder) if dangling else ""
     if not paths:
         found = f"; found {describe_others(others)}{missing_codecs(others)}" if others else ""
+        found += f"; found {links}" if links else ""
         raise InputError(
             f"tracks: there is no audio file below {folder} (looked for {', '.join(readable_suffixes())}){found}"
         )
     if others:
         logger.warning("skipped below %s: %s%s", folder, describe_others(others), missing_codecs(others))
+    if links:
+        logger.warning("skipped below %s: %s", folder, links)
     names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
     tracks = pd.DataFrame({"path": names})
     if label is not None:

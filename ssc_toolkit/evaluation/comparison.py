@@ -157,7 +157,8 @@ def robustness(
 
     Examples:
         >>> import tempfile, soundfile
-        >>>         >>> from ssc_toolkit.augmentations import Gain
+        >>> import pandas as pd
+        >>> from ssc_toolkit.augmentations import Gain
         >>> from ssc_toolkit.evaluation import as_model, fit_probe
         >>> folder, labels = Path(tempfile.mkdtemp()), ["loud", "soft"] * 6
         >>> for row, label in enumerate(labels):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -16,6 +15,7 @@ from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import cell_texts
 from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
+from ssc_toolkit.hashing import lines_hash
 
 
 def provenance_of(
@@ -89,7 +89,7 @@ def split_hash(tracks: Tracks) -> str:
     tracks = as_track_table(tracks)
     splits = cell_texts(tracks["split"]) if "split" in tracks else [None] * len(tracks)
     lines = sorted(f"{name}\t{split or ''}" for name, split in zip(track_names(tracks), splits, strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return lines_hash(lines)
 
 
 def environment() -> dict[str, str]:

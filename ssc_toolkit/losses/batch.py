@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.targets import Target
@@ -102,7 +103,7 @@ def as_rows(
         labels = map_signals(labels, _signed)
         _check_by_target(embeddings, labels, labeled, target, said)
         labeled = target.known(labels, labeled)
-    return Rows(embeddings.reshape(len(items) * views, embeddings.shape[-1]), items, labels, labeled, views, groups)
+    return Rows(rearrange(embeddings, "... dim -> (...) dim"), items, labels, labeled, views, groups)
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:

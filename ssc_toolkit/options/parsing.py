@@ -22,6 +22,10 @@ _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
 """Home folder inside a value; shells expand it only at the beginning of a word."""
 
 
+_FAULTS = ("out", "workers", "trainer")
+"""Options whose errors may come from a disk or a process rather than from their values."""
+
+
 class CommandLine(Generic[Options]):
     """Arguments of a command, parsed. Options override those of `--config` files, wherever those stand.
 
@@ -56,22 +60,25 @@ class CommandLine(Generic[Options]):
             found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base)
         except ArgumentError as error:
             raise InputError(f"{in_plain_words(str(error))}; --help explains the options") from error
-        with self._config_named():
+        with self.config_named():
             self.options = schema.built(vars(found))
 
     def check(self) -> None:
         """Raise InputError for an invalid option; the error names the config file, if the value comes from there."""
-        with self._config_named():
+        with self.config_named():
             self.options.check()
 
     @contextmanager
-    def _config_named(self) -> Iterator[None]:
+    def config_named(self) -> Iterator[None]:
+        """Name the config file in errors about options whose values come from there."""
         try:
             yield
         except InputError as error:
             name = str(error).partition(":")[0]
             group, _, option = name.partition(".")
-            if not any(text.startswith((f"--{name}=", f"--{name}.")) for text in self._arguments):
+            if name not in _FAULTS and not any(
+                text.startswith((f"--{name}=", f"--{name}.")) for text in self._arguments
+            ):
                 for config, content in reversed(self._configs.items()):
                     value = content.get(group, {})
                     if group in content and (not option or option in value):
@@ -141,7 +148,8 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
     leading = next((name for name in ("file", "tracks") if name in schema.options), None)
     if waiting and leading and not waiting[0].startswith("-"):
         waiting[0] = f"--{leading}={waiting[0]}"
-    spelled = []
+    spelled: list[str] = []
+    whole_groups: list[str] = []
     while waiting:
         text = waiting.pop(0)
         name, equals, value = text.removeprefix("--").partition("=")
@@ -158,14 +166,14 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
         value = _HOME.sub(lambda _: str(Path.home()), value)
         if name in schema.groups:
             own = schema.whole_group(name, value)
-            spelled += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
+            whole_groups += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
         else:
             spelled.append(f"--{name}={value if option is None else _as_list(option, value)}")
-    return spelled
+    return [*whole_groups, *spelled]  # `--group.option` adds to `--group`, wherever it stands
 
 
 def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
-    """Return the option of a name, or None for a group, a name in a dictionary or an option of the parser."""
+    """Return the option of a name, or None for a group or an option of the parser."""
     if not text.startswith("--"):
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
     if (name in schema.groups and schema.is_optional(name)) or name == "config":
@@ -184,4 +192,4 @@ def _as_list(option: Option, value: str) -> str:
         return value
     is_text = any(str in get_args(part) for part in (option.hint, *get_args(option.hint)))
     parts = [part.strip() for part in value.split(",")]
-    return f"[{', '.join(map(json.dumps, parts) if is_text else parts)}]"
+    return f"[{', '.join(json.dumps(part, ensure_ascii=False) if is_text else part for part in parts)}]"

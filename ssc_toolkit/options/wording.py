@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-_KINDS = {"int": "an integer written in digits", "float": "a number", "bool": "true or false", "str": "text"}
+_KINDS = {
+    "int": "an integer written in digits",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list, such as a,b",
+}
 """Descriptions of Python's types for error messages."""
 
 

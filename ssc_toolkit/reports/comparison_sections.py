@@ -14,7 +14,7 @@ from ssc_toolkit.evaluation.results import CLEAN, headlines, in_order
 from ssc_toolkit.reports import plots
 from ssc_toolkit.reports.embedding_map import explorer_content
 from ssc_toolkit.reports.page import Section
-from ssc_toolkit.reports.pivot import percent, pivot, signed, varying
+from ssc_toolkit.reports.pivot import percent, pivot, signed, undefined_text, varying
 
 INTERVALS = "95 % intervals from resampling the groups of test tracks"
 
@@ -49,8 +49,7 @@ def task_section(frame: pd.DataFrame, task: str) -> Section:
     some = clean.iloc[0]
     text = f"{some['tracks']} test tracks."
     if some["undefined_classes"]:
-        counted = "columns" if some["metric"] == "r2" else "classes"
-        text += f" Undefined {counted}, omitted from the means: {some['undefined_classes']}."
+        text += f" {undefined_text(some['undefined_classes'], some['metric'])} and omitted from the means."
     named = clean.assign(metric=[name.replace("_", " ") for name in clean["metric"]])
     header, rows = pivot(in_order(named, ("method",)), [*varying(clean), "model"], "metric")
     return Section(f"Task: {task}", [text], header, rows)

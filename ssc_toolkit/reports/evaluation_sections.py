@@ -13,7 +13,7 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.results import KEYS, in_order, rows_of
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
-from ssc_toolkit.reports.pivot import cell, interval_of
+from ssc_toolkit.reports.pivot import cell, interval_of, undefined_text
 
 
 def probe_section(frame: pd.DataFrame) -> Section:
@@ -80,7 +80,4 @@ def _others(found: Sequence[Mapping[str, Any]]) -> str:
         metric, value = row["metric"], row["value"]
         shown = f"{value:.0f}" if metric.startswith("undefined") else f"{value:.3f}"
         cells.append(f"{metric.replace('_', ' ')} {'undefined' if math.isnan(value) else shown}")
-    undefined = found[0]["undefined_classes"]
-    if undefined:
-        cells.append(f"{undefined} {'columns' if found[0]['metric'] == 'r2' else 'classes'} undefined")
-    return ", ".join(cells)
+    return ", ".join(filter(None, [*cells, undefined_text(found[0]["undefined_classes"], found[0]["metric"])]))

@@ -50,6 +50,16 @@ def varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_frac
     return [column for column in columns if frame[column].nunique() > 1]
 
 
+def undefined_text(count: int, metric: str) -> str:
+    """Return the number of classes, or columns of numbers, for which a metric is undefined, as text; "" for none.
+
+    Examples:
+        >>> undefined_text(2, "accuracy"), undefined_text(1, "r2"), undefined_text(0, "r2")
+        ('2 classes undefined', '1 columns undefined', '')
+    """
+    return f"{count} {'columns' if metric == 'r2' else 'classes'} undefined" if count else ""
+
+
 def cell(interval: Interval) -> str:
     """Format a value with its interval, or a dash if it is undefined."""
     if math.isnan(interval.value):

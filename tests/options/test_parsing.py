@@ -83,7 +83,8 @@ def printed(kind: type, *arguments: str) -> str:
             "unlabeled",
             TrackSource(tracks="fma", root=f"{Path.home()}/fma"),
         ),
-        (["--unlabeled.root=x", "--unlabeled=music"], "unlabeled", TrackSource(tracks="music")),
+        (["--unlabeled.root=x", "--unlabeled=fma"], "unlabeled", TrackSource(tracks="fma", root="x")),
+        (["--labels=Gefühl,😀,a: b"], "labels", ("Gefühl", "😀", "a: b")),
         (["--unlabeled=null"], "unlabeled", None),
     ],
 )
@@ -116,13 +117,18 @@ def test_a_leading_path_is_the_tracks_or_the_study():
     assert parse_command(SweepOptions, REQUIRED["sweep"]).file == "study.yaml"
 
 
-def test_options_of_a_study_may_have_any_name():
+def test_options_of_a_study_are_those_of_pretrain():
     options = parse_command(
-        SweepOptions, [*REQUIRED["sweep"], "--options.root=/data", "--options.trainer.devices=2", "--options.steps=3"]
-    ).options
-    assert options is not None
-    found = parse_mapping(PretrainOptions, {"tracks": "scores", "out": "a"} | options)
-    assert (found.root, found.trainer.devices, found.steps) == ("/data", 2, 3)
+        SweepOptions,
+        [*REQUIRED["sweep"], "--options.root=/data", "--options.trainer.devices=2", "--options.omit=delay"],
+    )
+    assert options.options == {"root": "/data", "trainer": {"devices": 2}, "omit": ["delay"]}
+    assert parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.logs.tensorboard=false"]).options == {
+        "logs": {"tensorboard": False}
+    }
+    for argument in ("--options.stepz=3", "--options.trainer.device=3", "--options.class_path=os.system"):
+        with pytest.raises(InputError, match="is not an option"):
+            parse_command(SweepOptions, [*REQUIRED["sweep"], argument])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +199,8 @@ def test_configs_of_earlier_versions_are_read(tmp_path):
     assert pretraining(f"--config={tmp_path}/c.yaml").unlabeled == TrackSource(
         tracks="fma", root="/fma", variant="small"
     )
+    (tmp_path / "e.yaml").write_text("unlabeled_root: /fma\nunlabeled: fma\n")
+    assert pretraining(f"--config={tmp_path}/e.yaml").unlabeled == TrackSource(tracks="fma", root="/fma")
     (tmp_path / "d.yaml").write_text("unlabeled: null\nunlabeled_root: null\nunlabeled_variant: null\n")
     assert pretraining(f"--config={tmp_path}/d.yaml").unlabeled is None
 
@@ -237,6 +245,26 @@ def test_errors_of_other_options_name_no_config(tmp_path):
         CommandLine(PretrainOptions, [*NEEDED, f"--config={tmp_path}/config.yaml", "--steps=1", "--views=0"]).check()
     with pytest.raises(InputError, match=r"^steps: expected"):
         CommandLine(PretrainOptions, [*NEEDED, f"--config={tmp_path}/config.yaml", "--steps=-1"]).check()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "{class_path: planted.Thing}",
+        "{trainer: {class_path: planted.Thing, init_args: {}}}",
+        "{unlabeled: {class_path: planted.Thing}}",
+        "{labels: {class_path: planted.Thing}}",
+        "{steps: !!python/name:planted.run }",
+    ],
+)
+def test_the_config_of_a_study_runs_no_code(tmp_path, monkeypatch, options):
+    (tmp_path / "planted.py").write_text("open('ran', 'w').close()\nclass Thing: pass\ndef run(): pass\n")
+    (tmp_path / "config.yaml").write_text(f"{{file: study.yaml, out: out, options: {options}}}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=r"config: config\.yaml"):
+        parse_command(SweepOptions, ["--config=config.yaml"])
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

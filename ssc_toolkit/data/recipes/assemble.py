@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe
 from ssc_toolkit.data.recipes.disk import AudioFolder, describe_needs
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.hashing import lines_hash
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ def _description(recipe: Recipe, variant: str, task: RecipeTask, listed: pd.Data
         "variant": variant,
         "labels": {column: _as_plain(labels) for column, labels in task.labels.items()},
         "metrics": list(task.metrics),
-        "split_hash": _hash(sorted(f"{name}\t{split}" for name, split in sides.items())),
-        "labels_hash": _hash(names),
+        "split_hash": lines_hash(sorted(f"{name}\t{split}" for name, split in sides.items())),
+        "labels_hash": lines_hash(names),
         "source": task.source,
     }
 
@@ -119,7 +119,3 @@ def _as_plain(labels: LabelColumn) -> dict[str, Any]:
     if labels.mean is not None:
         plain |= {"mean": labels.mean, "std": labels.std}
     return plain
-
-
-def _hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

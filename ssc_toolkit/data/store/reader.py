@@ -25,9 +25,9 @@ from ssc_toolkit.data.store.layout import (
     read_info,
     read_tracks,
 )
+from ssc_toolkit.data.store.prepare import prepare_store
 from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, no_check
-from ssc_toolkit.data.store.shards import is_intact
-from ssc_toolkit.data.store.writer import prepare_store
+from ssc_toolkit.data.store.shard_writer import is_intact
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, reading

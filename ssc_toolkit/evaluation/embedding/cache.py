@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,7 +13,8 @@ from ssc_toolkit.data import AudioStore, TrackTable
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint
 from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
-from ssc_toolkit.files import file_checksum, writable_folder
+from ssc_toolkit.files import writable_folder
+from ssc_toolkit.hashing import file_hash, text_hash
 from ssc_toolkit.paths import user_path
 
 
@@ -65,14 +65,11 @@ class EmbeddingCache:
 
     def _path(self, model: WaveformModel, window_seconds: float) -> Path:
         told = (fingerprint(model), self._audio, window_seconds, *self._described)
-        return self.folder / f"{hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()}.npy"
+        return self.folder / f"{text_hash(repr(told))}.npy"
 
     @cached_property
     def _audio(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for content in audio_contents(self._tracks):
-            digest.update(content.encode())
-        return digest.hexdigest()
+        return text_hash("".join(audio_contents(self._tracks)))
 
 
 def audio_contents(tracks: TrackTable) -> list[str]:
@@ -100,4 +97,4 @@ def _content(path: str) -> str:
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
     """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
-    return file_checksum(path)
+    return file_hash(path)

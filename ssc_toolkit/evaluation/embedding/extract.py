@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
@@ -21,6 +22,7 @@ from ssc_toolkit.evaluation.embedding.models import (
     device_of,
     embeddings_of,
     eval_mode,
+    fused_if_equal,
     window_seconds_of,
 )
 from ssc_toolkit.evaluation.embedding.windows import pooling_named, window_counts
@@ -219,6 +221,7 @@ def _by_row(
     rates = [model.sample_rate for model in models.values()]
     hearing = Hearing(tracks, rates, needs, corruption, batch_size, most)
     vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
+    fused: dict[str, WaveformModel] = {}
     device = device_of(next(iter(models.values())))
     with (
         eval_mode(*models.values()),
@@ -227,8 +230,12 @@ def _by_row(
         for looked_at, rows, waveforms in hearing.batches(device):
             for place, (name, model) in enumerate(models.items() if rows else ()):
                 heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(device_of(model))
-                windows = heard.reshape(-1, 1, sizes[name])
-                embedded = embeddings_of(model, windows).unflatten(0, (len(rows), -1))
+                cut = "tracks channels (windows samples) -> (tracks windows) channels samples"
+                windows = rearrange(heard, cut, samples=sizes[name])
+                if name not in fused:
+                    fused[name] = fused_if_equal(model, windows)
+                embedded = embeddings_of(fused[name], windows)
+                embedded = rearrange(embedded, "(tracks windows) dim -> tracks windows dim", tracks=len(rows))
                 vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
             bar.update(looked_at)
     for problem in hearing.problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
+from ssc_toolkit.hashing import text_hash
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
@@ -48,7 +48,7 @@ def write_embeddings(
         append_checksum(temporary)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: str | Path) -> dict[str, Any]:
     """Return the metadata of a file that `write_embeddings` wrote.
 
     The whole file is verified, with the embeddings, unless an earlier version wrote it.
@@ -56,7 +56,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    advice = "embed the tracks again"
+    path, advice = Path(path), "embed the tracks again"
     if path.suffix == ".npz":
         verify_checksum(path, "embeddings", advice, required=False)
         with reading("embeddings", path, advice), np.load(path) as content:
@@ -68,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         text = kept[METADATA.encode()]
         if _OLD_CHECKSUM not in kept:
             verify_checksum(path, "embeddings", advice)
-        elif kept[_OLD_CHECKSUM] != hashlib.blake2b(text, digest_size=16).hexdigest().encode():
+        elif kept[_OLD_CHECKSUM] != text_hash(text).encode():
             raise ValueError("the checksum of its metadata differs")
         return json.loads(text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
+from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.seeds import generator_for
 
 _FORMAT = 1
@@ -134,7 +134,7 @@ class FixedCorruption:
 
     def fingerprint(self) -> str:
         """Return a hash of the transform, the sample rate, the draws and the names."""
-        digest = hashlib.blake2b(repr((self.transform.to_config(), self.sample_rate)).encode(), digest_size=16)
+        digest = new_digest(repr((self.transform.to_config(), self.sample_rate)).encode())
         _update(digest, self.drawn.state_dict())
         digest.update(repr(self.names).encode())
         return digest.hexdigest()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -64,19 +63,6 @@ class Score:
     correct: np.ndarray | None = field(default=None, repr=False)
     rows: np.ndarray | None = field(default=None, repr=False)
     predictions: tuple[Predictions, ...] = field(default=(), repr=False)
-
-    @property
-    def classes_or_columns(self) -> str:
-        """Word for what `undefined_classes` counts: "columns" or "classes"."""
-        return "columns" if self.metric == "r2" else "classes"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything except the arrays, for a JSON report."""
-        kept = [entry.name for entry in fields(self) if entry.name not in ("correct", "rows", "predictions")]
-        content = {name: getattr(self, name) for name in kept}
-        content["headline"] = vars(self.headline)
-        content["intervals"] = {name: vars(interval) for name, interval in self.intervals.items()}
-        return content
 
 
 def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:

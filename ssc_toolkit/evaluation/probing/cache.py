@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, groups_of
 from ssc_toolkit.evaluation.tasks import Task
+from ssc_toolkit.hashing import new_digest
 
 
 class ProbeSettings(NamedTuple):
@@ -97,7 +97,7 @@ class CachedProbes:
         parts = [self._fitted_to, labels.values.numpy(), labels.labeled.numpy(), embeddings[is_test]]
         if task.subset is not None:
             parts.append(task.subset)
-        digest = hashlib.blake2b(repr((__version__, *settings[1:], labels.names)).encode(), digest_size=16)
+        digest = new_digest(repr((__version__, *settings[1:], labels.names)).encode())
         for part in parts:
             digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
@@ -105,7 +105,7 @@ class CachedProbes:
     @cached_property
     def _fitted_to(self) -> np.ndarray:
         """Return a hash of the clean embeddings and the splits."""
-        digest = hashlib.blake2b("|".join(self._tracks["split"].astype(str)).encode(), digest_size=16)
+        digest = new_digest("|".join(self._tracks["split"].astype(str)).encode())
         digest.update(np.ascontiguousarray(self._embeddings).tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)
 

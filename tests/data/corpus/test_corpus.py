@@ -272,6 +272,42 @@ def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
     assert clip.read_bytes() == content
 
 
+def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0.000003")
+    day = 24 * 3600
+
+    def render(clips: int) -> Path:
+        with claimed_folder(None, {"kind": "scores", "clips": clips}) as (folder, _):
+            (folder / clip_path(0)).write_bytes(bytes(1000))
+        return folder
+
+    old, older, recent = render(40), render(41), render(42)
+    kept = tmp_path / "ssc-toolkit" / "not-ours"
+    kept.mkdir()
+    for folder, age in ((old, 3 * day), (older, 5 * day), (recent, day / 2), (kept, 9 * day)):
+        os.utime(folder, (time.time() - age,) * 2)
+    assert render(43).is_dir()
+    assert not older.exists()
+    assert old.exists()  # within the limit without it
+    assert render(40) == old  # it is used again
+    os.utime(recent, (time.time() - 2 * day,) * 2)
+    assert render(44).is_dir()
+    assert old.exists()
+    assert not recent.exists()
+    assert kept.exists()
+    with claimed_folder(tmp_path / "mine", {"kind": "scores", "clips": 45}) as (folder, _):
+        (folder / clip_path(0)).write_bytes(bytes(9000))
+    assert old.exists()  # a folder of the user does not count
+
+
+def test_too_few_clips_are_an_error(tmp_path):
+    for build in (build_corpus, build_notes):
+        with pytest.raises(InputError, match="clips: expected at least 40, got 39"):
+            build(39, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):
     clip = corpus / clip_path(7)

@@ -73,7 +73,7 @@ def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
     write_noise(path, 1.5, seed=2)
     newest = read_audio(path, RATE)
     with monkeypatch.context() as patch:
-        patch.setattr("ssc_toolkit.data.store.writer._commit", lambda *_: 1 / 0)  # the end, after the decoding
+        patch.setattr("ssc_toolkit.data.store.prepare._commit", lambda *_: 1 / 0)  # the end, after the decoding
         with pytest.raises(ZeroDivisionError):
             prepare_store(tracks, folder, RATE, progress=False)
     path.unlink()

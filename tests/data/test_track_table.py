@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stores import RATE
+from audio_files import RATE
 
 from ssc_toolkit.data import (
     AudioStore,
@@ -28,7 +28,7 @@ from ssc_toolkit.evaluation.embedding.cache import audio_contents
 @pytest.fixture
 def level():
     """Model whose embedding is the loudness of the window."""
-    return as_model(lambda waveforms: waveforms.std(dim=-1).repeat(1, 2), RATE)
+    return as_model(lambda waveforms: waveforms.std(dim=-1, keepdim=True).flatten(1).repeat(1, 2), RATE)
 
 
 def test_a_merge_keeps_store_and_dataset(store, music):
