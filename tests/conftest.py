@@ -20,6 +20,8 @@ from ssc_toolkit.data.corpus import build_corpus
 settings.register_profile("ssc_toolkit", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ssc_toolkit")
 
+LAUNCHER_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
+
 
 @pytest.fixture
 def music(tmp_path) -> Path:
@@ -77,9 +79,6 @@ def comparison(tmp_path_factory) -> Compared:
     folder = shared_folder(tmp_path_factory, "comparison")
     with FileLock(folder.parent / "comparison.lock"):
         return compared(folder)
-
-
-LAUNCHER_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from ssc_toolkit.reports.page import html
 
 
 def clusters(count: int = 60, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Points around three far centres, and which of them."""
+    """Points around three far centers, and which of them."""
     random = np.random.default_rng(0)
     number = np.arange(count) % 3
     return (20 * random.normal(size=(3, dim))[number] + random.normal(size=(count, dim))).astype(np.float32), number

@@ -1,4 +1,4 @@
-"""The rendered corpora: what is played, what is labelled, and that a kill loses nothing."""
+"""The rendered corpora: what is played, what is labeled, and that a kill loses nothing."""
 
 from __future__ import annotations
 
