@@ -1,4 +1,4 @@
-"""Two tiers of tests: slow ones run with --slow, or where their file is named; and one thread a worker of pytest-xdist."""
+"""Slow tests run with --slow or where their file is named; each worker of pytest-xdist uses one thread."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def copy_of_floats(count: int) -> Read:
 
 def copy_of_shards(store: AudioStore) -> Read:
     """Return a function that copies the 16-bit samples of the segments from the mapped shards into a new array."""
-    folder = Path(store.tracks.attrs["store"])
+    folder = Path(store.tracks.store)
     names = json.loads((folder / "store.json").read_text())["shards"]
     shards = [np.asarray(np.memmap(folder / "shards" / f"{name}.pcm", np.int16, "r")) for name in names]
     index = pd.read_parquet(next(folder.glob("index-*"))).to_records()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from study_runs import (
     BUDGETS,
     FRACTIONS,
@@ -270,23 +271,25 @@ def signal_figure(results: Results) -> str:
 
 def dots(results: Results, settings: Sequence[str]) -> str:
     """Plot a panel for each task and a line for each setting."""
-    there = results.there(*settings)
-    scores = {task: {SETTINGS[name].title: results.accuracy(name, task) for name in there} for task in TASKS}
-    colors = model_colors([SETTINGS[name].title for name in there])
-    return score_dots(scores, dict.fromkeys(TASKS, "accuracy"), colors)
+    titles = {name: SETTINGS[name].title for name in results.there(*settings)}
+    rows = [
+        {"panel": task, "model": title, "metric": "accuracy", **vars(results.accuracy(name, task))}
+        for task in TASKS
+        for name, title in titles.items()
+    ]
+    return score_dots(pd.DataFrame(rows), model_colors(titles.values()))
 
 
 def severity_figure(results: Results) -> str:
     """Plot the accuracy over the severity of the chain."""
-    there = results.there(*MAIN_ROWS)
-    curves = {
-        task: {
-            SETTINGS[name].title: {s: results.accuracy(name, task, condition) for s, condition in CHAIN.items()}
-            for name in there
-        }
+    titles = {name: SETTINGS[name].title for name in results.there(*MAIN_ROWS)}
+    rows = [
+        {"panel": task, "model": title, "severity": severity, **vars(results.accuracy(name, task, condition))}
         for task in STRESSED
-    }
-    return severity_curves(curves, "accuracy", model_colors([SETTINGS[name].title for name in there]))
+        for name, title in titles.items()
+        for severity, condition in CHAIN.items()
+    ]
+    return severity_curves(pd.DataFrame(rows), "accuracy", model_colors(titles.values()))
 
 
 def text(value: Interval) -> str:

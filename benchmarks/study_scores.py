@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from study_runs import OMIT, Size
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
-from ssc_toolkit.data import check_audio, encode_labels, load_tracks
+from ssc_toolkit.data import TrackTable, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus, build_notes
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.evaluation import (
@@ -25,6 +24,7 @@ from ssc_toolkit.evaluation import (
     provenance_of,
     retrieval,
 )
+from ssc_toolkit.evaluation.embedding.extract import expand_rows
 from ssc_toolkit.files import atomic_path
 
 CLEAN, NOTES = "clean", "notes"
@@ -53,13 +53,13 @@ def corpus(size: Size) -> Path:
 
 
 @cache
-def clips(size: Size) -> pd.DataFrame:
+def clips(size: Size) -> TrackTable:
     """Return the track table of the default corpus."""
     return check_audio(load_tracks(corpus(size)), size.view_seconds)
 
 
 @cache
-def notes(size: Size) -> pd.DataFrame:
+def notes(size: Size) -> TrackTable:
     """Return the track table of single notes, with the pitch class of each note."""
     table = check_audio(load_tracks(build_notes(size.notes, CORPUS_SEED) / "tracks.csv"), size.view_seconds)
     return table.assign(pitch=table["pitch"].astype(str), **{"pitch class": (table["pitch"] % 12).astype(str)})
@@ -82,7 +82,7 @@ def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path) -> None:
     missing = {name: encoder for name, encoder in encoders.items() if not (folder / f"{name}.npz").exists()}
     if not missing:
         return
-    test = clips(size)[clips(size)["split"] == "test"].reset_index(drop=True)
+    test = clips(size).select(clips(size)["split"] == "test")
     embedded = {
         CLEAN: embed_models(missing, clips(size), size.view_seconds),
         NOTES: embed_models(missing, notes(size), size.view_seconds),
@@ -118,7 +118,7 @@ def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
     for column in NOTE_COLUMNS:
         fitted = fit_probe(vectors[NOTES], played, column)
         probes[f"notes: {column}"] = {CLEAN: record(fitted.score(vectors[NOTES], played))}
-    asked = tracks[test].reset_index(drop=True)
+    asked = tracks.select(test)
     return {
         "provenance": provenance_of(tracks, window_seconds=size.view_seconds, seeds=[CORPUS_SEED]),
         "tracks": digest(tracks),
@@ -128,7 +128,7 @@ def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
     }
 
 
-def found(embeddings: np.ndarray, asked: pd.DataFrame, column: str) -> float:
+def found(embeddings: np.ndarray, asked: TrackTable, column: str) -> float:
     """Return the mean average precision among the test clips, without versions of the query's tune."""
     groups = asked["group"].to_numpy()
     score = retrieval(embeddings, encode_labels(asked, column), groups=groups, other_groups_only=True)
@@ -138,7 +138,7 @@ def found(embeddings: np.ndarray, asked: pd.DataFrame, column: str) -> float:
 def stressed(
     probe: Probe,
     vectors: Mapping[str, np.ndarray],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     test: np.ndarray,
     subset: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
@@ -153,10 +153,7 @@ def stressed(
     """
     scores = {}
     for condition, part in vectors.items():
-        everywhere = part
-        if len(part) < len(tracks):
-            everywhere = np.full((len(tracks), part.shape[1]), np.nan, dtype=np.float32)
-            everywhere[test] = part
+        everywhere = expand_rows(part, test) if len(part) < len(tracks) else part
         scores[condition] = record(probe.score(everywhere, tracks, subset))
     return scores
 
@@ -175,14 +172,14 @@ def tracks_of(size: Size) -> dict[str, Any]:
     test, new = tracks["split"] == "test", tracks["timbre"] == "new"
     asked = {column: test & tracks[column].notna() for column in COLUMNS}
     asked |= {"family": test & ~new, "family, new timbres": test & new}
-    groups = {task: tracks.loc[rows, "group"].tolist() for task, rows in asked.items()}
+    groups = {task: tracks.frame.loc[rows, "group"].tolist() for task, rows in asked.items()}
     played = notes(size)
     programs = played.loc[played["split"] == "test", "program"].tolist()  # notes of one instrument are alike
     groups |= {f"notes: {column}": programs for column in NOTE_COLUMNS}
     return {"hash": digest(tracks), "groups": groups, "labels": {c: int(tracks[c].nunique()) for c in COLUMNS}}
 
 
-def digest(tracks: pd.DataFrame) -> str:
+def digest(tracks: TrackTable) -> str:
     """Return a hash of the table (data, labels and split) that does not depend on its folder."""
-    text = tracks.assign(path=tracks["path"].map(lambda path: Path(path).name)).to_csv(index=False)
+    text = tracks.assign(path=tracks["path"].map(lambda path: Path(path).name)).frame.to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -67,7 +67,7 @@ class Contrastive(lightning.LightningModule):
 
 
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
-train = tracks[tracks["split"] == "train"].reset_index(drop=True)
+train = tracks.select(tracks["split"] == "train")
 labels = encode_labels(train, "key")
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=labels)
 

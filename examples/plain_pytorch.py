@@ -28,9 +28,9 @@ arguments.add_argument("--clips", type=int, default=4000, help="size of the defa
 options = arguments.parse_args()
 torch.manual_seed(0)
 
-# Tracks: a data frame with a row for each file. The corpus is rendered first if it is not in the cache.
+# Tracks: a table with a row for each file. The corpus is rendered first if it is not in the cache.
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
-train = tracks[tracks["split"] == "train"].reset_index(drop=True)
+train = tracks.select(tracks["split"] == "train")
 labels = encode_labels(train, "key")
 
 # Batches: half of each batch is labeled, drawn from the 5 % of the labels that are used.

@@ -31,7 +31,7 @@ options = arguments.parse_args()
 torch.manual_seed(0)
 
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
-train = tracks[tracks["split"] == "train"].reset_index(drop=True)
+train = tracks.select(tracks["split"] == "train")
 
 # Tags in one cell, separated by "|", become multi-hot rows.
 train["tags"] = train["family"] + "|" + train["mode"] + "|" + train["collection"]

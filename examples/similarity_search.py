@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data import TrackTable, check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN, load_encoder
 from ssc_toolkit.evaluation import embed_tracks
 
@@ -47,7 +47,7 @@ torch.manual_seed(0)
 encoder = load_encoder(options.encoder) if options.encoder else MelCNN().eval()
 
 
-def embed(tracks: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+def embed(tracks: TrackTable | pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Return paths and unit-length embeddings (tracks, dim), each the mean over the windows of a track."""
     usable = check_audio(tracks, minimum_seconds=options.window_seconds)  # shorter tracks are left out with a warning
     embeddings = embed_tracks(encoder, usable, options.window_seconds)

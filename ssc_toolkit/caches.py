@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -29,8 +30,11 @@ _ENTRY = re.compile(r"[0-9a-f]{32}\.np[yz]")
 _ADVICE = "it is computed again"
 ENTRIES = "embeddings and predictions"
 STORE_COPY = "store copied from a URL"
+CORPUS = "rendered corpus"
+PIECES = "pieces of rendered corpora"
 _IN_OUTPUTS = ("cache", "evaluation")
 """Folders of cache entries in the outputs of a comparison and of a demonstration."""
+_KEPT_SECONDS = 24 * 3600
 
 Content = TypeVar("Content")
 _unwritable: set[Path] = set()
@@ -157,12 +161,12 @@ def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
     """
     root = cache_root()
     found = []
-    for parent, holds in ((root / "stores", STORE_COPY), (root, "rendered corpus or its pieces")):
+    for parent in (root / "stores", root):
         if (parent.is_symlink() and parent != root) or not parent.is_dir():
             continue
         for path in sorted(parent.iterdir()):
-            is_ours = parent != root or path.name.startswith("pieces-") or (path / "corpus.json").is_file()
-            if is_ours and not is_leftover(path) and path.is_dir() and not path.is_symlink():
+            holds = STORE_COPY if parent != root else _content_of(path)
+            if holds and not is_leftover(path) and path.is_dir() and not path.is_symlink():
                 found.append(CachePlace(path, holds, _size(path)))
     for folder in folders:
         if not folder.is_dir():
@@ -171,6 +175,13 @@ def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
             if entries := _entries(path):
                 found.append(CachePlace(path, ENTRIES, sum(size for _, size, _ in entries)))
     return found
+
+
+def _content_of(path: Path) -> str:
+    """Return what a folder in the user's cache folder holds; an empty text if it is not of this library."""
+    if (path / "corpus.json").is_file():
+        return CORPUS
+    return PIECES if path.name.startswith("pieces-") else ""
 
 
 def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[Path]]:
@@ -211,15 +222,34 @@ def limit_store_copies(used: Path) -> None:
     Raises:
         InputError: if the limit in the environment is not a number.
     """
+    _limit_folders(used, STORE_COPY)
+
+
+def limit_corpora(used: Path) -> None:
+    """Remove rendered corpora, the least recently used first, until all corpora together are within the limit.
+
+    The corpus in use, those that another process renders, and those that were used in the last day, which another
+    process may read, are kept.
+
+    Args:
+        used: folder of the corpus in use, in the user's cache folder.
+
+    Raises:
+        InputError: if the limit in the environment is not a number.
+    """
+    _limit_folders(used, CORPUS, _KEPT_SECONDS)
+
+
+def _limit_folders(used: Path, holds: str, kept_seconds: float = 0.0) -> None:
     limit_bytes = round(limit_gb() * 1e9)
     with contextlib.suppress(OSError):  # the folder of another user
         os.utime(used)
-    copies = [place for place in cache_places() if place.holds == STORE_COPY]
-    total = sum(place.bytes for place in copies)
-    for place in sorted(copies, key=lambda place: place.path.stat().st_mtime_ns):
+    places = [place for place in cache_places() if place.holds == holds]
+    total = sum(place.bytes for place in places)
+    for place in sorted(places, key=lambda place: place.path.stat().st_mtime_ns):
         if total <= limit_bytes:
             return
-        if place.path.resolve() == used.resolve():
+        if place.path.resolve() == used.resolve() or time.time() - place.path.stat().st_mtime < kept_seconds:
             continue
         try:
             _remove_unused(place.path)

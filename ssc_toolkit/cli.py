@@ -27,7 +27,7 @@ from ssc_toolkit.options import (
     RobustnessOptions,
     SweepOptions,
 )
-from ssc_toolkit.options.parsing import parse_command
+from ssc_toolkit.options.parsing import CommandLine
 from ssc_toolkit.options.schema import did_you_mean
 from ssc_toolkit.processes import safe_children
 
@@ -97,8 +97,8 @@ def _run(name: str, arguments: list[str]) -> int:
         hint = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
         raise InputError(f"there is no such command{hint}")
     kind, about = COMMANDS[name]
-    options = parse_command(kind, arguments, f"ssc-toolkit {name}", _description(kind, about))
-    options.check()
+    line = CommandLine(kind, arguments, f"ssc-toolkit {name}", _description(kind, about))
+    line.check()
     if name != "doctor":
         from ssc_toolkit.commands.doctor import torchaudio_problem
 
@@ -107,7 +107,9 @@ def _run(name: str, arguments: list[str]) -> int:
             raise InputError(problem)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
-    getattr(importlib.import_module(f"ssc_toolkit.commands.{name}"), name)(options)
+    command = getattr(importlib.import_module(f"ssc_toolkit.commands.{name}"), name)
+    with line.config_named():
+        command(line.options)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,20 @@ def _unescaped(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
-def read_csv(path: Path, argument: str, required: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_csv(
+    path: Path, argument: str, required: str, keeps_blanks: Callable[[str], bool] = lambda cell: False
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     r"""Read a CSV file with a header.
 
     The file is text in UTF-8, with or without a byte order mark. Cells are separated by commas and quoted where
-    needed. Every row must have as many cells as the header. Spaces after a comma, empty lines, and the apostrophes
-    that `csv_text` adds are dropped.
+    needed. Every row must have as many cells as the header. Spaces at the start of a cell that is not quoted, empty
+    lines, and the apostrophes that `csv_text` adds are dropped.
 
     Args:
         path: path of the file.
         argument: name of the argument that gave the path, for error messages.
         required: name of a column that the file must have.
+        keeps_blanks: function of a cell of this column that begins with spaces; they are kept if it returns True.
 
     Returns:
         The column names, and the rows, each with the number of the line where it begins.
@@ -89,17 +92,20 @@ def read_csv(path: Path, argument: str, required: str) -> tuple[list[str], list[
     """
     name = f"{argument}: {path}"
     rows = _rows(_text(path, argument), name)
-    line, header = next(rows, (0, []))
+    line, header, _ = next(rows, (0, [], []))
     if not line:
         raise InputError(f"{name} is empty; expected a header with a {required!r} column and a row for each track")
     _check_header(header, f"{name}, line {line}", required)
     found = []
-    for line, cells in rows:
+    place = header.index(required)
+    for line, cells, with_blanks in rows:
         if len(cells) != len(header):
             hint = " (a comma at the end of the line?)" if len(cells) == len(header) + 1 and not cells[-1] else ""
             raise InputError(
                 f"{name}, line {line}: expected {len(header)} cells as in the header, got {len(cells)}{hint}"
             )
+        if cells[place] != with_blanks[place] and keeps_blanks(with_blanks[place]):
+            cells[place] = with_blanks[place]
         found.append((line, [_unescaped(cell) for cell in cells]))
     return [_unescaped(column) for column in header], found
 
@@ -124,24 +130,26 @@ def _text(path: Path, argument: str) -> str:
         ) from error
 
 
-def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the cells of each row that is not blank, with the number of its first line."""
+def _rows(text: str, name: str) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Yield the first line's number of each row that is not blank, its cells, and the cells with leading spaces."""
     place, line = 0, 1
     while place < len(text):
         end_of_line = _LINE.match(text, place)
         assert end_of_line
         if '"' not in end_of_line[1]:
-            cells, place, ends = [cell.lstrip(" ") for cell in end_of_line[1].split(",")], end_of_line.end(), 1
+            with_blanks, place, ends = end_of_line[1].split(","), end_of_line.end(), 1
+            cells = [cell.lstrip(" ") for cell in with_blanks]
         else:
-            cells, place, ends = _quoted_row(text, place, f"{name}, line {line}")
+            cells, with_blanks, place, ends = _quoted_row(text, place, f"{name}, line {line}")
         if len(cells) > 1 or cells[0].strip():
-            yield line, cells
+            yield line, cells, with_blanks
         line += ends
 
 
-def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], int, int]:
-    """Return the cells of a row that has quotes, the position after it, and the number of its lines."""
+def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], list[str], int, int]:
+    """Return the cells of a row that has quotes, the cells with leading spaces, its end, and its number of lines."""
     cells: list[str] = []
+    with_blanks: list[str] = []
     ends = 1
     while True:
         found = _CELL.match(text, place)
@@ -152,12 +160,13 @@ def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], int, int]
                 f"{where}: is not a CSV file: the quote of cell {len(cells) + 1} is not closed, or text follows its "
                 f"end: {plain.strip()[:_MAX_SHOWN]!r}"
             )
-        cells.append(plain.lstrip(" ") if quoted is None else quoted.replace('""', '"'))
+        with_blanks.append(plain if quoted is None else quoted.replace('""', '"'))
+        cells.append(with_blanks[-1] if quoted is not None else plain.lstrip(" "))
         if quoted is not None:
             ends += len(re.findall(r"\r\n|\r|\n", quoted))
         place = found.end()
         if (found[2] if quoted is not None else found[4]) != ",":
-            return cells, place, ends
+            return cells, with_blanks, place, ends
 
 
 def _check_header(header: list[str], where: str, required: str) -> None:

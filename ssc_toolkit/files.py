@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.hashing import file_hash, new_digest, stream_digest, text_hash
 
 _LEFTOVER = re.compile(r"\.(.+\.)?[0-9a-f]+\.tmp")
 _LEFTOVER_SECONDS = 24 * 3600
@@ -235,7 +235,7 @@ def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
 
 
 def _checked_text(content: Mapping[str, Any]) -> str:
-    checksum = hashlib.blake2b(json_text(dict(content)).encode(), digest_size=16).hexdigest()
+    checksum = text_hash(json_text(dict(content)))
     return json_text({**content, _CHECKSUM_KEY: checksum})
 
 
@@ -254,7 +254,7 @@ def append_checksum(path: Path) -> None:
                 file.write(_TRAILER_BYTES.to_bytes(2, "little"))
         place = size - _footer_bytes(file)
         file.seek(0)
-        checksum = hashlib.file_digest(file, _blake2b).hexdigest()
+        checksum = stream_digest(file).hexdigest()
         file.seek(place)
         footer = file.read()
         file.seek(place)
@@ -285,7 +285,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
         if not (trailer.startswith(_TRAILER) and trailer.endswith(b"\n")):
             raise ValueError("it is cut short, or has no checksum")
         file.seek(0)
-        digest, remaining = _blake2b(), place
+        digest, remaining = new_digest(), place
         while remaining and (chunk := file.read(min(remaining, 1 << 20))):
             digest.update(chunk)
             remaining -= len(chunk)
@@ -314,7 +314,7 @@ def write_checksums(folder: Path, names: Iterable[str]) -> None:
     """
     ordered = sorted(names)
     with ThreadPoolExecutor() as pool:
-        sums = list(pool.map(lambda name: file_checksum(folder / name), ordered))
+        sums = list(pool.map(lambda name: file_hash(folder / name), ordered))
     write_checked_json(folder / CHECKSUMS, dict(zip(ordered, sums, strict=True)))
 
 
@@ -345,22 +345,12 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
         if not path.is_file():
             return True
         with reading(argument, path, advice):
-            if file_checksum(path) != known.get(name):
+            if file_hash(path) != known.get(name):
                 raise ValueError("its checksum differs")
         return False
 
     with ThreadPoolExecutor() as pool:
         return [name for name, missing in zip(names, pool.map(is_missing, names), strict=True) if missing]
-
-
-def file_checksum(path: str | Path) -> str:
-    """Return the BLAKE2b hash of a file's content: 16 bytes as 32 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, _blake2b).hexdigest()
-
-
-def _blake2b() -> Any:
-    return hashlib.blake2b(digest_size=16)
 
 
 @contextmanager

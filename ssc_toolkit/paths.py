@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 from urllib.request import url2pathname
@@ -95,7 +95,7 @@ def _other_normal_form(path: Path) -> Path | None:
     return found
 
 
-def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str]]:
+def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str], list[Path]]:
     """Find the audio files below a folder.
 
     Links to folders are followed. Every folder is visited once, by its own path rather than by a link. Hidden files and
@@ -106,7 +106,8 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
         suffixes: suffixes of audio files, in lower case.
 
     Returns:
-        The sorted paths, and the number of other files for each suffix.
+        The sorted paths, the number of other files for each suffix, and the links to files or folders that do not
+        exist, with any suffix.
 
     Raises:
         InputError: if a folder cannot be read.
@@ -116,12 +117,14 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
         >>> folder = Path(tempfile.mkdtemp())
         >>> for name in ("b.wav", "a.WAV", "._a.wav", "notes.txt"):
         ...     (folder / name).touch()
-        >>> paths, others = audio_paths(folder, [".wav"])
-        >>> [path.name for path in paths], dict(others)
-        (['a.WAV', 'b.wav'], {'.txt': 1})
+        >>> (folder / "old.wav").symlink_to("gone.wav")
+        >>> paths, others, dangling = audio_paths(folder, [".wav"])
+        >>> [path.name for path in paths], dict(others), [path.name for path in dangling]
+        (['a.WAV', 'b.wav'], {'.txt': 1}, ['old.wav'])
     """
     found: list[Path] = []
     others: Counter[str] = Counter()
+    dangling: list[Path] = []
     seen: set[tuple[int, int]] = set()
     starts = [folder]
     for start in starts:  # links found in the loop are appended
@@ -134,11 +137,13 @@ def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Co
             folders[:] = sorted(name for name in folders if not _is_noise(name))
             starts += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
             for path in (Path(place, name) for name in files if not _is_noise(name)):
-                if path.suffix.lower() not in suffixes:
+                if path.is_symlink() and not path.exists():
+                    dangling.append(path)
+                elif path.suffix.lower() not in suffixes:
                     others[path.suffix.lower()] += 1
                 elif path.is_file():
                     found.append(path)
-    return sorted(found), others
+    return sorted(found), others, sorted(dangling)
 
 
 def _is_noise(name: str) -> bool:
@@ -167,6 +172,23 @@ def describe_others(others: Counter[str], shown: int = 8) -> str:
     ]
     more = f", and {len(parts) - shown} more suffixes" if len(parts) > shown else ""
     return f"{total} {'file' if total == 1 else 'files'} with other suffixes: {', '.join(parts[:shown])}{more}"
+
+
+def describe_dangling(links: Sequence[Path], folder: Path, shown: int = 5) -> str:
+    """Return a text with the number and the names of links to files or folders that do not exist.
+
+    Args:
+        links: paths of the links.
+        folder: folder that contains them.
+        shown: maximum number of names in the text.
+
+    Examples:
+        >>> describe_dangling([Path("music/a.wav"), Path("music/live")], Path("music"), shown=1)
+        '2 links whose target does not exist: a.wav, and 1 more'
+    """
+    names = [_printable(str(link.relative_to(folder))) for link in links[:shown]]
+    names += [f"and {len(links) - shown} more"] if len(links) > shown else []
+    return f"{len(links)} {'link' if len(links) == 1 else 'links'} whose target does not exist: {', '.join(names)}"
 
 
 def _printable(text: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from typing import Any
 
 import torch
+
+from ssc_toolkit.hashing import new_digest
 
 
 def generator_for(*key: int | str) -> torch.Generator:
@@ -25,7 +26,7 @@ def generator_for(*key: int | str) -> torch.Generator:
         tensor([True])
     """
     plain = tuple(str(part) if isinstance(part, str) else whole_number("key", part) for part in key)
-    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
+    digest = new_digest(repr(plain).encode(), size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 

@@ -23,7 +23,9 @@ def test_mp3_without_a_xing_header_is_whole(tmp_path, rate):
     content = vbr_mp3(tmp_path / "a.mp3", stereo, rate)
     (tmp_path / "a.mp3").write_bytes(without_xing(content))
     whole = assert_segments_agree(tmp_path / "a.mp3", 4.0, tolerance=3000 / rate)
-    assert max(correlation(whole, 0.75 * samples, delay) for delay in range(500, 1300)) > 0.95
+    first = 0.75 * samples[: rate // 2]
+    delay = max(range(500, 1300), key=lambda start: whole[start : start + len(first)] @ first)
+    assert correlation(whole, 0.75 * samples, delay) > 0.95
 
 
 def test_joined_mp3_files_have_the_sum_of_their_lengths(tmp_path):

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import torch
 from audio_files import write_noise
+from folders import each_flip, flip
 from pyarrow import parquet
 
 from ssc_toolkit import caches
@@ -33,16 +34,6 @@ from ssc_toolkit.files import held
 from ssc_toolkit.options import DoctorOptions
 
 RATE = 16000
-
-
-def offsets(size: int) -> list[int]:
-    return sorted({int(place) for place in np.linspace(0, size - 1, 200)})
-
-
-def flipped(path, place: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[place] ^= 0x10
-    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -73,27 +64,21 @@ def archive(folder):
 @pytest.mark.parametrize("make", [entry, archive])
 def test_a_flipped_byte_of_a_cache_is_named(make, tmp_path, caplog):
     path = make(tmp_path)
-    whole = path.read_bytes()
     assert read_entry(path, np.load) is not None
-    for place in offsets(len(whole)):
+    for place in each_flip(path):
         caplog.clear()
-        flipped(path, place)
         assert read_entry(path, np.load) is None, place
         assert str(path) in caplog.text
         assert "computed again" in caplog.text
-        path.write_bytes(whole)
 
 
 def test_a_flipped_byte_of_draws_is_named(tmp_path):
     path = tmp_path / "draws.pt"
     tracks = pd.DataFrame({"path": [f"/music/{number}.wav" for number in range(50)]})
     FixedCorruption.draw(Gain((-20, 0)), RATE, tracks).save(path)
-    whole = path.read_bytes()
-    for place in offsets(len(whole)):
-        flipped(path, place)
+    for _ in each_flip(path):
         with pytest.raises(InputError, match=r"draws: .*draws\.pt is damaged"):
             FixedCorruption.load(path)
-        path.write_bytes(whole)
     assert len(FixedCorruption.load(path).names) == 50
 
 
@@ -101,12 +86,9 @@ def test_a_flipped_byte_of_draws_is_named(tmp_path):
 def test_a_flipped_byte_of_embeddings_is_named(name, tmp_path):
     path = tmp_path / name
     write_embeddings(path, np.ones((30, 20)), {"paths": np.array(["a"] * 30)}, {"pooling": "mean"})
-    whole = path.read_bytes()
-    for place in offsets(len(whole)):
-        flipped(path, place)
+    for _ in each_flip(path):
         with pytest.raises(InputError, match=r"embeddings: .*e\.(npz|parquet) is damaged"):
             read_metadata(path)
-        path.write_bytes(whole)
     assert read_metadata(path) == {"pooling": "mean"}
     if name == "e.npz":
         assert np.load(path)["embeddings"].shape == (30, 20)
@@ -332,7 +314,7 @@ def test_the_embedding_cache_recomputes_what_is_damaged(music, tmp_path, caplog)
     cache.put(model, 1.0, np.ones((3, 4)))
     (file,) = (tmp_path / "cache").iterdir()
     assert cache.get(model, 1.0) is not None
-    flipped(file, 200)
+    flip(file, 200)
     with caplog.at_level(logging.WARNING):
         assert cache.get(model, 1.0) is None
     assert str(file) in caplog.text

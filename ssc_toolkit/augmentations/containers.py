@@ -73,7 +73,7 @@ class Container(Augmentation):
         """Join the stages of all members."""
 
     def stages(self, samples: int, path: tuple[int, ...] = ()) -> list[Stage]:
-        """Return the stages in order, for clips of `samples` samples; `path` leads to the draw of this container."""
+        """Return the stages in order, for clips of `samples` samples; `path` is that of the draw of this container."""
         return self.join(
             [
                 member.stages(samples, (*path, index))

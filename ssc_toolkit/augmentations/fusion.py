@@ -85,7 +85,7 @@ def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
 
 
 def joined_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """Join the stages of alternative members, of which an example uses one; all responses form one stage."""
+    """Join the stages of alternative members. All stages with a frequency response become one stage."""
     linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
     others = [stage for stages in members for stage in stages if stage not in linear]
     if not linear:

@@ -40,7 +40,7 @@ def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.n
     from ssc_toolkit.paths import audio_paths, user_path
 
     if isinstance(files, str | Path) and user_path(files, name).is_dir():
-        paths = audio_paths(user_path(files, name), readable_suffixes())[0]
+        paths, *_ = audio_paths(user_path(files, name), readable_suffixes())
         if not paths:
             raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, got none")
     else:

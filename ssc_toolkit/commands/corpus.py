@@ -37,7 +37,7 @@ def corpus(options: CorpusOptions) -> Path:
     place = BUILDERS[options.kind](options.clips, options.seed, options.folder)
     print(f"{place / 'tracks.csv'}")
     if options.describe:
-        tracks = from_csv(place / "tracks.csv")
+        tracks = from_csv(place / "tracks.csv").frame
         print(describe_tracks(tracks))
         written = write_examples(tracks, place, user_path(options.examples))
         print(f"listen: {len(written)} clips in {options.examples}/")

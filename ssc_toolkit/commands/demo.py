@@ -9,25 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from ssc_toolkit import __version__
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
-from ssc_toolkit.data.corpus.build import check_note
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
-from ssc_toolkit.evaluation.comparison import CHAIN, compare_models, conditions_for
+from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
+from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
+from ssc_toolkit.evaluation.results import records
 from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
 from ssc_toolkit.options import DemoOptions, PretrainOptions
-from ssc_toolkit.paths import user_path
+from ssc_toolkit.options.demo import NOTE
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     explorer_section,
     overview_section,
-    paired_differences,
     retrieval_section,
     robustness_section,
 )
@@ -45,12 +44,10 @@ LABEL = "key"
 OMIT = ("pitch_shift",)
 """Omitted because the labels are keys: a clip that is shifted in pitch has another key than its label."""
 COLUMNS = ("key", "family", "mode", "collection")
-STRESSED = ("key", "family")
+SHOWN_UNDER_CORRUPTION = ("key", "family")
 """Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
-SEVERITIES = (0.0, 1.0, 2.0)
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
-_NOTE = "demo.json"
 CLIPS = 100
 """Number of test clips that can be played in the report."""
 
@@ -103,14 +100,12 @@ def demo(options: DemoOptions) -> Path:
     """
     options.check()
     begin, quick, seed = time.monotonic(), options.quick, options.seed
-    folder = writable_folder(user_path(options.out or ("demo-quick" if quick else "demo"), "out"), "out")
+    folder = writable_folder(options.folder, "out")
     size = QUICK if quick else FULL
-    settings = {"quick": quick, "seed": seed, "version": __version__}
-    check_note(folder / _NOTE, settings, "out", "demonstration")  # before the lock, which would leave a file there
     with held(folder, "out"):
-        check_note(folder / _NOTE, settings, "out", "demonstration")
+        options.check_folder()
         clear_leftovers(folder)
-        write_checked_json(folder / _NOTE, settings)
+        write_checked_json(folder / NOTE, options.settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"
@@ -128,15 +123,18 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         conditions_for((CHAIN,), SEVERITIES, encoders[LOG_MEL_STATISTICS].sample_rate, OMIT),
         folder / "evaluation",
         window_seconds=VIEW_SECONDS,
-        seed=seed,
+        methods=("linear", RETRIEVAL),
+        seeds=(seed,),
+        bootstrap_seed=seed,
     )
+    frame = comparison.results.frame
     sections = [
-        overview_section(comparison),
-        difference_section(paired_differences(comparison, DIFFERENCES, seed)),
-        *(robustness_section(comparison, task) for task in STRESSED),
-        retrieval_section(comparison.retrieval),
+        overview_section(frame),
+        difference_section(comparison.results.differences(DIFFERENCES, seed)),
+        *(robustness_section(frame, task) for task in SHOWN_UNDER_CORRUPTION),
+        retrieval_section(frame),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, comparison.models
+            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(encoders)
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
@@ -150,7 +148,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
-        "records": comparison.records("linear", seed),
+        "records": records(frame),
     }
     write_report(folder, "The effect of a few labels", lead, sections, content)
     for section in sections:
@@ -180,7 +178,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
     return {RANDOM: reinitialized(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
 
 
-def tasks(tracks: pd.DataFrame) -> list[Task]:
+def tasks(tracks: TrackTable) -> list[Task]:
     """Return the tasks; family is evaluated separately for programs in the training set and for new programs."""
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
@@ -201,9 +199,9 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
     return rows
 
 
-def batch_section(encoders: dict[str, Encoder], tracks: pd.DataFrame, seed: int, items: int = 32) -> Section:
+def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, items: int = 32) -> Section:
     """Return a section with the target weights of a batch of test clips and the similarities in each encoder."""
-    test = tracks[tracks["split"] == "test"].reset_index(drop=True)
+    test = tracks.select(tracks["split"] == "test")
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
     batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))

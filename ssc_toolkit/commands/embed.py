@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ssc_toolkit.commands.inputs import open_model_for, open_tracks
+from ssc_toolkit.commands.inputs import THIS, Models, load_for, open_encoder, usable_tracks, windows_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, embed_windows
-from ssc_toolkit.evaluation.embedding.files import EMBEDDING_SUFFIXES, write_embeddings
-from ssc_toolkit.evaluation.embedding.models import fingerprint, window_seconds_of
+from ssc_toolkit.evaluation.embedding.files import write_embeddings
+from ssc_toolkit.evaluation.embedding.models import fingerprint
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
 from ssc_toolkit.options.embed import EmbedOptions
@@ -31,32 +31,27 @@ def embed(options: EmbedOptions) -> Path:
         InputError: if an option or a file is invalid; it is raised before the work starts.
     """
     options.check()
-    encoder, tracks, root, variant = options.encoder, options.tracks, options.root, options.variant
-    out, window_seconds, pooling, cache = options.out, options.window_seconds, options.pooling, options.cache
-    most_skipped = options.most_skipped
-    path = user_path(out, "out")
-    if path.suffix not in EMBEDDING_SUFFIXES:
-        raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {out}")
+    path = user_path(options.out, "out")
     if path.suffix == ".parquet":
         importlib.import_module("pyarrow")  # fail before the work if it is missing
     writable_folder(path.absolute().parent, "out")
     with held_file(path, "out"):
         clear_leftovers(path.absolute().parent, names=[path.name])
-        model = open_model_for(encoder, cache)
-        kept = open_tracks(model, tracks, root, variant, window_seconds, most_skipped, split=False)
-        seconds = window_seconds_of(model, window_seconds)
-        if pooling == "none":
+        model = open_encoder(options.encoder, options.cache)
+        models: Models = {THIS: [model]}
+        (seconds,) = windows_of(models, options.window_seconds).values()
+        kept = usable_tracks(load_for(models, options), seconds, options.most_skipped)
+        if options.pooling == "none":
             windows = embed_windows(model, kept, seconds)
             embeddings, rows = windows.embeddings, windows.rows
             columns = {"start_seconds": windows.seconds}
         else:
-            everything = embed_tracks(model, kept, seconds, pooling=pooling, cache=cache)
+            everything = embed_tracks(model, kept, seconds, pooling=options.pooling, cache=options.cache)
             rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
             embeddings, columns = everything[rows], {}
         columns |= {"paths": kept["path"].to_numpy(dtype=str)[rows], "seconds": kept["seconds"].to_numpy()[rows]}
-        metadata = provenance_of(
-            kept, window_seconds=seconds, pooling=pooling, seeds=(), encoder=_described(model, encoder)
-        )
+        described = _described(model, options.encoder)
+        metadata = provenance_of(kept, window_seconds=seconds, pooling=options.pooling, seeds=(), encoder=described)
         write_embeddings(path, embeddings, columns, metadata)
         print(f"{len(embeddings)} embeddings of dimension {embeddings.shape[1]} in {path}")
         return path

@@ -1,56 +1,82 @@
-"""Functions that several commands use to open the model, its baselines and the tracks."""
+"""Functions that several commands use: open models and tracks, lock the output folder, write the report."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, LogMelStatistics, random_twin
+from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, baselines
+from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, open_model, window_seconds_of
 from ssc_toolkit.evaluation.metrics.key import unlike_keys
-from ssc_toolkit.evaluation.metrics.scores import Score
-from ssc_toolkit.evaluation.probing.heads import HEADS
 from ssc_toolkit.evaluation.probing.probe import check_labels, label_signal, training_share
+from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, held, writable_folder
+from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
-from ssc_toolkit.reports.page import REPORTS
+from ssc_toolkit.reports.page import REPORTS, Section, table, write_report
 
 logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
-FINETUNE = "finetune"
+Models = dict[str, list[WaveformModel]]
+"""Models by name: one, or one for each seed."""
 
 
 @contextmanager
-def output_folder(out: str | None) -> Iterator[Path | None]:
-    """Create and lock the output folder of a command, and yield its path; yield None if there is no output folder.
+def output_folder(out: str) -> Iterator[Path]:
+    """Create and lock the output folder of a command, and yield its path.
 
     Raises:
         InputError: if the folder is not writable, or if another process uses it.
     """
-    if out is None:
-        yield None
-        return
     folder = writable_folder(user_path(out, "out"), "out")
     with held(folder, "out"):
         clear_leftovers(folder, names=REPORTS)
         yield folder
 
 
-def open_model_for(encoder: str, cache: str | None) -> WaveformModel:
+def optional_folder(out: str | None) -> AbstractContextManager[Path | None]:
+    """Return the context of `output_folder`, or of None for a command without an output folder."""
+    return nullcontext() if out is None else output_folder(out)
+
+
+def publish(
+    folder: Path | None,
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    content: Mapping[str, Any],
+    *,
+    printed: int | None = None,
+) -> None:
+    """Print the tables of a report, and write the report to the output folder if there is one.
+
+    Args:
+        folder: output folder, or None.
+        title, lead, sections, content: as for `write_report`.
+        printed: number of sections whose tables are printed; by default all.
+    """
+    for section in sections[:printed]:
+        print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
+    if folder is not None:
+        write_report(folder, title, lead, sections, content)
+
+
+def open_encoder(encoder: str, cache: str | Path | None) -> WaveformModel:
     """Open a model, and check that its embeddings can be cached if `cache` is given.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
-        cache: folder of the embedding cache, or None.
+        cache: folder of the cache, or None.
 
     Raises:
         InputError: if the model cannot be opened, or if it cannot be cached because it has no identity.
@@ -61,128 +87,160 @@ def open_model_for(encoder: str, cache: str | None) -> WaveformModel:
     return model
 
 
-def check_methods(methods: Sequence[str], known: Sequence[str] = tuple(HEADS)) -> None:
-    """Raise InputError unless there is at least one method and all are known."""
-    for method in methods or ("",):
-        if method not in known:
-            raise InputError(f"methods: expected some of {', '.join(known)}, got {method!r}")
+def encoder_and_baselines(
+    encoder: str, cache: str | None, window_seconds: float | None, seeds: Sequence[int]
+) -> tuple[Models, float]:
+    """Open an encoder.
 
+    Args:
+        encoder: as for `open_encoder`.
+        cache: as for `open_encoder`.
+        window_seconds: length of a window in seconds; None for the window length of the encoder.
+        seeds: seeds of the random encoders.
 
-def label_signals(tracks: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> dict[str, Labels]:
-    """Return the labels of columns.
+    Returns:
+        A random encoder for each seed, log-mel statistics and the encoder, and the window length for all of them.
 
     Raises:
-        InputError: if a column is missing or of another kind, or if a name in `numbers` is not in `labels`.
+        InputError: as `open_encoder`, or if the windows are too short.
     """
-    odd = set(numbers) - set(labels)
-    if odd:
-        raise InputError(f"numbers: expected names from labels ({', '.join(labels)}), got {', '.join(sorted(odd))}")
+    model = open_encoder(encoder, cache)
+    models = {**baselines_by_seed({THIS: model}, seeds), THIS: [model]}
+    seconds = window_seconds_of(model, window_seconds)
+    windows_of(models, seconds)
+    return models, seconds
+
+
+def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int]) -> Models:
+    """Return the baselines of a comparison, with a random encoder for each seed."""
+    by_seed = [baselines(models, seed) for seed in seeds]
+    return {
+        name: [found[name] for found in (by_seed if name.startswith(RANDOM) else by_seed[:1])] for name in by_seed[0]
+    }
+
+
+def tasks_of(labels: Sequence[str]) -> list[Task]:
+    """Return a task for each label column."""
+    return [Task(label, label) for label in dict.fromkeys(labels)]
+
+
+def windows_of(models: Models, window_seconds: float | None) -> dict[str, float]:
+    """Return the window length of each model in seconds.
+
+    Raises:
+        InputError: if a window is too short for its model.
+    """
+    windows = {name: window_seconds_of(own[0], window_seconds) for name, own in models.items()}
+    for name, seconds in windows.items():
+        model = models[name][0]
+        samples = getattr(model, "minimum_samples", 1)
+        if seconds * model.sample_rate < samples:
+            least = math.ceil(100 * samples / model.sample_rate) / 100  # rounded up, so that this value is accepted
+            named = f"the {name}" if name.startswith((RANDOM, LOG_MEL_STATISTICS)) else name
+            raise InputError(f"window_seconds: expected at least {least:.2f} s for {named}, got {seconds:g}")
+    return windows
+
+
+def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
+    """Load the track table of a command, and check its store; no audio file is opened.
+
+    Args:
+        models: the models that embed the tracks.
+        source: source of the tracks.
+        seed: seed of the split of a table without splits; None to leave it without splits.
+
+    Raises:
+        InputError: if an option or a file is invalid.
+    """
+    found = load_tracks(source.tracks, source.root, source.variant)
+    if seed is not None:
+        found = with_splits(found, seed)
+    for own in models.values():
+        store_of(found, own[0].sample_rate)  # fail early if the store has another sample rate
+    return found
+
+
+def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
+    """Return the labels of columns, of which those in `numbers` hold numbers.
+
+    Raises:
+        InputError: if a column is missing or of another kind.
+    """
     return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
 
 
-def say_why_no_key_score(column: str, labels: Labels) -> None:
-    """Log why a column that is mostly keys gets no weighted key score."""
-    odd = unlike_keys(labels.names) if labels.kind == "class" else []
-    if odd:
-        shown = ", ".join(map(repr, odd[:3]))
-        logger.info("no weighted key score for column %r: %s is not a key", column, shown)
-
-
-def open_tracks(
-    model: WaveformModel,
-    tracks: str,
-    root: str | None,
-    variant: str | None,
-    window_seconds: float | None,
-    most_skipped: float,
-    *,
-    labels: Sequence[str] = (),
-    numbers: Sequence[str] = (),
-    methods: Sequence[str] = (),
-    label_shares: Sequence[float] = (),
+def probed_labels(
+    tracks: TrackTable,
+    labels: Sequence[str],
+    numbers: Sequence[str],
+    methods: Sequence[str],
+    label_fractions: Sequence[float] = (1.0,),
     seed: int = 0,
-    split: bool = True,
-) -> pd.DataFrame:
-    """Return the usable tracks with splits, after a check of columns and sample rates before any file is opened.
-
-    Args:
-        model: the model that embeds the tracks.
-        tracks, root, variant: as for `load_tracks`.
-        window_seconds: length of a window in seconds, or None for the window length of the model.
-        most_skipped: as for `check_audio`.
-        labels: label columns. If `split` is True, every split must have labeled tracks of each column.
-        numbers: those of the label columns that hold numbers.
-        methods: methods of the probes.
-        label_shares: fractions of the training labels that probes are fitted to.
-        seed: seed of the split, if the table has none, and of the fractions.
-        split: add splits to a table that has none.
+) -> dict[str, Labels]:
+    """Return the labels of columns after a check that probes can be fitted to each of them.
 
     Raises:
-        InputError: if an argument or a file is invalid.
+        InputError: if a column or an argument is invalid, or if a split has no labeled track.
     """
-    seconds = window_seconds_of(model, window_seconds)
-    check_window(seconds, THIS, model)
-    found = load_tracks(tracks, root, variant)
-    if split:
-        found = with_splits(found, seed)
-    store_of(found, model.sample_rate)
-    for column, signal in label_signals(found, labels, numbers).items():
+    signals = label_signals(tracks, labels, numbers)
+    for column, signal in signals.items():
         if signal.kind == "number" and "prototypes" in methods:
             raise InputError(f"methods: prototypes expected classes, got numbers in {column}")
-        if split:
-            say_why_no_key_score(column, signal)
-            train = check_labels(found, signal, column)["train"]
-            for share in label_shares:
-                training_share(train, signal, share, seed)
-    kept = check_audio(found, seconds, most_skipped)
-    if split:
-        for column, signal in label_signals(kept, labels, numbers).items():
-            check_labels(kept, signal, column)  # unreadable tracks were removed
+        odd = unlike_keys(signal.names) if signal.kind == "class" else []
+        if odd:
+            shown = ", ".join(map(repr, odd[:3]))
+            logger.info("no weighted key score for column %r: %s is not a key", column, shown)
+        train = check_labels(tracks, signal, column)["train"]
+        for fraction in label_fractions:
+            training_share(train, signal, fraction, seed)
+    return signals
+
+
+def usable_tracks(
+    tracks: TrackTable,
+    window_seconds: float,
+    most_skipped: float,
+    labels: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+) -> TrackTable:
+    """Return the tracks that are readable and long enough for a window.
+
+    Args:
+        tracks: the table.
+        window_seconds: length of the longest window in seconds.
+        most_skipped: as for `check_audio`.
+        labels: label columns, of which every split must keep labeled tracks.
+        numbers: those of the label columns that hold numbers.
+
+    Raises:
+        InputError: if too many tracks cannot be used.
+    """
+    kept = check_audio(tracks, window_seconds, most_skipped)
+    for column, signal in label_signals(kept, labels, numbers).items():
+        check_labels(kept, signal, column)
     return kept
 
 
-def with_baselines(
-    model: WaveformModel, seeds: Sequence[int], window_seconds: float | None
-) -> dict[str, list[WaveformModel]]:
-    """Return the model, log-mel statistics, and a random encoder for each seed.
-
-    Raises:
-        InputError: if the windows are too short for one of the models.
-    """
-    models: dict[str, list[WaveformModel]] = {
-        RANDOM: [random_twin(model, seed) for seed in seeds],
-        LOG_MEL_STATISTICS: [LogMelStatistics(model.sample_rate)],
-        THIS: [model],
-    }
-    for name, (first, *_) in models.items():
-        check_window(window_seconds_of(model, window_seconds), f"the {name.removeprefix('this ')}", first)
-    return models
-
-
-def check_window(seconds: float, name: str, model: WaveformModel) -> None:
-    """Raise InputError if windows are too short for a model.
+def stored_conditions(
+    conditions: Sequence[Condition],
+    sample_rate: int,
+    tracks: TrackTable,
+    seed: int,
+    draws: str | None,
+    folder: Path | None,
+) -> list[Condition]:
+    """Return the conditions with fixed corruptions of the test tracks.
 
     Args:
-        seconds: length of a window in seconds.
-        name: name of the model, for the error.
-        model: the model; its optional attribute `minimum_samples` is the minimum number of samples.
+        conditions: the conditions.
+        sample_rate: sample rate of the corruptions in hertz.
+        tracks: table of all tracks.
+        seed: seed of the draws.
+        draws: folder of stored corruptions, which are used, and in which missing ones are stored. None to draw all.
+        folder: output folder, in which corruptions are stored if `draws` is None.
+
+    Raises:
+        InputError: as `fixed_conditions`.
     """
-    samples = getattr(model, "minimum_samples", 1)
-    if seconds * model.sample_rate < samples:
-        least = math.ceil(100 * samples / model.sample_rate) / 100  # rounded up, so that this value is accepted
-        raise InputError(f"window_seconds: expected at least {least:.2f} s for {name}, got {seconds:g}")
-
-
-def _in_a_cell(name: str, value: float) -> str:
-    """Format a metric; the number of undefined queries is formatted as a count."""
-    if math.isnan(value):
-        return "undefined"
-    return f"{value:.0f}" if name.startswith("undefined") else f"{value:.3f}"
-
-
-def others(score: Score) -> str:
-    """Format all metrics of a score except the headline metric, for one cell of a table."""
-    cells = [f"{name.replace('_', ' ')} {_in_a_cell(name, value)}" for name, value in score.others.items()]
-    if score.undefined_classes:
-        cells.append(f"{score.undefined_classes} {score.classes_or_columns} undefined")
-    return ", ".join(cells)
+    place = folder / "draws" if draws is None and folder is not None else draws
+    return fixed_conditions(conditions, sample_rate, tracks, seed, place, replace=draws is None)

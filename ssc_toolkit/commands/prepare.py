@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
+from ssc_toolkit.data.store.prepare import prepare_store
 from ssc_toolkit.data.store.reader import AudioStore
 from ssc_toolkit.data.store.verify import verify_store
-from ssc_toolkit.data.store.writer import prepare_store
 from ssc_toolkit.data.tracks import load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.prepare import PrepareOptions

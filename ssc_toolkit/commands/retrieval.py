@@ -3,130 +3,103 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ssc_toolkit.checks import check_whole
-from ssc_toolkit.commands.inputs import open_model_for, open_tracks, others, output_folder, with_baselines
-from ssc_toolkit.commands.probe import embed_all
+from ssc_toolkit.commands.inputs import (
+    encoder_and_baselines,
+    label_signals,
+    load_for,
+    optional_folder,
+    publish,
+    usable_tracks,
+)
 from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.models import window_seconds_of
-from ssc_toolkit.evaluation.metrics.records import to_records
-from ssc_toolkit.evaluation.metrics.scores import Score
-from ssc_toolkit.evaluation.probing.probe import label_signal
+from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.provenance import provenance_of
+from ssc_toolkit.evaluation.results import Results, records, scored
 from ssc_toolkit.evaluation.retrieval import ranking
 from ssc_toolkit.options.retrieval import RetrievalOptions
-from ssc_toolkit.reports.page import Section, table, write_report
+from ssc_toolkit.reports.evaluation_sections import query_section
 
 
-def retrieval(options: RetrievalOptions) -> dict[str, dict[str, Score]]:
+def retrieval(options: RetrievalOptions) -> Results:
     """Rank tracks by cosine similarity for each query, and compute and print mAP, recall@k and precision@k by label.
 
     Args:
         options: options, as on the command line.
 
     Returns:
-        Scores by model and label.
+        All scores.
 
     Raises:
         InputError: if an option or a file is invalid; it is raised before the work starts.
     """
     options.check()
-    encoder, labels, tracks, root = options.encoder, options.labels, options.tracks, options.root
-    variant, split, database, database_root = options.variant, options.split, options.database, options.database_root
-    other_groups_only, cutoffs, window_seconds, cache = (
-        options.other_groups_only,
-        options.cutoffs,
-        options.window_seconds,
-        options.cache,
-    )
-    out, most_skipped, seed = options.out, options.most_skipped, options.seed
-    with output_folder(out) as folder:
-        for k in cutoffs or (0,):
-            check_whole("cutoffs", k, 1)
-        if database is None and database_root is not None:
-            raise InputError("database_root: expected database as well, got None")
-        model = open_model_for(encoder, cache)
-        models = with_baselines(model, (seed,), window_seconds)
-        seconds = window_seconds_of(model, window_seconds)
-        queries = _of_split(
-            open_tracks(model, tracks, root, variant, window_seconds, most_skipped, labels=labels, split=False), split
-        )
-        items = None
-        if database is not None:
-            items = load_tracks(database, database_root)
-            for column in labels:
-                label_signal(items, column)
-            items = check_audio(items, seconds, most_skipped)
-        if other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
+    with optional_folder(options.out) as folder:
+        listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
+        models = {name: own[0] for name, own in listed.items()}
+        found = load_for(listed, options)
+        label_signals(found, options.labels)
+        queries = _of_split(usable_tracks(found, seconds, options.most_skipped), options.split)
+        items = _database(options, seconds)
+        if options.other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
-        asked = embed_all(models, queries, seconds, cache)
-        ranked = None if items is None else embed_all(models, items, seconds, cache)
-        scores = {
-            name: {
-                column: ranking.retrieval(
-                    asked[name][0],
-                    label_signal(queries, column),
-                    groups=_groups(queries),
-                    ids=_ids(queries),
-                    database=None if ranked is None else ranked[name][0],
-                    database_labels=None if items is None else label_signal(items, column),
-                    database_groups=None if items is None else _groups(items),
-                    database_ids=None if items is None else _ids(items),
-                    other_groups_only=other_groups_only,
-                    cutoffs=cutoffs,
+        asked = embed_models(models, queries, seconds, cache=options.cache)
+        ranked = None if items is None else embed_models(models, items, seconds, cache=options.cache)
+        rows = []
+        for name in models:
+            for column in options.labels:
+                sides: dict[str, Any] = _side(queries, column, "")
+                if items is not None and ranked is not None:
+                    sides |= {"database": ranked[name], **_side(items, column, "database_")}
+                score = ranking.retrieval(
+                    asked[name], **sides, other_groups_only=options.other_groups_only, cutoffs=options.cutoffs
                 )
-                for column in labels
-            }
-            for name in models
-        }
-        section = _section(scores)
-        print(table(section.header, section.rows))
-        if folder is not None:
-            told = provenance_of(
-                queries,
-                window_seconds=seconds,
-                seeds=(seed,),
-                encoder=encoder,
-                database=None if items is None else provenance_of(items, window_seconds=seconds, seeds=()),
-                other_groups_only=other_groups_only,
-            )
-            records = [
-                record
-                for name, own in scores.items()
-                for column, score in own.items()
-                for record in to_records(score, model=name, task=column, method="retrieval", seed=seed)
-            ]
-            content = {"provenance": told, "records": records}
-            write_report(folder, "Retrieval", f"Encoder {encoder}, queries {tracks}.", [section], content)
-        return scores
+                rows.append(scored(score, model=name, task=column, method="retrieval", seed=options.seed))
+        results = Results.of(rows)
+        provenance = provenance_of(
+            queries,
+            window_seconds=seconds,
+            seeds=(options.seed,),
+            encoder=options.encoder,
+            database=None if items is None else provenance_of(items, window_seconds=seconds, seeds=()),
+            other_groups_only=options.other_groups_only,
+        )
+        content = {"provenance": provenance, "records": records(results.frame)}
+        lead = f"Encoder {options.encoder}, queries {options.tracks}."
+        publish(folder, "Retrieval", lead, [query_section(results.frame)], content)
+        return results
 
 
-def _of_split(tracks: pd.DataFrame, split: str) -> pd.DataFrame:
+def _database(options: RetrievalOptions, seconds: float) -> TrackTable | None:
+    """Return the tracks to rank, or None for the queries themselves."""
+    if options.database is None:
+        return None
+    items = load_tracks(options.database, options.database_root)
+    label_signals(items, options.labels)
+    return check_audio(items, seconds, options.most_skipped)
+
+
+def _of_split(tracks: TrackTable, split: str) -> TrackTable:
     if split == "all" or "split" not in tracks:
         return tracks
-    chosen = tracks[tracks["split"] == split].reset_index(drop=True)
+    chosen = tracks.select(tracks["split"] == split)
     if not len(chosen):
         raise InputError(f"split: expected tracks in the split {split!r}, got none")
     return chosen
 
 
-def _groups(tracks: pd.DataFrame) -> np.ndarray | None:
-    return tracks["group"].to_numpy() if "group" in tracks else None
+def _side(tracks: TrackTable, column: str, prefix: str) -> dict[str, Any]:
+    """Return the labels, groups and ids of queries or of a database, as arguments of `ranking.retrieval`.
 
-
-def _ids(tracks: pd.DataFrame) -> np.ndarray:
-    """Return an identifier of each track that is the same in every table."""
-    return np.array([os.path.realpath(path) for path in tracks["path"]])
-
-
-def _section(scores: dict[str, dict[str, Score]]) -> Section:
-    rows = [
-        [name, column, str(score.headline), others(score), str(score.tracks)]
-        for name, own in scores.items()
-        for column, score in own.items()
-    ]
-    return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
+    The id of a track is the same in every table.
+    """
+    return {
+        f"{prefix}labels": label_signals(tracks, [column])[column],
+        f"{prefix}groups": tracks["group"].to_numpy() if "group" in tracks else None,
+        f"{prefix}ids": np.array([os.path.realpath(path) for path in tracks["path"]]),
+    }

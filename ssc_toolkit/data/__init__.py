@@ -6,6 +6,7 @@ from ssc_toolkit.data.dataset import ContrastiveDataset, as_float
 from ssc_toolkit.data.labels import Labels, encode_labels
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
 from ssc_toolkit.data.store import AudioStore, Verification, prepare_store, verify_store
+from ssc_toolkit.data.track_table import TrackTable, as_track_table
 from ssc_toolkit.data.tracks import dataset_of, from_csv, from_folder, load_tracks, with_splits
 from ssc_toolkit.data.validation import check_audio
 
@@ -15,9 +16,11 @@ __all__ = [
     "ContrastiveDataset",
     "JoinedDataset",
     "Labels",
+    "TrackTable",
     "UnreadableAudio",
     "Verification",
     "as_float",
+    "as_track_table",
     "audio_info",
     "check_audio",
     "dataset_of",

@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def cell_text(cell: Any) -> str:
-    """Return the text of a known cell; a whole number has the same text whether it is an integer or a float.
+    """Return the text of a known cell. An integer has the same text if it is stored as a float.
 
     Examples:
         >>> cell_text(1), cell_text(1.0), cell_text(1.5), cell_text(9007199254740993), cell_text("01")

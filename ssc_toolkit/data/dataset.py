@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,6 +17,7 @@ from ssc_toolkit.checks import MAX_FINITE, check_positive, check_whole
 from ssc_toolkit.data.labels import Labels, signals_of
 from ssc_toolkit.data.store import AudioStore, store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
+from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.data.worker_trace import ReadingNotes
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
@@ -66,7 +66,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     A file that cannot be decoded is reported in a warning and left out of its batch, which is then smaller.
 
     Args:
-        tracks: table with `path` and, without a store, `seconds`, which `check_audio` adds.
+        tracks: track table, data frame or path, with `path` and, without a store, `seconds`, which `check_audio` adds.
         sample_rate: sample rate of the views in hertz. Files are resampled to it; a store must have this rate.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
@@ -95,7 +95,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        tracks: pd.DataFrame,
+        tracks: Tracks,
         sample_rate: int,
         view_seconds: float,
         views: int = 2,
@@ -106,8 +106,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         dtype: torch.dtype = torch.float32,
         channel: Channel = "mean",
     ) -> None:
-        from_store = store is not None or "store" in tracks.attrs
-        missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks.columns)
+        tracks = as_track_table(tracks)
+        from_store = store is not None or tracks.store is not None
+        missing = ({"path"} if from_store else {"path", "seconds"}) - set(tracks)
         if missing:
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; `check_audio` adds seconds")
         check_positive("view_seconds", view_seconds, high=MAX_FINITE)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.data.cells import cell_text
+from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers.label_budget import labelled_pairs
 
@@ -94,7 +95,7 @@ def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
 
 
 def encode_labels(
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     column: str | Sequence[str],
     argument: str = "labels",
     *,
@@ -108,7 +109,7 @@ def encode_labels(
     none. A cell may also be a list of labels; an empty list means none.
 
     Args:
-        tracks: track table.
+        tracks: track table, data frame or path.
         column: name of the label column; for numbers, one or several names.
         argument: name of the argument that gave the column, for error messages.
         kind: "class" for one class in each cell, "multi-hot" for several, "number" for real numbers. By default the
@@ -137,33 +138,35 @@ def encode_labels(
         raise InputError(f"kind: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
     if not separator:
         raise InputError("separator: expected a text of at least one character, got an empty text")
+    tracks = as_track_table(tracks)
     columns = [column] if isinstance(column, str) else list(column)
     for name in columns:
         if name not in tracks:
-            raise InputError(f"{argument}: there is no column {name!r} among {', '.join(map(repr, tracks.columns))}")
+            raise InputError(f"{argument}: there is no column {name!r} among {', '.join(map(repr, tracks))}")
     if kind == "number":
-        return _numbers(tracks, columns, argument)
+        return _numbers(tracks.frame[columns], argument)
     if len(columns) > 1:
         raise InputError(f"{argument}: expected one column unless kind is 'number', got {', '.join(columns)}")
-    known_of_dataset = tracks.attrs.get("dataset", {}).get("labels", {}).get(columns[0], {})
+    known_of_dataset = tracks.dataset.get("labels", {}).get(columns[0], {})
     kind = kind or known_of_dataset.get("kind")
     if kind == "number":
         raise InputError(f"{argument}: expected classes in column {column!r}, got real numbers")
     return _classes(tracks[columns[0]], argument, kind, names or known_of_dataset.get("names"), separator)
 
 
-def _numbers(tracks: pd.DataFrame, columns: list[str], argument: str) -> Labels:
-    cells = tracks[columns].apply(pd.to_numeric, errors="coerce").astype("float64")
+def _numbers(cells: pd.DataFrame, argument: str) -> Labels:
+    columns = list(map(str, cells))
+    numbers = cells.apply(pd.to_numeric, errors="coerce").astype("float64")
     with np.errstate(over="ignore"):
-        values = torch.tensor(cells.to_numpy(dtype=np.float32))
-    known = tracks[columns].notna().to_numpy()
+        values = torch.tensor(numbers.to_numpy(dtype=np.float32))
+    known = cells.notna().to_numpy()
     for wrong, what in (
-        (cells.isna().to_numpy() & known, "numbers"),
+        (numbers.isna().to_numpy() & known, "numbers"),
         (values.isinf().numpy() & known, "numbers that are finite in float32"),
     ):
         if wrong.any():
             row, place = np.argwhere(wrong)[0]
-            found = tracks[columns].astype(object).iat[row, place]
+            found = cells.astype(object).iat[row, place]
             raise InputError(f"{argument}: expected {what} in column {columns[place]!r}, got {found!r}")
     labeled = values.isfinite().all(dim=1)
     if not labeled.any():

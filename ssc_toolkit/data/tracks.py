@@ -1,4 +1,4 @@
-"""Track tables: data frames with one row for each audio file."""
+"""Loading of track tables from CSV files, folders, stores and datasets, and random splits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ssc_toolkit.data.cells import cell_texts
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store import AudioStore, is_store
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.paths import audio_paths, describe_others, local_path, missing_hint
+from ssc_toolkit.paths import audio_paths, describe_dangling, describe_others, local_path, missing_hint
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ _MAX_EXACT_DIGITS = 15  # integers with this many characters are exact as floats
 _UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
 
 
-def load_tracks(source: str | Path, root: str | Path | None = None, variant: str | None = None) -> pd.DataFrame:
+def load_tracks(source: str | Path, root: str | Path | None = None, variant: str | None = None) -> TrackTable:
     r"""Load the track table of a dataset, a CSV file, a folder of audio, an audio store or the default corpus.
 
     Args:
@@ -44,8 +45,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
 
     Returns:
         A table with one row for each track. It has the column `path` (absolute) and the other columns of the source,
-        such as `split` ("train", "valid", "test"), `group` and labels. The metadata of a dataset (variant, class names
-        in order, metrics, hash of the split) are in `tracks.attrs["dataset"]`.
+        such as `split` ("train", "valid", "test"), `group` and labels. `frame` is its data frame. The metadata of a
+        dataset (variant, class names in order, metrics, hash of the split) are in `dataset`.
 
     Raises:
         InputError: if the source is missing or empty, if files of a dataset are missing (the message lists them), or if
@@ -90,12 +91,13 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
 
 def from_csv(
     path: str | Path, root: str | Path | None = None, *, split: str = "split", group: str = "group"
-) -> pd.DataFrame:
+) -> TrackTable:
     r"""Load the track table of a CSV file in UTF-8 with a header and a `path` column.
 
     Every row must have as many cells as the header. Only an empty cell is unknown. Labels may have any type;
     `encode_labels` converts them to tensors. Paths are absolute, relative to `root`, begin with `~/`, or are `file://`
-    URLs. An apostrophe that protects a cell from being read as a formula in a spreadsheet (`'=a.wav`) is removed.
+    URLs. Blanks at the start of a path are dropped unless it is quoted or there is a file of that name. An apostrophe
+    that protects a cell from being read as a formula in a spreadsheet (`'=a.wav`) is removed.
 
     Args:
         path: path of the file.
@@ -114,14 +116,14 @@ def from_csv(
         >>> import tempfile, pathlib
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "my.csv"
         >>> _ = file.write_text("path,artist,fold\na.wav,Ann,train\nb.wav,Bob,test\n")
-        >>> from_csv(file, split="fold", group="artist").columns.tolist()
+        >>> list(from_csv(file, split="fold", group="artist"))
         ['path', 'group', 'split']
     """
     path = Path(local_path(path, "tracks"))
     root = path.parent if root is None else Path(local_path(root, "root"))
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root}{missing_hint(root)}")
-    tracks = _read_csv(path)
+    tracks = _read_csv(path, root)
     for argument, column, name in (("split", split, "split"), ("group", group, "group")):
         if column != name and column not in tracks:
             raise InputError(f"{argument}: {path} has no column {column!r}")
@@ -143,12 +145,12 @@ def from_csv(
         logger.warning("%d rows of %s repeat the path of another row", repeated, path)
     if "split" in tracks:
         _check_splits(tracks, path)
-    return tracks
+    return TrackTable(tracks)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, root: Path) -> pd.DataFrame:
     """Return a table of text and numbers; only empty cells are unknown, because "None" or "NA" may name a class."""
-    columns, rows = read_csv(path, "tracks", "path")
+    columns, rows = read_csv(path, "tracks", "path", lambda name: _is_file(root / name))
     cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
     table = {
         name: pd.Series([cell or np.nan for cell in column], dtype=object)
@@ -157,6 +159,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
     tracks = pd.DataFrame({name: column if name == "path" else _as_numbers(column) for name, column in table.items()})
     _hint_at_unknowns_in_words(tracks, path)
     return tracks
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
@@ -211,11 +220,11 @@ def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
             logger.warning("%d groups of %s are in more than one split, such as %s", len(apart), path, apart.index[0])
 
 
-def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
+def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     """Return the track table of all audio files below a folder, sorted by path.
 
     Links to folders are followed, and each folder is visited once. Hidden files and folders and `__MACOSX` are left
-    out. Files with other suffixes are counted in a warning.
+    out. Files with other suffixes are counted in a warning, and links whose target does not exist are named in one.
 
     Args:
         folder: folder to search, including its subfolders.
@@ -240,25 +249,29 @@ def from_folder(folder: str | Path, label: str | None = None) -> pd.DataFrame:
     folder = Path(local_path(folder, "tracks"))
     if not folder.is_dir():
         raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
-    paths, others = audio_paths(folder, readable_suffixes())
+    paths, others, dangling = audio_paths(folder, readable_suffixes())
+    links = describe_dangling(dangling, folder) if dangling else ""
     if not paths:
         found = f"; found {describe_others(others)}{missing_codecs(others)}" if others else ""
+        found += f"; found {links}" if links else ""
         raise InputError(
             f"tracks: there is no audio file below {folder} (looked for {', '.join(readable_suffixes())}){found}"
         )
     if others:
         logger.warning("skipped below %s: %s%s", folder, describe_others(others), missing_codecs(others))
+    if links:
+        logger.warning("skipped below %s: %s", folder, links)
     names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
     tracks = pd.DataFrame({"path": names})
     if label is not None:
         inside = [path.relative_to(folder).parts[:-1] for path in paths]
         tracks[label] = [parts[0] if parts else np.nan for parts in inside]
-    return tracks
+    return TrackTable(tracks)
 
 
 def with_splits(
-    tracks: pd.DataFrame, seed: int = 0, *, group: str = "group", shares: Sequence[float] = (0.7, 0.1, 0.2)
-) -> pd.DataFrame:
+    tracks: Tracks, seed: int = 0, *, group: str = "group", shares: Sequence[float] = (0.7, 0.1, 0.2)
+) -> TrackTable:
     """Assign a split to each track if the table has no `split` column.
 
     Tracks with the same value in the group column get the same split, so that, for example, no artist is in two splits.
@@ -266,13 +279,13 @@ def with_splits(
     assigned to "train".
 
     Args:
-        tracks: track table.
+        tracks: track table, data frame or path.
         seed: seed of the random split. The split does not depend on the order of the rows.
         group: name of the group column; without such a column each track is a separate group.
         shares: fractions of the groups for the training, validation and test sets, which sum to 1.
 
     Returns:
-        A copy of the table with a `split` column.
+        The table with a `split` column.
 
     Raises:
         InputError: if the seed is negative, the column does not exist, or the fractions do not sum to 1.
@@ -280,31 +293,29 @@ def with_splits(
     Examples:
         >>> table = pd.DataFrame({"path": list("abcdef"), "artist": ["x", "x", "y", "y", "z", "z"]})
         >>> split = with_splits(table, group="artist", shares=(2 / 3, 0, 1 / 3))
-        >>> split.groupby("artist")["split"].nunique().tolist()
+        >>> split.frame.groupby("artist")["split"].nunique().tolist()
         [1, 1, 1]
     """
-    tracks = tracks.copy()
+    tracks = as_track_table(tracks)
     if "split" in tracks:
-        tracks["split"] = tracks["split"].fillna("train")
-        return tracks
+        return tracks.assign(split=tracks["split"].fillna("train"))
     check_whole("seed", seed, 0)
     if len(shares) != len(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
         raise InputError(f"shares: expected three fractions that sum to 1 (train, valid, test), got {tuple(shares)}")
     if group != "group" and group not in tracks:
-        raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks.columns))}")
-    groups = pd.Series([f"path {path}" for path in tracks["path"]], index=tracks.index)
+        raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks))}")
+    groups = pd.Series([f"path {path}" for path in tracks["path"]], index=tracks.frame.index)
     if group in tracks:
-        texts = pd.Series(cell_texts(tracks[group]), index=tracks.index, dtype=object)
+        texts = pd.Series(cell_texts(tracks[group]), index=tracks.frame.index, dtype=object)
         groups = groups.where(texts.isna(), texts)
     names = sorted(groups.unique())
     places = np.random.default_rng(seed).permutation(len(names)) / len(names)
     train, valid, _ = np.cumsum(shares)
     sides = dict(zip(names, np.select([places < train, places < valid], ["train", "valid"], "test"), strict=True))
-    tracks["split"] = groups.map(sides)
-    return tracks
+    return tracks.assign(split=groups.map(sides))
 
 
-def dataset_of(tracks: pd.DataFrame) -> dict[str, Any]:
+def dataset_of(tracks: Tracks) -> dict[str, Any]:
     """Return the metadata of the published dataset that a table comes from, for the record of a result.
 
     Args:
@@ -318,6 +329,7 @@ def dataset_of(tracks: pd.DataFrame) -> dict[str, Any]:
         >>> dataset_of(pd.DataFrame({"path": ["a.wav"]}))
         {}
     """
-    described = tracks.attrs.get("dataset", {})
+    tracks = as_track_table(tracks)
+    described = tracks.dataset
     told = {name: described[name] for name in ("name", "variant", "split_hash", "labels_hash") if name in described}
     return {**told, "tracks": len(tracks)} if told else {}

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pandas as pd
-
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, check_decodes
 from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import write_text
 from ssc_toolkit.progress import progress_bar
@@ -66,7 +65,7 @@ def settle(
 
 
 def check_audio(
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     minimum_seconds: float = 0.0,
     most_skipped: float = 0.1,
     progress: bool = True,
@@ -74,14 +73,14 @@ def check_audio(
     strict: bool = False,
     report: Path | None = None,
     channel: Channel = "mean",
-) -> pd.DataFrame:
+) -> TrackTable:
     """Decode the beginning and the end of every file of a table, and leave out files that cannot be used.
 
     These are files that are missing, unreadable, cut short, empty, silent or too short, and files whose channels cancel
     each other. For a table from an audio store no file is opened, because `prepare_store` has decoded all of them.
 
     Args:
-        tracks: table with a `path` column.
+        tracks: track table, data frame with a `path` column, or path.
         minimum_seconds: minimum length in seconds; shorter files are left out.
         most_skipped: fraction of the files that may be left out before an error is raised.
         progress: whether to show a progress bar.
@@ -98,7 +97,8 @@ def check_audio(
     """
     check_fraction("most_skipped", most_skipped)
     check_channel(channel)
-    if "store" in tracks.attrs:
+    tracks = as_track_table(tracks)
+    if tracks.store is not None:
         seconds = dict(zip(tracks["path"], tracks["seconds"], strict=True))
         problems: dict[str, str] = {}
     else:
@@ -110,9 +110,8 @@ def check_audio(
     }
     paths = tracks["path"].nunique()
     settle(problems, paths, most_skipped, strict, report, complete=len(seconds.keys() | problems.keys()) == paths)
-    result = tracks[~tracks["path"].isin(problems)].reset_index(drop=True)
-    result["seconds"] = result["path"].map(seconds)
-    return result
+    usable = tracks.select(~tracks["path"].isin(problems))
+    return usable.assign(seconds=usable["path"].map(seconds))
 
 
 def _look_into(

@@ -1,18 +1,18 @@
 """Evaluation of embeddings: probes, retrieval, robustness, geometry and reports."""
 
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
-from ssc_toolkit.evaluation.comparison import Comparison, Condition, compare_models, conditions_for, paired_difference
-from ssc_toolkit.evaluation.corrupted import robustness, robustness_of_models
+from ssc_toolkit.evaluation.comparison import Comparison, compare_models, robustness
+from ssc_toolkit.evaluation.conditions import Condition, conditions_for, fixed_conditions
 from ssc_toolkit.evaluation.embedding.extract import WindowEmbeddings, embed_models, embed_tracks, embed_windows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import as_model, open_model
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean
-from ssc_toolkit.evaluation.metrics.records import Record, to_records
-from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure, relative_drop
+from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure, paired_difference, relative_drop
 from ssc_toolkit.evaluation.probing.few_labels import few_label_curve, prototypes
 from ssc_toolkit.evaluation.probing.finetuning import FineTuned, finetune
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, probe
 from ssc_toolkit.evaluation.provenance import provenance_of
+from ssc_toolkit.evaluation.results import Results, scored
 from ssc_toolkit.evaluation.retrieval.geometry import Geometry, embedding_geometry
 from ssc_toolkit.evaluation.retrieval.neighbors import neighbor_agreement
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
@@ -28,7 +28,7 @@ __all__ = [
     "LogMelStatistics",
     "Predictions",
     "Probe",
-    "Record",
+    "Results",
     "Score",
     "Task",
     "WindowEmbeddings",
@@ -43,6 +43,7 @@ __all__ = [
     "few_label_curve",
     "finetune",
     "fit_probe",
+    "fixed_conditions",
     "measure",
     "neighbor_agreement",
     "open_model",
@@ -53,6 +54,5 @@ __all__ = [
     "relative_drop",
     "retrieval",
     "robustness",
-    "robustness_of_models",
-    "to_records",
+    "scored",
 ]

@@ -67,7 +67,8 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
         raise InputError("encoders: expected at least one folder of a saved encoder, got none")
     if names and len(names) != len(encoders):
         raise InputError(f"names: expected {len(encoders)}, one for each encoder, got {len(names)}")
-    chosen = [name.strip() for name in names] or [_name_of(encoder) for encoder in encoders]
+    given = [name.strip() for name in names] or [_name_of(encoder) for encoder in encoders]
+    chosen = [name.encode(errors="backslashreplace").decode() for name in given]  # folders may have any bytes as a name
     for place, name in enumerate(chosen):
         if not name or name in chosen[:place] or name.startswith((RANDOM, LOG_MEL_STATISTICS)):
             problem = "is already used" if name else "is empty"

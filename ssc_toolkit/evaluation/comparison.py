@@ -2,89 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
-from ssc_toolkit.augmentations.presets import CORRUPTIONS
+from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import Labels
-from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.extract import embed_models
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.evaluation.conditions import SEVERITIES, Condition, fixed_conditions, split_under_test
+from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval, drawn_weights, interval_over_runs
-from ssc_toolkit.evaluation.metrics.classification import metrics_of
-from ssc_toolkit.evaluation.metrics.records import CLEAN, Record, to_records
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
-from ssc_toolkit.evaluation.probing.cache import CachedProbes
-from ssc_toolkit.evaluation.probing.probe import groups_of, label_signal
+from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
+from ssc_toolkit.evaluation.probing.probe import Probe, groups_of, label_signal
+from ssc_toolkit.evaluation.results import Results, scored
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import writable_folder
 from ssc_toolkit.paths import user_path
 
-CHAIN = "chain"
+RETRIEVAL = "retrieval"
+_SEEDED = ("mlp",)
+"""Methods whose result depends on the seed."""
 
-
-@dataclass(frozen=True)
-class Condition:
-    """A corruption of the test tracks at one severity, or clean audio.
-
-    Attributes:
-        corruption: name of the corruption, or "clean".
-        severity: severity of the corruption; 0 for clean audio.
-        transform: the corruption at this severity; None for clean audio.
-    """
-
-    corruption: str = CLEAN
-    severity: float = 0.0
-    transform: Augmentation | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the condition, as shown in the header of a table."""
-        return CLEAN if self.transform is None else f"{self.corruption} {self.severity:g}"
-
-
-def conditions_for(
-    corruptions: Sequence[str], severities: Sequence[float], sample_rate: int, omit: Sequence[str] = ()
-) -> list[Condition]:
-    """Return the conditions of a comparison: clean audio, then every corruption at every severity above 0.
-
-    Args:
-        corruptions: "chain", or names that `ssc_toolkit.augmentations.corruption` accepts.
-        severities: severities from 0 to 2.5.
-        sample_rate: sample rate of the corruptions in hertz.
-        omit: stages of the chain to omit.
-
-    Raises:
-        InputError: for an unknown corruption or stage, or a severity out of range.
-
-    Examples:
-        >>> [condition.name for condition in conditions_for(("reverb",), (0, 0.5, 1), 16000)]
-        ['clean', 'reverb 0.5', 'reverb 1']
-    """
-    found = [Condition()]
-    for name in dict.fromkeys(corruptions):
-        if name not in (CHAIN, *CORRUPTIONS):
-            raise InputError(f"corruptions: expected {CHAIN} or one of {', '.join(CORRUPTIONS)}, got {name!r}")
-        for severity in sorted({float(severity) for severity in severities}):
-            try:
-                made = (
-                    semisupcon_chain(sample_rate, severity, omit)
-                    if name == CHAIN
-                    else corruption(name, sample_rate, severity)
-                )
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            if severity > 0:
-                found.append(Condition(name, severity, made))
-    return found
+Models = Mapping[str, WaveformModel | Sequence[WaveformModel]]
+"""Models by name; a list holds one model for each seed."""
 
 
 @dataclass(frozen=True)
@@ -92,151 +41,215 @@ class Comparison:
     """Results of a comparison of several models.
 
     Attributes:
-        tasks: the tasks.
-        conditions: the conditions of the test tracks, clean audio first.
-        scores: scores of the probes, by names of model, task and condition.
-        retrieval: retrieval scores among the clean test tracks, by model and label column.
-        embeddings: (tracks, dim) embeddings of all tracks on clean audio, by model.
+        results: all scores.
+        embeddings: (tracks, dim) embeddings of all tracks on clean audio, by model; those of the first seed.
     """
 
-    tasks: tuple[Task, ...]
-    conditions: tuple[Condition, ...]
-    scores: Mapping[str, Mapping[str, Mapping[str, Score]]]
-    retrieval: Mapping[str, Mapping[str, Score]]
+    results: Results
     embeddings: Mapping[str, np.ndarray]
-
-    @property
-    def models(self) -> list[str]:
-        return list(self.scores)
-
-    def records(self, method: str, seed: int) -> list[Record]:
-        """Return all scores as a tidy list.
-
-        Args:
-            method: method of the probes.
-            seed: seed of the probes.
-        """
-        found = []
-        for model, by_task in self.scores.items():
-            for task, by_condition in by_task.items():
-                for condition in self.conditions:
-                    found += to_records(
-                        by_condition[condition.name],
-                        model=model,
-                        task=task,
-                        method=method,
-                        corruption=condition.corruption,
-                        severity=condition.severity,
-                        seed=seed,
-                    )
-        for model, by_column in self.retrieval.items():
-            for task, score in by_column.items():
-                found += to_records(score, model=model, task=task, method="retrieval", seed=seed)
-        return found
 
 
 def compare_models(
-    models: Mapping[str, WaveformModel],
-    tracks: pd.DataFrame,
+    models: Models,
+    tracks: Tracks,
     tasks: Sequence[Task],
-    conditions: Sequence[Condition],
-    folder: str | Path,
+    conditions: Sequence[Condition] = (Condition(),),
+    cache: str | Path | None = None,
     *,
     numbers: Collection[str] = (),
     window_seconds: float | None = None,
-    method: str = "linear",
-    seed: int = 0,
+    methods: Sequence[str] = ("linear",),
+    label_fractions: Sequence[float] = (1.0,),
+    seeds: Sequence[int] = (0,),
+    bootstrap_seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
     """Fit probes to several models on clean audio, and score the probes on clean and corrupted audio.
 
     All models receive the same corrupted audio. Each condition is drawn once, and audio is decoded and corrupted once
-    for all models, at the highest of their sample rates. Embeddings and predictions are cached in the folder by
+    for all models, at the highest of their sample rates. With a cache, embeddings and predictions are stored by
     content. An interrupted comparison therefore resumes, and a comparison with one more model or condition computes
     only what is missing.
 
     Args:
-        models: models by name.
-        tracks: table with `path`, `seconds`, `split` and label columns.
+        models: models by name. A list holds one model for each seed, such as random encoders.
+        tracks: track table, data frame or path, with `path`, `seconds`, `split` and label columns.
         tasks: the tasks.
         conditions: conditions of the test tracks, clean audio first, made for the highest sample rate of the models.
-        folder: folder of the cache.
+        cache: folder of the cache.
         numbers: label columns of real numbers, which are predicted by regression.
         window_seconds: length of a window in seconds for all models; by default the window length of each model.
-        method: method of the probes, as for `fit_probe`.
-        seed: seed of probes, corruptions and bootstrap.
+        methods: methods of the probes, as for `fit_probe`; "retrieval" ranks the clean test tracks by each label column
+            of classes, without a probe.
+        label_fractions: fractions of the labeled training tracks that probes are fitted to.
+        seeds: seeds of the probes; a score is the mean over the seeds. The first one is the seed of the corruptions. A
+            result that does not depend on the seed is computed once.
+        bootstrap_seed: seed of the bootstrap.
         progress: print each step and show progress bars.
 
     Raises:
         InputError: as `embed_models` and `fit_probe`.
     """
-    cache = writable_folder(user_path(folder), "folder")
-    signals = {task.column: _signal(tracks, task.column, numbers) for task in tasks}
-    is_test = (tracks["split"] == "test").to_numpy()
-    test = tracks[is_test].reset_index(drop=True)
-    rate = max(model.sample_rate for model in models.values())
+    tracks = as_track_table(tracks)
+    folder = None if cache is None else writable_folder(user_path(cache), "cache")
+    signals = {
+        task.column: label_signal(tracks, task.column, "number" if task.column in numbers else None) for task in tasks
+    }
+    listed = {name: [own] if callable(own) else list(own) for name, own in models.items()}
+    rate = max(model.sample_rate for own in listed.values() for model in own)
+    conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
+    is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
+    asked = _Asked(tasks, methods, label_fractions, seeds, bootstrap_seed)
+    embed = partial(_embed_all, listed, window_seconds=window_seconds, cache=folder, progress=progress)
     _say(progress, f"{len(models)} models, clean audio")
-    clean = embed_models(models, tracks, window_seconds, cache=cache, progress=progress)
-    probes = {name: CachedProbes(vectors, tracks, cache, signals, method, seed) for name, vectors in clean.items()}
-    scores: dict[str, dict[str, dict[str, Score]]] = {name: {task.name: {} for task in tasks} for name in models}
+    clean = embed(tracks)
+    probes = {name: [CachedProbes(own, tracks, signals, folder) for own in clean[name]] for name in listed}
+    rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):
         heard = clean
         if condition.transform is not None:
             _say(progress, f"{len(models)} models, condition {number} of {len(conditions)}: {condition.name}")
-            fixed = FixedCorruption.draw(condition.transform, rate, test, seed)
-            embedded = embed_models(models, test, window_seconds, corruption=fixed, cache=cache, progress=progress)
-            heard = {name: _at(is_test, vectors) for name, vectors in embedded.items()}
+            embedded = embed(test, corruption=condition.transform)
+            heard = {name: [expand_rows(vectors, is_test) for vectors in own] for name, own in embedded.items()}
         for name, own in probes.items():
-            for task in tasks:
-                scores[name][task.name][condition.name] = measure([own.predict(heard[name], task)], seed)
-    ranked = {name: _retrieval(vectors, tracks, signals, seed) for name, vectors in clean.items()}
-    return Comparison(tuple(tasks), tuple(conditions), scores, ranked, clean)
+            rows += asked.scores(name, condition, own, heard[name])
+    first = {name: own[0] for name, own in clean.items()}
+    if RETRIEVAL in methods:
+        rows += _rank_all(first, tracks, signals, asked)
+    return Comparison(Results.of(rows), first)
 
 
-def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
-    """Compute the difference of two headline metrics, first minus second, with the interval of a paired bootstrap.
+def robustness(
+    model: WaveformModel,
+    probes: Mapping[str, Probe | Sequence[Probe]],
+    tasks: Sequence[Task],
+    tracks: Tracks,
+    window_seconds: float | None,
+    corruption: Callable[[float], Augmentation | FixedCorruption],
+    severities: Sequence[float] = SEVERITIES,
+    *,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> dict[str, dict[float, Score]]:
+    """Score probes, fitted on clean audio, on test tracks at several severities of a corruption.
 
-    Both metrics are computed on the same resampled groups of tracks.
+    Every model receives the same corrupted audio. The draw for a track depends only on the seed, the severity and the
+    row of the track; a `FixedCorruption` uses its stored draws. `compare_models` also fits the probes, and corrupts the
+    audio once for several models.
 
     Args:
-        first: score of one model on a task, with one seed.
-        second: score of another model on the same task, with one seed.
-        seed: seed of the bootstrap.
+        model: an encoder.
+        probes: probes fitted on clean embeddings of the model, by label column or any other key. Several probes for one
+            key are those of several seeds.
+        tasks: tasks to score.
+        tracks: the table that the probes were fitted on.
+        window_seconds: length of a window in seconds, as in `embed_tracks`.
+        corruption: function that returns the transform of a severity above 0, such as
+            `lambda severity: semisupcon_chain(16000, severity, omit=("pitch_shift",))`.
+        severities: severities to score; 0 is clean audio.
+        seed: seed of the corruption.
+        cache: folder of the embedding cache, as in `embed_tracks`.
+        progress: show progress bars.
 
-    Raises:
-        ValueError: if the two scores have different tracks or metrics.
+    Returns:
+        Scores by task name and severity.
+
+    Examples:
+        >>> import tempfile, soundfile
+        >>> import pandas as pd
+        >>> from ssc_toolkit.augmentations import Gain
+        >>> from ssc_toolkit.evaluation import as_model, fit_probe
+        >>> folder, labels = Path(tempfile.mkdtemp()), ["loud", "soft"] * 6
+        >>> for row, label in enumerate(labels):
+        ...     soundfile.write(folder / f"{row}.wav", np.full(8000, 0.8 if label == "loud" else 0.4), 8000)
+        >>> tracks = pd.DataFrame({"path": [str(folder / f"{row}.wav") for row in range(12)], "level": labels,
+        ...                        "seconds": 1.0, "split": ["train"] * 6 + ["valid"] * 2 + ["test"] * 4})
+        >>> model = as_model(lambda waveforms: waveforms.mean(dim=1, keepdim=True), 8000)
+        >>> probes = {"level": fit_probe(embed_tracks(model, tracks, 1.0, progress=False), tracks, "level")}
+        >>> scores = robustness(model, probes, [Task("level", "level")], tracks, 1.0, lambda severity: Gain(-20.0),
+        ...                     severities=(0, 1), progress=False)
+        >>> {severity: score.headline.value for severity, score in scores["level"].items()}
+        {0: 1.0, 1: 0.5}
     """
-    (one,), (other,) = first.predictions, second.predictions
-    if first.metric != second.metric or not np.array_equal(one.rows, other.rows):
-        raise ValueError("first, second: expected scores of the same tracks and metric")
-    metric = metrics_of(one.kind, one.names)[first.metric]
-    weights = drawn_weights(one.groups, seed)
-    resampled = metric.resampled(one.outputs, one.truth, weights) - metric.resampled(
-        other.outputs, other.truth, weights
-    )
-    return interval_over_runs(np.array([first.headline.value - second.headline.value]), resampled[:, None], seed)
+    tracks = as_track_table(tracks)
+    is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
+    scores: dict[str, dict[float, Score]] = {task.name: {} for task in tasks}
+    for severity in severities:
+        transform = corruption(severity) if severity > 0 else None
+        vectors = embed_tracks(
+            model, test, window_seconds, corruption=transform, seed=seed, cache=cache, progress=progress
+        )
+        heard = expand_rows(vectors, is_test)
+        for task in tasks:
+            own = probes[task.column]
+            fitted = [own] if isinstance(own, Probe) else own
+            scores[task.name][severity] = measure([probe.predict(heard, tracks, task.subset) for probe in fitted])
+    return scores
 
 
-def _signal(tracks: pd.DataFrame, column: str, numbers: Collection[str]) -> Labels:
-    return label_signal(tracks, column, "number" if column in numbers else None)
+def _embed_all(
+    models: Mapping[str, Sequence[WaveformModel]], tracks: TrackTable, window_seconds: float | None, **options: Any
+) -> dict[str, list[np.ndarray]]:
+    """Compute the embeddings of all models in one pass, as a list for each name and in the order of its models."""
+    flat = {f"{name} {number}": model for name, own in models.items() for number, model in enumerate(own)}
+    found = embed_models(flat, tracks, window_seconds, **options)
+    return {name: [found[f"{name} {number}"] for number in range(len(own))] for name, own in models.items()}
 
 
-def _retrieval(vectors: np.ndarray, tracks: pd.DataFrame, signals: Mapping[str, Labels], seed: int) -> dict[str, Score]:
-    """Return retrieval scores among the test tracks by label column, without columns of numbers."""
+@dataclass(frozen=True)
+class _Asked:
+    """What each model is asked under each condition, as `compare_models` describes it."""
+
+    tasks: Sequence[Task]
+    methods: Sequence[str]
+    label_fractions: Sequence[float]
+    seeds: Sequence[int]
+    bootstrap_seed: int
+
+    def scores(
+        self, model: str, condition: Condition, probes: Sequence[CachedProbes], heard: Sequence[np.ndarray]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the scores of a model under a condition, for `Results.of`.
+
+        Args:
+            model: name of the model.
+            condition: the condition.
+            probes: probes of the model, with one element, or one for each seed.
+            heard: embeddings to predict for, one element for each of `probes`.
+        """
+        probed = [method for method in self.methods if method != RETRIEVAL]
+        for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
+            varies = len(probes) > 1 or method in _SEEDED or fraction < 1
+            predictions = [
+                probes[number % len(probes)].predict(
+                    heard[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
+                )
+                for number, seed in enumerate(self.seeds if varies else self.seeds[:1])
+            ]
+            yield scored(
+                measure(predictions, self.bootstrap_seed),
+                model=model,
+                task=task.name,
+                method=method,
+                label_fraction=fraction,
+                corruption=condition.corruption,
+                severity=condition.severity,
+                seed=self.seeds[0],
+            )
+
+
+def _rank_all(
+    embeddings: Mapping[str, np.ndarray], tracks: TrackTable, signals: Mapping[str, Labels], asked: _Asked
+) -> Iterator[dict[str, Any]]:
+    """Yield retrieval scores among the test tracks by model and label column, without columns of numbers."""
     test = np.flatnonzero(tracks["split"] == "test")
     rows, groups = torch.from_numpy(test), groups_of(tracks)[test]
-    return {
-        column: retrieval(vectors[test], labels[rows], groups=groups, seed=seed)
-        for column, labels in signals.items()
-        if labels.kind != "number"
-    }
-
-
-def _at(where: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return an array with one row per track: the vectors where `where` is True, NaN elsewhere."""
-    everywhere = np.full((len(where), vectors.shape[1]), np.nan, dtype=np.float32)
-    everywhere[where] = vectors
-    return everywhere
+    for name, vectors in embeddings.items():
+        for column, labels in signals.items():
+            if labels.kind != "number":
+                score = retrieval(vectors[test], labels[rows], groups=groups, seed=asked.bootstrap_seed)
+                yield scored(score, model=name, task=column, method=RETRIEVAL, seed=asked.seeds[0])
 
 
 def _say(progress: bool, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -11,16 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ssc_toolkit import __version__
 from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import cell_texts
+from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
+from ssc_toolkit.hashing import lines_hash
 
 
 def provenance_of(
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     *,
     window_seconds: float | Mapping[str, float],
     pooling: str = "mean",
@@ -39,10 +38,12 @@ def provenance_of(
         further: more entries, as keyword arguments.
 
     Examples:
+        >>> import pandas as pd
         >>> found = provenance_of(pd.DataFrame({"path": ["/a/x.wav"], "split": ["test"]}), window_seconds=3.0)
         >>> found["tracks"], found["windows"]["seconds"], "torch" in found["versions"]
         ({'test': 1}, 3.0, True)
     """
+    tracks = as_track_table(tracks)
     sides = tracks["split"].value_counts().to_dict() if "split" in tracks else {}
     return {
         "dataset": dataset_of(tracks),
@@ -59,11 +60,12 @@ def provenance_of(
     }
 
 
-def track_names(tracks: pd.DataFrame) -> list[str]:
+def track_names(tracks: Tracks) -> list[str]:
     """Return a name for each track that does not depend on the location of the data.
 
     The name is the `track_id`, if the table has this column, or else the path relative to the common folder.
     """
+    tracks = as_track_table(tracks)
     if "track_id" in tracks:
         return [name or "" for name in cell_texts(tracks["track_id"])]
     paths = tracks["path"].astype(str).tolist()
@@ -72,28 +74,46 @@ def track_names(tracks: pd.DataFrame) -> list[str]:
     return [Path(path).relative_to(root).as_posix() if root else path for path in paths]
 
 
-def split_hash(tracks: pd.DataFrame) -> str:
+def split_hash(tracks: Tracks) -> str:
     """Return a hash of the assignment of tracks to splits.
 
     The hash does not depend on the order of the rows or on the location of the files.
 
     Examples:
+        >>> import pandas as pd
         >>> here = pd.DataFrame({"path": ["/a/x.wav", "/a/y.wav"], "split": ["train", "test"]})
         >>> there = pd.DataFrame({"path": ["/b/c/y.wav", "/b/c/x.wav"], "split": ["test", "train"]})
         >>> split_hash(here) == split_hash(there), split_hash(here) == split_hash(here.assign(split="test"))
         (True, False)
     """
+    tracks = as_track_table(tracks)
     splits = cell_texts(tracks["split"]) if "split" in tracks else [None] * len(tracks)
     lines = sorted(f"{name}\t{split or ''}" for name, split in zip(track_names(tracks), splits, strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return lines_hash(lines)
 
 
 def environment() -> dict[str, str]:
     """Return the versions, the machine and the date of a report."""
-    versions = {"ssc_toolkit": __version__, "python": platform.python_version()}
-    for package in ("torch", "torchaudio", "scikit-learn"):
-        versions[package] = importlib.metadata.version(package)
-    return versions | {
+    return {
+        "ssc_toolkit": __version__,
+        "python": platform.python_version(),
+        **{name: version or "none" for name, version in versions("torch", "torchaudio", "scikit-learn").items()},
         "machine": f"{platform.machine()} {platform.system()}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Return the versions of installed packages, and None for those that are not installed.
+
+    Examples:
+        >>> versions("no-such-package")
+        {'no-such-package': None}
+    """
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found

@@ -31,7 +31,7 @@ def class_balanced_weights(
         (items,) float32.
 
     Raises:
-        ValueError: for shapes that do not fit, a `beta` outside of 0 to 1, or a class that `counts` has no items of.
+        ValueError: for shapes that do not fit, a `beta` outside of 0 to 1, or a class for which `counts` is 0.
         TypeError: for labels that are not integers, or a `labeled` that is not bool.
 
     Examples:

@@ -14,8 +14,8 @@ from ssc_toolkit.checks import check_fraction, check_number, check_positive
 class Weighting(NamedTuple):
     """Settings of the weighting; with the defaults, all pairs have equal weight. See `semi_supcon_loss`.
 
-    Functions below also take two tensors: `lowest` is the lowest possible similarity, -1 / temperature, and `log_mean`
-    is the logarithm of the mean of exp(cosine / sigma) over positives.
+    The functions of this module also take two tensors: `lowest` is the lowest possible similarity,
+    -1 / temperature, and `log_mean` is the logarithm of the mean of exp(cosine / sigma) over positives.
     """
 
     beta: float = 0.0

@@ -1,6 +1,6 @@
 """Options of the commands: one class for each, which Python, YAML, `--help` and the command line share.
 
-Nothing here imports torch or pandas, so that errors in options and help come fast.
+Nothing here imports torch or pandas, so that `--help` and errors in options are fast.
 """
 
 from ssc_toolkit.options.compare import CompareOptions

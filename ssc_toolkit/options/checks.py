@@ -1,4 +1,4 @@
-"""Checks that the options of several commands share. They open no audio and import nothing that takes seconds."""
+"""Checks that the options of several commands share. They open no audio and import no slow packages."""
 
 from __future__ import annotations
 

@@ -26,16 +26,18 @@ class CompareOptions(TrackSource):
         labels: label columns to predict.
         out: folder for the report, which is replaced, and for the cache.
         names: names of the models in the report; by default taken from their folders.
-        numbers: those of the label columns that are real numbers, which are predicted by regression.
+        numbers: names of the label columns that contain real numbers; they are predicted by regression.
         corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
         severities: severities from 0 to 2.5; clean audio is always included.
         omit: stages of the chain to omit.
-        method: method of the probes: linear, mlp, knn or prototypes.
+        draws: folder of stored corruptions, as for `robustness`.
+        methods: methods of the probes: some of linear, mlp, knn (nearest neighbors) and prototypes (zero-shot).
+        repeats: number of seeds of probes and random encoders, counted from `seed`; a score is the mean over the seeds.
         window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
             default the view length of each encoder's training, or else 3.
         clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
         most_skipped: maximum fraction of files that are unreadable or shorter than a window.
-        seed: seed of random encoders, corruptions, probes and split.
+        seed: seed of the corruptions and the split, and first seed of random encoders and probes.
     """
 
     encoders: tuple[str, ...]
@@ -47,7 +49,9 @@ class CompareOptions(TrackSource):
     corruptions: tuple[str, ...] = ("chain",)
     severities: tuple[float, ...] = SEVERITIES
     omit: tuple[str, ...] = ()
-    method: str = "linear"
+    draws: str | None = None
+    methods: tuple[str, ...] = ("linear",)
+    repeats: int = 1
     window_seconds: float | None = None
     clips: int = 200
     most_skipped: float = 0.1
@@ -57,7 +61,8 @@ class CompareOptions(TrackSource):
         """Raise InputError for an invalid option; nothing is loaded."""
         check_whole("seed", self.seed, 0)
         check_whole("clips", self.clips, 0)
-        check_names("methods", (self.method,), METHODS)
+        check_whole("repeats", self.repeats, 1)
+        check_names("methods", self.methods, METHODS)
         check_fraction("most_skipped", self.most_skipped)
         check_numbers(self.labels, self.numbers)
         check_corruptions(self.corruptions, self.severities, self.omit)

@@ -8,6 +8,9 @@ from typing import Literal
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.options.checks import check_choices
 
+MIN_CLIPS = 40
+"""Minimum number of clips of a corpus, which gives every split clips of every kind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
@@ -17,7 +20,7 @@ class CorpusOptions:
 
     Args:
         kind: "scores" for passages of real compositions, "notes" for single notes.
-        clips: number of clips.
+        clips: number of clips, at least 40.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
         describe: also print the number of clips of each label, and write a few clips for listening.
@@ -34,5 +37,5 @@ class CorpusOptions:
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
         check_choices(self)
-        check_whole("clips", self.clips, 1)
+        check_whole("clips", self.clips, MIN_CLIPS)
         check_whole("seed", self.seed, 0)

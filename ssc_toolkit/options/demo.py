@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from ssc_toolkit import __version__
 from ssc_toolkit.checks import check_whole
+from ssc_toolkit.options.run_settings import check_note
+from ssc_toolkit.paths import user_path
+
+NOTE = "demo.json"
+"""Name of the file with the settings of a demonstration."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """Options of `demo`, which pretrains with no labels, few labels and all labels, evaluates, and writes a report.
 
-    Renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the key labels,
-    and supervised with all of them. Probes these encoders, a random encoder and log-mel statistics on key, family, mode
-    and collection, and measures the robustness of key and family. Writes `report.html`, `report.md`, `report.json`, the
-    checkpoints and the encoders. Rerun the same command to resume.
+    The command renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the
+    key labels, and supervised with all of them. It probes these encoders, a random encoder and log-mel statistics on
+    key, family, mode and collection, and measures the robustness of key and family. It writes `report.html`,
+    `report.md`, `report.json`, the checkpoints and the encoders. Rerun the same command to resume.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick`.
-        quick: run at a tiny scale to check that everything works; the numbers mean nothing.
+        quick: run at a tiny scale to check that everything works; the scores are not meaningful.
         seed: seed of the corpus, weights, batches and augmentations.
     """
 
@@ -26,6 +34,22 @@ class DemoOptions:
     quick: bool = False
     seed: int = 0
 
+    @property
+    def folder(self) -> Path:
+        """Output folder."""
+        return user_path(self.out or ("demo-quick" if self.quick else "demo"), "out")
+
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError for an invalid option, or if the output folder holds something else."""
         check_whole("seed", self.seed, 0)
+        if self.folder.is_dir():
+            self.check_folder()
+
+    def check_folder(self) -> None:
+        """Raise InputError unless the output folder is empty, or holds a demonstration with the same settings."""
+        check_note(self.folder / NOTE, self.settings, "out", "demonstration")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that determine the results."""
+        return {"quick": self.quick, "seed": self.seed, "version": __version__}

@@ -1,6 +1,6 @@
 """Names and limits that options accept.
 
-The rooms that use them take seconds to import; the tests compare these names with theirs.
+The packages that use them are slow to import. The tests compare these names with those of the packages.
 """
 
 from __future__ import annotations

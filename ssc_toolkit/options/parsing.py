@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Generic, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.files import read_options
-from ssc_toolkit.options.schema import Option, Schema, did_you_mean
+from ssc_toolkit.options.schema import Option, Options, Schema, did_you_mean
 from ssc_toolkit.options.wording import in_plain_words
-
-Options = TypeVar("Options")
 
 _OF_THE_PARSER = ("config", "help", "print_config")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
 """Home folder inside a value; shells expand it only at the beginning of a word."""
 
 
-def parse_command(kind: type[Options], arguments: Sequence[str], prog: str = "", about: str = "") -> Options:
-    """Return the options of a command line. They override those of `--config` files, wherever those stand.
+_FAULTS = ("out", "workers", "trainer")
+"""Options whose errors may come from a disk or a process rather than from their values."""
+
+
+class CommandLine(Generic[Options]):
+    """Arguments of a command, parsed. Options override those of `--config` files, wherever those stand.
 
     Args:
         kind: class of the options.
@@ -32,24 +35,55 @@ def parse_command(kind: type[Options], arguments: Sequence[str], prog: str = "",
         prog: name of the command for `--help`.
         about: what the command does, for `--help`.
 
+    Attributes:
+        options: the options.
+
     Raises:
         InputError: for an unknown option, a value of the wrong type, or an invalid config file.
         SystemExit: with status 0, after `--help` or `--print_config`.
 
     Examples:
         >>> from ssc_toolkit.options import EmbedOptions
-        >>> parse_command(EmbedOptions, ["music", "--encoder=runs/a/encoder", "--out=a.npz"]).tracks
+        >>> CommandLine(EmbedOptions, ["music", "--encoder=runs/a/encoder", "--out=a.npz"]).options.tracks
         'music'
     """
-    schema = Schema(kind)
-    spelled = _spelled(schema, arguments)
-    configs = [text.removeprefix("--config=") for text in spelled if text.startswith("--config=")]
-    others = [text for text in spelled if not text.startswith("--config=")]
-    try:
-        found = _parser(schema, prog, about).parse_args(others, namespace=_from_configs(schema, configs))
-    except ArgumentError as error:
-        raise InputError(f"{in_plain_words(str(error))}; --help explains the options") from error
-    return schema.built(vars(found))
+
+    def __init__(self, kind: type[Options], arguments: Sequence[str], prog: str = "", about: str = "") -> None:
+        schema = Schema(kind)
+        spelled = _spelled(schema, arguments)
+        configs = [text.removeprefix("--config=") for text in spelled if text.startswith("--config=")]
+        self._configs = {config: _read_config(schema, config) for config in configs}
+        self._arguments = [text for text in spelled if not text.startswith("--config=")]
+        content = schema.nested(*self._configs.values())
+        try:
+            base = _checked(schema, content, required=False) if content else None
+            found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base)
+        except ArgumentError as error:
+            raise InputError(f"{in_plain_words(str(error))}; --help explains the options") from error
+        with self.config_named():
+            self.options = schema.built(vars(found))
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option; the error names the config file, if the value comes from there."""
+        with self.config_named():
+            self.options.check()
+
+    @contextmanager
+    def config_named(self) -> Iterator[None]:
+        """Name the config file in errors about options whose values come from there."""
+        try:
+            yield
+        except InputError as error:
+            name = str(error).partition(":")[0]
+            group, _, option = name.partition(".")
+            if name not in _FAULTS and not any(
+                text.startswith((f"--{name}=", f"--{name}.")) for text in self._arguments
+            ):
+                for config, content in reversed(self._configs.items()):
+                    value = content.get(group, {})
+                    if group in content and (not option or option in value):
+                        raise InputError(f"config: {config}: {error}") from error
+            raise
 
 
 def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
@@ -68,17 +102,15 @@ def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
     return schema.built(vars(_checked(schema, schema.nested(content))))
 
 
-def _from_configs(schema: Schema[Any], configs: Sequence[str]) -> Any:
-    """Return the values in config files, of which later ones override earlier ones; None if there are no files."""
-    content: dict[str, Any] = {}
-    for config in configs:
-        own = read_options(Path(config), "config")
-        try:
-            content = schema.nested(content, own)
-            found = _checked(schema, content, required=False)
-        except InputError as error:
-            raise InputError(f"config: {config}: {error}") from error
-    return found if configs else None
+def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
+    """Return the options in a config file as plain data, after a check of their names and types."""
+    content = read_options(Path(config), "config")
+    try:
+        content = schema.nested(content)
+        _checked(schema, content, required=False)
+    except InputError as error:
+        raise InputError(f"config: {config}: {error}") from error
+    return content
 
 
 def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool = True) -> Any:
@@ -116,7 +148,8 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
     leading = next((name for name in ("file", "tracks") if name in schema.options), None)
     if waiting and leading and not waiting[0].startswith("-"):
         waiting[0] = f"--{leading}={waiting[0]}"
-    spelled = []
+    spelled: list[str] = []
+    whole_groups: list[str] = []
     while waiting:
         text = waiting.pop(0)
         name, equals, value = text.removeprefix("--").partition("=")
@@ -133,14 +166,14 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
         value = _HOME.sub(lambda _: str(Path.home()), value)
         if name in schema.groups:
             own = schema.whole_group(name, value)
-            spelled += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
+            whole_groups += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
         else:
             spelled.append(f"--{name}={value if option is None else _as_list(option, value)}")
-    return spelled
+    return [*whole_groups, *spelled]  # `--group.option` adds to `--group`, wherever it stands
 
 
 def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
-    """Return the option of a name, or None for a group, a name in a dictionary or an option of the parser."""
+    """Return the option of a name, or None for a group or an option of the parser."""
     if not text.startswith("--"):
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
     if (name in schema.groups and schema.is_optional(name)) or name == "config":
@@ -159,4 +192,4 @@ def _as_list(option: Option, value: str) -> str:
         return value
     is_text = any(str in get_args(part) for part in (option.hint, *get_args(option.hint)))
     parts = [part.strip() for part in value.split(",")]
-    return f"[{', '.join(map(json.dumps, parts) if is_text else parts)}]"
+    return f"[{', '.join(json.dumps(part, ensure_ascii=False) if is_text else part for part in parts)}]"

@@ -14,7 +14,7 @@ from ssc_toolkit.options.tracks import TrackSource
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
-    """Options of `prepare`, which decodes audio once into a store that reads segments at memory speed.
+    """Options of `prepare`, which decodes audio once into a store, from which segments are read at the speed of memory.
 
     Pass the store as `--tracks` to any command. Rerun the same command to resume. When files were added, only the new
     files are decoded.

@@ -22,7 +22,7 @@ class ProbeOptions(TrackSource):
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
         methods: some of linear, mlp, knn (nearest neighbors), prototypes (zero-shot) and finetune (the whole encoder).
-        numbers: those of the label columns that hold numbers; the others hold classes.
+        numbers: names of the label columns that contain numbers; the others contain classes.
         label_shares: fractions of the labeled training tracks to use, each in (0, 1]; there is one score for each. The
             tracks of a smaller fraction are among those of a larger one.
         repeats: number of seeds, counted from `seed`; a score is the mean over the seeds.

@@ -23,7 +23,7 @@ class RobustnessOptions(TrackSource):
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
         methods: some of linear, mlp, knn (nearest neighbors) and prototypes (zero-shot).
-        numbers: those of the label columns that hold numbers; the others hold classes.
+        numbers: names of the label columns that contain numbers; the others contain classes.
         corruptions: "chain" for the whole augmentation chain, or names of single corruptions: its stages gain,
             polarity_inversion, colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus,
             distortion, compression, reverse, bitcrush, mp3.

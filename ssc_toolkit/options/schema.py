@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import difflib
+from argparse import SUPPRESS
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse
 
 from ssc_toolkit.errors import InputError
 
-Options = TypeVar("Options")
 
+class Checked(Protocol):
+    """Options that can be checked."""
+
+    def check(self) -> None:
+        """Raise InputError for an invalid option."""
+
+
+Options = TypeVar("Options", bound=Checked)
+
+SOME_OF = "some_of"
+"""Key of the metadata of a field that is a dictionary with some options of another class."""
 _RENAMED = {"unlabeled_root": "unlabeled.root", "unlabeled_variant": "unlabeled.variant"}
-"""Names of options in earlier versions, which the config files of runs may hold."""
+"""Names of options in earlier versions, which config files of runs may contain."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Option:
         name: name, with the group in front of a dot, such as "trainer.devices".
         hint: type of the value.
         help: description.
-        default: default value, or MISSING if the option is required.
+        default: default value, MISSING if the option is required, or SUPPRESS if it has no value unless it is given.
     """
 
     name: str
@@ -38,24 +49,21 @@ class Option:
         """Whether the value is a tuple or may be one."""
         return any(get_origin(part) is tuple for part in (self.hint, *get_args(self.hint)))
 
-    @property
-    def is_free(self) -> bool:
-        """Whether the value is a dictionary, in which any name may occur."""
-        return any(get_origin(part) is dict for part in (self.hint, *get_args(self.hint)))
-
 
 class Schema(Generic[Options]):
     """Options of a command, from the fields of a dataclass and its docstring.
 
     A field whose type is a dataclass is a group of options. If the default of the group is None, a single value in
-    place of the group stands for its first option: `unlabeled: music` is the same as `unlabeled: {tracks: music}`.
+    place of the group stands for its first option: `unlabeled: music` is the same as `unlabeled: {tracks: music}`. A
+    field with the metadata `some_of` is a dictionary with some options of another class.
 
     Args:
         kind: the class of the options.
 
     Attributes:
         options: options by name.
-        groups: options of each group by name, and the description of the group.
+        groups: options of each group by name.
+        texts: descriptions of the fields, which are options and groups.
 
     Examples:
         >>> from ssc_toolkit.options import PretrainOptions
@@ -68,21 +76,25 @@ class Schema(Generic[Options]):
         self.options: dict[str, Option] = {}
         self.groups: dict[str, dict[str, Option]] = {}
         self.texts = _texts_of(kind)
+        self._some_of: dict[str, Schema[Any]] = {}
         hints = get_type_hints(kind)
         for field in fields(kind):  # type: ignore[arg-type]
             group = _group_of(hints[field.name])
-            if group is None:
+            if SOME_OF in field.metadata:
+                self._some_of[field.name] = inner = Schema(field.metadata[SOME_OF])
+                own = {f"{field.name}.{name}": _given(field, option) for name, option in inner.options.items()}
+                self.groups[field.name] = own
+            elif group is None:
                 own = {field.name: Option(field.name, hints[field.name], self.texts[field.name], field.default)}
             else:
-                inner = Schema(group).options
-                own = {f"{field.name}.{name}": _inside(field, option) for name, option in inner.items()}
+                inner = Schema(group)
+                own = {f"{field.name}.{name}": _inside(field, option) for name, option in inner.options.items()}
                 self.groups[field.name] = own
             self.options |= own
 
     def check_name(self, name: str) -> None:
         """Raise InputError if a name is not an option; the error gives the nearest name."""
-        first = self.options.get(name.partition(".")[0])
-        if name not in self.options and not (first is not None and first.is_free):
+        if name not in self.options:
             raise InputError(f"{name[:100]!r} is not an option{did_you_mean(name, self.options)}")
 
     def whole_group(self, name: str, value: Any) -> dict[str, Any]:
@@ -103,23 +115,36 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
-            for key, value in part.items():
-                key = _RENAMED.get(key, str(key))
+            renamed = {_RENAMED.get(key, str(key)): value for key, value in part.items()}
+            for key in sorted(renamed, key=lambda name: "." in name):  # a single value stands for a whole group
                 name, _, option = key.partition(".")
-                if name not in self.groups:
+                if name in self.groups:
+                    own = {option: renamed[key]} if option else self._group_content(name, renamed[key])
+                    whole[name] = self._merged_group(name, whole.get(name, {}), own)
+                else:
                     self.check_name(key)
-                    whole[key] = value
-                    continue
-                own = {option: value} if option else value
-                if not isinstance(own, Mapping) and self.is_optional(name):
-                    own = self.whole_group(name, value)
-                if isinstance(own, Mapping):
-                    for inner in own:
-                        self.check_name(f"{name}.{inner}")
-                    before = whole.get(name)
-                    own = {**(before if isinstance(before, Mapping) else {}), **own}
-                whole[name] = own
+                    whole[key] = renamed[key]
         return whole
+
+    def _group_content(self, name: str, value: Any) -> Mapping[Any, Any]:
+        if isinstance(value, Mapping):
+            return value
+        if self.is_optional(name):
+            return self.whole_group(name, value)
+        if value is None and name in self._some_of:
+            return {}
+        raise InputError(f"{name}: expected options by name, got {value!r:.100}")
+
+    def _merged_group(self, name: str, before: Mapping[str, Any], own: Mapping[Any, Any]) -> dict[str, Any]:
+        for option in own:
+            if name not in self._some_of or str(option) not in self._some_of[name].groups:
+                self.check_name(f"{name}.{option}")
+        if name in self._some_of:
+            try:
+                return self._some_of[name].nested(before, own)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+        return {**before, **own}
 
     def built(self, values: Mapping[str, Any]) -> Options:
         """Return the options with these values, by name; the options of a group are a mapping.
@@ -129,9 +154,11 @@ class Schema(Generic[Options]):
         """
         found = {}
         for field in fields(self.kind):  # type: ignore[arg-type]
-            value = values[field.name]
+            value = values.get(field.name, field.default)
             group = _group_of(get_type_hints(self.kind)[field.name])
-            if group is not None:
+            if field.name in self._some_of:
+                value = _plain(value) or None
+            elif group is not None:
                 value = self._group(field.name, group, dict(vars(value)))
             found[field.name] = value
         return self.kind(**found)
@@ -150,6 +177,18 @@ class Schema(Generic[Options]):
     def is_optional(self, name: str) -> bool:
         """Return whether a group may be left out, or be given as a single value."""
         return all(option.default is None for option in self.groups[name].values())
+
+
+def _given(field: Any, option: Option) -> Option:
+    """Return an option of another class in a dictionary, which has no value unless it is given."""
+    return Option(f"{field.name}.{option.name}", option.hint, SUPPRESS, SUPPRESS)
+
+
+def _plain(value: Any) -> Any:
+    """Convert values of a parser to plain data: namespaces become dictionaries, tuples become lists."""
+    if isinstance(value, tuple):
+        return list(value)
+    return {name: _plain(inner) for name, inner in vars(value).items()} if hasattr(value, "__dict__") else value
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

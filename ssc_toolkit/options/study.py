@@ -102,7 +102,7 @@ def _base(file: Path, name: Any) -> dict[str, Any]:
 
 def _seeds(argument: str, seeds: Any) -> list[int]:
     if not isinstance(seeds, list | tuple) or not seeds:
-        raise InputError(f"{argument}: expected a list of whole numbers, got {seeds!r:.100}")
+        raise InputError(f"{argument}: expected a list of integers, got {seeds!r:.100}")
     for seed in seeds:
         check_whole(argument, seed, 0)
     return [int(seed) for seed in seeds]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.pretrain import PretrainOptions
+from ssc_toolkit.options.schema import SOME_OF
 from ssc_toolkit.options.study import Run, read_study
 from ssc_toolkit.paths import user_path
 
@@ -36,7 +38,7 @@ class SweepOptions:
     file: str
     out: str
     seeds: tuple[int, ...] | None = None
-    options: dict[str, Any] | None = None
+    options: dict[str, Any] | None = field(default=None, metadata={SOME_OF: PretrainOptions})
 
     def check(self) -> None:
         """Raise InputError for an invalid study, or if a run in the output folder has other settings."""
@@ -45,7 +47,7 @@ class SweepOptions:
                 try:
                     run.options.check()
                 except InputError as error:
-                    raise InputError(f"file: run {run.name!r}: {error}") from error
+                    raise InputError(f"file: run {run.name!r} of {self.file}: {error}") from error
 
     def runs(self) -> list[Run]:
         """Return the runs of the study.

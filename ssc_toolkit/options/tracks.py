@@ -1,4 +1,4 @@
-"""Options that say where tracks come from."""
+"""Options for the source of tracks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TrackSource:
     variant: str | None = None
 
     def check(self) -> None:
-        """Raise InputError if the source does not exist, or has no use for `root` or `variant`; nothing is loaded."""
+        """Raise InputError if the source does not exist or does not use `root` or `variant`. Nothing is loaded."""
         name = local_path(self.tracks, "tracks")
         path, is_dataset = Path(name), name in DATASETS
         is_folder = path.is_dir() and not (path / STORE_FILE).is_file()
@@ -57,7 +57,7 @@ class TrackSource:
 
 @contextmanager
 def source_named(argument: str) -> Iterator[None]:
-    """Raise errors about a track source under the name of the argument that holds it.
+    """Raise errors about a track source with the name of the argument that contains the source.
 
     Args:
         argument: name of the argument; for "tracks", errors stay as they are.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-_KINDS = {"int": "a whole number in digits alone", "float": "a number", "bool": "true or false", "str": "text"}
+_KINDS = {
+    "int": "an integer written in digits",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list, such as a,b",
+}
 """Descriptions of Python's types for error messages."""
 
 
@@ -13,7 +19,7 @@ def in_plain_words(message: str) -> str:
 
     Examples:
         >>> in_plain_words("steps:  Expected a <class 'int'>. Got value: 1000.0")
-        'steps: expected a whole number in digits alone, got 1000.0'
+        'steps: expected an integer written in digits, got 1000.0'
     """
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"the following arguments are required: (.*)", r"\1: expected a value, got none", message)

@@ -7,11 +7,10 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import soundfile
 
 from ssc_toolkit.audio import resample
-from ssc_toolkit.data import UnreadableAudio, read_audio
+from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
 from ssc_toolkit.data.store import AudioStore
 from ssc_toolkit.progress import progress_bar
 
@@ -22,7 +21,7 @@ BYTES_A_CLIP = 12_600
 _LAME_LEVEL = 0.9  # libsndfile's scale from 0 to 1: 24 kb/s at 16 kHz
 
 
-def clip_uris(tracks: pd.DataFrame, rows: Sequence[int], progress: bool = True) -> dict[int, str]:
+def clip_uris(tracks: TrackTable, rows: Sequence[int], progress: bool = True) -> dict[int, str]:
     """Encode three seconds from the middle of tracks as data URIs of mono MP3 at 16 kHz and 24 kb/s.
 
     Every browser can play MP3.
@@ -35,7 +34,7 @@ def clip_uris(tracks: pd.DataFrame, rows: Sequence[int], progress: bool = True) 
     Returns:
         URI by row number, without the tracks that cannot be decoded.
     """
-    store = AudioStore(tracks.attrs["store"]) if "store" in tracks.attrs else None
+    store = None if tracks.store is None else AudioStore(tracks.store)
     uris = {}
     for row in progress_bar(rows, desc="encoding clips", unit="clip", disable=not progress):
         start = max(0.0, (float(tracks["seconds"].iloc[row]) - CLIP_SECONDS) / 2)

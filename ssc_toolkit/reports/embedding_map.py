@@ -13,6 +13,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.evaluation.retrieval.neighbors import nearest, unit_rows
 from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.reports.audio_clips import clip_uris
@@ -27,7 +28,7 @@ _HEARD_A_SEED = 40
 
 def explorer_content(
     embeddings: Mapping[str, np.ndarray],
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     columns: Iterable[str],
     *,
     clips: int = 200,
@@ -53,7 +54,7 @@ def explorer_content(
         neighbors, similarities), all in the order of the points.
     """
     shown = _shown(embeddings, seed)
-    tracks = _rows(tracks, shown)
+    tracks = as_track_table(tracks).select(shown)
     models = []
     for name, vectors in progress_bar(embeddings.items(), desc="mapping", unit="model", disable=not progress):
         unit = unit_rows(vectors[shown])
@@ -143,13 +144,7 @@ def _shown(embeddings: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(usable, MOST_POINTS, replace=False))
 
 
-def _rows(tracks: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    chosen = tracks.iloc[rows].reset_index(drop=True)
-    chosen.attrs = tracks.attrs
-    return chosen
-
-
-def _titles(tracks: pd.DataFrame) -> list[str]:
+def _titles(tracks: TrackTable) -> list[str]:
     names = [Path(path).stem for path in tracks["path"]]
     if "title" not in tracks:
         return names

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.data import Labels, encode_labels
+from ssc_toolkit.data.track_table import Tracks
 from ssc_toolkit.errors import InputError
 
 MOST_COLORS = 40
@@ -17,7 +17,7 @@ _TAGS = 8  # number of tags of a multi-label column, the most frequent ones; eac
 _BINS = 5  # number of ranges of a column of numbers
 
 
-def colorings(tracks: pd.DataFrame, column: str) -> list[dict[str, Any]]:
+def colorings(tracks: Tracks, column: str) -> list[dict[str, Any]]:
     """Return the colorings of a label column: by class, by each of its most frequent tags, or by ranges of numbers.
 
     Returns:

@@ -13,10 +13,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 
 # Okabe and Ito's colors, which color-blind readers can distinguish; those that are visible on white and on black.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
@@ -69,101 +69,99 @@ def learning_curves(
     return _svg(figure)
 
 
-def score_dots(
-    scores: Mapping[str, Mapping[str, Interval]], metrics: Mapping[str, str], colors: Mapping[str, str]
-) -> str:
+def score_dots(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
     """Plot scores with 95 % intervals, with a panel for each task and a line for each model.
 
     Args:
-        scores: intervals by task and model.
-        metrics: labels of the horizontal axes by task.
+        frame: table with `panel` (the title), `model`, `metric` (the label of the horizontal axis), `value`, `low` and
+            `high`.
         colors: colors by model.
     """
-    models = list(next(iter(scores.values())))
-    rows, columns = _layout(len(scores))
+    models = frame["model"].unique().tolist()
+    panels = _parts(frame, "panel")
+    rows, columns = _layout(len(panels))
     height = (0.32 * len(models) + 1) * rows
     with _figure(rows, columns, width=2.3 * columns + 1.4, height=height, sharey=True) as (figure, axes):
-        for axis, (task, by_model) in zip(axes.flat, scores.items(), strict=False):
-            for place, model in enumerate(models):
-                interval, color = by_model[model], colors[model]
-                axis.plot([interval.low, interval.high], [place, place], color=color, linewidth=2, alpha=0.6)
-                axis.plot(interval.value, place, "o", color=color, markersize=5)
-            axis.set(title=_drawable(task), xlabel=_drawable(metrics[task]))
-            _say_if_empty(axis, [interval.value for interval in by_model.values()])
+        for axis, (title, part) in zip(axes.flat, panels, strict=False):
+            for model, own in _parts(part, "model"):
+                place, color = models.index(model), colors[model]
+                axis.plot(own[["low", "high"]].iloc[0], [place, place], color=color, linewidth=2, alpha=0.6)
+                axis.plot(own["value"], [place], "o", color=color, markersize=5)
+            axis.set(title=_drawable(title), xlabel=_drawable(str(part["metric"].iloc[0])))
+            _say_if_empty(axis, part["value"].to_numpy())
         axes.flat[0].set_yticks(range(len(models)), map(_drawable, models))
         axes.flat[0].invert_yaxis()
-        _hide_empty(axes, len(scores))
+        _hide_empty(axes, len(panels))
     return _svg(figure)
 
 
-def severity_curves(
-    scores: Mapping[str, Mapping[str, Mapping[float, Interval]]], label: str, colors: Mapping[str, str]
-) -> str:
+def severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, str]) -> str:
     """Plot scores by severity with 95 % intervals, with a panel for each task or corruption and a line for each model.
 
     Args:
-        scores: intervals by title of the panel, model and severity.
+        frame: table with `panel` (the title), `model`, `severity`, `value`, `low` and `high`.
         label: label of the vertical axes.
         colors: colors by model.
     """
-    rows, columns = _layout(len(scores))
+    panels = _parts(frame.sort_values("severity", kind="stable"), "panel")
+    rows, columns = _layout(len(panels))
     with _figure(rows, columns, width=max(4.2, 3.3 * columns), height=2.7 * rows + 0.3) as (figure, axes):
-        for axis, (title, by_model) in zip(axes.flat, scores.items(), strict=False):
-            for model, by_severity in by_model.items():
-                color = colors[model]
-                severities = sorted(by_severity)
-                values = [by_severity[severity] for severity in severities]
-                axis.plot(severities, [v.value for v in values], "o-", color=color, markersize=3, label=_shown(model))
-                axis.fill_between(
-                    severities, [v.low for v in values], [v.high for v in values], color=color, alpha=0.13, linewidth=0
-                )
-                axis.set_xticks(severities)
+        for axis, (title, part) in zip(axes.flat, panels, strict=False):
+            for model, own in _parts(part, "model"):
+                color, severities = colors[model], own["severity"]
+                axis.plot(severities, own["value"], "o-", color=color, markersize=3, label=_shown(model))
+                axis.fill_between(severities, own["low"], own["high"], color=color, alpha=0.13, linewidth=0)
+            axis.set_xticks(part["severity"].unique())
             axis.set(title=_drawable(title), xlabel="severity", ylabel=_drawable(label))
             axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
-            _say_if_empty(axis, [v.value for by_severity in by_model.values() for v in by_severity.values()])
-        _hide_empty(axes, len(scores))
+            _say_if_empty(axis, part["value"].to_numpy())
+        _hide_empty(axes, len(panels))
         _legend_below(figure, axes.flat[0])
     return _svg(figure)
 
 
-def heat_map(panels: Mapping[str, Mapping[str, Mapping[str, float]]], label: str) -> str:
+def heat_map(frame: pd.DataFrame, label: str) -> str:
     """Plot fractions as colors and in percent.
 
     There is a panel for each task, with a row for each model and a column for each condition.
 
     Args:
-        panels: values by title of the panel, row and column. A cell with NaN is empty; a panel without values is marked
-            as not defined.
+        frame: table with `panel` (the title), `model`, `condition` and `value`. A cell with NaN is empty; a panel
+            without values is marked as not defined.
         label: label of the color bar.
     """
-    first = next(iter(panels.values()))
-    names, conditions = list(first), list(next(iter(first.values())))
+    names, conditions = frame["model"].unique().tolist(), frame["condition"].unique().tolist()
     blocks = {
-        title: np.array([[by_row[name].get(condition, np.nan) for condition in conditions] for name in names])
-        for title, by_row in panels.items()
+        title: part.pivot(index="model", columns="condition", values="value").reindex(index=names, columns=conditions)
+        for title, part in _parts(frame, "panel")
     }
-    highest = max([0.1, *(float(np.nanmax(block)) for block in blocks.values() if np.isfinite(block).any())])
-    width, height = 0.62 * len(conditions) + 2.8, (0.36 * len(names) + 1.1) * len(panels) + 0.4
-    with _figure(len(panels), 1, width=width, height=height, sharex=True) as (figure, axes):
+    highest = np.nanmax([0.1, *frame["value"]])
+    width, height = 0.62 * len(conditions) + 2.8, (0.36 * len(names) + 1.1) * len(blocks) + 0.4
+    with _figure(len(blocks), 1, width=width, height=height, sharex=True) as (figure, axes):
         for axis, (title, block) in zip(axes.flat, blocks.items(), strict=True):
-            image = axis.pcolormesh(block, cmap="YlOrRd", vmin=0, vmax=highest, edgecolors="none")
-            for (row, column), value in np.ndenumerate(block):
-                if np.isfinite(value):
-                    ink = "white" if value > 0.6 * highest else "black"
-                    text = f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
-                    axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center", fontsize=7.5)
+            image = _heat_panel(axis, title, block.to_numpy(), highest)
             axis.set_yticks(np.arange(len(names)) + 0.5, map(_drawable, names))
             shown = map(_drawable, conditions)
             axis.set_xticks(np.arange(len(conditions)) + 0.5, shown, rotation=35, ha="right")
-            axis.set_title(_drawable(title))
             axis.invert_yaxis()
-            axis.grid(False)
-            _say_if_empty(axis, block)
-            axis.tick_params(length=0)
         bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
         bar.set_label(_drawable(label))
         bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     return _svg(figure)
+
+
+def _heat_panel(axis: Axes, title: str, block: np.ndarray, highest: float) -> QuadMesh:
+    image = axis.pcolormesh(block, cmap="YlOrRd", vmin=0, vmax=highest, edgecolors="none")
+    for (row, column), value in np.ndenumerate(block):
+        if np.isfinite(value):
+            ink = "white" if value > 0.6 * highest else "black"
+            text = f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
+            axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center", fontsize=7.5)
+    axis.set_title(_drawable(title))
+    axis.grid(False)
+    axis.tick_params(length=0)
+    _say_if_empty(axis, block)
+    return image
 
 
 def matrices(blocks: Mapping[str, np.ndarray]) -> str:
@@ -193,6 +191,11 @@ def _figure(
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def _parts(frame: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of each value of a column, in the order of their first occurrence."""
+    return [(str(value), part) for value, part in frame.groupby(column, sort=False)]
 
 
 def _layout(panels: int) -> tuple[int, int]:

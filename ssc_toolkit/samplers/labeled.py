@@ -138,7 +138,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         """Resume: the next iteration starts at the position of the state, later iterations at the beginning.
 
         Raises:
-            ValueError: if `state` is not a result of `state_dict`, or belongs to streams of another kind.
+            ValueError: if `state` is not a result of `state_dict`, or is that of other streams.
         """
         wanted = {name for name, stream in self._named() if _is_stateful(stream)}
         if not isinstance(state, Mapping) or not isinstance(state.get("streams"), Mapping) or "items" not in state:

@@ -68,7 +68,7 @@ class Target(nn.Module, ABC):
 
         Args:
             rows: labels of the anchors, (R, ...).
-            columns: labels of the others, (C, ...).
+            columns: labels of the contrasts, (C, ...).
             rows_known: bool (R,), True where the labels are known. None: all are.
             columns_known: bool (C,), or None together with `rows_known`.
             dtype: float32 or float64, the precision of the loss.
@@ -102,7 +102,7 @@ class Target(nn.Module, ABC):
 
         Args:
             rows: labels of the anchors, (R, ...).
-            columns: labels of the others, (C, ...).
+            columns: labels of the contrasts, (C, ...).
             rows_known: bool (R,), True where the labels are known. None: all are.
             columns_known: bool (C,), or None together with `rows_known`.
 

@@ -68,7 +68,7 @@ class SameClass(Target):
         return has_class if labeled is None else labeled & has_class
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise ValueError for labels that are not 1-D or negative, TypeError for non-integers."""
+        """Raise ValueError for labels that are negative or not 1-D, TypeError for non-integers."""
         if labels.dim() == 2:
             one = labels.shape[1] == 1
             cure = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"

@@ -39,7 +39,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
 
     Raises:
         InputError: if a number is out of range.
-        ValueError: as `SemiSupervisedBatchSampler`.
+        ValueError: as for `SemiSupervisedBatchSampler`.
     """
 
     def __init__(

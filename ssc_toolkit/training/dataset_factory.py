@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -11,7 +10,9 @@ import torch
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
 from ssc_toolkit.data.labels import signals_of
 from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
@@ -19,30 +20,45 @@ Signals = Labels | dict[str, Labels] | None
 """No labels, one label signal, or several signals by column name."""
 
 
-def load_source(source: TrackSource, argument: str) -> pd.DataFrame:
+def load_source(source: TrackSource, argument: str) -> TrackTable:
     """Load the track table of a source.
 
     Args:
         source: the source.
-        argument: name of the argument that holds it, for errors.
+        argument: name of the argument that contains the source, for error messages.
 
     Raises:
-        InputError: as `load_tracks`, under the names of the options of this source.
+        InputError: as for `load_tracks`, with the names of the options of this source.
     """
     with source_named(argument):
         return load_tracks(source.tracks, source.root, source.variant)
 
 
-def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) -> Target:
+def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | None) -> dict[str, Labels]:
+    """Encode the label columns of a table, and the monitored column if it is another one.
+
+    Raises:
+        InputError: as `encode_labels`, under the name of the option that gave the column.
+    """
+    options = dict.fromkeys(columns, "labels")
+    if monitor is not None:
+        options.setdefault(monitor, "monitor")
+    return {column: encode_labels(table, column, option) for column, option in options.items()}
+
+
+def target_of(signals: Mapping[str, Labels], minimum_shared: int) -> Target:
     """Return the target: tracks with the same class, or with enough labels in common, in any column are positives.
+
+    Args:
+        signals: label signals by column.
+        minimum_shared: number of labels in common that make two tracks positives, in columns with several labels.
 
     Raises:
         InputError: if `minimum_shared` is larger than the number of labels of every track.
     """
-    signals = {column: encode_labels(table, column) for column in columns}
     many = [signal for signal in signals.values() if signal.is_multi_hot]
     if minimum_shared > 1 and not many:
-        found = f"a track has one label in column {columns[0]!r}" if columns else "there are no labels"
+        found = f"a track has one label in column {next(iter(signals))!r}" if signals else "there are no labels"
         raise InputError(f"minimum_shared: expected 1 because {found}, got {minimum_shared}")
     most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=1)
     if minimum_shared > most:
@@ -58,7 +74,7 @@ def target_of(table: pd.DataFrame, columns: Sequence[str], minimum_shared: int) 
     return next(iter(targets.values()), SameClass())
 
 
-def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFrame:
+def part_to_train_on(table: TrackTable, argument: str = "tracks") -> TrackTable:
     """Return the rows whose split is "train" or empty; without a `split` column, all rows.
 
     Raises:
@@ -67,19 +83,23 @@ def part_to_train_on(table: pd.DataFrame, argument: str = "tracks") -> pd.DataFr
     is_train = _is_train(table)
     if not is_train.any():
         raise InputError(f"{argument}: expected rows with the split 'train', got none")
-    return table[is_train].reset_index(drop=True)
+    return table.select(is_train)
 
 
-def labels_to_train_on(table: pd.DataFrame, columns: Sequence[str]) -> Signals:
+def labels_to_train_on(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
     """Return the label signals of the training rows; the classes are those of the whole table.
+
+    Args:
+        table: the table.
+        signals: label signals of all its rows by column.
 
     Raises:
         InputError: if no training row has a label in a column.
     """
-    found = {}
-    for column in columns:
-        found[column] = encode_labels(table, column)[torch.tensor(_is_train(table).tolist())]
-        if not found[column].labeled.any():
+    is_train = torch.tensor(_is_train(table).tolist())
+    found = {column: signal[is_train] for column, signal in signals.items()}
+    for column, signal in found.items():
+        if not signal.labeled.any():
             raise InputError(f"labels: expected rows of the split 'train' with a label in column {column!r}, got none")
     return next(iter(found.values())) if len(found) == 1 else (found or None)
 
@@ -105,7 +125,7 @@ def check_contrasts(signals: Signals, columns: Sequence[str], minimum_shared: in
 
 
 def training_dataset(
-    parts: Sequence[pd.DataFrame],
+    parts: Sequence[TrackTable],
     labels: Signals,
     sample_rate: int,
     view_seconds: float,
@@ -114,7 +134,7 @@ def training_dataset(
 ) -> ContrastiveDataset | JoinedDataset:
     """Return the dataset of the labeled table and, if given, of a second table without labels."""
     # Audio from stores stays in 16 bits until it is on the device.
-    dtype = torch.int16 if all("store" in part.attrs for part in parts) else torch.float32
+    dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
     datasets = [
         ContrastiveDataset(
             part,
@@ -137,15 +157,15 @@ def _all_positive(signal: Labels, minimum_shared: int) -> bool:
     return bool((values == values[0]).all())
 
 
-def _is_train(table: pd.DataFrame) -> pd.Series:
-    return table["split"].fillna("train") == "train" if "split" in table else pd.Series(True, index=table.index)
+def _is_train(table: TrackTable) -> pd.Series:
+    return table["split"].fillna("train") == "train" if "split" in table else pd.Series(True, index=table.frame.index)
 
 
-def check_rate(table: pd.DataFrame, sample_rate: int) -> None:
+def check_rate(table: TrackTable, sample_rate: int) -> None:
     """Raise InputError if the table comes from a store with another sample rate."""
     store_of(table, sample_rate)
 
 
-def track_table_hash(train: pd.DataFrame) -> str:
+def track_table_hash(train: TrackTable) -> str:
     """Return a hash of the training table, which prevents resuming a run with other data."""
-    return hashlib.sha256(train.to_csv(index=False).encode()).hexdigest()[:16]
+    return short_hash(train.frame.to_csv(index=False))

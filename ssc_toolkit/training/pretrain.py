@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
-from ssc_toolkit.data import check_audio, dataset_of, encode_labels
+from ssc_toolkit.data import Labels, check_audio, dataset_of
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
@@ -33,6 +33,7 @@ from ssc_toolkit.training.dataset_factory import (
     Signals,
     check_contrasts,
     check_rate,
+    encoded_columns,
     labels_to_train_on,
     load_source,
     part_to_train_on,
@@ -84,16 +85,17 @@ def pretrain(options: PretrainOptions) -> Path:
     check_devices(options.trainer)
     check_launcher(options.trainer)
     folder = writable_folder(user_path(options.out, "out"), "out")
-    tables = _load_tables(options)
+    tables = [load_source(source, argument) for argument, source in options.sources.items()]
+    signals = encoded_columns(tables[0], options.label_columns, options.monitor)  # before any audio file is opened
     with _as_input_errors():
-        module = _make_module(options, tables)
+        module = _make_module(options, tables, signals)
     first = is_first_process()
     with held(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
             check_folder(folder)
         with _as_input_errors():
             report_folder = folder if first and not holds_run(folder) else None
-            found = _training_data(options, tables, module.model.encoder.sample_rate, report_folder)
+            found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
             claim(folder, options, _identity(found.parts))
             clear_leftovers(folder, names=WRITTEN)
@@ -101,17 +103,25 @@ def pretrain(options: PretrainOptions) -> Path:
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
         else:
-            _train(options, folder, module, found, tables[0])
+            _train(options, folder, module, found)
     return folder / ENCODER_FOLDER
 
 
 @dataclass(frozen=True)
 class _TrainingData:
-    """Data of a training: the tables of the sources, the label signals of the first one, and the batches."""
+    """Data of a training.
 
-    parts: list[pd.DataFrame]
+    Attributes:
+        parts: training rows of the tables of the sources.
+        signals: label signals of the first of them.
+        batches: the batches.
+        measures: measures on the validation set by name.
+    """
+
+    parts: list[TrackTable]
     signals: Signals
     batches: SemiSupConDataModule
+    measures: dict[str, Callable[[nn.Module], float]]
 
 
 @contextmanager
@@ -123,24 +133,16 @@ def _as_input_errors() -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def _load_tables(options: PretrainOptions) -> list[pd.DataFrame]:
-    """Load the tables of the sources, and check the label columns before any audio file is opened."""
-    tables = [load_source(source, argument) for argument, source in options.sources.items()]
-    for column in options.label_columns:
-        encode_labels(tables[0], column, "labels")
-    if options.monitor is not None:
-        encode_labels(tables[0], options.monitor, "monitor")
-    return tables
-
-
-def _make_module(options: PretrainOptions, tables: Sequence[pd.DataFrame]) -> SemiSupConModule:
+def _make_module(
+    options: PretrainOptions, tables: Sequence[TrackTable], signals: Mapping[str, Labels]
+) -> SemiSupConModule:
     """Return the module to train, after a check of the view length and of the sample rates of stores."""
     torch.manual_seed(options.seed)
     model = ContrastiveModel(make_encoder(options.encoder))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
-    target = target_of(tables[0], options.label_columns, options.minimum_shared)
+    target = target_of({column: signals[column] for column in options.label_columns}, options.minimum_shared)
     loss = SemiSupConLoss(options.temperature, target, gather=True)
     return SemiSupConModule(
         model,
@@ -156,42 +158,42 @@ def _make_module(options: PretrainOptions, tables: Sequence[pd.DataFrame]) -> Se
 
 
 def _training_data(
-    options: PretrainOptions, tables: Sequence[pd.DataFrame], sample_rate: int, report_folder: Path | None
+    options: PretrainOptions,
+    tables: Sequence[TrackTable],
+    signals: Mapping[str, Labels],
+    sample_rate: int,
+    report_folder: Path | None,
 ) -> _TrainingData:
     """Return the data of the training, after a check of all audio files.
 
     Args:
         options: options of the training.
         tables: tables of the sources.
+        signals: label signals of the first table by column.
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
     """
-    parts = []
+    usable = []
     for argument, table in zip(options.sources, tables, strict=True):
         report = None if report_folder is None else report_folder / _report_name(argument)
-        usable = check_audio(table, options.view_seconds, options.most_skipped, report=report)
-        parts.append((usable, part_to_train_on(usable, argument)))
-    signals = labels_to_train_on(parts[0][0], options.label_columns)
+        usable.append(check_audio(table, options.view_seconds, options.most_skipped, report=report))
+    parts = [part_to_train_on(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
+    is_usable = torch.tensor(tables[0]["path"].isin(usable[0]["path"]).tolist())
+    kept = {column: signal[is_usable] for column, signal in signals.items()}
+    columns = options.label_columns
+    train = labels_to_train_on(usable[0], {column: kept[column] for column in columns})
     if options.labeled_fraction == 1:
-        check_contrasts(signals, options.label_columns, options.minimum_shared)
-    train = [part for _, part in parts]
-    dataset = training_dataset(
-        train,
-        signals,
-        sample_rate,
-        options.view_seconds,
-        options.views,
-        options.most_skipped,
-    )
+        check_contrasts(train, columns, options.minimum_shared)
+    dataset = training_dataset(parts, train, sample_rate, options.view_seconds, options.views, options.most_skipped)
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
     )
-    return _TrainingData(train, signals, batches)
+    monitor = options.monitor or next(iter(columns), None)
+    measures = {} if monitor is None else _neighbor_measure(usable[0], kept[monitor], options.view_seconds)
+    return _TrainingData(parts, train, batches, measures)
 
 
-def _train(
-    options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData, table: pd.DataFrame
-) -> None:
+def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> None:
     """Train to the last step in a locked folder, and save the encoder."""
     first = is_first_process()
     checkpoint = folder / CHECKPOINT
@@ -204,9 +206,8 @@ def _train(
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in remarks(found.batches, found.signals, columns, options.minimum_shared, processes):
             logger.warning("%s", remark)
-    measures = _neighbor_measure(table, options.monitor or next(iter(columns), None), options.view_seconds)
     logs = options.logs
-    history = History(folder / HISTORY, measures, logs.measure_every, found.batches.dataset.described, logs.every)
+    history = History(folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.described, logs.every)
     fit(module, found.batches, folder, options, history, done)
     if first:
         save_encoder(module.model.encoder, folder)
@@ -218,7 +219,7 @@ def _report_name(argument: str) -> str:
     return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
 
 
-def _identity(parts: Sequence[pd.DataFrame]) -> dict[str, Any]:
+def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
     told = {"tracks_hash": track_table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
@@ -235,14 +236,13 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
 
 
 def _neighbor_measure(
-    table: pd.DataFrame, column: str | None, view_seconds: float
+    table: TrackTable, labels: Labels, view_seconds: float
 ) -> dict[str, Callable[[nn.Module], float]]:
-    """Return the measure of nearest-neighbor agreement on the validation set, if there is one with labels."""
-    if column is None or "split" not in table or not (table["split"] == "valid").any():
+    """Return the measure of nearest-neighbor agreement on the validation set, if there is one."""
+    if "split" not in table or not (table["split"] == "valid").any():
         return {}
-    labels = encode_labels(table, column)
     is_valid = table["split"] == "valid"
-    valid, own = table[is_valid].reset_index(drop=True), labels[torch.tensor(is_valid.tolist())]
+    valid, own = table.select(is_valid), labels[torch.tensor(is_valid.tolist())]
 
     def measure(encoder: Any) -> float:
         return neighbor_agreement(embed_tracks(encoder, valid, view_seconds, progress=False), own)

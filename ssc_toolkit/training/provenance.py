@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import sys
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 import ssc_toolkit
+from ssc_toolkit.evaluation.provenance import versions
 from ssc_toolkit.training.git import commit_of, is_changed
 
 PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "soxr", "pandas")
@@ -30,7 +30,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "packages": {"ssc-toolkit": ssc_toolkit.__version__, **{name: _version(name) for name in PACKAGES}},
+        "packages": {"ssc-toolkit": ssc_toolkit.__version__, **versions(*PACKAGES)},
         "git": git_state(),
     }
 
@@ -47,10 +47,3 @@ def git_state() -> dict[str, dict[str, Any] | None]:
         own = {"commit": commit_of(package), "changed": is_changed(package)}
     here = commit_of(Path.cwd())
     return {"ssc_toolkit": own, "working_directory": None if here is None else {"commit": here}}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -74,12 +74,12 @@ def claim(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError if a folder holds something else than a run.
+    """Raise InputError if a folder contains anything other than a run.
 
-    Hidden files, logs that a shell writes there, and lists of unusable files are not something else.
+    Hidden files, logs that a shell writes there, and lists of unusable files are allowed.
 
     Args:
-        folder: of the run; the caller holds its lock.
+        folder: folder of the run, locked by the caller.
     """
     if holds_run(folder) or _is_begun(folder):
         return
@@ -91,13 +91,13 @@ def check_folder(folder: Path) -> None:
     )
     if others:
         raise InputError(
-            f"out: expected an empty folder or that of a run, got {folder}, which holds {others[0]!r}; choose another "
-            "folder"
+            f"out: expected an empty folder or that of a run, got {folder}, which contains {others[0]!r}; choose "
+            "another folder"
         )
 
 
 def _is_begun(folder: Path) -> bool:
-    """Return whether a folder holds the settings of a run that left nothing else to resume."""
+    """Return whether a folder contains only the settings of a run, so that there is nothing to resume."""
     try:
         return "steps" in read_settings(folder)
     except InputError:

@@ -71,16 +71,16 @@ def test_half_precision_goes_through_the_codec():
 SURVIVES = """
 import torch
 from ssc_toolkit.augmentations import MP3, Chain, Gain
-code = Chain([Gain(gain_db=(0, 0)), MP3(implementation="codec", sample_rate={rate})])
-noise = torch.randn(1, 1, 12000, generator=torch.Generator().manual_seed(0))
-for scale in (float("nan"), float("inf"), 20.0, *(10.0**power for power in range(2, 38))):
-    code(noise * scale)
-    code((noise > 2) * scale * torch.ones_like(noise))
-print("alive")
+for rate in (8000, 22050, 44100):
+    code = Chain([Gain(gain_db=(0, 0)), MP3(implementation="codec", sample_rate=rate)])
+    noise = torch.randn(1, 1, 12000, generator=torch.Generator().manual_seed(0))
+    for scale in (float("nan"), float("inf"), 20.0, *(10.0**power for power in range(2, 38))):
+        code(noise * scale)
+        code((noise > 2) * scale * torch.ones_like(noise))
+    print(rate)
 """
 
 
-@pytest.mark.parametrize("rate", [8000, 22050, 44100])
-def test_no_clip_aborts_the_process(rate):
-    done = subprocess.run([sys.executable, "-c", SURVIVES.format(rate=rate)], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr
+def test_no_clip_aborts_the_process():
+    done = subprocess.run([sys.executable, "-c", SURVIVES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["8000", "22050", "44100"]), done.stderr

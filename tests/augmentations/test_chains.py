@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ from ssc_toolkit.augmentations import (
 )
 
 
+@pytest.mark.slow
 def test_a_chain_compiles_to_machine_code():
     chain = Chain([Gain((-15, 5), p=0.5), LowPass((500, 4000), sample_rate=RATE, p=0.5), Delay(sample_rate=RATE)])
     waveforms = noise(6, 1, 4000)
@@ -180,9 +180,9 @@ def test_some_of_takes_as_many_as_it_should():
     assert (SomeOf([Gain(-1.0), Gain(-2.0)], count=0)(torch.ones(5, 1, 3)) == 1).all()
 
 
-def train_one_step(rank: int, port: int, folder: str) -> None:
+def train_one_step(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.manual_seed(0)
     chain = Chain([semisupcon_chain(RATE), ImpulseResponse(FOLDER, sample_rate=RATE, p=0.5)])
     model = DistributedDataParallel(torch.nn.Sequential(chain, torch.nn.Flatten(), torch.nn.Linear(800, 3)))
@@ -194,11 +194,9 @@ def train_one_step(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_a_chain_inside_a_model_trains_on_two_processes(tmp_path):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    mp.spawn(train_one_step, (port, str(tmp_path)), nprocs=2)
+    mp.spawn(train_one_step, (str(tmp_path),), nprocs=2)
     (first, gradient), (second, same) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(gradient, same)
     assert not torch.equal(first, second)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from study_page import FIGURES, TABLES, interval, load  # noqa: E402
 from study_runs import MAIN, SEEDS, SETTINGS, SWEEP_SEEDS, blocks  # noqa: E402
 
 RESULTS = Path(__file__).parents[2] / "docs" / "study"
+load_once = cache(load)
 
 
 def study(folder: Path, *settings: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +47,7 @@ def test_every_run_is_planned_once():
     assert all(setting.seeds >= SWEEP_SEEDS for setting in SETTINGS.values() if setting.arguments is not None)
 
 
+@pytest.mark.slow
 def test_complete_runs_are_not_repeated(folder):
     before = {path: path.stat().st_mtime_ns for path in (folder / "results").glob("*.json")}
     ended = study(folder, "statistics", "self", "semi-100")
@@ -53,6 +56,7 @@ def test_complete_runs_are_not_repeated(folder):
     assert {path: path.stat().st_mtime_ns for path in (folder / "results").glob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_accuracies_match_the_stored_predictions(folder):
     results = load(folder / "results")
     for task, by_condition in results.runs["self"][0]["probes"].items():
@@ -62,6 +66,7 @@ def test_accuracies_match_the_stored_predictions(folder):
             assert correct.mean() == pytest.approx(record["accuracy"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_tables_show_the_results(folder):
     results = load(folder / "results")
     text = TABLES["main"](results)
@@ -73,6 +78,7 @@ def test_the_tables_show_the_results(folder):
         assert "semi-supervised, all labels" in draw(results)
 
 
+@pytest.mark.slow
 def test_other_clips_are_refused(folder, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "tracks.json").write_text('{"hash": "other"}')
@@ -95,7 +101,7 @@ def test_an_interval_covers_seeds_and_tunes():
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="there are no results of the study yet")
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_in_the_documentation_match_the_results(name):
-    assert (RESULTS / f"{name}.md").read_text() == TABLES[name](load(RESULTS)) + "\n"
+    assert (RESULTS / f"{name}.md").read_text() == TABLES[name](load_once(RESULTS)) + "\n"
     assert f'"docs/study/{name}.md"' in (RESULTS.parent / "study.md").read_text()
 
 

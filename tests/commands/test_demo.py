@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from training_runs import die_at_first_write
 
-from ssc_toolkit.data.corpus.build import check_note
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.run_settings import check_note
 
 
 def command(out: Path) -> list[str]:

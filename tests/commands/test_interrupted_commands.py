@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from compared import RATE, WINDOW, write_encoders, write_music
+from folders import contents
 from training_runs import ONE_THREAD, begin, die_at_first_write, wait_until
 
 from ssc_toolkit.cli import main
@@ -44,10 +45,6 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
     return write_music(tmp_path_factory.mktemp("music"))
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
 @pytest.fixture(scope="module")

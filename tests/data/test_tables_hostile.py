@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
+from pathlib import Path
 
 import markdown as markdown_renderer
 import numpy as np
@@ -67,7 +68,7 @@ def test_large_ids_next_to_an_empty_cell_stay_different(tmp_path):
 def test_a_group_is_the_same_as_integer_and_float():
     tracks = pd.DataFrame({"path": [f"{n}" for n in range(40)], "group": [n % 20 for n in range(40)]})
     mixed = tracks.assign(group=pd.Series([float(n % 20) if n > 19 else n % 20 for n in range(40)], dtype=object))
-    assert with_splits(mixed).equals(with_splits(tracks).assign(group=mixed["group"]))
+    assert with_splits(mixed)["split"].equals(with_splits(tracks)["split"])
     labels = Labels(torch.tensor([0, 0]), torch.ones(2, dtype=torch.bool), ("a",))
     found = {"database": np.eye(2), "database_labels": labels, "database_groups": np.array([1.0, np.nan])}
     score = retrieval(np.eye(2), labels, groups=np.array([1, 2]), other_groups_only=True, cutoffs=(1,), **found)
@@ -146,3 +147,34 @@ def test_a_report_shows_hostile_text_as_text(text):
     assert "0.5 [0.4, 0.6]" in page
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+
+
+@pytest.mark.parametrize(
+    "written", ["path,note\n a.wav,x\na.wav,y\n", "note,path\nx, a.wav\ny,a.wav\n", 'note,path\n"x", a.wav\ny,a.wav\n']
+)
+def test_a_path_that_begins_with_a_blank_is_found(tmp_path, written):
+    for name in (" a.wav", "a.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "my.csv").write_text(written)
+    assert load_tracks(tmp_path / "my.csv")["path"].tolist() == [str(tmp_path / " a.wav"), str(tmp_path / "a.wav")]
+
+
+def test_blanks_after_a_comma_are_dropped(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "my.csv").write_text('note, path\nx,  a.wav\ny, "  a.wav"\n z, http\n')
+    tracks = load_tracks(tmp_path / "my.csv")
+    assert [Path(path).name for path in tracks["path"]] == ["a.wav", "  a.wav", "http"]
+    assert tracks["note"].tolist() == ["x", "y", "z"]
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path, caplog):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "deep").mkdir()
+    for name, target in (("b.wav", "gone.wav"), ("albums", "/nowhere/albums"), ("deep/c.flac", "c.flac")):
+        (tmp_path / name).symlink_to(target)
+    assert load_tracks(tmp_path)["path"].tolist() == [str(tmp_path / "a.wav")]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.endswith("3 links whose target does not exist: albums, b.wav, deep/c.flac")
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(InputError, match=r"no audio file below .*; found 3 links whose target does not exist: albums"):
+        load_tracks(tmp_path)

@@ -36,6 +36,10 @@ MAKES = {
 LONG = 2 * 65536  # samples; any encoder makes more than one frame of them
 
 every_encoder = pytest.mark.parametrize("name", MAKES)
+every_export = pytest.mark.parametrize(
+    "name", [name if name == "MelCNN" else pytest.param(name, marks=pytest.mark.slow) for name in MAKES]
+)
+"""One export takes seconds: slow for all encoders but the smallest."""
 
 
 def dynamic(name):
@@ -101,7 +105,7 @@ def test_other_modules_are_saved_by_safetensors(make, tmp_path):
     assert all(torch.equal(saved[name], tensor) for name, tensor in content.items())
 
 
-@every_encoder
+@every_export
 def test_an_exported_encoder_takes_any_batch(name):
     encoder = MAKES[name]().eval()
     sizes, lengths = dynamic(name)
@@ -120,7 +124,7 @@ def test_a_traced_encoder_takes_any_batch(name, fused):
         assert_same(traced(waveforms).detach(), encoder, waveforms)
 
 
-@every_encoder
+@every_export
 def test_onnx_runtime_gives_the_same_embeddings(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

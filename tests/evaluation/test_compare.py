@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -35,9 +36,20 @@ from ssc_toolkit.cli import main
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation import LogMelStatistics, Predictions, Task, as_model, embed_tracks, fit_probe, measure
+from ssc_toolkit.evaluation import (
+    LogMelStatistics,
+    Predictions,
+    Task,
+    as_model,
+    compare_models,
+    conditions_for,
+    embed_tracks,
+    fit_probe,
+    measure,
+    paired_difference,
+)
 from ssc_toolkit.evaluation.baselines import baselines, open_models
-from ssc_toolkit.evaluation.comparison import compare_models, conditions_for, paired_difference
+from ssc_toolkit.evaluation.conditions import condition_name
 
 TASKS = ("key", "tags")
 RESOURCES = Path(ssc_toolkit.__file__).parent / "reports" / "assets"
@@ -69,8 +81,9 @@ def test_all_models_and_baselines_are_scored_on_all_tasks(content):
     )
     pairs = {(d["model"], d["less"]) for d in content["differences"]}
     assert pairs == {(MODELS[1], MODELS[0]), *itertools.product(MODELS, BASELINES)}
-    assert {d["condition"] for d in content["differences"]} == set(CONDITIONS)
-    assert {d["condition"] for d in content["relative_drops"]} == set(CONDITIONS[1:])
+    drops = chosen(content["records"], metric="relative_drop")
+    assert {condition_name(d["corruption"], d["severity"]) for d in content["differences"]} == set(CONDITIONS)
+    assert {condition_name(d["corruption"], d["severity"]) for d in drops} == set(CONDITIONS[1:])
 
 
 @pytest.mark.slow
@@ -86,7 +99,7 @@ def test_the_numbers_are_those_of_a_probe_by_hand(comparison, content, tracks):
         (theirs,) = chosen(
             content["records"], model=MODELS[0], task=task, metric=metric, corruption="clean", method="linear"
         )
-        (difference,) = chosen(content["differences"], model=MODELS[1], less=MODELS[0], task=task, condition="clean")
+        (difference,) = chosen(content["differences"], model=MODELS[1], less=MODELS[0], task=task, corruption="clean")
         assert difference["value"] == pytest.approx(found["value"] - theirs["value"])
 
 
@@ -141,18 +154,17 @@ def test_cached_results_are_not_computed_again(comparison, tracks, tmp_path):
         conditions = conditions_for(corruptions, (1,), RATE)
         return compare_models(
             {"mine": Counting()}, tracks, [Task("key", "key")], conditions, tmp_path, window_seconds=0.5, progress=False
-        )
+        ).results
 
     first = compare("bitcrush")
     assert sum(heard) == 2 * 60 + 2 * 20  # windows of all clean tracks, and of the corrupted test tracks
     second = compare("bitcrush", "reverse")
     assert sum(heard) == 2 * 60 + 2 * 2 * 20
-    assert list(second.scores["mine"]["key"]) == ["clean", "bitcrush 1", "reverse 1"]
-    for condition in ("clean", "bitcrush 1"):
-        assert second.scores["mine"]["key"][condition].headline == first.scores["mine"]["key"][condition].headline
+    assert second.headlines["corruption"].tolist() == ["clean", "bitcrush", "reverse"]
+    pd.testing.assert_frame_equal(second.select(corruption=["clean", "bitcrush"]).frame, first.frame)
     for damaged in tmp_path.glob("*.np[yz]"):
         damaged.write_bytes(damaged.read_bytes()[:100])
-    assert compare("bitcrush").scores["mine"]["key"]["clean"].headline == first.scores["mine"]["key"]["clean"].headline
+    pd.testing.assert_frame_equal(compare("bitcrush").frame, first.frame)
 
 
 @pytest.mark.slow
@@ -165,12 +177,12 @@ def test_a_change_of_labels_or_method_is_computed_again(comparison, tracks, tmp_
             model, table, [Task("key", "key")], conditions_for((), (), RATE), tmp_path, window_seconds=0.5,
             progress=False, **options,
         )  # fmt: skip
-        return found.scores["mine"]["key"]["clean"].headline.value
+        return found.results.score().headline.value
 
     assert value(tracks) == value(tracks) == 1.0
     shuffled = tracks.assign(key=np.random.default_rng(0).permutation(tracks["key"]))
     assert value(shuffled) < 0.8
-    assert value(tracks, method="prototypes") != value(shuffled, method="prototypes")
+    assert value(tracks, methods=["prototypes"]) != value(shuffled, methods=["prototypes"])
     assert len(list(tmp_path.glob("*.npz"))) == 4
 
 
@@ -182,9 +194,9 @@ def test_models_at_several_rates_hear_the_same_corrupted_audio(tracks, tmp_path)
         window_seconds=0.5, progress=False,
     )  # fmt: skip
     for model in models:
-        own = found.scores[model]["key"]
-        assert own["clean"].tracks == own["chain 2"].tracks == 20
-        assert own["clean"].headline.value > 0.9
+        clean, corrupted = (found.results.score(model=model, corruption=name) for name in ("clean", "chain"))
+        assert clean.tracks == corrupted.tracks == 20
+        assert clean.headline.value > 0.9
 
 
 def predictions(outputs: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Predictions:
@@ -243,12 +255,11 @@ def test_numbers_are_regressed_and_not_retrieved(tracks, tmp_path):
     table = tracks.assign(pitch=tracks["key"].map(dict(zip(KEYS, PITCHES, strict=True))))
     found = compare_models(
         {"statistics": LogMelStatistics(RATE)}, table, [Task("pitch", "pitch")], conditions_for((), (), RATE),
-        tmp_path, numbers=("pitch",), window_seconds=0.5, progress=False,
+        tmp_path, numbers=("pitch",), window_seconds=0.5, progress=False, methods=("linear", "retrieval"),
     )  # fmt: skip
-    score = found.scores["statistics"]["pitch"]["clean"]
+    score = found.results.score()  # a single one
     assert score.metric == "r2"
     assert score.headline.value > 0.6
-    assert found.retrieval == {"statistics": {}}
 
 
 @pytest.fixture(scope="module")
@@ -263,15 +274,16 @@ def small(tmp_path_factory):
         (["--names=a"], "names: expected 2, one for each encoder, got 1"),
         (["--names=a,a"], "names: 'a' is already used"),
         (["--names=a,random encoder"], "names: 'random encoder' is already used"),
-        (["--encoders=/nowhere"], "encoder: expected the folder of a saved encoder"),
+        (["--encoders=/nowhere"], "encoders: expected the folder of a saved encoder"),
         (["--labels=mood"], "labels: there is no column 'mood'"),
-        (["--corruptions=hiss"], "corruptions: expected chain or one of"),
+        (["--corruptions=hiss"], "corruptions: expected"),
         (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes the key in the label 'key'"),
         (["--severities=1,9"], "severity: expected"),
         (["--omit=hiss"], "omit: expected stages among"),
-        (["--method=magic"], "methods: expected some of linear"),
+        (["--methods=magic"], "methods: expected some of linear"),
         (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
         (["--clips=-1"], "clips: expected an integer of at least 0"),
+        (["--repeats=0"], "repeats: expected an integer of at least 1"),
         (["--seed=-1"], "seed: expected an integer of at least 0"),
         (["--window_seconds=0.01"], "window_seconds: expected at least"),
         (["--window_seconds=5"], "60 of 60 audio files cannot be used"),
@@ -310,6 +322,57 @@ def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
         "Retrieval",
         "Map of the test clips",
     ]
+
+
+def call(command: str, **options: object) -> int:
+    return main([command, *(f"--{name}={value}" for name, value in options.items())])
+
+
+@pytest.mark.slow
+def test_compare_and_robustness_share_methods_seeds_and_draws(small, tmp_path, capfd):
+    table, encoders = small
+    shared = {"tracks": table, "labels": "key", "window_seconds": WINDOW, "severities": 1}
+    methods = {"methods": "linear,prototypes", "corruptions": "gain,reverse"}
+    out = tmp_path / "compare"
+    assert call("compare", encoders=encoders[0], out=out, clips=0, repeats=2, seed=3, **shared, **methods) == 0
+    found = json.loads((out / "report.json").read_text())
+    assert found["provenance"]["seeds"] == [3, 4]
+    probed = [r for r in found["records"] if r["method"] != "retrieval" and r["metric"] == "accuracy"]
+    asked = {(r["model"], r["method"], r["corruption"]) for r in probed}
+    assert asked == set(itertools.product(("one", *BASELINES), ("linear", "prototypes"), ("clean", "gain", "reverse")))
+    assert {r["seed"] for r in chosen(probed, model="one")} == {3}  # its result does not depend on the seed
+    assert {r["seed"] for r in chosen(probed, model="random encoder")} == {None}
+    assert {(d["method"], d["less"]) for d in found["differences"]} == set(
+        itertools.product(("linear", "prototypes"), BASELINES)
+    )
+    text = (out / "report.md").read_text()
+    for words in ("| method     | model", "## Robustness: key", "| corruption | method"):
+        assert words in text
+
+    draws = out / "draws"
+    assert {path.name for path in draws.iterdir()} == {"gain-1.pt", "reverse-1.pt"}
+    for seed in (3, 8):  # the stored corruptions are used, whatever the seed
+        robust = tmp_path / f"robustness {seed}"
+        assert call("robustness", encoder=encoders[0], out=robust, draws=draws, seed=seed, **shared, **methods) == 0
+        again = chosen(json.loads((robust / "report.json").read_text())["records"], model="this encoder")
+        values = [{(r["method"], r["corruption"]): r["value"] for r in rows if r["metric"] == "accuracy"}
+                  for rows in (again, chosen(probed, model="one"))]  # fmt: skip
+        assert values[0] == values[1]
+    (draws / "gain-1.pt").replace(draws / "reverse-1.pt")
+    capfd.readouterr()
+    for name, given in (
+        ("compare", {"encoders": encoders[0], "out": tmp_path / "x"}),
+        ("robustness", {"encoder": encoders[0]}),
+    ):
+        assert call(name, draws=draws, **given, **shared, **methods) == 2
+        assert "draws: expected Reverse, got Gain" in capfd.readouterr().err
+    assert not list((tmp_path / "x").glob("cache/*"))  # before the work
+
+
+def test_a_folder_with_any_bytes_as_name_names_its_model(small, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(small[1][0], folder)
+    assert list(open_models([str(folder)])) == ["caf\\udce9"]
 
 
 def test_no_name_is_empty():

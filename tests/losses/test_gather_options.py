@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +12,9 @@ import torch.multiprocessing as mp
 
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, semi_supcon_loss
 from ssc_toolkit.targets import LabelOverlap, MaxTarget, SameClass, SharedLabels
+
+pytestmark = pytest.mark.slow
+
 
 CLASSES, HOT = torch.tensor([0, 1, 0]), torch.eye(3)
 
@@ -57,10 +59,10 @@ def call(case: str, rank: int) -> str:
     return "no error"
 
 
-def work(rank: int, port: int, folder: str) -> None:
+def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
     found = {case: call(case, rank) for case in CASES}
     with_memory = SemiSupConLoss(gather=True)
@@ -82,10 +84,7 @@ def work(rank: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory):
     folder = tmp_path_factory.mktemp("errors")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    mp.spawn(work, (port, str(folder)), nprocs=2)
+    mp.spawn(work, (str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

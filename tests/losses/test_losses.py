@@ -289,10 +289,11 @@ def test_second_derivatives_of_tiles_are_refused_not_wrong():
 
 
 @pytest.mark.parametrize("kind", ["classes", "dice", "weighted sum"])
-def test_compiles_without_a_graph_break(kind):
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_without_a_graph_break(kind, backend):
     made = random_batch(5, 6, 2, 16, 0.5, kind)
     criterion = SemiSupConLoss(target=made.signal.target)
-    compiled = torch.compile(criterion, fullgraph=True)
+    compiled = torch.compile(criterion, fullgraph=True, backend=backend)
     embeddings = [made.embeddings.clone().requires_grad_() for _ in range(2)]
     losses = [loss(z, **made.signal.given) for loss, z in zip((criterion, compiled), embeddings, strict=True)]
     torch.testing.assert_close(*losses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,21 +64,15 @@ def gradients(model: nn.Module) -> list[torch.Tensor]:
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
-def join(rank: int, world: int, port: int) -> None:
+def join(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def work(rank: int, world: int, port: int, folder: str) -> None:
-    join(rank, world, port)
+def work(rank: int, world: int, folder: str) -> None:
+    join(rank, world, folder)
     found = {}
     for number, shares in enumerate(SHARES[world]):
         start = sum(shares[:rank])
@@ -100,9 +93,9 @@ def work(rank: int, world: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("world", SHARES)
+@pytest.mark.parametrize("world", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_number_of_processes_is_one(world, tmp_path):
-    mp.spawn(work, (world, free_port(), str(tmp_path)), nprocs=world)
+    mp.spawn(work, (world, str(tmp_path)), nprocs=world)
     whole = {}
     for kind, reduction, implementation, ids in cases():
         made = random_batch(3, ITEMS, VIEWS, DIM, 0.7, kind)
@@ -133,8 +126,8 @@ class Normalized(nn.Module):
         return self.layer(self.norm(inputs))
 
 
-def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
-    join(rank, world, port)
+def odd_jobs(rank: int, world: int, folder: str) -> None:
+    join(rank, world, folder)
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
     local = slice(4 * rank, 4 * rank + 4)
     found = {}
@@ -205,8 +198,9 @@ def odd_jobs(rank: int, world: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_what_else_gathers(tmp_path):
-    mp.spawn(odd_jobs, (2, free_port(), str(tmp_path)), nprocs=2)
+    mp.spawn(odd_jobs, (2, str(tmp_path)), nprocs=2)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     made = random_batch(4, 8, VIEWS, DIM, 0.7)
 
@@ -304,9 +298,9 @@ def option_cases():
                 yield option, reduction, implementation
 
 
-def in_groups(rank: int, world: int, port: int, folder: str) -> None:
+def in_groups(rank: int, world: int, folder: str) -> None:
     """Ranks 0 and 2 work on the first items and ranks 1 and 3 on the last, each with an odd share."""
-    join(rank, world, port)
+    join(rank, world, folder)
     groups = [dist.new_group([0, 2]), dist.new_group([1, 3])]
     mine, other = groups[rank % 2], groups[1 - rank % 2]
     columns, rows = BLOCKS[rank % 2], PARTS[rank]
@@ -337,8 +331,9 @@ BLOCKS = [slice(0, 7), slice(7, ITEMS)]
 PARTS = [slice(0, 2), slice(7, 11), slice(2, 7), slice(11, ITEMS)]
 
 
+@pytest.mark.slow
 def test_each_group_of_processes_is_one(tmp_path):
-    mp.spawn(in_groups, (4, free_port(), str(tmp_path)), nprocs=4)
+    mp.spawn(in_groups, (4, str(tmp_path)), nprocs=4)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(4)]
     made = random_batch(3, ITEMS, VIEWS, DIM, 0.7)
     for number, block in enumerate(BLOCKS):

@@ -104,6 +104,7 @@ def test_derivatives_in_forward_mode():
     assert torch.autograd.gradgradcheck(unit_length, vectors, check_fwd_over_rev=True)
 
 
+@pytest.mark.slow
 def test_compiled_rows_of_any_magnitude():
     compiled = torch.compile(unit_length, fullgraph=True)
     for magnitude in (1e-38, 1.0, 1e38):

@@ -172,11 +172,12 @@ def test_options_in_half_precision_and_at_low_temperature(implementation, option
 
 
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "weighted"])
-def test_options_compile_without_a_graph_break(options):
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_options_compile_without_a_graph_break(options, backend):
     made = random_batch(5, 6, 2, 16, 0.5)
     criterion = SemiSupConLoss(LearnableTemperature(0.2), **options)
     per_batch = {"groups": torch.arange(6) // 2, "anchor_weights": torch.rand(6), "ignored": torch.eye(6).bool()}
-    compiled = torch.compile(criterion, fullgraph=True)
+    compiled = torch.compile(criterion, fullgraph=True, backend=backend)
     losses = [
         loss(made.embeddings, made.signal.labels, labeled=made.signal.labeled, **per_batch)
         for loss in (criterion, compiled)

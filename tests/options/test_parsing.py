@@ -20,8 +20,8 @@ from ssc_toolkit.options import (
     SweepOptions,
     TrackSource,
 )
-from ssc_toolkit.options.parsing import parse_command, parse_mapping
-from ssc_toolkit.options.schema import Schema
+from ssc_toolkit.options.parsing import CommandLine, parse_mapping
+from ssc_toolkit.options.schema import Options, Schema
 
 NEEDED = ["--tracks=scores", "--out=runs/a"]
 REQUIRED = {
@@ -33,6 +33,10 @@ REQUIRED = {
     "compare": ["--encoders=e,f", "--labels=key", "--out=o"],
     "embed": ["music", "--encoder=e", "--out=a.npz"],
 }
+
+
+def parse_command(kind: type[Options], arguments: list[str]) -> Options:
+    return CommandLine(kind, arguments).options
 
 
 def pretraining(*arguments: str) -> PretrainOptions:
@@ -79,7 +83,8 @@ def printed(kind: type, *arguments: str) -> str:
             "unlabeled",
             TrackSource(tracks="fma", root=f"{Path.home()}/fma"),
         ),
-        (["--unlabeled.root=x", "--unlabeled=music"], "unlabeled", TrackSource(tracks="music")),
+        (["--unlabeled.root=x", "--unlabeled=fma"], "unlabeled", TrackSource(tracks="fma", root="x")),
+        (["--labels=Gefühl,😀,a: b"], "labels", ("Gefühl", "😀", "a: b")),
         (["--unlabeled=null"], "unlabeled", None),
     ],
 )
@@ -112,12 +117,18 @@ def test_a_leading_path_is_the_tracks_or_the_study():
     assert parse_command(SweepOptions, REQUIRED["sweep"]).file == "study.yaml"
 
 
-def test_options_of_a_study_may_have_any_name():
+def test_options_of_a_study_are_those_of_pretrain():
     options = parse_command(
-        SweepOptions, [*REQUIRED["sweep"], "--options.root=/data", "--options.trainer.devices=2", "--options.steps=3"]
-    ).options
-    assert options is not None
-    assert Schema(PretrainOptions).nested(options) == {"root": "/data", "trainer": {"devices": 2}, "steps": 3}
+        SweepOptions,
+        [*REQUIRED["sweep"], "--options.root=/data", "--options.trainer.devices=2", "--options.omit=delay"],
+    )
+    assert options.options == {"root": "/data", "trainer": {"devices": 2}, "omit": ["delay"]}
+    assert parse_command(SweepOptions, [*REQUIRED["sweep"], "--options.logs.tensorboard=false"]).options == {
+        "logs": {"tensorboard": False}
+    }
+    for argument in ("--options.stepz=3", "--options.trainer.device=3", "--options.class_path=os.system"):
+        with pytest.raises(InputError, match="is not an option"):
+            parse_command(SweepOptions, [*REQUIRED["sweep"], argument])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +146,7 @@ def test_options_of_a_study_may_have_any_name():
         (["more"], "expected options as --name=value, got 'more'"),
         (["--steps"], "--steps is empty"),
         (["--steps="], "--steps is empty"),
-        (["--steps=many"], "steps: expected a whole number in digits alone, got many"),
+        (["--steps=many"], "steps: expected an integer written in digits, got many"),
         (["--trainer.precision=8"], "trainer.precision: expected one of '32', 'bf16', 'fp16', got 8"),
         (["--unlabeled.root=x"], "unlabeled.root: expected unlabeled.tracks as well, got none"),
     ],
@@ -188,6 +199,8 @@ def test_configs_of_earlier_versions_are_read(tmp_path):
     assert pretraining(f"--config={tmp_path}/c.yaml").unlabeled == TrackSource(
         tracks="fma", root="/fma", variant="small"
     )
+    (tmp_path / "e.yaml").write_text("unlabeled_root: /fma\nunlabeled: fma\n")
+    assert pretraining(f"--config={tmp_path}/e.yaml").unlabeled == TrackSource(tracks="fma", root="/fma")
     (tmp_path / "d.yaml").write_text("unlabeled: null\nunlabeled_root: null\nunlabeled_variant: null\n")
     assert pretraining(f"--config={tmp_path}/d.yaml").unlabeled is None
 
@@ -197,10 +210,13 @@ def test_configs_of_earlier_versions_are_read(tmp_path):
     [
         ("stepz: 3", "'stepz' is not an option; did you mean steps?"),
         ("trainer: {precison: bf16}", "'trainer.precison' is not an option; did you mean trainer.precision?"),
-        ("steps: many", "steps: expected a whole number"),
-        ("trainer: 5", "trainer"),
+        ("steps: many", "steps: expected an integer"),
+        ("trainer: 5", "trainer: expected options by name, got 5"),
         ("unlabeled: {root: x}", "unlabeled.root: expected unlabeled.tracks as well"),
-        ("labels: [key", "is not a YAML file of plain values (line 2, column 1: "),
+        ("steps: 0", "steps: expected an integer of at least 1, got 0"),
+        ("trainer: {devices: 0}", "trainer.devices: expected an integer of at least 1, got 0"),
+        ("unlabeled: nowhere", "unlabeled: there is no file or folder nowhere"),
+        ("labels: [key", "is not a YAML file of plain values (line 1, column 13: "),
         ("- a", "expected options by name, got list"),
         ("steps: 1\nsteps: 2", "the name 'steps' occurs twice"),
         ("trainer: {class_path: planted.Thing}", "'trainer.class_path' is not an option"),
@@ -216,10 +232,38 @@ def test_a_config_names_its_file_and_runs_no_code(tmp_path, monkeypatch, text, w
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError) as error:
-        pretraining("--config=config.yaml")
+        CommandLine(PretrainOptions, [*NEEDED, "--config=config.yaml"]).check()
     assert "config.yaml" in str(error.value)
     assert "<unicode string>" not in str(error.value)
     assert words in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_errors_of_other_options_name_no_config(tmp_path):
+    (tmp_path / "config.yaml").write_text("steps: 0\nseed: 3\n")
+    with pytest.raises(InputError, match=r"^views: expected"):
+        CommandLine(PretrainOptions, [*NEEDED, f"--config={tmp_path}/config.yaml", "--steps=1", "--views=0"]).check()
+    with pytest.raises(InputError, match=r"^steps: expected"):
+        CommandLine(PretrainOptions, [*NEEDED, f"--config={tmp_path}/config.yaml", "--steps=-1"]).check()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "{class_path: planted.Thing}",
+        "{trainer: {class_path: planted.Thing, init_args: {}}}",
+        "{unlabeled: {class_path: planted.Thing}}",
+        "{labels: {class_path: planted.Thing}}",
+        "{steps: !!python/name:planted.run }",
+    ],
+)
+def test_the_config_of_a_study_runs_no_code(tmp_path, monkeypatch, options):
+    (tmp_path / "planted.py").write_text("open('ran', 'w').close()\nclass Thing: pass\ndef run(): pass\n")
+    (tmp_path / "config.yaml").write_text(f"{{file: study.yaml, out: out, options: {options}}}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=r"config: config\.yaml"):
+        parse_command(SweepOptions, ["--config=config.yaml"])
     assert not (tmp_path / "ran").exists()
 
 

@@ -121,10 +121,10 @@ def test_the_command_line_overrides_a_config(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("labels: [key\n", "config.yaml is not a YAML file (line 2, column 1"),
+        ("labels: [key\n", "config.yaml is not a YAML file of plain values (line 2, column 1"),
         ("trainer:\n  precission: bf16\n", "'trainer.precission' is not an option; did you mean trainer.precision?"),
         ("stepz: 3\n", "config.yaml: 'stepz' is not an option; did you mean steps?"),
-        ("steps: many\n", "config.yaml: steps: expected a whole number in digits alone, got many"),
+        ("steps: many\n", "config.yaml: steps: expected an integer written in digits, got many"),
     ],
 )
 def test_a_config_that_is_wrong_is_one_line(corpus, tmp_path, capsys, text, words):

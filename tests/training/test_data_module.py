@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
+from ssc_toolkit.data import ContrastiveDataset, TrackTable, check_audio, encode_labels, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import BalancedBatchSampler
 from ssc_toolkit.training import SemiSupConDataModule
@@ -50,10 +50,10 @@ def test_a_data_module_checks_its_arguments_at_construction(music, options, word
 
 
 def test_a_track_without_a_split_is_trained_on():
-    table = pd.DataFrame({"path": list("abcd"), "split": ["train", "test", None, "valid"]})
+    table = TrackTable(pd.DataFrame({"path": list("abcd"), "split": ["train", "test", None, "valid"]}))
     assert part_to_train_on(table)["path"].tolist() == ["a", "c"]
     with pytest.raises(InputError, match="tracks: expected rows with the split 'train'"):
-        part_to_train_on(table[table["split"] == "test"])
+        part_to_train_on(table.select(table["split"] == "test"))
 
 
 def test_several_signals_share_one_budget(music):

@@ -7,10 +7,10 @@ import os
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
+from folders import contents, each_flip
 from training_runs import SMALL, begin, command, die_at_first_write, make_tones, pretrain_on, wait_until
 
 from ssc_toolkit.cli import main
@@ -37,10 +37,6 @@ def complete(music, tmp_path) -> dict:
     arguments = {"tracks": str(music / "my.csv"), "out": str(tmp_path / "run"), **SMALL, "steps": 2}
     pretrain(PretrainOptions(**arguments))
     return arguments
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 @pytest.mark.slow
@@ -88,17 +84,11 @@ def test_a_flip_of_any_byte_of_a_run_is_named(complete, name):
         else:
             write_down(path.parent, {})
 
-    def check(offset: int) -> None:
-        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+    for _ in each_flip(path):
         before = contents(path.parent)
         with pytest.raises(InputError, match=rf"out: .*{name} is damaged"):
             read()
         assert contents(path.parent) == before
-
-    whole = path.read_bytes()
-    for offset in np.linspace(0, len(whole) - 1, 200).astype(int).tolist():
-        check(offset)
-    path.write_bytes(whole)
     read()
 
 
@@ -114,12 +104,9 @@ def test_a_damaged_view_length_is_not_believed(complete):
     folder = Path(complete["out"])
     whole = (folder / "settings.json").read_bytes()
     assert open_model(str(folder / "encoder")).window_seconds == 0.5
-    offsets = np.linspace(0, len(whole) - 1, 200).astype(int).tolist()
     place = whole.index(b'"view_seconds"')
-    told: set[object] = set()
-    for offset in {*offsets, *range(place, place + 20)}:
-        (folder / "settings.json").write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
-        told.add(window_seconds_or_error(folder / "encoder"))
+    flips = each_flip(folder / "settings.json", range(place, place + 20))
+    told = {window_seconds_or_error(folder / "encoder") for _ in flips}
     damaged, *right = sorted(told, key=str, reverse=True)  # right, where the name of the checksum alone differs
     assert "settings.json is damaged" in str(damaged)
     assert right in ([], [0.5])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from ssc_toolkit.caches import cache_root
+from ssc_toolkit.caches import cache_root, limit_corpora
 from ssc_toolkit.csv_files import csv_text
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
@@ -22,14 +21,15 @@ from ssc_toolkit.files import (
     atomic_path,
     clear_leftovers,
     held,
-    is_leftover,
-    read_checked_json,
     verify_listed,
     writable_folder,
     write_checked_json,
     write_checksums,
     write_text,
 )
+from ssc_toolkit.hashing import short_hash
+from ssc_toolkit.options.corpus import MIN_CLIPS
+from ssc_toolkit.options.run_settings import check_note
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.progress import progress_bar
@@ -61,14 +61,15 @@ def package_versions() -> dict[str, str]:
 
 def source_fingerprint(content: Any) -> str:
     """Return a short hash of any content that JSON supports."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+    return short_hash(json.dumps(content, sort_keys=True), digits=10)
 
 
 @contextmanager
 def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
     """Yield the locked folder of a corpus, which is created if it is missing, and whether the corpus is complete.
 
-    The function waits for another process that renders the same corpus.
+    The function waits for another process that renders the same corpus. After the block, corpora in the user's cache
+    that were not used for long are removed if all of them together exceed the limit of caches.
 
     Args:
         folder: output folder; None for a folder in the user's cache, named by the settings.
@@ -77,40 +78,22 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
     Raises:
         InputError: if the folder cannot be written or has other content.
     """
+    is_cached = folder is None
     if folder is None:
         folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{source_fingerprint(settings)}"
     folder = writable_folder(user_path(folder, "folder"), "folder")
-    note = folder / "corpus.json"
-    check_note(note, settings, "folder", "corpus")
+    file = folder / "corpus.json"
+    check_note(file, settings, "folder", "corpus")
     with held(folder, "folder", wait=True):
-        check_note(note, settings, "folder", "corpus")
+        check_note(file, settings, "folder", "corpus")
         clear_leftovers(folder)
-        if not note.exists():
-            write_checked_json(note, settings)
+        if not file.exists():
+            write_checked_json(file, settings)
         (folder / "audio").mkdir(exist_ok=True)
         clear_leftovers(folder / "audio")
         yield folder, _is_whole(folder)
-
-
-def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or its note has the same settings; nothing is written.
-
-    Args:
-        note: JSON file with the settings of its folder.
-        settings: expected settings.
-        argument: name of the argument that gave the folder.
-        kind: description of the content of the folder.
-    """
-    folder = note.parent
-    if not note.exists():
-        if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
-            raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
-        return
-    found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
-    if found != json.loads(json.dumps(settings)):
-        raise InputError(
-            f"{argument}: {folder} contains a {kind} with other settings (see {note.name}); choose another folder"
-        )
+        if is_cached:
+            limit_corpora(folder)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -137,6 +120,12 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
     write_text(folder / CORPUS_TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
     return folder
+
+
+def check_clips(clips: int) -> None:
+    """Raise InputError if a corpus has too few clips."""
+    if clips < MIN_CLIPS:
+        raise InputError(f"clips: expected at least {MIN_CLIPS}, got {clips}")
 
 
 def clip_path(number: int) -> str:

@@ -14,6 +14,7 @@ from ssc_toolkit.audio import resample
 from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
     VERSION,
+    check_clips,
     claimed_folder,
     clip_path,
     finish_folder,
@@ -21,10 +22,9 @@ from ssc_toolkit.data.corpus.build import (
     package_versions,
     write_clip,
 )
-from ssc_toolkit.data.corpus.keys import KEYS, MODES, TONICS
 from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, render_notes, sound_font
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.data.key_names import KEYS, MODES, TONICS
 
 CORPUS_CLIP_SECONDS = 6.0
 SPLIT_FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
@@ -32,7 +32,6 @@ TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
 """Fraction of the test clips that are played by programs of the test split only."""
 
-_FEWEST_CLIPS = 40
 _FEWEST_PIECES = 600  # enough that even a small corpus has minor pieces in every split
 _LOWEST_PITCH, _HIGHEST_PITCH = 43, 91
 _CENTER_PITCH = (57.0, 77.0)
@@ -102,8 +101,7 @@ def build_corpus(
         InputError: if `clips` is too small, a package of the `corpus` extra is missing, or the folder cannot be written
             or has other content.
     """
-    if clips < _FEWEST_CLIPS:
-        raise InputError(f"clips: expected at least {_FEWEST_CLIPS}, got {clips}")
+    check_clips(clips)
     settings = {"kind": "scores", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
     with claimed_folder(folder, settings) as (folder, is_whole):
         if is_whole:

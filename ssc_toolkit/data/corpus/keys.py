@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
-MODES = ("major", "minor")
-KEYS = tuple(f"{tonic} {mode}" for mode in MODES for tonic in TONICS)
-"""Key names by index: tonic + 12 * minor."""
-
 # Krumhansl & Kessler, Psychological Review 89 (1982), probe-tone ratings, tonic first.
 KRUMHANSL_KESSLER = np.array(
     [

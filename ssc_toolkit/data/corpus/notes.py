@@ -11,6 +11,7 @@ from ssc_toolkit.audio import resample
 from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
     VERSION,
+    check_clips,
     claimed_folder,
     clip_path,
     finish_folder,
@@ -47,8 +48,10 @@ def build_notes(
         The folder.
 
     Raises:
-        InputError: if a package of the `corpus` extra is missing, or the folder cannot be written or has other content.
+        InputError: if `clips` is too small or too large, a package of the `corpus` extra is missing, or the folder
+            cannot be written or has other content.
     """
+    check_clips(clips)
     settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
     notes = plan_notes(clips, seed)
     with claimed_folder(folder, settings) as (folder, is_whole):
@@ -83,8 +86,8 @@ def plan_notes(clips: int, seed: int) -> pd.DataFrame:
 def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.ndarray:
     """Draw `count` different (program, pitch, velocity) rows."""
     most = len(programs) * len(PITCHES) * len(VELOCITIES)
-    if not 4 <= count <= most:
-        raise InputError(f"clips: expected 4 to {most} notes of {len(programs)} programs, got {count}")
+    if count > most:
+        raise InputError(f"clips: expected at most {most} notes of {len(programs)} programs, got {count}")
     number = random.choice(most, size=count, replace=False)
     rest, velocity = np.divmod(number, len(VELOCITIES))
     program, pitch = np.divmod(rest, len(PITCHES))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from ssc_toolkit.data.recipes.assemble import assemble
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask
 from ssc_toolkit.data.recipes.disk import describe_needs
@@ -18,6 +16,7 @@ from ssc_toolkit.data.recipes.medleydb import MedleyDB
 from ssc_toolkit.data.recipes.mtg_jamendo import MTGJamendo
 from ssc_toolkit.data.recipes.nsynth import NSynth
 from ssc_toolkit.data.recipes.vocalset import VocalSet
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 
 RECIPES: dict[str, Recipe] = {
@@ -36,7 +35,7 @@ RECIPES: dict[str, Recipe] = {
 __all__ = ["RECIPES", "LabelColumn", "NeededFile", "Recipe", "RecipeTask", "dataset_tracks", "describe_dataset"]
 
 
-def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> pd.DataFrame:
+def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> TrackTable:
     """Return the track table of a published dataset on disk.
 
     Args:
@@ -50,7 +49,7 @@ def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> p
         dataset has one) and the label columns. Several labels in a cell are separated by "|". A cell with only "|"
         means that the labels are known and there are none; NaN is an unknown label.
 
-        `tracks.attrs["dataset"]` is a dict of metadata: name, variant, for each label column its kind and the class
+        `dataset` is a dict of metadata: name, variant, for each label column its kind and the class
         names in their fixed order, the metrics usually reported, a hash of the whole split (including missing files), a
         hash of the class names, and the source of the split.
 
@@ -66,9 +65,9 @@ def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> p
         >>> (root / "genres" / "blues").mkdir(parents=True)
         >>> (root / "genres" / "blues" / "blues.00029.wav").touch()
         >>> tracks = dataset_tracks("gtzan", root)
-        >>> tracks[["track_id", "split", "genre"]].values.tolist()
+        >>> tracks.frame[["track_id", "split", "genre"]].values.tolist()
         [['blues.00029', 'train', 'blues']]
-        >>> tracks.attrs["dataset"]["labels"]["genre"]["names"][:3]
+        >>> tracks.dataset["labels"]["genre"]["names"][:3]
         ['blues', 'classical', 'country']
     """
     recipe = _recipe(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,14 +11,16 @@ import pandas as pd
 
 from ssc_toolkit.data.recipes.base import SEPARATOR, SPLITS, LabelColumn, Recipe, RecipeTask
 from ssc_toolkit.data.recipes.disk import AudioFolder, describe_needs
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.hashing import lines_hash
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5  # maximum number of files or classes in a message
 
 
-def assemble(recipe: Recipe, root: Path, variant: str) -> pd.DataFrame:
+def assemble(recipe: Recipe, root: Path, variant: str) -> TrackTable:
     """Return the track table of one variant of a recipe; see `dataset_tracks`."""
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root} for {recipe.name}. {describe_needs(recipe.needs(variant))}")
@@ -40,9 +41,7 @@ def assemble(recipe: Recipe, root: Path, variant: str) -> pd.DataFrame:
     _warn_of_missing(f"{recipe.name} {variant}", task, listed, tracks, missing)
     _warn_of_absent_classes(f"{recipe.name} {variant}", task, tracks)
     wanted = ["path", "track_id", "split", *(["group"] if "group" in tracks else []), *task.labels]
-    result = tracks[wanted].copy()
-    result.attrs["dataset"] = _description(recipe, variant, task, listed)
-    return result
+    return TrackTable(tracks[wanted], dataset=_description(recipe, variant, task, listed))
 
 
 def _in_order(listed: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -109,8 +108,8 @@ def _description(recipe: Recipe, variant: str, task: RecipeTask, listed: pd.Data
         "variant": variant,
         "labels": {column: _as_plain(labels) for column, labels in task.labels.items()},
         "metrics": list(task.metrics),
-        "split_hash": _hash(sorted(f"{name}\t{split}" for name, split in sides.items())),
-        "labels_hash": _hash(names),
+        "split_hash": lines_hash(sorted(f"{name}\t{split}" for name, split in sides.items())),
+        "labels_hash": lines_hash(names),
         "source": task.source,
     }
 
@@ -120,7 +119,3 @@ def _as_plain(labels: LabelColumn) -> dict[str, Any]:
     if labels.mean is not None:
         plain |= {"mean": labels.mean, "std": labels.std}
     return plain
-
-
-def _hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

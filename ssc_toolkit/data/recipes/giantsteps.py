@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket, shipped_list
+from ssc_toolkit.data.key_names import KEYS, MODES, key_number
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket
 from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_rows, read_text
 
 _TEST, _TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
@@ -21,7 +22,6 @@ _HOST = "from https://github.com/GiantSteps/"
 _KEYS = f"{_TEST}/annotations/key"
 _ANNOTATIONS = f"{_TRAIN}/annotations/annotations.txt"
 _ARTISTS = f"{_TRAIN}/annotations/beatport_metadata.txt"
-_FLATS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}
 _SURE = "2"
 _BUCKETS, _TRAIN_BUCKETS = 116, 100  # 16 of 116 for validation
 
@@ -48,7 +48,7 @@ class GiantSteps(Recipe):
 
     def task(self, variant: str) -> RecipeTask:
         return RecipeTask(
-            labels={"key": LabelColumn("class", shipped_list("giantsteps_keys"))},
+            labels={"key": LabelColumn("class", KEYS)},
             metrics=("weighted_key_score", "accuracy"),
             source="test: all of giantsteps-key-dataset; train and valid: the sure keys of "
             "giantsteps-mtg-key-dataset, by artist as in Castellon et al. (2021)",
@@ -92,11 +92,10 @@ class GiantSteps(Recipe):
 
 
 def _key(path: Path, line: int | None, text: str) -> str:
-    tonic, _, mode = text.strip().partition(" ")
-    key = f"{_FLATS.get(tonic, tonic)} {mode}"
-    if key not in shipped_list("giantsteps_keys"):
+    number = key_number(text) if text.strip().endswith(MODES) else None
+    if number is None:
         raise malformed(path, line, "a key such as 'C minor'", text)
-    return key
+    return KEYS[number]
 
 
 def _names(artists: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Stores of decoded audio in memory-mapped shards."""
 
 from ssc_toolkit.data.store.layout import is_store
+from ssc_toolkit.data.store.prepare import prepare_store
 from ssc_toolkit.data.store.reader import AudioStore, store_of
 from ssc_toolkit.data.store.verify import Verification, verify_store
-from ssc_toolkit.data.store.writer import prepare_store
 
 __all__ = ["AudioStore", "Verification", "is_store", "prepare_store", "store_of", "verify_store"]

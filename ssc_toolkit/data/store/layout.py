@@ -15,7 +15,6 @@ Shards and tables are named by a hash of their content and never change. An upda
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
@@ -28,7 +27,8 @@ import pandas as pd
 from ssc_toolkit.checks import check_whole
 from ssc_toolkit.data.store.parquet import SUFFIX, from_arrow, read_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import file_checksum, parse_checked_json, path_inside, reading, write_checked_json
+from ssc_toolkit.files import parse_checked_json, path_inside, reading, write_checked_json
+from ssc_toolkit.hashing import file_hash
 from ssc_toolkit.paths import user_path
 
 FORMAT = 2
@@ -188,17 +188,15 @@ def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
     missing = {"path", "seconds", "clipped", "checksum"} - set(tracks.columns)
     if missing:
         raise ValueError(f"it has no column {sorted(missing)[0]!r}")
-    if info.dataset:
-        tracks.attrs["dataset"] = info.dataset
     return tracks
 
 
 def _check_bytes(path: Path, name: str, checksum: str) -> None:
     """Raise ValueError unless a file has the given checksum; in format 1 the name has a shorter checksum instead."""
     if name.endswith(SUFFIX):
-        if file_checksum(path) != checksum:
+        if file_hash(path) != checksum:
             raise ValueError("its checksum differs")
-    elif hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() not in name:
+    elif file_hash(path, size=8) not in name:
         raise ValueError("its content differs from its name")
 
 

@@ -6,7 +6,6 @@ names, types and values of the columns.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import atomic_path, file_checksum
+from ssc_toolkit.files import atomic_path
+from ssc_toolkit.hashing import file_hash, new_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,7 +105,7 @@ def table_hash(table: pa.Table) -> str:
         >>> table_hash(whole) == table_hash(whole.slice(0)), table_hash(whole) == table_hash(real)
         (True, False)
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = new_digest()
     for name, column in zip(table.column_names, table.columns, strict=True):
         digest.update(f"{name}\0{len(column)}\0".encode())
         _update(digest, column.combine_chunks())
@@ -173,7 +173,7 @@ def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
     except Exception:  # missing or damaged
         with atomic_path(path) as temporary:
             parquet.write_table(table, temporary, compression="zstd")
-    return name, file_checksum(path)
+    return name, file_hash(path)
 
 
 def read_table(path: Path, name: str) -> pa.Table:

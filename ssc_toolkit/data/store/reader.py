@@ -25,9 +25,10 @@ from ssc_toolkit.data.store.layout import (
     read_info,
     read_tracks,
 )
+from ssc_toolkit.data.store.prepare import prepare_store
 from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, no_check
-from ssc_toolkit.data.store.shards import is_intact
-from ssc_toolkit.data.store.writer import prepare_store
+from ssc_toolkit.data.store.shard_writer import is_intact
+from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, reading
 from ssc_toolkit.paths import user_path
@@ -89,7 +90,7 @@ class AudioStore:
     @classmethod
     def prepare(
         cls,
-        tracks: pd.DataFrame,
+        tracks: Tracks,
         folder: str | Path,
         sample_rate: int = 22050,
         **options: Any,
@@ -120,14 +121,13 @@ class AudioStore:
         return torch.from_numpy(np.array(self._lengths))
 
     @cached_property
-    def tracks(self) -> pd.DataFrame:
+    def tracks(self) -> TrackTable:
         """Track table that the store was prepared from, with `seconds`, `clipped` (samples) and `checksum`.
 
         `path` and `checksum` are those of the source files. Functions that get this table read audio from the store.
         """
-        tracks: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
-        tracks.attrs["store"] = self._arguments[0]
-        return tracks
+        frame: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
+        return TrackTable(frame, self._arguments[0], self._info.dataset)
 
     def _table(self, path: Path) -> pd.DataFrame:
         tracks = read_tracks(path, self._info)
@@ -343,7 +343,7 @@ def _empty(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
-def store_of(tracks: pd.DataFrame, sample_rate: int) -> AudioStore | None:
+def store_of(tracks: TrackTable, sample_rate: int) -> AudioStore | None:
     """Open the store that a track table comes from.
 
     Args:
@@ -356,5 +356,4 @@ def store_of(tracks: pd.DataFrame, sample_rate: int) -> AudioStore | None:
     Raises:
         InputError: if the store has another sample rate.
     """
-    path = tracks.attrs.get("store")
-    return None if path is None else AudioStore(path, sample_rate)
+    return None if tracks.store is None else AudioStore(tracks.store, sample_rate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from ssc_toolkit.caches import cache_root, limit_store_copies
 from ssc_toolkit.data.store.layout import PREPARE_ADVICE
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, atomic_path, path_inside, reading, writable_folder
+from ssc_toolkit.hashing import text_hash
 
 _SILENT_SECONDS = 30
 
@@ -81,7 +81,7 @@ class MirroredFiles:
         except Exception as error:  # every file system has its own errors
             raise InputError(f"store: cannot open {self.name} ({_reason(error, url)})") from error
         self._url = url
-        digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+        digest = text_hash(url, size=8)
         base = cache_root() / "stores" if cache is None else Path(cache)
         self._folder = writable_folder(base / digest, "cache")
         if cache is None:

@@ -21,10 +21,11 @@ from ssc_toolkit.data.store.layout import (
     read_tracks,
     shard_path,
 )
-from ssc_toolkit.data.store.marks import Marks
-from ssc_toolkit.data.store.shards import is_intact
+from ssc_toolkit.data.store.shard_writer import is_intact
+from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, file_checksum, held, path_inside, reading
+from ssc_toolkit.files import DamagedFile, held, path_inside, reading
+from ssc_toolkit.hashing import file_hash
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -124,9 +125,9 @@ def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path 
 
 def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
     """Record damage and changes for `prepare`, because size and time of a changed file may be the same as before."""
-    marks = Marks.read(folder)
-    more = marks.and_also(changed, damaged)
-    if more == marks:
+    known = Stale.read(folder)
+    more = known.union(changed, damaged)
+    if more == known:
         return
     try:
         with held(folder, "store"):
@@ -145,6 +146,6 @@ def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> li
 
 def _is_unchanged(track: StoredTrack) -> bool:
     try:
-        return Path(track.path).stat().st_size == track.size and file_checksum(track.path) == track.checksum
+        return Path(track.path).stat().st_size == track.size and file_hash(track.path) == track.checksum
     except OSError:  # the file cannot be read; prepare reports it
         return False

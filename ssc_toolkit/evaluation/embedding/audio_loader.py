@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import soxr
 import torch
 from torch import Tensor
 
-from ssc_toolkit.data import UnreadableAudio, read_audio
+from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
@@ -27,7 +26,7 @@ Reader = Callable[[int, int, int], np.ndarray]
 """Function of a row number, a first sample and a number of samples that returns this segment of the track."""
 
 
-def reader(tracks: pd.DataFrame, sample_rate: int) -> Reader:
+def reader(tracks: TrackTable, sample_rate: int) -> Reader:
     """Return a function that reads segments of the tracks of a table, from their store or their files.
 
     Args:
@@ -61,7 +60,7 @@ class Hearing:
         problems: messages about the tracks that could not be decoded so far.
     """
 
-    tracks: pd.DataFrame
+    tracks: TrackTable
     rates: Sequence[int]
     needs: np.ndarray
     corruption: FixedCorruption | None = None

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.caches import read_entry, write_entry
+from ssc_toolkit.data import AudioStore, TrackTable
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint
 from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
 from ssc_toolkit.files import writable_folder
+from ssc_toolkit.hashing import file_hash, text_hash
 from ssc_toolkit.paths import user_path
-
-_CHUNK = 1 << 20
 
 
 class EmbeddingCache:
@@ -39,7 +37,7 @@ class EmbeddingCache:
         InputError: if the folder is not writable.
     """
 
-    def __init__(self, folder: Path, tracks: pd.DataFrame, pooling: str, corruption: FixedCorruption | None) -> None:
+    def __init__(self, folder: Path, tracks: TrackTable, pooling: str, corruption: FixedCorruption | None) -> None:
         self.folder = writable_folder(user_path(folder, "cache"), "cache")
         self._tracks = tracks
         self._described = (pooling, MOST_WINDOWS, None if corruption is None else corruption.fingerprint())
@@ -67,22 +65,25 @@ class EmbeddingCache:
 
     def _path(self, model: WaveformModel, window_seconds: float) -> Path:
         told = (fingerprint(model), self._audio, window_seconds, *self._described)
-        return self.folder / f"{hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()}.npy"
+        return self.folder / f"{text_hash(repr(told))}.npy"
 
     @cached_property
     def _audio(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for content in audio_contents(self._tracks):
-            digest.update(content.encode())
-        return digest.hexdigest()
+        return text_hash("".join(audio_contents(self._tracks)))
 
 
-def audio_contents(tracks: pd.DataFrame) -> list[str]:
+def audio_contents(tracks: TrackTable) -> list[str]:
     """Return a hash of the audio of each track: the store's checksum of its source, or the hash of the file."""
-    if "store" in tracks.attrs and "checksum" in tracks:
-        return list(map(str, tracks["checksum"]))
+    if tracks.store is not None:
+        stored = tracks if "checksum" in tracks else _in_store(tracks, tracks.store)
+        return list(map(str, stored["checksum"]))
     with ThreadPoolExecutor() as pool:
         return list(pool.map(_content, tracks["path"]))
+
+
+def _in_store(tracks: TrackTable, store: str) -> TrackTable:
+    opened = AudioStore(store)
+    return opened.tracks.select(opened.rows_of(tracks["path"].tolist()))
 
 
 def _content(path: str) -> str:
@@ -96,8 +97,4 @@ def _content(path: str) -> str:
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
     """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
-    digest = hashlib.blake2b(digest_size=16)
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_hash(path)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import Hearing
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def embed_tracks(
     model: WaveformModel,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     window_seconds: float | None = None,
     *,
     pooling: str = "mean",
@@ -52,7 +52,8 @@ def embed_tracks(
     Args:
         model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has a
             `sample_rate`. `as_model` converts any function into such a model.
-        tracks: table with `path` and `seconds`, as `check_audio` or `AudioStore.tracks` returns it.
+        tracks: track table, data frame or path, with `path` and `seconds`, which `check_audio` and
+            `AudioStore.tracks` have.
         window_seconds: length of a window in seconds; by default the model's attribute `window_seconds`, or 3.
         pooling: "mean", "max" or "mean+std" over the windows.
         corruption: transform applied to each track before it is cut into windows: to its first 192 s, or to more if the
@@ -88,7 +89,7 @@ def embed_tracks(
 
 def embed_models(
     models: Mapping[str, WaveformModel],
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     window_seconds: float | None = None,
     *,
     pooling: str = "mean",
@@ -121,6 +122,7 @@ def embed_models(
         InputError: as `embed_tracks`, or if the models have different sample rates and `corruption` is an
             `Augmentation`.
     """
+    tracks = as_track_table(tracks)
     pool = pooling_named(pooling)
     fixed = _fixed(corruption, models, tracks, seed)
     store = None if cache is None else EmbeddingCache(Path(cache), tracks, pooling, fixed)
@@ -143,6 +145,22 @@ def embed_models(
     return {name: found[name] for name in models}
 
 
+def expand_rows(vectors: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return embeddings with one row per track of a table: the given ones where `where` is True, NaN elsewhere.
+
+    Args:
+        vectors: (chosen, dim) embeddings of the tracks where `where` is True, in their order.
+        where: (tracks,) bool.
+
+    Examples:
+        >>> expand_rows(np.array([[1.0], [2.0]]), np.array([True, False, True])).ravel().tolist()
+        [1.0, nan, 2.0]
+    """
+    everywhere = np.full((len(where), vectors.shape[1]), np.nan, dtype=np.float32)
+    everywhere[where] = vectors
+    return everywhere
+
+
 @dataclass(frozen=True)
 class WindowEmbeddings:
     """Embeddings of the windows of tracks.
@@ -160,7 +178,7 @@ class WindowEmbeddings:
 
 def embed_windows(
     model: WaveformModel,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     window_seconds: float | None = None,
     *,
     batch_size: int = 32,
@@ -172,6 +190,7 @@ def embed_windows(
     The arguments and errors are those of `embed_tracks`. A track that cannot be decoded has no windows, and a warning
     names it.
     """
+    tracks = as_track_table(tracks)
     seconds = window_seconds_of(model, window_seconds)
     (by_row,) = _by_row(
         {"": model}, tracks, {"": seconds}, lambda windows: windows, None, batch_size=batch_size,
@@ -185,7 +204,7 @@ def embed_windows(
 
 def _by_row(
     models: Mapping[str, WaveformModel],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     seconds: Mapping[str, float],
     pool: Callable[[Tensor], Tensor],
     corruption: FixedCorruption | None,
@@ -229,7 +248,7 @@ def _by_row(
 def _fixed(
     corruption: Augmentation | FixedCorruption | None,
     models: Mapping[str, WaveformModel],
-    tracks: pd.DataFrame,
+    tracks: TrackTable,
     seed: int,
 ) -> FixedCorruption | None:
     """Return the corruption with a draw for each track."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
+from ssc_toolkit.hashing import text_hash
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
@@ -68,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         text = kept[METADATA.encode()]
         if _OLD_CHECKSUM not in kept:
             verify_checksum(path, "embeddings", advice)
-        elif kept[_OLD_CHECKSUM] != hashlib.blake2b(text, digest_size=16).hexdigest().encode():
+        elif kept[_OLD_CHECKSUM] != text_hash(text).encode():
             raise ValueError("the checksum of its metadata differs")
         return json.loads(text)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import pandas as pd
 import torch
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import Augmentation, Draw, from_config
+from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
+from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.seeds import generator_for
 
 _FORMAT = 1
@@ -39,6 +39,7 @@ class FixedCorruption:
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
+        >>> import pandas as pd
         >>> tracks = pd.DataFrame({"path": ["/music/a.wav", "/music/b.wav"]})
         >>> corruption = FixedCorruption.draw(Gain((-20, 0)), 16000, tracks, seed=0)
         >>> first, second = corruption.draw_for(tracks[::-1]).values["gain_db"].tolist()
@@ -52,15 +53,16 @@ class FixedCorruption:
     drawn: Draw
 
     @classmethod
-    def draw(cls, transform: Augmentation, sample_rate: int, tracks: pd.DataFrame, seed: int = 0) -> Self:
+    def draw(cls, transform: Augmentation, sample_rate: int, tracks: Tracks, seed: int = 0) -> Self:
         """Draw the random values of a corruption for every track of a table.
 
         Args:
             transform: the corruption, at one severity.
             sample_rate: sample rate of the corruption in hertz.
-            tracks: table with `path` and, optionally, `track_id`.
+            tracks: track table, data frame or path, with `path` and, optionally, `track_id`.
             seed: seed of the draw. The same seed gives corresponding draws at every severity.
         """
+        tracks = as_track_table(tracks)
         drawn = transform.draw(len(tracks), generator_for(seed, "corruption"))
         return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
 
@@ -114,7 +116,7 @@ class FixedCorruption:
             temporary.write_bytes(content.getbuffer())
             append_checksum(temporary)
 
-    def draw_for(self, tracks: pd.DataFrame) -> Draw:
+    def draw_for(self, tracks: Tracks) -> Draw:
         """Return the draws of the tracks of a table, in the order of its rows.
 
         Raises:
@@ -132,7 +134,7 @@ class FixedCorruption:
 
     def fingerprint(self) -> str:
         """Return a hash of the transform, the sample rate, the draws and the names."""
-        digest = hashlib.blake2b(repr((self.transform.to_config(), self.sample_rate)).encode(), digest_size=16)
+        digest = new_digest(repr((self.transform.to_config(), self.sample_rate)).encode())
         _update(digest, self.drawn.state_dict())
         digest.update(repr(self.names).encode())
         return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 import sys
@@ -21,6 +20,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import read_checked_json
+from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
@@ -147,7 +147,7 @@ def fingerprint(model: WaveformModel) -> str:
     Raises:
         InputError: if the model is a function without an `identity`.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = new_digest()
     inner = model.function if isinstance(model, BroughtModel) else model
     identity = getattr(model, "identity", None)
     if not isinstance(inner, nn.Module) and identity is None:

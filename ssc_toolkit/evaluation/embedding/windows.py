@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
+from ssc_toolkit.data import TrackTable
 from ssc_toolkit.errors import InputError
 
 MOST_WINDOWS = 64
@@ -33,7 +33,7 @@ def pooling_named(name: str) -> Callable[[Tensor], Tensor]:
     return POOLINGS[name]
 
 
-def window_counts(tracks: pd.DataFrame, sample_rate: int, window: int) -> np.ndarray:
+def window_counts(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarray:
     """Return the number of windows of each track, at most 64.
 
     Args:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -65,19 +64,6 @@ class Score:
     rows: np.ndarray | None = field(default=None, repr=False)
     predictions: tuple[Predictions, ...] = field(default=(), repr=False)
 
-    @property
-    def classes_or_columns(self) -> str:
-        """Word for what `undefined_classes` counts: "columns" or "classes"."""
-        return "columns" if self.metric == "r2" else "classes"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything except the arrays, for a JSON report."""
-        kept = [entry.name for entry in fields(self) if entry.name not in ("correct", "rows", "predictions")]
-        content = {name: getattr(self, name) for name in kept}
-        content["headline"] = vars(self.headline)
-        content["intervals"] = {name: vars(interval) for name, interval in self.intervals.items()}
-        return content
-
 
 def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
     """Score the predictions of one or several seeds for the same tracks.
@@ -131,32 +117,60 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
     Raises:
         ValueError: if the two scores have different tracks, seeds or metrics.
     """
-    pairs = list(zip(clean.predictions, corrupted.predictions, strict=False))
-    same = (clean.metric, clean.seeds) == (corrupted.metric, corrupted.seeds) and len(pairs) == clean.seeds
-    if not same or not np.array_equal(pairs[0][0].rows, pairs[0][1].rows):
+    if clean.seeds != corrupted.seeds:
         raise ValueError("clean, corrupted: expected scores of the same tracks, seeds and metric")
-    metric = metrics_of(pairs[0][0].kind, pairs[0][0].names)[clean.metric]
-    weights = drawn_weights(pairs[0][0].groups, seed)
-    before, after = (
-        [np.array([value, *resampled]) for value, resampled in _values(metric, score.predictions, weights)]
-        for score in (clean, corrupted)
-    )
-    drops = np.stack([_drop(*pair) for pair in zip(before, after, strict=True)], axis=1)
-    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0))
+    before, after = _paired("clean, corrupted", clean, corrupted, seed)
+    drops = np.where(before > 0, 1 - after / np.where(before > 0, before, 1.0), np.nan)
+    lowest = metrics_of(clean.predictions[0].kind, clean.predictions[0].names)[clean.metric].bounds[0]
+    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0 if lowest == 0 else np.inf))
 
 
-def _drop(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    return np.where(before > 0, 1 - after / np.where(before > 0, before, 1.0), np.nan)
+def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
+    """Compute the difference of two headline metrics, first minus second, with the interval of a paired bootstrap.
+
+    Both metrics are computed on the same resampled groups of tracks. With several seeds, both have the same seeds, or
+    one of them has a single result, which is used for every seed.
+
+    Args:
+        first: score of one model on a task.
+        second: score of another model on the same task.
+        seed: seed of the bootstrap.
+
+    Raises:
+        ValueError: if the two scores have different tracks, seeds or metrics.
+    """
+    one, other = _paired("first, second", first, second, seed)
+    differences = one - other
+    return interval_over_runs(differences[0], differences[1:], seed)
+
+
+def _paired(names: str, first: Score, second: Score, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the headline metrics of two scores by run, on all tracks and on the same resampled tracks.
+
+    Returns:
+        Two arrays (1 + resamples, runs), with the value on all tracks in the first row.
+    """
+    mine, other = first.predictions, second.predictions
+    runs = {len(mine), len(other)} - {1}
+    same = bool(mine and other) and first.metric == second.metric and len(runs) < 2
+    if not same or not np.array_equal(mine[0].rows, other[0].rows):
+        raise ValueError(f"{names}: expected scores of the same tracks, seeds and metric")
+    metric = metrics_of(mine[0].kind, mine[0].names)[first.metric]
+    weights = drawn_weights(mine[0].groups, seed)
+    return _by_run(metric, mine, weights), _by_run(metric, other, weights)
 
 
 def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray, seed: int) -> Interval:
-    found = _values(metric, predictions, weights)
-    values, resampled = np.array([value for value, _ in found]), np.stack([many for _, many in found], 1)
-    return interval_over_runs(values, resampled, seed, metric.bounds)
+    values = _by_run(metric, predictions, weights)
+    return interval_over_runs(values[0], values[1:], seed, metric.bounds)
 
 
-def _values(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """Return for each seed the value of the metric and its (resamples,) resampled values."""
-    return [
-        (metric.value(one.outputs, one.truth), metric.resampled(one.outputs, one.truth, weights)) for one in predictions
-    ]
+def _by_run(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> np.ndarray:
+    """Return the metric of each run, (1 + resamples, runs): on all tracks, then on resampled tracks."""
+    return np.stack(
+        [
+            np.append(metric.value(one.outputs, one.truth), metric.resampled(one.outputs, one.truth, weights))
+            for one in predictions
+        ],
+        axis=1,
+    )

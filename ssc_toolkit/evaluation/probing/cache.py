@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import read_entry, write_entry
-from ssc_toolkit.data import Labels
+from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, groups_of
 from ssc_toolkit.evaluation.tasks import Task
+from ssc_toolkit.hashing import new_digest
+
+
+class ProbeSettings(NamedTuple):
+    """Settings of a probe.
+
+    Attributes:
+        column: the label column.
+        method: method, as for `fit_probe`.
+        label_fraction: fraction of the labeled training tracks that are used.
+        seed: seed of the head and of the choice of labeled tracks.
+    """
+
+    column: str
+    method: str = "linear"
+    label_fraction: float = 1.0
+    seed: int = 0
 
 
 class CachedProbes:
-    """Probes of one model, fitted only when their predictions are not in the cache.
+    """Probes on the embeddings of one model, fitted only when their predictions are not in the cache.
 
     The key of a prediction is a hash of the embeddings that the probe is fitted to, the embeddings that it predicts
     for, the labels, the splits, the method, and the version of this library.
@@ -27,60 +43,61 @@ class CachedProbes:
     Args:
         embeddings: (tracks, dim) embeddings of clean audio.
         tracks: table of the tracks.
-        folder: folder of the cache.
         signals: labels of all tracks, by column.
-        method: method of the probes, as for `fit_probe`.
-        seed: seed of the probes.
+        folder: folder of the cache; None to cache nothing.
     """
 
     def __init__(
-        self,
-        embeddings: np.ndarray,
-        tracks: pd.DataFrame,
-        folder: Path,
-        signals: Mapping[str, Labels],
-        method: str = "linear",
-        seed: int = 0,
+        self, embeddings: np.ndarray, tracks: TrackTable, signals: Mapping[str, Labels], folder: Path | None = None
     ) -> None:
         self._embeddings = embeddings
         self._tracks = tracks
-        self._folder = folder
         self._signals = signals
-        self._method, self._seed = method, seed
-        self._probes: dict[str, Probe] = {}
+        self._folder = folder
+        self._probes: dict[ProbeSettings, Probe] = {}
 
-    def predict(self, embeddings: np.ndarray, task: Task) -> Predictions:
+    def predict(self, embeddings: np.ndarray, task: Task, settings: ProbeSettings) -> Predictions:
         """Predict the labels of the test tracks of a task.
 
         Args:
             embeddings: (tracks, dim) embeddings to predict for; only the rows of the test set are used.
             task: the task.
+            settings: settings of the probe; its column is that of the task.
         """
         labels = self._signals[task.column]
-        path = self._folder / f"{self._key(embeddings, task, labels)}.npz"
-        stored = read_entry(path, _read)
+        path = None
+        if self._folder is not None:
+            path = self._folder / f"{self._key(embeddings, task, labels, settings)}.npz"
+        stored = None if path is None else read_entry(path, _read)
         if stored is None:
-            found = self._probe(task.column).predict(embeddings, self._tracks, task.subset)
-            write_entry(path, lambda temporary: _write(temporary, found))
+            found = self._probe(settings).predict(embeddings, self._tracks, task.subset)
+            if path is not None:
+                write_entry(path, lambda temporary: _write(temporary, found))
             return found
         outputs, rows = stored
         truth, groups = labels.values.numpy()[rows], groups_of(self._tracks)[rows]
         return Predictions(outputs, truth, rows, groups, labels.kind, labels.names)
 
-    def _probe(self, column: str) -> Probe:
-        if column not in self._probes:
-            kind = self._signals[column].kind
-            self._probes[column] = fit_probe(
-                self._embeddings, self._tracks, column, self._method, kind=kind, seed=self._seed
+    def _probe(self, settings: ProbeSettings) -> Probe:
+        if settings not in self._probes:
+            column, method, fraction, seed = settings
+            self._probes[settings] = fit_probe(
+                self._embeddings,
+                self._tracks,
+                column,
+                method,
+                kind=self._signals[column].kind,
+                label_share=fraction,
+                seed=seed,
             )
-        return self._probes[column]
+        return self._probes[settings]
 
-    def _key(self, embeddings: np.ndarray, task: Task, labels: Labels) -> str:
+    def _key(self, embeddings: np.ndarray, task: Task, labels: Labels, settings: ProbeSettings) -> str:
         is_test = (self._tracks["split"] == "test").to_numpy()
         parts = [self._fitted_to, labels.values.numpy(), labels.labeled.numpy(), embeddings[is_test]]
         if task.subset is not None:
             parts.append(task.subset)
-        digest = hashlib.blake2b(repr((__version__, self._method, self._seed, labels.names)).encode(), digest_size=16)
+        digest = new_digest(repr((__version__, *settings[1:], labels.names)).encode())
         for part in parts:
             digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
@@ -88,7 +105,7 @@ class CachedProbes:
     @cached_property
     def _fitted_to(self) -> np.ndarray:
         """Return a hash of the clean embeddings and the splits."""
-        digest = hashlib.blake2b("|".join(self._tracks["split"].astype(str)).encode(), digest_size=16)
+        digest = new_digest("|".join(self._tracks["split"].astype(str)).encode())
         digest.update(np.ascontiguousarray(self._embeddings).tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)
 

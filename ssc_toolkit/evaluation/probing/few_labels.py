@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from ssc_toolkit.checks import check_fractions
 from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.probe import fit_probe
@@ -19,7 +19,7 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 def few_label_curve(
     embeddings: np.ndarray,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     column: str | Sequence[str],
     method: str = "linear",
     *,
@@ -50,6 +50,7 @@ def few_label_curve(
 
     Examples:
         >>> random = np.random.default_rng(0)
+        >>> import pandas as pd
         >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
         ...                        "genre": ["jazz", "rock"] * 50})
         >>> embeddings = random.normal(size=(100, 4)) + np.where(tracks["genre"] == "jazz", 5, -5)[:, None]
@@ -57,6 +58,7 @@ def few_label_curve(
         >>> [score.headline.value > 0.9 for score in curve.values()]
         [True, True]
     """
+    tracks = as_track_table(tracks)
     check_fractions("shares", shares)
     if not len(seeds):
         raise InputError("seeds: expected at least one, got none")
@@ -75,7 +77,7 @@ def few_label_curve(
 
 def prototypes(
     embeddings: np.ndarray,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     column: str,
     *,
     shares: Sequence[float] = SHARES,

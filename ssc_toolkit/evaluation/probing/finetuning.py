@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_fractions, check_whole
 from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import reader
-from ssc_toolkit.evaluation.embedding.extract import embed_tracks
+from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, device_of, is_trainable, window_seconds_of
 from ssc_toolkit.evaluation.embedding.windows import window_counts
 from ssc_toolkit.evaluation.probing.heads import Problem
@@ -43,7 +43,7 @@ class FineTuned:
 
 def finetune(
     model: WaveformModel,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     column: str,
     window_seconds: float | None = None,
     *,
@@ -65,7 +65,7 @@ def finetune(
 
     Args:
         model: an encoder or any module with a `sample_rate`; it is not changed.
-        tracks: table with `path`, `seconds`, `split` and the label column.
+        tracks: track table, data frame or path, with `path`, `seconds`, `split` and the label column.
         column: the label column.
         window_seconds: length of a window in seconds; by default the window length of the model.
         kind: as for `fit_probe`.
@@ -86,6 +86,7 @@ def finetune(
     check_fractions("label_share", [label_share])
     if not isinstance(model, nn.Module) or not is_trainable(model):
         raise InputError(f"encoder: expected a module with trainable weights, got {type(model).__name__}")
+    tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
     check_labels(tracks, labels, column)
     seconds = window_seconds_of(model, window_seconds)
@@ -99,22 +100,18 @@ def finetune(
     tuned = copy.deepcopy(model)
     head = _head(problem, seed).to(device_of(tuned))
     batches = _Windows(tracks, train, tuned, seconds, batch_size, seed)
+    best = _Best(problem, tuned, head)
     groups: list[dict[str, Any]] = [
         {"params": tuned.parameters()},
         {"params": head.parameters(), "lr": HEAD_LEARNING_RATE},
     ]
-    optimiser = torch.optim.Adam(groups, lr=learning_rate)
-    best = _Best(problem, tuned, head)
+    optimizer = torch.optim.Adam(groups, lr=learning_rate)
     tuned.train()
     with progress_bar(total=steps, desc="fine-tuning", unit="step", disable=not progress) as bar:
         for step in range(1, steps + 1):
             rows, waveforms = batches(step)
-            optimiser.zero_grad()
             loss = head.loss(tuned(waveforms), labels.values[rows].to(waveforms.device))
-            if not loss.isfinite():
-                raise InputError(f"learning_rate: the loss is NaN or infinite at step {step}; choose a lower value")
-            loss.backward()
-            optimiser.step()
+            _step(optimizer, loss, step)
             bar.update()
             if step % evaluate_every == 0 or step == steps:
                 best.look(step, _embedded(tuned, tracks, is_valid, seconds)[is_valid])
@@ -122,6 +119,14 @@ def finetune(
                     break
     best.restore()
     return FineTuned(tuned.eval(), Probe(column, head, labels, "finetune"))
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor, step: int) -> None:
+    if not loss.isfinite():
+        raise InputError(f"learning_rate: the loss is NaN or infinite at step {step}; choose a lower value")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 class _Best:
@@ -150,11 +155,11 @@ class _Windows:
     """Batches of random windows that depend only on the seed and the step."""
 
     def __init__(
-        self, tracks: pd.DataFrame, rows: np.ndarray, model: nn.Module, seconds: float, batch_size: int, seed: int
+        self, tracks: TrackTable, rows: np.ndarray, model: nn.Module, seconds: float, batch_size: int, seed: int
     ) -> None:
         self.rate: int = model.sample_rate  # type: ignore[assignment]  # every WaveformModel has one
         self.window = round(seconds * self.rate)
-        used = tracks.iloc[rows]
+        used = tracks.select(rows)
         self.spare = torch.from_numpy(window_counts(used, self.rate, self.window) * self.window - self.window)
         self.rows, self.read = torch.from_numpy(rows), reader(tracks, self.rate)
         self.batch_size, self.seed = batch_size, seed
@@ -176,9 +181,7 @@ def _head(problem: Problem, seed: int) -> TorchHead:
         return TorchHead(nn.Linear(problem.train_x.shape[1], len(problem.names)), problem)
 
 
-def _embedded(model: Any, tracks: pd.DataFrame, chosen: np.ndarray, seconds: float) -> np.ndarray:
+def _embedded(model: Any, tracks: TrackTable, chosen: np.ndarray, seconds: float) -> np.ndarray:
     """Embed the chosen tracks; the result has one row per track of the table, with NaN for all other tracks."""
-    some = embed_tracks(model, tracks[chosen].reset_index(drop=True), seconds, progress=False)
-    everywhere = np.full((len(tracks), some.shape[1]), np.nan, dtype=np.float32)
-    everywhere[chosen] = some
-    return everywhere
+    some = embed_tracks(model, tracks.select(chosen), seconds, progress=False)
+    return expand_rows(some, chosen)

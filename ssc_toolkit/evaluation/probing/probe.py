@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ssc_toolkit.checks import check_embeddings, check_fractions, check_length, check_whole
 from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.bootstrap import distinct
 from ssc_toolkit.evaluation.metrics.classification import defined_classes
@@ -38,7 +38,7 @@ class Probe:
     labels: Labels
     method: str = "linear"
 
-    def predict(self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None) -> Predictions:
+    def predict(self, embeddings: np.ndarray, tracks: Tracks, subset: np.ndarray | None = None) -> Predictions:
         """Predict the labels of the test tracks.
 
         Args:
@@ -49,6 +49,7 @@ class Probe:
         Raises:
             InputError: if no test track is left, or if the number of embeddings or tracks is wrong.
         """
+        tracks = as_track_table(tracks)
         embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
         check_length("subset", subset, len(tracks), "tracks")
         usable = np.isfinite(embeddings).all(axis=1) & (True if subset is None else subset)
@@ -59,9 +60,7 @@ class Probe:
         truth = self.labels.values.numpy()[rows]
         return Predictions(outputs, truth, rows, groups_of(tracks)[rows], self.labels.kind, self.labels.names)
 
-    def score(
-        self, embeddings: np.ndarray, tracks: pd.DataFrame, subset: np.ndarray | None = None, seed: int = 0
-    ) -> Score:
+    def score(self, embeddings: np.ndarray, tracks: Tracks, subset: np.ndarray | None = None, seed: int = 0) -> Score:
         """Score the probe on the test set.
 
         Args:
@@ -78,7 +77,7 @@ class Probe:
 
 def fit_probe(
     embeddings: np.ndarray,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     column: str | Sequence[str],
     method: str = "linear",
     *,
@@ -100,7 +99,8 @@ def fit_probe(
 
     Args:
         embeddings: (tracks, dim), one row per track.
-        tracks: table with a `split` column (train, valid, test), the label column, and, optionally, `group`.
+        tracks: track table, data frame or path, with a `split` column (train, valid, test), the label column, and,
+            optionally, `group`.
         column: the label column, with one class per cell or several classes separated by "|"; or several columns of
             numbers.
         method: one of the methods above.
@@ -115,6 +115,7 @@ def fit_probe(
     """
     if method not in HEADS:
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
+    tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
     problem = problem_of(embeddings, tracks, labels, column, label_share, seed)
     return Probe(_joined(column), HEADS[method](problem, seed), labels, method)
@@ -122,7 +123,7 @@ def fit_probe(
 
 def problem_of(
     embeddings: np.ndarray,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     labels: Labels,
     column: str | Sequence[str],
     label_share: float = 1.0,
@@ -132,6 +133,7 @@ def problem_of(
 
     Arguments and errors are those of `fit_probe`; `labels` are the labels of all tracks.
     """
+    tracks = as_track_table(tracks)
     embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
     rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
@@ -166,19 +168,20 @@ def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) ->
     return kept
 
 
-def label_signal(tracks: pd.DataFrame, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
+def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
     """Return the labels of a column; if `kind` is None, the dataset's description determines it.
 
     Raises:
         InputError: as `encode_labels`.
     """
     first = column if isinstance(column, str) else next(iter(column))
-    told = tracks.attrs.get("dataset", {}).get("labels", {}).get(first, {}).get("kind")
+    tracks = as_track_table(tracks)
+    told = tracks.dataset.get("labels", {}).get(first, {}).get("kind")
     return encode_labels(tracks, column, kind=kind or told)
 
 
 def check_labels(
-    tracks: pd.DataFrame, labels: Labels, column: str, usable: np.ndarray | None = None
+    tracks: Tracks, labels: Labels, column: str, usable: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Return the row numbers of the labeled tracks of each split.
 
@@ -191,6 +194,7 @@ def check_labels(
     Raises:
         InputError: if a split has no labeled track, or if the labels of the training set are all the same.
     """
+    tracks = as_track_table(tracks)
     usable = np.ones(len(tracks), dtype=bool) if usable is None else usable
     rows = {split: _rows_of(tracks, labels, split, usable) for split in ("train", "valid", "test")}
     for split, found in rows.items():
@@ -210,7 +214,7 @@ def check_labels(
 
 def probe(
     embeddings: np.ndarray,
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     column: str | Sequence[str],
     seed: int = 0,
     *,
@@ -235,6 +239,7 @@ def probe(
 
     Examples:
         >>> random = np.random.default_rng(0)
+        >>> import pandas as pd
         >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
         ...                        "genre": ["jazz", "rock"] * 50})
         >>> embeddings = random.normal(size=(100, 4)) + (tracks["genre"] == "jazz").to_numpy()[:, None] * 5
@@ -242,16 +247,17 @@ def probe(
         1.0
     """
     check_whole("repeats", repeats, 1)
+    tracks = as_track_table(tracks)
     fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
     return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 
 
-def groups_of(tracks: pd.DataFrame) -> np.ndarray:
+def groups_of(tracks: TrackTable) -> np.ndarray:
     """Return the group (tracks,) of each track, for resampling; each unknown group becomes a separate group."""
     return distinct(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
 
 
-def _rows_of(tracks: pd.DataFrame, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
+def _rows_of(tracks: TrackTable, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
     if "split" not in tracks:
         raise InputError("tracks: expected a column 'split', got none; ssc_toolkit.data.with_splits adds one")
     if len(labels.labeled) != len(tracks):

@@ -1,4 +1,4 @@
-"""A stop when weights are not finite."""
+"""Callback that stops a training with NaN or infinite weights."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class OneByOne:
         return status
 
     def check(self) -> None:
-        """Raise as `call` if a signal has arrived."""
+        """Raise as `call` does if a signal has arrived."""
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self._signal is not None:

@@ -53,7 +53,7 @@ def sweep(options: SweepOptions) -> Path:
     """
     options.check()
     runs = options.runs()
-    _check_sources(runs)
+    _check_sources(options.file, runs)
     folder = writable_folder(user_path(options.out, "out"), "out")
     failed = []
     with held(folder, "out"), OneByOne() as processes:
@@ -85,7 +85,7 @@ def _check_folders(out: Path, runs: Sequence[Run]) -> None:
     _table(out, runs)
 
 
-def _check_sources(runs: Sequence[Run]) -> None:
+def _check_sources(file: str, runs: Sequence[Run]) -> None:
     """Load every table of the runs that are not complete, once each."""
     checked = set()
     for run in runs:
@@ -96,7 +96,7 @@ def _check_sources(runs: Sequence[Run]) -> None:
             try:
                 load_source(source, argument)
             except InputError as error:
-                raise InputError(f"file: run {run.name!r}: {error}") from error
+                raise InputError(f"file: run {run.name!r} of {file}: {error}") from error
 
 
 def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:

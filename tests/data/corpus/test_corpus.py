@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from folders import contents, each_flip
 from training_runs import die_at_first_write
 
 from ssc_toolkit.cli import main
@@ -154,10 +155,6 @@ def test_tonics_and_programs_are_independent_of_the_piece(pieces):
     assert ((table - expected) ** 2 / expected).to_numpy().sum() < 25  # chi-square, 7 degrees of freedom
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_also_after_a_kill(corpus, cache, tmp_path):
     script = f"from ssc_toolkit.data.corpus import build_corpus; build_corpus({CLIPS}, 3, {str(tmp_path / 'c')!r})"
@@ -247,15 +244,11 @@ def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
         with claimed_folder(tmp_path, settings) as (_, whole):
             return whole
 
-    def flip(path: Path, content: bytes, offset: int) -> None:
-        path.write_bytes(content[:offset] + bytes([content[offset] ^ 0x10]) + content[offset + 1 :])
-
     assert is_whole()
     for name in ("audio/000001.wav", "tracks.csv", "checksums.json"):
         path = tmp_path / name
         content = path.read_bytes()
-        for offset in np.linspace(0, len(content) - 1, 200).astype(int).tolist():
-            flip(path, content, offset)
+        for _ in each_flip(path):
             with pytest.raises(InputError, match=rf"folder: .*{name} is damaged .*; delete the file and rerun"):
                 is_whole()
         path.unlink()
@@ -277,6 +270,42 @@ def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
     clip.unlink()
     assert main(arguments) == 0
     assert clip.read_bytes() == content
+
+
+def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0.000003")
+    day = 24 * 3600
+
+    def render(clips: int) -> Path:
+        with claimed_folder(None, {"kind": "scores", "clips": clips}) as (folder, _):
+            (folder / clip_path(0)).write_bytes(bytes(1000))
+        return folder
+
+    old, older, recent = render(40), render(41), render(42)
+    kept = tmp_path / "ssc-toolkit" / "not-ours"
+    kept.mkdir()
+    for folder, age in ((old, 3 * day), (older, 5 * day), (recent, day / 2), (kept, 9 * day)):
+        os.utime(folder, (time.time() - age,) * 2)
+    assert render(43).is_dir()
+    assert not older.exists()
+    assert old.exists()  # within the limit without it
+    assert render(40) == old  # it is used again
+    os.utime(recent, (time.time() - 2 * day,) * 2)
+    assert render(44).is_dir()
+    assert old.exists()
+    assert not recent.exists()
+    assert kept.exists()
+    with claimed_folder(tmp_path / "mine", {"kind": "scores", "clips": 45}) as (folder, _):
+        (folder / clip_path(0)).write_bytes(bytes(9000))
+    assert old.exists()  # a folder of the user does not count
+
+
+def test_too_few_clips_are_an_error(tmp_path):
+    for build in (build_corpus, build_notes):
+        with pytest.raises(InputError, match="clips: expected at least 40, got 39"):
+            build(39, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

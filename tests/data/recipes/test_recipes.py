@@ -20,10 +20,10 @@ ANNOTATED = [name for name in BUILDERS if name != "vocalset"]  # VocalSet is wha
 @pytest.mark.parametrize(("name", "variant"), EVERY_VARIANT)
 def test_the_table_has_the_documented_columns(name, variant, tmp_path):
     tracks = built(name, tmp_path, variant)
-    dataset = tracks.attrs["dataset"]
+    dataset = tracks.dataset
     assert dataset == json.loads(json.dumps(dataset))
     assert (dataset["name"], dataset["variant"]) == (name, variant)
-    assert {"path", "track_id", "split", *dataset["labels"]} == set(tracks.columns) - {"group"}
+    assert {"path", "track_id", "split", *dataset["labels"]} == set(tracks) - {"group"}
     assert tracks["track_id"].is_unique
     assert not tracks["path"].duplicated().any()
     for path in tracks["path"]:
@@ -31,13 +31,13 @@ def test_the_table_has_the_documented_columns(name, variant, tmp_path):
         assert soundfile.info(path).frames > 0
     ranks = tracks["split"].map({"train": 0, "valid": 1, "test": 2})
     assert list(zip(ranks, tracks["track_id"], strict=True)) == sorted(zip(ranks, tracks["track_id"], strict=True))
-    assert tracks.index.tolist() == list(range(len(tracks)))
+    assert tracks.frame.index.tolist() == list(range(len(tracks)))
 
 
 @pytest.mark.parametrize(("name", "variant"), EVERY_VARIANT)
 def test_labels_have_their_kind_and_fixed_order(name, variant, tmp_path):
     tracks = built(name, tmp_path, variant)
-    for column, labels in tracks.attrs["dataset"]["labels"].items():
+    for column, labels in tracks.dataset["labels"].items():
         known = tracks[column].dropna()
         assert len(known)
         if labels["kind"] == "number":
@@ -54,7 +54,7 @@ def test_labels_have_their_kind_and_fixed_order(name, variant, tmp_path):
 def test_no_group_is_in_two_splits_where_the_split_keeps_them_apart(name, variant, tmp_path):
     tracks = built(name, tmp_path, variant)
     if name != "magnatagatune" and "group" in tracks:
-        assert (tracks.dropna(subset="group").groupby("group")["split"].nunique() == 1).all()
+        assert (tracks.frame.dropna(subset="group").groupby("group")["split"].nunique() == 1).all()
 
 
 @pytest.mark.parametrize("name", ANNOTATED)
@@ -67,7 +67,7 @@ def test_missing_files_are_counted_and_keep_the_split(name, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         partial = dataset_tracks(name, tmp_path)
     assert partial["track_id"].tolist() == whole["track_id"].tolist()[1:]
-    assert partial.attrs == whole.attrs
+    assert partial.dataset == whole.dataset
     warning = next(record.message for record in caplog.records if "missing" in record.message)
     assert lost.name in warning
     assert f"{whole['split'].eq('train').sum() - 1} of" in warning
@@ -140,12 +140,12 @@ def test_the_description_names_variants_and_files(name):
 
 
 def test_the_default_variant_is_the_first(tmp_path):
-    assert built("nsynth", tmp_path).attrs["dataset"]["variant"] == "pitch"
-    assert dataset_tracks("nsynth", str(tmp_path)).equals(dataset_tracks("nsynth", tmp_path, "pitch"))
+    assert built("nsynth", tmp_path).dataset["variant"] == "pitch"
+    assert dataset_tracks("nsynth", str(tmp_path)).frame.equals(dataset_tracks("nsynth", tmp_path, "pitch").frame)
 
 
 def test_hashes_differ_for_other_splits_and_labels(tmp_path):
-    descriptions = {variant: built("magnatagatune", tmp_path, variant).attrs["dataset"] for variant in VARIANTS}
+    descriptions = {variant: built("magnatagatune", tmp_path, variant).dataset for variant in VARIANTS}
     splits = {variant: dataset["split_hash"] for variant, dataset in descriptions.items()}
     labels = {variant: dataset["labels_hash"] for variant, dataset in descriptions.items()}
     assert len(set(splits.values())) == 3

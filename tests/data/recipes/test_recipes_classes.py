@@ -79,7 +79,7 @@ def test_giantsteps_files_with_leading_zeros_and_folders_of_archives(tmp_path):
     (test / "annotations/key/74982.LOFI.key").rename(test / "annotations/key/0074982.LOFI.key")
     test.rename(tmp_path / "giantsteps-key-dataset-master")
     tracks = dataset_tracks("giantsteps", tmp_path)
-    assert tracks.loc[tracks["split"] == "test", "track_id"].tolist() == ["10089", "1225100", "74982"]
+    assert tracks.frame.loc[tracks["split"] == "test", "track_id"].tolist() == ["10089", "1225100", "74982"]
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_mtg_jamendo_malformed(old, new, words, tmp_path):
 
 def test_the_table_survives_a_csv_file(tmp_path):
     tracks = built("magnatagatune", tmp_path)
-    tracks.to_csv(tmp_path / "tracks.csv", index=False)
+    tracks.frame.to_csv(tmp_path / "tracks.csv", index=False)
     again = load_tracks(tmp_path / "tracks.csv")
     assert again["tags"].tolist() == tracks["tags"].tolist()
     assert again["path"].tolist() == tracks["path"].tolist()

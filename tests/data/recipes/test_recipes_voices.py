@@ -63,8 +63,8 @@ def test_vocalset_layouts_give_the_same_tracks(tmp_path):
     for folder in LAYOUTS:
         vocalset(tmp_path / folder, folder)
         tables.append(dataset_tracks("vocalset", tmp_path / folder))
-    assert tables[0].drop(columns="path").equals(tables[1].drop(columns="path"))
-    assert tables[0].attrs == tables[1].attrs
+    assert tables[0].frame.drop(columns="path").equals(tables[1].frame.drop(columns="path"))
+    assert tables[0].dataset == tables[1].dataset
 
 
 def test_vocalset_names_a_singer_where_the_folder_does_not(tmp_path):
@@ -92,7 +92,7 @@ def test_vocalset_split_does_not_depend_on_other_files(tmp_path):
     for name in ("f1_arpeggios_belt_c_a.wav", "lip_trill_arps.wav"):
         next((tmp_path / "data_by_singer").rglob(name)).unlink()
     partial = dataset_tracks("vocalset", tmp_path)
-    assert partial.attrs == whole.attrs
+    assert partial.dataset == whole.dataset
     assert cells(partial, "split").items() <= cells(whole, "split").items()
 
 
@@ -117,7 +117,7 @@ def test_medleydb_split_does_not_depend_on_the_other_songs(tmp_path):
     whole = built("medleydb", tmp_path)
     (tmp_path / "medleydb/data/Metadata/AmarLal_Rest_METADATA.yaml").unlink()
     fewer = dataset_tracks("medleydb", tmp_path)
-    assert fewer.attrs == whole.attrs
+    assert fewer.dataset == whole.dataset
     assert cells(fewer, "split").items() < cells(whole, "split").items()
 
 
@@ -159,7 +159,7 @@ def test_emomusic_ratings_and_splits(tmp_path):
     assert cells(tracks, "arousal") == {"2": 3.1, "10": 5.7, "7": 3.5, "37": 6.4}
     assert cells(tracks, "valence")["37"] == 2.25
     assert cells(tracks, "group")["10"] == "José  González"
-    labels = tracks.attrs["dataset"]["labels"]
+    labels = tracks.dataset["labels"]
     assert (labels["arousal"]["mean"], labels["arousal"]["std"]) == (4.756063, 1.386010)
     assert (labels["valence"]["mean"], labels["valence"]["std"]) == (4.973865, 1.254618)
 

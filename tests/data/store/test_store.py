@@ -13,7 +13,15 @@ from audio_files import RATE, write_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssc_toolkit.data import AudioStore, ContrastiveDataset, encode_labels, load_tracks, prepare_store, read_audio
+from ssc_toolkit.data import (
+    AudioStore,
+    ContrastiveDataset,
+    TrackTable,
+    encode_labels,
+    load_tracks,
+    prepare_store,
+    read_audio,
+)
 from ssc_toolkit.errors import InputError
 
 
@@ -80,12 +88,14 @@ def test_unreadable_files_are_errors(store):
 
 
 def test_label_columns_are_kept_unchanged(music, tmp_path):
-    tracks = load_tracks(music)
-    tracks["id"] = [f"00{row}" for row in range(10)]
-    tracks["tags"] = ["a|b", "|", None, *["b"] * 7]
-    tracks["tempo"] = [99.5, *[None] * 9]
-    tracks["name"] = ["None", "NA", *["nan"] * 8]
-    tracks.attrs["dataset"] = {"name": "mine", "labels": {"tags": {"kind": "multi-hot", "names": ["b", "a", "c"]}}}
+    frame = load_tracks(music).frame.assign(
+        id=[f"00{row}" for row in range(10)],
+        tags=["a|b", "|", None, *["b"] * 7],
+        tempo=[99.5, *[None] * 9],
+        name=["None", "NA", *["nan"] * 8],
+    )
+    dataset = {"name": "mine", "labels": {"tags": {"kind": "multi-hot", "names": ["b", "a", "c"]}}}
+    tracks = TrackTable(frame, dataset=dataset)
     AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False)
     found = AudioStore(tmp_path / "store").tracks
     assert found["id"].tolist() == tracks["id"].tolist()

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 from audio_files import RATE, write_noise
+from folders import flip
 
 from ssc_toolkit.data import AudioStore, load_tracks, prepare_store, read_audio, verify_store
 from ssc_toolkit.errors import InputError
@@ -69,12 +70,6 @@ def test_tracks_lost_by_damage_are_counted(store, music, tmp_path):
     for name in ("0.wav", "4.wav", "8.wav"):
         (music / name).unlink()
     assert verify_store(tmp_path / "store", progress=False).lost == 3
-
-
-def flip(path, offset):
-    content = bytearray(path.read_bytes())
-    content[offset] ^= 4
-    path.write_bytes(content)
 
 
 def test_damaged_descriptions_are_named_and_restored(store, music, tmp_path, caplog):

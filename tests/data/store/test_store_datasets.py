@@ -33,7 +33,7 @@ def test_a_dataset_reads_the_same_views_from_a_store_as_from_files(store, music)
 
 
 def test_part_of_a_table_still_reads_from_the_store(store, music):
-    part = store.tracks[store.tracks["seconds"] > 2].reset_index(drop=True)
+    part = store.tracks.select(store.tracks["seconds"] > 2)
     for path in music.iterdir():
         path.unlink()
     waveforms = ContrastiveDataset(part, RATE, 0.5)[0]["waveforms"]
@@ -62,9 +62,10 @@ def test_workers_of_a_loader_read_what_the_main_process_reads(store, context):
     assert [batch["waveforms"].shape for batch in batches] == [(4, 2, 1, RATE // 2)] * 4
     for batch in batches:
         for item, views in zip(batch["item"], batch["waveforms"], strict=True):
-            whole = store[int(item)].unfold(0, RATE // 2, 1)
+            whole = store[int(item)]
             for view in views[:, 0]:
-                assert (whole == view).all(dim=1).any()
+                starts = (whole[: len(whole) - len(view) + 1] == view[0]).nonzero()[:, 0].tolist()
+                assert any(torch.equal(whole[start : start + len(view)], view) for start in starts)
     assert len(pickle.dumps(store)) < 1000
 
 
@@ -93,7 +94,7 @@ def test_a_dataset_in_another_process_keeps_its_rows(store, music, tmp_path):
     dataset = ContrastiveDataset(store.tracks, RATE, 0.5)
     loader = DataLoader(dataset, batch_size=4, num_workers=1, multiprocessing_context="spawn")
     assert len(list(loader)) == 3
-    backwards = load_tracks(music)[::-1].reset_index(drop=True)
+    backwards = load_tracks(music).select(range(9, -1, -1))
     prepare_store(backwards, tmp_path / "store", RATE, progress=False)
     with pytest.raises(InputError, match="was prepared again since it was opened"):
         pickle.loads(pickle.dumps(dataset))

@@ -29,7 +29,7 @@ def test_a_second_run_decodes_only_what_is_new(music, tmp_path, caplog):
     os.utime(music / "0.wav")  # touched, not changed
     write_noise(music / "4.wav", 3.0, seed=99)  # changed
     (music / "8.wav").unlink()  # gone, but its audio is in the store
-    tracks = pd.concat([load_tracks(music), pd.DataFrame({"path": [str(music / "8.wav")]})], ignore_index=True)
+    tracks = pd.concat([load_tracks(music).frame, pd.DataFrame({"path": [str(music / "8.wav")]})], ignore_index=True)
     with caplog.at_level(logging.INFO):
         store = AudioStore.prepare(tracks, folder, RATE, progress=False)
     assert "2 of them were decoded now" in caplog.text

@@ -73,7 +73,7 @@ def test_a_version_decoded_by_a_killed_prepare_is_newer(tmp_path, monkeypatch):
     write_noise(path, 1.5, seed=2)
     newest = read_audio(path, RATE)
     with monkeypatch.context() as patch:
-        patch.setattr("ssc_toolkit.data.store.writer._commit", lambda *_: 1 / 0)  # the end, after the decoding
+        patch.setattr("ssc_toolkit.data.store.prepare._commit", lambda *_: 1 / 0)  # the end, after the decoding
         with pytest.raises(ZeroDivisionError):
             prepare_store(tracks, folder, RATE, progress=False)
     path.unlink()
@@ -141,7 +141,8 @@ def test_columns_keep_their_types(tmp_path, column):
     for number in range(3):
         write_noise(tmp_path / "music" / f"{number}.wav", 0.2, seed=number)
     tracks = load_tracks(tmp_path / "music")
-    tracks[column] = pd.Series(CELLS[column], dtype=object if isinstance(CELLS[column], list) else None)
+    cells = pd.Series(CELLS[column], dtype=object if isinstance(CELLS[column], list) else None)
+    tracks = tracks.assign(**{column: cells})
     store = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False)
     found = list(map(plain, store.tracks[column]))
     expected = list(map(plain, tracks[column]))
@@ -211,7 +212,7 @@ def test_stores_of_format_1_are_read_and_upgraded(music, tmp_path, caplog):
     folder = tmp_path / "store"
     tracks = load_tracks(music).assign(genre=["a", "b"] * 5, code=[f"00{row}" for row in range(10)])
     new = AudioStore.prepare(tracks, folder, RATE, progress=False)
-    right, table = [new[row] for row in range(10)], new.tracks
+    right, table = [new[row] for row in range(10)], new.tracks.frame
     to_format_1(folder)
     old = AudioStore(folder)
     assert all(torch.equal(old[row], right[row]) for row in range(10))
@@ -225,7 +226,7 @@ def test_stores_of_format_1_are_read_and_upgraded(music, tmp_path, caplog):
     assert json.loads((folder / "store.json").read_text())["format"] == 2
     assert not list(folder.glob("*.csv"))
     assert not list(folder.glob("*.npy"))
-    assert AudioStore(folder).tracks.equals(table)
+    assert AudioStore(folder).tracks.frame.equals(table)
     assert not verify_store(folder, progress=False).damaged
 
 

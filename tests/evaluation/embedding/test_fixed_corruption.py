@@ -10,10 +10,10 @@ import torch
 
 from ssc_toolkit.augmentations import Chain, ColoredNoise, Gain, Reverse, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
-from ssc_toolkit.data import AudioStore, check_audio, load_tracks
+from ssc_toolkit.data import AudioStore, TrackTable, check_audio, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import FixedCorruption, Task, as_model, embed_models, embed_tracks, fit_probe, robustness
-from ssc_toolkit.evaluation.corrupted import split_under_test
+from ssc_toolkit.evaluation.conditions import split_under_test
 
 RATE = 16000
 
@@ -48,7 +48,7 @@ def test_a_stored_corruption_gives_the_same_audio(tracks, tmp_path, name):
     assert again.fingerprint() == fixed.fingerprint()
     first = heard(tracks, fixed)
     # Other tracks beside them, in another order, in batches of another size: each track is as it was.
-    some = tracks.iloc[[4, 1, 3]].reset_index(drop=True)
+    some = tracks.select([4, 1, 3])
     np.testing.assert_allclose(heard(some, again), first[[4, 1, 3]], atol=1e-5)
 
 
@@ -87,7 +87,7 @@ def test_draws_follow_track_names_not_folders(tracks, tmp_path):
     moved = tracks.assign(path=["/elsewhere/" + path.rsplit("/", 1)[1] for path in tracks["path"]])
     assert torch.equal(fixed.draw_for(moved).values["gain_db"], fixed.drawn.values["gain_db"])
     with pytest.raises(InputError, match=r"1 of 7 tracks have no draw, such as new\.wav"):
-        fixed.draw_for(pd.concat([moved, moved.iloc[:1].assign(path="/elsewhere/new.wav")]))
+        fixed.draw_for(pd.concat([moved.frame, moved.frame.iloc[:1].assign(path="/elsewhere/new.wav")]))
     (tmp_path / "no.pt").write_bytes(b"nothing")
     for path, words in ((tmp_path / "no.pt", "is damaged"), (tmp_path / "absent.pt", "there is no")):
         with pytest.raises(InputError, match=words):
@@ -97,20 +97,20 @@ def test_draws_follow_track_names_not_folders(tracks, tmp_path):
 def test_a_store_gives_the_same_audio_as_its_files(tracks, tmp_path):
     table = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False).tracks
     test = split_under_test(table)
-    assert test.attrs["store"] == table.attrs["store"]
+    assert test.store == table.store == str(tmp_path / "store")
     fixed = FixedCorruption.draw(Gain((-20, 0)), RATE, split_under_test(tracks))
     np.testing.assert_allclose(heard(test, fixed), heard(split_under_test(tracks), fixed), atol=1e-4)
 
 
 def test_robustness_takes_stored_corruptions_and_every_head(tracks):
-    table = pd.concat([tracks] * 3, ignore_index=True)
+    table = pd.concat([tracks.frame] * 3, ignore_index=True)
     table["split"] = np.repeat(["train", "valid", "test"], 6)
     table["label"] = ["a", "b", "b"] * 6
     model = as_model(quarters, RATE)
     embeddings = embed_tracks(model, table, 1.0, progress=False)
     probes = {method: fit_probe(embeddings, table, "label", method) for method in ("linear", "knn", "prototypes")}
     seeds = [fit_probe(embeddings, table, "label", "prototypes", label_share=0.6, seed=seed) for seed in range(2)]
-    fixed = FixedCorruption.draw(Gain(-200.0), RATE, split_under_test(table))
+    fixed = FixedCorruption.draw(Gain(-200.0), RATE, split_under_test(TrackTable(table)))
     tasks = [Task(name, name) for name in (*probes, "seeds")]
     scores = robustness(
         model, {**probes, "seeds": seeds}, tasks, table, 1.0, lambda severity: fixed, (0.0, 1.0), progress=False

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, r2_score, recall_score, roc_auc_score
 
+from ssc_toolkit.data.key_names import KEYS, key_number
 from ssc_toolkit.evaluation import Predictions, measure, relative_drop
 from ssc_toolkit.evaluation.metrics.bootstrap import drawn_weights, interval_over_runs
 from ssc_toolkit.evaluation.metrics.classification import metrics_of
-from ssc_toolkit.evaluation.metrics.key import are_keys, key_of, key_weights, unlike_keys
+from ssc_toolkit.evaluation.metrics.key import are_keys, key_weights, unlike_keys
 from ssc_toolkit.evaluation.metrics.weighted import (
     weighted_average_precision,
     weighted_macro_recall,
@@ -107,14 +108,14 @@ def test_the_usual_spellings_of_a_key(major, minor, sharp, flat):
     tonics = (("B" + sharp, "C"), ("C" + sharp, "D" + flat), ("D", "D"), ("E", "F" + flat), ("A" + sharp, "B" + flat))
     for mode in (major, minor):
         for one, other in tonics:
-            assert key_of(one + mode) == key_of(other + mode) is not None
+            assert key_number(one + mode) == key_number(other + mode) is not None
     names = ("C" + major, "G" + major, "A" + minor, "C" + minor, "F" + sharp + major)
     assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
     assert "weighted_key_score" in metrics_of("class", names)
 
 
 def test_small_letters_are_keys_with_a_mode():
-    assert [key_of(name) for name in ("c minor", "bb maj", "b:min", "a#min")] == [
+    assert [KEYS[key_number(name)] for name in ("c minor", "bb maj", "b:min", "a#min")] == [
         "C minor", "Bb major", "B minor", "Bb minor",
     ]  # fmt: skip
 
@@ -125,7 +126,9 @@ def test_small_letters_are_keys_with_a_mode():
 def test_other_classes_are_no_keys(names):
     assert not are_keys(names)
     assert list(metrics_of("class", names)) == ["accuracy", "macro_recall"]
-    assert unlike_keys((*names, "D minor", "E minor", "F minor", "G minor")) == [n for n in names if key_of(n) is None]
+    assert unlike_keys((*names, "D minor", "E minor", "F minor", "G minor")) == [
+        n for n in names if key_number(n) is None
+    ]
 
 
 def test_weighted_metrics_are_those_of_scikit_learn():

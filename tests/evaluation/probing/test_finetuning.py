@@ -27,6 +27,7 @@ def tracks(tmp_path_factory):
     return check_audio(load_tracks(folder / "t.csv"), progress=False)
 
 
+@pytest.mark.slow
 def test_finetuning_learns_without_the_test_set(tracks):
     torch.manual_seed(0)
     encoder = MelCNN(sample_rate=RATE).eval()

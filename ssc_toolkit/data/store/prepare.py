@@ -20,25 +20,21 @@ from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel
 from ssc_toolkit.checks import check_fraction, check_number, check_whole
 from ssc_toolkit.data.store.layout import (
     INDEX,
-    PREPARE_ADVICE,
     SHARDS,
     STORE_FILE,
     UNUSABLE,
-    ShardDescription,
-    StoredTrack,
     StoreInfo,
-    read_description,
-    read_index,
     read_info,
-    read_tracks,
     shard_path,
 )
-from ssc_toolkit.data.store.marks import Marks
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
-from ssc_toolkit.data.store.shards import ShardWriter, Stopped, clear_unfinished
+from ssc_toolkit.data.store.shard_writer import ShardWriter, Stopped, clear_unfinished
+from ssc_toolkit.data.store.stale import Stale
+from ssc_toolkit.data.store.versions import Place, current_version, read_shards, served_places, stored_versions
+from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.data.validation import settle, too_many
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, clear_leftovers, file_checksum, held, is_leftover, reading, writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, held, is_leftover, writable_folder
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -46,12 +42,9 @@ logger = logging.getLogger(__name__)
 
 _SECONDS_TOLERANCE = 0.5  # by which headers and decoders may differ
 
-Place = tuple[str, StoredTrack]
-"""Name of a shard, and a track in it."""
-
 
 def prepare_store(
-    tracks: pd.DataFrame,
+    tracks: Tracks,
     folder: str | Path,
     sample_rate: int = 22050,
     *,
@@ -75,7 +68,7 @@ def prepare_store(
     reported in a warning, and listed in `unusable.csv` in the folder.
 
     Args:
-        tracks: table with a `path` column; the store keeps the other columns.
+        tracks: track table, data frame with a `path` column, or path; the store keeps the other columns.
         folder: folder of the store; it is created if it is missing.
         sample_rate: sample rate of the stored audio in hertz.
         channel: how files with several channels are converted to mono, as for `read_audio`: "mean", "left", "right" or
@@ -91,37 +84,34 @@ def prepare_store(
         InputError: if a setting is invalid, the folder cannot be used or has other content, or too many files cannot be
             used.
     """
-    check_whole("sample_rate", sample_rate)
-    check_whole("shard_megabytes", shard_megabytes)
-    check_number("minimum_seconds", minimum_seconds, 0)
-    if "://" in str(folder):
-        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
-    check_fraction("most_skipped", most_skipped)
-    check_channel(channel)
+    tracks = as_track_table(tracks)
+    _check_settings(folder, sample_rate, channel, minimum_seconds, most_skipped, shard_megabytes)
     workers = workers or os.cpu_count() or 1
     place = writable_folder(user_path(folder, "out"), "out")
     with held(place, "out"):
         earlier = _open_folder(place, sample_rate, channel)
-        shards = _read_shards(place, {})
-        in_force = _in_force(place, earlier)
-        stored = _stored_tracks(shards, earlier, in_force)
+        shards = read_shards(place, {})
+        served_before = served_places(place, earlier)
+        stored = stored_versions(shards, earlier, served_before)
         generation = 1 + max([earlier.generation, *(shard.generation for shard in shards.values() if shard)])
-        marks = Marks.read(place)
+        stale = Stale.read(place)
         paths = list(dict.fromkeys(map(str, tracks["path"])))
-        known = stored.keys() | {path for path, _, _ in in_force}
+        known = stored.keys() | {path for path, _, _ in served_before}
         if earlier.index and known and known.isdisjoint(paths):
             raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
-        found = {path: _current(path, stored.get(path, []), marks) for path in paths}
+        found = {path: current_version(path, stored.get(path, []), stale) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
         new_shards = partial(
             ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation, channel=channel
         )
         problems = _decode(missing, place, new_shards, workers, enough, progress)
-        shards = _read_shards(place, shards)
-        stored = _stored_tracks(shards, earlier, in_force)
+        shards = read_shards(place, shards)
+        stored = stored_versions(shards, earlier, served_before)
         found = {
-            path: found[path] or _current(path, stored.get(path, []), marks) for path in paths if path not in problems
+            path: found[path] or current_version(path, stored.get(path, []), stale)
+            for path in paths
+            if path not in problems
         }
         problems |= _too_short(found, minimum_seconds, sample_rate)
         complete = all(path in problems or found[path] for path in paths)
@@ -129,9 +119,26 @@ def prepare_store(
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
         served = _commit(place, tracks, usable, StoreInfo(sample_rate, channel=channel, generation=generation))
         damaged = {shard for shard, description in shards.items() if description is None}
-        _remove_damaged(place, marks.shards if problems else marks.shards | damaged, served)
-        Marks((marks.paths - set(paths)) | (marks.paths & problems.keys()), marks.shards & served).write(place)
+        _remove_damaged(place, stale.shards if problems else stale.shards | damaged, served)
+        Stale((stale.paths - set(paths)) | (stale.paths & problems.keys()), stale.shards & served).write(place)
     logger.info("%s", _summary(usable, len(set(missing) & usable.keys()), sample_rate))
+
+
+def _check_settings(
+    folder: str | Path,
+    sample_rate: int,
+    channel: Channel,
+    minimum_seconds: float,
+    most_skipped: float,
+    shard_megabytes: int,
+) -> None:
+    check_whole("sample_rate", sample_rate)
+    check_whole("shard_megabytes", shard_megabytes)
+    check_number("minimum_seconds", minimum_seconds, 0)
+    if "://" in str(folder):
+        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
+    check_fraction("most_skipped", most_skipped)
+    check_channel(channel)
 
 
 def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
@@ -166,82 +173,11 @@ def _is_foreign(entry: Path) -> bool:
     return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
 
 
-def _read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict[str, ShardDescription | None]:
-    """Return the description of every shard, None if it is damaged; `known` descriptions are not read again."""
-    found = {}
-    for file in sorted((folder / SHARDS).glob("*.json")):
-        try:
-            found[file.stem] = known[file.stem] if file.stem in known else read_description(folder, file.stem)
-        except InputError as error:
-            logger.warning("%s", error)
-            found[file.stem] = None
-    return found
-
-
-def _in_force(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
-    """Return path, shard and offset of every track in the current index; an empty set if it cannot be read."""
-    if not info.index:
-        return set()
-    try:
-        with reading("store", folder / info.index, PREPARE_ADVICE):
-            index = read_index(folder / info.index, info)
-        with reading("store", folder / info.table, PREPARE_ADVICE):
-            paths = read_tracks(folder / info.table, info)["path"]
-    except InputError as error:
-        logger.warning("%s", error)
-        return set()
-    names = (info.shards[shard] for shard in index["shard"].tolist())
-    return set(zip(map(str, paths), names, index["offset"].tolist(), strict=False))
-
-
-def _stored_tracks(
-    shards: dict[str, ShardDescription | None], info: StoreInfo, in_force: set[tuple[str, str, int]]
-) -> dict[str, list[Place]]:
-    """Return the stored versions of each source file, ordered from the oldest to the newest.
-
-    A version in the current index counts as prepared in the generation of the index, even if its shard is older. Shards
-    of format 1 have no generation and are ordered by the modification time of the source.
-    """
-    places = []
-    for shard, description in shards.items():
-        if description is None or (description.sample_rate, description.channel) != (info.sample_rate, info.channel):
-            continue
-        for track in description.tracks:
-            is_served = (track.path, shard, track.offset) in in_force
-            generation = max(description.generation, info.generation if is_served else 0)
-            modified = 0 if description.generation else track.modified_ns
-            places.append((generation, is_served, modified, shard, track))
-    found: dict[str, list[Place]] = {}
-    for *_, shard, track in sorted(places, key=lambda place: place[:4]):
-        found.setdefault(track.path, []).append((shard, track))
-    return found
-
-
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
     """Delete damaged shards that contain no track of the current index."""
     for shard in shards - served:
         for suffix in (".json", ".pcm"):
             shard_path(folder, shard, suffix).unlink(missing_ok=True)
-
-
-def _current(path: str, places: list[Place], marks: Marks) -> Place | None:
-    """Return the newest stored version that matches the current content of a file, or None.
-
-    If the file no longer exists, return the newest stored version.
-    """
-    if not places:
-        return None
-    try:
-        status = Path(path).stat()
-        alike = [w for w in reversed(places) if w[1].size == status.st_size and w[0] not in marks.shards]
-        if path not in marks.paths:
-            for where in alike:
-                if where[1].modified_ns == status.st_mtime_ns:
-                    return where
-        checksum = file_checksum(path) if alike else None
-    except OSError:  # the file is missing or cannot be read
-        return places[-1]
-    return next((where for where in alike if where[1].checksum == checksum), None)
 
 
 def _decode(
@@ -300,9 +236,9 @@ def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_ra
     }
 
 
-def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: StoreInfo) -> set[str]:
+def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: StoreInfo) -> set[str]:
     """Write the index, the table and `store.json`; return the shards that are in use."""
-    table = tracks[[str(path) in usable for path in tracks["path"]]].reset_index(drop=True)
+    table = tracks.select([str(path) in usable for path in tracks["path"]]).frame
     places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
     number = {shard: place for place, shard in enumerate(shards)}
@@ -317,7 +253,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         "clipped": [track.clipped for _, track in places],
         "checksum": [track.checksum for _, track in places],
     }
-    if "store" not in tracks.attrs:
+    if tracks.store is None:
         _warn_of_replaced(table, measured)
     table = table.assign(**measured)
     index_name, index_checksum = write_table(folder, "index", to_arrow(index))
@@ -331,7 +267,7 @@ def _commit(folder: Path, tracks: pd.DataFrame, usable: dict[str, Place], info: 
         index_bytes=(folder / index_name).stat().st_size,
         table_bytes=(folder / table_name).stat().st_size,
         shards=tuple(shards),
-        dataset=tracks.attrs.get("dataset", {}),
+        dataset=dict(tracks.dataset),
     ).write(folder)
     for file in (*folder.glob("index-*"), *folder.glob("tracks-*")):
         if file.name not in (index_name, table_name):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import threading
 import uuid
 from dataclasses import astuple
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,10 +16,10 @@ import numpy as np
 
 from ssc_toolkit.audio import SILENT, Channel, UnreadableAudio, check_decodes, stream_audio
 from ssc_toolkit.data.store.layout import FULL_SCALE, SAMPLE, SHARDS, ShardDescription, StoredTrack, shard_path
-from ssc_toolkit.files import clear_leftovers, file_checksum
+from ssc_toolkit.files import clear_leftovers
+from ssc_toolkit.hashing import file_hash, new_digest, stream_digest
 
 _LOWEST, _HIGHEST = np.iinfo(SAMPLE).min, np.iinfo(SAMPLE).max
-_blake2b = partial(hashlib.blake2b, digest_size=16)
 
 
 class Stopped(Exception):
@@ -62,7 +60,7 @@ class ShardWriter:
     def _begin(self) -> None:
         self._path = self._folder / SHARDS / f".{uuid.uuid4().hex}.tmp"
         self._file = self._path.open("wb")
-        self._digest = _blake2b()
+        self._digest = new_digest()
         self._samples = 0
         self._tracks: list[StoredTrack] = []
 
@@ -139,7 +137,7 @@ def is_intact(samples: Path, shard: str, description: ShardDescription) -> bool:
         description: description of the shard.
     """
     with samples.open("rb") as file:
-        digest = hashlib.file_digest(file, _blake2b)
+        digest = stream_digest(file)
     return shard in (_shard_name(digest, description), _name_of_format_1(digest, description))
 
 
@@ -163,7 +161,7 @@ def _identity(path: str) -> tuple[int, int, str]:
     """Return the size in bytes, the modification time in nanoseconds, and the checksum of a source file."""
     try:
         status = Path(path).stat()
-        return status.st_size, status.st_mtime_ns, file_checksum(path)
+        return status.st_size, status.st_mtime_ns, file_hash(path)
     except OSError as error:
         raise UnreadableAudio(f"{path}: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""Damage and changes found by a verification, recorded for the next `prepare`."""
+"""Stale parts of a store: damage and changes found by a verification, recorded for the next `prepare`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADVICE = "`ssc-toolkit prepare --verify` restores it"
 
 
 @dataclass(frozen=True)
-class Marks:
+class Stale:
     """Source files and shards that `prepare` must check or decode again.
 
     Attributes:
@@ -27,8 +27,9 @@ class Marks:
     shards: set[str]
 
     @classmethod
-    def read(cls, folder: Path) -> Marks:
-        """Read the marks in the folder of a store; a damaged file gives a warning and no marks.
+    def read(cls, folder: Path) -> Stale:
+        """Read the stale parts recorded in the folder of a store. If the file is damaged, a warning is logged and there
+        are none.
 
         Raises:
             InputError: if the file cannot be read.
@@ -45,12 +46,12 @@ class Marks:
             return cls(set(), set())
 
     def write(self, folder: Path) -> None:
-        """Write the marks, or remove the file if there are none."""
+        """Record the stale parts, or remove the file if there are none."""
         if self.paths or self.shards:
             write_checked_json(folder / MARKS, {"paths": sorted(self.paths), "shards": sorted(self.shards)})
         else:
             (folder / MARKS).unlink(missing_ok=True)
 
-    def and_also(self, paths: Iterable[str], shards: Iterable[str]) -> Marks:
-        """Return marks that contain these marks and the given ones."""
-        return Marks(self.paths.union(paths), self.shards.union(shards))
+    def union(self, paths: Iterable[str], shards: Iterable[str]) -> Stale:
+        """Return these stale parts and the given ones."""
+        return Stale(self.paths.union(paths), self.shards.union(shards))

@@ -1,0 +1,37 @@
+"""Names of musical keys."""
+
+from __future__ import annotations
+
+import re
+
+TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+MODES = ("major", "minor")
+KEYS = tuple(f"{tonic} {mode}" for mode in MODES for tonic in TONICS)
+"""Key names by number: tonic + 12 * minor."""
+
+_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
+_KEY = re.compile(
+    r"(?P<tonic>[A-G])(?P<accidental>[#♯b♭]|[\s-](?i:sharp|flat))?"
+    r"(?:[\s:_-]*(?:(?P<major>(?i:maj(?:or)?))|(?P<minor>(?i:min(?:or)?)|m)))?"
+)
+
+
+def key_number(name: str) -> int | None:
+    """Return the number of a key in `KEYS`, or None if the text is not a key.
+
+    The tonic is a letter, optionally followed by #, ♯, b, ♭, sharp or flat. The mode is major, maj, minor, min or m,
+    optionally after a space, colon, hyphen or underscore. An uppercase letter without a mode is major. A lowercase
+    letter needs a mode longer than m.
+
+    Examples:
+        >>> names = ("C major", "Db:min", "Am", "c♯ minor", "E flat maj", "Cb", "am", "blues")
+        >>> [number if number is None else KEYS[number] for number in map(key_number, names)]
+        ['C major', 'Db minor', 'A minor', 'Db minor', 'Eb major', 'B major', None, None]
+    """
+    name = name.strip()
+    found = _KEY.fullmatch(name[:1].upper() + name[1:])
+    if found is None or (name[0].islower() and not re.search(r"(?i)m[ai][jn]", name)):
+        return None
+    accidental = (found["accidental"] or "").strip(" -").lower()
+    return (_NATURALS[found["tonic"]] + _ACCIDENTALS[accidental]) % 12 + (12 if found["minor"] else 0)

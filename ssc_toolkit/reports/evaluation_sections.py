@@ -1,0 +1,83 @@
+"""Sections of the reports of `probe` and `retrieval`, from the tidy table of the scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssc_toolkit.data.track_table import TrackTable
+from ssc_toolkit.evaluation.results import KEYS, in_order, rows_of
+from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
+from ssc_toolkit.reports.page import Section
+from ssc_toolkit.reports.pivot import cell, interval_of, undefined_text
+
+
+def probe_section(frame: pd.DataFrame) -> Section:
+    """Return the section of all scores of probes, with a row for each label, method, label fraction and model.
+
+    Args:
+        frame: tidy table of scores (`Results.frame`).
+    """
+    header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks"]
+    rows = []
+    for found in _scores(in_order(frame, ("task", "method", "label_fraction"))):
+        first = found[0]
+        rows.append(
+            [
+                *(first["model"], first["task"], first["method"], f"{100 * first['label_fraction']:g} %"),
+                *(first["metric"], cell(interval_of(first)), _others(found), str(first["tracks"])),
+            ]
+        )
+    return Section("Probes", header=header, rows=rows)
+
+
+def query_section(frame: pd.DataFrame) -> Section:
+    """Return the section of retrieval scores, with a row for each model and label.
+
+    Args:
+        frame: tidy table of scores.
+    """
+    rows = []
+    for found in _scores(frame):
+        first = found[0]
+        rows.append([first["model"], first["task"], cell(interval_of(first)), _others(found), str(first["tracks"])])
+    return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
+
+
+def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:
+    """Return the section of hubness and anisotropy of the test embeddings, with a row for each model.
+
+    Args:
+        embeddings: (tracks, dim) embeddings of all tracks by model.
+        tracks: table of all tracks.
+    """
+    test = (tracks["split"] == "test").to_numpy()
+    rows = []
+    for name, own in embeddings.items():
+        vectors = own[test]
+        usable = int(np.isfinite(vectors).all(axis=1).sum())
+        if usable > 1:
+            found = embedding_geometry(vectors, min(10, usable - 1))
+            numbers = (found.hub_skewness, found.robin_hood, found.anti_hubs, found.mean_cosine, found.effective_rank)
+            rows.append([name, *(f"{number:.3f}" for number in numbers)])
+    header = ["model", "hub skewness", "Robin Hood index", "anti-hubs", "mean cosine", "effective rank"]
+    return Section("Hubness and anisotropy of the test embeddings", header=header, rows=rows)
+
+
+def _scores(frame: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """Return the rows of each score, the headline metric first."""
+    return [rows_of(found) for _, found in frame.groupby(list(KEYS), sort=False)]
+
+
+def _others(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return all metrics of a score except the headline metric, for one cell of a table."""
+    cells = []
+    for row in found[1:]:
+        metric, value = row["metric"], row["value"]
+        shown = f"{value:.0f}" if metric.startswith("undefined") else f"{value:.3f}"
+        cells.append(f"{metric.replace('_', ' ')} {'undefined' if math.isnan(value) else shown}")
+    return ", ".join(filter(None, [*cells, undefined_text(found[0]["undefined_classes"], found[0]["metric"])]))

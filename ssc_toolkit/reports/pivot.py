@@ -1,0 +1,81 @@
+"""Tables of a report as pivots of a tidy table of scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval
+from ssc_toolkit.evaluation.results import rows_of
+
+DASH = "\N{EN DASH}"
+
+
+def pivot(
+    frame: pd.DataFrame, index: Sequence[str], column: str, text: Callable[[Interval], str] | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of a table with one cell per number.
+
+    Args:
+        frame: tidy table with `value`, `low`, `high`, and the columns below.
+        index: columns whose values identify a row, in the order of their first occurrence.
+        column: column whose values are the headers of the cells.
+        text: format of a cell; `cell` by default.
+
+    Examples:
+        >>> frame = pd.DataFrame({"model": ["a", "a", "b"], "task": ["key", "mode", "key"], "value": [0.5, 0.25, 1.0],
+        ...                       "low": math.nan, "high": math.nan})
+        >>> pivot(frame, ["model"], "task")
+        (['model', 'key', 'mode'], [['a', '0.500', '0.250'], ['b', '1.000', '–']])
+    """
+    rows: dict[tuple[Any, ...], dict[Any, str]] = {}
+    for row in rows_of(frame):
+        own = rows.setdefault(tuple(row[name] for name in index), {})
+        own[row[column]] = (text or cell)(interval_of(row))
+    names = list(dict.fromkeys(frame[column]))
+    header = [*(name.replace("_", " ") for name in index), *map(str, names)]
+    return header, [[*map(str, key), *(own.get(name, DASH) for name in names)] for key, own in rows.items()]
+
+
+def interval_of(row: Mapping[str, Any]) -> Interval:
+    """Return the number of a row of a tidy table with its interval."""
+    return Interval(row["value"], row["low"], row["high"])
+
+
+def varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_fraction")) -> list[str]:
+    """Return those of the columns that have more than one value."""
+    return [column for column in columns if frame[column].nunique() > 1]
+
+
+def undefined_text(count: int, metric: str) -> str:
+    """Return the number of classes, or columns of numbers, for which a metric is undefined, as text; "" for none.
+
+    Examples:
+        >>> undefined_text(2, "accuracy"), undefined_text(1, "r2"), undefined_text(0, "r2")
+        ('2 classes undefined', '1 columns undefined', '')
+    """
+    return f"{count} {'columns' if metric == 'r2' else 'classes'} undefined" if count else ""
+
+
+def cell(interval: Interval) -> str:
+    """Format a value with its interval, or a dash if it is undefined."""
+    if math.isnan(interval.value):
+        return DASH
+    return f"{interval.value:.3f}" if math.isnan(interval.low) else str(interval)
+
+
+def signed(interval: Interval) -> str:
+    """Format a signed difference with its interval, or a dash if it is undefined."""
+    if math.isnan(interval.value):
+        return DASH
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def percent(interval: Interval) -> str:
+    """Format a fraction with its interval in percent, or a dash if it is undefined."""
+    if math.isnan(interval.value):
+        return DASH
+    return f"{100 * interval.value:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
