@@ -169,12 +169,22 @@ class SemiSupConLoss(nn.Module):
 class SupConLoss(SemiSupConLoss):
     r"""Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
 
-    With \(s_{ij}\) as in `SemiSupConLoss` and P(i) the other rows of the class of anchor i, its loss is
+    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and P(i) the other views of the class
+    of anchor i:
 
     $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
 
-    Arguments, shapes and errors are those of `SemiSupConLoss`. Without labels it is the loss of SimCLR, `NTXentLoss`,
-    as in the authors' code. An item for which `labeled` is False counts as a class of one item.
+    It equals `SemiSupConLoss`, with the same arguments and errors. Without labels it is the loss of SimCLR,
+    `NTXentLoss`, as in the authors' code. An item for which `labeled` is False counts as a class of one item.
+
+    Shape:
+        - embeddings: (items, views, dim), or flat rows (N, dim)
+        - labels: (items,) class indices, or (N,) for flat rows
+        - output: scalar, or for "none" (items, views) or (N,)
+
+    Raises:
+        ValueError: for shapes that do not fit, or a negative class index of a labeled item.
+        TypeError: for integer embeddings, or labels that are not integers.
 
     Examples:
         >>> import torch
@@ -185,21 +195,23 @@ class SupConLoss(SemiSupConLoss):
 class NTXentLoss(SemiSupConLoss):
     r"""Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
-    With \(s_{ij}\) as in `SemiSupConLoss` and P(i) the other views of the item of anchor i, its loss is
+    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and j(i) the other view of the item of
+    anchor i:
 
-    $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
+    $$L_i = -\log \frac{e^{s_{i j(i)}}}{\sum_{k \neq i} e^{s_{ik}}}$$
 
-    There are no labels. The settings are those of `SemiSupConLoss` without `target` and `label_weight`. With `keys`
-    from a second encoder it is the InfoNCE loss. With `denominator="negatives"` and `sigma` it is the weighted
-    decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
+    With more than two views, the loss is the mean over the other views. There are no labels. The settings are those of
+    `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss. With
+    `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
 
     Shape:
-        - embeddings: (items, views, dim), flat rows (N, dim) with `items`, or two views as two arguments (items, dim)
-        - items: integer ids, (items,) or (N,); rows with the same id are views of one item
+        - embeddings: (items, views, dim), or flat rows (N, dim) with `items`; with `second_views` (items, dim)
+        - second_views: (items, dim)
         - output: scalar, or for "none" (items, views) or (N,)
 
     Raises:
-        ValueError, TypeError: as for `SemiSupConLoss`.
+        ValueError: for shapes that do not fit.
+        TypeError: for embeddings that are not floating point, such as labels in place of the second views.
 
     Examples:
         >>> import torch
