@@ -50,7 +50,7 @@ def read_entry(path: Path, read: Callable[[Path], Content]) -> Content | None:
         path: path of the entry.
         read: function that returns the content of a file.
     """
-    if not path.exists():
+    if not path.is_file():  # a pipe or a folder in its place is no entry
         return None
     try:
         verify_checksum(path, "cache", _ADVICE)

@@ -38,7 +38,10 @@ class EmbedOptions(TrackSource):
 
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
-        if user_path(self.out, "out").suffix not in EMBEDDING_SUFFIXES:
+        out = user_path(self.out, "out")
+        if out.is_dir():
+            raise InputError(f"out: expected a file name, got the folder {self.out}")
+        if out.suffix not in EMBEDDING_SUFFIXES:
             raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {self.out}")
         check_choices(self)
         check_fraction("most_skipped", self.most_skipped)

@@ -188,5 +188,5 @@ def _is_stateful(stream: Any) -> bool:
     return hasattr(stream, "state_dict") and hasattr(stream, "load_state_dict")
 
 
-def _flag(index: int) -> bool:
+def _flag(index: object) -> bool:
     return bool(getattr(index, "labeled", True))

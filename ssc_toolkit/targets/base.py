@@ -172,8 +172,14 @@ class FunctionTarget(Target):
         return getattr(self.function, "__name__", repr(self.function))
 
 
-def as_target(target: Target | TargetFunction) -> Target:
-    """Return the target, or a function as a target."""
+def as_target(target: Target | TargetFunction, argument: str = "target") -> Target:
+    """Return the target, or a function as a target.
+
+    Raises:
+        TypeError: for anything else; it names the argument.
+    """
+    if not isinstance(target, Target) and not callable(target):
+        raise TypeError(f"{argument}: expected a target or a function of two label blocks, got {target!r}")
     return target if isinstance(target, Target) else FunctionTarget(target)
 
 

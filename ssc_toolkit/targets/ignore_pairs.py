@@ -57,8 +57,8 @@ class IgnorePairs(Target):
         ignored: Target | TargetFunction | Mapping[str, Target | TargetFunction],
     ) -> None:
         super().__init__()
-        self.target = None if target is None else _as_target(target)
-        self.rule = _as_target(ignored)
+        self.target = None if target is None else _as_target(target, "target")
+        self.rule = _as_target(ignored, "ignored")
 
     def forward(self, rows: LabelTensors, columns: LabelTensors) -> Tensor:
         weights = self.weights(rows, columns, None, None)
@@ -120,8 +120,8 @@ class IgnorePairs(Target):
             part.check(*_of_signals(part, labels, labeled))
 
 
-def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunction]) -> Target:
-    return MaxTarget(given) if isinstance(given, Mapping) else as_target(given)
+def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunction], argument: str) -> Target:
+    return MaxTarget(given) if isinstance(given, Mapping) else as_target(given, argument)
 
 
 def _of_signals(part: Target, *given: Any) -> list[Any]:

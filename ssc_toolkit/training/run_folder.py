@@ -105,10 +105,12 @@ def _is_begun(folder: Path) -> bool:
 
 
 def verify_run(folder: Path) -> None:
-    """Raise DamagedFile if a file of a complete run has changed since it was written."""
+    """Raise InputError if a file of a complete run is missing or has changed since it was written."""
     advice = "restore it, or train again in another folder"
-    verify_listed(folder, "out", advice)
-    verify_listed(folder / ENCODER_FOLDER, "out", advice)
+    for part in (folder, folder / ENCODER_FOLDER):
+        missing = verify_listed(part, "out", advice)
+        if missing:
+            raise InputError(f"out: expected the file {missing[0]} of a complete run in {part}, got none; {advice}")
     if (folder / CHECKPOINT).exists():
         verify_checksum(folder / CHECKPOINT, "out", advice, required=False)
     if (folder / PROVENANCE).exists():

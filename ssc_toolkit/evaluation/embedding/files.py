@@ -48,7 +48,7 @@ def write_embeddings(
         append_checksum(temporary)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: str | Path) -> dict[str, Any]:
     """Return the metadata of a file that `write_embeddings` wrote.
 
     The whole file is verified, with the embeddings, unless an earlier version wrote it.
@@ -56,7 +56,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    advice = "embed the tracks again"
+    path, advice = Path(path), "embed the tracks again"
     if path.suffix == ".npz":
         verify_checksum(path, "embeddings", advice, required=False)
         with reading("embeddings", path, advice), np.load(path) as content:

@@ -25,6 +25,8 @@ from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
 """File that a training writes next to the folder of its encoder."""
+_FILES_OF_A_RUN = ("last.ckpt", "history.csv")
+"""Files that show that the folder above an encoder is the folder of its training."""
 FUSED_TOLERANCE = 1e-4
 """Maximum difference between the embeddings of a fused and the original encoder, as a fraction of their norm."""
 DEFAULT_WINDOW_SECONDS = 3.0
@@ -249,21 +251,30 @@ def _view_seconds(folder: Path) -> float | None:
     """Return the view length of an encoder's training in seconds, if the training settings are next to its folder.
 
     Raises:
-        InputError: if these settings are damaged; an unrelated file with the same name is ignored.
+        InputError: if these settings are damaged, or missing in the folder of a run; an unrelated file with the same
+            name is ignored.
     """
     path = folder.absolute().parent / SETTINGS
+    is_run = any((path.parent / name).exists() for name in _FILES_OF_A_RUN)
+    advice = f"restore it, or copy {folder} elsewhere"
     try:
         content = path.read_bytes()
-    except OSError:
+    except OSError as error:
+        if is_run:
+            raise InputError(f"encoder: expected the settings of its training in {path}, got none; {advice}") from error
         return None
     try:
-        settings = read_checked_json(path, "encoder", f"restore it, or copy {folder} elsewhere", required=False)
+        settings = read_checked_json(path, "encoder", advice, required=False)
     except InputError:
-        if b'"view_seconds"' in content or b'"checksum"' in content:  # the settings of a training
+        if is_run or b'"view_seconds"' in content or b'"checksum"' in content:  # the settings of a training
             raise
         return None
     found = settings.get("view_seconds")
-    return float(found) if isinstance(found, (int, float)) and np.isfinite(found) and found > 0 else None
+    if isinstance(found, (int, float)) and np.isfinite(found) and found > 0:
+        return float(found)
+    if is_run:
+        raise InputError(f"encoder: expected view_seconds above 0 in {path}, got {found!r}; {advice}")
+    return None
 
 
 @contextmanager
