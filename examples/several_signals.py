@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
-from ssc_toolkit.data.corpus.keys import KEYS
+from ssc_toolkit.data.key_names import KEYS
 from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.losses import SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from compared import Compared, compared
 from filelock import FileLock
 from hypothesis import settings
 
-from ssc_toolkit.data import AudioStore, load_tracks
+from ssc_toolkit.data import AudioStore, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 
 # No deadline: machines are shared. Derandomised: the same commit passes or fails the same way everywhere.
 settings.register_profile("ssc_toolkit", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ssc_toolkit")
+
+LAUNCHER_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
 
 
 @pytest.fixture
@@ -35,6 +38,21 @@ def music(tmp_path) -> Path:
 def store(music, tmp_path) -> AudioStore:
     """A store of them."""
     return AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False)
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[str]:
+    """Columns that are encoded during a test, once for each time."""
+    found: list[str] = []
+
+    def counted(tracks, column, *arguments, **options):
+        found.append(column)
+        return encode_labels(tracks, column, *arguments, **options)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ssc_toolkit.") and hasattr(module, "encode_labels"):
+            monkeypatch.setattr(module, "encode_labels", counted)
+    return found
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
@@ -61,9 +79,6 @@ def comparison(tmp_path_factory) -> Compared:
     folder = shared_folder(tmp_path_factory, "comparison")
     with FileLock(folder.parent / "comparison.lock"):
         return compared(folder)
-
-
-LAUNCHER_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
 
 
 @pytest.fixture(autouse=True)

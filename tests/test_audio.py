@@ -47,7 +47,7 @@ def test_blocks_put_together_are_the_whole_file(tmp_path, suffix, rate, channels
     np.testing.assert_allclose(np.concatenate(blocks), read_audio(path, 22050), atol=1e-5)
 
 
-def test_a_file_that_ends_early_is_an_error_when_its_end_is_reached(tmp_path):
+def test_a_file_that_ends_early_is_an_error_at_its_end(tmp_path):
     path = write_audio(tmp_path / "a.flac", np.random.default_rng(0).uniform(-1, 1, (3 * 16000, 1)), 16000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     blocks = stream_audio(path, 16000, block_seconds=1.0)

@@ -36,8 +36,9 @@ def folder(tmp_path) -> Path:
 
 def output_of(folder: Path, *options: str) -> str:
     command = [sys.executable, "-m", "pytest", "-rP", "-p", "no:cacheprovider", "-p", "xdist.plugin", *options]
-    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=alone)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment = outside | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -34,7 +34,7 @@ class Bare(Encoder):
 
 
 def train(music: Path, world_size: int, chunk_size: int | None, accumulate: int = 1) -> dict[str, Tensor]:
-    """Weights after a few steps on two signals and a second, unlabelled dataset, every view augmented."""
+    """Weights after a few steps on two signals and a second, unlabeled dataset, every view augmented."""
     torch.manual_seed(0)
     tracks = check_audio(load_tracks(music / "my.csv"), progress=False)
     labels = {column: encode_labels(tracks, column) for column in ("note", "range")}

@@ -16,7 +16,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     stored_conditions,
     tasks_of,
-    usable_tracks,
+    usable_probed_tracks,
     windows_of,
 )
 from ssc_toolkit.data import Labels
@@ -58,7 +58,6 @@ def compare(options: CompareOptions) -> Path:
     """
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
-    asked = (options.labels, options.numbers)
     with output_folder(options.out) as folder:
         tasks = tasks_of(options.labels)
         named = open_models(options.encoders, options.names)
@@ -68,16 +67,17 @@ def compare(options: CompareOptions) -> Path:
         identities = {name: fingerprint(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
         found = load_for(models, options, options.seed)
-        omitted = _omitted(options, probed_labels(found, *asked, options.methods))
+        signals = probed_labels(found, options.labels, options.numbers, options.methods)
+        omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
-        tracks = usable_tracks(found, max(windows.values()), options.most_skipped, *asked)
+        tracks, signals = usable_probed_tracks(found, max(windows.values()), options.most_skipped, signals)
         comparison = compare_models(
             models,
             tracks,
             tasks,
             stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder),
             folder / "cache",
-            numbers=options.numbers,
+            labels=signals,
             window_seconds=options.window_seconds,
             methods=(*options.methods, RETRIEVAL),
             seeds=seeds,

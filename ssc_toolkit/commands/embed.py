@@ -40,7 +40,7 @@ def embed(options: EmbedOptions) -> Path:
         model = open_encoder(options.encoder, options.cache)
         models: Models = {THIS: [model]}
         (seconds,) = windows_of(models, options.window_seconds).values()
-        kept = usable_tracks(load_for(models, options), seconds, options.most_skipped)
+        kept, _ = usable_tracks(load_for(models, options), seconds, options.most_skipped, {})
         if options.pooling == "none":
             windows = embed_windows(model, kept, seconds)
             embeddings, rows = windows.embeddings, windows.rows

@@ -12,6 +12,7 @@ from typing import Any
 from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
 from ssc_toolkit.data.store import store_of
 from ssc_toolkit.data.track_table import TrackTable
+from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
@@ -200,25 +201,32 @@ def usable_tracks(
     tracks: TrackTable,
     window_seconds: float,
     most_skipped: float,
-    labels: Sequence[str] = (),
-    numbers: Sequence[str] = (),
-) -> TrackTable:
-    """Return the tracks that are readable and long enough for a window.
+    signals: Mapping[str, Labels],
+) -> tuple[TrackTable, dict[str, Labels]]:
+    """Return the tracks that are readable and long enough for a window, and their labels.
 
     Args:
         tracks: the table.
         window_seconds: length of the longest window in seconds.
         most_skipped: as for `check_audio`.
-        labels: label columns, of which every split must keep labeled tracks.
-        numbers: those of the label columns that hold numbers.
+        signals: labels of all tracks by column.
 
     Raises:
         InputError: if too many tracks cannot be used.
     """
     kept = check_audio(tracks, window_seconds, most_skipped)
-    for column, signal in label_signals(kept, labels, numbers).items():
+    rows = kept_rows(tracks, kept)
+    return kept, {column: signal[rows] for column, signal in signals.items()}
+
+
+def usable_probed_tracks(
+    tracks: TrackTable, window_seconds: float, most_skipped: float, signals: Mapping[str, Labels]
+) -> tuple[TrackTable, dict[str, Labels]]:
+    """Return the same as `usable_tracks`, after a check that every split keeps labeled tracks of each column."""
+    kept, own = usable_tracks(tracks, window_seconds, most_skipped, signals)
+    for column, signal in own.items():
         check_labels(kept, signal, column)
-    return kept
+    return kept, own
 
 
 def stored_conditions(

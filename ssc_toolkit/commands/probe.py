@@ -13,7 +13,7 @@ from ssc_toolkit.commands.inputs import (
     probed_labels,
     publish,
     tasks_of,
-    usable_tracks,
+    usable_probed_tracks,
 )
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import compare_models
@@ -46,15 +46,16 @@ def probe(options: ProbeOptions) -> Results:
         tasks = tasks_of(options.labels)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
         found = load_for(models, options, options.seed)
-        asked = (options.labels, options.numbers)
-        probed_labels(found, *asked, options.methods, options.label_shares, options.seed)
-        tracks = usable_tracks(found, seconds, options.most_skipped, *asked)
+        signals = probed_labels(
+            found, options.labels, options.numbers, options.methods, options.label_shares, options.seed
+        )
+        tracks, signals = usable_probed_tracks(found, seconds, options.most_skipped, signals)
         comparison = compare_models(
             models,
             tracks,
             tasks,
             cache=options.cache,
-            numbers=options.numbers,
+            labels=signals,
             window_seconds=seconds,
             methods=[method for method in options.methods if method != FINETUNE],
             label_fractions=options.label_shares,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ssc_toolkit.commands.inputs import (
     encoder_and_baselines,
@@ -15,7 +18,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     usable_tracks,
 )
-from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data import Labels, load_tracks
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_models
@@ -43,30 +46,30 @@ def retrieval(options: RetrievalOptions) -> Results:
         listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
         models = {name: own[0] for name, own in listed.items()}
         found = load_for(listed, options)
-        label_signals(found, options.labels)
-        queries = _of_split(usable_tracks(found, seconds, options.most_skipped), options.split)
+        signals = label_signals(found, options.labels)
+        queries = _of_split(*usable_tracks(found, seconds, options.most_skipped, signals), options.split)
         items = _database(options, seconds)
-        if options.other_groups_only and ("group" not in queries or (items is not None and "group" not in items)):
+        if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
-        asked = embed_models(models, queries, seconds, cache=options.cache)
-        ranked = None if items is None else embed_models(models, items, seconds, cache=options.cache)
+        asked = embed_models(models, queries.tracks, seconds, cache=options.cache)
+        ranked = None if items is None else embed_models(models, items.tracks, seconds, cache=options.cache)
         rows = []
         for name in models:
             for column in options.labels:
-                sides: dict[str, Any] = _side(queries, column, "")
+                sides = queries.arguments(column)
                 if items is not None and ranked is not None:
-                    sides |= {"database": ranked[name], **_side(items, column, "database_")}
+                    sides |= {"database": ranked[name], **items.arguments(column, "database_")}
                 score = ranking.retrieval(
                     asked[name], **sides, other_groups_only=options.other_groups_only, cutoffs=options.cutoffs
                 )
                 rows.append(scored(score, model=name, task=column, method="retrieval", seed=options.seed))
         results = Results.of(rows)
         provenance = provenance_of(
-            queries,
+            queries.tracks,
             window_seconds=seconds,
             seeds=(options.seed,),
             encoder=options.encoder,
-            database=None if items is None else provenance_of(items, window_seconds=seconds, seeds=()),
+            database=None if items is None else provenance_of(items.tracks, window_seconds=seconds, seeds=()),
             other_groups_only=options.other_groups_only,
         )
         content = {"provenance": provenance, "records": records(results.frame)}
@@ -75,31 +78,35 @@ def retrieval(options: RetrievalOptions) -> Results:
         return results
 
 
-def _database(options: RetrievalOptions, seconds: float) -> TrackTable | None:
+@dataclass(frozen=True)
+class _Side:
+    """Queries or database: the tracks, and their labels by column."""
+
+    tracks: TrackTable
+    signals: Mapping[str, Labels]
+
+    def arguments(self, column: str, prefix: str = "") -> dict[str, Any]:
+        """Return labels, groups and ids as arguments of `ranking.retrieval`; a track has one id in all tables."""
+        return {
+            f"{prefix}labels": self.signals[column],
+            f"{prefix}groups": self.tracks["group"].to_numpy() if "group" in self.tracks else None,
+            f"{prefix}ids": np.array([os.path.realpath(path) for path in self.tracks["path"]]),
+        }
+
+
+def _database(options: RetrievalOptions, seconds: float) -> _Side | None:
     """Return the tracks to rank, or None for the queries themselves."""
     if options.database is None:
         return None
     items = load_tracks(options.database, options.database_root)
-    label_signals(items, options.labels)
-    return check_audio(items, seconds, options.most_skipped)
+    signals = label_signals(items, options.labels)
+    return _Side(*usable_tracks(items, seconds, options.most_skipped, signals))
 
 
-def _of_split(tracks: TrackTable, split: str) -> TrackTable:
+def _of_split(tracks: TrackTable, signals: Mapping[str, Labels], split: str) -> _Side:
     if split == "all" or "split" not in tracks:
-        return tracks
-    chosen = tracks.select(tracks["split"] == split)
-    if not len(chosen):
+        return _Side(tracks, signals)
+    rows = torch.tensor((tracks["split"] == split).to_numpy(dtype=bool))
+    if not rows.any():
         raise InputError(f"split: expected tracks in the split {split!r}, got none")
-    return chosen
-
-
-def _side(tracks: TrackTable, column: str, prefix: str) -> dict[str, Any]:
-    """Return the labels, groups and ids of queries or of a database, as arguments of `ranking.retrieval`.
-
-    The id of a track is the same in every table.
-    """
-    return {
-        f"{prefix}labels": label_signals(tracks, [column])[column],
-        f"{prefix}groups": tracks["group"].to_numpy() if "group" in tracks else None,
-        f"{prefix}ids": np.array([os.path.realpath(path) for path in tracks["path"]]),
-    }
+    return _Side(tracks.select(rows), {column: signal[rows] for column, signal in signals.items()})

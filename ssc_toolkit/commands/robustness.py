@@ -13,7 +13,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     stored_conditions,
     tasks_of,
-    usable_tracks,
+    usable_probed_tracks,
 )
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.conditions import conditions_for
@@ -43,16 +43,15 @@ def robustness(options: RobustnessOptions) -> Results:
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)
         found = load_for(models, options, options.seed)
-        asked = (options.labels, options.numbers)
-        probed_labels(found, *asked, options.methods)
-        tracks = usable_tracks(found, seconds, options.most_skipped, *asked)
+        signals = probed_labels(found, options.labels, options.numbers, options.methods)
+        tracks, signals = usable_probed_tracks(found, seconds, options.most_skipped, signals)
         results = compare_models(
             models,
             tracks,
             tasks,
             stored_conditions(conditions, rate, tracks, options.seed, options.draws, folder),
             options.cache,
-            numbers=options.numbers,
+            labels=signals,
             window_seconds=seconds,
             methods=options.methods,
             seeds=seeds,

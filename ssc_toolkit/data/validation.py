@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, check_decodes
 from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.csv_files import csv_text
@@ -112,6 +115,16 @@ def check_audio(
     settle(problems, paths, most_skipped, strict, report, complete=len(seconds.keys() | problems.keys()) == paths)
     usable = tracks.select(~tracks["path"].isin(problems))
     return usable.assign(seconds=usable["path"].map(seconds))
+
+
+def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:
+    """Return which rows of a table `check_audio` kept, (tracks,) bool, to select their labels.
+
+    Args:
+        tracks: the table before the check.
+        kept: the table after it.
+    """
+    return torch.tensor(tracks["path"].isin(kept["path"]).to_numpy())
 
 
 def _look_into(

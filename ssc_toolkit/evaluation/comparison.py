@@ -57,6 +57,7 @@ def compare_models(
     cache: str | Path | None = None,
     *,
     numbers: Collection[str] = (),
+    labels: Mapping[str, Labels] | None = None,
     window_seconds: float | None = None,
     methods: Sequence[str] = ("linear",),
     label_fractions: Sequence[float] = (1.0,),
@@ -78,6 +79,7 @@ def compare_models(
         conditions: conditions of the test tracks, clean audio first, made for the highest sample rate of the models.
         cache: folder of the cache.
         numbers: label columns of real numbers, which are predicted by regression.
+        labels: labels of all tracks by column, if they are already encoded.
         window_seconds: length of a window in seconds for all models; by default the window length of each model.
         methods: methods of the probes, as for `fit_probe`; "retrieval" ranks the clean test tracks by each label column
             of classes, without a probe.
@@ -92,7 +94,7 @@ def compare_models(
     """
     tracks = as_track_table(tracks)
     folder = None if cache is None else writable_folder(user_path(cache), "cache")
-    signals = {
+    signals = labels or {
         task.column: label_signal(tracks, task.column, "number" if task.column in numbers else None) for task in tasks
     }
     listed = {name: [own] if callable(own) else list(own) for name, own in models.items()}

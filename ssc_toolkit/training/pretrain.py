@@ -18,6 +18,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import Labels, check_audio, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
+from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
@@ -178,7 +179,7 @@ def _training_data(
         report = None if report_folder is None else report_folder / _report_name(argument)
         usable.append(check_audio(table, options.view_seconds, options.most_skipped, report=report))
     parts = [part_to_train_on(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
-    is_usable = torch.tensor(tables[0]["path"].isin(usable[0]["path"]).tolist())
+    is_usable = kept_rows(tables[0], usable[0])
     kept = {column: signal[is_usable] for column, signal in signals.items()}
     columns = options.label_columns
     train = labels_to_train_on(usable[0], {column: kept[column] for column in columns})

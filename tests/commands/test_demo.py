@@ -92,7 +92,7 @@ def test_the_page_has_no_external_resources(finished):
     assert all(reference.startswith(("#", "data:")) for reference in page.references)
     assert page.tags.count("figure") == 5  # scores, severities of two tasks, training, matrices
     assert page.tags.count("svg") == 6  # and the map
-    assert page.tags.count("select") == 3  # its model, layout and colours
+    assert page.tags.count("select") == 3  # its model, layout and colors
     assert text.count("data:audio/mpeg") > 20
     assert page.tags.count("table") == 5  # scores, differences, severities of two tasks, retrieval
     for model in MODELS:

@@ -94,6 +94,16 @@ def test_prototypes_from_few_labels(shared, cache, tmp_path):
     assert all(r["undefined_classes"] == 1 for r in tagged)  # every track is a tone
 
 
+def test_commands_encode_each_label_column_once(shared, music, encoded):
+    code, _, errors = call("probe", *shared, "--labels=pitch,tags", "--methods=prototypes,knn", "--repeats=2")
+    assert code == 0, errors
+    assert sorted(encoded) == ["pitch", "tags"]
+    encoded.clear()
+    code, _, errors = call("retrieval", *shared, "--labels=pitch,tags", f"--database={music / 'other.csv'}")
+    assert code == 0, errors
+    assert sorted(encoded) == ["pitch", "pitch", "tags", "tags"]  # once for each of the two tables
+
+
 @pytest.mark.slow
 def test_robustness_with_stored_draws(shared, cache, tmp_path):
     options = ["--labels=pitch", "--methods=linear,prototypes", "--corruptions=gain,colored_noise", "--severities=1"]

@@ -104,7 +104,7 @@ def run(arguments: list[str], streams: str = "", **options: object) -> subproces
     )
 
 
-def test_compare_killed_at_its_first_write_and_with_closed_streams(comparison, tmp_path):
+def test_compare_killed_at_first_write_and_closed_streams(comparison, tmp_path):
     arguments = [*comparison, f"--out={tmp_path / 'out'}"]
     die_at_first_write(*arguments)
     assert list((tmp_path / "out").rglob(".*.tmp"))

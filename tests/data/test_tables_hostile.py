@@ -61,7 +61,7 @@ def test_large_ids_next_to_an_empty_cell_stay_different(tmp_path):
     assert labels.values.tolist() == [0, 1, 0, 1]
     assert labels.labeled.tolist() == [True, True, False, True]
     assert encode_labels(tracks, "group", kind="number").labeled.tolist() == labels.labeled.tolist()
-    with pytest.raises(InputError, match="too large for floats"):
+    with pytest.raises(InputError, match="floats too large"):
         encode_labels(pd.DataFrame({"id": [2.0**53, np.nan]}), "id")
 
 

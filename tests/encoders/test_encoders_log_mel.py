@@ -1,4 +1,4 @@
-"""The mel front end: its values, its normalisations, its precision."""
+"""The mel front end: its values, its normalizations, its precision."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -279,7 +278,7 @@ def small(tmp_path_factory):
         (["--corruptions=hiss"], "corruptions: expected"),
         (["--corruptions=pitch_shift"], "corruptions: pitch_shift changes the key in the label 'key'"),
         (["--severities=1,9"], "severity: expected"),
-        (["--omit=hiss"], "omit: expected stages among"),
+        (["--omit=hiss"], "omit: expected some of"),
         (["--methods=magic"], "methods: expected some of linear"),
         (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
         (["--clips=-1"], "clips: expected an integer of at least 0"),
@@ -369,10 +368,9 @@ def test_compare_and_robustness_share_methods_seeds_and_draws(small, tmp_path, c
     assert not list((tmp_path / "x").glob("cache/*"))  # before the work
 
 
-def test_a_folder_with_any_bytes_as_name_names_its_model(small, tmp_path):
-    folder = tmp_path / os.fsdecode(b"caf\xe9")
-    shutil.copytree(small[1][0], folder)
-    assert list(open_models([str(folder)])) == ["caf\\udce9"]
+def test_names_may_hold_any_bytes(small):
+    name = os.fsdecode(b"caf\xe9")
+    assert list(open_models([str(small[1][0])], [name])) == ["caf\\udce9"]
 
 
 def test_no_name_is_empty():

@@ -124,7 +124,7 @@ def test_items_of_the_same_id_are_views_of_one(batch):
 
 
 @given(batch=batches, scale=st.floats(1e-3, 1e3))
-def test_invariant_to_rotation_and_scale_of_embeddings_and_names_of_classes(batch, scale):
+def test_rotation_scale_and_names_of_classes_change_nothing(batch, scale):
     made = random_batch(**batch)
     generator = torch.Generator().manual_seed(batch["seed"])
     dim = made.embeddings.shape[-1]
@@ -227,7 +227,7 @@ def test_one_class_for_the_whole_batch(implementation):
 
 
 @implementations
-def test_nan_in_unlabelled_rows_changes_nothing(implementation):
+def test_nan_in_unlabeled_rows_changes_nothing(implementation):
     embeddings = torch.randn(4, 2, 8, requires_grad=True)
     tags = torch.randint(0, 2, (4, 3)).float()
     labeled = torch.tensor([True, True, False, False])
@@ -239,7 +239,7 @@ def test_nan_in_unlabelled_rows_changes_nothing(implementation):
     assert embeddings.grad.isfinite().all()
 
 
-def test_an_unlabelled_item_only_adds_a_negative():
+def test_an_unlabeled_item_only_adds_a_negative():
     made = random_batch(0, 4, 2, 8, 1.0)
     stranger = torch.randn(1, 2, 8, dtype=torch.float64)
     embeddings, labels = torch.cat([made.embeddings, stranger]), made.signal.labels

@@ -255,7 +255,7 @@ def test_a_failing_first_pass_leaves_the_buffers_as_they_were():
     assert (model.running_mean == 0).all()
 
 
-def test_inputs_with_a_graph_are_refused_and_leaves_get_gradients():
+def test_inputs_with_a_graph_are_refused_but_leaves_are_not():
     model, leaf = nn.Linear(6, 5), torch.randn(6, 2, 6, requires_grad=True)
     for inputs in (leaf * 2, (leaf * 2,), {"input": leaf * 2}):
         with pytest.raises(ValueError, match=r"inputs: .*without a graph.*detach"):

@@ -103,7 +103,7 @@ def test_supcon_without_labels_is_nt_xent():
     assert torch.equal(SupConLoss()(views, None), NTXentLoss()(views))
 
 
-def test_items_without_a_label_are_classes_of_their_own_to_supcon():
+def test_items_without_a_label_are_own_classes_to_supcon():
     made = random_batch(3, 6, 2, 5, 0.5)
     classes = torch.where(made.signal.labeled, made.signal.labels, 100 + torch.arange(6))
     got = SupConLoss()(made.embeddings, **made.signal.given)
@@ -188,7 +188,7 @@ def test_losses_with_hard_negatives_are_exact_in_float64():
 @pytest.mark.parametrize(
     ("dtype", "index"), [(torch.uint8, -1), (torch.uint8, 300), (torch.int8, 172), (torch.int64, 4)]
 )
-def test_a_number_for_unknown_beyond_the_labels_dtype_is_no_class(dtype, index):
+def test_an_ignore_index_beyond_the_labels_dtype_is_no_class(dtype, index):
     embeddings = torch.randn(6, 2, 4)
     labels = torch.tensor([255, 1, 1, 255, 44, 44]).to(dtype).abs()
     plain = SemiSupConLoss(target=SameClass())(embeddings, labels)

@@ -1,4 +1,4 @@
-"""The page of a comparison in a real browser: it renders, sorts, plays, and shows neighbours."""
+"""The page of a comparison in a real browser: it renders, sorts, plays, and shows neighbors."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def until(page: sync_api.Page, expression: str) -> None:
         page.wait_for_timeout(20)
 
 
-def neighbours(page: sync_api.Page) -> dict[str, list[str]]:
-    """Titles of the neighbours of the chosen point, by model."""
+def neighbors(page: sync_api.Page) -> dict[str, list[str]]:
+    """Titles of the neighbors of the chosen point, by model."""
     lists = page.locator(".explorer .models section")
     return {
         lists.nth(place).get_attribute("data-model"): lists.nth(place).locator(".name").all_text_contents()
@@ -141,7 +141,7 @@ def test_a_point_without_audio_says_so(visit):
 def test_neighbors_change_with_the_model(visit):
     page = visit()
     choose(page, 5)
-    lists = neighbours(page)
+    lists = neighbors(page)
     assert list(lists) == list(EVERYONE)
     assert all(len(titles) == 5 for titles in lists.values())
     marked = {}
@@ -154,7 +154,7 @@ def test_neighbors_change_with_the_model(visit):
             "[...document.querySelectorAll('circle')].flatMap((c, n) => (c.matches('.neighbor') ? [n] : []))"
         )
     assert len(set(map(tuple, marked.values()))) > 1
-    assert neighbours(page) == lists
+    assert neighbors(page) == lists
 
 
 def test_a_neighbor_plays_and_pauses(visit):
@@ -217,5 +217,5 @@ def test_it_fits_a_phone_in_light_and_dark(visit, scheme):
 
 
 def brightness(color: str) -> float:
-    """Mean of red, green and blue of a computed colour."""
+    """Mean of red, green and blue of a computed color."""
     return sum(map(float, color.removeprefix("rgb(").removesuffix(")").split(","))) / 3

@@ -24,7 +24,7 @@ from ssc_toolkit.reports.page import html
 
 
 def clusters(count: int = 60, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Points around three far centres, and which of them."""
+    """Points around three far centers, and which of them."""
     random = np.random.default_rng(0)
     number = np.arange(count) % 3
     return (20 * random.normal(size=(3, dim))[number] + random.normal(size=(count, dim))).astype(np.float32), number
@@ -143,13 +143,33 @@ def test_a_clip_that_cannot_be_decoded_is_silent(tmp_path):
 INTERVALS = {"_a $x$ <b>": Interval(0.5, 0.4, 0.6), "日本": Interval(0.7, 0.6, 0.8)}
 
 
+def rows(panels: dict[str, dict[str, Interval]], **columns: object) -> pd.DataFrame:
+    """Rows of a figure: intervals by panel and model, with further columns."""
+    return pd.DataFrame(
+        [
+            {"panel": panel, "model": model, "metric": "r2", **columns, **vars(interval)}
+            for panel, own in panels.items()
+            for model, interval in own.items()
+        ]
+    )
+
+
+def at(*frames: pd.DataFrame, **columns: list[object]) -> pd.DataFrame:
+    """Frames below each other, each with its value of a column."""
+    ((name, values),) = columns.items()
+    return pd.concat([frame.assign(**{name: value}) for frame, value in zip(frames, values, strict=True)])
+
+
+NAN = Interval(*3 * [float("nan")])
 COLORS = plots.model_colors(INTERVALS)
+SOME = next(iter(INTERVALS.values()))
+QUARTER = rows({"t": dict.fromkeys(INTERVALS, Interval(0.25, 0.2, 0.3))})
 FIGURES = {
-    "dots": lambda: plots.score_dots({"t_1": INTERVALS}, {"t_1": "accuracy"}, COLORS),
+    "dots": lambda: plots.score_dots(rows({"t_1": INTERVALS}), COLORS),
     "curves": lambda: plots.severity_curves(
-        {f"c{n}": {m: {0.0: i, 1.0: i} for m, i in INTERVALS.items()} for n in range(4)}, "accuracy", COLORS
+        at(*2 * [rows({f"c{n}": INTERVALS for n in range(4)})], severity=[0.0, 1.0]), "accuracy", COLORS
     ),
-    "heat": lambda: plots.heat_map({"t": {m: {"mp3 1": 0.25, "mp3 2": float("nan")} for m in INTERVALS}}, "drop"),
+    "heat": lambda: plots.heat_map(at(QUARTER, QUARTER.assign(value=NAN.value), condition=["mp3 1", "mp3 2"]), "drop"),
     "learning": lambda: plots.learning_curves(
         {m: [{"step": 1, "loss": 2.0}] for m in INTERVALS}, {"loss": "loss"}, COLORS
     ),
@@ -172,13 +192,12 @@ def test_figures_use_page_colors_and_accept_any_name(kind):
 
 @pytest.mark.filterwarnings("error")
 def test_a_panel_without_a_value_says_so():
-    nothing, nan = Interval(float("nan"), float("nan"), float("nan")), float("nan")
-    some = next(iter(INTERVALS.values()))
     colors = plots.model_colors(["a"])
+    some, nothing = rows({"t": {"a": SOME}}), rows({"u": {"a": NAN}})
     for svg in (
-        plots.heat_map({"t": {"a": {"mp3 1": 0.25, "mp3 2": nan}}, "u": {"a": {"mp3 1": nan, "mp3 2": nan}}}, "drop"),
-        plots.severity_curves({"t": {"a": {0.0: some, 1.0: nothing}}, "u": {"a": {0.0: nothing}}}, "r2", colors),
-        plots.score_dots({"t": {"a": some}, "u": {"a": nothing}}, {"t": "r2", "u": "r2"}, colors),
+        plots.heat_map(at(some, nothing, nothing, condition=["mp3 1", "mp3 1", "mp3 2"]), "drop"),
+        plots.severity_curves(at(some, rows({"t": {"a": NAN}}), nothing, severity=[0.0, 1.0, 0.0]), "r2", colors),
+        plots.score_dots(pd.concat([some, nothing]), colors),
     ):
         assert svg.count("not defined") == 1
 

@@ -37,14 +37,22 @@ SOME = Interval(0.5, 0.4, 0.6)
 
 def figures(names: tuple[str, ...]) -> dict[str, str]:
     colors = plots.model_colors(names)
-    by_name = dict.fromkeys(names, SOME)
+    drawable = [name.encode(errors="backslashreplace").decode() for name in names]  # as `open_models` names them
+    table = pd.DataFrame(
+        [
+            {"panel": panel, "model": model, "metric": names[0], "condition": condition, "severity": 1.0, **vars(SOME)}
+            for panel in drawable
+            for model in drawable
+            for condition in drawable
+        ]
+    )
+    once = table.drop_duplicates(["panel", "model"])
+    drawable_colors = plots.model_colors(drawable)
     square = np.eye(4)
     found = {
-        "dots": plots.score_dots(dict.fromkeys(names, by_name), dict.fromkeys(names, names[0]), colors),
-        "curves": plots.severity_curves(
-            {n: {m: {0.0: SOME, 1.0: SOME} for m in names} for n in names}, names[0], colors
-        ),
-        "heat": plots.heat_map({n: {m: dict.fromkeys(names, 0.2) for m in names} for n in names}, names[0]),
+        "dots": plots.score_dots(once, drawable_colors),
+        "curves": plots.severity_curves(pd.concat([once.assign(severity=0.0), once]), names[0], drawable_colors),
+        "heat": plots.heat_map(table, names[0]),
         "learning": plots.learning_curves({n: [{"step": 1, "loss": 2.0}] for n in names}, {"loss": names[0]}, colors),
     }
     sections = (

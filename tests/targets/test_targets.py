@@ -135,7 +135,7 @@ def test_bad_input_is_named(make, error, words):
 
 
 @pytest.mark.parametrize("target", [GaussianKernel(1.0), TempoKernel(1.0), KeySimilarity(), LabelOverlap()])
-def test_unlabelled_rows_may_hold_anything(target):
+def test_unlabeled_rows_may_hold_anything(target):
     bad = {GaussianKernel: torch.nan, TempoKernel: -1.0, KeySimilarity: 999, LabelOverlap: torch.nan}[type(target)]
     labels = torch.ones((4, 3) if isinstance(target, LabelOverlap) else (4,))
     labels = labels.long() if isinstance(target, KeySimilarity) else labels

@@ -241,7 +241,7 @@ def test_logs_of_a_shell_may_lie_in_the_folder(tmp_path):
 @pytest.mark.parametrize(
     "name", ["encoder/model.safetensors", "encoder/config.json", "history.csv", "provenance.json", "last.ckpt"]
 )
-def test_a_complete_run_with_a_damaged_file_is_not_called_complete(complete, name):
+def test_a_run_with_a_damaged_file_is_not_called_complete(complete, name):
     pretrain(PretrainOptions(**complete))
     file = Path(complete["out"]) / name
     content = bytearray(file.read_bytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ssc_toolkit.data.store.layout import (
     FULL_SCALE,
     MAX_DESCRIPTION_BYTES,
     MAX_TABLE_BYTES,
+    PREPARE_ADVICE,
     SAMPLE,
     SHARDS,
     STORE_FILE,
@@ -254,6 +255,24 @@ class AudioStore:
         for shard in progress_bar(np.unique(wanted).tolist(), desc="copying shards", disable=not progress):
             self._shard_file(shard)
 
+    def verify(self, rows: Sequence[int] | Tensor | None = None) -> None:
+        """Read the shards of some rows (all by default) and compare their content with the hashes in their names.
+
+        A shard that has not changed since this process verified it is not read again.
+
+        Raises:
+            DamagedFile: if the content of a shard differs from what was written.
+        """
+        wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
+        for shard in np.unique(wanted).tolist():
+            path, name = self._shard_file(shard), self._info.shards[shard]
+            description = self._read_description(f"{SHARDS}/{name}.json", int(self._ends[shard]) * SAMPLE.itemsize)
+            found = path.stat()
+            if not _is_intact(path, name, description, found.st_size, found.st_mtime_ns):
+                local = isinstance(self._files, LocalFiles)
+                advice = f"run `ssc-toolkit prepare --verify`; then {PREPARE_ADVICE}" if local else "delete this copy"
+                raise DamagedFile("store", path, "its content differs from its name", advice)
+
     def _samples(self, shard: int) -> np.ndarray:
         if shard not in self._open:
             while len(self._open) >= _max_open():
@@ -313,6 +332,12 @@ def _reopened(arguments: tuple[str, int | None, str | Path | None], index: str) 
     if store._info.index != index:
         raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it again")
     return store
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_intact(path: Path, shard: str, description: ShardDescription, size: int, modified: int) -> bool:
+    """Return `is_intact`; size and modification time are the key of the in-memory cache."""
+    return is_intact(path, shard, description)
 
 
 def _max_open() -> int:

@@ -32,12 +32,17 @@ def reader(tracks: TrackTable, sample_rate: int) -> Reader:
     Args:
         tracks: table with `path`.
         sample_rate: sample rate of the segments in hertz.
+
+    Raises:
+        DamagedFile: if the samples of a track in a store differ from what was written. Caches of embeddings use the
+            checksums of the store as keys and must not hold embeddings of other samples.
     """
     paths = tracks["path"].tolist()
     store = store_of(tracks, sample_rate)
     if store is None:
         return lambda row, start, length: read_audio(paths[row], sample_rate, start, length)
     rows = store.rows_of(paths).tolist()
+    store.verify(rows)
     return lambda row, start, length: store.read([rows[row]], [start], length)[0].numpy()
 
 

@@ -13,7 +13,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
-from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, groups_of
+from ssc_toolkit.evaluation.probing.probe import Probe, fit_head, groups_of
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.hashing import new_digest
 
@@ -81,14 +81,8 @@ class CachedProbes:
     def _probe(self, settings: ProbeSettings) -> Probe:
         if settings not in self._probes:
             column, method, fraction, seed = settings
-            self._probes[settings] = fit_probe(
-                self._embeddings,
-                self._tracks,
-                column,
-                method,
-                kind=self._signals[column].kind,
-                label_share=fraction,
-                seed=seed,
+            self._probes[settings] = fit_head(
+                self._embeddings, self._tracks, self._signals[column], column, method, fraction, seed
             )
         return self._probes[settings]
 

@@ -113,10 +113,23 @@ def fit_probe(
         InputError: if the column is missing, if a split has no labeled track, if the training set has fewer than two
             classes or distinct numbers, or if the numbers of embeddings and tracks differ.
     """
-    if method not in HEADS:
-        raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
     tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
+    return fit_head(embeddings, tracks, labels, column, method, label_share, seed)
+
+
+def fit_head(
+    embeddings: np.ndarray,
+    tracks: TrackTable,
+    labels: Labels,
+    column: str | Sequence[str],
+    method: str = "linear",
+    label_share: float = 1.0,
+    seed: int = 0,
+) -> Probe:
+    """Fit a head to labels that are already encoded; arguments and errors are those of `fit_probe`."""
+    if method not in HEADS:
+        raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
     problem = problem_of(embeddings, tracks, labels, column, label_share, seed)
     return Probe(_joined(column), HEADS[method](problem, seed), labels, method)
 

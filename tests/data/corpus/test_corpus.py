@@ -1,4 +1,4 @@
-"""The rendered corpora: what is played, what is labelled, and that a kill loses nothing."""
+"""The rendered corpora: what is played, what is labeled, and that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from ssc_toolkit.cli import main
 from ssc_toolkit.data.corpus import build_corpus, build_notes
 from ssc_toolkit.data.corpus.build import claimed_folder, clip_path, finish_folder, write_clip
 from ssc_toolkit.data.corpus.corpus import CORPUS_CLIP_SECONDS, passage_notes, plan_clips
-from ssc_toolkit.data.corpus.keys import KEYS, best_key, pitch_class_histogram, sure_key
+from ssc_toolkit.data.corpus.keys import best_key, pitch_class_histogram, sure_key
 from ssc_toolkit.data.corpus.pieces import load_pieces, sources
 from ssc_toolkit.data.corpus.synthesis import FAMILIES
+from ssc_toolkit.data.key_names import KEYS
 from ssc_toolkit.errors import InputError
 
 CLIPS = 60
@@ -274,7 +275,7 @@ def test_a_corpus_killed_at_its_first_write_is_rendered(cache, tmp_path):
 
 def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0.000003")
+    monkeypatch.setenv("SSC_TOOLKIT_CACHE_GB", "0.0000035")
     day = 24 * 3600
 
     def render(clips: int) -> Path:

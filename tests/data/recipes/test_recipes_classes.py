@@ -44,7 +44,7 @@ def test_gtzan_tolerates_the_excerpt_that_many_copies_lack(tmp_path, caplog):
     assert "train 1 of 443" in caplog.text
 
 
-def test_giantsteps_keeps_the_sure_keys_and_spells_them_with_flats(tmp_path):
+def test_giantsteps_keeps_sure_keys_spelled_with_flats(tmp_path):
     keys = cells(built("giantsteps", tmp_path), "key")
     assert keys == {
         "5061": "Eb minor",
@@ -72,7 +72,7 @@ def test_giantsteps_coartists_of_valid_artists_are_valid(tmp_path):
     assert cells(tracks, "group")["5061"] == "Philippe Van Mullem"
 
 
-def test_giantsteps_files_with_leading_zeros_and_folders_of_archives(tmp_path):
+def test_giantsteps_leading_zeros_and_folders_of_archives(tmp_path):
     giantsteps(tmp_path)
     test = tmp_path / "giantsteps-key-dataset"
     (test / "audio/10089.LOFI.mp3").rename(test / "audio/0010089.LOFI.mp3")

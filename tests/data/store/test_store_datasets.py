@@ -15,7 +15,7 @@ from ssc_toolkit.evaluation import embed_tracks
 from ssc_toolkit.samplers import BalancedBatchSampler, RandomSegments
 
 
-def test_a_dataset_reads_the_same_views_from_a_store_as_from_files(store, music):
+def test_a_store_and_its_files_give_the_same_views(store, music):
     from_store = ContrastiveDataset(store.tracks, RATE, 0.5, views=3, view_sampler=RandomSegments())
     files = check_audio(load_tracks(music), progress=False)
     from_files = ContrastiveDataset(files, RATE, 0.5, views=3, view_sampler=RandomSegments())

@@ -186,6 +186,18 @@ def test_windows_are_those_of_the_training(tmp_path):
     assert open_model(str(tmp_path / "run" / "encoder")).window_seconds == 2.7
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", "garbage", '{"view_seconds": 0}', None])
+def test_a_run_without_readable_settings_is_named(tmp_path, content):
+    encoder = tmp_path / "run" / "encoder"
+    MelCNN().save_pretrained(encoder)
+    if content is not None:
+        (tmp_path / "run" / "settings.json").write_text(content)
+    assert open_model(str(encoder)).window_seconds is None
+    (tmp_path / "run" / "last.ckpt").touch()  # now it is the folder of a run
+    with pytest.raises(InputError, match=r"encoder: .*settings\.json"):
+        open_model(str(encoder))
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_files_hold_embeddings_and_their_origin(tracks, tmp_path, suffix):
     if suffix == ".parquet":
