@@ -96,7 +96,7 @@ def test_help_and_errors_in_options_need_no_torch(folder):
         (["pretrain", "music", "--out=a", "--steps=0"], 2, "steps: expected an integer of at least 1"),
         (["sweep", "nowhere.yaml", "--out=a"], 2, "file: there is no file nowhere.yaml"),
         (["sweep", "study.yaml", "--out=out"], 2, "temperature was 0.1, is 0.5"),
-        (["sweep", "study.yaml", "--out=new", "--options.stepz=3"], 2, "did you mean steps?"),
+        (["sweep", "study.yaml", "--out=new", "--options.stepz=3"], 2, "did you mean --options.steps?"),
         (["probe", "--encoder=nowhere", "--labels=key"], 2, "encoder: expected the folder of a saved encoder"),
         (["compare", "--encoders=music", "--labels=key", "--out=a"], 2, "encoders: expected the folder of a saved"),
         (["embed", "nowhere", "--encoder=a:b", "--out=a.npz"], 2, "tracks: there is no file or folder nowhere"),
