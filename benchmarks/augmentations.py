@@ -156,10 +156,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     style = {"ours": ("o", "C0"), "torch": ("s", "C1"), "one by one": ("x", "C2")}
     label = {"ours": "ssc_toolkit", "torch": "torch peers", "one by one": "numpy and C++ peers, one clip at a time"}
     figure, axis = plt.subplots(figsize=(8, 0.29 * len(names) + 1.4))
-    for kind, (marker, colour) in style.items():
+    for kind, (marker, color) in style.items():
         own = [row for row in rows if row["kind"] == kind]
         places = [names.index(row["transform"]) for row in own]
-        axis.scatter([r["milliseconds"] for r in own], places, marker=marker, color=colour, label=label[kind], s=28)
+        axis.scatter([r["milliseconds"] for r in own], places, marker=marker, color=color, label=label[kind], s=28)
     for floor in ("copy", "FFT pair"):
         at = statistics.median(row["milliseconds"] for row in rows if row["name"] == floor)
         axis.axvline(at, color="0.6", linestyle=":")

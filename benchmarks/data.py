@@ -320,9 +320,9 @@ def plot(rows: Rows, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     reading = [row for row in rows if row["part"] == "reading"][::-1]
-    colours = ["0.6" if "floor" in row["name"] else "C0" if "store" in row["name"] else "C1" for row in reading]
+    colors = ["0.6" if "floor" in row["name"] else "C0" if "store" in row["name"] else "C1" for row in reading]
     figure, axis = plt.subplots(figsize=(8, 0.26 * len(reading) + 1))
-    axis.barh([row["name"] for row in reading], [row["per_second"] for row in reading], color=colours)
+    axis.barh([row["name"] for row in reading], [row["per_second"] for row in reading], color=colors)
     axis.set_xscale("log")
     axis.set_xlim(left=100)
     axis.set_xlabel("segments of 2.7 s per second")

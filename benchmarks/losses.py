@@ -241,13 +241,13 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure, axes = plt.subplots(2, len(tasks), figsize=(4 * len(tasks), 6.5), sharex=True, sharey="row")
-    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row["name"] for row in rows))}
+    colors = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row["name"] for row in rows))}
     for column, task in enumerate(tasks):
-        for name, colour in colours.items():
+        for name, color in colors.items():
             own = [row for row in rows if row["task"] == task and row["name"] == name and row["fits"]]
             for axis, key in zip(axes[:, column], ("milliseconds", "megabytes"), strict=True):
                 if own:
-                    axis.loglog([r["size"] for r in own], [r[key] for r in own], "o-", color=colour, ms=3.5, label=name)
+                    axis.loglog([r["size"] for r in own], [r[key] for r in own], "o-", color=color, ms=3.5, label=name)
         axes[0, column].set_title(task)
         axes[1, column].set_xlabel("N = items x views")
     axes[0, 0].set_ylabel("forward and backward, ms")

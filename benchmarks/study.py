@@ -17,9 +17,9 @@ import numpy as np
 from study_runs import OMIT, QUICK, RANDOM, SEEDS, SETTINGS, Run, Size, blocks
 from study_scores import corpus, embed, measure, tracks_of
 
-from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialized
+from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder, reinitialize
 from ssc_toolkit.evaluation import LogMelStatistics
-from ssc_toolkit.files import held, writable_folder, write_text
+from ssc_toolkit.files import lock_folder, make_writable_folder, write_text
 from ssc_toolkit.training import PretrainOptions, pretrain
 
 
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny size, to check that everything works")
     options = parser.parse_args()
     size = QUICK if options.quick else Size()
-    folder, results = writable_folder(options.out, "out"), writable_folder(options.results, "results")
-    with held(folder, "out"):
+    folder, results = make_writable_folder(options.out, "out"), make_writable_folder(options.results, "results")
+    with lock_folder(folder, "out"):
         claim(results, size)
         for number, block in enumerate(blocks(), start=1):
             wanted = [run for run in block if run.seed < options.seeds]
@@ -57,7 +57,7 @@ def claim(results: Path, size: Size) -> None:
 def complete(runs: list[Run], size: Size, folder: Path, results: Path) -> None:
     """Train, embed and measure the runs, and skip steps that are done."""
     encoders = {run.name: encoder_of(run, size, folder) for run in runs}
-    embed(encoders, size, writable_folder(folder / "embeddings", "out"))
+    embed(encoders, size, make_writable_folder(folder / "embeddings", "out"))
     for run in runs:
         with np.load(folder / "embeddings" / f"{run.name}.npz") as vectors:
             found = measure(dict(vectors), size)
@@ -70,7 +70,7 @@ def encoder_of(run: Run, size: Size, folder: Path) -> Encoder:
     """Return the encoder of a run, and train it first if needed."""
     if run.setting.arguments is None:
         some = MelCNN()
-        return reinitialized(some, run.seed) if run.setting.name == RANDOM else LogMelStatistics(some.sample_rate)
+        return reinitialize(some, run.seed) if run.setting.name == RANDOM else LogMelStatistics(some.sample_rate)
     options = PretrainOptions(
         tracks=str(corpus(size)),
         out=str(folder / "runs" / run.name),

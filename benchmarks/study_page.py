@@ -35,8 +35,8 @@ from study_scores import CLEAN, NOTE_COLUMNS, RETRIEVED, SEVERITIES, UNSEEN
 
 from ssc_toolkit.evaluation import Interval
 from ssc_toolkit.files import write_text
-from ssc_toolkit.reports.page import table
-from ssc_toolkit.reports.plots import model_colors, score_dots, severity_curves
+from ssc_toolkit.reports.page import render_table
+from ssc_toolkit.reports.plots import choose_model_colors, plot_scores, plot_severity_curves
 
 TASKS = ("key", "family", "family, new timbres", "mode", "collection", "meter")
 STRESSED = ("key", "family", "mode", "collection")
@@ -141,7 +141,7 @@ def summary_table(results: Results) -> str:
         [SETTINGS[name].title, *(text(results.accuracy(name, *task)) for task in tasks)]
         for name in results.there(*MAIN_ROWS)
     ]
-    return table(["encoder", "key", "key, corrupted", "instrument family", "family, corrupted"], rows)
+    return render_table(["encoder", "key", "key, corrupted", "instrument family", "family, corrupted"], rows)
 
 
 def main_table(results: Results) -> str:
@@ -175,7 +175,7 @@ def accuracies(results: Results, settings: Sequence[str], tasks: Sequence[str]) 
         [SETTINGS[name].title, str(len(results.runs[name])), *(text(results.accuracy(name, task)) for task in tasks)]
         for name in results.there(*settings)
     ]
-    return table(["encoder", "seeds", *tasks], rows)
+    return render_table(["encoder", "seeds", *tasks], rows)
 
 
 def difference_table(results: Results) -> str:
@@ -188,7 +188,7 @@ def difference_table(results: Results) -> str:
         for first, second in PAIRS
         if len(results.there(first, second)) == 2
     ]
-    return table(["difference", *TASKS], rows)
+    return render_table(["difference", *TASKS], rows)
 
 
 def sweep_table(results: Results) -> str:
@@ -215,7 +215,7 @@ def beside_self(results: Results, settings: Sequence[str], columns: Mapping[str,
         for name in results.there(*settings)
         if SELF in results.runs
     ]
-    return table(["minus self-supervised", *columns], rows)
+    return render_table(["minus self-supervised", *columns], rows)
 
 
 def robustness_table(results: Results) -> str:
@@ -230,7 +230,7 @@ def robustness_table(results: Results) -> str:
         rows.append([condition.replace("_", " "), *cells])
     shares = {SEMI: "5 % of the labels", SEMI_ALL: "all labels"}
     header = [f"{task}, {shares[setting]}" for task in ("key", "family") for setting in results.there(*shares)]
-    return table(["condition", *header], rows)
+    return render_table(["condition", *header], rows)
 
 
 def drop_table(results: Results) -> str:
@@ -243,7 +243,7 @@ def drop_table(results: Results) -> str:
             cells += [f"{results.relative_drop(setting, task, CHAIN[1.0]):.2f}", f"{np.mean(drops):.2f}"]
         rows.append([SETTINGS[setting].title, *cells])
     header = [f"{task}, {what}" for task in STRESSED for what in ("chain", "unseen")]
-    return table(["encoder", *header], rows)
+    return render_table(["encoder", *header], rows)
 
 
 def retrieval_table(results: Results) -> str:
@@ -256,7 +256,7 @@ def retrieval_table(results: Results) -> str:
             spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.3f}{spread}")
         rows.append([SETTINGS[setting].title, *cells])
-    return table(["encoder", *RETRIEVED], rows)
+    return render_table(["encoder", *RETRIEVED], rows)
 
 
 def main_figure(results: Results) -> str:
@@ -277,7 +277,7 @@ def dots(results: Results, settings: Sequence[str]) -> str:
         for task in TASKS
         for name, title in titles.items()
     ]
-    return score_dots(pd.DataFrame(rows), model_colors(titles.values()))
+    return plot_scores(pd.DataFrame(rows), choose_model_colors(titles.values()))
 
 
 def severity_figure(results: Results) -> str:
@@ -289,7 +289,7 @@ def severity_figure(results: Results) -> str:
         for name, title in titles.items()
         for severity, condition in CHAIN.items()
     ]
-    return severity_curves(pd.DataFrame(rows), "accuracy", model_colors(titles.values()))
+    return plot_severity_curves(pd.DataFrame(rows), "accuracy", choose_model_colors(titles.values()))
 
 
 def text(value: Interval) -> str:

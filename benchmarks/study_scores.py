@@ -114,7 +114,7 @@ def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
         fitted = fit_probe(vectors[CLEAN], tracks, column)
         subsets = {"family": ~new, "family, new timbres": new} if column == "family" else {column: None}
         for task, subset in subsets.items():
-            probes[task] = stressed(fitted, heard, tracks, test, subset)
+            probes[task] = score_robustness(fitted, heard, tracks, test, subset)
     for column in NOTE_COLUMNS:
         fitted = fit_probe(vectors[NOTES], played, column)
         probes[f"notes: {column}"] = {CLEAN: record(fitted.score(vectors[NOTES], played))}
@@ -135,7 +135,7 @@ def found(embeddings: np.ndarray, asked: TrackTable, column: str) -> float:
     return round(score.headline.value, 5)
 
 
-def stressed(
+def score_robustness(
     probe: Probe,
     vectors: Mapping[str, np.ndarray],
     tracks: TrackTable,

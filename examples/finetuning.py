@@ -1,6 +1,6 @@
 """Fine-tuning of a pretrained encoder and a linear head on a few labels, compared with a probe of the frozen encoder.
 
-python examples/finetuning.py --encoder=demo/self-supervised/encoder --labels=key --label_share=0.1
+python examples/finetuning.py --encoder=demo/self-supervised/encoder --labels=key --label_fraction=0.1
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssc_toolkit.evaluation import embed_tracks, finetune, fit_probe
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--encoder", type=Path, help="folder of a pretrained encoder; random weights by default")
 arguments.add_argument("--labels", default="key", help="name of a label column")
-arguments.add_argument("--label_share", type=float, default=0.1, help="fraction of the training labels to use")
+arguments.add_argument("--label_fraction", type=float, default=0.1, help="fraction of the training labels to use")
 arguments.add_argument("--steps", type=int, default=500)
 arguments.add_argument("--batch_size", type=int, default=32)
 arguments.add_argument("--clips", type=int, default=4000, help="size of the default corpus")
@@ -26,13 +26,13 @@ arguments.add_argument("--out", type=Path, default=Path("finetuned"))
 options = arguments.parse_args()
 torch.manual_seed(0)
 
-tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
+tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), min_seconds=3.0)
 encoder = load_encoder(options.encoder) if options.encoder else MelCNN()
 
 # The frozen encoder: embed every track once, and fit a linear head to the embeddings. Scores are those
 # of the test set.
 frozen = embed_tracks(encoder, tracks)
-probe = fit_probe(frozen, tracks, options.labels, label_share=options.label_share)
+probe = fit_probe(frozen, tracks, options.labels, label_fraction=options.label_fraction)
 print(f"frozen:     {probe.score(frozen, tracks).headline}")
 
 # The whole encoder: train it with a head of the same shape. The learning rate of the encoder is a tenth of that of the
@@ -41,7 +41,7 @@ tuned = finetune(
     encoder,
     tracks,
     options.labels,
-    label_share=options.label_share,
+    label_fraction=options.label_fraction,
     steps=options.steps,
     batch_size=options.batch_size,
     evaluate_every=max(1, options.steps // 10),

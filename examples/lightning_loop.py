@@ -66,7 +66,7 @@ class Contrastive(lightning.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
+tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), min_seconds=3.0)
 train = tracks.select(tracks["split"] == "train")
 labels = encode_labels(train, "key")
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=labels)

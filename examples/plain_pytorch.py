@@ -29,7 +29,7 @@ options = arguments.parse_args()
 torch.manual_seed(0)
 
 # Tracks: a table with a row for each file. The corpus is rendered first if it is not in the cache.
-tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
+tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), min_seconds=3.0)
 train = tracks.select(tracks["split"] == "train")
 labels = encode_labels(train, "key")
 

@@ -30,7 +30,7 @@ arguments.add_argument("--clips", type=int, default=4000, help="size of the defa
 options = arguments.parse_args()
 torch.manual_seed(0)
 
-tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), minimum_seconds=3.0)
+tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), min_seconds=3.0)
 train = tracks.select(tracks["split"] == "train")
 
 # Tags in one cell, separated by "|", become multi-hot rows.

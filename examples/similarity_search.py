@@ -49,7 +49,7 @@ encoder = load_encoder(options.encoder) if options.encoder else MelCNN().eval()
 
 def embed(tracks: TrackTable | pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Return paths and unit-length embeddings (tracks, dim), each the mean over the windows of a track."""
-    usable = check_audio(tracks, minimum_seconds=options.window_seconds)  # shorter tracks are left out with a warning
+    usable = check_audio(tracks, min_seconds=options.window_seconds)  # shorter tracks are left out with a warning
     embeddings = embed_tracks(encoder, usable, options.window_seconds)
     return usable["path"].tolist(), embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 

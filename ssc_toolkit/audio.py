@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from ssc_toolkit.checks import check_positive, check_whole
+from ssc_toolkit.checks import check_integer, check_positive
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
-from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, opened
+from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, open_source
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.paths import missing_hint
@@ -41,7 +41,9 @@ _QUALITY = "VHQ"
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower rate
 _CUT_SHORT = "is shorter than its header states; was it copied completely?"
 _SILENT_BELOW = 0.5 / 32768  # smaller samples round to zero in 16 bits
-_AS_LOUD = 0.99  # fraction of the largest power that counts as equal, because rounding makes opposite channels differ
+_EQUAL_POWER = (
+    0.99  # fraction of the largest power that counts as equal, because rounding makes opposite channels differ
+)
 _CANCELED_POWER = 1e-6  # fraction of the channels' power that remains in the mean of opposite channels after coding
 _REASONS = {
     "does not exist": "no audio that can be decoded",  # message of libsndfile if no decoder recognizes the content
@@ -75,19 +77,19 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
-def readable_suffixes() -> tuple[str, ...]:
+def list_readable_suffixes() -> tuple[str, ...]:
     """Return the suffixes of files that can be read: `SUFFIXES`, and `CODEC_SUFFIXES` if PyAV is installed.
 
     Examples:
-        >>> ".flac" in readable_suffixes()
+        >>> ".flac" in list_readable_suffixes()
         True
     """
     return (*SUFFIXES, *CODEC_SUFFIXES) if has_pyav() else SUFFIXES
 
 
-def missing_codecs(suffixes: Iterable[str]) -> str:
+def describe_missing_codecs(suffixes: Iterable[str]) -> str:
     """Return a hint on what to install to read files with these suffixes, or an empty string."""
-    lacking = sorted({*suffixes}.intersection(CODEC_SUFFIXES).difference(readable_suffixes()))
+    lacking = sorted({*suffixes}.intersection(CODEC_SUFFIXES).difference(list_readable_suffixes()))
     return f"; {', '.join(lacking)} can be read after `pip install 'ssc-toolkit[codecs]'`" if lacking else ""
 
 
@@ -103,7 +105,7 @@ def check_channel(channel: str) -> None:
         raise InputError(f"channel: expected one of {', '.join(get_args(Channel))}, got {channel!r}")
 
 
-def audio_info(path: Path | str) -> AudioInfo:
+def read_audio_info(path: Path | str) -> AudioInfo:
     """Return the length and format of an audio file.
 
     The length comes from the header where the header is reliable. Otherwise (MP3 files without a Xing or Info header,
@@ -114,7 +116,7 @@ def audio_info(path: Path | str) -> AudioInfo:
         UnreadableAudio: if the file does not exist, cannot be decoded, or is shorter than its header states, or if its
             sample rate is not between 1 and 768 kHz.
     """
-    with _opened(path) as source:
+    with _open_source(path) as source:
         info = AudioInfo(source.frames, source.sample_rate, source.channels)
     if info.frames <= 0:
         raise UnreadableAudio(f"{path}: contains no audio")
@@ -137,11 +139,11 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
         InputError: if `channel` is not a value of `Channel`.
     """
     check_channel(channel)
-    info = audio_info(path)
+    info = read_audio_info(path)
     length = min(info.frames, info.sample_rate // 4)
     levels = _Levels(channel)
-    with _opened(path) as source:
-        mix = _mixer(path, source, channel)
+    with _open_source(path) as source:
+        mix = _choose_mix(path, source, channel)
         for start in (0, info.frames - length):
             before = levels.frames
             levels.add(source.blocks(start, length), mix, path)
@@ -180,10 +182,10 @@ def read_audio(
         InputError: if `channel` is unknown, or `sample_rate`, `start` or `length` is not an integer within its bounds.
     """
     check_channel(channel)
-    sample_rate, start = check_whole("sample_rate", sample_rate), check_whole("start", start, 0)
-    length = None if length is None else check_whole("length", length)
-    with _opened(path) as source:
-        samples = _read_resampled(source, _mixer(path, source, channel), sample_rate, start, length)
+    sample_rate, start = check_integer("sample_rate", sample_rate), check_integer("start", start, 0)
+    length = None if length is None else check_integer("length", length)
+    with _open_source(path) as source:
+        samples = _read_resampled(source, _choose_mix(path, source, channel), sample_rate, start, length)
     _check_finite(samples, path)
     if length is None or len(samples) == length:
         return samples
@@ -209,19 +211,19 @@ def stream_audio(
         InputError: if `channel` is unknown, or `sample_rate` or `block_seconds` is not above 0.
     """
     check_channel(channel)
-    sample_rate = check_whole("sample_rate", sample_rate)
+    sample_rate = check_integer("sample_rate", sample_rate)
     check_positive("block_seconds", block_seconds)
-    with _opened(path) as source:
-        for block in _resampled_blocks(source, _mixer(path, source, channel), sample_rate, block_seconds):
+    with _open_source(path) as source:
+        for block in _resample_blocks(source, _choose_mix(path, source, channel), sample_rate, block_seconds):
             _check_finite(block, path)
             yield block
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Source]:
+def _open_source(path: Path | str) -> Iterator[Source]:
     """Open a file; its errors become UnreadableAudio with the path in the message."""
     try:
-        with opened(path) as source:
+        with open_source(path) as source:
             yield source
     except UnicodeEncodeError as error:
         raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
@@ -234,7 +236,7 @@ def _opened(path: Path | str) -> Iterator[Source]:
     except UnusableFile as error:
         raise UnreadableAudio(f"{path}: {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
-        raise UnreadableAudio(f"{path}: {_reason(path, error)}") from error
+        raise UnreadableAudio(f"{path}: {_describe_error(path, error)}") from error
 
 
 def _check_finite(samples: np.ndarray, path: Path | str) -> None:
@@ -246,28 +248,28 @@ Mix = Callable[[np.ndarray], np.ndarray]
 """(frames, channels) -> (frames,)."""
 
 
-def _mixer(path: Path | str, source: Source, channel: str) -> Mix:
+def _choose_mix(path: Path | str, source: Source, channel: str) -> Mix:
     if channel == "mean" or source.channels == 1:
-        return _mono
+        return _average_channels
     if channel == "loudest":
         status = Path(path).stat()
-        column = _loudest(str(path), status.st_size, status.st_mtime_ns)
+        column = _find_loudest(str(path), status.st_size, status.st_mtime_ns)
     else:
         column = ("left", "right").index(channel)
     return lambda samples: samples[:, column].copy()
 
 
 @lru_cache(maxsize=100_000)
-def _loudest(path: str, size: int, modified_ns: int) -> int:
+def _find_loudest(path: str, size: int, modified_ns: int) -> int:
     """Return the index of the loudest channel of a file; the first if several are equally loud.
 
     `size` and `modified_ns` are part of the cache key, so a changed file is decoded again.
     """
-    with _opened(path) as source:
+    with _open_source(path) as source:
         power = np.zeros(source.channels)
         for block in source.blocks(0, None):
             power += np.square(block, dtype=np.float64).sum(axis=0)
-    return int(np.flatnonzero(power >= _AS_LOUD * power.max())[0])
+    return int(np.flatnonzero(power >= _EQUAL_POWER * power.max())[0])
 
 
 class _Levels:
@@ -323,18 +325,18 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     return resampled[skipped:] if length is None else resampled[skipped : skipped + length]
 
 
-def _resampled_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
+def _resample_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
     rate, frames = source.sample_rate, max(1, round(block_seconds * source.sample_rate))
     resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", _QUALITY)
     read = 0
-    for samples in _rebatched(map(mix, source.blocks(0, None, min(frames, MAX_BLOCK_FRAMES))), frames):
+    for samples in _rebatch(map(mix, source.blocks(0, None, min(frames, MAX_BLOCK_FRAMES))), frames):
         read, is_last = read + len(samples), len(samples) < frames
         yield samples if resampler is None else resampler.resample_chunk(samples, last=is_last)
     if source.frames - read > rate // 8:
         raise CutShort
 
 
-def _rebatched(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
+def _rebatch(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
     """Yield the same samples in blocks of one length; the last block is shorter and may be empty."""
     parts: list[np.ndarray] = []
     gathered = 0
@@ -348,7 +350,7 @@ def _rebatched(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray
     yield np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 
-def _mono(samples: np.ndarray) -> np.ndarray:
+def _average_channels(samples: np.ndarray) -> np.ndarray:
     """Return the mean of the channels of (frames, channels).
 
     Summing columns is 40 times as fast as NumPy's mean over rows.
@@ -382,7 +384,7 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.ascontiguousarray(resampled.T).reshape(*samples.shape[:-1], -1)
 
 
-def _reason(path: Path | str, error: Exception) -> str:
+def _describe_error(path: Path | str, error: Exception) -> str:
     if not Path(path).exists():
         return f"no such file{missing_hint(path)}"
     text = str(getattr(error, "error_string", None) or error).rstrip(".")

@@ -19,7 +19,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import append_checksum, atomic_path, held, is_leftover, reading, verify_checksum
+from ssc_toolkit.files import append_checksum, atomic_path, is_leftover, lock_folder, reading, verify_checksum
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         InputError: if the limit in the environment is not a number.
     """
-    limit_bytes = round(limit_gb() * 1e9)
+    limit_bytes = round(read_limit_gb() * 1e9)
     try:
         with atomic_path(path) as temporary:
             write(temporary)
@@ -90,7 +90,7 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
     _evict(path.parent, limit_bytes, path)
 
 
-def limit_gb() -> float:
+def read_limit_gb() -> float:
     """Return the limit of a cache folder in gigabytes.
 
     Raises:
@@ -107,7 +107,7 @@ def limit_gb() -> float:
 
 
 def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
-    entries = [entry for entry in _entries(folder) if entry[2] != newest]
+    entries = [entry for entry in _list_entries(folder) if entry[2] != newest]
     total = newest.stat().st_size if newest.exists() else 0
     for _, size, path in sorted(entries, reverse=True):
         total += size
@@ -115,7 +115,7 @@ def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _entries(folder: Path) -> list[tuple[int, int, Path]]:
+def _list_entries(folder: Path) -> list[tuple[int, int, Path]]:
     """Return the time of the last use, the size and the path of the entries of a cache folder."""
     entries = []
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -143,12 +143,12 @@ class CachePlace:
     bytes: int
 
 
-def cache_root() -> Path:
+def find_cache_root() -> Path:
     """Return the user's cache folder of this library."""
     return Path(platformdirs.user_cache_dir("ssc-toolkit", appauthor=False))
 
 
-def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
+def list_caches(folders: Sequence[Path] = ()) -> list[CachePlace]:
     """Return the caches in the user's cache folder and in other folders.
 
     The user's cache folder has copies of stores at URLs, and rendered corpora.
@@ -159,7 +159,7 @@ def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
     Raises:
         InputError: if one of the folders does not exist.
     """
-    root = cache_root()
+    root = find_cache_root()
     found = []
     for parent in (root / "stores", root):
         if (parent.is_symlink() and parent != root) or not parent.is_dir():
@@ -172,7 +172,7 @@ def cache_places(folders: Sequence[Path] = ()) -> list[CachePlace]:
         if not folder.is_dir():
             raise InputError(f"folders: there is no folder {folder}")
         for path in (folder, *(folder / name for name in _IN_OUTPUTS)):
-            if entries := _entries(path):
+            if entries := _list_entries(path):
                 found.append(CachePlace(path, ENTRIES, sum(size for _, size, _ in entries)))
     return found
 
@@ -185,18 +185,18 @@ def _content_of(path: Path) -> str:
 
 
 def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[Path]]:
-    """Remove the caches that `cache_places` returns, unless another process uses them, and temporary files.
+    """Remove the caches that `list_caches` returns, unless another process uses them, and temporary files.
 
     Other files are kept, and symbolic links are not followed.
 
     Args:
-        folders: as for `cache_places`.
+        folders: as for `list_caches`.
 
     Returns:
         The removed caches, and the paths that could not be removed, such as those that another process uses.
     """
     removed, busy = [], []
-    for place in [*cache_places(folders), *_leftovers()]:
+    for place in [*list_caches(folders), *_list_leftovers()]:
         try:
             if place.holds == ENTRIES:
                 _remove_entries(place.path)
@@ -210,19 +210,19 @@ def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[P
     return removed, busy
 
 
-def limit_store_copies(used: Path) -> None:
+def limit_store_copies(kept: Path) -> None:
     """Remove copies of stores, the least recently used first, until all copies together are within the limit.
 
     The store in use, and those that another process is copying, are kept. A process that reads a removed copy copies
     the missing files again.
 
     Args:
-        used: folder of the store in use, in the user's cache folder.
+        kept: folder of the store in use, in the user's cache folder.
 
     Raises:
         InputError: if the limit in the environment is not a number.
     """
-    _limit_folders(used, STORE_COPY)
+    _limit_folders(kept, STORE_COPY)
 
 
 def limit_corpora(used: Path) -> None:
@@ -241,10 +241,10 @@ def limit_corpora(used: Path) -> None:
 
 
 def _limit_folders(used: Path, holds: str, kept_seconds: float = 0.0) -> None:
-    limit_bytes = round(limit_gb() * 1e9)
+    limit_bytes = round(read_limit_gb() * 1e9)
     with contextlib.suppress(OSError):  # the folder of another user
         os.utime(used)
-    places = [place for place in cache_places() if place.holds == holds]
+    places = [place for place in list_caches() if place.holds == holds]
     total = sum(place.bytes for place in places)
     for place in sorted(places, key=lambda place: place.path.stat().st_mtime_ns):
         if total <= limit_bytes:
@@ -259,9 +259,9 @@ def _limit_folders(used: Path, holds: str, kept_seconds: float = 0.0) -> None:
         logger.info("cache: removed %s (%s, %.1f MB), above the limit", place.path, place.holds, place.bytes / 1e6)
 
 
-def _leftovers() -> list[CachePlace]:
+def _list_leftovers() -> list[CachePlace]:
     """Return temporary files in the user's cache folder, and folders whose removal was interrupted."""
-    root, stores = cache_root(), cache_root() / "stores"
+    root, stores = find_cache_root(), find_cache_root() / "stores"
     parents = [*([root] if root.is_dir() else []), *([stores] if stores.is_dir() and not stores.is_symlink() else [])]
     found = [path for parent in parents for path in parent.iterdir() if is_leftover(path) and not path.is_symlink()]
     return [CachePlace(path, "temporary", _size(path)) for path in found]
@@ -269,8 +269,8 @@ def _leftovers() -> list[CachePlace]:
 
 def _remove_entries(folder: Path) -> None:
     owner = folder.parent if folder.name in _IN_OUTPUTS else folder
-    with held(owner, "cache"):
-        for _, _, path in _entries(folder):
+    with lock_folder(owner, "cache"):
+        for _, _, path in _list_entries(folder):
             path.unlink(missing_ok=True)
 
 
@@ -282,7 +282,7 @@ def _remove_unused(folder: Path) -> None:
     """
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:16]}.tmp")
     with ExitStack() as locks:
-        locks.enter_context(held(folder, "cache"))
+        locks.enter_context(lock_folder(folder, "cache"))
         for path in folder.rglob(".*.lock"):  # locks of the files of a store that are being copied
             try:
                 locks.enter_context(FileLock(path).acquire(timeout=0))

@@ -43,7 +43,7 @@ def check_bool(name: str, value: Any) -> bool:
     raise InputError(f"{name}: expected True or False, got {_shown(value)}")
 
 
-def check_whole(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -> int:
+def check_integer(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -> int:
     """Return an integer of Python, NumPy or PyTorch as a Python integer.
 
     Args:
@@ -57,9 +57,9 @@ def check_whole(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -
 
     Examples:
         >>> import numpy as np
-        >>> check_whole("channels", np.int64(32))
+        >>> check_integer("channels", np.int64(32))
         32
-        >>> check_whole("channels", 2.5)
+        >>> check_integer("channels", 2.5)
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: channels: expected an integer of at least 1, got 2.5
     """
@@ -122,25 +122,25 @@ def check_positive(name: str, value: Any, unit: str = "", high: float = math.inf
     return number
 
 
-def check_fraction(name: str, value: Any, *, zero: bool = True) -> float:
+def check_fraction(name: str, value: Any, *, allow_zero: bool = True) -> float:
     """Return a number from 0 to 1 as a Python float.
 
     Args:
         name: name of the argument.
         value: value that the user passed.
-        zero: whether 0 is allowed.
+        allow_zero: whether 0 is allowed.
 
     Raises:
         InputError: if the value is not such a number.
 
     Examples:
-        >>> check_fraction("label_budget", 0, zero=False)
+        >>> check_fraction("label_budget", 0, allow_zero=False)
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: label_budget: expected a fraction above 0 and up to 1, got 0
     """
     number = _real(value)
-    if not 0 <= number <= 1 or (number == 0 and not zero):
-        bounds = "from 0 to 1" if zero else "above 0 and up to 1"
+    if not 0 <= number <= 1 or (number == 0 and not allow_zero):
+        bounds = "from 0 to 1" if allow_zero else "above 0 and up to 1"
         raise InputError(f"{name}: expected a fraction {bounds}, got {_shown(value)}")
     return number
 
@@ -148,7 +148,7 @@ def check_fraction(name: str, value: Any, *, zero: bool = True) -> float:
 def check_fractions(name: str, values: Iterable[float]) -> None:
     """Raise InputError unless there is at least one value, and all are fractions above 0 and up to 1."""
     for value in list(values) or [math.nan]:
-        check_fraction(name, value, zero=False)
+        check_fraction(name, value, allow_zero=False)
 
 
 def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
@@ -193,7 +193,7 @@ def check_range(name: str, value: Range, low: float, high: float) -> tuple[float
     return numbers[0], numbers[1]
 
 
-def check_whole_range(name: str, value: Range, low: int, high: float) -> tuple[int, int]:
+def check_integer_range(name: str, value: Range, low: int, high: float) -> tuple[int, int]:
     """Return a (low, high) range of integers, both included; like `check_range`, and 2.0 counts as 2."""
     begin, end = check_range(name, value, low, high)
     if begin != int(begin) or end != int(end):

@@ -28,7 +28,7 @@ from ssc_toolkit.options import (
     SweepOptions,
 )
 from ssc_toolkit.options.parsing import CommandLine
-from ssc_toolkit.options.schema import did_you_mean
+from ssc_toolkit.options.schema import suggest_name
 from ssc_toolkit.processes import safe_children
 
 COMMANDS: dict[str, tuple[type[Any], str]] = {
@@ -94,7 +94,7 @@ def _status(name: str, options: list[str]) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
-        hint = did_you_mean(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+        hint = suggest_name(name, COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
         raise InputError(f"there is no such command{hint}")
     kind, about = COMMANDS[name]
     line = CommandLine(kind, arguments, f"ssc-toolkit {name}", _description(kind, about))

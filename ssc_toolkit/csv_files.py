@@ -21,7 +21,7 @@ _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _MAX_SHOWN = 40
 
 
-def csv_text(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+def format_csv(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     r"""Return the text of a CSV file.
 
     A cell that a spreadsheet would treat as a formula (it begins with =, +, -, @, a tab or a line end) is written with
@@ -36,7 +36,7 @@ def csv_text(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
         The text, with a line for the header and one for each row.
 
     Examples:
-        >>> print(csv_text(["path", "drop"], [["=1+1.wav", -0.05], ["a, b", None]]), end="")
+        >>> print(format_csv(["path", "drop"], [["=1+1.wav", -0.05], ["a, b", None]]), end="")
         path,drop
         "'=1+1.wav",-0.05
         "a, b",
@@ -67,7 +67,7 @@ def read_csv(
 
     The file is text in UTF-8, with or without a byte order mark. Cells are separated by commas and quoted where
     needed. Every row must have as many cells as the header. Spaces at the start of a cell that is not quoted, empty
-    lines, and the apostrophes that `csv_text` adds are dropped.
+    lines, and the apostrophes that `format_csv` adds are dropped.
 
     Args:
         path: path of the file.

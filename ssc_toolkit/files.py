@@ -177,10 +177,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically."""
-    write_text(path, json_text(content))
+    write_text(path, format_json(content))
 
 
-def json_text(content: Any) -> str:
+def format_json(content: Any) -> str:
     """Return the text that `write_json` writes."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace").decode()  # paths may be invalid UTF-8
@@ -235,8 +235,8 @@ def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
 
 
 def _checked_text(content: Mapping[str, Any]) -> str:
-    checksum = text_hash(json_text(dict(content)))
-    return json_text({**content, _CHECKSUM_KEY: checksum})
+    checksum = text_hash(format_json(dict(content)))
+    return format_json({**content, _CHECKSUM_KEY: checksum})
 
 
 def append_checksum(path: Path) -> None:
@@ -354,7 +354,7 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
 
 
 @contextmanager
-def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
+def lock_folder(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder against other processes during the block.
 
     A process that ends, in whatever way, releases the lock. The lock file takes the folder's permissions, so every
@@ -374,7 +374,7 @@ def held(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def held_file(path: Path, name: str) -> Iterator[None]:
+def lock_file(path: Path, name: str) -> Iterator[None]:
     """Lock a file against writes of other processes during the block; other files of the folder are not locked.
 
     Args:
@@ -410,7 +410,7 @@ def _locked(path: Path, name: str, busy: str, wait: bool = False) -> Iterator[No
         lock.release()
 
 
-def writable_folder(path: Path, name: str) -> Path:
+def make_writable_folder(path: Path, name: str) -> Path:
     """Create a folder if it is missing, and check that files can be written to it.
 
     Args:

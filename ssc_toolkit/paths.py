@@ -47,9 +47,9 @@ def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
     return path
 
 
-def user_path(written: str | os.PathLike[str], argument: str = "path") -> Path:
+def user_path(path: str | os.PathLike[str], argument: str = "path") -> Path:
     """Return the result of `local_path` as a path."""
-    return Path(local_path(written, argument))
+    return Path(local_path(path, argument))
 
 
 def missing_hint(path: str | Path) -> str:

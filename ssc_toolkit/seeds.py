@@ -10,7 +10,7 @@ import torch
 from ssc_toolkit.hashing import new_digest
 
 
-def generator_for(*key: int | str) -> torch.Generator:
+def make_generator(*key: int | str) -> torch.Generator:
     """Return a CPU generator that depends only on the key, such as (seed, "augment", step).
 
     The type of an integer does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
@@ -22,15 +22,15 @@ def generator_for(*key: int | str) -> torch.Generator:
         TypeError: if an element of the key is neither an integer nor a string, such as a bool or a float.
 
     Examples:
-        >>> torch.rand(1, generator=generator_for(0, "a")) == torch.rand(1, generator=generator_for(0, "a"))
+        >>> torch.rand(1, generator=make_generator(0, "a")) == torch.rand(1, generator=make_generator(0, "a"))
         tensor([True])
     """
-    plain = tuple(str(part) if isinstance(part, str) else whole_number("key", part) for part in key)
+    plain = tuple(str(part) if isinstance(part, str) else as_integer("key", part) for part in key)
     digest = new_digest(repr(plain).encode(), size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def whole_number(name: str, value: Any, low: int | None = None) -> int:
+def as_integer(name: str, value: Any, low: int | None = None) -> int:
     """Convert an integer of Python, NumPy or PyTorch to a Python int.
 
     Args:
@@ -43,9 +43,9 @@ def whole_number(name: str, value: Any, low: int | None = None) -> int:
         ValueError: if the integer is below the bound.
 
     Examples:
-        >>> whole_number("seed", torch.tensor(3))
+        >>> as_integer("seed", torch.tensor(3))
         3
-        >>> whole_number("seed", True)
+        >>> as_integer("seed", True)
         Traceback (most recent call last):
         TypeError: seed: expected an integer, got True
     """

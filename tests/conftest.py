@@ -16,7 +16,7 @@ from hypothesis import settings
 from ssc_toolkit.data import AudioStore, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 
-# No deadline: machines are shared. Derandomised: the same commit passes or fails the same way everywhere.
+# No deadline: machines are shared. Derandomized: the same commit passes or fails the same way everywhere.
 settings.register_profile("ssc_toolkit", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("ssc_toolkit")
 

@@ -15,7 +15,7 @@ sizes = {
     "items": st.integers(1, 7),
     "views": st.integers(1, 4),
     "dim": st.integers(1, 6),
-    "share_labeled": st.sampled_from([0.0, 0.3, 0.7, 1.0]),
+    "labeled_fraction": st.sampled_from([0.0, 0.3, 0.7, 1.0]),
 }
 batches = st.fixed_dictionaries(sizes)
 any_batches = st.fixed_dictionaries(sizes | {"kind": st.sampled_from(list(SIGNALS))})

@@ -289,9 +289,9 @@ class Batch(NamedTuple):
         return naive_loss(self.embeddings.flatten(0, 1), rows, weight, temperature, decoupled)
 
 
-def random_batch(seed: int, items: int, views: int, dim: int, share_labeled: float, kind: str = "classes") -> Batch:
+def random_batch(seed: int, items: int, views: int, dim: int, labeled_fraction: float, kind: str = "classes") -> Batch:
     """A batch drawn from a seed."""
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(items, views, dim, generator=generator, dtype=torch.float64)
-    labeled = torch.rand(items, generator=generator) < share_labeled
+    labeled = torch.rand(items, generator=generator) < labeled_fraction
     return Batch(embeddings, SIGNALS[kind](items, labeled, generator))

@@ -72,7 +72,7 @@ def chorale(transposed: int) -> torch.Tensor:
     midirenderer = pytest.importorskip("midirenderer")
     pretty_midi = pytest.importorskip("pretty_midi")
     from ssc_toolkit.audio import resample
-    from ssc_toolkit.data.corpus.synthesis import sound_font
+    from ssc_toolkit.data.corpus.synthesis import read_sound_font
 
     midi = pretty_midi.PrettyMIDI()
     midi.instruments.append(pretty_midi.Instrument(48))  # strings
@@ -81,6 +81,6 @@ def chorale(transposed: int) -> torch.Tensor:
         midi.instruments[0].notes.append(pretty_midi.Note(90, note.pitch.midi + transposed, begin, end))
     file = io.BytesIO()
     midi.write(file)
-    wave = bytes(midirenderer.render_wave_from(sound_font(), file.getvalue()))
+    wave = bytes(midirenderer.render_wave_from(read_sound_font(), file.getvalue()))
     samples, rate = soundfile.read(io.BytesIO(wave), dtype="float32")
     return torch.from_numpy(resample(samples.mean(1), rate, RATE)[RATE : 6 * RATE])[None, None]

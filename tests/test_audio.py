@@ -9,7 +9,7 @@ import pytest
 from audio_files import write_audio
 
 from ssc_toolkit.audio import check_decodes, resample, stream_audio
-from ssc_toolkit.data import UnreadableAudio, audio_info, read_audio
+from ssc_toolkit.data import UnreadableAudio, read_audio, read_audio_info
 from ssc_toolkit.errors import InputError
 
 
@@ -111,7 +111,7 @@ def test_resampling_keeps_the_time_of_events():
 
 def test_info(tmp_path, suffix):
     path = write_audio(tmp_path / f"a.{suffix}", music(2.0, 44100, 2), 44100)
-    info = audio_info(path)
+    info = read_audio_info(path)
     assert (info.sample_rate, info.channels) == (44100, 2)
     assert info.seconds == pytest.approx(2.0, abs=0.06)
 
@@ -120,7 +120,7 @@ def test_unreadable_files_are_reported(tmp_path, suffix):
     missing = tmp_path / f"none.{suffix}"
     text = tmp_path / f"text.{suffix}"
     text.write_text("this is no audio")
-    for read in (audio_info, lambda path: read_audio(path, 16000)):
+    for read in (read_audio_info, lambda path: read_audio(path, 16000)):
         with pytest.raises(UnreadableAudio, match=rf"none\.{suffix}: no such file"):
             read(missing)
         with pytest.raises(UnreadableAudio, match=rf"text\.{suffix}"):
@@ -128,7 +128,7 @@ def test_unreadable_files_are_reported(tmp_path, suffix):
     empty = write_audio(tmp_path / f"empty.{suffix}", np.zeros((0, 1)), 16000) if suffix != "mp3" else None
     if empty is not None:
         with pytest.raises(UnreadableAudio, match="empty"):
-            audio_info(empty)
+            read_audio_info(empty)
 
 
 def test_nan_and_infinite_samples_are_an_error(tmp_path):
@@ -148,7 +148,7 @@ def test_a_file_that_was_not_copied_whole_is_found(tmp_path, name, share):
     with pytest.raises(UnreadableAudio, match=name):
         check_decodes(tmp_path / name)
     with pytest.raises(UnreadableAudio, match=name):
-        [audio_info(tmp_path / name), *stream_audio(tmp_path / name, 16000)]
+        [read_audio_info(tmp_path / name), *stream_audio(tmp_path / name, 16000)]
 
 
 @pytest.mark.parametrize("rate", [1000, 1500, 2000, 3000])

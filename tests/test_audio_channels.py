@@ -109,7 +109,7 @@ def test_a_store_holds_the_channel_and_says_which(tmp_path, music, channel, expe
 
 
 def test_a_store_of_the_mean_lists_what_cancels(tmp_path, music):
-    AudioStore.prepare(from_folder(music), tmp_path / "store", RATE, most_skipped=0.5, progress=False)
+    AudioStore.prepare(from_folder(music), tmp_path / "store", RATE, max_unusable=0.5, progress=False)
     unusable = (tmp_path / "store" / "unusable.csv").read_text()
     assert "opposite.wav" in unusable
     assert "its channels cancel each other" in unusable
@@ -124,7 +124,7 @@ def test_the_prepare_command_takes_a_channel(tmp_path, music, capsys):
 
 
 def test_tables_and_datasets_read_the_channel(music):
-    kept = check_audio(from_folder(music), most_skipped=0.5, progress=False)
+    kept = check_audio(from_folder(music), max_unusable=0.5, progress=False)
     assert [path.rsplit("/", 1)[-1] for path in kept["path"]] == ["unequal.wav"]
     kept = check_audio(from_folder(music), progress=False, channel="left")
     assert len(kept) == 2

@@ -11,7 +11,14 @@ import pytest
 import soundfile
 from audio_files import assert_segments_agree, correlation, loud_and_quiet
 
-from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, audio_info, check_decodes, read_audio, readable_suffixes
+from ssc_toolkit.audio import (
+    SUFFIXES,
+    UnreadableAudio,
+    check_decodes,
+    list_readable_suffixes,
+    read_audio,
+    read_audio_info,
+)
 from ssc_toolkit.data import AudioStore, from_csv
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES
 from ssc_toolkit.paths import audio_paths
@@ -53,7 +60,7 @@ def encode(path, codec: str, container: str, samples: np.ndarray = MUSIC, channe
 def test_segments_equal_spans_of_the_whole_decode(tmp_path, name, channels):
     encode(tmp_path / name, *KINDS[name], channels=channels)
     whole = assert_segments_agree(tmp_path / name, 3.0, tolerance=0.06)
-    assert audio_info(tmp_path / name).channels == channels
+    assert read_audio_info(tmp_path / name).channels == channels
     meant = MUSIC * (0.75 if channels == 2 else 1)
     late = [correlation(whole, meant, delay) for delay in (0, 1024, 2048, 2112)]
     early = correlation(meant, whole, 2048)  # FFmpeg leaves the first frame of WMA out
@@ -108,26 +115,26 @@ def test_a_store_decodes_them(tmp_path):
 
 
 def test_the_suffixes_are_those_of_both(tmp_path):
-    assert readable_suffixes() == (*SUFFIXES, *CODEC_SUFFIXES)
+    assert list_readable_suffixes() == (*SUFFIXES, *CODEC_SUFFIXES)
     assert not set(SUFFIXES) & set(CODEC_SUFFIXES)
 
 
 WITHOUT = """
 import sys
 sys.modules["av"] = None  # as if it were not installed
-from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, audio_info, readable_suffixes
+from ssc_toolkit.audio import SUFFIXES, UnreadableAudio, read_audio_info, list_readable_suffixes
 from ssc_toolkit.paths import audio_paths
 from ssc_toolkit.data import from_folder
 from pathlib import Path
-assert readable_suffixes() == SUFFIXES
-paths, others, _ = audio_paths(Path({folder!r}), readable_suffixes())
+assert list_readable_suffixes() == SUFFIXES
+paths, others, _ = audio_paths(Path({folder!r}), list_readable_suffixes())
 print([path.name for path in paths], dict(others))
 import logging
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 from_folder({folder!r})
 for name in ("a.m4a", "renamed.mp3"):
     try:
-        audio_info({folder!r} + "/" + name)
+        read_audio_info({folder!r} + "/" + name)
     except UnreadableAudio as error:
         print(error)
 """
@@ -155,7 +162,7 @@ def test_folders_are_searched_once_and_hidden_files_left_out(tmp_path):
     (music / "again").symlink_to(music / "jazz")
     (music / "more").symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(music)
-    paths, others, _ = audio_paths(music, readable_suffixes())
+    paths, others, _ = audio_paths(music, list_readable_suffixes())
     assert [str(path.relative_to(music)) for path in paths] == ["a.WAV", "jazz/b.oga", "more/d.m4a"]
     assert others == {".jpg": 2, "": 1}
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from ssc_toolkit.audio import UnreadableAudio, check_decodes, read_audio
-from ssc_toolkit.decoding.headers import audio_data
+from ssc_toolkit.decoding.headers import find_audio_data
 
 RATE = 16000
 MUSIC = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * RATE, 2))
@@ -35,7 +35,7 @@ def written(path, container: str, subtype: str = "PCM_16") -> bytes:
 
 def with_data_size(content: bytes, size: int) -> bytes:
     """The same file, whose header says that the audio has another size in bytes."""
-    data = audio_data(io.BytesIO(content))
+    data = find_audio_data(io.BytesIO(content))
     assert data is not None
     changed = bytearray(content)
     changed[data.field : data.field + data.field_bytes] = (size % 256**data.field_bytes).to_bytes(
@@ -126,7 +126,7 @@ def test_big_endian_and_broadcast_headers_are_read(tmp_path):
     assert_whole(tmp_path / "a.wav")
     content = written(tmp_path / "a.wav", "WAV")
     broadcast = b"bext" + struct.pack("<I", 603) + bytes(604)  # odd, and padded
-    for size in (audio_data(io.BytesIO(content)).declared, 0, 0x7FFFF000):
+    for size in (find_audio_data(io.BytesIO(content)).declared, 0, 0x7FFFF000):
         changed = with_data_size(content[:12] + broadcast + content[12:], size)
         (tmp_path / "a.wav").write_bytes(changed)
         assert_whole(tmp_path / "a.wav")

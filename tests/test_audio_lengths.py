@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from audio_files import assert_segments_agree, correlation, id3v2, loud_and_quiet, vbr_mp3, without_xing
 
-from ssc_toolkit.audio import UnreadableAudio, audio_info, check_decodes, read_audio
+from ssc_toolkit.audio import UnreadableAudio, check_decodes, read_audio, read_audio_info
 from ssc_toolkit.data import AudioStore, check_audio, from_folder
 
 RATE = 44100
@@ -59,7 +59,7 @@ def test_mp3_parts_of_different_rates_are_refused(tmp_path):
     first, second = vbr_mp3(tmp_path / "a.mp3", MUSIC), vbr_mp3(tmp_path / "b.mp3", MUSIC, 48000)
     (tmp_path / "a.mp3").write_bytes(first + second)
     with pytest.raises(UnreadableAudio, match=r"a\.mp3: .*different sample rates \(44100, 48000 Hz\)"):
-        audio_info(tmp_path / "a.mp3")
+        read_audio_info(tmp_path / "a.mp3")
 
 
 def test_an_mp3_with_pictures_and_tags_keeps_its_length(tmp_path):
@@ -84,7 +84,7 @@ def test_an_ordinary_mp3_is_not_decoded_to_find_its_length(tmp_path, monkeypatch
     monkeypatch.setattr(
         soundfile.SoundFile, "read", lambda file, *rest, **more: reads.append(rest) or own(file, *rest, **more)
     )
-    assert audio_info(tmp_path / "a.mp3").frames == 6 * RATE
+    assert read_audio_info(tmp_path / "a.mp3").frames == 6 * RATE
     assert not reads
 
 
@@ -107,7 +107,7 @@ def test_chained_ogg_files_have_the_sum_of_their_lengths(tmp_path, suffix, subty
     np.testing.assert_allclose(whole[3 * rate :], read_audio(tmp_path / f"1.{suffix}", rate), atol=1e-6)
     (tmp_path / f"cut.{suffix}").write_bytes((parts[0] + parts[1])[:-300])
     with pytest.raises(UnreadableAudio, match="copied completely"):
-        audio_info(tmp_path / f"cut.{suffix}")
+        read_audio_info(tmp_path / f"cut.{suffix}")
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -143,7 +143,7 @@ def test_an_invalid_sample_rate_makes_a_file_unusable(tmp_path, rate):
     content[24:28] = rate.to_bytes(4, "little")
     (tmp_path / "a.wav").write_bytes(content)
     for read in (
-        audio_info,
+        read_audio_info,
         check_decodes,
         lambda path: read_audio(path, RATE),
         lambda path: read_audio(path, RATE, 0, 9),
@@ -166,7 +166,7 @@ def test_a_flac_of_one_hertz_is_left_out_of_a_store_by_name(tmp_path):
     content = bytearray((music / "1.flac").read_bytes())
     content[18:21] = (1 << 4 | content[20] & 15).to_bytes(3, "big")
     (music / "1.flac").write_bytes(content)
-    store = AudioStore.prepare(from_folder(music), tmp_path / "store", 16000, most_skipped=0.5, progress=False)
+    store = AudioStore.prepare(from_folder(music), tmp_path / "store", 16000, max_unusable=0.5, progress=False)
     assert store.tracks["seconds"].tolist() == [6.0, 6.0]
     report = (tmp_path / "store" / "unusable.csv").read_text()
     assert '1.flac,"expected a sample rate from 1000 to 768000 Hz, got 1 Hz' in report

@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from ssc_toolkit import caches
 from ssc_toolkit.augmentations import BackgroundNoise, Chain, Gain
-from ssc_toolkit.caches import cache_places, clean_caches, read_entry, write_entry
+from ssc_toolkit.caches import clean_caches, list_caches, read_entry, write_entry
 from ssc_toolkit.commands.doctor import doctor
 from ssc_toolkit.data.store import remote
 from ssc_toolkit.encoders import MelCNN
@@ -30,7 +30,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import FixedCorruption
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
-from ssc_toolkit.files import held
+from ssc_toolkit.files import lock_folder
 from ssc_toolkit.options import DoctorOptions
 
 RATE = 16000
@@ -184,7 +184,7 @@ def test_the_least_recently_used_entry_goes_first(tmp_path, monkeypatch):
 
 def test_doctor_cleans_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
     root, other = tmp_path / "root", tmp_path / "other"
-    monkeypatch.setattr(caches, "cache_root", lambda: root)
+    monkeypatch.setattr(caches, "find_cache_root", lambda: root)
     for folder in (root / "stores" / "s", root / "corpus-1", root / "mine", other):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(bytes(1000))
@@ -192,7 +192,7 @@ def test_doctor_cleans_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
     (root / "corpus-1" / "link").symlink_to(other)
     (root / "stores" / "link").symlink_to(other)
     (root / ".a.json.12ab.tmp").write_text("left")
-    assert len(cache_places()) == 2
+    assert len(list_caches()) == 2
     doctor(DoctorOptions(clean=True))
     said = capsys.readouterr().out
     assert "corpus-1" in said
@@ -207,7 +207,7 @@ def test_doctor_cleans_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
 
 
 def test_doctor_knows_the_caches_of_outputs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(caches, "cache_root", lambda: tmp_path / "root")
+    monkeypatch.setattr(caches, "find_cache_root", lambda: tmp_path / "root")
     for folder in ("report/cache", "demo/evaluation", "mine"):
         (tmp_path / folder).mkdir(parents=True)
         entry(tmp_path / folder)
@@ -216,7 +216,7 @@ def test_doctor_knows_the_caches_of_outputs(tmp_path, monkeypatch, capsys):
     doctor(DoctorOptions(folders=folders))
     said = capsys.readouterr().out
     assert all(str(tmp_path / name) in said for name in ("report/cache", "demo/evaluation", "mine"))
-    with held(tmp_path / "report", "out"):  # a comparison is at work
+    with lock_folder(tmp_path / "report", "out"):  # a comparison is at work
         doctor(DoctorOptions(clean=True, folders=folders))
     assert f"kept {tmp_path / 'report/cache'}" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("*.np[yz]"))) == 3 + 1
@@ -227,7 +227,7 @@ def test_doctor_knows_the_caches_of_outputs(tmp_path, monkeypatch, capsys):
 
 
 def copy_slowly(root, url, begun, go_on):
-    caches.cache_root = remote.cache_root = lambda: root
+    caches.find_cache_root = remote.find_cache_root = lambda: root
     files = remote.MirroredFiles(url)
 
     def check(path):
@@ -238,7 +238,7 @@ def copy_slowly(root, url, begun, go_on):
 
 
 def test_doctor_leaves_a_store_that_is_being_copied(tmp_path, monkeypatch):
-    monkeypatch.setattr(caches, "cache_root", lambda: tmp_path / "root")
+    monkeypatch.setattr(caches, "find_cache_root", lambda: tmp_path / "root")
     (tmp_path / "store" / "shards").mkdir(parents=True)
     (tmp_path / "store" / "shards" / "a.pcm").write_bytes(bytes(1000))
     context = multiprocessing.get_context("fork")
@@ -261,7 +261,7 @@ def test_doctor_leaves_a_store_that_is_being_copied(tmp_path, monkeypatch):
 
 
 def test_doctor_removes_what_a_killed_doctor_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(caches, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(caches, "find_cache_root", lambda: tmp_path)
     (tmp_path / "stores" / f".abc.{'1' * 16}.tmp" / "shards").mkdir(parents=True)
     assert [place.holds for place in clean_caches()[0]] == ["temporary"]
     assert list((tmp_path / "stores").iterdir()) == []

@@ -17,9 +17,9 @@ from ssc_toolkit.files import (
     append_checksum,
     atomic_path,
     clear_leftovers,
-    held,
-    held_file,
     is_leftover,
+    lock_file,
+    lock_folder,
     path_inside,
     read_checked_json,
     reading,
@@ -185,7 +185,7 @@ def test_temporary_names_do_not_collide(tmp_path):
 
 
 def _hold(folder, ready, done):
-    with held(folder, "out"):
+    with lock_folder(folder, "out"):
         ready.set()
         done.wait(30)
 
@@ -198,22 +198,22 @@ def test_lock_keeps_another_process_out_and_touches_nothing(tmp_path):
     try:
         assert ready.wait(60)
         (tmp_path / ".notes.2024.tmp").touch()
-        with pytest.raises(InputError, match="another process"), held(tmp_path, "out"):
+        with pytest.raises(InputError, match="another process"), lock_folder(tmp_path, "out"):
             pass
     finally:
         done.set()
         process.join()
-    with held(tmp_path, "out"):
+    with lock_folder(tmp_path, "out"):
         assert (tmp_path / ".notes.2024.tmp").exists()
 
 
 def test_a_lock_of_a_file_leaves_the_rest_of_its_folder_free(tmp_path):
-    with held_file(tmp_path / "a.npz", "out"):
-        with held_file(tmp_path / "b.npz", "out"), held(tmp_path, "out"):
+    with lock_file(tmp_path / "a.npz", "out"):
+        with lock_file(tmp_path / "b.npz", "out"), lock_folder(tmp_path, "out"):
             pass
-        with pytest.raises(InputError, match=r"out: .*writing .*a\.npz"), held_file(tmp_path / "a.npz", "out"):
+        with pytest.raises(InputError, match=r"out: .*writing .*a\.npz"), lock_file(tmp_path / "a.npz", "out"):
             pass
-    with held_file(tmp_path / "a.npz", "out"):
+    with lock_file(tmp_path / "a.npz", "out"):
         pass
 
 
@@ -248,7 +248,7 @@ def test_listed_files_are_verified_and_missing_ones_told(tmp_path):
 
 def test_lock_file_has_the_permissions_of_its_folder(tmp_path):
     tmp_path.chmod(0o775)
-    with held(tmp_path, "out"):
+    with lock_folder(tmp_path, "out"):
         assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o664
 
 
@@ -259,7 +259,7 @@ def test_lock_of_another_user_is_one_clear_error(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with pytest.raises(InputError, match=r"out: .*chmod g\+w"), held(tmp_path, "out"):
+    with pytest.raises(InputError, match=r"out: .*chmod g\+w"), lock_folder(tmp_path, "out"):
         pass
 
 

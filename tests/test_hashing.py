@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from ssc_toolkit.data import TrackTable
-from ssc_toolkit.data.corpus.build import source_fingerprint
-from ssc_toolkit.data.store.parquet import table_hash, to_arrow
-from ssc_toolkit.evaluation.embedding.cache import audio_contents
+from ssc_toolkit.data.corpus.build import hash_content
+from ssc_toolkit.data.store.parquet import hash_table, to_arrow
+from ssc_toolkit.evaluation.embedding.cache import hash_audio
 from ssc_toolkit.evaluation.provenance import split_hash
 from ssc_toolkit.hashing import file_hash, lines_hash, new_digest, short_hash, stream_digest, text_hash
-from ssc_toolkit.seeds import generator_for
-from ssc_toolkit.training.dataset_factory import track_table_hash
+from ssc_toolkit.seeds import make_generator
+from ssc_toolkit.training.dataset_factory import hash_training_table
 
 TABLE = pd.DataFrame({"path": ["/a/x.wav", "/a/y.wav"], "split": ["train", "test"], "bpm": [90.5, None]})
 
@@ -41,11 +41,11 @@ def test_short_hashes_are_sha256():
 
 def test_stored_hashes_are_those_of_before(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"audio")
-    assert audio_contents(TrackTable(pd.DataFrame({"path": [str(tmp_path / "a.wav")]}))) == [
+    assert hash_audio(TrackTable(pd.DataFrame({"path": [str(tmp_path / "a.wav")]}))) == [
         "c986e5b0617d9abbfd786ca73f99feb9"
     ]
     assert split_hash(TABLE) == "19e6e93e42544e49"
-    assert track_table_hash(TrackTable(TABLE)) == "bb5de7188aa934f9"
-    assert table_hash(to_arrow(TABLE)) == "ddfca853151cc6a7886c10ba00625858"
-    assert source_fingerprint({"kind": "scores", "clips": 40}) == "4dca153385"
-    assert torch.randint(2**62, (1,), generator=generator_for(3, "augment", 7)).item() == 821431241013944227
+    assert hash_training_table(TrackTable(TABLE)) == "bb5de7188aa934f9"
+    assert hash_table(to_arrow(TABLE)) == "ddfca853151cc6a7886c10ba00625858"
+    assert hash_content({"kind": "scores", "clips": 40}) == "4dca153385"
+    assert torch.randint(2**62, (1,), generator=make_generator(3, "augment", 7)).item() == 821431241013944227

@@ -26,7 +26,7 @@ class Bare(Encoder):
     """An encoder without batch statistics."""
 
     def __init__(self) -> None:
-        super().__init__(embedding_dim=16, sample_rate=RATE, minimum_samples=64)
+        super().__init__(embedding_dim=16, sample_rate=RATE, min_samples=64)
         self.layers = nn.Sequential(nn.Conv1d(1, 8, 64, 16), nn.ReLU(), nn.Conv1d(8, 16, 8, 4), nn.Tanh())
 
     def encode_frames(self, signals: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def music() -> tuple[str, np.ndarray]:
     import music21
     import pretty_midi
 
-    from ssc_toolkit.data.corpus.synthesis import sound_font
+    from ssc_toolkit.data.corpus.synthesis import read_sound_font
 
     score = music21.corpus.parse("bach/bwv66.6")
     piano = pretty_midi.Instrument(0)
@@ -49,7 +49,7 @@ def music() -> tuple[str, np.ndarray]:
     file = io.BytesIO()
     midi.write(file)
     samples, rate = soundfile.read(
-        io.BytesIO(bytes(midirenderer.render_wave_from(sound_font(), file.getvalue()))), dtype="float32"
+        io.BytesIO(bytes(midirenderer.render_wave_from(read_sound_font(), file.getvalue()))), dtype="float32"
     )
     mono = resample(samples.mean(axis=1), rate, RATE)[: 5 * RATE]
     return score.metadata.title or "BWV 66.6", 0.5 * mono / np.abs(mono).max()

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, check_count, need_sample_rate, per_clip, uniform
+from ssc_toolkit.augmentations.base import Transform, check_count, draw_uniform, per_clip, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.noise import add_at_ratio
-from ssc_toolkit.augmentations.recordings import Recordings, file_names, read_files
+from ssc_toolkit.augmentations.recordings import Recordings, list_file_names, read_files
 from ssc_toolkit.checks import Range, check_range
 
 
@@ -57,9 +57,9 @@ class BackgroundNoise(Transform):
     ) -> None:
         super().__init__(p=p, sample_rate=sample_rate)
         self.snr_db = check_range("snr_db", snr_db, -200, 200)
-        self.files = None if files is None else file_names(files)
+        self.files = None if files is None else list_file_names(files)
         if self.files is not None:
-            decoded = read_files("files", self.files, need_sample_rate(sample_rate))
+            decoded = read_files("files", self.files, require_sample_rate(sample_rate))
             samples = np.concatenate(decoded).clip(-1, 1)
             lengths = torch.tensor([len(one) for one in decoded])
             self._shortest = min(map(len, decoded))
@@ -81,7 +81,7 @@ class BackgroundNoise(Transform):
         return Draw(drawn.transform, applied, {**drawn.values, "partner": partner}, whole=True)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        values = {"snr_db": uniform(count, self.snr_db, generator)}
+        values = {"snr_db": draw_uniform(count, self.snr_db, generator)}
         if self.files is not None:
             values["file"] = torch.randint(len(self.lengths), (count,), generator=generator)
             values["place"] = torch.rand(count, generator=generator, dtype=torch.float64)

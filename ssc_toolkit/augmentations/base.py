@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
-from ssc_toolkit.checks import check_number, check_whole
+from ssc_toolkit.checks import check_integer, check_number
 from ssc_toolkit.errors import InputError
 
 
@@ -42,7 +42,7 @@ class Augmentation(nn.Module, ABC):
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
         self.p = check_number("p", p, 0, 1)
-        self.sample_rate = None if sample_rate is None else need_sample_rate(sample_rate)
+        self.sample_rate = None if sample_rate is None else require_sample_rate(sample_rate)
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
@@ -274,33 +274,31 @@ def check_generator(generator: torch.Generator | None) -> None:
     raise InputError(f"generator: expected a torch.Generator of the CPU, or None, got {got}")
 
 
-def need_sample_rate(sample_rate: int | None) -> int:
+def require_sample_rate(sample_rate: int | None) -> int:
     """Return the sample rate of a transform that requires one, and check it."""
     if sample_rate is None:
         raise ValueError("sample_rate: expected the sample rate of the waveforms in hertz, got None")
-    if (
-        type(sample_rate) is int and 1 <= sample_rate <= _HIGHEST_RATE
-    ):  # a fast path, because the check is repeated often
+    if type(sample_rate) is int and 1 <= sample_rate <= _MAX_RATE:  # a fast path, because the check is repeated often
         return sample_rate
-    return check_whole("sample_rate", sample_rate, 1, _HIGHEST_RATE)
+    return check_integer("sample_rate", sample_rate, 1, _MAX_RATE)
 
 
-_HIGHEST_RATE = 1_000_000
+_MAX_RATE = 1_000_000
 
 
-def uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
+def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
     """Draw (count,) numbers uniformly from [low, high)."""
     low, high = bounds
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
-def log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
+def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
     """Draw (count,) positive numbers whose logarithm is uniform."""
     low, high = bounds
     return low * (high / low) ** torch.rand(count, generator=generator)
 
 
-def whole_uniform(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+def draw_integers(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
     """Draw (count,) integers uniformly from low to high, both included."""
     return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
 
@@ -310,7 +308,7 @@ def per_clip(value: Tensor) -> Tensor:
     return value[:, None, None]
 
 
-def amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
+def db_to_amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
     """Convert decibels to an amplitude factor, 10^(decibels / 20)."""
     return 10 ** (decibels.to(dtype) / 20)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
 from ssc_toolkit.checks import Range, check_number, check_range
 
 
@@ -47,7 +47,7 @@ class Chorus(Transform):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.rate_hz = check_range("rate_hz", rate_hz, 0.01, 100)
         self.depth = check_range("depth", depth, 0, 1)
         self.delay_ms = check_number("delay_ms", delay_ms, 0, 100)
@@ -55,34 +55,34 @@ class Chorus(Transform):
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {
-            "rate_hz": uniform(count, self.rate_hz, generator),
-            "depth": uniform(count, self.depth, generator),
+            "rate_hz": draw_uniform(count, self.rate_hz, generator),
+            "depth": draw_uniform(count, self.depth, generator),
             "phase": torch.rand(count, generator=generator),
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         dtype = waveforms.dtype
-        rate = need_sample_rate(self.sample_rate)
+        rate = require_sample_rate(self.sample_rate)
         time = torch.arange(waveforms.shape[-1], device=waveforms.device, dtype=dtype)
         turns = values["rate_hz"].to(dtype)[:, None] * (time / rate) + values["phase"].to(dtype)[:, None]
         swing = torch.sin(2 * math.pi * turns)
         delay = (self.delay_ms * rate / 1000) * (1 + values["depth"].to(dtype)[:, None] * swing)
         longest = math.ceil(2 * self.delay_ms * rate / 1000)
-        return torch.lerp(waveforms, delayed(waveforms, delay, longest), self.mix)
+        return torch.lerp(waveforms, apply_delay(waveforms, delay, longest), self.mix)
 
 
-def delayed(waveforms: Tensor, delay: Tensor, longest: int) -> Tensor:
+def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
     """Delay each clip by a time-varying number of samples; zeros precede the clip.
 
     Args:
         waveforms: (N, channels, samples).
-        delay: (N, samples), in samples, 0 to `longest`; fractional delays use cubic interpolation.
-        longest: upper bound of `delay`, as a Python number, so that no value is read from the device.
+        delay: (N, samples), in samples, 0 to `max_delay`; fractional delays use cubic interpolation.
+        max_delay: upper bound of `delay`, as a Python number, so that no value is read from the device.
     """
     samples = waveforms.shape[-1]
     whole = delay.floor()
     fraction = (delay - whole)[:, None]
-    left, right = longest + 2, 1
+    left, right = max_delay + 2, 1
     padded = torch.nn.functional.pad(waveforms, (left, right))
     newest = torch.arange(samples, device=delay.device) + (left + 1) - whole.long()
 

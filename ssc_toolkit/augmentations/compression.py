@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
 from ssc_toolkit.checks import Range, check_range
 
 
@@ -51,7 +51,7 @@ class Compression(Transform):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.threshold_db = check_range("threshold_db", threshold_db, -120, 0)
         self.ratio = check_range("ratio", ratio, 1, 100)
         self.attack_ms = check_range("attack_ms", attack_ms, 0.01, 1000)
@@ -60,16 +60,16 @@ class Compression(Transform):
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         names = ("threshold_db", "ratio", "attack_ms", "release_ms", "make_up_db")
-        return {name: uniform(count, getattr(self, name), generator) for name in names}
+        return {name: draw_uniform(count, getattr(self, name), generator) for name in names}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         per_sample = {name: value.to(waveforms.dtype)[:, None] for name, value in values.items()}
-        samples_per_ms = need_sample_rate(self.sample_rate) / 1000
+        samples_per_ms = require_sample_rate(self.sample_rate) / 1000
         level_db = _DECIBELS * waveforms.abs().amax(1).clamp(min=1e-6).log()
         excess_db = (level_db - per_sample["threshold_db"]).clamp(min=0) * (1 - 1 / per_sample["ratio"])
-        held = released(excess_db, per_sample["release_ms"] * samples_per_ms)
+        held = apply_release(excess_db, per_sample["release_ms"] * samples_per_ms)
         longest_attack = self.attack_ms[1] * samples_per_ms
-        reduction_db = smoothed(held, per_sample["attack_ms"] * samples_per_ms, longest_attack)
+        reduction_db = smooth(held, per_sample["attack_ms"] * samples_per_ms, longest_attack)
         gain = torch.exp((per_sample["make_up_db"] - reduction_db) / _DECIBELS)
         return waveforms * gain[:, None]
 
@@ -78,7 +78,7 @@ _DECIBELS = 20 / math.log(10)
 _NEGLIGIBLE = 16.0  # time constants after which an exponential decay is below single precision
 
 
-def released(signal: Tensor, time_constant: Tensor) -> Tensor:
+def apply_release(signal: Tensor, time_constant: Tensor) -> Tensor:
     """Compute y[n] = max(x[n], e^(-1 / time_constant) y[n - 1]) without a loop over the samples.
 
     An exponential decay is linear in the logarithm, so log y[n] + n / time_constant is the running maximum of
@@ -93,7 +93,7 @@ def released(signal: Tensor, time_constant: Tensor) -> Tensor:
     return torch.exp(highest - line)
 
 
-def smoothed(signal: Tensor, time_constant: Tensor, longest: float) -> Tensor:
+def smooth(signal: Tensor, time_constant: Tensor, max_time_constant: float) -> Tensor:
     """Compute y[n] = a y[n - 1] + (1 - a) x[n], a = e^(-1 / time_constant), without a loop over the samples.
 
     Each step doubles the number of terms in the sum of a^k x[n - k], until the remaining terms are negligible.
@@ -101,11 +101,12 @@ def smoothed(signal: Tensor, time_constant: Tensor, longest: float) -> Tensor:
     Args:
         signal: (N, samples).
         time_constant: (N, 1), in samples.
-        longest: upper bound of the time constants, as a Python number, so that no value is read from the device.
+        max_time_constant: upper bound of the time constants, as a Python number, so that no value is read from the
+            device.
     """
     total = signal * -torch.expm1(-1 / time_constant)
     covered = 1
-    while covered < min(_NEGLIGIBLE * longest, signal.shape[-1]):
+    while covered < min(_NEGLIGIBLE * max_time_constant, signal.shape[-1]):
         weight = torch.exp(-covered / time_constant)
         total = torch.cat([total[:, :covered], torch.addcmul(total[:, covered:], weight, total[:, :-covered])], dim=1)
         covered *= 2

@@ -11,10 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, whole_uniform
+from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, draw_integers
 from ssc_toolkit.augmentations.draw import Draw
-from ssc_toolkit.augmentations.fusion import Stage, joined_alternatives, joined_stages, stage_of
-from ssc_toolkit.checks import check_number, check_whole_range
+from ssc_toolkit.augmentations.fusion import Stage, join_alternatives, join_stages, make_stage
+from ssc_toolkit.checks import check_integer_range, check_number
 from ssc_toolkit.errors import InputError
 
 
@@ -78,7 +78,7 @@ class Container(Augmentation):
             [
                 member.stages(samples, (*path, index))
                 if isinstance(member, Container)
-                else [stage_of(member, samples, (*path, index))]
+                else [make_stage(member, samples, (*path, index))]
                 for index, member in enumerate(self.members())
             ]
         )
@@ -134,7 +134,7 @@ class Chain(Container):
         return {}, [applied] * len(self.transforms)
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        return joined_stages([stage for own in stages for stage in own], self.fuse)
+        return join_stages([stage for own in stages for stage in own], self.fuse)
 
     @torch.no_grad()
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
@@ -224,7 +224,7 @@ class OneOf(Container):
         return {"picked": picked}, [applied & (picked == index) for index in range(len(self.weights))]
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        return joined_alternatives(stages)
+        return join_alternatives(stages)
 
 
 class ItemOneOf(OneOf):
@@ -269,16 +269,16 @@ class SomeOf(Container):
         super().__init__(transforms, p=p)
         if not transforms:
             raise ValueError("transforms: SomeOf expects at least one transform, got none")
-        self.count = check_whole_range("count", count, 0, len(transforms))
+        self.count = check_integer_range("count", count, 0, len(transforms))
 
     def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-        wanted = whole_uniform(len(applied), self.count, generator)
+        wanted = draw_integers(len(applied), self.count, generator)
         scores = torch.rand(len(applied), len(self.transforms), generator=generator)
         chosen = scores.argsort(1).argsort(1) < wanted[:, None]
         return {"picked": chosen}, [applied & column for column in chosen.unbind(1)]
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        return joined_stages([stage for own in stages for stage in own], "exact")
+        return join_stages([stage for own in stages for stage in own], "exact")
 
 
 def _check_rates(container: Container) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import draw_uniform, require_sample_rate
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
-from ssc_toolkit.checks import Range, check_number, check_range, check_whole
+from ssc_toolkit.checks import Range, check_integer, check_number, check_range
 
 
 class Delay(Linear):
@@ -52,16 +52,16 @@ class Delay(Linear):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.delay_ms = check_range(
             "delay_ms", delay_ms, self.min_delay_samples * 1000 / sample_rate, self.max_delay_ms
         )
         self.volume = check_number("volume", volume, 0, self.max_volume)
         self.attenuation = check_number("attenuation", attenuation, 0, 1)
-        self.repeats = check_whole("repeats", repeats, self.min_repeats, 1000)
+        self.repeats = check_integer("repeats", repeats, self.min_repeats, 1000)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"delay_ms": uniform(count, self.delay_ms, generator)}
+        return {"delay_ms": draw_uniform(count, self.delay_ms, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         delay, longest = self._delay(values), self._longest()
@@ -74,24 +74,24 @@ class Delay(Linear):
         return Reach(0, min(samples, self._longest() * self.repeats))
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        return echo_response(self._delay(values), self._echoes(grid.samples), grid)
+        return compute_echo_response(self._delay(values), self._echoes(grid.samples), grid)
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
         """Return the number and level of each echo that can begin within a clip."""
-        shortest = math.floor(self.delay_ms[0] * need_sample_rate(self.sample_rate) / 1000)
+        shortest = math.floor(self.delay_ms[0] * require_sample_rate(self.sample_rate) / 1000)
         most = min(self.repeats, samples // max(1, shortest) + 1)
         return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, most + 1))
 
     def _longest(self) -> int:
         """Return the longest delay that can be drawn, in samples."""
-        return math.ceil(self.delay_ms[1] * need_sample_rate(self.sample_rate) / 1000)
+        return math.ceil(self.delay_ms[1] * require_sample_rate(self.sample_rate) / 1000)
 
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
         """Return the delays (N,) in whole samples."""
-        return (values["delay_ms"] * (need_sample_rate(self.sample_rate) / 1000)).round().long()
+        return (values["delay_ms"] * (require_sample_rate(self.sample_rate) / 1000)).round().long()
 
 
-def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
+def compute_echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
     """Compute the response (N, F) of a signal with echoes, without echoes that begin after the clip.
 
     Args:
@@ -112,16 +112,16 @@ def echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], g
     return total
 
 
-def shift_right(waveforms: Tensor, shift: Tensor, longest: int) -> Tensor:
+def shift_right(waveforms: Tensor, shift: Tensor, max_shift: int) -> Tensor:
     """Delay each clip by its own number of samples; zeros precede the clip.
 
     Args:
         waveforms: (N, channels, samples).
-        shift: (N,) whole samples, 0 to `longest`.
-        longest: upper bound of `shift`, as a Python number, so that no value is read from the device.
+        shift: (N,) whole samples, 0 to `max_shift`.
+        max_shift: upper bound of `shift`, as a Python number, so that no value is read from the device.
     """
     samples = waveforms.shape[-1]
-    padding = min(longest, samples)
+    padding = min(max_shift, samples)
     # Indexing one window per clip of the padded waveform is about three times as fast as a gather.
     windows = F.pad(waveforms, (padding, 0)).unfold(-1, samples, 1)
     rows = torch.arange(len(waveforms), device=waveforms.device)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, amplitude, per_clip, uniform, whole_uniform
-from ssc_toolkit.checks import Range, check_range, check_whole_range
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_integers, draw_uniform, per_clip
+from ssc_toolkit.checks import Range, check_integer_range, check_range
 
 
 class Distortion(Transform):
@@ -31,10 +31,10 @@ class Distortion(Transform):
         self.drive_db = check_range("drive_db", drive_db, -60, 60)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"drive_db": uniform(count, self.drive_db, generator)}
+        return {"drive_db": draw_uniform(count, self.drive_db, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        return torch.tanh(waveforms * per_clip(amplitude(values["drive_db"], waveforms.dtype)))
+        return torch.tanh(waveforms * per_clip(db_to_amplitude(values["drive_db"], waveforms.dtype)))
 
 
 class Clipping(Transform):
@@ -56,10 +56,10 @@ class Clipping(Transform):
         self.threshold_db = check_range("threshold_db", threshold_db, -60, 0)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"threshold_db": uniform(count, self.threshold_db, generator)}
+        return {"threshold_db": draw_uniform(count, self.threshold_db, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        limit = per_clip(peak_of(waveforms) * amplitude(values["threshold_db"], waveforms.dtype))
+        limit = per_clip(measure_peak(waveforms) * db_to_amplitude(values["threshold_db"], waveforms.dtype))
         return torch.clamp(waveforms, min=-limit, max=limit)
 
 
@@ -80,10 +80,10 @@ class BitCrush(Transform):
 
     def __init__(self, bits: Range = (4, 8), *, p: float = 1.0) -> None:
         super().__init__(p=p)
-        self.bits = check_whole_range("bits", bits, 1, 24)
+        self.bits = check_integer_range("bits", bits, 1, 24)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"bits": whole_uniform(count, self.bits, generator)}
+        return {"bits": draw_integers(count, self.bits, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         levels = per_clip(2 ** (values["bits"].to(waveforms.dtype) - 1))
@@ -92,7 +92,7 @@ class BitCrush(Transform):
         return straight_through(waveforms, crushed)
 
 
-def peak_of(waveforms: Tensor) -> Tensor:
+def measure_peak(waveforms: Tensor) -> Tensor:
     """Return the peak magnitudes (N,) of waveforms (N, channels, samples)."""
     lowest, highest = waveforms.flatten(1).aminmax(dim=1)
     return torch.maximum(highest, -lowest)

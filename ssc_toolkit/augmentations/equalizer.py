@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import amplitude, need_sample_rate
+from ssc_toolkit.augmentations.base import db_to_amplitude, require_sample_rate
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_number, check_range
 
@@ -50,7 +50,7 @@ class Equalizer(Linear):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.gain_db = check_range("gain_db", gain_db, -60, 60)
         if center_hz is None:
             center_hz = [center for center in _OCTAVE_BANDS_HZ if center < sample_rate / 2]
@@ -72,18 +72,18 @@ class Equalizer(Linear):
     def reach(self, samples: int) -> Reach:
         # The lowest transition is the narrowest one in hertz; it sets the length of the impulse response.
         edge_hz = (self._edges()[0] if len(self.center_hz) > 1 else math.inf) * math.log(2) * EDGE_OCTAVES
-        half = math.ceil(6.5 / (2 * math.pi * edge_hz) * need_sample_rate(self.sample_rate))
+        half = math.ceil(6.5 / (2 * math.pi * edge_hz) * require_sample_rate(self.sample_rate))
         return Reach(half, half)
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
         gains = values["gain_db"].to(grid.cycles.dtype)
-        frequencies = grid.cycles * need_sample_rate(self.sample_rate)
+        frequencies = grid.cycles * require_sample_rate(self.sample_rate)
         octaves = torch.log2(frequencies.clamp(min=1e-3))
         level = gains[:, :1].expand(-1, len(octaves))
         for band, edge_hz in enumerate(self._edges(), start=1):
             above = 0.5 + 0.5 * torch.erf((octaves - math.log2(edge_hz)) * (math.sqrt(0.5) / EDGE_OCTAVES))
             level = torch.addcmul(level, gains[:, band : band + 1] - gains[:, band - 1 : band], above)
-        return amplitude(level, level.dtype)
+        return db_to_amplitude(level, level.dtype)
 
     def _edges(self) -> list[float]:
         """Return the frequencies in hertz at which neighboring bands meet."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import draw_uniform, require_sample_rate
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_range
 
@@ -36,7 +36,7 @@ class Filter(Linear):
     stops = False
 
     def __init__(self, *, p: float, sample_rate: int | None) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
 
     @abstractmethod
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
@@ -49,19 +49,19 @@ class Filter(Linear):
     def reach(self, samples: int) -> Reach:
         # Half the length of the Gaussian-windowed impulse response, to 4.5 standard deviations of its window.
         seconds = 4.5 / (2 * math.pi * max(self.narrowest_edge_hz(), NARROWEST_EDGE_HZ))
-        half = math.ceil(seconds * need_sample_rate(self.sample_rate))
+        half = math.ceil(seconds * require_sample_rate(self.sample_rate))
         return Reach(half, half)
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
         low, high = self.cutoffs_hz(values)
-        rate = need_sample_rate(self.sample_rate)
+        rate = require_sample_rate(self.sample_rate)
         frequencies = grid.cycles * rate
         if low is None:
-            passed = low_pass_response(high, frequencies, rate)
+            passed = compute_low_pass_response(high, frequencies, rate)
         else:
             widest = (high - low) * _EDGE_OF_A_BAND
-            passed = low_pass_response(high, frequencies, rate, widest)
-            passed = passed - low_pass_response(low, frequencies, rate, widest)
+            passed = compute_low_pass_response(high, frequencies, rate, widest)
+            passed = passed - compute_low_pass_response(low, frequencies, rate, widest)
         return 1 - passed if self.stops else passed
 
 
@@ -88,7 +88,7 @@ class LowPass(Filter):
         self.cutoff_hz = check_range("cutoff_hz", cutoff_hz, 1, sample_rate / 2)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"cutoff_hz": mel_uniform(count, self.cutoff_hz, generator)}
+        return {"cutoff_hz": draw_mel_uniform(count, self.cutoff_hz, generator)}
 
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         return None, values["cutoff_hz"]
@@ -144,8 +144,8 @@ class BandPass(Filter):
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {
-            "center_hz": mel_uniform(count, self.center_hz, generator),
-            "bandwidth_fraction": uniform(count, self.bandwidth_fraction, generator),
+            "center_hz": draw_mel_uniform(count, self.center_hz, generator),
+            "bandwidth_fraction": draw_uniform(count, self.bandwidth_fraction, generator),
         }
 
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
@@ -170,17 +170,17 @@ class BandStop(BandPass):
     stops = True
 
 
-def low_pass_response(
-    cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, widest_edge_hz: Tensor | None = None
+def compute_low_pass_response(
+    cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, max_edge_hz: Tensor | None = None
 ) -> Tensor:
     """Compute the responses (N, F) of low-pass filters with cutoffs (N,) at frequencies (F,) from 0 to Nyquist.
 
-    `widest_edge_hz` (N,), if given, limits the width of the transitions.
+    `max_edge_hz` (N,), if given, limits the width of the transitions.
     """
     cutoff = cutoff_hz.to(frequencies.dtype)[:, None]
     edge = EDGE_WIDTH * cutoff
-    if widest_edge_hz is not None:
-        edge = torch.minimum(edge, widest_edge_hz.to(edge.dtype)[:, None])
+    if max_edge_hz is not None:
+        edge = torch.minimum(edge, max_edge_hz.to(edge.dtype)[:, None])
     scale = math.sqrt(0.5) / edge.clamp(min=NARROWEST_EDGE_HZ)
     passed = torch.erf((frequencies + cutoff) * scale) - torch.erf((frequencies - cutoff) * scale)
     # Add the image around the sample rate, so that a cutoff at the Nyquist frequency passes everything.
@@ -188,7 +188,7 @@ def low_pass_response(
     return 0.5 * (passed + image)
 
 
-def mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:
+def draw_mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:
     """Draw (count,) frequencies in hertz, uniform on the mel scale 2595 log10(1 + f / 700)."""
     low, high = (math.log1p(bound / 700) for bound in bounds_hz)
-    return 700 * torch.expm1(uniform(count, (low, high), generator))
+    return 700 * torch.expm1(draw_uniform(count, (low, high), generator))

@@ -59,12 +59,12 @@ class Stage:
         return f"{names}: one FFT pair of {Grid.like(clips, self.reach).length} samples"
 
 
-def stage_of(transform: Augmentation, samples: int, path: tuple[int, ...]) -> Stage:
+def make_stage(transform: Augmentation, samples: int, path: tuple[int, ...]) -> Stage:
     """Return the stage of a single transform, for clips of `samples` samples."""
     return Stage((Leaf(transform, path),), transform.reach(samples) if isinstance(transform, Linear) else None)
 
 
-def joined_stages(stages: Sequence[Stage], fuse: str) -> list[Stage]:
+def join_stages(stages: Sequence[Stage], fuse: str) -> list[Stage]:
     """Join neighboring stages where `fuse` allows it: "exact", "all" or "none", see `Chain`."""
     result: list[Stage] = []
     for stage in stages:
@@ -84,7 +84,7 @@ def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
     return not (first.before and second.after) and not (first.after and second.before)
 
 
-def joined_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
+def join_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
     """Join the stages of alternative members. All stages with a frequency response become one stage."""
     linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
     others = [stage for stages in members for stage in stages if stage not in linear]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, amplitude, per_clip, uniform
-from ssc_toolkit.augmentations.distortion import peak_of
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_uniform, per_clip
+from ssc_toolkit.augmentations.distortion import measure_peak
 from ssc_toolkit.augmentations.linear import Scaling
 from ssc_toolkit.checks import Range, check_range
 
@@ -31,10 +31,10 @@ class Gain(Scaling):
         self.gain_db = check_range("gain_db", gain_db, -200, 200)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"gain_db": uniform(count, self.gain_db, generator)}
+        return {"gain_db": draw_uniform(count, self.gain_db, generator)}
 
     def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
-        return amplitude(values["gain_db"], like.dtype)
+        return db_to_amplitude(values["gain_db"], like.dtype)
 
 
 class PolarityInversion(Scaling):
@@ -79,10 +79,10 @@ class PeakNormalization(Transform):
         self.peak_db = check_range("peak_db", peak_db, -200, 200)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"peak_db": uniform(count, self.peak_db, generator)}
+        return {"peak_db": draw_uniform(count, self.peak_db, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        peak = peak_of(waveforms)
+        peak = measure_peak(waveforms)
         heard = peak >= torch.finfo(peak.dtype).tiny
-        factor = torch.where(heard, amplitude(values["peak_db"], peak.dtype) / peak.where(heard, 1.0), 1.0)
+        factor = torch.where(heard, db_to_amplitude(values["peak_db"], peak.dtype) / peak.where(heard, 1.0), 1.0)
         return waveforms * per_clip(factor)

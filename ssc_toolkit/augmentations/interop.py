@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
-from ssc_toolkit.augmentations.base import Augmentation, check_generator, need_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, check_generator, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
 
 
@@ -25,12 +25,12 @@ class FromTorchAudiomentations(Augmentation):
     and the batch is processed at once. Like other transforms of ssc_toolkit, it also applies in evaluation mode.
 
     Args:
-        theirs: transform or composition of torch-audiomentations; its own probability applies in addition to `p`.
+        module: transform or composition of torch-audiomentations; its own probability applies in addition to `p`.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is passed to the transform.
 
     Raises:
-        TypeError: if `theirs` is not a module.
+        TypeError: if `module` is not a module.
 
     Examples:
         >>> import torch_audiomentations
@@ -42,11 +42,11 @@ class FromTorchAudiomentations(Augmentation):
         True
     """
 
-    def __init__(self, theirs: nn.Module, *, sample_rate: int, p: float = 1.0) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        if not isinstance(theirs, nn.Module):
-            raise TypeError(f"theirs: expected a transform of torch-audiomentations, got {type(theirs).__name__}")
-        self.theirs = theirs
+    def __init__(self, module: nn.Module, *, sample_rate: int, p: float = 1.0) -> None:
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"module: expected a transform of torch-audiomentations, got {type(module).__name__}")
+        self.theirs = module
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_generator(generator)

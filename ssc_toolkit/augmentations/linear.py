@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssc_toolkit.augmentations.base import Transform, per_clip
 from ssc_toolkit.augmentations.draw import Draw
-from ssc_toolkit.augmentations.spectrum import fast_length
+from ssc_toolkit.augmentations.spectrum import find_fast_length
 
 
 class Reach(NamedTuple):
@@ -40,7 +40,7 @@ class Grid:
     def like(cls, waveforms: Tensor, reach: Reach) -> Grid:
         """Return the grid of an FFT that is long enough to avoid circular aliasing in the waveforms."""
         samples = waveforms.shape[-1]
-        length = fast_length(samples + max(reach))
+        length = find_fast_length(samples + max(reach))
         return cls(length, samples, torch.fft.rfftfreq(length, device=waveforms.device, dtype=waveforms.dtype))
 
 

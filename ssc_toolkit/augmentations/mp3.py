@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, need_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.distortion import straight_through
 from ssc_toolkit.checks import Range, check_range
 
@@ -76,8 +76,8 @@ class MP3(Transform):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        known = bit_rates_kbps(sample_rate)
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
+        known = list_bit_rates_kbps(sample_rate)
         self.bitrate_kbps = check_range("bitrate_kbps", bitrate_kbps, 1, 1000)
         self._rates = [rate for rate in known if self.bitrate_kbps[0] <= rate <= self.bitrate_kbps[1]]
         if not self._rates:
@@ -93,20 +93,20 @@ class MP3(Transform):
         return {"bitrate_kbps": torch.tensor(self._rates)[picked]}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        rate = need_sample_rate(self.sample_rate)
+        rate = require_sample_rate(self.sample_rate)
         can_be_coded = (waveforms.detach().abs() <= MAX_PEAK).flatten(1).all(1)[:, None, None]  # False for NaN
         signals = torch.where(can_be_coded, waveforms, 0.0)
         signals = rearrange(signals, "clips channels samples -> (clips channels) samples")
         bit_rates = values["bitrate_kbps"].repeat_interleave(waveforms.shape[1])
         on_cpu = waveforms.device.type == "cpu"
         if self.implementation == "codec" or (self.implementation == "auto" and on_cpu):
-            coded = straight_through(signals, _coded(signals, bit_rates, rate))
+            coded = straight_through(signals, _encode_and_decode(signals, bit_rates, rate))
         else:
-            coded = approximately_coded(signals, bit_rates, rate)
+            coded = approximate_coding(signals, bit_rates, rate)
         return torch.where(can_be_coded, coded.view_as(waveforms), waveforms)
 
 
-def bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
+def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
     """Return the bit rates in kbit/s that MP3 supports at a sample rate."""
     known = BIT_RATES_KBPS.get(sample_rate)
     if known is None:
@@ -114,12 +114,12 @@ def bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
     return known
 
 
-def nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
+def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
     """Return the supported bit rate nearest to `bitrate_kbps`; the higher one if two are equally near."""
-    return min(bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
+    return min(list_bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
 
 
-def _coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
+def _encode_and_decode(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
     """Encode and decode signals (N, samples) with the codec."""
     arrays = signals.detach().cpu().float().numpy()
     rates = bit_rates.tolist()
@@ -162,7 +162,7 @@ _MASKED = 10**-1.2  # masking threshold as a fraction of the power of a band
 _SIDE_BITS = 136  # bits of a frame for header and side information
 
 
-def approximately_coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
+def approximate_coding(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
     """Apply the approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
     samples = signals.shape[-1]
     count = -(-samples // _FRAME) + 1
@@ -173,10 +173,10 @@ def approximately_coded(signals: Tensor, bit_rates: Tensor, sample_rate: int) ->
     kept = frequencies < _cutoff_hz(bit_rates, sample_rate)[:, None]
     coefficients = coefficients * kept[:, None]
     with torch.no_grad():
-        step = _quantiser_step(coefficients, bit_rates, frequencies, sample_rate)
-        quantised = (coefficients / step).round_() * step
-    quantised = straight_through(coefficients, quantised)
-    overlapping = (quantised @ basis.T) * window
+        step = _choose_quantizer_step(coefficients, bit_rates, frequencies, sample_rate)
+        quantized = (coefficients / step).round_() * step
+    quantized = straight_through(coefficients, quantized)
+    overlapping = (quantized @ basis.T) * window
     first, second = overlapping[:, :-1, _FRAME:], overlapping[:, 1:, :_FRAME]
     return _GAIN * rearrange(first + second, "signals frames hop -> signals (frames hop)")[:, :samples]
 
@@ -205,7 +205,7 @@ _CUTOFFS = ((16, 3000), (24, 5450), (32, 5850), (40, 8250), (48, 10250), (56, 11
 """Pairs (bit rate in kbit/s, cutoff in hertz below that bit rate), measured on white noise with LAME 3.100."""
 
 
-def _quantiser_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
+def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
     """Return the steps (N, frames, 576) that use the bits of each frame, proportional to the masking thresholds."""
     bark = 26.81 * frequencies / (1960 + frequencies) - 0.53  # Traunmueller 1990
     band = (bark * (_BANDS / bark[-1])).long().clamp(0, _BANDS - 1)

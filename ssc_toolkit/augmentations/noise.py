@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, amplitude, need_sample_rate, per_clip, uniform
-from ssc_toolkit.augmentations.spectrum import fast_length
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_uniform, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.spectrum import find_fast_length
 from ssc_toolkit.checks import Range, check_range
 
 FLOOR_HZ = 20.0
@@ -46,14 +46,14 @@ class ColoredNoise(Transform):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.snr_db = check_range("snr_db", snr_db, -200, 200)
         self.spectral_decay = check_range("spectral_decay", spectral_decay, -10, 10)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {
-            "snr_db": uniform(count, self.snr_db, generator),
-            "spectral_decay": uniform(count, self.spectral_decay, generator),
+            "snr_db": draw_uniform(count, self.snr_db, generator),
+            "spectral_decay": draw_uniform(count, self.spectral_decay, generator),
             "seed": torch.randint(2**31, (count,), generator=generator),
         }
 
@@ -62,15 +62,15 @@ class ColoredNoise(Transform):
         return add_at_ratio(waveforms, noise[:, None], values["snr_db"])
 
     def _noise(self, samples: int, values: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        length = fast_length(samples)
+        length = find_fast_length(samples)
         seed = values["seed"]
-        rate = need_sample_rate(self.sample_rate)
+        rate = require_sample_rate(self.sample_rate)
         frequencies = torch.fft.rfftfreq(length, 1 / rate, device=seed.device, dtype=dtype)
         log_frequencies = frequencies.clamp(min=FLOOR_HZ).log()
         amplitudes = torch.exp(log_frequencies * (-0.5 * values["spectral_decay"].to(dtype)[:, None]))
         if length > 1:
             amplitudes[:, 0] = 0  # no DC offset
-        spectrum = random_spectrum(seed, len(frequencies), dtype) * amplitudes
+        spectrum = draw_spectrum(seed, len(frequencies), dtype) * amplitudes
         return torch.fft.irfft(spectrum, n=length)[:, :samples]
 
 
@@ -86,19 +86,19 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())
     noise_rms = torch.linalg.vector_norm(noise, dim=dimensions) / math.sqrt(noise.shape[1:].numel())
     heard = noise_rms > 0
-    scale = torch.where(heard, signal_rms / noise_rms.where(heard, 1.0) * amplitude(-snr_db, noise.dtype), 0.0)
+    scale = torch.where(heard, signal_rms / noise_rms.where(heard, 1.0) * db_to_amplitude(-snr_db, noise.dtype), 0.0)
     return torch.addcmul(waveforms, per_clip(scale), noise)
 
 
-def random_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, count) complex numbers of mean 0 whose real and imaginary parts are `random_numbers`.
+def draw_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Return (N, count) complex numbers of mean 0 whose real and imaginary parts are `draw_numbers`.
 
     Each sample of the noise is a sum of thousands of them and therefore approximately Gaussian.
     """
-    return torch.view_as_complex(random_numbers(seed, 2 * count, dtype).unflatten(-1, (count, 2)))
+    return torch.view_as_complex(draw_numbers(seed, 2 * count, dtype).unflatten(-1, (count, 2)))
 
 
-def random_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+def draw_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """Return (N, count) independent numbers, uniform between -32768 and 32768; a row depends on its seed only.
 
     This is a counter-based generator: a 32-bit integer hash (the finalizer of MurmurHash3) of seed and position.

@@ -10,15 +10,15 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
-    analyse,
+    analyze,
+    choose_window_length,
+    find_peaks,
     hann_window,
-    peaks_and_frequencies,
-    rotated,
-    synthesise,
-    window_length,
+    rotate_phases,
+    synthesize,
 )
 from ssc_toolkit.checks import Range, check_range
 
@@ -59,12 +59,12 @@ class PitchShift(Transform):
         n_fft: int | None = None,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.shift_semitones = check_range("shift_semitones", shift_semitones, -48, 48)
-        self.n_fft = window_length(sample_rate, n_fft)
+        self.n_fft = choose_window_length(sample_rate, n_fft)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": uniform(count, self.shift_semitones, generator)}
+        return {"shift_semitones": draw_uniform(count, self.shift_semitones, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
@@ -85,12 +85,12 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
         The shifted signals, (N, samples).
     """
     window = hann_window(n_fft, signals)
-    spectrum = analyse(signals, window)
+    spectrum = analyze(signals, window)
     with torch.no_grad():
         before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
         hanging = OVERLAP - 1
         first = torch.full((len(signals),), hanging, device=signals.device)
-        regions, frequency = peaks_and_frequencies(spectrum, before, first, hanging)
+        regions, frequency = find_peaks(spectrum, before, first, hanging)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
         # A partial that is moved up by `moved` bins advances faster in phase from frame to frame, starting at the
@@ -100,7 +100,7 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
         steps[:, 0] *= -1
         angle = math.pi * (2 * regions.accumulate(steps) + whole_bins)
         shift = regions.to_bins(whole_bins.long())
-    return synthesise(_move_bins(rotated(spectrum, regions, angle), shift), window, signals.shape[-1])
+    return synthesize(_move_bins(rotate_phases(spectrum, regions, angle), shift), window, signals.shape[-1])
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:

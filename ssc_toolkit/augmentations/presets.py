@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ssc_toolkit.augmentations.base import Augmentation, need_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, require_sample_rate
 from ssc_toolkit.augmentations.chorus import Chorus
 from ssc_toolkit.augmentations.compression import Compression
 from ssc_toolkit.augmentations.containers import Chain, ItemChain, ItemOneOf, OneOf
@@ -17,7 +17,7 @@ from ssc_toolkit.augmentations.delay import Delay
 from ssc_toolkit.augmentations.distortion import BitCrush, Distortion
 from ssc_toolkit.augmentations.filters import BandPass, BandStop, HighPass, LowPass
 from ssc_toolkit.augmentations.gain import Gain, PolarityInversion
-from ssc_toolkit.augmentations.mp3 import MP3, nearest_bit_rate
+from ssc_toolkit.augmentations.mp3 import MP3, find_nearest_bit_rate
 from ssc_toolkit.augmentations.noise import ColoredNoise
 from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.augmentations.published import PublishedDelay, PublishedNoise, PublishedPitchShift
@@ -43,7 +43,7 @@ CORRUPTIONS = (
 )
 """Names of corruptions: the stages of the chain, and corruptions that are not used in pretraining."""
 
-HIGHEST_SEVERITY = 2.5
+MAX_SEVERITY = 2.5
 _INAUDIBLE_DB = 200.0
 
 
@@ -97,9 +97,9 @@ def semisupcon_chain(
         >>> chain(torch.randn(4, 2, 1, 16000)).shape
         torch.Size([4, 2, 1, 16000])
     """
-    severity = check_number("severity", severity, 0, HIGHEST_SEVERITY)
+    severity = check_number("severity", severity, 0, MAX_SEVERITY)
     _check_omit(omit, STAGES)
-    sample_rate = need_sample_rate(sample_rate)
+    sample_rate = require_sample_rate(sample_rate)
     if severity == 0:
         return Chain([])
     make = _published_stage if as_published else _stage
@@ -141,7 +141,7 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
         >>> clmr_chain(sample_rate=22050)(torch.randn(4, 1, 22050)).shape
         torch.Size([4, 1, 22050])
     """
-    sample_rate = need_sample_rate(sample_rate)
+    sample_rate = require_sample_rate(sample_rate)
     nyquist = sample_rate / 2
     half_db = -6.0206
     echoes = [Delay(ms, volume=0.5, repeats=1, sample_rate=sample_rate) for ms in range(200, 451, 50)]
@@ -195,10 +195,10 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
         >>> corruption("reverb", sample_rate=16000, severity=2.0)(torch.randn(2, 1, 8000)).shape
         torch.Size([2, 1, 8000])
     """
-    severity = check_number("severity", severity, 0, HIGHEST_SEVERITY)
+    severity = check_number("severity", severity, 0, MAX_SEVERITY)
     if name not in CORRUPTIONS:
         raise ValueError(f"name: expected one of {', '.join(CORRUPTIONS)}, got {name!r}")
-    sample_rate = need_sample_rate(sample_rate)
+    sample_rate = require_sample_rate(sample_rate)
     if severity == 0:
         return Chain([])
     if name in STAGES:
@@ -292,7 +292,7 @@ def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
         case "bitcrush":
             return BitCrush(max(1, round(min(24, 4 / s))))
         case _:
-            return MP3(nearest_bit_rate(32 / s, sample_rate), implementation="codec", sample_rate=sample_rate)
+            return MP3(find_nearest_bit_rate(32 / s, sample_rate), implementation="codec", sample_rate=sample_rate)
 
 
 def _filters(sample_rate: int, s: float, p: float = 1.0) -> list[Augmentation]:

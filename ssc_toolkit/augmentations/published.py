@@ -12,10 +12,10 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import need_sample_rate, per_clip, whole_uniform
-from ssc_toolkit.augmentations.delay import Delay, echo_response, shift_right
+from ssc_toolkit.augmentations.base import draw_integers, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.delay import Delay, compute_echo_response, shift_right
 from ssc_toolkit.augmentations.linear import Grid, Reach
-from ssc_toolkit.augmentations.noise import ColoredNoise, random_spectrum
+from ssc_toolkit.augmentations.noise import ColoredNoise, draw_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.checks import Range
 
@@ -59,10 +59,10 @@ class PublishedDelay(Delay):
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         def either(low: float, high: float) -> Tensor:
-            return torch.tensor([low, high])[whole_uniform(count, (0, 1), generator)]
+            return torch.tensor([low, high])[draw_integers(count, (0, 1), generator)]
 
         return {
-            "delay_samples": whole_uniform(count, self._samples(), generator),
+            "delay_samples": draw_integers(count, self._samples(), generator),
             "volume": either(self.volume - SPREAD, self.volume + SPREAD),
             "repeats": either(max(0, self.repeats - 1), self.repeats + 1),
             "attenuation": either(self.attenuation - SPREAD, self.attenuation + SPREAD),
@@ -81,7 +81,7 @@ class PublishedDelay(Delay):
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
         echoes = self._levels(values, grid.cycles.dtype)
-        return echo_response(values["delay_samples"], echoes, grid) / 2
+        return compute_echo_response(values["delay_samples"], echoes, grid) / 2
 
     def _levels(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
         """Yield the number of each possible echo, from 0, and its level (N, 1), which is 0 if it was not drawn."""
@@ -91,7 +91,7 @@ class PublishedDelay(Delay):
 
     def _samples(self) -> tuple[int, int]:
         """Return the shortest and longest delay in samples."""
-        low, high = (int(ms * need_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
+        low, high = (int(ms * require_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
         return low, high
 
 
@@ -115,10 +115,10 @@ class PublishedNoise(ColoredNoise):
     """
 
     def _noise(self, samples: int, values: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        seed, rate = values["seed"], need_sample_rate(self.sample_rate)
+        seed, rate = values["seed"], require_sample_rate(self.sample_rate)
         bins = torch.linspace(1, math.sqrt(rate / 2), rate // 2 + 1, device=seed.device, dtype=dtype)
         amplitudes = bins ** -values["spectral_decay"].to(dtype)[:, None]
-        second = torch.fft.irfft(random_spectrum(seed, len(bins), dtype) * amplitudes, n=rate)
+        second = torch.fft.irfft(draw_spectrum(seed, len(bins), dtype) * amplitudes, n=rate)
         return second.repeat(1, -(-samples // rate))[:, :samples]
 
 
@@ -153,7 +153,7 @@ class PublishedPitchShift(PitchShift):
     ) -> None:
         super().__init__(shift_semitones, sample_rate=sample_rate, n_fft=n_fft, p=p)
         low, high = self.shift_semitones
-        self.steps = [step for step in _fast_steps(need_sample_rate(sample_rate)) if low <= step <= high]
+        self.steps = [step for step in _fast_steps(require_sample_rate(sample_rate)) if low <= step <= high]
         if not self.steps:
             raise ValueError(
                 f"sample_rate: expected one with ratios of its divisors within {low:g} to {high:g} semitones, "
@@ -161,7 +161,7 @@ class PublishedPitchShift(PitchShift):
             )
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": torch.tensor(self.steps)[whole_uniform(count, (0, len(self.steps) - 1), generator)]}
+        return {"shift_semitones": torch.tensor(self.steps)[draw_integers(count, (0, len(self.steps) - 1), generator)]}
 
 
 def _fast_steps(sample_rate: int) -> list[float]:

@@ -11,7 +11,7 @@ Recordings = str | Path | Sequence[str | Path]
 """A folder, searched recursively, or the files themselves."""
 
 
-def file_names(files: Recordings) -> str | list[str]:
+def list_file_names(files: Recordings) -> str | list[str]:
     """Return the argument as strings, which a configuration can store."""
     if isinstance(files, (str, Path)):
         return str(files)
@@ -36,13 +36,15 @@ def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.n
     Raises:
         ValueError: if there are no files, or a file is missing, empty or not audio.
     """
-    from ssc_toolkit.audio import UnreadableAudio, read_audio, readable_suffixes
+    from ssc_toolkit.audio import UnreadableAudio, list_readable_suffixes, read_audio
     from ssc_toolkit.paths import audio_paths, user_path
 
     if isinstance(files, str | Path) and user_path(files, name).is_dir():
-        paths, *_ = audio_paths(user_path(files, name), readable_suffixes())
+        paths, *_ = audio_paths(user_path(files, name), list_readable_suffixes())
         if not paths:
-            raise ValueError(f"{name}: expected audio files ({', '.join(readable_suffixes())}) in {files}, got none")
+            raise ValueError(
+                f"{name}: expected audio files ({', '.join(list_readable_suffixes())}) in {files}, got none"
+            )
     else:
         paths = [user_path(file, name) for file in ([files] if isinstance(files, str | Path) else files)]
         if not paths:

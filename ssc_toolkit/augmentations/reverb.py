@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import amplitude, log_uniform, need_sample_rate, uniform
-from ssc_toolkit.augmentations.filters import low_pass_response
+from ssc_toolkit.augmentations.base import db_to_amplitude, draw_log_uniform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.filters import compute_low_pass_response
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
-from ssc_toolkit.augmentations.noise import random_numbers
-from ssc_toolkit.augmentations.recordings import Recordings, file_names, read_files
+from ssc_toolkit.augmentations.noise import draw_numbers
+from ssc_toolkit.augmentations.recordings import Recordings, list_file_names, read_files
 from ssc_toolkit.checks import Range, check_range
 
 CROSSOVER_HZ = 2000.0
@@ -54,21 +54,21 @@ class Reverb(Linear):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.rt60_seconds = check_range("rt60_seconds", rt60_seconds, 0.01, 60)
         self.direct_to_reverberant_db = check_range("direct_to_reverberant_db", direct_to_reverberant_db, -60, 60)
         self.damping = check_range("damping", damping, 0, 0.95)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         return {
-            "rt60_seconds": log_uniform(count, self.rt60_seconds, generator),
-            "direct_to_reverberant_db": uniform(count, self.direct_to_reverberant_db, generator),
-            "damping": uniform(count, self.damping, generator),
+            "rt60_seconds": draw_log_uniform(count, self.rt60_seconds, generator),
+            "direct_to_reverberant_db": draw_uniform(count, self.direct_to_reverberant_db, generator),
+            "damping": draw_uniform(count, self.damping, generator),
             "seed": torch.randint(2**31, (count,), generator=generator),
         }
 
     def reach(self, samples: int) -> Reach:
-        longest = math.ceil(_AUDIBLE * self.rt60_seconds[1] * need_sample_rate(self.sample_rate))
+        longest = math.ceil(_AUDIBLE * self.rt60_seconds[1] * require_sample_rate(self.sample_rate))
         return Reach(0, min(samples - 1, longest))
 
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
@@ -78,9 +78,9 @@ class Reverb(Linear):
         """Return the reverberation (N, tail samples), starting at time 0, where it is 0."""
         dtype = grid.cycles.dtype
         samples = self.reach(grid.samples).after + 1
-        noise = random_numbers(values["seed"], samples + samples % 2, dtype)[:, :samples]
+        noise = draw_numbers(values["seed"], samples + samples % 2, dtype)[:, :samples]
         time = torch.arange(samples, device=noise.device, dtype=dtype)
-        nepers = (_SIXTY_DB / need_sample_rate(self.sample_rate) / values["rt60_seconds"].to(dtype))[:, None]
+        nepers = (_SIXTY_DB / require_sample_rate(self.sample_rate) / values["rt60_seconds"].to(dtype))[:, None]
         decay = torch.exp(-nepers * time)
         if self.damping[1] > 0:
             low, high = self._bands(noise)
@@ -90,17 +90,19 @@ class Reverb(Linear):
         tail[:, 0] = 0
         # Only a fraction of the energy of the decay lies within these samples.
         share = -torch.expm1(-2 * nepers[:, 0] * samples)
-        wanted = amplitude(-values["direct_to_reverberant_db"], dtype) * share.sqrt()
+        wanted = db_to_amplitude(-values["direct_to_reverberant_db"], dtype) * share.sqrt()
         norm = torch.linalg.vector_norm(tail, dim=1).clamp(min=torch.finfo(dtype).tiny)
         return tail * (wanted / norm)[:, None]
 
     def _bands(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Split noise (N, samples) into the bands below and above the crossover."""
-        rate = need_sample_rate(self.sample_rate)
+        rate = require_sample_rate(self.sample_rate)
         samples = noise.shape[1]
         frequencies = torch.fft.rfftfreq(samples, 1 / rate, device=noise.device, dtype=noise.dtype)
         crossover = torch.full((1,), min(CROSSOVER_HZ, rate / 4), device=noise.device, dtype=noise.dtype)
-        low = torch.fft.irfft(torch.fft.rfft(noise) * low_pass_response(crossover, frequencies, rate), n=samples)
+        low = torch.fft.irfft(
+            torch.fft.rfft(noise) * compute_low_pass_response(crossover, frequencies, rate), n=samples
+        )
         return low, noise - low
 
 
@@ -130,8 +132,8 @@ class ImpulseResponse(Linear):
     responses: Tensor
 
     def __init__(self, files: Recordings, *, sample_rate: int, p: float = 1.0) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        self.files = file_names(files)
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
+        self.files = list_file_names(files)
         decoded = read_files("files", self.files, sample_rate)
         energies = [float(np.square(samples).sum()) for samples in decoded]
         if min(energies) == 0:

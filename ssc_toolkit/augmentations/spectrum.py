@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def fast_length(samples: int) -> int:
+def find_fast_length(samples: int) -> int:
     """Return the smallest FFT length that is at least `samples` and has no prime factors but 2, 3 and 5."""
     best = 1 << (samples - 1).bit_length()
     fives = 1

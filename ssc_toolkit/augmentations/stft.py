@@ -10,18 +10,18 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 
 OVERLAP = 4
 """Number of frames that contain each sample: the hop size is a quarter of the window length."""
 WINDOW_SECONDS = 0.093
 
 
-def window_length(sample_rate: int, n_fft: int | None) -> int:
+def choose_window_length(sample_rate: int, n_fft: int | None) -> int:
     """Check the window length; if None, return the power of two nearest to 93 ms."""
     if n_fft is None:
         return 2 ** max(4, round(math.log2(WINDOW_SECONDS * sample_rate)))
-    n_fft = check_whole("n_fft", n_fft, 16, 2**20)
+    n_fft = check_integer("n_fft", n_fft, 16, 2**20)
     if n_fft % OVERLAP:
         raise ValueError(f"n_fft: expected a multiple of {OVERLAP}, at least 16, got {n_fft}")
     return n_fft
@@ -32,22 +32,22 @@ def hann_window(n_fft: int, like: Tensor) -> Tensor:
     return torch.hann_window(n_fft, device=like.device, dtype=like.dtype)
 
 
-def frame_count(samples: int, hop: int) -> int:
+def count_frames(samples: int, hop: int) -> int:
     """Return the number of frames for which every sample lies in `OVERLAP` frames."""
     return -(-samples // hop) + OVERLAP - 1
 
 
-def analyse(signals: Tensor, window: Tensor) -> Tensor:
+def analyze(signals: Tensor, window: Tensor) -> Tensor:
     """Compute the short-time spectra (N, frames, bins) of signals (N, samples)."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
     samples = signals.shape[-1]
     left = n_fft - hop
-    right = (frame_count(samples, hop) - 1) * hop + n_fft - left - samples
+    right = (count_frames(samples, hop) - 1) * hop + n_fft - left - samples
     return torch.fft.rfft(F.pad(signals, (left, right)).unfold(-1, n_fft, hop) * window)
 
 
-def synthesise(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
+def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
     """Compute signals (N, samples) from spectra (N, frames, bins) by weighted overlap-add."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
@@ -110,7 +110,7 @@ class Regions:
         return self.at_peaks(self.to_bins(turns - turns.round()).cumsum(1))
 
 
-def peaks_and_frequencies(spectrum: Tensor, before: Tensor, first: Tensor, most: int) -> tuple[Regions, Tensor]:
+def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) -> tuple[Regions, Tensor]:
     """Find the regions around the peaks, and the frequency of each peak from its phase advance.
 
     Frames that overlap the beginning of the signal contain an artificial onset. They get the regions and
@@ -120,7 +120,7 @@ def peaks_and_frequencies(spectrum: Tensor, before: Tensor, first: Tensor, most:
         spectrum: (N, frames, bins).
         before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
         first: (N,) int64, index of the first frame that begins within the signal.
-        most: upper bound of `first`, as a Python number, so that no value is read from the device.
+        max_first: upper bound of `first`, as a Python number, so that no value is read from the device.
 
     Returns:
         The regions, and the frequencies (N, frames, P) in bins.
@@ -131,12 +131,12 @@ def peaks_and_frequencies(spectrum: Tensor, before: Tensor, first: Tensor, most:
     deviation = torch.angle(now * then.conj()) / (2 * math.pi) - peak / OVERLAP
     frequency = peak + (deviation - deviation.round()) * OVERLAP
     rows = torch.arange(len(spectrum), device=spectrum.device)[:, None]
-    early = torch.arange(min(most, spectrum.shape[1]), device=spectrum.device).clamp(min=first[:, None])
+    early = torch.arange(min(max_first, spectrum.shape[1]), device=spectrum.device).clamp(min=first[:, None])
     for values in (regions.peak, regions.of_bin, frequency):
         values[:, : early.shape[1]] = values[rows, early]
     return regions, frequency
 
 
-def rotated(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
+def rotate_phases(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
     """Rotate the phase of each region of the spectra by the angle of its peak, (N, frames, P) in radians."""
     return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))

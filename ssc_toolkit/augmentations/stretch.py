@@ -10,15 +10,15 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
+from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
-    frame_count,
+    choose_window_length,
+    count_frames,
+    find_peaks,
     hann_window,
-    peaks_and_frequencies,
-    rotated,
-    synthesise,
-    window_length,
+    rotate_phases,
+    synthesize,
 )
 from ssc_toolkit.checks import Range, check_range
 
@@ -57,12 +57,12 @@ class TimeStretch(Transform):
         n_fft: int | None = None,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.rate = check_range("rate", rate, 0.1, 10)
-        self.n_fft = window_length(sample_rate, n_fft)
+        self.n_fft = choose_window_length(sample_rate, n_fft)
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"rate": uniform(count, self.rate, generator)}
+        return {"rate": draw_uniform(count, self.rate, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
@@ -70,14 +70,14 @@ class TimeStretch(Transform):
         return stretch_time(signals, rate, self.n_fft, self.rate[0]).view_as(waveforms)
 
 
-def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> Tensor:
+def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> Tensor:
     """Change the tempo of each signal by its own rate.
 
     Args:
         signals: (N, samples).
         rate: (N,) rates, above 0.
         n_fft: window length in samples; the hop size of the result is a quarter of it.
-        slowest: lower bound of the rates, as a Python number, so that no value is read from the device.
+        min_rate: lower bound of the rates, as a Python number, so that no value is read from the device.
 
     Returns:
         The stretched signals, cut or zero-padded to (N, samples).
@@ -86,18 +86,18 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, slowest: float) -> T
     hop = n_fft // OVERLAP
     window = hann_window(n_fft, signals)
     # Middle of each frame of the result, and of the corresponding frame of the signal.
-    middle = torch.arange(frame_count(samples, hop), device=signals.device) * hop + (hop - n_fft // 2)
+    middle = torch.arange(count_frames(samples, hop), device=signals.device) * hop + (hop - n_fft // 2)
     source = (middle * rate.double()[:, None]).round().long()
     current, before = (_frames(signals, source - early, window) for early in (0, hop))
     with torch.no_grad():
-        most = min(source.shape[1] - 1, math.ceil(OVERLAP / 2 / slowest) + 1)
+        most = min(source.shape[1] - 1, math.ceil(OVERLAP / 2 / min_rate) + 1)
         first = (source < n_fft // 2).sum(1).clamp(max=most)
-        regions, frequency = peaks_and_frequencies(current, before, first, most)
+        regions, frequency = find_peaks(current, before, first, most)
         # A partial of the result needs the phase advance of the time by which the result is longer than its source.
         lag = (middle - source).to(signals.dtype) / hop
         missing = torch.diff(lag, dim=1, prepend=torch.zeros_like(lag[:, :1])) / OVERLAP
         turns = regions.accumulate(frequency * missing[:, :, None])
-    return synthesise(rotated(current, regions, 2 * math.pi * turns), window, samples)
+    return synthesize(rotate_phases(current, regions, 2 * math.pi * turns), window, samples)
 
 
 def _frames(signals: Tensor, middle: Tensor, window: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, need_sample_rate, uniform
-from ssc_toolkit.checks import Range, check_number, check_range, check_whole
+from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.checks import Range, check_integer, check_number, check_range
 
-_MOST_REMOVED = 0.9  # maximum fraction of a clip
+_MAX_REMOVED = 0.9  # maximum fraction of a clip
 
 
 class Reverse(Transform):
@@ -61,18 +61,18 @@ class TimeShift(Transform):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
         self.shift_seconds = check_range("shift_seconds", shift_seconds, -36000, 36000)
         if mode not in ("roll", "pad"):
             raise ValueError(f'mode: expected "roll" or "pad", got {mode!r}')
         self.mode = mode
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_seconds": uniform(count, self.shift_seconds, generator)}
+        return {"shift_seconds": draw_uniform(count, self.shift_seconds, generator)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         samples = waveforms.shape[-1]
-        shift = (values["shift_seconds"].double() * need_sample_rate(self.sample_rate)).round().long()
+        shift = (values["shift_seconds"].double() * require_sample_rate(self.sample_rate)).round().long()
         if self.mode == "roll":
             around = torch.cat([waveforms, waveforms], dim=-1)
             begin = -shift % samples
@@ -114,8 +114,8 @@ class SpliceOut(Transform):
         sample_rate: int,
         p: float = 1.0,
     ) -> None:
-        super().__init__(p=p, sample_rate=need_sample_rate(sample_rate))
-        self.cuts = check_whole("cuts", cuts, 1, 1000)
+        super().__init__(p=p, sample_rate=require_sample_rate(sample_rate))
+        self.cuts = check_integer("cuts", cuts, 1, 1000)
         self.cut_ms = check_range("cut_ms", cut_ms, 0, 10_000)
         self.crossfade_ms = check_number("crossfade_ms", crossfade_ms, 0, 1000)
 
@@ -128,9 +128,9 @@ class SpliceOut(Transform):
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         count, channels, samples = waveforms.shape
-        device, rate = waveforms.device, need_sample_rate(self.sample_rate)
+        device, rate = waveforms.device, require_sample_rate(self.sample_rate)
         wanted = values["cut_ms"].double() * (rate / 1000)
-        shrink = _MOST_REMOVED * samples / wanted.sum(1, keepdim=True).clamp(min=1)
+        shrink = _MAX_REMOVED * samples / wanted.sum(1, keepdim=True).clamp(min=1)
         removed = (wanted * shrink.clamp(max=1)).long()
         left = samples - removed.sum(1, keepdim=True)
         # Joins are at least one crossfade apart, so that crossfades do not overlap.

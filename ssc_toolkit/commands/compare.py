@@ -10,14 +10,14 @@ import pandas as pd
 
 from ssc_toolkit.commands.inputs import (
     baselines_by_seed,
+    choose_windows,
     load_for,
+    make_tasks,
     output_folder,
     probed_labels,
     publish,
     stored_conditions,
-    tasks_of,
     usable_probed_tracks,
-    windows_of,
 )
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
@@ -25,10 +25,10 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import open_models
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
 from ssc_toolkit.evaluation.conditions import CHAIN, conditions_for
-from ssc_toolkit.evaluation.embedding.models import fingerprint
-from ssc_toolkit.evaluation.metrics.classification import metrics_of
+from ssc_toolkit.evaluation.embedding.models import hash_model
+from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.results import records
+from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
@@ -59,18 +59,18 @@ def compare(options: CompareOptions) -> Path:
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
     with output_folder(options.out) as folder:
-        tasks = tasks_of(options.labels)
+        tasks = make_tasks(options.labels)
         named = open_models(options.encoders, options.names)
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
-        windows = windows_of(models, options.window_seconds)
-        identities = {name: fingerprint(own[0]) for name, own in models.items()}
+        windows = choose_windows(models, options.window_seconds)
+        identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
         omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
-        tracks, signals = usable_probed_tracks(found, max(windows.values()), options.most_skipped, signals)
+        tracks, signals = usable_probed_tracks(found, max(windows.values()), options.max_unusable, signals)
         comparison = compare_models(
             models,
             tracks,
@@ -95,8 +95,8 @@ def compare(options: CompareOptions) -> Path:
                 encoders=dict(zip(named, options.encoders, strict=True)),
                 omitted=omitted,
             ),
-            "records": records(pd.concat([comparison.results.frame, drops])),
-            "differences": records(differences),
+            "records": to_records(pd.concat([comparison.results.frame, drops])),
+            "differences": to_records(differences),
         }
         sections = _sections(comparison, drops, differences)
         sections.append(
@@ -114,7 +114,7 @@ def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[st
         InputError: if pitch shift is a separate corruption and a label is a key.
     """
     keys = [
-        column for column, signal in signals.items() if "weighted_key_score" in metrics_of(signal.kind, signal.names)
+        column for column, signal in signals.items() if "weighted_key_score" in find_metrics(signal.kind, signal.names)
     ]
     if keys and PITCH_SHIFT in options.corruptions:
         raise InputError(

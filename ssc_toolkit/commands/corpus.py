@@ -11,12 +11,12 @@ import pandas as pd
 from ssc_toolkit.data.corpus.corpus import build_corpus
 from ssc_toolkit.data.corpus.notes import build_notes
 from ssc_toolkit.data.tracks import from_csv
-from ssc_toolkit.files import writable_folder
+from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.paths import user_path
 
 BUILDERS = {"scores": build_corpus, "notes": build_notes}
-_MOST_VALUES = 30
+_MAX_VALUES = 30
 
 
 def corpus(options: CorpusOptions) -> Path:
@@ -33,7 +33,7 @@ def corpus(options: CorpusOptions) -> Path:
     """
     options.check()
     if options.describe:
-        writable_folder(user_path(options.examples, "examples"), "examples")
+        make_writable_folder(user_path(options.examples, "examples"), "examples")
     place = BUILDERS[options.kind](options.clips, options.seed, options.folder)
     print(f"{place / 'tracks.csv'}")
     if options.describe:
@@ -50,7 +50,7 @@ def describe_tracks(tracks: pd.DataFrame) -> str:
     for column in tracks.columns.drop(["path", "seconds", "split", "title", "piece"], errors="ignore"):
         values = tracks[column]
         known = f"known for {values.notna().sum()} of {len(values)}"
-        if values.nunique() > _MOST_VALUES:
+        if values.nunique() > _MAX_VALUES:
             spread = f", {values.min():g} to {values.max():g}" if pd.api.types.is_numeric_dtype(values) else ""
             parts.append(f"{column}: {values.nunique()} values{spread}; {known}")
         else:

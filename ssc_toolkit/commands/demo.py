@@ -14,13 +14,13 @@ import torch
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.encoders import Encoder, load_encoder, reinitialized
+from ssc_toolkit.encoders import Encoder, load_encoder, reinitialize
 from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
 from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
 from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
-from ssc_toolkit.evaluation.results import records
-from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_checked_json
+from ssc_toolkit.evaluation.results import to_records
+from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.options import DemoOptions, PretrainOptions
 from ssc_toolkit.options.demo import NOTE
 from ssc_toolkit.reports.comparison_sections import (
@@ -30,10 +30,10 @@ from ssc_toolkit.reports.comparison_sections import (
     retrieval_section,
     robustness_section,
 )
-from ssc_toolkit.reports.page import Section, table, write_report
+from ssc_toolkit.reports.page import Section, render_table, write_report
 from ssc_toolkit.reports.training_sections import learning_section, similarity_section
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import SameClass
 from ssc_toolkit.training import pretrain
 from ssc_toolkit.training.callbacks.history import read_history
@@ -100,9 +100,9 @@ def demo(options: DemoOptions) -> Path:
     """
     options.check()
     begin, quick, seed = time.monotonic(), options.quick, options.seed
-    folder = writable_folder(options.folder, "out")
+    folder = make_writable_folder(options.folder, "out")
     size = QUICK if quick else FULL
-    with held(folder, "out"):
+    with lock_folder(folder, "out"):
         options.check_folder()
         clear_leftovers(folder)
         write_checked_json(folder / NOTE, options.settings)
@@ -148,12 +148,12 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
-        "records": records(frame),
+        "records": to_records(frame),
     }
     write_report(folder, "The effect of a few labels", lead, sections, content)
     for section in sections:
         if section.rows:
-            print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
+            print(f"\n{section.title}\n\n{render_table(section.header, section.rows)}")
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
@@ -175,7 +175,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
         path = pretrain(options)
         trained[run.name] = load_encoder(path)
     some = trained[RUNS[0].name]
-    return {RANDOM: reinitialized(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
+    return {RANDOM: reinitialize(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
 
 
 def tasks(tracks: TrackTable) -> list[Task]:
@@ -207,7 +207,7 @@ def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, i
     batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))
     some = next(iter(encoders.values()))
     dataset = ContrastiveDataset(test, some.sample_rate, VIEW_SECONDS, views=2, labels=labels)
-    read = dataset.batch(batch, generator_for(seed, "batch section"))
+    read = dataset.batch(batch, make_generator(seed, "batch section"))
     rows = torch.arange(len(batch)).repeat_interleave(2)
     known = read["labeled"][rows]
     weights = SameClass()(read["labels"][rows], read["labels"][rows]) * (known[:, None] & known)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssc_toolkit import __version__
-from ssc_toolkit.caches import cache_places, cache_root, clean_caches
+from ssc_toolkit.caches import clean_caches, find_cache_root, list_caches
 from ssc_toolkit.commands.errors import EXTRAS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.doctor import DoctorOptions
@@ -92,11 +92,11 @@ def _clean(folders: Sequence[Path]) -> None:
 
 
 def _shown(folders: Sequence[Path]) -> str:
-    return ", ".join(map(str, [cache_root(), *folders]))
+    return ", ".join(map(str, [find_cache_root(), *folders]))
 
 
 def _print_caches(folders: Sequence[Path]) -> None:
-    places = cache_places(folders)
+    places = list_caches(folders)
     print(f"  caches in {_shown(folders)}: {sum(place.bytes for place in places) / 1e6:.1f} MB")
     for place in places:
         print(f"    {place.path}  {place.bytes / 1e6:.1f} MB, {place.holds}")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ssc_toolkit.commands.inputs import THIS, Models, load_for, open_encoder, usable_tracks, windows_of
+from ssc_toolkit.commands.inputs import THIS, Models, choose_windows, load_for, open_encoder, usable_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, embed_windows
 from ssc_toolkit.evaluation.embedding.files import write_embeddings
-from ssc_toolkit.evaluation.embedding.models import fingerprint
+from ssc_toolkit.evaluation.embedding.models import hash_model
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.files import clear_leftovers, held_file, writable_folder
+from ssc_toolkit.files import clear_leftovers, lock_file, make_writable_folder
 from ssc_toolkit.options.embed import EmbedOptions
 from ssc_toolkit.paths import user_path
 
@@ -34,24 +34,26 @@ def embed(options: EmbedOptions) -> Path:
     path = user_path(options.out, "out")
     if path.suffix == ".parquet":
         importlib.import_module("pyarrow")  # fail before the work if it is missing
-    writable_folder(path.absolute().parent, "out")
-    with held_file(path, "out"):
+    make_writable_folder(path.absolute().parent, "out")
+    with lock_file(path, "out"):
         clear_leftovers(path.absolute().parent, names=[path.name])
         model = open_encoder(options.encoder, options.cache)
         models: Models = {THIS: [model]}
-        (seconds,) = windows_of(models, options.window_seconds).values()
-        kept, _ = usable_tracks(load_for(models, options), seconds, options.most_skipped, {})
-        if options.pooling == "none":
+        (seconds,) = choose_windows(models, options.window_seconds).values()
+        kept, _ = usable_tracks(load_for(models, options), seconds, options.max_unusable, {})
+        if options.window_pooling == "none":
             windows = embed_windows(model, kept, seconds)
             embeddings, rows = windows.embeddings, windows.rows
             columns = {"start_seconds": windows.seconds}
         else:
-            everything = embed_tracks(model, kept, seconds, pooling=options.pooling, cache=options.cache)
+            everything = embed_tracks(model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache)
             rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
             embeddings, columns = everything[rows], {}
         columns |= {"paths": kept["path"].to_numpy(dtype=str)[rows], "seconds": kept["seconds"].to_numpy()[rows]}
         described = _described(model, options.encoder)
-        metadata = provenance_of(kept, window_seconds=seconds, pooling=options.pooling, seeds=(), encoder=described)
+        metadata = provenance_of(
+            kept, window_seconds=seconds, window_pooling=options.window_pooling, seeds=(), encoder=described
+        )
         write_embeddings(path, embeddings, columns, metadata)
         print(f"{len(embeddings)} embeddings of dimension {embeddings.shape[1]} in {path}")
         return path
@@ -59,6 +61,6 @@ def embed(options: EmbedOptions) -> Path:
 
 def _described(model: object, source: str) -> dict[str, str]:
     try:
-        return {"source": source, "fingerprint": fingerprint(model)}  # type: ignore[arg-type]
+        return {"source": source, "fingerprint": hash_model(model)}  # type: ignore[arg-type]
     except InputError:  # a function without an identity
         return {"source": source}

@@ -9,21 +9,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ssc_toolkit.data import Labels, check_audio, load_tracks, with_splits
-from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data import Labels, add_splits, check_audio, load_tracks
+from ssc_toolkit.data.store import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, baselines
+from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, make_baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
-from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint, open_model, window_seconds_of
-from ssc_toolkit.evaluation.metrics.key import unlike_keys
-from ssc_toolkit.evaluation.probing.probe import check_labels, label_signal, training_share
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, hash_model, open_model
+from ssc_toolkit.evaluation.metrics.key import find_unlike_keys
+from ssc_toolkit.evaluation.probing.probe import check_labels, choose_training_rows, label_signal
 from ssc_toolkit.evaluation.tasks import Task
-from ssc_toolkit.files import clear_leftovers, held, writable_folder
+from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
-from ssc_toolkit.reports.page import REPORTS, Section, table, write_report
+from ssc_toolkit.reports.page import REPORTS, Section, render_table, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ def output_folder(out: str) -> Iterator[Path]:
     Raises:
         InputError: if the folder is not writable, or if another process uses it.
     """
-    folder = writable_folder(user_path(out, "out"), "out")
-    with held(folder, "out"):
+    folder = make_writable_folder(user_path(out, "out"), "out")
+    with lock_folder(folder, "out"):
         clear_leftovers(folder, names=REPORTS)
         yield folder
 
@@ -67,7 +67,7 @@ def publish(
         printed: number of sections whose tables are printed; by default all.
     """
     for section in sections[:printed]:
-        print(f"\n{section.title}\n\n{table(section.header, section.rows)}")
+        print(f"\n{section.title}\n\n{render_table(section.header, section.rows)}")
     if folder is not None:
         write_report(folder, title, lead, sections, content)
 
@@ -84,7 +84,7 @@ def open_encoder(encoder: str, cache: str | Path | None) -> WaveformModel:
     """
     model = open_model(encoder)
     if cache is not None:
-        fingerprint(model)
+        hash_model(model)
     return model
 
 
@@ -107,34 +107,34 @@ def encoder_and_baselines(
     """
     model = open_encoder(encoder, cache)
     models = {**baselines_by_seed({THIS: model}, seeds), THIS: [model]}
-    seconds = window_seconds_of(model, window_seconds)
-    windows_of(models, seconds)
+    seconds = choose_window_seconds(model, window_seconds)
+    choose_windows(models, seconds)
     return models, seconds
 
 
 def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int]) -> Models:
     """Return the baselines of a comparison, with a random encoder for each seed."""
-    by_seed = [baselines(models, seed) for seed in seeds]
+    by_seed = [make_baselines(models, seed) for seed in seeds]
     return {
         name: [found[name] for found in (by_seed if name.startswith(RANDOM) else by_seed[:1])] for name in by_seed[0]
     }
 
 
-def tasks_of(labels: Sequence[str]) -> list[Task]:
+def make_tasks(labels: Sequence[str]) -> list[Task]:
     """Return a task for each label column."""
     return [Task(label, label) for label in dict.fromkeys(labels)]
 
 
-def windows_of(models: Models, window_seconds: float | None) -> dict[str, float]:
+def choose_windows(models: Models, window_seconds: float | None) -> dict[str, float]:
     """Return the window length of each model in seconds.
 
     Raises:
         InputError: if a window is too short for its model.
     """
-    windows = {name: window_seconds_of(own[0], window_seconds) for name, own in models.items()}
+    windows = {name: choose_window_seconds(own[0], window_seconds) for name, own in models.items()}
     for name, seconds in windows.items():
         model = models[name][0]
-        samples = getattr(model, "minimum_samples", 1)
+        samples = getattr(model, "min_samples", 1)
         if seconds * model.sample_rate < samples:
             least = math.ceil(100 * samples / model.sample_rate) / 100  # rounded up, so that this value is accepted
             named = f"the {name}" if name.startswith((RANDOM, LOG_MEL_STATISTICS)) else name
@@ -155,9 +155,9 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
     """
     found = load_tracks(source.tracks, source.root, source.variant)
     if seed is not None:
-        found = with_splits(found, seed)
+        found = add_splits(found, seed)
     for own in models.values():
-        store_of(found, own[0].sample_rate)  # fail early if the store has another sample rate
+        open_store_of(found, own[0].sample_rate)  # fail early if the store has another sample rate
     return found
 
 
@@ -187,20 +187,20 @@ def probed_labels(
     for column, signal in signals.items():
         if signal.kind == "number" and "prototypes" in methods:
             raise InputError(f"methods: prototypes expected classes, got numbers in {column}")
-        odd = unlike_keys(signal.names) if signal.kind == "class" else []
+        odd = find_unlike_keys(signal.names) if signal.kind == "class" else []
         if odd:
             shown = ", ".join(map(repr, odd[:3]))
             logger.info("no weighted key score for column %r: %s is not a key", column, shown)
         train = check_labels(tracks, signal, column)["train"]
         for fraction in label_fractions:
-            training_share(train, signal, fraction, seed)
+            choose_training_rows(train, signal, fraction, seed)
     return signals
 
 
 def usable_tracks(
     tracks: TrackTable,
     window_seconds: float,
-    most_skipped: float,
+    max_unusable: float,
     signals: Mapping[str, Labels],
 ) -> tuple[TrackTable, dict[str, Labels]]:
     """Return the tracks that are readable and long enough for a window, and their labels.
@@ -208,22 +208,22 @@ def usable_tracks(
     Args:
         tracks: the table.
         window_seconds: length of the longest window in seconds.
-        most_skipped: as for `check_audio`.
+        max_unusable: as for `check_audio`.
         signals: labels of all tracks by column.
 
     Raises:
         InputError: if too many tracks cannot be used.
     """
-    kept = check_audio(tracks, window_seconds, most_skipped)
+    kept = check_audio(tracks, window_seconds, max_unusable)
     rows = kept_rows(tracks, kept)
     return kept, {column: signal[rows] for column, signal in signals.items()}
 
 
 def usable_probed_tracks(
-    tracks: TrackTable, window_seconds: float, most_skipped: float, signals: Mapping[str, Labels]
+    tracks: TrackTable, window_seconds: float, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
     """Return the same as `usable_tracks`, after a check that every split keeps labeled tracks of each column."""
-    kept, own = usable_tracks(tracks, window_seconds, most_skipped, signals)
+    kept, own = usable_tracks(tracks, window_seconds, max_unusable, signals)
     for column, signal in own.items():
         check_labels(kept, signal, column)
     return kept, own

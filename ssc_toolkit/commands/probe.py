@@ -9,10 +9,10 @@ from ssc_toolkit.commands.inputs import (
     Models,
     encoder_and_baselines,
     load_for,
+    make_tasks,
     optional_folder,
     probed_labels,
     publish,
-    tasks_of,
     usable_probed_tracks,
 )
 from ssc_toolkit.data.track_table import TrackTable
@@ -22,7 +22,7 @@ from ssc_toolkit.evaluation.embedding.models import is_trainable
 from ssc_toolkit.evaluation.metrics.scores import measure
 from ssc_toolkit.evaluation.probing.finetuning import finetune
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.results import Results, records, scored
+from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.options.names import FINETUNE
 from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_section
@@ -43,13 +43,13 @@ def probe(options: ProbeOptions) -> Results:
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
     with optional_folder(options.out) as folder:
-        tasks = tasks_of(options.labels)
+        tasks = make_tasks(options.labels)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
         found = load_for(models, options, options.seed)
         signals = probed_labels(
-            found, options.labels, options.numbers, options.methods, options.label_shares, options.seed
+            found, options.labels, options.numbers, options.methods, options.label_fractions, options.seed
         )
-        tracks, signals = usable_probed_tracks(found, seconds, options.most_skipped, signals)
+        tracks, signals = usable_probed_tracks(found, seconds, options.max_unusable, signals)
         comparison = compare_models(
             models,
             tracks,
@@ -58,7 +58,7 @@ def probe(options: ProbeOptions) -> Results:
             labels=signals,
             window_seconds=seconds,
             methods=[method for method in options.methods if method != FINETUNE],
-            label_fractions=options.label_shares,
+            label_fractions=options.label_fractions,
             seeds=seeds,
         )
         results = comparison.results
@@ -67,7 +67,7 @@ def probe(options: ProbeOptions) -> Results:
         sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
         content = {
             "provenance": provenance_of(tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder),
-            "records": records(results.frame),
+            "records": to_records(results.frame),
         }
         publish(folder, "Probes", f"Encoder {options.encoder}, tracks {options.tracks}.", sections, content)
         return results
@@ -78,7 +78,7 @@ def _fine_tuned(
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each model with weights on each label, and yield the scores."""
     for column in dict.fromkeys(options.labels):
-        for fraction in options.label_shares:
+        for fraction in options.label_fractions:
             for name, own in models.items():
                 if not is_trainable(own[0]):
                     continue
@@ -90,11 +90,13 @@ def _fine_tuned(
                         column,
                         seconds,
                         kind="number" if column in options.numbers else None,
-                        label_share=fraction,
+                        label_fraction=fraction,
                         steps=options.finetune_steps,
                         seed=seed,
                     )
                     embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False)
                     predictions.append(tuned.probe.predict(embeddings, tracks))
                 score = measure(predictions)
-                yield scored(score, model=name, task=column, method=FINETUNE, label_fraction=fraction, seed=seeds[0])
+                yield make_score_row(
+                    score, model=name, task=column, method=FINETUNE, label_fraction=fraction, seed=seeds[0]
+                )

@@ -23,7 +23,7 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.results import Results, records, scored
+from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.evaluation.retrieval import ranking
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.reports.evaluation_sections import query_section
@@ -47,7 +47,7 @@ def retrieval(options: RetrievalOptions) -> Results:
         models = {name: own[0] for name, own in listed.items()}
         found = load_for(listed, options)
         signals = label_signals(found, options.labels)
-        queries = _of_split(*usable_tracks(found, seconds, options.most_skipped, signals), options.split)
+        queries = _of_split(*usable_tracks(found, seconds, options.max_unusable, signals), options.split)
         items = _database(options, seconds)
         if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
@@ -62,7 +62,7 @@ def retrieval(options: RetrievalOptions) -> Results:
                 score = ranking.retrieval(
                     asked[name], **sides, other_groups_only=options.other_groups_only, cutoffs=options.cutoffs
                 )
-                rows.append(scored(score, model=name, task=column, method="retrieval", seed=options.seed))
+                rows.append(make_score_row(score, model=name, task=column, method="retrieval", seed=options.seed))
         results = Results.of(rows)
         provenance = provenance_of(
             queries.tracks,
@@ -72,7 +72,7 @@ def retrieval(options: RetrievalOptions) -> Results:
             database=None if items is None else provenance_of(items.tracks, window_seconds=seconds, seeds=()),
             other_groups_only=options.other_groups_only,
         )
-        content = {"provenance": provenance, "records": records(results.frame)}
+        content = {"provenance": provenance, "records": to_records(results.frame)}
         lead = f"Encoder {options.encoder}, queries {options.tracks}."
         publish(folder, "Retrieval", lead, [query_section(results.frame)], content)
         return results
@@ -100,7 +100,7 @@ def _database(options: RetrievalOptions, seconds: float) -> _Side | None:
         return None
     items = load_tracks(options.database, options.database_root)
     signals = label_signals(items, options.labels)
-    return _Side(*usable_tracks(items, seconds, options.most_skipped, signals))
+    return _Side(*usable_tracks(items, seconds, options.max_unusable, signals))
 
 
 def _of_split(tracks: TrackTable, signals: Mapping[str, Labels], split: str) -> _Side:

@@ -8,17 +8,17 @@ from ssc_toolkit.commands.inputs import (
     THIS,
     encoder_and_baselines,
     load_for,
+    make_tasks,
     optional_folder,
     probed_labels,
     publish,
     stored_conditions,
-    tasks_of,
     usable_probed_tracks,
 )
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.results import Results, records
+from ssc_toolkit.evaluation.results import Results, to_records
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.reports.comparison_sections import drop_section, robustness_section
 
@@ -37,14 +37,14 @@ def robustness(options: RobustnessOptions) -> Results:
     """
     options.check()
     with optional_folder(options.out) as folder:
-        tasks = tasks_of(options.labels)
+        tasks = make_tasks(options.labels)
         seeds = (options.seed,)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
-        tracks, signals = usable_probed_tracks(found, seconds, options.most_skipped, signals)
+        tracks, signals = usable_probed_tracks(found, seconds, options.max_unusable, signals)
         results = compare_models(
             models,
             tracks,
@@ -62,7 +62,7 @@ def robustness(options: RobustnessOptions) -> Results:
             "provenance": provenance_of(
                 tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder, omit=list(options.omit)
             ),
-            "records": records(pd.concat([results.frame, drops])),
+            "records": to_records(pd.concat([results.frame, drops])),
         }
         publish(folder, "Robustness", f"Encoder {options.encoder}, tracks {options.tracks}.", sections, content)
         return results

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 
-def cell_text(cell: Any) -> str:
+def format_cell(cell: Any) -> str:
     """Return the text of a known cell. An integer has the same text if it is stored as a float.
 
     Examples:
-        >>> cell_text(1), cell_text(1.0), cell_text(1.5), cell_text(9007199254740993), cell_text("01")
+        >>> format_cell(1), format_cell(1.0), format_cell(1.5), format_cell(9007199254740993), format_cell("01")
         ('1', '1', '1.5', '9007199254740993', '01')
     """
     is_number = isinstance(cell, numbers.Real) and not isinstance(cell, bool)
@@ -23,12 +23,12 @@ def cell_text(cell: Any) -> str:
     return str(cell)
 
 
-def cell_texts(cells: Iterable[Any]) -> list[str | None]:
+def format_cells(cells: Iterable[Any]) -> list[str | None]:
     """Return the texts of cells, with None for each unknown cell (None, NaN or NA).
 
     Examples:
-        >>> cell_texts([1, 1.0, None, float("nan"), "x"])
+        >>> format_cells([1, 1.0, None, float("nan"), "x"])
         ['1', '1', None, None, 'x']
     """
     # An object column keeps integers next to missing values; without it, integers with NaN would become floats.
-    return [None if pd.isna(cell) else cell_text(cell) for cell in pd.Series(cells, dtype=object)]
+    return [None if pd.isna(cell) else format_cell(cell) for cell in pd.Series(cells, dtype=object)]

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssc_toolkit.data.dataset import ContrastiveDataset
-from ssc_toolkit.data.labels import Labels, signals_of
-from ssc_toolkit.data.worker_trace import ReadingNotes
+from ssc_toolkit.data.labels import Labels, name_signals
+from ssc_toolkit.data.worker_trace import WorkerTrace
 from ssc_toolkit.samplers import SampledIndex
 
 
@@ -90,15 +90,15 @@ class JoinedDataset(Dataset[dict[str, Any]]):
             del batch["places"]
         return batch
 
-    def watch(self, notes: ReadingNotes) -> None:
+    def watch(self, notes: WorkerTrace) -> None:
         """Let loader workers record the row that they read in `notes`."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 
-    def described(self, row: int) -> str:
+    def describe_item(self, row: int) -> str:
         """Return the path of the file of a row, with the store if there is one, for error messages."""
         number, own = self._place(row)
-        return self.datasets[number].described(own)
+        return self.datasets[number].describe_item(own)
 
     def _place(self, index: int) -> tuple[int, SampledIndex]:
         """Return the number of the dataset that an index belongs to, and its row there with its labeled flag."""
@@ -123,14 +123,14 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         }
 
     def _signals(self) -> list[tuple[str, Labels]]:
-        return list(signals_of(self.labels).items())
+        return list(name_signals(self.labels).items())
 
 
 def _joined(
     labels: Sequence[Labels | Mapping[str, Labels] | None], counts: Sequence[int]
 ) -> Labels | dict[str, Labels] | None:
     """Return the signals of all rows; a signal is unknown for the rows of datasets that lack it."""
-    found = [signals_of(own) for own in labels]
+    found = [name_signals(own) for own in labels]
     examples = {name: signal for own in found for name, signal in own.items()}
     if "" in examples and len(examples) > 1:
         raise ValueError("datasets: expected named signals in all of them, or one signal without a name in all")

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, read_audio
-from ssc_toolkit.checks import MAX_FINITE, check_positive, check_whole
-from ssc_toolkit.data.labels import Labels, signals_of
-from ssc_toolkit.data.store import AudioStore, store_of
+from ssc_toolkit.checks import MAX_FINITE, check_integer, check_positive
+from ssc_toolkit.data.labels import Labels, name_signals
+from ssc_toolkit.data.store import AudioStore, open_store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
 from ssc_toolkit.data.track_table import Tracks, as_track_table
-from ssc_toolkit.data.worker_trace import ReadingNotes
+from ssc_toolkit.data.worker_trace import WorkerTrace
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler
 
@@ -72,7 +72,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         views: number of views of each track.
         labels: labels of all tracks, a dictionary of several signals by name, or None.
         view_sampler: chooses the positions of the views; the paper's `AdjacentSegments` by default.
-        most_unreadable: maximum number of files that cannot be decoded before an error is raised.
+        max_unusable: maximum number of files that cannot be decoded before an error is raised.
         store: store with the audio of the tracks. By default the store that the table comes from, if any.
         dtype: float32, or int16 with a store. With int16 half as many bytes are moved; convert each batch with
             `as_float` on the device.
@@ -101,7 +101,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         views: int = 2,
         labels: Labels | Mapping[str, Labels] | None = None,
         view_sampler: ViewSampler | None = None,
-        most_unreadable: int = 10,
+        max_unusable: int = 10,
         store: AudioStore | None = None,
         dtype: torch.dtype = torch.float32,
         channel: Channel = "mean",
@@ -113,15 +113,15 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"tracks: no column {', '.join(sorted(missing))}; `check_audio` adds seconds")
         check_positive("view_seconds", view_seconds, high=MAX_FINITE)
         check_channel(channel)
-        check_whole("views", views, 1)
+        check_integer("views", views, 1)
         if not isinstance(labels, Labels | Mapping | None):
             raise ValueError(f"labels: expected the result of encode_labels, got {type(labels).__name__}")
-        for signal in signals_of(labels).values():
+        for signal in name_signals(labels).values():
             if len(signal.values) != len(tracks):
                 raise ValueError(f"labels: expected {len(tracks)} rows, one for each track, got {len(signal.values)}")
         self.paths = tracks["path"].tolist()
         self.sample_rate = sample_rate
-        self.store = store_of(tracks, sample_rate) if store is None else store
+        self.store = open_store_of(tracks, sample_rate) if store is None else store
         self.dtype = dtype
         self.channel: Channel = channel
         if dtype not in (torch.float32, torch.int16):
@@ -139,9 +139,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         self.views = views
         self.labels = labels
         self.view_sampler = AdjacentSegments() if view_sampler is None else view_sampler
-        self.most_unreadable = most_unreadable
+        self.max_unusable = max_unusable
         self.unreadable: dict[str, str] = {}
-        self._notes: tuple[ReadingNotes, int] | None = None
+        self._notes: tuple[WorkerTrace, int] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -179,7 +179,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
 
         Raises:
             IndexError: for an index outside the table.
-            InputError: if no file of the batch can be decoded, or more than `most_unreadable` files failed so far.
+            InputError: if no file of the batch can be decoded, or more than `max_unusable` files failed so far.
             TypeError: if an index is not an integer.
         """
         try:
@@ -202,18 +202,18 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             batch["places"] = places[part][kept]
         if self.labels is None:
             return batch
-        own = {name: signal[rows[kept]] for name, signal in signals_of(self.labels).items()}
+        own = {name: signal[rows[kept]] for name, signal in name_signals(self.labels).items()}
         values = {name: signal.values for name, signal in own.items()}
         labeled = {name: signal.labeled & may_be_seen[kept] for name, signal in own.items()}
         if isinstance(self.labels, Labels):
             return {**batch, "labels": values[""], "labeled": labeled[""]}
         return {**batch, "labels": values, "labeled": labeled}
 
-    def watch(self, notes: ReadingNotes, first_row: int = 0) -> None:
+    def watch(self, notes: WorkerTrace, first_row: int = 0) -> None:
         """Let loader workers record the row that they read in `notes`. The first row has the number `first_row`."""
         self._notes = (notes, first_row)
 
-    def described(self, row: int) -> str:
+    def describe_item(self, row: int) -> str:
         """Return the path of the file of a row, with the store if there is one, for error messages."""
         return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
 
@@ -257,7 +257,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         if path not in self.unreadable:
             self.unreadable[path] = str(error)
             logger.warning("left out of its batch: %s", error)
-        if len(self.unreadable) > self.most_unreadable:
+        if len(self.unreadable) > self.max_unusable:
             raise InputError(
                 f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; fix or remove them"
             ) from error

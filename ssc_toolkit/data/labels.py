@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ssc_toolkit.data.cells import cell_text
+from ssc_toolkit.data.cells import format_cell
 from ssc_toolkit.data.track_table import Tracks, as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.samplers.label_budget import labelled_pairs
+from ssc_toolkit.samplers.label_budget import find_labeled_pairs
 
 SEPARATOR = "|"
 
@@ -49,22 +49,22 @@ class Labels:
         return Labels(self.values[rows], self.labeled[rows], self.names, self.kind)
 
 
-def signals_of(labels: Labels | Mapping[str, Labels] | None) -> dict[str, Labels]:
+def name_signals(labels: Labels | Mapping[str, Labels] | None) -> dict[str, Labels]:
     """Return label signals by name; the name of a single signal is empty."""
     if labels is None:
         return {}
     return {"": labels} if isinstance(labels, Labels) else dict(labels)
 
 
-def labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Tensor:
+def find_labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Tensor:
     """Return whether any signal of each row is known, (count,) bool."""
     known = torch.zeros(count, dtype=torch.bool)
-    for signal in signals_of(labels).values():
+    for signal in name_signals(labels).values():
         known = known | signal.labeled
     return known
 
 
-def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
+def list_classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
     """Return the classes of each row, for options such as `label_budget`.
 
     Returns:
@@ -76,7 +76,7 @@ def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
         >>> known = torch.tensor([True, False])
         >>> key = Labels(torch.tensor([1, 0]), known, ("C", "G"))
         >>> tags = Labels(torch.tensor([[0.0, 0], [1, 1]]), ~known, ("jazz", "piano"), "multi-hot")
-        >>> classes_of_rows({"key": key, "tags": tags}).to_dense().tolist()
+        >>> list_classes_of_rows({"key": key, "tags": tags}).to_dense().tolist()
         [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     """
     if isinstance(labels, Labels):
@@ -85,7 +85,7 @@ def classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
     for signal in labels.values():
         count = len(signal.labeled)
         if signal.kind != "number":
-            row, column = labelled_pairs(signal.values, signal.labeled, "rows")
+            row, column = find_labeled_pairs(signal.values, signal.labeled, "rows")
             blocks.append(torch.stack([row, column + classes]))
             classes += max(1, len(signal.names))
     places = torch.cat(blocks, dim=1) if blocks else torch.empty(2, 0, dtype=torch.int64)
@@ -219,8 +219,8 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
 def _labels_of(cell: Any, separator: str) -> list[str] | None:
     """Return the labels of a cell, or None if they are unknown; without a separator, a cell is one label."""
     if _is_list(cell):
-        return [text for text in (cell_text(part).strip() for part in cell) if text]
-    text = cell_text(cell).strip()
+        return [text for text in (format_cell(part).strip() for part in cell) if text]
+    text = format_cell(cell).strip()
     if not text:
         return None
     return [name.strip() for name in text.split(separator) if name.strip()] if separator else [text]

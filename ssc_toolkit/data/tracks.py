@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.audio import missing_codecs, readable_suffixes
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.audio import describe_missing_codecs, list_readable_suffixes
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.csv_files import read_csv
-from ssc_toolkit.data.cells import cell_texts
+from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
 from ssc_toolkit.data.store import AudioStore, is_store
@@ -74,7 +74,7 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         return AudioStore(source).tracks
     if path.is_dir():
         return from_folder(path)
-    if path.suffix.lower() in readable_suffixes():
+    if path.suffix.lower() in list_readable_suffixes():
         raise InputError(f"tracks: {source} is an audio file; give its folder, or a CSV file that lists it")
     return from_csv(path, root)
 
@@ -239,16 +239,16 @@ def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     folder = Path(local_path(folder, "tracks"))
     if not folder.is_dir():
         raise InputError(f"tracks: there is no folder {folder}{missing_hint(folder)}")
-    paths, others, dangling = audio_paths(folder, readable_suffixes())
+    paths, others, dangling = audio_paths(folder, list_readable_suffixes())
     links = describe_dangling(dangling, folder) if dangling else ""
     if not paths:
-        found = f"; found {describe_others(others)}{missing_codecs(others)}" if others else ""
+        found = f"; found {describe_others(others)}{describe_missing_codecs(others)}" if others else ""
         found += f"; found {links}" if links else ""
         raise InputError(
-            f"tracks: there is no audio file below {folder} (looked for {', '.join(readable_suffixes())}){found}"
+            f"tracks: there is no audio file below {folder} (looked for {', '.join(list_readable_suffixes())}){found}"
         )
     if others:
-        logger.warning("skipped below %s: %s%s", folder, describe_others(others), missing_codecs(others))
+        logger.warning("skipped below %s: %s%s", folder, describe_others(others), describe_missing_codecs(others))
     if links:
         logger.warning("skipped below %s: %s", folder, links)
     names = pd.Series([str(path.absolute()) for path in paths], dtype=object)  # names may be invalid UTF-8
@@ -259,8 +259,8 @@ def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     return TrackTable(tracks)
 
 
-def with_splits(
-    tracks: Tracks, seed: int = 0, *, group: str = "group", shares: Sequence[float] = (0.7, 0.1, 0.2)
+def add_splits(
+    tracks: Tracks, seed: int = 0, *, group: str = "group", fractions: Sequence[float] = (0.7, 0.1, 0.2)
 ) -> TrackTable:
     """Assign a split to each track if the table has no `split` column.
 
@@ -272,7 +272,7 @@ def with_splits(
         tracks: track table, data frame or path.
         seed: seed of the random split. The split does not depend on the order of the rows.
         group: name of the group column; without such a column each track is a separate group.
-        shares: fractions of the groups for the training, validation and test sets, which sum to 1.
+        fractions: fractions of the groups for the training, validation and test sets, which sum to 1.
 
     Returns:
         The table with a `split` column.
@@ -282,25 +282,27 @@ def with_splits(
 
     Examples:
         >>> table = pd.DataFrame({"path": list("abcdef"), "artist": ["x", "x", "y", "y", "z", "z"]})
-        >>> split = with_splits(table, group="artist", shares=(2 / 3, 0, 1 / 3))
+        >>> split = add_splits(table, group="artist", fractions=(2 / 3, 0, 1 / 3))
         >>> split.frame.groupby("artist")["split"].nunique().tolist()
         [1, 1, 1]
     """
     tracks = as_track_table(tracks)
     if "split" in tracks:
         return tracks.assign(split=tracks["split"].fillna("train"))
-    check_whole("seed", seed, 0)
-    if len(shares) != len(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
-        raise InputError(f"shares: expected three fractions that sum to 1 (train, valid, test), got {tuple(shares)}")
+    check_integer("seed", seed, 0)
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not abs(sum(fractions) - 1) <= 1e-6:
+        raise InputError(
+            f"fractions: expected three fractions that sum to 1 (train, valid, test), got {tuple(fractions)}"
+        )
     if group != "group" and group not in tracks:
         raise InputError(f"group: there is no column {group!r} among {', '.join(map(repr, tracks))}")
     groups = pd.Series([f"path {path}" for path in tracks["path"]], index=tracks.frame.index)
     if group in tracks:
-        texts = pd.Series(cell_texts(tracks[group]), index=tracks.frame.index, dtype=object)
+        texts = pd.Series(format_cells(tracks[group]), index=tracks.frame.index, dtype=object)
         groups = groups.where(texts.isna(), texts)
     names = sorted(groups.unique())
     places = np.random.default_rng(seed).permutation(len(names)) / len(names)
-    train, valid, _ = np.cumsum(shares)
+    train, valid, _ = np.cumsum(fractions)
     sides = dict(zip(names, np.select([places < train, places < valid], ["train", "valid"], "test"), strict=True))
     return tracks.assign(split=groups.map(sides))
 

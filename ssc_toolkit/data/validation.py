@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, check_decodes
 from ssc_toolkit.checks import check_fraction
-from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import write_text
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 _SHOWN = 5  # maximum number of files in a message
 
 
-def too_many(problems: Mapping[str, str], total: int, most_skipped: float, strict: bool) -> bool:
+def exceeds_limit(problems: Mapping[str, str], total: int, max_unusable: float, strict: bool) -> bool:
     """Return whether there are too many problems: any if `strict`, more than the allowed fraction, or all files."""
-    return bool(problems) and (strict or len(problems) > most_skipped * total or len(problems) == total)
+    return bool(problems) and (strict or len(problems) > max_unusable * total or len(problems) == total)
 
 
-def settle(
+def report_unusable(
     problems: Mapping[str, str],
     total: int,
-    most_skipped: float,
+    max_unusable: float,
     strict: bool = False,
     report: Path | None = None,
     complete: bool = True,
@@ -41,7 +41,7 @@ def settle(
     Args:
         problems: reason for each path that cannot be used.
         total: number of files that were checked.
-        most_skipped: fraction of the files that may be left out.
+        max_unusable: fraction of the files that may be left out.
         strict: whether a single problem is an error.
         report: CSV file that lists all problems, replaced atomically; it is removed if there are no problems.
         complete: whether all files were checked.
@@ -55,22 +55,22 @@ def settle(
         return
     where = ""
     if report is not None:
-        write_text(report, csv_text(["path", "problem"], list(problems.items())))
+        write_text(report, format_csv(["path", "problem"], list(problems.items())))
         where = f" All {'' if complete else 'so far '}are listed in {report}."
     shown = [f"{path}: {reason}" for path, reason in list(problems.items())[:_SHOWN]]
     more = len(problems) - len(shown)
     listed = "; ".join(shown) + (f"; and {more} more" if more else "")
     summary = f"{len(problems)} of {total} audio files cannot be used{'' if complete else ' so far'}: {listed}"
-    if too_many(problems, total, most_skipped, strict):
-        allowed = "strict allows none" if strict else f"most_skipped, now {most_skipped:g}"
+    if exceeds_limit(problems, total, max_unusable, strict):
+        allowed = "strict allows none" if strict else f"max_unusable, now {max_unusable:g}"
         raise InputError(f"{summary}. Fix or remove them, or allow more ({allowed}).{where}")
     logger.warning("%s. They are left out.%s", summary, where)
 
 
 def check_audio(
     tracks: Tracks,
-    minimum_seconds: float = 0.0,
-    most_skipped: float = 0.1,
+    min_seconds: float = 0.0,
+    max_unusable: float = 0.1,
     progress: bool = True,
     *,
     strict: bool = False,
@@ -84,8 +84,8 @@ def check_audio(
 
     Args:
         tracks: track table, data frame with a `path` column, or path.
-        minimum_seconds: minimum length in seconds; shorter files are left out.
-        most_skipped: fraction of the files that may be left out before an error is raised.
+        min_seconds: minimum length in seconds; shorter files are left out.
+        max_unusable: fraction of the files that may be left out before an error is raised.
         progress: whether to show a progress bar.
         strict: whether the first file that cannot be used is an error.
         report: path of a CSV file that lists the files that were left out, with the reason.
@@ -95,10 +95,10 @@ def check_audio(
         The table without these files, with a column `seconds`. A warning names the files that were left out.
 
     Raises:
-        InputError: if more than `most_skipped` of the files, or all of them, cannot be used, or any of them if
+        InputError: if more than `max_unusable` of the files, or all of them, cannot be used, or any of them if
             `strict`.
     """
-    check_fraction("most_skipped", most_skipped)
+    check_fraction("max_unusable", max_unusable)
     check_channel(channel)
     tracks = as_track_table(tracks)
     if tracks.store is not None:
@@ -107,12 +107,14 @@ def check_audio(
     else:
         seconds, problems = _look_into(tracks["path"].drop_duplicates().tolist(), channel, strict, progress)
     problems |= {
-        path: f"expected at least {minimum_seconds:.2f} s, got {found:.2f} s"
+        path: f"expected at least {min_seconds:.2f} s, got {found:.2f} s"
         for path, found in seconds.items()
-        if found < minimum_seconds
+        if found < min_seconds
     }
     paths = tracks["path"].nunique()
-    settle(problems, paths, most_skipped, strict, report, complete=len(seconds.keys() | problems.keys()) == paths)
+    report_unusable(
+        problems, paths, max_unusable, strict, report, complete=len(seconds.keys() | problems.keys()) == paths
+    )
     usable = tracks.select(~tracks["path"].isin(problems))
     return usable.assign(seconds=usable["path"].map(seconds))
 

@@ -8,14 +8,14 @@ import torch
 from torch.utils.data import get_worker_info
 
 
-class ReadingNotes:
+class WorkerTrace:
     """Shared memory in which loader workers write the row that they read, for the training process.
 
     Args:
         workers: number of workers of the loader.
 
     Examples:
-        >>> notes = ReadingNotes(workers=2)
+        >>> notes = WorkerTrace(workers=2)
         >>> notes.note(7)                        # in the training process nothing is noted
         >>> notes.row_of(os.getpid()) is None
         True

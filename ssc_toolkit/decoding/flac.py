@@ -19,7 +19,7 @@ _MAX_FRAME_BYTES = 1 << 20  # number of bytes at the end of a stream that are se
 _MAX_HEADER_BYTES = 16
 
 
-def flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
+def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
     """Find the streams of a FLAC file.
 
     Args:
@@ -37,11 +37,11 @@ def flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
         for first, end in zip(begins, [*begins[1:], size], strict=True):
             length = _declared(content, first)
             is_right = length > 0 and length >= _end_of_last_frame(content, first, end)
-            spans.append(Span(first, end) if is_right else with_length(raw, Span(first, end), MAX_FRAMES))
+            spans.append(Span(first, end) if is_right else set_length(raw, Span(first, end), MAX_FRAMES))
     return None if len(spans) == 1 and not spans[0].prefix else spans
 
 
-def with_length(raw: BinaryIO, span: Span, frames: int) -> Span:
+def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
     """Return a stream with another length in its header.
 
     Args:

@@ -64,7 +64,7 @@ class AudioData:
         return bytes(head)
 
 
-def audio_data(raw: BinaryIO) -> AudioData | None:
+def find_audio_data(raw: BinaryIO) -> AudioData | None:
     """Find the audio data of a WAV, RF64, W64, AIFF, AU or CAF file.
 
     Args:

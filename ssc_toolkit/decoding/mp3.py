@@ -71,11 +71,11 @@ _KILOBITS = {(mpeg_1, layer): _kilobits(mpeg_1, layer) for mpeg_1 in (False, Tru
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
-def mp3_frame_bytes(header: int) -> int:
+def measure_mp3_frame(header: int) -> int:
     """Return the size in bytes of the frame with a 32-bit header, or 0 if the header is invalid or gives no size.
 
     Examples:
-        >>> mp3_frame_bytes(0xFFFB9064), mp3_frame_bytes(0x52494646)
+        >>> measure_mp3_frame(0xFFFB9064), measure_mp3_frame(0x52494646)
         (417, 0)
     """
     version, layer = header >> 19 & 3, 4 - (header >> 17 & 3)
@@ -89,7 +89,7 @@ def mp3_frame_bytes(header: int) -> int:
     return (72 if layer == 3 and version != 3 else 144) * bits // hertz + padding
 
 
-def mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
+def read_mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
     """Yield the frames of an MP3 file, skipping tags and other data between them.
 
     Args:
@@ -103,7 +103,7 @@ def mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
     while place + 4 <= size:
         raw.seek(place)
         header = int.from_bytes(raw.read(4), "big")
-        length = mp3_frame_bytes(header)
+        length = measure_mp3_frame(header)
         frame = MP3Frame(place, length, header)
         if length and ((follows and frame.kind == kind) or _is_confirmed(raw, frame, size)):
             if place + length > size:
@@ -112,7 +112,7 @@ def mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
             place, follows, kind = place + length, True, frame.kind
             continue
         follows = False
-        after = after_tag(raw, place)
+        after = skip_tag(raw, place)
         place = after if after > place else _next_sync(raw, place + 1, size)
 
 
@@ -124,11 +124,11 @@ def _is_confirmed(raw: BinaryIO, frame: MP3Frame, size: int) -> bool:
     raw.seek(after)
     head = raw.read(4)
     header = int.from_bytes(head, "big")
-    is_alike = mp3_frame_bytes(header) > 0 and MP3Frame(after, 0, header).kind == frame.kind
-    return is_alike or after_tag(raw, after) > after
+    is_alike = measure_mp3_frame(header) > 0 and MP3Frame(after, 0, header).kind == frame.kind
+    return is_alike or skip_tag(raw, after) > after
 
 
-def after_tag(raw: BinaryIO, place: int) -> int:
+def skip_tag(raw: BinaryIO, place: int) -> int:
     """Return the offset after the ID3 or APE tag at offset `place`, or `place` if there is no tag."""
     raw.seek(place)
     head = raw.read(32)
@@ -178,7 +178,7 @@ def _xing(raw: BinaryIO, frame: MP3Frame) -> _XingHeader | None:
     return _XingHeader(frames, int.from_bytes(content[at : at + 4], "big") if flags & 2 else None)
 
 
-def mp3_streams(raw: BinaryIO) -> list[Span] | None:
+def find_mp3_streams(raw: BinaryIO) -> list[Span] | None:
     """Find the streams of an MP3 file.
 
     Args:
@@ -196,7 +196,7 @@ def mp3_streams(raw: BinaryIO) -> list[Span] | None:
         return None
     spans: list[Span] = []
     stream = _Stream()
-    for frame, follows in mp3_frames(raw):
+    for frame, follows in read_mp3_frames(raw):
         header = _xing(raw, frame)
         if header is not None or not follows or stream.is_complete:
             spans += stream.spans()
@@ -259,7 +259,7 @@ def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
     if first.layer != 3:
         return b""
     header = first.header & ~(0xF << 12 | 1 << 9) | 9 << 12 | 1 << 16  # a middle bit rate, no padding, no checksum
-    size = mp3_frame_bytes(header)
+    size = measure_mp3_frame(header)
     content = header.to_bytes(4, "big") + bytes(first.side_bytes - 4) + b"Xing" + (3).to_bytes(4, "big")
     content += frames.to_bytes(4, "big") + (stream_bytes + size).to_bytes(4, "big")
     return content.ljust(size, b"\0")
@@ -268,14 +268,14 @@ def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
 def _is_as_its_header_says(raw: BinaryIO) -> bool:
     """Return whether a file begins with a Xing header and has the bytes and frames that the header gives."""
     size = raw.seek(0, os.SEEK_END)
-    found = next(mp3_frames(raw), None)
+    found = next(read_mp3_frames(raw), None)
     header = _xing(raw, found[0]) if found else None
     if found is None or header is None or not header.frames or not header.stream_bytes:
         return False
     end = found[0].place + header.stream_bytes
     if abs(_count(raw, found[0].place, end) - 1 - header.frames) > _TOLERATED_FRAMES:
         return False
-    while end < size and (after := after_tag(raw, end)) > end:
+    while end < size and (after := skip_tag(raw, end)) > end:
         end = after
     return abs(size - end) <= TOLERATED_BYTES
 
@@ -288,7 +288,7 @@ def _count(raw: BinaryIO, place: int, end: int) -> int:
             header = int.from_bytes(content[place : place + 4], "big")
             size = sizes.get(header)
             if size is None:
-                size = sizes[header] = mp3_frame_bytes(header)
+                size = sizes[header] = measure_mp3_frame(header)
             if size == 0:
                 break
             place, count = place + size, count + 1

@@ -31,7 +31,7 @@ class OggPage:
     position: int
 
 
-def ogg_pages(raw: BinaryIO, begin: int = 0) -> Iterator[OggPage]:
+def read_ogg_pages(raw: BinaryIO, begin: int = 0) -> Iterator[OggPage]:
     """Yield the pages of an OGG file.
 
     Args:
@@ -68,7 +68,7 @@ def _next_page(raw: BinaryIO, place: int, size: int) -> int:
     return size
 
 
-def ogg_streams(raw: BinaryIO) -> list[Span] | None:
+def find_ogg_streams(raw: BinaryIO) -> list[Span] | None:
     """Find the chained streams of an OGG file.
 
     Args:
@@ -82,7 +82,7 @@ def ogg_streams(raw: BinaryIO) -> list[Span] | None:
         UnusableFile: if the file has more than 1000 chained streams.
     """
     size, begins, before = raw.seek(0, os.SEEK_END), [0], None
-    for page in ogg_pages(raw):
+    for page in read_ogg_pages(raw):
         if page.is_first and before is not None and not before.is_first:
             begins.append(page.begin)
         before = page

@@ -15,10 +15,10 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import soundfile
 
-from ssc_toolkit.decoding.flac import flac_streams, with_length
-from ssc_toolkit.decoding.headers import audio_data
-from ssc_toolkit.decoding.mp3 import after_tag, mp3_streams
-from ssc_toolkit.decoding.ogg import ogg_streams
+from ssc_toolkit.decoding.flac import find_flac_streams, set_length
+from ssc_toolkit.decoding.headers import find_audio_data
+from ssc_toolkit.decoding.mp3 import find_mp3_streams, skip_tag
+from ssc_toolkit.decoding.ogg import find_ogg_streams
 from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav
 from ssc_toolkit.decoding.spans import CutShort, Span, SpanFile, UnusableFile
 
@@ -93,7 +93,7 @@ quiet = Quiet()
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[Source]:
+def open_source(path: Path | str) -> Iterator[Source]:
     """Open an audio file.
 
     Args:
@@ -108,7 +108,7 @@ def opened(path: Path | str) -> Iterator[Source]:
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise UnusableFile("is not a regular file")
-    layout = _layout(str(path), status.st_size, status.st_mtime_ns)
+    layout = _find_layout(str(path), status.st_size, status.st_mtime_ns)
     if layout.pyav is not None:
         yield layout.pyav
         return
@@ -137,14 +137,14 @@ class _Layout:
 
 
 @lru_cache(maxsize=100_000)
-def _layout(path: str, size: int, modified_ns: int) -> _Layout:
+def _find_layout(path: str, size: int, modified_ns: int) -> _Layout:
     """Return how to read a file.
 
     `size` and `modified_ns` are part of the cache key, so a changed file is examined again.
     """
     with Path(path).open("rb") as raw:
         head = raw.read(64)
-        begin = after_tag(raw, 0)
+        begin = skip_tag(raw, 0)
         raw.seek(begin)
         content = raw.read(64)
         if is_for_pyav(Path(path), content):
@@ -153,7 +153,7 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
             return _Layout(pyav=source)
         is_mp3 = _is_mpeg(content) or (head[:3] == b"ID3" and content[:4] != b"fLaC")
         is_flac = content[:4] == b"fLaC"
-        spans = flac_streams(raw, begin) if is_flac else _spans(raw, head, is_mp3)
+        spans = find_flac_streams(raw, begin) if is_flac else _spans(raw, head, is_mp3)
         if spans is None:
             return _Layout(is_mp3=is_mp3)
         if not spans and _is_mpeg(content[:2]) and content[2:] and content[2] >> 4 == 0:
@@ -164,7 +164,7 @@ def _layout(path: str, size: int, modified_ns: int) -> _Layout:
             raise UnusableFile("no audio that can be decoded")
         frames = [_count(path, span, is_mp3) for span in spans]
         if is_flac:
-            spans = [with_length(raw, span, count) for span, count in zip(spans, frames, strict=True)]
+            spans = [set_length(raw, span, count) for span, count in zip(spans, frames, strict=True)]
         return _Layout(tuple(spans), tuple(frames), is_mp3)
 
 
@@ -176,10 +176,10 @@ def _is_mpeg(content: bytes) -> bool:
 def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
     """Return the streams of a file, or None if it is one stream with a correct header."""
     if is_mp3:
-        return mp3_streams(raw)
+        return find_mp3_streams(raw)
     if head[:4] == b"OggS":
-        return ogg_streams(raw)
-    data = audio_data(raw)
+        return find_ogg_streams(raw)
+    data = find_audio_data(raw)
     if data is None:
         return None
     if data.is_cut_short:

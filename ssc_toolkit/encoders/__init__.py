@@ -4,7 +4,7 @@ from ssc_toolkit.encoders.adapter import EncoderAdapter
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.mel_cnn import MelCNN
-from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialized
+from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialize
 from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
 from ssc_toolkit.encoders.published import load_published, load_published_model
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
@@ -29,5 +29,5 @@ __all__ = [
     "load_published",
     "load_published_model",
     "make_encoder",
-    "reinitialized",
+    "reinitialize",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.seeds import as_integer
 
 
 class EncoderAdapter(Encoder):
@@ -40,8 +40,8 @@ class EncoderAdapter(Encoder):
         image_channels: number of copies of the spectrogram that an image backbone gets as channels, 1 or 3.
         method: name of the method of the module to call.
         layer: index into a list of layers, or into `hidden_states`; -1 for the last layer.
-        minimum_samples: minimum length of a waveform in samples; one second if None.
-        embedding_dim: expected width of the output. If None, it is determined by embedding `minimum_samples` of
+        min_samples: minimum length of a waveform in samples; one second if None.
+        embedding_dim: expected width of the output. If None, it is determined by embedding `min_samples` of
             silence.
 
     Raises:
@@ -73,7 +73,7 @@ class EncoderAdapter(Encoder):
         image_channels: int = 1,
         method: str = "forward",
         layer: int = -1,
-        minimum_samples: int | None = None,
+        min_samples: int | None = None,
         embedding_dim: int | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
@@ -89,7 +89,7 @@ class EncoderAdapter(Encoder):
         super().__init__(
             embedding_dim=1 if embedding_dim is None else embedding_dim,  # replaced by the width of the output
             sample_rate=sample_rate,
-            minimum_samples=sample_rate if minimum_samples is None else minimum_samples,
+            min_samples=sample_rate if min_samples is None else min_samples,
         )
         if log_mel is not None and log_mel.sample_rate != self.sample_rate:
             raise ValueError(f"log_mel: expected a sample rate of {self.sample_rate} Hz, got {log_mel.sample_rate} Hz")
@@ -97,7 +97,7 @@ class EncoderAdapter(Encoder):
         self.log_mel = log_mel
         self.image_channels = image_channels
         self.method = method
-        self.layer = whole_number("layer", layer)
+        self.layer = as_integer("layer", layer)
         width = self._probe()
         if embedding_dim is not None:
             self._check_width(width)
@@ -184,7 +184,7 @@ class EncoderAdapter(Encoder):
     def _probe(self) -> int:
         modes = {part: part.training for part in self.modules()}
         parameter = next(self.module.parameters(), torch.zeros(()))
-        silence = torch.zeros(1, self.minimum_samples, device=parameter.device)
+        silence = torch.zeros(1, self.min_samples, device=parameter.device)
         self.eval()
         try:
             return self._framewise(self._probed(silence)).shape[1]
@@ -200,7 +200,7 @@ class EncoderAdapter(Encoder):
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"module: {type(self.module).__name__}.{self.method} fails on silence of shape {tuple(values.shape)}, "
-                f"which depends on log_mel, image_channels and minimum_samples: {reason}"
+                f"which depends on log_mel, image_channels and min_samples: {reason}"
             ) from error
 
 

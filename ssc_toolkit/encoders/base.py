@@ -14,17 +14,17 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_bool, check_whole
-from ssc_toolkit.encoders.checkpointing import checkpointed
+from ssc_toolkit.checks import check_bool, check_integer
+from ssc_toolkit.encoders.checkpointing import run_checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
 from ssc_toolkit.encoders.saving import (
     CLASS_KEY,
     CONFIG,
     WEIGHTS,
     fill,
-    not_made,
+    find_saved_folder,
+    make_config_error,
     read_config,
-    saved_folder,
 )
 from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
@@ -57,7 +57,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     Args:
         embedding_dim: width of the embedding.
         sample_rate: sample rate in hertz of the waveforms that the encoder expects.
-        minimum_samples: minimum length of a waveform in samples.
+        min_samples: minimum length of a waveform in samples.
         receptive_field_samples: number of samples that one frame depends on, zero padding included; None if a
             frame depends on the whole input, or if the number is not known.
 
@@ -79,7 +79,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Store the arguments as plain values for `save_pretrained`."""
-        args, kwargs = tuple(map(plain, args)), plain(kwargs)
+        args, kwargs = tuple(map(to_plain, args)), to_plain(kwargs)
         encoder = super().__new__(cls, *args, **kwargs)
         given = dict(zip(list(cls._hub_mixin_init_parameters)[1:], args, strict=False)) | kwargs
         if unsaved := tuple(name for name, value in given.items() if not cls._is_jsonable(value)):
@@ -91,13 +91,13 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         *,
         embedding_dim: int,
         sample_rate: int,
-        minimum_samples: int,
+        min_samples: int,
         receptive_field_samples: int | None = None,
     ) -> None:
         super().__init__()
-        self.embedding_dim = check_whole("embedding_dim", embedding_dim)
-        self.sample_rate = check_whole("sample_rate", sample_rate)
-        self.minimum_samples = check_whole("minimum_samples", minimum_samples)
+        self.embedding_dim = check_integer("embedding_dim", embedding_dim)
+        self.sample_rate = check_integer("sample_rate", sample_rate)
+        self.min_samples = check_integer("min_samples", min_samples)
         self.receptive_field_samples = receptive_field_samples
         self.fused = False
         self.gradient_checkpointing = False
@@ -110,7 +110,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         Signals have the dtype of the waveforms that were passed to `forward`; cast them to that of the first layer.
         """
 
-    def pool(self, features: Tensor) -> Tensor:
+    def pool_frames(self, features: Tensor) -> Tensor:
         """Compute embeddings (N, embedding_dim) as the mean of framewise features (N, embedding_dim, frames)."""
         return features.mean(dim=-1)
 
@@ -127,7 +127,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             (..., frames, embedding_dim).
 
         Raises:
-            ValueError: if the shape is not one of those above, or there are fewer samples than `minimum_samples`.
+            ValueError: if the shape is not one of those above, or there are fewer samples than `min_samples`.
             TypeError: if the waveforms are not a floating-point tensor.
         """
         self._check(waveforms)
@@ -135,7 +135,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         features = self._features(mono.reshape(-1, mono.shape[-1]))
         if frames:
             return features.transpose(1, 2).unflatten(0, mono.shape[:-1])
-        return self.pool(features).unflatten(0, mono.shape[:-1])
+        return self.pool_frames(features).unflatten(0, mono.shape[:-1])
 
     def fuse(self) -> Self:
         """Return a faster copy for inference, with batch norms folded and memory layouts chosen for the processor.
@@ -161,7 +161,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:
         """Apply layers as one stage of gradient checkpointing; for use in `encode_frames`."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpointed(layers, *inputs)
+            return run_checkpointed(layers, *inputs)
         return layers(*inputs)
 
     def train(self, mode: bool = True) -> Self:
@@ -190,7 +190,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
         more = _dictionary(config)
         for name in own.keys() & more.keys():
-            if plain(more[name]) != plain(own[name]):
+            if to_plain(more[name]) != to_plain(own[name]):
                 raise ValueError(f"config: expected {name} to be {own[name]!r} as in this encoder, got {more[name]!r}")
         (Path(save_directory) / CHECKSUMS).unlink(missing_ok=True)
         pushed = super().save_pretrained(save_directory, config=more | own, **kwargs)
@@ -210,7 +210,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             InputError: if the folder contains no encoder, an encoder of another class, or weights of another model.
         """
         download = {name: options[name] for name in _DOWNLOAD if name in options}
-        folder = saved_folder(pretrained_model_name_or_path, **download)
+        folder = find_saved_folder(pretrained_model_name_or_path, **download)
         config = read_config(folder)
         if config[CLASS_KEY] != cls.__name__:
             raise InputError(f"encoder: expected a {cls.__name__} in {folder}, got a {config[CLASS_KEY]}")
@@ -232,7 +232,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         try:
             encoder = cls(**arguments)
         except (RuntimeError, TypeError, ValueError) as error:
-            raise not_made(cls.__name__, Path(model_id), error) from error
+            raise make_config_error(cls.__name__, Path(model_id), error) from error
         fill(encoder, Path(model_id), map_location, strict)
         return encoder.eval()
 
@@ -260,12 +260,10 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         if waveforms.dim() > 2 and not waveforms.shape[-2]:
             raise ValueError(f"waveforms: expected at least one channel, got {tuple(waveforms.shape)}")
         samples = waveforms.shape[-1]
-        if samples < self.minimum_samples:
-            hundredths = -(
-                -100 * self.minimum_samples // self.sample_rate
-            )  # rounded up, so that this length is sufficient
+        if samples < self.min_samples:
+            hundredths = -(-100 * self.min_samples // self.sample_rate)  # rounded up, so that this length is sufficient
             raise ValueError(
-                f"waveforms: expected at least {self.minimum_samples} samples for {type(self).__name__} "
+                f"waveforms: expected at least {self.min_samples} samples for {type(self).__name__} "
                 f"({hundredths / 100:.2f} s at {self.sample_rate} Hz), got {samples}"
             )
 
@@ -282,7 +280,7 @@ def _dictionary(config: Any) -> dict[str, Any]:
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return a value of NumPy or PyTorch as one of JSON; lists, tuples and dictionaries are converted inside.
 
     Examples:
@@ -293,7 +291,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [plain(element) for element in value]
+        return [to_plain(element) for element in value]
     if isinstance(value, dict):
-        return {key: plain(element) for key, element in value.items()}
+        return {key: to_plain(element) for key, element in value.items()}
     return value

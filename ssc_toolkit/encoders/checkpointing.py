@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ssc_toolkit.encoders.tracing import is_traced
 
 
-def checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
+def run_checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
     """Apply layers, and recompute their activations in the backward pass instead of storing them.
 
     The recomputation uses the same random numbers and does not update the running statistics of batch norms.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.checks import check_bool, check_number, check_positive, check_whole
+from ssc_toolkit.checks import check_bool, check_integer, check_number, check_positive
 from ssc_toolkit.encoders.tracing import is_traced
 
 _CPU_SLICE = 8  # clips per slice, so that their frames stay in cache
-_SMALLEST = 1e-10  # minimum power relative to the reference, -100 dB
+_MIN_POWER = 1e-10  # minimum power relative to the reference, -100 dB
 
 
 class LogMel(nn.Module):
@@ -29,8 +29,8 @@ class LogMel(nn.Module):
         n_fft: window length in samples.
         hop_length: hop size in samples.
         n_mels: number of mel bands.
-        lowest_hz: lower edge of the lowest band in hertz.
-        highest_hz: upper edge of the highest band in hertz, at most the Nyquist frequency; None for the Nyquist
+        min_hz: lower edge of the lowest band in hertz.
+        max_hz: upper edge of the highest band in hertz, at most the Nyquist frequency; None for the Nyquist
             frequency.
         compression: factor before the logarithm; ignored for decibels.
         scale: "log1p" or "decibels".
@@ -65,8 +65,8 @@ class LogMel(nn.Module):
         n_fft: int = 1024,
         hop_length: int = 640,
         n_mels: int = 72,
-        lowest_hz: float = 30.0,
-        highest_hz: float | None = None,
+        min_hz: float = 30.0,
+        max_hz: float | None = None,
         compression: float = 1e3,
         *,
         scale: Literal["log1p", "decibels"] = "log1p",
@@ -81,9 +81,9 @@ class LogMel(nn.Module):
             raise ValueError(f"scale: expected 'log1p' or 'decibels', got {scale!r}")
         if mel_scale not in ("slaney", "htk"):
             raise ValueError(f"mel_scale: expected 'slaney' or 'htk', got {mel_scale!r}")
-        self.sample_rate = check_whole("sample_rate", sample_rate)
-        self.n_fft = check_whole("n_fft", n_fft)
-        self.hop_length = check_whole("hop_length", hop_length)
+        self.sample_rate = check_integer("sample_rate", sample_rate)
+        self.n_fft = check_integer("n_fft", n_fft)
+        self.hop_length = check_integer("hop_length", hop_length)
         self.compression = check_positive("compression", compression)
         self.scale = scale
         self.reference_power = check_positive("reference_power", reference_power)
@@ -92,11 +92,11 @@ class LogMel(nn.Module):
         self.center = check_bool("center", center)
         self.bands: Tensor
         self.window: Tensor
-        self.register_buffer("bands", self._filterbank(check_whole("n_mels", n_mels), lowest_hz, highest_hz, mel_scale))
+        self.register_buffer("bands", self._filterbank(check_integer("n_mels", n_mels), min_hz, max_hz, mel_scale))
         self.register_buffer("window", torch.hann_window(self.n_fft).clone())
 
     @property
-    def minimum_samples(self) -> int:
+    def min_samples(self) -> int:
         """Minimum number of samples, for which there is one frame."""
         return self.n_fft // 2 + 1 if self.center else self.n_fft
 
@@ -106,8 +106,8 @@ class LogMel(nn.Module):
         Raises:
             ValueError: if the shape is not (N, samples), or there are too few samples.
         """
-        if signals.dim() != 2 or signals.shape[1] < self.minimum_samples:
-            least, shape = self.minimum_samples, tuple(signals.shape)
+        if signals.dim() != 2 or signals.shape[1] < self.min_samples:
+            least, shape = self.min_samples, tuple(signals.shape)
             raise ValueError(f"signals: expected (N, samples) with at least {least} samples, got {shape}")
         if not is_traced() and not len(signals):
             return self(signals.new_zeros(1, signals.shape[1]))[:0]
@@ -131,20 +131,20 @@ class LogMel(nn.Module):
         # Clamp before the square root, because its gradient is infinite at 0.
         return centered / centered.square().mean(dim=-1, keepdim=True).clamp(min=1e-10).sqrt()
 
-    def _filterbank(self, n_mels: int, lowest_hz: float, highest_hz: float | None, mel_scale: str) -> Tensor:
+    def _filterbank(self, n_mels: int, min_hz: float, max_hz: float | None, mel_scale: str) -> Tensor:
         from torchaudio.functional import melscale_fbanks
 
         nyquist = self.sample_rate / 2
-        lowest_hz = check_number("lowest_hz", lowest_hz, 0, unit="hertz")
-        highest_hz = nyquist if highest_hz is None else check_positive("highest_hz", highest_hz, "hertz")
-        if not lowest_hz < highest_hz <= nyquist:
+        min_hz = check_number("min_hz", min_hz, 0, unit="hertz")
+        max_hz = nyquist if max_hz is None else check_positive("max_hz", max_hz, "hertz")
+        if not min_hz < max_hz <= nyquist:
             raise ValueError(
-                f"highest_hz: expected more than lowest_hz ({lowest_hz:g}) and at most half the sample rate "
-                f"({nyquist:g}), got {highest_hz:g}"
+                f"max_hz: expected more than min_hz ({min_hz:g}) and at most half the sample rate "
+                f"({nyquist:g}), got {max_hz:g}"
             )
         with warnings.catch_warnings(action="ignore"):  # its warning about empty bands is replaced below
             bands: Tensor = melscale_fbanks(
-                self.n_fft // 2 + 1, lowest_hz, highest_hz, n_mels, self.sample_rate, norm=None, mel_scale=mel_scale
+                self.n_fft // 2 + 1, min_hz, max_hz, n_mels, self.sample_rate, norm=None, mel_scale=mel_scale
             )
         empty = n_mels - int(bands.any(dim=0).sum())
         message = (
@@ -162,7 +162,7 @@ class LogMel(nn.Module):
     def _logarithm(self, power: Tensor) -> Tensor:
         if self.scale == "log1p":
             return torch.log1p(self.compression * power)
-        decibels = 10 * (power / self.reference_power).clamp(min=_SMALLEST).log10()
+        decibels = 10 * (power / self.reference_power).clamp(min=_MIN_POWER).log10()
         if self.top_db is None:
             return decibels
         return decibels.maximum(decibels.amax(dim=(1, 2), keepdim=True) - self.top_db)

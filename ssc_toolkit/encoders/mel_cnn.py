@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_positive, check_whole
+from ssc_toolkit.checks import check_integer, check_positive
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
-from ssc_toolkit.encoders.receptive_field import receptive_field
+from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
 
 
@@ -23,10 +23,10 @@ class MelCNN(Encoder):
 
     Args:
         sample_rate: sample rate of the waveforms in hertz.
-        n_mels: number of mel bands between 30 Hz and `highest_hz`.
+        n_mels: number of mel bands between 30 Hz and `max_hz`.
         n_fft: window length in samples; 128 ms by default, long enough to resolve semitones.
         hop_length: hop size in samples; 40 ms by default.
-        highest_hz: upper edge of the bands in hertz, limited to half the sample rate.
+        max_hz: upper edge of the bands in hertz, limited to half the sample rate.
         channels: number of channels of the two 2-D convolutions.
         embedding_dim: width of the embedding.
 
@@ -55,23 +55,23 @@ class MelCNN(Encoder):
         n_mels: int = 96,
         n_fft: int | None = None,
         hop_length: int | None = None,
-        highest_hz: float = 5000.0,
+        max_hz: float = 5000.0,
         channels: int = 32,
         embedding_dim: int = 256,
     ) -> None:
-        sample_rate = check_whole("sample_rate", sample_rate)
-        n_mels, channels = check_whole("n_mels", n_mels), check_whole("channels", channels)
-        embedding_dim = check_whole("embedding_dim", embedding_dim)
-        n_fft = check_whole("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
-        hop_length = check_whole("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
-        highest_hz = min(check_positive("highest_hz", highest_hz, "hertz"), sample_rate / 2)
+        sample_rate = check_integer("sample_rate", sample_rate)
+        n_mels, channels = check_integer("n_mels", n_mels), check_integer("channels", channels)
+        embedding_dim = check_integer("embedding_dim", embedding_dim)
+        n_fft = check_integer("n_fft", round(0.128 * sample_rate) if n_fft is None else n_fft)
+        hop_length = check_integer("hop_length", round(0.04 * sample_rate) if hop_length is None else hop_length)
+        max_hz = min(check_positive("max_hz", max_hz, "hertz"), sample_rate / 2)
         super().__init__(
             embedding_dim=embedding_dim,
             sample_rate=sample_rate,
-            minimum_samples=n_fft,
-            receptive_field_samples=receptive_field([(n_fft, hop_length), (5, 2), (3, 2), (3, 1), (3, 1)]),
+            min_samples=n_fft,
+            receptive_field_samples=compute_receptive_field([(n_fft, hop_length), (5, 2), (3, 2), (3, 1), (3, 1)]),
         )
-        self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, highest_hz=highest_hz)
+        self.log_mel = LogMel(sample_rate, n_fft, hop_length, n_mels, max_hz=max_hz)
         self.scale = nn.BatchNorm2d(1)
         self.spectral = nn.Sequential(
             StridedConv2d(1, channels, kernel_size=5, stride=2, padding=2, bias=False),

@@ -39,7 +39,7 @@ def make_encoder(name: str) -> Encoder:
     return ENCODERS[name]()
 
 
-def reinitialized(encoder: Encoder, seed: int) -> Encoder:
+def reinitialize(encoder: Encoder, seed: int) -> Encoder:
     """Return an untrained encoder of the same architecture, with weights drawn from the seed.
 
     Examples:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_bool, check_whole
+from ssc_toolkit.checks import check_bool, check_integer
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 """Normalization layers by name."""
@@ -55,9 +55,9 @@ class Projector(nn.Sequential):
         bias: bool = False,
         norm: Literal["batch", "layer"] | None = None,
     ) -> None:
-        input_dim, output_dim = check_whole("input_dim", input_dim), check_whole("output_dim", output_dim)
-        depth, bias = check_whole("depth", depth), check_bool("bias", bias)
-        hidden_dim = input_dim if hidden_dim is None else check_whole("hidden_dim", hidden_dim)
+        input_dim, output_dim = check_integer("input_dim", input_dim), check_integer("output_dim", output_dim)
+        depth, bias = check_integer("depth", depth), check_bool("bias", bias)
+        hidden_dim = input_dim if hidden_dim is None else check_integer("hidden_dim", hidden_dim)
         if norm not in (None, *NORMS):
             raise ValueError(f"norm: expected None, {' or '.join(map(repr, NORMS))}, got {norm!r}")
         widths = [input_dim, *[hidden_dim] * (depth - 1)]

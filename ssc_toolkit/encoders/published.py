@@ -24,7 +24,7 @@ from ssc_toolkit.encoders.published_names import (
     WRAPPERS,
     find_architecture,
     is_stored,
-    own_name,
+    translate_name,
 )
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
@@ -213,12 +213,14 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
 def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
     """Split a name into its prefix of wrappers and the rest, which is a name of the encoder if possible."""
     rest = name
-    while rest not in own and own_name(rest) not in own:
+    while rest not in own and translate_name(rest) not in own:
         top, _, below = rest.partition(".")
         if top not in WRAPPERS or not below:
             break
         rest = below
-    return name[: len(name) - len(rest)], rest if rest in own or own_name(rest) not in own else own_name(rest)
+    return name[: len(name) - len(rest)], rest if rest in own or translate_name(rest) not in own else translate_name(
+        rest
+    )
 
 
 def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -> None:

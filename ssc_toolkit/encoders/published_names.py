@@ -54,7 +54,7 @@ _SHORT_CHUNK = {
 """Parts of a layer of the short-chunk CNNs: published names and names in this library."""
 
 
-def own_name(name: str) -> str:
+def translate_name(name: str) -> str:
     """Return the name in this library of a published layer; other names are returned unchanged."""
     for pattern, own, first in _TUNE_PLUS:
         if found := pattern.match(name):

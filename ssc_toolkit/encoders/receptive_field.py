@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def receptive_field(layers: Iterable[tuple[int, int]]) -> int:
+def compute_receptive_field(layers: Iterable[tuple[int, int]]) -> int:
     """Compute the receptive field of a chain of convolutions and poolings, zero padding included.
 
     Args:
@@ -15,7 +15,7 @@ def receptive_field(layers: Iterable[tuple[int, int]]) -> int:
         Number of input samples that one output depends on.
 
     Examples:
-        >>> receptive_field([(3, 3), (3, 1), (3, 3)])                      # 3 * (3 * 1 + 2) samples
+        >>> compute_receptive_field([(3, 3), (3, 1), (3, 3)])                      # 3 * (3 * 1 + 2) samples
         15
     """
     width = 1

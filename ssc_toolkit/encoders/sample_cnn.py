@@ -9,9 +9,9 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.encoders.base import Encoder
-from ssc_toolkit.encoders.receptive_field import receptive_field
+from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 
 
 class SampleCNN(Encoder):
@@ -39,7 +39,7 @@ class SampleCNN(Encoder):
     Examples:
         >>> import torch
         >>> encoder = SampleCNN(strides=(3, 3, 3, 3, 3, 3, 3, 1, 1, 1))
-        >>> encoder.minimum_samples
+        >>> encoder.min_samples
         2187
         >>> encoder(torch.randn(2, 1, 5000)).shape, encoder(torch.randn(2, 1, 5000), frames=True).shape
         (torch.Size([2, 512]), torch.Size([2, 2, 512]))
@@ -53,19 +53,19 @@ class SampleCNN(Encoder):
     def __init__(self, sample_rate: int = 22050, strides: Sequence[int] = (3,) * 10) -> None:
         if not hasattr(strides, "__len__") or len(strides) != len(self.widths):
             raise ValueError(f"strides: expected {len(self.widths)} integers, got {strides!r}")
-        strides = [check_whole("strides", stride) for stride in strides]
+        strides = [check_integer("strides", stride) for stride in strides]
         blocks = [layer for stride in strides[1:] for layer in ((3, 1), (stride, stride))]
         super().__init__(
             embedding_dim=self.widths[-1],
             sample_rate=sample_rate,
-            minimum_samples=math.prod(strides),
-            receptive_field_samples=receptive_field([(strides[0], strides[0]), *blocks, (3, 1)]),
+            min_samples=math.prod(strides),
+            receptive_field_samples=compute_receptive_field([(strides[0], strides[0]), *blocks, (3, 1)]),
         )
         stem = nn.Conv1d(1, self.widths[0], kernel_size=strides[0], stride=strides[0])
         layers = [nn.Sequential(stem, nn.BatchNorm1d(self.widths[0]), nn.ReLU())]
         for (width_in, width_out), stride in zip(itertools.pairwise(self.widths), strides[1:], strict=True):
-            layers.append(conv_block(width_in, width_out, pool=stride))
-        layers.append(conv_block(self.widths[-1], self.widths[-1]))
+            layers.append(make_conv_block(width_in, width_out, pool=stride))
+        layers.append(make_conv_block(self.widths[-1], self.widths[-1]))
         self.sequential = nn.Sequential(*layers)
 
     def encode_frames(self, signals: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class SampleCNN(Encoder):
         return features
 
 
-def conv_block(width_in: int, width_out: int, pool: int | None = None) -> nn.Sequential:
+def make_conv_block(width_in: int, width_out: int, pool: int | None = None) -> nn.Sequential:
     """Return a block of convolution, batch norm, optional max-pooling and ReLU.
 
     Shape:

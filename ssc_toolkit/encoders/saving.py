@@ -27,7 +27,7 @@ CLASS_KEY = "encoder_class"
 """Key of the saved configuration that names the class of the encoder."""
 
 
-def saved_folder(name: Any, **download: Any) -> Path:
+def find_saved_folder(name: Any, **download: Any) -> Path:
     """Return the path of a local folder, or of the folder of a downloaded model of the Hugging Face Hub.
 
     Args:
@@ -107,7 +107,7 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         ) from error
 
 
-def not_made(name: str, folder: Path, error: Exception) -> InputError:
+def make_config_error(name: str, folder: Path, error: Exception) -> InputError:
     """Return the error for a configuration that the class rejects."""
     return InputError(f"encoder: expected valid arguments of {name} in {folder / CONFIG}, got an error: {_line(error)}")
 

@@ -9,10 +9,10 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_bool, check_whole
+from ssc_toolkit.checks import check_bool, check_integer
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.log_mel import LogMel
-from ssc_toolkit.encoders.receptive_field import receptive_field
+from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
 
 RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
@@ -58,7 +58,7 @@ class ShortChunkCNN(Encoder):
     rearrangeable: ClassVar[bool] = True
 
     def __init__(self, sample_rate: int = 16000, channels: int = 128, residual: bool = False) -> None:
-        sample_rate, channels = check_whole("sample_rate", sample_rate), check_whole("channels", channels)
+        sample_rate, channels = check_integer("sample_rate", sample_rate), check_integer("channels", channels)
         residual = check_bool("residual", residual)
         longer = 2 ** max(0, round(math.log2(sample_rate / RATE)))
         n_fft, hop_length = longer * N_FFT, longer * HOP_LENGTH
@@ -66,14 +66,14 @@ class ShortChunkCNN(Encoder):
         super().__init__(
             embedding_dim=CHANNEL_FACTORS[-1] * channels,
             sample_rate=sample_rate,
-            minimum_samples=n_fft // 2 + 1 if residual else (2 ** len(CHANNEL_FACTORS) - 1) * hop_length,
-            receptive_field_samples=receptive_field([(n_fft, hop_length), *layer * len(CHANNEL_FACTORS)]),
+            min_samples=n_fft // 2 + 1 if residual else (2 ** len(CHANNEL_FACTORS) - 1) * hop_length,
+            receptive_field_samples=compute_receptive_field([(n_fft, hop_length), *layer * len(CHANNEL_FACTORS)]),
         )
         with warnings.catch_warnings():
             # As in the paper, one of the lowest bands, which are narrower than a bin of 31 Hz, contains no bin.
             warnings.filterwarnings("ignore", message="n_mels")
             self.log_mel = LogMel(
-                sample_rate, n_fft, hop_length, N_MELS, lowest_hz=0.0, scale="decibels", mel_scale="htk", center=True
+                sample_rate, n_fft, hop_length, N_MELS, min_hz=0.0, scale="decibels", mel_scale="htk", center=True
             )
         self.scale = nn.BatchNorm2d(1)
         make = ResidualBlock if residual else _block
@@ -86,7 +86,7 @@ class ShortChunkCNN(Encoder):
             image = self.stage(layer, image)
         return image.squeeze(2)
 
-    def pool(self, features: Tensor) -> Tensor:
+    def pool_frames(self, features: Tensor) -> Tensor:
         """Compute embeddings (N, embedding_dim) as the maximum of framewise features (N, embedding_dim, frames)."""
         return features.amax(dim=-1)
 

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.encoders.base import Encoder
 
 WIDTH_FACTORS = (1, 2, 4, 8, 16)
@@ -51,11 +51,11 @@ class TUNePlus(Encoder):
     rearrangeable: ClassVar[bool] = True
 
     def __init__(self, sample_rate: int = 22050, channels: int = 11) -> None:
-        channels = check_whole("channels", channels)
+        channels = check_integer("channels", channels)
         super().__init__(
             embedding_dim=512,
             sample_rate=sample_rate,
-            minimum_samples=3**10,
+            min_samples=3**10,
             receptive_field_samples=_receptive_field(),
         )
         widths = [channels * factor for factor in WIDTH_FACTORS]

@@ -12,7 +12,7 @@ from ssc_toolkit.evaluation.probing.few_labels import few_label_curve, prototype
 from ssc_toolkit.evaluation.probing.finetuning import FineTuned, finetune
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, probe
 from ssc_toolkit.evaluation.provenance import provenance_of
-from ssc_toolkit.evaluation.results import Results, scored
+from ssc_toolkit.evaluation.results import Results, make_score_row
 from ssc_toolkit.evaluation.retrieval.geometry import Geometry, embedding_geometry
 from ssc_toolkit.evaluation.retrieval.neighbors import neighbor_agreement
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
@@ -44,6 +44,7 @@ __all__ = [
     "finetune",
     "fit_probe",
     "fixed_conditions",
+    "make_score_row",
     "measure",
     "neighbor_agreement",
     "open_model",
@@ -54,5 +55,4 @@ __all__ = [
     "relative_drop",
     "retrieval",
     "robustness",
-    "scored",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssc_toolkit.encoders import Encoder, LogMel, MelCNN, reinitialized
+from ssc_toolkit.encoders import Encoder, LogMel, MelCNN, reinitialize
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable, open_model
 
@@ -34,8 +34,8 @@ class LogMelStatistics(Encoder):
 
     def __init__(self, sample_rate: int = 16000, n_mels: int = 96) -> None:
         n_fft = round(0.128 * sample_rate)
-        super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, minimum_samples=n_fft)
-        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, highest_hz=min(5000.0, sample_rate / 2))
+        super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, min_samples=n_fft)
+        self.log_mel = LogMel(sample_rate, n_fft, n_fft // 4, n_mels, max_hz=min(5000.0, sample_rate / 2))
 
     def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
@@ -43,10 +43,10 @@ class LogMelStatistics(Encoder):
         return torch.cat(statistics, dim=1)  # one frame for the whole input
 
 
-def random_twin(model: WaveformModel, seed: int) -> WaveformModel:
+def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
     """Return the model with random weights; for a function without weights, a random MelCNN at its sample rate."""
     module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
-    return reinitialized(module, seed)
+    return reinitialize(module, seed)
 
 
 def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:
@@ -76,7 +76,7 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
     return {name: open_model(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
 
 
-def baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
+def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
     """Return the baselines of a comparison: random encoders and log-mel statistics.
 
     There is one random encoder for each architecture among the models. The log-mel statistics use the highest sample
@@ -91,7 +91,7 @@ def baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, Wavef
     random = {}
     for number, model in enumerate(kinds, start=1):
         title = RANDOM if len(kinds) == 1 else f"{RANDOM} {number}, {type(model).__name__}"
-        random[title] = random_twin(model, seed)
+        random[title] = make_random_twin(model, seed)
     return {**random, LOG_MEL_STATISTICS: LogMelStatistics(max(model.sample_rate for model in models.values()))}
 
 

@@ -21,11 +21,11 @@ from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
-from ssc_toolkit.evaluation.probing.probe import Probe, groups_of, label_signal
-from ssc_toolkit.evaluation.results import Results, scored
+from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, label_signal
+from ssc_toolkit.evaluation.results import Results, make_score_row
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
-from ssc_toolkit.files import writable_folder
+from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.paths import user_path
 
 RETRIEVAL = "retrieval"
@@ -93,7 +93,7 @@ def compare_models(
         InputError: as `embed_models` and `fit_probe`.
     """
     tracks = as_track_table(tracks)
-    folder = None if cache is None else writable_folder(user_path(cache), "cache")
+    folder = None if cache is None else make_writable_folder(user_path(cache), "cache")
     signals = labels or {
         task.column: label_signal(tracks, task.column, "number" if task.column in numbers else None) for task in tasks
     }
@@ -229,7 +229,7 @@ class _Asked:
                 )
                 for number, seed in enumerate(self.seeds if varies else self.seeds[:1])
             ]
-            yield scored(
+            yield make_score_row(
                 measure(predictions, self.bootstrap_seed),
                 model=model,
                 task=task.name,
@@ -246,12 +246,12 @@ def _rank_all(
 ) -> Iterator[dict[str, Any]]:
     """Yield retrieval scores among the test tracks by model and label column, without columns of numbers."""
     test = np.flatnonzero(tracks["split"] == "test")
-    rows, groups = torch.from_numpy(test), groups_of(tracks)[test]
+    rows, groups = torch.from_numpy(test), find_groups(tracks)[test]
     for name, vectors in embeddings.items():
         for column, labels in signals.items():
             if labels.kind != "number":
                 score = retrieval(vectors[test], labels[rows], groups=groups, seed=asked.bootstrap_seed)
-                yield scored(score, model=name, task=column, method=RETRIEVAL, seed=asked.seeds[0])
+                yield make_score_row(score, model=name, task=column, method=RETRIEVAL, seed=asked.seeds[0])
 
 
 def _say(progress: bool, text: str) -> None:

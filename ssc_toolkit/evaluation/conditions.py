@@ -14,7 +14,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.evaluation.results import CLEAN
-from ssc_toolkit.files import writable_folder
+from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.paths import user_path
 
 CHAIN = "chain"
@@ -38,10 +38,10 @@ class Condition:
     @property
     def name(self) -> str:
         """Name of the condition, as shown in the header of a table."""
-        return condition_name(self.corruption, self.severity)
+        return name_condition(self.corruption, self.severity)
 
 
-def condition_name(corruption: str, severity: float) -> str:
+def name_condition(corruption: str, severity: float) -> str:
     """Return the name of a condition, such as "reverb 0.5" or "clean"."""
     return corruption if corruption == CLEAN else f"{corruption} {severity:g}"
 
@@ -106,7 +106,7 @@ def fixed_conditions(
         InputError: if a stored corruption has other stages, or has no draw for a track.
     """
     test = split_under_test(tracks)
-    place = None if folder is None else writable_folder(user_path(folder, "draws"), "draws")
+    place = None if folder is None else make_writable_folder(user_path(folder, "draws"), "draws")
     found = []
     for condition in conditions:
         fixed = condition.transform

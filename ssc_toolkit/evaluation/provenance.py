@@ -12,9 +12,9 @@ from typing import Any
 
 from ssc_toolkit import __version__
 from ssc_toolkit.data import dataset_of
-from ssc_toolkit.data.cells import cell_texts
+from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.track_table import Tracks, as_track_table
-from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
 from ssc_toolkit.hashing import lines_hash
 
 
@@ -22,7 +22,7 @@ def provenance_of(
     tracks: Tracks,
     *,
     window_seconds: float | Mapping[str, float],
-    pooling: str = "mean",
+    window_pooling: str = "mean",
     seeds: Sequence[int] = (0,),
     **further: Any,
 ) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def provenance_of(
     Args:
         tracks: the evaluated table.
         window_seconds: length of a window in seconds, or the lengths by model.
-        pooling: how the window embeddings of a track are pooled.
+        window_pooling: how the window embeddings of a track are pooled.
         seeds: seeds of heads, labels and corruptions.
         further: more entries, as keyword arguments.
 
@@ -51,8 +51,8 @@ def provenance_of(
         "tracks": {split: int(sides[split]) for split in ("train", "valid", "test") if split in sides} or len(tracks),
         "windows": {
             "seconds": dict(window_seconds) if isinstance(window_seconds, Mapping) else window_seconds,
-            "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MOST_WINDOWS}",
-            "pooling": pooling,
+            "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MAX_WINDOWS}",
+            "window_pooling": window_pooling,
         },
         "seeds": list(seeds),
         "versions": environment(),
@@ -67,7 +67,7 @@ def track_names(tracks: Tracks) -> list[str]:
     """
     tracks = as_track_table(tracks)
     if "track_id" in tracks:
-        return [name or "" for name in cell_texts(tracks["track_id"])]
+        return [name or "" for name in format_cells(tracks["track_id"])]
     paths = tracks["path"].astype(str).tolist()
     folders = {str(Path(path).parent) for path in paths}
     root = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else None
@@ -87,7 +87,7 @@ def split_hash(tracks: Tracks) -> str:
         (True, False)
     """
     tracks = as_track_table(tracks)
-    splits = cell_texts(tracks["split"]) if "split" in tracks else [None] * len(tracks)
+    splits = format_cells(tracks["split"]) if "split" in tracks else [None] * len(tracks)
     lines = sorted(f"{name}\t{split or ''}" for name, split in zip(track_names(tracks), splits, strict=True))
     return lines_hash(lines)
 

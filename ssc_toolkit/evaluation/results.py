@@ -62,19 +62,19 @@ class Results:
             rows: rows from `scored`.
         """
         found = pd.DataFrame(list(rows), columns=[*KEYS, "seed", "score"]).astype({"seed": "Int64"})
-        return cls(in_order(found, ("model", "task", "method", "label_fraction")))
+        return cls(sort_in_order(found, ("model", "task", "method", "label_fraction")))
 
     @classmethod
     def joined(cls, parts: Iterable[Results]) -> Results:
         """Return the scores of several results together."""
-        return cls.of(row for part in parts for row in rows_of(part.scores))
+        return cls.of(row for part in parts for row in list_rows(part.scores))
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The tidy table."""
         rows = [
             {**row, "metric": metric, **vars(interval), **_counts(row["score"])}
-            for row in rows_of(self.scores)
+            for row in list_rows(self.scores)
             for metric, interval in _metrics(row["score"])
         ]
         return _frame(rows, COLUMNS)
@@ -82,7 +82,7 @@ class Results:
     @property
     def headlines(self) -> pd.DataFrame:
         """The rows of the headline metrics."""
-        return headlines(self.frame)
+        return select_headlines(self.frame)
 
     def select(self, **where: Any) -> Results:
         """Return the results with given values in columns of `scores`.
@@ -125,7 +125,7 @@ class Results:
         rows = [
             {**row, "metric": RELATIVE_DROP, **vars(relative_drop(row["before"], row["score"], seed))}
             | _counts(row["score"])
-            for row in rows_of(pairs)
+            for row in list_rows(pairs)
         ]
         return _frame(rows, COLUMNS)
 
@@ -143,11 +143,11 @@ class Results:
         same = [key for key in KEYS if key != "model"]
         other = scores.rename(columns={"model": "less", "score": "other"})[["less", *same, "other"]]
         asked = pd.DataFrame(list(pairs), columns=["model", "less"])
-        both = in_order(asked.merge(scores, on="model").merge(other, on=["less", *same]), ("task", "method"))
+        both = sort_in_order(asked.merge(scores, on="model").merge(other, on=["less", *same]), ("task", "method"))
         rows = [
             {**row, "metric": row["score"].metric, **vars(paired_difference(row["score"], row["other"], seed))}
             | _counts(row["score"])
-            for row in rows_of(both)
+            for row in list_rows(both)
         ]
         return _frame(rows, (COLUMNS[0], "less", *COLUMNS[1:]))
 
@@ -155,7 +155,7 @@ class Results:
         return self.scores[[bool(score.predictions) for score in self.scores["score"]]]
 
 
-def scored(
+def make_score_row(
     score: Score,
     *,
     model: str,
@@ -182,27 +182,27 @@ def scored(
     return dict(zip(KEYS, keys, strict=True)) | {"seed": seed if score.seeds == 1 else None, "score": score}
 
 
-def headlines(frame: pd.DataFrame) -> pd.DataFrame:
+def select_headlines(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a tidy table that hold headline metrics."""
     return frame.drop_duplicates(list(KEYS))
 
 
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def list_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries."""
     return cast(list[dict[str, Any]], frame.to_dict("records"))
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a tidy table in a form that JSON can hold; numbers that are not finite become None."""
-    return [{name: _plain(value) for name, value in row.items()} for row in rows_of(frame)]
+    return [{name: _plain(value) for name, value in row.items()} for row in list_rows(frame)]
 
 
-def in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def sort_in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Sort a table by columns, whose values are in the order of their first occurrence.
 
     Examples:
         >>> frame = pd.DataFrame({"model": ["b", "a", "b"], "value": [1, 2, 3]})
-        >>> in_order(frame, ["model"])["value"].tolist()
+        >>> sort_in_order(frame, ["model"])["value"].tolist()
         [1, 3, 2]
     """
     if frame.empty:

@@ -165,7 +165,7 @@ def _check_by_target(
 
 def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, said: dict[str, str]) -> None:
     count, device = len(embeddings), embeddings.device
-    signals = tensors_by_signal(labels)
+    signals = split_by_signal(labels)
     if not signals:
         raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
@@ -177,7 +177,7 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
         return
     if isinstance(labeled, dict) and not isinstance(labels, dict):
         raise TypeError(f"{said['labeled']}: expected a tensor, because labels is a tensor, got a dict of masks")
-    for key, mask in tensors_by_signal(labeled).items():
+    for key, mask in split_by_signal(labeled).items():
         where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -191,13 +191,13 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
     """Raise ValueError if both have labels and the signals or shapes of the second differ from those of the first."""
-    signals = [tensors_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
+    signals = [split_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         raise ValueError(f"{name}: expected rows like those of labels, {shapes[0]}, got {shapes[1]}")
 
 
-def tensors_by_signal(value: LabelTensors | None) -> dict[str, Tensor]:
+def split_by_signal(value: LabelTensors | None) -> dict[str, Tensor]:
     """Return labels or masks as a dict. The name of a single signal is the empty string."""
     if value is None:
         return {}

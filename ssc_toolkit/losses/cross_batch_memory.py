@@ -10,7 +10,7 @@ from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.batch import Rows
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.seeds import as_integer
 from ssc_toolkit.targets.base import Labeled, LabelTensors, in_fake_mode, in_function_transform
 
 
@@ -60,7 +60,7 @@ class CrossBatchMemory(nn.Module):
         arguments = LossArguments.of(loss)
         if "items" not in arguments.taken:
             raise TypeError(f"loss: expected a loss whose forward accepts items, got {type(loss).__name__}")
-        size = whole_number("size", size, 1)
+        size = as_integer("size", size, 1)
         if contrasts not in ("all", "queue"):
             raise ValueError(f"contrasts: expected 'all' or 'queue', got {contrasts!r}")
         self.loss = loss

@@ -21,10 +21,10 @@ def dense_losses(
         lowest: scalar -1 / temperature. Used if negatives or positives are weighted.
         log_mean: scalar, used if positives are weighted; see `Weighting`.
     """
-    return losses_of(queries @ keys.T, pairs, 0, len(pairs.anchors.items), lowest, log_mean)
+    return compute_losses(queries @ keys.T, pairs, 0, len(pairs.anchors.items), lowest, log_mean)
 
 
-def losses_of(
+def compute_losses(
     similarities: Tensor, pairs: PairSettings, start: int, stop: int, lowest: Tensor | None, log_mean: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Compute losses of the anchors of some items from their similarities to all contrasts; see `dense_losses`."""

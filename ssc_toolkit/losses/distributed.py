@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ssc_toolkit.losses.batch import Rows, tensors_by_signal, with_mask
+from ssc_toolkit.losses.batch import Rows, split_by_signal, with_mask
 
 
 class Gathered(NamedTuple):
@@ -43,7 +43,7 @@ def gather_rows(
     rows = with_mask(rows)
     told = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
     own = torch.tensor([len(rows.items), *map(_hash, told.values())], device=rows.embeddings.device)
-    found = [torch.empty_like(own) for _ in range(processes(group))]
+    found = [torch.empty_like(own) for _ in range(count_processes(group))]
     dist.all_gather(found, own, group=group)
     sizes, *columns = torch.stack(found).T.tolist()
     differing = [name for name, column in zip(told, columns, strict=True) if len(set(column)) > 1]
@@ -110,12 +110,12 @@ def _kind(rows: Rows) -> list[Any]:
     """Return the names, widths and dtypes of all tensors. Processes can gather only if they are equal."""
     said: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
-        named = tensors_by_signal(value)
+        named = split_by_signal(value)
         said.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
     return said
 
 
-def processes(group: dist.ProcessGroup | None = None) -> int:
+def count_processes(group: dist.ProcessGroup | None = None) -> int:
     """Return the number of processes in a group, or of all processes; 1 without an initialized process group.
 
     Raises:
@@ -143,6 +143,6 @@ def max_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) ->
 
 def _reduced(value: Tensor, operation: str, group: dist.ProcessGroup | None) -> Tensor:
     value = value.detach().clone()
-    if processes(group) > 1:
+    if count_processes(group) > 1:
         dist.all_reduce(value, getattr(dist.ReduceOp, operation), group=group)
     return value

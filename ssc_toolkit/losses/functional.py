@@ -13,15 +13,15 @@ from ssc_toolkit.checks import check_bool
 from ssc_toolkit.losses.batch import Rows, as_rows, check_same_signals
 from ssc_toolkit.losses.dense import dense_losses
 from ssc_toolkit.losses.distributed import (
+    count_processes,
     gather_rows,
     max_over_processes,
-    processes,
     structure,
     sum_over_processes,
 )
 from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.losses.queue import ContrastQueue
-from ssc_toolkit.losses.tiled import spans, tiled_losses, tiled_sum
+from ssc_toolkit.losses.tiled import list_tiles, tiled_losses, tiled_sum
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.losses.weighting import Weighting, check_weighting, log_means
 from ssc_toolkit.targets import SameClass, Target
@@ -42,7 +42,7 @@ Reduction = Literal["mean", "sum", "none"]
 Denominator = Literal["all", "negatives"]
 Implementation = Literal["auto", "dense", "tiled"]
 
-LARGEST_DENSE = {"cpu": 0, "cuda": 2**24}
+MAX_DENSE_PAIRS = {"cpu": 0, "cuda": 2**24}
 """Maximum number of pairs for which "auto" is dense. On a CPU, tiles are faster at any size."""
 
 
@@ -188,7 +188,7 @@ def semi_supcon_loss(
     else:
         contrasts = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, key_groups, target)
         itself = None
-    if gather and processes(process_group) > 1:
+    if gather and count_processes(process_group) > 1:
         items_are_given = items is not None or key_items is not None
         options = {
             "reduction": reduction,
@@ -264,7 +264,7 @@ def contrast(
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)
-    gathers = gather and processes(process_group) > 1
+    gathers = gather and count_processes(process_group) > 1
     # Autocast would compute the similarities in half precision, where they overflow at low temperatures.
     with torch.autocast(anchors.embeddings.device.type, enabled=False):
         normalized = unit_length(anchors.embeddings)
@@ -304,7 +304,7 @@ def contrast(
 
 def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
     """Sum a value over processes, with a gradient that equals that of the whole batch after DDP's averaging."""
-    scaled = share * processes(group)
+    scaled = share * count_processes(group)
     return scaled + (sum_over_processes(share, group) - scaled.detach())
 
 
@@ -321,7 +321,7 @@ def _log_mean(
     """Compute log(mean of exp(cosine / sigma)) over the anchors with positives of all processes that gather."""
     assert lowest is not None
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
-    for start, stop in [(0, len(pairs.anchors.items))] if is_dense else spans(pairs):
+    for start, stop in [(0, len(pairs.anchors.items))] if is_dense else list_tiles(pairs):
         similarities = queries[pairs.rows(start, stop)] @ keys.T
         weights, _ = pairs.weights_and_contrasts(start, stop, similarities.dtype)
         means.append(log_means(similarities, weights, pairs.weighting, lowest))
@@ -379,7 +379,7 @@ def _is_dense(implementation: Implementation, queries: Tensor, keys: Tensor) -> 
         return implementation == "dense"
     if transformed or is_traced():
         return True
-    return len(queries) * len(keys) <= LARGEST_DENSE.get(queries.device.type, LARGEST_DENSE["cuda"])
+    return len(queries) * len(keys) <= MAX_DENSE_PAIRS.get(queries.device.type, MAX_DENSE_PAIRS["cuda"])
 
 
 def _as_keys(

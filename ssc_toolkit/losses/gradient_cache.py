@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.losses.distributed import processes
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.losses.distributed import count_processes
+from ssc_toolkit.seeds import as_integer
 
 Inputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
@@ -115,7 +115,7 @@ class GradientCache:
         chunk_size: int,
         embeddings_of: Callable[[Any], Tensor] = lambda output: output,
     ) -> None:
-        chunk_size = whole_number("chunk_size", chunk_size, 1)
+        chunk_size = as_integer("chunk_size", chunk_size, 1)
         _check_model(model)
         _check_inputs(inputs)
         self._model, self._embeddings_of, self._gpus = model, embeddings_of, _gpus(model, inputs)
@@ -151,7 +151,7 @@ class GradientCache:
             elif isinstance(self._model, nn.parallel.DistributedDataParallel):
                 with self._model.no_sync():
                     self._embed(chunk).backward(gradient)
-            elif processes() > 1:  # a wrapper around the model may have hooks on its parameters
+            elif count_processes() > 1:  # a wrapper around the model may have hooks on its parameters
                 _accumulate(self._model, self._inputs, self._embed(chunk), gradient)
             else:
                 self._embed(chunk).backward(gradient)

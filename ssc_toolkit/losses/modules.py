@@ -16,7 +16,7 @@ from ssc_toolkit.losses.functional import (
     semi_supcon_loss,
 )
 from ssc_toolkit.losses.queue import ContrastQueue
-from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
+from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, read_temperature
 from ssc_toolkit.losses.weighting import check_weighting
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, LabelTensors, TargetFunction, as_target
@@ -91,7 +91,7 @@ class SemiSupConLoss(nn.Module):
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        check_settings(value_of(temperature), reduction, denominator, implementation)
+        check_settings(read_temperature(temperature), reduction, denominator, implementation)
         check_process_group(process_group, gather)
         self.temperature = as_setting(temperature)
         self.target = SameClass() if target is None else as_target(target)
@@ -141,7 +141,7 @@ class SemiSupConLoss(nn.Module):
         """Return the keyword arguments of `semi_supcon_loss` that this module stores."""
         return {
             "target": self.target,
-            "temperature": value_of(self.temperature),
+            "temperature": read_temperature(self.temperature),
             "reduction": self.reduction,
             "denominator": self.denominator,
             "implementation": self.implementation,

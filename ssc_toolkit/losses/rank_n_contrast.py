@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.losses.batch import as_rows, with_mask
 from ssc_toolkit.losses.functional import Reduction, check_settings
-from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, value_of
+from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, read_temperature
 from ssc_toolkit.targets.base import Target
 from ssc_toolkit.targets.kernels import check_continuous, label_distance
 
@@ -49,7 +49,7 @@ class RankNContrastLoss(nn.Module):
 
     def __init__(self, temperature: float | LearnableTemperature = 2.0, reduction: Reduction = "mean") -> None:
         super().__init__()
-        check_settings(value_of(temperature), reduction)
+        check_settings(read_temperature(temperature), reduction)
         self.temperature = as_setting(temperature)
         self.reduction = reduction
 
@@ -63,7 +63,7 @@ class RankNContrastLoss(nn.Module):
         assert isinstance(rows.labels, Tensor)
         assert isinstance(rows.labeled, Tensor)
         with torch.autocast(embeddings.device.type, enabled=False):
-            temperature = value_of(self.temperature)
+            temperature = read_temperature(self.temperature)
             losses, valid = _rank_losses(rows.embeddings, rows.labels, rows.labeled, temperature)
         if self.reduction == "none":
             return losses.view(embeddings.shape[:-1])

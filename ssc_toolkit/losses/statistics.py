@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssc_toolkit.losses.batch import as_rows, with_mask
 from ssc_toolkit.losses.pairs import PairSettings
-from ssc_toolkit.losses.tiled import spans
+from ssc_toolkit.losses.tiled import list_tiles
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, LabelTensors, TargetFunction, as_target
@@ -37,7 +37,7 @@ def contrastive_statistics(
         - `alignment`: \(E \lVert z_i - z_j \rVert^2\) over pairs of views of one item (Wang & Isola 2020,
           arXiv 2005.10242); smaller is better
         - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs; smaller is better
-        - `positive_share`: mean target weight of the pairs of different rows; for a hard target, the fraction of
+        - `positive_fraction`: mean target weight of the pairs of different rows; for a hard target, the fraction of
           positives
         - `positives_per_anchor`: mean over the anchors of the sum of their weights; for a hard target, the mean number
           of positives
@@ -63,7 +63,7 @@ def contrastive_statistics(
         sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "asked")}
         known = _known(rows.labeled, len(z), z.device)
         settings = PairSettings(rows, rows, 0, target, False)
-        for start, stop in spans(settings):
+        for start, stop in list_tiles(settings):
             part = rows.part(start, stop)
             similarities = z[start:stop] @ z.T
             weights, ignored = settings.describe(start, stop)
@@ -91,7 +91,7 @@ def contrastive_statistics(
     return {
         "alignment": sums["distance"] / sums["views"],
         "uniformity": (sums["potential"] / pairs).log() if pairs else z.new_tensor(torch.nan),
-        "positive_share": sums["positives"] / pairs if pairs else z.new_tensor(torch.nan),
+        "positive_fraction": sums["positives"] / pairs if pairs else z.new_tensor(torch.nan),
         "positives_per_anchor": sums["positives"] / max(len(z), 1),
         "neighbor_agreement": sums["agreement"] / sums["asked"],
     }

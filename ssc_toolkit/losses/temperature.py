@@ -55,6 +55,6 @@ def as_setting(temperature: float | Tensor | LearnableTemperature) -> float | Te
     return temperature if isinstance(temperature, (Tensor, nn.Module)) else float(temperature)
 
 
-def value_of(temperature: float | Tensor | LearnableTemperature) -> float | Tensor:
+def read_temperature(temperature: float | Tensor | LearnableTemperature) -> float | Tensor:
     """Return the value of a fixed or learned temperature."""
     return temperature() if isinstance(temperature, LearnableTemperature) else temperature

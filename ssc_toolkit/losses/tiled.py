@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ssc_toolkit.losses.dense import losses_of
+from ssc_toolkit.losses.dense import compute_losses
 from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.targets import Target
 
 PAIRS_PER_TILE = {"cpu": 2**19, "cuda": 2**25}
 """Pairs in a tile: on a CPU as many as fit in the cache of a core, on a GPU enough to use it fully."""
-LEAST_ROWS = 128
+MIN_ROWS = 128
 """Minimum number of anchors in a tile, below which matrix products are slow. Memory grows with the contrasts."""
 
 
-def spans(pairs: PairSettings) -> Iterator[tuple[int, int]]:
+def list_tiles(pairs: PairSettings) -> Iterator[tuple[int, int]]:
     """Yield the first item of each tile and the item after its last."""
     views, count = pairs.anchors.views, len(pairs.anchors.items)
     contrasts = len(pairs.contrasts.items) * pairs.contrasts.views
     size = PAIRS_PER_TILE.get(pairs.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
-    height = max(1, max(LEAST_ROWS, size // max(1, contrasts)) // max(1, views))
+    height = max(1, max(MIN_ROWS, size // max(1, contrasts)) // max(1, views))
     for start in range(0, count, height):
         yield start, min(start + height, count)
 
@@ -92,7 +92,7 @@ class _TiledSum(torch.autograd.Function):
         valid = torch.empty(len(queries), dtype=torch.bool, device=queries.device)
         total = queries.new_zeros(())
         gradients = _Gradients(queries, keys, lowest) if wanted else None
-        for start, stop in spans(pairs):
+        for start, stop in list_tiles(pairs):
             rows = pairs.rows(start, stop)
             own = None if factors is None else factors[rows]
             tile = _tile(queries[rows] @ keys.T, pairs, start, stop, lowest, log_mean, wanted, own)
@@ -126,7 +126,7 @@ class _TiledLosses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         losses = queries.new_zeros(len(queries))
         valid = torch.zeros_like(losses, dtype=torch.bool)
-        for start, stop in spans(pairs):
+        for start, stop in list_tiles(pairs):
             rows = pairs.rows(start, stop)
             tile = _tile(queries[rows] @ keys.T, pairs, start, stop, lowest, log_mean, False, None)
             losses[rows], valid[rows] = tile.losses, tile.valid
@@ -150,7 +150,7 @@ class _TiledLosses(torch.autograd.Function):
         pairs = ctx.pairs.map(lambda _: next(in_order))
         gradients = _Gradients(queries, keys, lowest)
         with torch.autocast(queries.device.type, enabled=False):  # the caller may call backward() within autocast
-            for start, stop in spans(pairs):
+            for start, stop in list_tiles(pairs):
                 rows = pairs.rows(start, stop)
                 similarities = queries[rows] @ keys.T
                 tile = _tile(similarities, pairs, start, stop, lowest, log_mean, True, upstream[rows])
@@ -234,7 +234,7 @@ def _weighted_tile(
         lowest = lowest.detach().requires_grad_(want_gradient)
         leaves.append(lowest)
     with torch.set_grad_enabled(want_gradient):
-        losses, valid = losses_of(similarities, pairs, start, stop, lowest, log_mean)
+        losses, valid = compute_losses(similarities, pairs, start, stop, lowest, log_mean)
     if not want_gradient:
         return _Tile(losses, valid)
     factors = torch.ones_like(losses) if factors is None else factors

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from ssc_toolkit.checks import check_names, check_number, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, HIGHEST_SEVERITY, STAGES
+from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, MAX_SEVERITY, STAGES
 from ssc_toolkit.paths import missing_hint, user_path
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -63,7 +63,7 @@ def check_window(window_seconds: float | None) -> None:
 
 def check_severity(severity: float) -> None:
     """Raise InputError for a severity out of range."""
-    check_number("severity", severity, 0, HIGHEST_SEVERITY)
+    check_number("severity", severity, 0, MAX_SEVERITY)
 
 
 def check_omit(omit: Collection[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssc_toolkit.checks import check_fraction, check_names, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer, check_names
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_corruptions, check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import METHODS, SEVERITIES
@@ -36,7 +36,7 @@ class CompareOptions(TrackSource):
         window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
             default the view length of each encoder's training, or else 3.
         clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
         seed: seed of the corruptions and the split, and first seed of random encoders and probes.
     """
 
@@ -54,16 +54,16 @@ class CompareOptions(TrackSource):
     repeats: int = 1
     window_seconds: float | None = None
     clips: int = 200
-    most_skipped: float = 0.1
+    max_unusable: float = 0.1
     seed: int = 0
 
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
-        check_whole("seed", self.seed, 0)
-        check_whole("clips", self.clips, 0)
-        check_whole("repeats", self.repeats, 1)
+        check_integer("seed", self.seed, 0)
+        check_integer("clips", self.clips, 0)
+        check_integer("repeats", self.repeats, 1)
         check_names("methods", self.methods, METHODS)
-        check_fraction("most_skipped", self.most_skipped)
+        check_fraction("max_unusable", self.max_unusable)
         check_numbers(self.labels, self.numbers)
         check_corruptions(self.corruptions, self.severities, self.omit)
         check_window(self.window_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.options.checks import check_choices
 
 MIN_CLIPS = 40
@@ -37,5 +37,5 @@ class CorpusOptions:
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
         check_choices(self)
-        check_whole("clips", self.clips, MIN_CLIPS)
-        check_whole("seed", self.seed, 0)
+        check_integer("clips", self.clips, MIN_CLIPS)
+        check_integer("seed", self.seed, 0)

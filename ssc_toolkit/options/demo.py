@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssc_toolkit import __version__
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.options.run_settings import check_note
 from ssc_toolkit.paths import user_path
 
@@ -41,7 +41,7 @@ class DemoOptions:
 
     def check(self) -> None:
         """Raise InputError for an invalid option, or if the output folder holds something else."""
-        check_whole("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0)
         if self.folder.is_dir():
             self.check_folder()
 

@@ -24,17 +24,17 @@ class EmbedOptions(TrackSource):
         out: output file with the suffix .npz or .parquet; an existing file is replaced.
         window_seconds: length of the non-overlapping windows in seconds. By default the view length of the encoder's
             training, if its settings are next to it, or else 3.
-        pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
+        window_pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
         cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
     """
 
     encoder: str
     out: str
     window_seconds: float | None = None
-    pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
+    window_pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
     cache: str | None = None
-    most_skipped: float = 0.1
+    max_unusable: float = 0.1
 
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
@@ -44,7 +44,7 @@ class EmbedOptions(TrackSource):
         if out.suffix not in EMBEDDING_SUFFIXES:
             raise InputError(f"out: expected a file name ending in {' or '.join(EMBEDDING_SUFFIXES)}, got {self.out}")
         check_choices(self)
-        check_fraction("most_skipped", self.most_skipped)
+        check_fraction("max_unusable", self.max_unusable)
         check_window(self.window_seconds)
         super().check()
         check_encoder(self.encoder)

@@ -24,7 +24,7 @@ CORRUPTIONS = (
     *STAGES,
     *("time_stretch", "splice_out", "reverb", "chorus", "distortion", "compression", "reverse", "bitcrush", "mp3"),
 )
-HIGHEST_SEVERITY = 2.5
+MAX_SEVERITY = 2.5
 SEVERITIES = (0.0, 1.0, 2.0)
 
 CUTOFFS = (1, 5, 10)

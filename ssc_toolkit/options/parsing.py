@@ -14,8 +14,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.files import read_options
-from ssc_toolkit.options.schema import Option, Options, Schema, did_you_mean
-from ssc_toolkit.options.wording import in_plain_words
+from ssc_toolkit.options.schema import Option, Options, Schema, suggest_name
+from ssc_toolkit.options.wording import simplify_message
 
 _OF_THE_PARSER = ("config", "help", "print_config")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
@@ -59,7 +59,7 @@ class CommandLine(Generic[Options]):
             base = _checked(schema, content, required=False) if content else None
             found = _parser(schema, prog, about).parse_args(self._arguments, namespace=base)
         except ArgumentError as error:
-            raise InputError(f"{in_plain_words(str(error))}; --help explains the options") from error
+            raise InputError(f"{simplify_message(str(error))}; --help explains the options") from error
         with self.config_named():
             self.options = schema.built(vars(found))
 
@@ -118,7 +118,7 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
     try:
         return _parser(schema, required=required).parse_object(dict(content), defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(in_plain_words(str(error))) from error
+        raise InputError(simplify_message(str(error))) from error
 
 
 def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
@@ -181,7 +181,7 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
     try:
         schema.check_name(name)
     except InputError as error:
-        hint = did_you_mean(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --")
+        hint = suggest_name(name, [*schema.options, *_OF_THE_PARSER]).replace("mean ", "mean --")
         raise InputError(f"--{name[:100]} is not an option{hint or '; --help explains the options'}") from error
     return schema.options.get(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_fraction, check_number, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.names import DATASETS
@@ -27,8 +27,8 @@ class PrepareOptions:
         out: folder of the store.
         sample_rate: sample rate in hertz, that of the encoder (MelCNN and ShortChunkCNN 16000, the others 22050).
         channel: how files are converted to mono: mean, left, right, or the loudest channel of each file.
-        minimum_seconds: minimum length in seconds; shorter tracks are left out.
-        most_skipped: fraction of the files that may be unreadable, silent or too short.
+        min_seconds: minimum length in seconds; shorter tracks are left out.
+        max_unusable: fraction of the files that may be unreadable, silent or too short.
         strict: stop at the first such file.
         workers: number of decoding threads; one for each CPU core by default.
         shard_megabytes: maximum size of the files of the store in MiB.
@@ -43,8 +43,8 @@ class PrepareOptions:
     out: str = "store"
     sample_rate: int = 22050
     channel: Literal["mean", "left", "right", "loudest"] = "mean"
-    minimum_seconds: float = 0.0
-    most_skipped: float = 0.1
+    min_seconds: float = 0.0
+    max_unusable: float = 0.1
     strict: bool = False
     workers: int | None = None
     shard_megabytes: int = 256
@@ -63,10 +63,10 @@ class PrepareOptions:
             raise InputError(f"tracks, dataset: give one of them; the datasets are {', '.join(DATASETS)}")
         check_choices(self)
         if self.workers is not None:
-            check_whole("workers", self.workers, 1)
-        check_whole("sample_rate", self.sample_rate)
-        check_whole("shard_megabytes", self.shard_megabytes)
-        check_number("minimum_seconds", self.minimum_seconds, 0)
-        check_fraction("most_skipped", self.most_skipped)
+            check_integer("workers", self.workers, 1)
+        check_integer("sample_rate", self.sample_rate)
+        check_integer("shard_megabytes", self.shard_megabytes)
+        check_number("min_seconds", self.min_seconds, 0)
+        check_fraction("max_unusable", self.max_unusable)
         if self.dataset is None or self.root is not None:
             TrackSource(tracks=self.dataset or self.tracks or "", root=self.root, variant=self.variant).check()

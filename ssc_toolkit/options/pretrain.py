@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_positive, check_whole
+from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
@@ -34,7 +34,7 @@ class PretrainOptions(TrackSource):
         batch_size: number of tracks in a batch of one process.
         labeled_fraction: fraction of labeled tracks in a batch; 0 is self-supervised, 1 is supervised.
         label_budget: fraction of the labeled tracks whose labels are used, for all columns.
-        minimum_shared: number of labels that two tracks must have in common to be positives, for cells with several
+        min_shared: number of labels that two tracks must have in common to be positives, for cells with several
             labels.
         temperature: temperature of the loss.
         steps: number of optimizer steps.
@@ -46,7 +46,7 @@ class PretrainOptions(TrackSource):
             first of `labels`.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a view.
+        max_unusable: maximum fraction of files that are unreadable or shorter than a view.
         workers: number of processes that read audio; with 0, the training process reads it.
         title: text at the start of the progress line.
         unlabeled: more tracks, used without labels, in any form that `tracks` accepts. `--unlabeled=FOLDER` is the same
@@ -71,7 +71,7 @@ class PretrainOptions(TrackSource):
     batch_size: int = 96
     labeled_fraction: float = 0.5
     label_budget: float = 1.0
-    minimum_shared: int = 1
+    min_shared: int = 1
     temperature: float = 0.1
     steps: int = 1000
     learning_rate: float = 1e-3
@@ -80,7 +80,7 @@ class PretrainOptions(TrackSource):
     monitor: str | None = None
     seed: int = 0
     checkpoint_every: int = 25
-    most_skipped: float = 0.1
+    max_unusable: float = 0.1
     workers: int = 0
     title: str = "pretraining"
     unlabeled: str | TrackSource | None = None
@@ -111,15 +111,15 @@ class PretrainOptions(TrackSource):
         columns = self.label_columns
         # Without labels, the only positives are other views.
         least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}
-        least |= dict.fromkeys(("steps", "checkpoint_every", "minimum_shared"), 1)
+        least |= dict.fromkeys(("steps", "checkpoint_every", "min_shared"), 1)
         least |= dict.fromkeys(("workers", "seed", "memory"), 0)
         for name, low in least.items():
-            check_whole(name, getattr(self, name), low)
+            check_integer(name, getattr(self, name), low)
         for name in ("view_seconds", "temperature", "learning_rate"):
             check_positive(name, getattr(self, name), high=MAX_FINITE)
         check_fraction("labeled_fraction", self.labeled_fraction)
-        check_fraction("label_budget", self.label_budget, zero=False)
-        check_fraction("most_skipped", self.most_skipped)
+        check_fraction("label_budget", self.label_budget, allow_zero=False)
+        check_fraction("max_unusable", self.max_unusable)
         check_choices(self)
         check_severity(self.severity)
         check_omit(self.omit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssc_toolkit.checks import check_fraction, check_fractions, check_names, check_whole
+from ssc_toolkit.checks import check_fraction, check_fractions, check_integer, check_names
 from ssc_toolkit.options.checks import check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import FINETUNE, METHODS
 from ssc_toolkit.options.tracks import TrackSource
@@ -23,15 +23,15 @@ class ProbeOptions(TrackSource):
         labels: label columns to predict.
         methods: some of linear, mlp, knn (nearest neighbors), prototypes (zero-shot) and finetune (the whole encoder).
         numbers: names of the label columns that contain numbers; the others contain classes.
-        label_shares: fractions of the labeled training tracks to use, each in (0, 1]; there is one score for each. The
-            tracks of a smaller fraction are among those of a larger one.
+        label_fractions: fractions of the labeled training tracks to use, each in (0, 1]; there is one score for each.
+            The tracks of a smaller fraction are among those of a larger one.
         repeats: number of seeds, counted from `seed`; a score is the mean over the seeds.
         window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
             default the view length of the encoder's training, if its settings are next to it, or else 3.
         finetune_steps: maximum number of fine-tuning steps.
         cache: folder of the embedding cache, whose keys depend on the content of model and audio.
         out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
         seed: first seed of heads, random encoders and label fractions, and seed of the split.
     """
 
@@ -40,22 +40,22 @@ class ProbeOptions(TrackSource):
     tracks: str = "scores"
     methods: tuple[str, ...] = ("linear",)
     numbers: tuple[str, ...] = ()
-    label_shares: tuple[float, ...] = (1.0,)
+    label_fractions: tuple[float, ...] = (1.0,)
     repeats: int = 1
     window_seconds: float | None = None
     finetune_steps: int = 1000
     cache: str | None = None
     out: str | None = None
-    most_skipped: float = 0.1
+    max_unusable: float = 0.1
     seed: int = 0
 
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
         check_names("methods", self.methods, (*METHODS, FINETUNE))
         for name, low in (("repeats", 1), ("finetune_steps", 1), ("seed", 0)):
-            check_whole(name, getattr(self, name), low)
-        check_fractions("label_shares", self.label_shares)
-        check_fraction("most_skipped", self.most_skipped)
+            check_integer(name, getattr(self, name), low)
+        check_fractions("label_fractions", self.label_fractions)
+        check_fraction("max_unusable", self.max_unusable)
         check_numbers(self.labels, self.numbers)
         check_window(self.window_seconds)
         super().check()

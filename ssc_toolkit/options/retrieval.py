@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_fraction, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import CUTOFFS
@@ -33,7 +33,7 @@ class RetrievalOptions(TrackSource):
             default the view length of the encoder's training, if its settings are next to it, or else 3.
         cache: folder of the embedding cache, whose keys depend on the content of model and audio.
         out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
         seed: seed of the random encoder.
     """
 
@@ -48,17 +48,17 @@ class RetrievalOptions(TrackSource):
     window_seconds: float | None = None
     cache: str | None = None
     out: str | None = None
-    most_skipped: float = 0.1
+    max_unusable: float = 0.1
     seed: int = 0
 
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
         for k in self.cutoffs or (0,):
-            check_whole("cutoffs", k, 1)
+            check_integer("cutoffs", k, 1)
         if self.database is None and self.database_root is not None:
             raise InputError("database_root: expected database as well, got None")
-        check_fraction("most_skipped", self.most_skipped)
-        check_whole("seed", self.seed, 0)
+        check_fraction("max_unusable", self.max_unusable)
+        check_integer("seed", self.seed, 0)
         check_choices(self)
         check_numbers(self.labels, ())
         check_window(self.window_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssc_toolkit.checks import check_fraction, check_names, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer, check_names
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_corruptions, check_encoder, check_numbers, check_window
 from ssc_toolkit.options.names import METHODS, SEVERITIES
@@ -36,7 +36,7 @@ class RobustnessOptions(TrackSource):
             default the view length of the encoder's training, if its settings are next to it, or else 3.
         cache: folder of the embedding cache, whose keys depend on the content of model, audio and corruption.
         out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        most_skipped: maximum fraction of files that are unreadable or shorter than a window.
+        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
         seed: seed of the corruptions, the heads, the random encoder and the split.
     """
 
@@ -52,14 +52,14 @@ class RobustnessOptions(TrackSource):
     window_seconds: float | None = None
     cache: str | None = None
     out: str | None = None
-    most_skipped: float = 0.1
+    max_unusable: float = 0.1
     seed: int = 0
 
     def check(self) -> None:
         """Raise InputError for an invalid option; nothing is loaded."""
-        check_whole("seed", self.seed, 0)
+        check_integer("seed", self.seed, 0)
         check_names("methods", self.methods, METHODS)
-        check_fraction("most_skipped", self.most_skipped)
+        check_fraction("max_unusable", self.max_unusable)
         check_numbers(self.labels, self.numbers)
         check_corruptions(self.corruptions, self.severities, self.omit)
         if not any(severity > 0 for severity in self.severities):

@@ -23,7 +23,7 @@ SETTINGS = "settings.json"
 _WITHOUT_EFFECT = (
     "out",
     "checkpoint_every",
-    "most_skipped",
+    "max_unusable",
     "workers",
     "title",
     "logs.",
@@ -39,7 +39,7 @@ _HASHES = {
 }
 
 
-def settings_of(options: PretrainOptions) -> dict[str, Any]:
+def select_settings(options: PretrainOptions) -> dict[str, Any]:
     """Return the settings that determine the results of a run, with options of groups as `group.option`."""
     columns = options.label_columns
     return _settings(vars(options) | {"labels": columns[0] if len(columns) == 1 else columns or None})
@@ -77,8 +77,8 @@ def check_run_settings(folder: Path, options: PretrainOptions, identity: Mapping
     if not (folder / SETTINGS).exists():
         name = CHECKPOINT if (folder / CHECKPOINT).exists() else ENCODER_FOLDER
         raise InputError(f"out: expected {SETTINGS} next to {name} in {folder}, got none; choose another folder")
-    own = plain(settings_of(options) | dict(identity or {}))
-    found = plain(default_settings(type(options))) | read_settings(folder)
+    own = to_plain(select_settings(options) | dict(identity or {}))
+    found = to_plain(default_settings(type(options))) | read_settings(folder)
     names = own.keys() | (found.keys() if identity is not None else set())
     differing = sorted(name for name in names if not _is_decided_by_hash(name) and found.get(name) != own.get(name))
     if differing:
@@ -109,7 +109,7 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
         )
 
 
-def plain(content: Mapping[str, Any]) -> dict[str, Any]:
+def to_plain(content: Mapping[str, Any]) -> dict[str, Any]:
     """Convert settings to plain JSON data: tuples become lists, groups of options become dictionaries."""
     return json.loads(json.dumps(content, default=asdict))
 

@@ -95,7 +95,7 @@ class Schema(Generic[Options]):
     def check_name(self, name: str) -> None:
         """Raise InputError if a name is not an option; the error gives the nearest name."""
         if name not in self.options:
-            raise InputError(f"{name[:100]!r} is not an option{did_you_mean(name, self.options)}")
+            raise InputError(f"{name[:100]!r} is not an option{suggest_name(name, self.options)}")
 
     def whole_group(self, name: str, value: Any) -> dict[str, Any]:
         """Return the options of a group for which a single value stands, by their names in the group."""
@@ -191,13 +191,13 @@ def _plain(value: Any) -> Any:
     return {name: _plain(inner) for name, inner in vars(value).items()} if hasattr(value, "__dict__") else value
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
+def suggest_name(name: str, known: Collection[str]) -> str:
     """Return a hint at the known name that is spelled most similarly, or an empty text.
 
     Examples:
-        >>> did_you_mean("stepz", ["steps", "trainer.devices"]), did_you_mean("device", ["steps", "trainer.devices"])
+        >>> suggest_name("stepz", ["steps", "trainer.devices"]), suggest_name("device", ["steps", "trainer.devices"])
         ('; did you mean steps?', '; did you mean trainer.devices?')
-        >>> did_you_mean("wobble", ["steps", "trainer.devices"])
+        >>> suggest_name("wobble", ["steps", "trainer.devices"])
         ''
     """
     near = difflib.get_close_matches(name, known, 1, 0.7)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import path_inside
 from ssc_toolkit.options.files import read_options
@@ -104,7 +104,7 @@ def _seeds(argument: str, seeds: Any) -> list[int]:
     if not isinstance(seeds, list | tuple) or not seeds:
         raise InputError(f"{argument}: expected a list of integers, got {seeds!r:.100}")
     for seed in seeds:
-        check_whole(argument, seed, 0)
+        check_integer(argument, seed, 0)
     return [int(seed) for seed in seeds]
 
 

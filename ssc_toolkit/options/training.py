@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_fraction, check_number, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices
 
@@ -65,9 +65,9 @@ class TrainerOptions:
         """Raise InputError for an invalid value. The devices of the machine are checked when the training starts."""
         check_choices(self, "trainer.")
         for name in ("devices", "num_nodes", "accumulate"):
-            check_whole(f"trainer.{name}", getattr(self, name), 1)
+            check_integer(f"trainer.{name}", getattr(self, name), 1)
         if self.chunk_size is not None:
-            check_whole("trainer.chunk_size", self.chunk_size, 1)
+            check_integer("trainer.chunk_size", self.chunk_size, 1)
         if self.precision == "fp16" and self.accelerator == "cpu":
             raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
 
@@ -93,4 +93,4 @@ class LogOptions:
     def check(self) -> None:
         """Raise InputError for a value out of range."""
         for name, least in (("every", 1), ("measure_every", 1), ("pictures_every", 0)):
-            check_whole(f"logs.{name}", getattr(self, name), least)
+            check_integer(f"logs.{name}", getattr(self, name), least)

@@ -14,11 +14,11 @@ _KINDS = {
 """Descriptions of Python's types for error messages."""
 
 
-def in_plain_words(message: str) -> str:
+def simplify_message(message: str) -> str:
     """Return a parser's message in one line, without the names of Python's types.
 
     Examples:
-        >>> in_plain_words("steps:  Expected a <class 'int'>. Got value: 1000.0")
+        >>> simplify_message("steps:  Expected a <class 'int'>. Got value: 1000.0")
         'steps: expected an integer written in digits, got 1000.0'
     """
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))

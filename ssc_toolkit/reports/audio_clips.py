@@ -21,7 +21,7 @@ BYTES_A_CLIP = 12_600
 _LAME_LEVEL = 0.9  # libsndfile's scale from 0 to 1: 24 kb/s at 16 kHz
 
 
-def clip_uris(tracks: TrackTable, rows: Sequence[int], progress: bool = True) -> dict[int, str]:
+def encode_clips(tracks: TrackTable, rows: Sequence[int], progress: bool = True) -> dict[int, str]:
     """Encode three seconds from the middle of tracks as data URIs of mono MP3 at 16 kHz and 24 kb/s.
 
     Every browser can play MP3.

@@ -9,12 +9,12 @@ import pandas as pd
 
 from ssc_toolkit.data import TrackTable
 from ssc_toolkit.evaluation.comparison import RETRIEVAL
-from ssc_toolkit.evaluation.conditions import condition_name
-from ssc_toolkit.evaluation.results import CLEAN, headlines, in_order
+from ssc_toolkit.evaluation.conditions import name_condition
+from ssc_toolkit.evaluation.results import CLEAN, select_headlines, sort_in_order
 from ssc_toolkit.reports import plots
-from ssc_toolkit.reports.embedding_map import explorer_content
+from ssc_toolkit.reports.embedding_map import make_map_data
 from ssc_toolkit.reports.page import Section
-from ssc_toolkit.reports.pivot import percent, pivot, signed, undefined_text, varying
+from ssc_toolkit.reports.pivot import find_varying, format_percent, format_signed, pivot, undefined_text
 
 INTERVALS = "95 % intervals from resampling the groups of test tracks"
 
@@ -25,15 +25,15 @@ def overview_section(frame: pd.DataFrame) -> Section:
     Args:
         frame: tidy table of scores (`Results.frame`).
     """
-    clean = headlines(_probed(frame, corruption=CLEAN))
+    clean = select_headlines(_probed(frame, corruption=CLEAN))
     methods = list(dict.fromkeys(clean["method"]))
     named = clean.assign(column=clean["task"] + " (" + clean["metric"] + ")")
-    header, rows = pivot(in_order(named, ("method", "model")), [*varying(clean), "model"], "column")
+    header, rows = pivot(sort_in_order(named, ("method", "model")), [*find_varying(clean), "model"], "column")
     text = (
         f"Scores on the test set, with {INTERVALS}. The models are frozen. The settings of each probe are selected on "
         "the validation set."
     )
-    dots = plots.score_dots(_panels(clean, "task"), plots.model_colors(clean["model"].unique()))
+    dots = plots.plot_scores(_panels(clean, "task"), plots.choose_model_colors(clean["model"].unique()))
     title = f"Probes on clean audio ({', '.join(methods)})"
     return Section(title, [text], header, rows, {"Test scores with 95 % intervals.": dots})
 
@@ -51,7 +51,7 @@ def task_section(frame: pd.DataFrame, task: str) -> Section:
     if some["undefined_classes"]:
         text += f" {undefined_text(some['undefined_classes'], some['metric'])} and omitted from the means."
     named = clean.assign(metric=[name.replace("_", " ") for name in clean["metric"]])
-    header, rows = pivot(in_order(named, ("method",)), [*varying(clean), "model"], "metric")
+    header, rows = pivot(sort_in_order(named, ("method",)), [*find_varying(clean), "model"], "metric")
     return Section(f"Task: {task}", [text], header, rows)
 
 
@@ -64,16 +64,16 @@ def robustness_section(frame: pd.DataFrame, task: str) -> Section:
         frame: tidy table of scores.
         task: name of the task.
     """
-    own = headlines(_probed(frame, task=task))
+    own = select_headlines(_probed(frame, task=task))
     clean, corrupted = own[own["corruption"] == CLEAN], own[own["corruption"] != CLEAN]
     repeated = [clean.assign(corruption=name) for name in corrupted["corruption"].unique()]
-    curves = in_order(pd.concat([*repeated, corrupted]), ("corruption", "method", "label_fraction", "model"))
+    curves = sort_in_order(pd.concat([*repeated, corrupted]), ("corruption", "method", "label_fraction", "model"))
     curves = curves.sort_values("severity", kind="stable")
     metric = clean["metric"].iloc[0]
     named = curves.assign(column=[f"severity {s:g}" if s else CLEAN for s in curves["severity"]])
-    header, rows = pivot(named, ["corruption", *varying(curves), "model"], "column")
-    panels = in_order(_panels(curves, "corruption"), ("method", "label_fraction", "corruption"))
-    figure = plots.severity_curves(panels, metric, plots.model_colors(frame["model"].unique()))
+    header, rows = pivot(named, ["corruption", *find_varying(curves), "model"], "column")
+    panels = sort_in_order(_panels(curves, "corruption"), ("method", "label_fraction", "corruption"))
+    figure = plots.plot_severity_curves(panels, metric, plots.choose_model_colors(frame["model"].unique()))
     text = (
         f"The probes are fitted on clean audio. The test tracks are corrupted in the same way for every model. "
         f"The table shows {metric}, with {INTERVALS}."
@@ -89,14 +89,14 @@ def drop_section(drops: pd.DataFrame) -> Section:
         drops: table of relative drops (`Results.relative_drops`).
     """
     index = ("task", "corruption", "method", "label_fraction", "model")
-    ordered = in_order(drops, index).sort_values("severity", kind="stable")
+    ordered = sort_in_order(drops, index).sort_values("severity", kind="stable")
     named = ordered.assign(column=[f"severity {severity:g}" for severity in ordered["severity"]])
-    header, rows = pivot(named, ["task", "corruption", *varying(drops), "model"], "column", percent)
+    header, rows = pivot(named, ["task", "corruption", *find_varying(drops), "model"], "column", format_percent)
     text = (
         f"Fraction of the clean score that is lost, with {INTERVALS}. Clean and corrupted scores are paired. The "
         "drop is undefined where the clean score is 0 or below."
     )
-    figure = plots.heat_map(_with_conditions(_panels(drops, "task")), "relative drop")
+    figure = plots.plot_heat_map(_with_conditions(_panels(drops, "task")), "relative drop")
     return Section("Relative drop", [text], header, rows, {"Relative drop by model and condition.": figure})
 
 
@@ -108,7 +108,7 @@ def difference_section(differences: pd.DataFrame) -> Section:
     """
     named = _with_conditions(differences)
     named["models"] = named["model"] + " \N{MINUS SIGN} " + named["less"]
-    header, rows = pivot(named, ["task", *varying(named), "models"], "condition", signed)
+    header, rows = pivot(named, ["task", *find_varying(named), "models"], "condition", format_signed)
     text = (
         f"Difference of the scores on the same test tracks, with {INTERVALS}; both models use the same resamples. An "
         "interval that contains 0 does not show a difference. Of twenty pairs without a true difference, about one has "
@@ -123,7 +123,7 @@ def retrieval_section(frame: pd.DataFrame) -> Section:
     Args:
         frame: tidy table of scores.
     """
-    found = in_order(frame[frame["method"] == RETRIEVAL], ("task", "model")).rename(columns={"task": "label"})
+    found = sort_in_order(frame[frame["method"] == RETRIEVAL], ("task", "model")).rename(columns={"task": "label"})
     shown = found[found["metric"].str.match("mAP|recall@")]
     header, rows = pivot(shown, ["label", "model"], "metric")
     queries = shown.drop_duplicates(["label", "model"])["tracks"]
@@ -154,7 +154,7 @@ def explorer_section(
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
-    content = explorer_content(
+    content = make_map_data(
         {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
     )
     shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
@@ -181,12 +181,12 @@ def _panels(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     The title names what has more than one value in the table.
     """
     panel = frame[column].astype(str)
-    for name in varying(frame):
+    for name in find_varying(frame):
         panel = panel + ", " + frame[name].astype(str)
     return frame.assign(panel=panel)
 
 
 def _with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table with a column `condition`."""
-    names = [condition_name(*pair) for pair in zip(frame["corruption"], frame["severity"], strict=True)]
+    names = [name_condition(*pair) for pair in zip(frame["corruption"], frame["severity"], strict=True)]
     return frame.assign(condition=names)

@@ -14,19 +14,19 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
-from ssc_toolkit.evaluation.retrieval.neighbors import nearest, unit_rows
+from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_rows
 from ssc_toolkit.progress import progress_bar
-from ssc_toolkit.reports.audio_clips import clip_uris
-from ssc_toolkit.reports.label_colors import colorings
+from ssc_toolkit.reports.audio_clips import encode_clips
+from ssc_toolkit.reports.label_colors import make_colorings
 
 WIDTH, HEIGHT = 1000, 700
 MAP_NEIGHBORS = 5
-MOST_POINTS = 1000
+MAX_POINTS = 1000
 _MARGIN = 20
 _HEARD_A_SEED = 40
 
 
-def explorer_content(
+def make_map_data(
     embeddings: Mapping[str, np.ndarray],
     tracks: Tracks,
     columns: Iterable[str],
@@ -39,7 +39,7 @@ def explorer_content(
 
     The map shows at most 1000 tracks; of a larger number, 1000 are drawn at random. The neighbors of a track are those
     with the largest cosine similarity among the shown tracks. The clips with audio are selected together with their
-    neighbors (`heard_together`).
+    neighbors (`select_audible_points`).
 
     Args:
         embeddings: (tracks, dim) embeddings by model; a row that is NaN in any of them is omitted.
@@ -57,37 +57,37 @@ def explorer_content(
     tracks = as_track_table(tracks).select(shown)
     models = []
     for name, vectors in progress_bar(embeddings.items(), desc="mapping", unit="model", disable=not progress):
-        unit = unit_rows(vectors[shown])
-        neighbors = nearest(unit, min(MAP_NEIGHBORS, len(unit) - 1))
+        unit = normalize_rows(vectors[shown])
+        neighbors = find_nearest(unit, min(MAP_NEIGHBORS, len(unit) - 1))
         similarities = np.einsum("nd,nkd->nk", unit, unit[neighbors])
         models.append(
             {
                 "name": name,
-                "layouts": layouts(vectors[shown], seed),
+                "layouts": compute_layouts(vectors[shown], seed),
                 "neighbors": neighbors.tolist(),
                 "similarities": similarities.astype(float).round(3).tolist(),
             }
         )
-    chosen = heard_together([model["neighbors"] for model in models], clips, seed)
-    uris = clip_uris(tracks, chosen, progress)
+    chosen = select_audible_points([model["neighbors"] for model in models], clips, seed)
+    uris = encode_clips(tracks, chosen, progress)
     return {
         "width": WIDTH,
         "height": HEIGHT,
         "titles": _titles(tracks),
         "clips": [uris.get(row) for row in range(len(tracks))],
-        "columns": [coloring for column in columns for coloring in colorings(tracks, column)],
+        "columns": [coloring for column in columns for coloring in make_colorings(tracks, column)],
         "models": models,
     }
 
 
-def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
+def compute_layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """Compute two layouts of standardized embeddings in a plane.
 
     The layouts are t-SNE of the first 30 principal components, and the first two principal components.
     """
-    standardised = StandardScaler().fit_transform(vectors)
+    standardized = StandardScaler().fit_transform(vectors)
     pca = PCA(min(30, *vectors.shape), random_state=seed)
-    components = pca.fit_transform(standardised)
+    components = pca.fit_transform(standardized)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     start = "pca" if components.shape[1] > 1 else "random"
     with threadpool_limits(1):  # more threads slow t-SNE down
@@ -108,7 +108,7 @@ def layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
+def select_audible_points(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
     """Select the points whose audio is included, so that many of them have audio for all their neighbors.
 
     First, one point for every forty in `count` is drawn at random, and its neighbors under every model are added. Then
@@ -123,7 +123,7 @@ def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, see
         Sorted point numbers.
 
     Examples:
-        >>> heard_together([[[1], [0], [3], [2]]], 2, seed=0) in ([0, 1], [2, 3])
+        >>> select_audible_points([[[1], [0], [3], [2]]], 2, seed=0) in ([0, 1], [2, 3])
         True
     """
     order = np.random.default_rng(seed).permutation(len(neighbors[0])).tolist()
@@ -139,9 +139,9 @@ def heard_together(neighbors: Sequence[Sequence[Sequence[int]]], count: int, see
 
 def _shown(embeddings: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
     usable = np.flatnonzero(np.all([np.isfinite(vectors).all(axis=1) for vectors in embeddings.values()], axis=0))
-    if len(usable) <= MOST_POINTS:
+    if len(usable) <= MAX_POINTS:
         return usable
-    return np.sort(np.random.default_rng(seed).choice(usable, MOST_POINTS, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(usable, MAX_POINTS, replace=False))
 
 
 def _titles(tracks: TrackTable) -> list[str]:

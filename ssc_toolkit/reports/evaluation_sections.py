@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.evaluation.results import KEYS, in_order, rows_of
+from ssc_toolkit.evaluation.results import KEYS, list_rows, sort_in_order
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
-from ssc_toolkit.reports.pivot import cell, interval_of, undefined_text
+from ssc_toolkit.reports.pivot import format_value, read_interval, undefined_text
 
 
 def probe_section(frame: pd.DataFrame) -> Section:
@@ -24,12 +24,12 @@ def probe_section(frame: pd.DataFrame) -> Section:
     """
     header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks"]
     rows = []
-    for found in _scores(in_order(frame, ("task", "method", "label_fraction"))):
+    for found in _scores(sort_in_order(frame, ("task", "method", "label_fraction"))):
         first = found[0]
         rows.append(
             [
                 *(first["model"], first["task"], first["method"], f"{100 * first['label_fraction']:g} %"),
-                *(first["metric"], cell(interval_of(first)), _others(found), str(first["tracks"])),
+                *(first["metric"], format_value(read_interval(first)), _others(found), str(first["tracks"])),
             ]
         )
     return Section("Probes", header=header, rows=rows)
@@ -44,7 +44,9 @@ def query_section(frame: pd.DataFrame) -> Section:
     rows = []
     for found in _scores(frame):
         first = found[0]
-        rows.append([first["model"], first["task"], cell(interval_of(first)), _others(found), str(first["tracks"])])
+        rows.append(
+            [first["model"], first["task"], format_value(read_interval(first)), _others(found), str(first["tracks"])]
+        )
     return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
 
 
@@ -70,7 +72,7 @@ def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -
 
 def _scores(frame: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Return the rows of each score, the headline metric first."""
-    return [rows_of(found) for _, found in frame.groupby(list(KEYS), sort=False)]
+    return [list_rows(found) for _, found in frame.groupby(list(KEYS), sort=False)]
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:

@@ -12,12 +12,12 @@ from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.track_table import Tracks
 from ssc_toolkit.errors import InputError
 
-MOST_COLORS = 40
+MAX_COLORS = 40
 _TAGS = 8  # number of tags of a multi-label column, the most frequent ones; each is a separate coloring
 _BINS = 5  # number of ranges of a column of numbers
 
 
-def colorings(tracks: Tracks, column: str) -> list[dict[str, Any]]:
+def make_colorings(tracks: Tracks, column: str) -> list[dict[str, Any]]:
     """Return the colorings of a label column: by class, by each of its most frequent tags, or by ranges of numbers.
 
     Returns:
@@ -47,8 +47,8 @@ def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dic
     counts = np.bincount(values[values >= 0], minlength=len(names))
     present = np.flatnonzero(counts)
     kept = present
-    if len(present) > MOST_COLORS:
-        kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_COLORS - 1])
+    if len(present) > MAX_COLORS:
+        kept = np.sort(np.argsort(-counts, kind="stable")[: MAX_COLORS - 1])
     number = np.full(len(names) + 1, len(kept))
     number[kept] = np.arange(len(kept))
     number[-1] = -1

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from ssc_toolkit.evaluation.provenance import environment
-from ssc_toolkit.files import json_text, write_text
+from ssc_toolkit.files import format_json, write_text
 
 # Not escaped: brackets around numbers only (intervals), underscores within words, and colons without //.
 _MARKUP = re.compile(
@@ -38,7 +38,7 @@ class Section:
         text: paragraphs.
         header, rows: header and rows of the table; all cells are text.
         figures: SVG texts by caption; only the HTML page shows them.
-        explorer: data of an interactive map, as `explorer.explorer_content` returns it; only the HTML page shows it.
+        explorer: data of an interactive map, as `explorer.make_map_data` returns it; only the HTML page shows it.
     """
 
     title: str
@@ -61,21 +61,21 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
     """
     provenance = environment()
     texts = (
-        json_text({"title": title, "environment": provenance, **content}),
-        markdown(title, lead, sections, provenance),
-        html(title, lead, sections, provenance),
+        format_json({"title": title, "environment": provenance, **content}),
+        render_markdown(title, lead, sections, provenance),
+        render_html(title, lead, sections, provenance),
     )
     for name, text in zip(REPORTS, texts, strict=True):  # file names in the text may not be valid UTF-8
         write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 
-def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
+def render_markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
     """Return the report in Markdown, without figures."""
     parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
         parts += [f"## {_line(section.title)}", *map(_line, section.text)]
         if section.rows:
-            parts.append(table(section.header, section.rows))
+            parts.append(render_table(section.header, section.rows))
         if section.figures:
             parts.append("Figures: see report.html.")
         if section.explorer:
@@ -84,7 +84,7 @@ def markdown(title: str, lead: str, sections: Sequence[Section], provenance: Map
     return "\n\n".join(parts) + "\n"
 
 
-def html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
+def render_html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
     """Return the report as a self-contained HTML page.
 
     The content of the sections is escaped. In addition, the content security policy of the page forbids the browser to
@@ -123,7 +123,7 @@ def _policy(scripts: Sequence[str]) -> str:
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with aligned columns."""
     lines = [[_plain(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in lines) for column in range(len(header))]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
-from ssc_toolkit.evaluation.results import rows_of
+from ssc_toolkit.evaluation.results import list_rows
 
 DASH = "\N{EN DASH}"
 
@@ -32,20 +32,20 @@ def pivot(
         (['model', 'key', 'mode'], [['a', '0.500', '0.250'], ['b', '1.000', '–']])
     """
     rows: dict[tuple[Any, ...], dict[Any, str]] = {}
-    for row in rows_of(frame):
+    for row in list_rows(frame):
         own = rows.setdefault(tuple(row[name] for name in index), {})
-        own[row[column]] = (text or cell)(interval_of(row))
+        own[row[column]] = (text or format_value)(read_interval(row))
     names = list(dict.fromkeys(frame[column]))
     header = [*(name.replace("_", " ") for name in index), *map(str, names)]
     return header, [[*map(str, key), *(own.get(name, DASH) for name in names)] for key, own in rows.items()]
 
 
-def interval_of(row: Mapping[str, Any]) -> Interval:
+def read_interval(row: Mapping[str, Any]) -> Interval:
     """Return the number of a row of a tidy table with its interval."""
     return Interval(row["value"], row["low"], row["high"])
 
 
-def varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_fraction")) -> list[str]:
+def find_varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_fraction")) -> list[str]:
     """Return those of the columns that have more than one value."""
     return [column for column in columns if frame[column].nunique() > 1]
 
@@ -60,21 +60,21 @@ def undefined_text(count: int, metric: str) -> str:
     return f"{count} {'columns' if metric == 'r2' else 'classes'} undefined" if count else ""
 
 
-def cell(interval: Interval) -> str:
+def format_value(interval: Interval) -> str:
     """Format a value with its interval, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return DASH
     return f"{interval.value:.3f}" if math.isnan(interval.low) else str(interval)
 
 
-def signed(interval: Interval) -> str:
+def format_signed(interval: Interval) -> str:
     """Format a signed difference with its interval, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return DASH
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
-def percent(interval: Interval) -> str:
+def format_percent(interval: Interval) -> str:
     """Format a fraction with its interval in percent, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return DASH

@@ -41,12 +41,12 @@ _STYLE: Any = {
 }
 
 
-def model_colors(models: Iterable[str]) -> dict[str, str]:
+def choose_model_colors(models: Iterable[str]) -> dict[str, str]:
     """Return a color for each model, the same in every figure of a report."""
     return dict(zip(models, itertools.cycle(COLORS)))
 
 
-def learning_curves(
+def plot_learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], colors: Mapping[str, str]
 ) -> str:
     """Plot measures over the training steps, with a panel for each measure.
@@ -69,7 +69,7 @@ def learning_curves(
     return _svg(figure)
 
 
-def score_dots(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
+def plot_scores(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
     """Plot scores with 95 % intervals, with a panel for each task and a line for each model.
 
     Args:
@@ -95,7 +95,7 @@ def score_dots(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
     return _svg(figure)
 
 
-def severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, str]) -> str:
+def plot_severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, str]) -> str:
     """Plot scores by severity with 95 % intervals, with a panel for each task or corruption and a line for each model.
 
     Args:
@@ -120,7 +120,7 @@ def severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, str]) 
     return _svg(figure)
 
 
-def heat_map(frame: pd.DataFrame, label: str) -> str:
+def plot_heat_map(frame: pd.DataFrame, label: str) -> str:
     """Plot fractions as colors and in percent.
 
     There is a panel for each task, with a row for each model and a column for each condition.
@@ -164,7 +164,7 @@ def _heat_panel(axis: Axes, title: str, block: np.ndarray, highest: float) -> Qu
     return image
 
 
-def matrices(blocks: Mapping[str, np.ndarray]) -> str:
+def plot_matrices(blocks: Mapping[str, np.ndarray]) -> str:
     """Plot square matrices next to each other, the first on a scale from 0 to 1, the others from -1 to 1.
 
     Args:

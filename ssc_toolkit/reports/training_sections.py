@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ssc_toolkit.evaluation.retrieval.neighbors import unit_rows
+from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 from ssc_toolkit.reports import plots
 from ssc_toolkit.reports.page import Section
 
@@ -22,10 +22,10 @@ def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray]
     """
     blocks = {"target weights": weights}
     for model, vectors in embeddings.items():
-        unit = unit_rows(vectors - vectors.mean(axis=0))
+        unit = normalize_rows(vectors - vectors.mean(axis=0))
         blocks[model] = unit @ unit.T
     caption = "Target weights, and cosine similarities of the centered representations."
-    return Section("Target weights and similarities", [text], figures={caption: plots.matrices(blocks)})
+    return Section("Target weights and similarities", [text], figures={caption: plots.plot_matrices(blocks)})
 
 
 def learning_section(
@@ -42,5 +42,5 @@ def learning_section(
         "The losses have different positives, so compare the shapes of the curves, not their values. Nearest-neighbor "
         "agreement is measured on clean clips of the validation set."
     )
-    curves = plots.learning_curves(histories, measures, plots.model_colors(models))
+    curves = plots.plot_learning_curves(histories, measures, plots.choose_model_colors(models))
     return Section("Training", [text], figures={"Training curves by step.": curves})

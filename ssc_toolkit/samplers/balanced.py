@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
-from ssc_toolkit.samplers.label_budget import labelled_pairs
-from ssc_toolkit.samplers.shuffled_cycle import Rounds
-from ssc_toolkit.seeds import generator_for, whole_number
+from ssc_toolkit.samplers.label_budget import find_labeled_pairs
+from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle
+from ssc_toolkit.seeds import as_integer, make_generator
 
 
 class BalancedBatchSampler(NumberedBatchSampler):
@@ -58,11 +58,11 @@ class BalancedBatchSampler(NumberedBatchSampler):
         world_size: int = 1,
         steps: int | None = None,
     ) -> None:
-        classes_per_batch = whole_number("classes_per_batch", classes_per_batch, 1)
-        items_per_class = whole_number("items_per_class", items_per_class, 1)
+        classes_per_batch = as_integer("classes_per_batch", classes_per_batch, 1)
+        items_per_class = as_integer("items_per_class", items_per_class, 1)
         super().__init__(classes_per_batch * items_per_class, seed, rank, world_size, steps)
         seed, world_size = self.seed, self.world_size
-        item, label = labelled_pairs(labels, labeled, "items")
+        item, label = find_labeled_pairs(labels, labeled, "items")
         self.classes_per_batch = classes_per_batch
         self.items_per_class = items_per_class
         self._drawable = item.unique()
@@ -77,8 +77,8 @@ class BalancedBatchSampler(NumberedBatchSampler):
         # Labels of the items, concatenated.
         self._labels = label.numpy()
         self._ends = torch.bincount(item, minlength=len(labels)).cumsum(0).numpy()
-        self._turns = Rounds(names, classes_per_batch, seed, "classes", aligned=True)
-        self._dealt: dict[int, Rounds] = {}
+        self._turns = ShuffledCycle(names, classes_per_batch, seed, "classes", aligned=True)
+        self._dealt: dict[int, ShuffledCycle] = {}
         # If every visit to a class is numbered, and each class has enough items without other classes, the processes
         # take different items without computing the batches of the others.
         turns = classes_per_batch * world_size
@@ -88,15 +88,15 @@ class BalancedBatchSampler(NumberedBatchSampler):
         if turns % len(names) and world_size > 1 and len(names) > classes_per_batch:
             self._visits = min(world_size, visits)
         self._visits_are_even = self._visits == 1 or turns % len(names) == 0
-        self._most_of_a_class = items_per_class * visits
+        self._max_of_a_class = items_per_class * visits
         self._processes_are_apart = (
             (len(names) == classes_per_batch or len(names) >= 3 * classes_per_batch)
-            and int(counts.min()) >= 3 * self._most_of_a_class
+            and int(counts.min()) >= 3 * self._max_of_a_class
             and len(item) == len(self._drawable)
         )
 
     def batch(self, number: int) -> list[SampledIndex]:
-        number = whole_number("number", number)
+        number = as_integer("number", number)
         taken: set[int] = set()
         items: list[int] = []
         # Exclude the items that the processes with a lower rank take.
@@ -137,7 +137,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
 
     def _any(self, number: int) -> Iterator[int]:
         """Yield items in random order: each once, or, from a large pool, repeated random draws."""
-        generator = generator_for(self.seed, "any", number)
+        generator = make_generator(self.seed, "any", number)
         pool, some = self._drawable, 2 * self.batch_size * self.world_size
         if len(pool) < 4 * some:
             yield from pool[torch.randperm(len(pool), generator=generator)].tolist()
@@ -149,7 +149,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         """Yield the selected classes, then all classes in random order."""
         yield from self._turns[turn : turn + self.classes_per_batch]
         names = list(self._pools)
-        order = torch.randperm(len(names), generator=generator_for(self.seed, "more classes", turn))
+        order = torch.randperm(len(names), generator=make_generator(self.seed, "more classes", turn))
         yield from (names[place] for place in order.tolist())
 
     def _deal(
@@ -160,10 +160,10 @@ class BalancedBatchSampler(NumberedBatchSampler):
             return []
         pool = self._pools[label]
         if label not in self._dealt:
-            largest, aligned = self._most_of_a_class, False
+            largest, aligned = self._max_of_a_class, False
             if len(pool) < 3 * largest:
                 largest, aligned = self.items_per_class * self._visits, self._visits_are_even
-            self._dealt[label] = Rounds(pool, largest, self.seed, f"class {label}", aligned)
+            self._dealt[label] = ShuffledCycle(pool, largest, self.seed, f"class {label}", aligned)
         first = round_number * self.items_per_class
         last = first + min(2 * len(pool), 2 * self.batch_size * self.world_size)  # long enough to find unused items
         found: dict[int, None] = {}

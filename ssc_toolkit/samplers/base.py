@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ssc_toolkit.checks import check_whole
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.checks import check_integer
+from ssc_toolkit.seeds import as_integer
 
 
 class SampledIndex(int):
@@ -53,11 +53,11 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
     """
 
     def __init__(self, batch_size: int, seed: int, rank: int, world_size: int, steps: int | None) -> None:
-        self.batch_size = whole_number("batch_size", batch_size, 1)
-        self.seed = whole_number("seed", seed)
-        self.rank = whole_number("rank", rank)
-        self.world_size = whole_number("world_size", world_size)
-        self.steps = None if steps is None else whole_number("steps", steps, 1)
+        self.batch_size = as_integer("batch_size", batch_size, 1)
+        self.seed = as_integer("seed", seed)
+        self.rank = as_integer("rank", rank)
+        self.world_size = as_integer("world_size", world_size)
+        self.steps = None if steps is None else as_integer("steps", steps, 1)
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank: expected 0 to world_size - 1 = {self.world_size - 1}, got {self.rank}")
         self.epoch = 0
@@ -75,7 +75,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; by default it is the one after the last complete epoch."""
-        self.epoch = check_whole("epoch", epoch, 0)
+        self.epoch = check_integer("epoch", epoch, 0)
 
     def __len__(self) -> int:
         return self.batches_of_a_pass() if self.steps is None else self.steps
@@ -102,7 +102,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         Returns:
             Dictionary for `load_state_dict`.
         """
-        done = self._handed_out if batches is None else check_whole("batches", batches, 0)
+        done = self._handed_out if batches is None else check_integer("batches", batches, 0)
         return {"batches": done, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -116,7 +116,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
                 raise ValueError(f"state: expected a result of state_dict(), got only {', '.join(state) or 'nothing'}")
             if state[name] != value:
                 raise ValueError(f"state: expected {name} to be {value} as in this sampler, got {state[name]}")
-        self._handed_out = self._resume_at = check_whole("state: batches", state["batches"], 0)
+        self._handed_out = self._resume_at = check_integer("state: batches", state["batches"], 0)
         self.epoch = self._handed_out // len(self)
 
     @abstractmethod
@@ -133,4 +133,4 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
                 else:
                     digest.update(f"{value!r} ".encode())
             self._settings_hash = digest.hexdigest()
-        return {**own, "batches_of_an_epoch": len(self), "items_and_shares": self._settings_hash}
+        return {**own, "batches_of_an_epoch": len(self), "settings_hash": self._settings_hash}

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.checks import check_fraction
-from ssc_toolkit.seeds import generator_for, whole_number
+from ssc_toolkit.seeds import as_integer, make_generator
 
 _ENTRIES_AT_ONCE = 2**24
 
 
-def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
+def find_labeled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
     """Return all pairs of an item and one of its labels, in the order of the items.
 
     Args:
@@ -29,7 +29,7 @@ def labelled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[T
         ValueError: if the labels or the mask have another shape, or a known class is negative.
         TypeError: if the labels are not numbers, or the classes are not integers.
     """
-    labels, labeled = class_labels(labels, labeled, what), known_mask(labeled)
+    labels, labeled = check_class_labels(labels, labeled, what), as_mask(labeled)
     if labels.dim() == 2:
         item, label = _present(labels)
         if labeled is None:
@@ -52,7 +52,7 @@ def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
     return row, column
 
 
-def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
+def as_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
     """Convert a mask, also a list or an array, to a tensor of bool.
 
     Raises:
@@ -69,7 +69,7 @@ def known_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
     return found
 
 
-def readable_integers(name: str, values: Tensor) -> Tensor:
+def as_readable_integers(name: str, values: Tensor) -> Tensor:
     """Check that values can be read, and convert unsigned integers to a dtype that has arithmetic.
 
     Raises:
@@ -80,7 +80,7 @@ def readable_integers(name: str, values: Tensor) -> Tensor:
     return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
 
 
-def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
+def check_class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
     """Convert classes (N,) or multi-hot rows (N, classes) to a tensor, and check the known ones.
 
     Raises:
@@ -93,7 +93,7 @@ def class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: s
         raise TypeError(
             "labels: expected a tensor of classes or multi-hot rows; use encode_labels to create it"
         ) from error
-    found, labeled = readable_integers("labels", found), known_mask(labeled)
+    found, labeled = as_readable_integers("labels", found), as_mask(labeled)
     if found.is_complex():
         raise TypeError(f"labels: expected integer class indices or multi-hot rows, got {found.dtype}")
     if found.dim() not in (1, 2):
@@ -129,7 +129,7 @@ def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
             raise ValueError(f"labels: expected 0 or 1 in every labeled row of multi-hot labels, got {odd}")
 
 
-def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
+def label_budget(labels: Tensor, fraction: float, seed: int = 0) -> Tensor:
     """Select a fraction of the labeled items, nested over fractions and covering all classes.
 
     The seed defines one order of the items, which starts with items that cover every class and continues at random.
@@ -139,11 +139,11 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
     Args:
         labels: labels of the labeled items: class indices (N,) or multi-hot (N, classes), a dense or sparse tensor.
             Time and memory grow with the number of labels that the items have, not with N * classes.
-        share: fraction of the items, 0 to 1; round(share * N) items are kept, at least one if share > 0.
+        fraction: fraction of the items, 0 to 1; round(fraction * N) items are kept, at least one if fraction > 0.
         seed: seed of the order.
 
     Returns:
-        Row indices, (round(share * N),) int64.
+        Row indices, (round(fraction * N),) int64.
 
     Raises:
         ValueError: if the fraction is out of range, the labels have another shape, or a class is negative.
@@ -151,20 +151,20 @@ def label_budget(labels: Tensor, share: float, seed: int = 0) -> Tensor:
 
     Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
-        >>> label_budget(labels, share=3 / 8)[:3].sort().values.tolist()[1:]
+        >>> label_budget(labels, fraction=3 / 8)[:3].sort().values.tolist()[1:]
         [6, 7]
     """
-    share, seed = check_fraction("share", share), whole_number("seed", seed)
-    labels = class_labels(labels, None, "items")
-    count = round(share * len(labels))
-    if share > 0 and len(labels):
+    fraction, seed = check_fraction("fraction", fraction), as_integer("seed", seed)
+    labels = check_class_labels(labels, None, "items")
+    count = round(fraction * len(labels))
+    if fraction > 0 and len(labels):
         count = max(1, count)
     return _covering_order(labels, seed)[:count]
 
 
 def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
     """Return the class indices that occur in the labels but in no row of the budget."""
-    item, label = labelled_pairs(labels, None, "items")
+    item, label = find_labeled_pairs(labels, None, "items")
     is_kept = torch.zeros(len(labels), dtype=torch.bool)
     is_kept[budget] = True
     classes = label.unique()
@@ -172,8 +172,8 @@ def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
 
 
 def _covering_order(labels: Tensor, seed: int) -> Tensor:
-    order = torch.randperm(len(labels), generator=generator_for(seed, "label budget"))
-    item, label = labelled_pairs(labels, None, "items")
+    order = torch.randperm(len(labels), generator=make_generator(seed, "label budget"))
+    item, label = find_labeled_pairs(labels, None, "items")
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
     classes, label = label.unique(return_inverse=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ssc_toolkit.checks import check_bool, check_fraction
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.seeds import as_integer
 
 
 class with_labeled(Dataset[tuple[Any, bool]]):
@@ -53,11 +53,11 @@ class with_labeled(Dataset[tuple[Any, bool]]):
         if isinstance(index, Tensor | np.ndarray):
             index = index.tolist()
         if isinstance(index, Sequence) and not isinstance(index, str | bytes):
-            rows = [whole_number("index", one) for one in index]
+            rows = [as_integer("index", one) for one in index]
             return self.dataset[rows], torch.tensor([_flag(one) for one in index], dtype=torch.bool)
         if isinstance(index, slice):
             raise TypeError(f"index: expected an integer or a list of integers, which have flags, got {index}")
-        return self.dataset[whole_number("index", index)], _flag(index)
+        return self.dataset[as_integer("index", index)], _flag(index)
 
 
 _NAMES = {True: "labeled", False: "unlabeled"}
@@ -110,7 +110,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         self.labeled_fraction = check_fraction("labeled_fraction", labeled_fraction)
         self.cycle = check_bool("cycle", cycle)
         self.split_workers = check_bool("split_workers", split_workers)
-        self.start = whole_number("start", start, 0)
+        self.start = as_integer("start", start, 0)
         self._given = 0
         self._resume: dict[str, Any] | None = None
 
@@ -143,7 +143,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         wanted = {name for name, stream in self._named() if _is_stateful(stream)}
         if not isinstance(state, Mapping) or not isinstance(state.get("streams"), Mapping) or "items" not in state:
             raise ValueError(f"state: expected a result of state_dict(), got {state!r}")
-        given = whole_number("state: items", state["items"], 0)
+        given = as_integer("state: items", state["items"], 0)
         if state["streams"].keys() != wanted:
             found = sorted(map(str, state["streams"]))
             raise ValueError(f"state: expected states of the streams {sorted(wanted)}, got {found}")

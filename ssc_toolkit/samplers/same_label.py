@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.samplers.label_budget import labelled_pairs
+from ssc_toolkit.samplers.label_budget import find_labeled_pairs
 from ssc_toolkit.samplers.segments import RandomSegments, SegmentSampler
-from ssc_toolkit.samplers.views import Views, ViewSampler, random_up_to
+from ssc_toolkit.samplers.views import Views, ViewSampler, draw_up_to
 
 
 class SameLabelTracks(ViewSampler):
@@ -37,7 +37,7 @@ class SameLabelTracks(ViewSampler):
     """
 
     def __init__(self, labels: Tensor, labeled: Tensor | None = None, segments: SegmentSampler | None = None) -> None:
-        member, label = labelled_pairs(labels, labeled, "tracks")
+        member, label = find_labeled_pairs(labels, labeled, "tracks")
         label = label.unique(return_inverse=True)[1]
         self.segments = RandomSegments() if segments is None else segments
         if not isinstance(self.segments, SegmentSampler):
@@ -74,11 +74,11 @@ class SameLabelTracks(ViewSampler):
         own = self._entry_counts[items]
         if not len(self._entries) or count == 0:
             return items[:, None].expand(-1, count)
-        pick = random_up_to((own - 1).clamp(min=0)[:, None].expand(-1, count), generator)
+        pick = draw_up_to((own - 1).clamp(min=0)[:, None].expand(-1, count), generator)
         place = self._entries[(self._entry_begins[items][:, None] + pick).clamp(max=len(self._entries) - 1)]
         label = self._label_of_member[place]
         # Draw another track: step ahead by at least 1 in the circular list of the tracks with this label.
         size, begin = self._counts[label], self._begins[label]
-        ahead = 1 + random_up_to(size - 2, generator)
+        ahead = 1 + draw_up_to(size - 2, generator)
         partner = self._members[begin + (place - begin + ahead) % size]
         return torch.where(own[:, None] > 0, partner, items[:, None])

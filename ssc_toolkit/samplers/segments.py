@@ -7,8 +7,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_fraction, check_number, check_whole
-from ssc_toolkit.samplers.views import Views, ViewSampler, random_up_to
+from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.samplers.views import Views, ViewSampler, draw_up_to
 
 
 class SegmentSampler(ViewSampler):
@@ -62,7 +62,7 @@ class SameSegment(SegmentSampler):
     """
 
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
-        return random_up_to(room, generator)[:, None].expand(-1, views)
+        return draw_up_to(room, generator)[:, None].expand(-1, views)
 
 
 class AdjacentSegments(SegmentSampler):
@@ -82,7 +82,7 @@ class AdjacentSegments(SegmentSampler):
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
         # Adjacent if the track is long enough, otherwise overlapping.
         span = room.clamp(max=view_length * (views - 1))
-        return random_up_to(room - span, generator)[:, None] + _spread(span, views)
+        return draw_up_to(room - span, generator)[:, None] + _spread(span, views)
 
 
 class RandomSegments(SegmentSampler):
@@ -94,8 +94,8 @@ class RandomSegments(SegmentSampler):
     shorter than a view, all segments start at 0.
 
     Args:
-        minimum_gap_seconds: minimum gap between neighbors in seconds, at least 0.
-        maximum_gap_seconds: maximum gap between neighbors in seconds, at least the minimum gap.
+        min_gap_seconds: minimum gap between neighbors in seconds, at least 0.
+        max_gap_seconds: maximum gap between neighbors in seconds, at least the minimum gap.
         overlap: fraction of a view by which neighbors may overlap if there is no minimum gap, 0 to 1.
         sample_rate: sample rate of the tracks in hertz; required with gaps.
 
@@ -108,7 +108,7 @@ class RandomSegments(SegmentSampler):
         >>> RandomSegments()(torch.tensor([1000, 150]), view_length=100, views=2, generator=generator)
         tensor([[874, 637],
                 [ 23,  46]])
-        >>> near = RandomSegments(minimum_gap_seconds=1, maximum_gap_seconds=3, sample_rate=100)
+        >>> near = RandomSegments(min_gap_seconds=1, max_gap_seconds=3, sample_rate=100)
         >>> starts = near(torch.tensor([5000]), view_length=100, views=2, generator=generator)
         >>> bool(200 <= starts.diff().abs() <= 400)
         True
@@ -116,38 +116,38 @@ class RandomSegments(SegmentSampler):
 
     def __init__(
         self,
-        minimum_gap_seconds: float | None = None,
-        maximum_gap_seconds: float | None = None,
+        min_gap_seconds: float | None = None,
+        max_gap_seconds: float | None = None,
         overlap: float = 1.0,
         *,
         sample_rate: int | None = None,
     ) -> None:
         self.overlap = check_fraction("overlap", overlap)
-        self.sample_rate, self.minimum_gap_seconds, self.maximum_gap_seconds = sample_rate, None, None
-        if minimum_gap_seconds is not None or maximum_gap_seconds is not None:
-            self.sample_rate = check_whole("sample_rate", sample_rate)
-        if minimum_gap_seconds is not None:
-            self.minimum_gap_seconds = check_number("minimum_gap_seconds", minimum_gap_seconds, 0)
-        if maximum_gap_seconds is not None:
-            least = self.minimum_gap_seconds or 0.0
-            self.maximum_gap_seconds = check_number("maximum_gap_seconds", maximum_gap_seconds, least)
+        self.sample_rate, self.min_gap_seconds, self.max_gap_seconds = sample_rate, None, None
+        if min_gap_seconds is not None or max_gap_seconds is not None:
+            self.sample_rate = check_integer("sample_rate", sample_rate)
+        if min_gap_seconds is not None:
+            self.min_gap_seconds = check_number("min_gap_seconds", min_gap_seconds, 0)
+        if max_gap_seconds is not None:
+            least = self.min_gap_seconds or 0.0
+            self.max_gap_seconds = check_number("max_gap_seconds", max_gap_seconds, least)
 
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
         least, greatest = self._gaps(view_length)
         if least == -view_length and greatest is None:
-            return random_up_to(room[:, None].expand(-1, views), generator)
+            return draw_up_to(room[:, None].expand(-1, views), generator)
         step = view_length + least
         spare = room - step * (views - 1)
         # Distribute the spare samples, those beyond the minimum gaps, before the views.
         if greatest is None:
-            before = random_up_to(spare.clamp(min=0)[:, None].expand(-1, views), generator).sort(1).values
+            before = draw_up_to(spare.clamp(min=0)[:, None].expand(-1, views), generator).sort(1).values
         else:
-            extra = random_up_to(torch.full((len(room), views - 1), greatest - least), generator)
+            extra = draw_up_to(torch.full((len(room), views - 1), greatest - least), generator)
             total = extra.sum(1, keepdim=True)
             extra = torch.where(
                 total > spare[:, None], extra * spare.clamp(min=0)[:, None] // total.clamp(min=1), extra
             )
-            first = random_up_to((spare - extra.sum(1)).clamp(min=0), generator)
+            first = draw_up_to((spare - extra.sum(1)).clamp(min=0), generator)
             before = torch.cat([first[:, None], first[:, None] + extra.cumsum(1)], dim=1)
         starts = before + step * torch.arange(views)
         starts = torch.where(spare[:, None] >= 0, starts, _spread(room, views))
@@ -158,9 +158,9 @@ class RandomSegments(SegmentSampler):
         """Return the minimum and maximum gap in samples; None if there is no maximum."""
         rate = self.sample_rate or 0
         least = -int(self.overlap * view_length)
-        if self.minimum_gap_seconds is not None:
-            least = round(self.minimum_gap_seconds * rate)
-        greatest = None if self.maximum_gap_seconds is None else round(self.maximum_gap_seconds * rate)
+        if self.min_gap_seconds is not None:
+            least = round(self.min_gap_seconds * rate)
+        greatest = None if self.max_gap_seconds is None else round(self.max_gap_seconds * rate)
         return least, greatest
 
 
@@ -176,5 +176,5 @@ def _check(track_lengths: Tensor, view_length: int, views: int) -> None:
         raise ValueError(
             f"track_lengths: expected (tracks,) integers, got {track_lengths.dtype} {tuple(track_lengths.shape)}"
         )
-    check_whole("view_length", view_length)
-    check_whole("views", views)
+    check_integer("view_length", view_length)
+    check_integer("views", views)

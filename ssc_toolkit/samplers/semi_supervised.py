@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
-from ssc_toolkit.samplers.label_budget import label_budget, readable_integers
+from ssc_toolkit.samplers.label_budget import as_readable_integers, label_budget
 from ssc_toolkit.samplers.shared_pool import SharedPool
-from ssc_toolkit.samplers.shuffled_cycle import Rounds
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle
+from ssc_toolkit.seeds import as_integer
 
 
 class SemiSupervisedBatchSampler(NumberedBatchSampler):
@@ -95,12 +95,12 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         self._shared = None
         if self.shares_pool and len(self.labeled) >= self._global_size:
             self._shared = SharedPool(self.labeled, self._global_size, labeled_fraction, seed)
-        self._labeled_rounds = Rounds(self.labeled, largest, seed, "labeled", aligned)
-        self._unlabeled_rounds = Rounds(self.unlabeled, others, seed, "unlabeled", aligned)
+        self._labeled_rounds = ShuffledCycle(self.labeled, largest, seed, "labeled", aligned)
+        self._unlabeled_rounds = ShuffledCycle(self.unlabeled, others, seed, "unlabeled", aligned)
 
     def batch(self, number: int) -> list[SampledIndex]:
         """Return batch `number`, counted from 0 over all epochs, with the labeled items first."""
-        number = whole_number("number", number)
+        number = as_integer("number", number)
         labeled, unlabeled = self._sides(number) if self._shared is None else self._shared.batch(number)
         indices = [SampledIndex(i, True) for i in labeled] + [SampledIndex(i, False) for i in unlabeled]
         return indices[self.rank :: self.world_size]
@@ -113,7 +113,7 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
 
     def batches_of_a_pass(self) -> int:
         sides = ((self.labeled, self.labeled_fraction), (self.unlabeled, 1 - self.labeled_fraction))
-        passes = [len(side) / (share * self._global_size) for side, share in sides if share > 0]
+        passes = [len(side) / (fraction * self._global_size) for side, fraction in sides if fraction > 0]
         return max(1, math.floor(max(passes)))
 
     def settings(self) -> tuple[float | Tensor, ...]:
@@ -144,14 +144,18 @@ def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
         )
     if found.layout != torch.strided:
         raise ValueError(f"{name}: expected a dense tensor of dataset indices, got layout {found.layout}")
-    found = readable_integers(name, found)
+    found = as_readable_integers(name, found)
     if found.dim() != 1 or (len(found) and (found.is_floating_point() or found.is_complex() or found.min() < 0)):
         raise ValueError(f"{name}: expected dataset indices from 0 on, got {found.dtype} {tuple(found.shape)}")
     return found.long()
 
 
 def _split_by_budget(
-    labeled: Sequence[int] | Tensor, unlabeled: Sequence[int] | Tensor, share: float, labels: Tensor | None, seed: int
+    labeled: Sequence[int] | Tensor,
+    unlabeled: Sequence[int] | Tensor,
+    fraction: float,
+    labels: Tensor | None,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the items whose labels may be used, and the pool of items that are drawn without labels."""
     known, unknown = _indices("labeled", labeled), _indices("unlabeled", unlabeled)
@@ -163,14 +167,14 @@ def _split_by_budget(
             raise ValueError(
                 f"labeled, unlabeled: expected no common items, got {len(both)} in both, such as {both[0]}"
             )
-    if labels is None and share < 1:
+    if labels is None and fraction < 1:
         raise ValueError("labels: expected the labels of the labeled items for a label_budget below 1, got None")
     if labels is not None and not hasattr(labels, "__len__"):
         raise TypeError(f"labels: expected a tensor of classes or multi-hot rows, got {type(labels).__name__}")
     if labels is not None and len(labels) != len(known):
         raise ValueError(f"labels: expected one row for each of {len(known)} labeled items, got {len(labels)}")
-    if labels is not None and share < 1:
-        kept = label_budget(labels, share, seed)
+    if labels is not None and fraction < 1:
+        kept = label_budget(labels, fraction, seed)
         is_kept = torch.zeros(len(known), dtype=torch.bool)
         is_kept[kept] = True
         known, unknown = known[is_kept], torch.cat([unknown, known[~is_kept]])

@@ -7,15 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from ssc_toolkit.samplers.shuffled_cycle import Rounds, is_among
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle, is_among
+from ssc_toolkit.seeds import make_generator
 
 
 class SharedPool:
     """Batches from one pool of items, of which a fraction is drawn as labeled items, without an item twice in a batch.
 
     The batches are cut from passes over the pool. Each pass contains every item once, either in the smaller part of the
-    batches (the labeled one, for a fraction up to 1/2) or in the larger part. The smaller part is a `Rounds`
+    batches (the labeled one, for a fraction up to 1/2) or in the larger part. The smaller part is a `ShuffledCycle`
     of the pool, and the larger part of a pass contains all other items in random order. Only a batch that ends one pass
     and begins the next could contain an item twice, so the items that would repeat there are moved within their pass.
     In a pool smaller than three batches, this is not always possible; other items then replace them.
@@ -33,7 +33,7 @@ class SharedPool:
         self._fraction = min(fraction, 1 - fraction)
         # Items of a batch at most, in either part.
         self._most = math.ceil(self._fraction * batch_size), batch_size - math.floor(self._fraction * batch_size)
-        self._small = Rounds(pool, math.ceil(self._fraction * len(pool)), seed, "shared")
+        self._small = ShuffledCycle(pool, math.ceil(self._fraction * len(pool)), seed, "shared")
         self._large: dict[int, Tensor] = {}
 
     def batch(self, number: int) -> tuple[list[int], list[int]]:
@@ -73,7 +73,7 @@ class SharedPool:
 
     def _body_and_tail(self, turn: int) -> tuple[Tensor, Tensor]:
         """Return the larger part of a pass, its end without items that begin the smaller part of the next pass."""
-        order = torch.randperm(len(self._pool), generator=generator_for(self._seed, "shared", "pass", turn))
+        order = torch.randperm(len(self._pool), generator=make_generator(self._seed, "shared", "pass", turn))
         items = self._pool[order]
         items = items[~is_among(items, self._small_of(turn))]
         is_soon = is_among(items, self._small_of(turn + 1)[: self._most[0]])
@@ -85,7 +85,7 @@ class SharedPool:
         found = [item for item in dict.fromkeys(large) if item not in set(small)]
         if len(found) < len(large):
             used = {*found, *small}
-            order = torch.randperm(len(self._pool), generator=generator_for(self._seed, "shared", "batch", number))
+            order = torch.randperm(len(self._pool), generator=make_generator(self._seed, "shared", "batch", number))
             others = (item for item in self._pool[order].tolist() if item not in used)
             found += [next(others) for _ in range(len(large) - len(found))]
         return found

@@ -5,27 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 
 
-class Rounds:
+class ShuffledCycle:
     """Infinite sequence of shuffled rounds over a pool, with random access to slices.
 
     Each round contains every item of the pool once, so that after any number of items, the counts of two items differ
-    by at most one. `largest` successive items contain no item twice; if the pool is not larger than that, they contain
-    every item. The time to compute a slice does not depend on its position.
+    by at most one. `max_taken` successive items contain no item twice; if the pool is not larger than that, they
+    contain every item. The time to compute a slice does not depend on its position.
 
     Args:
         pool: the items, (size,) int64.
-        largest: maximum number of items that a batch takes.
+        max_taken: maximum number of items that a batch takes.
         seed: seed of the shuffles.
         name: name that distinguishes the shuffles of several pools with the same seed.
-        aligned: whether every batch takes exactly `largest` items, so that batches begin at multiples of it.
+        aligned: whether every batch takes exactly `max_taken` items, so that batches begin at multiples of it.
     """
 
-    def __init__(self, pool: Tensor, largest: int, seed: int, name: str, aligned: bool = False) -> None:
+    def __init__(self, pool: Tensor, max_taken: int, seed: int, name: str, aligned: bool = False) -> None:
         self._pool = pool
-        self._largest = max(1, largest)
+        self._largest = max(1, max_taken)
         # If rounds end at the end of a batch, no batch contains items of two rounds.
         self._independent = aligned and len(pool) % self._largest == 0
         self._key = (seed, name)
@@ -48,7 +48,7 @@ class Rounds:
         dealt = self[first:last]
         if len(self._pool) >= 2 * self._largest:
             return dealt
-        order = torch.randperm(len(dealt), generator=generator_for(*self._key, "batch", first))
+        order = torch.randperm(len(dealt), generator=make_generator(*self._key, "batch", first))
         return [dealt[place] for place in order.tolist()]
 
     def _round(self, number: int) -> Tensor:
@@ -90,7 +90,7 @@ class Rounds:
         return torch.cat([items[~is_among(items, moved)], moved])
 
     def _shuffled(self, number: int) -> Tensor:
-        return self._pool[torch.randperm(len(self._pool), generator=generator_for(*self._key, "round", number))]
+        return self._pool[torch.randperm(len(self._pool), generator=make_generator(*self._key, "round", number))]
 
 
 def is_among(items: Tensor, others: Tensor) -> Tensor:

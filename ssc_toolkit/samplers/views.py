@@ -105,7 +105,7 @@ def _is_weighted(pair: Any) -> bool:
     return isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], ViewSampler)
 
 
-def random_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:
+def draw_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw integers uniformly from 0 to `highest`, both included."""
     fraction = torch.rand(highest.shape, generator=generator, dtype=torch.float64)
     return torch.minimum((fraction * (highest + 1)).long(), highest)

@@ -188,7 +188,7 @@ def count(labels: LabelTensors) -> int:
     return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
 
 
-def known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
+def select_known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
     """Return the labels of the rows that are known."""
     return labels if labeled is None else labels[labeled]
 
@@ -256,6 +256,6 @@ def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
         raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
     check_real(name, labels)
     if values_are_readable(labels):
-        known = known_rows(labels, labeled)
+        known = select_known_rows(labels, labeled)
         if not bool(((known == 0) | (known == 1)).all()):
             raise ValueError(f"labels: {name} expects 0 or 1 in every labeled row, got other values")

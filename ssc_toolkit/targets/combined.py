@@ -154,11 +154,13 @@ class WeightedSum(_Combined):
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(f"targets: expected a target and its weight for signal {name!r}, got {pair!r}")
         super().__init__({name: target for name, (target, _) in targets.items()})
-        self.shares = tuple(
+        self.signal_weights = tuple(
             check_positive(f"targets: weight of signal {name!r}", share) for name, (_, share) in targets.items()
         )
-        if sum(self.shares) > 1 + 1e-6:
-            raise ValueError(f"targets: expected positive weights that sum to at most 1, got {list(self.shares)}")
+        if sum(self.signal_weights) > 1 + 1e-6:
+            raise ValueError(
+                f"targets: expected positive weights that sum to at most 1, got {list(self.signal_weights)}"
+            )
 
     def weights(
         self,
@@ -169,13 +171,13 @@ class WeightedSum(_Combined):
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         each = self._each(rows, columns, rows_known, columns_known, dtype)
-        first, *others = [share * weights for share, weights in zip(self.shares, each, strict=True)]
+        first, *others = [share * weights for share, weights in zip(self.signal_weights, each, strict=True)]
         for other in others:
             first = first + other
         return first
 
     def extra_repr(self) -> str:
-        return f"shares={dict(zip(self.names, self.shares, strict=True))}"
+        return f"signal_weights={dict(zip(self.names, self.signal_weights, strict=True))}"
 
 
 def _check_mapping(targets: Any) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.checks import check_bool, check_positive
-from ssc_toolkit.targets.base import Target, check_real, check_vectors, known_rows, values_are_readable
+from ssc_toolkit.targets.base import Target, check_real, check_vectors, select_known_rows, values_are_readable
 
 
 class GaussianKernel(Target):
@@ -91,7 +91,7 @@ class TempoKernel(Target):
         return self.forward_in(rows, columns, torch.float32)
 
     def forward_in(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
-        octaves = real(rows, dtype).log2()[:, None] - real(columns, dtype).log2()
+        octaves = as_real(rows, dtype).log2()[:, None] - as_real(columns, dtype).log2()
         if self.octave_blind:
             octaves = octaves - octaves.round()
         return torch.exp(-((octaves / self.bandwidth_octaves) ** 2) / 2)
@@ -101,7 +101,7 @@ class TempoKernel(Target):
         check_vectors("TempoKernel", labels, "beats per minute")
         check_real("TempoKernel", labels)
         if values_are_readable(labels):
-            known = known_rows(labels, labeled)
+            known = select_known_rows(labels, labeled)
             if not bool(((known > 0) & known.isfinite()).all()):
                 raise ValueError("labels: TempoKernel expects positive beats per minute in every labeled row")
 
@@ -116,7 +116,7 @@ def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.flo
     if not (rows.is_floating_point() or columns.is_floating_point()) and len(columns):
         shift = columns[:1].long()  # the dtype may not hold large integers, but it holds their differences
         rows, columns = rows.long() - shift, columns.long() - shift
-    rows, columns = real(rows, dtype), real(columns, dtype)
+    rows, columns = as_real(rows, dtype), as_real(columns, dtype)
     if rows.dim() == 1:
         return (rows[:, None] - columns).abs()
     return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
@@ -127,10 +127,10 @@ def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
     check_real(name, labels)
-    if values_are_readable(labels) and not bool(known_rows(labels, labeled).isfinite().all()):
+    if values_are_readable(labels) and not bool(select_known_rows(labels, labeled).isfinite().all()):
         raise ValueError(f"labels: {name} expects finite numbers in every labeled row")
 
 
-def real(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def as_real(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Convert labels to float32 or float64 as requested. Labels in float64 are not changed."""
     return labels if labels.dtype == torch.float64 else labels.to(dtype)

@@ -13,7 +13,7 @@ from ssc_toolkit.targets.base import (
     as_numbers,
     check_integers,
     check_vectors,
-    known_rows,
+    select_known_rows,
     values_are_readable,
 )
 
@@ -69,7 +69,7 @@ class SimilarityMatrix(Target):
         check_vectors(name, labels, "one number per item")
         check_integers(name, labels, self.numbers)
         if values_are_readable(labels):
-            known = known_rows(labels, labeled)
+            known = select_known_rows(labels, labeled)
             if not bool(((known >= 0) & (known < size)).all()):
                 raise ValueError(f"labels: {name} expects 0 to {size - 1} in every labeled row, got other values")
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.seeds import as_integer
 from ssc_toolkit.targets.base import (
     Target,
     check_integers,
     check_vectors,
-    known_rows,
+    select_known_rows,
     values_are_readable,
 )
 
@@ -46,7 +46,7 @@ class SameClass(Target):
 
     def __init__(self, ignore_index: int | None = None) -> None:
         super().__init__()
-        self.ignore_index = None if ignore_index is None else whole_number("ignore_index", ignore_index)
+        self.ignore_index = None if ignore_index is None else as_integer("ignore_index", ignore_index)
         if self.ignore_index is not None and not -(2**63) <= self.ignore_index < 2**63:
             raise ValueError(f"ignore_index: expected an integer of 64 bits, got {ignore_index}")
 
@@ -77,7 +77,7 @@ class SameClass(Target):
             )
         check_vectors("SameClass", labels, "one class index per item")
         check_integers("SameClass", labels, "class indices")
-        if values_are_readable(labels) and bool((known_rows(labels, self.known(labels, labeled)) < 0).any()):
+        if values_are_readable(labels) and bool((select_known_rows(labels, self.known(labels, labeled)) < 0).any()):
             raise ValueError(
                 "labels: a labeled item has a negative class index; mark unknown labels with labeled=False, or pass "
                 "the number that means unknown as target=SameClass(ignore_index=...)"

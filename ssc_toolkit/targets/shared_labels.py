@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import whole_number
+from ssc_toolkit.seeds import as_integer
 from ssc_toolkit.targets.base import Target, as_numbers, check_multi_hot
 
 
@@ -40,7 +40,7 @@ class SharedLabels(Target):
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__()
-        self.minimum = whole_number("minimum", minimum, 1)
+        self.minimum = as_integer("minimum", minimum, 1)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return (rows.float() @ columns.float().T >= self.minimum).float()

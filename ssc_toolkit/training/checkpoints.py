@@ -84,7 +84,11 @@ def _load(path: Path, device: Any) -> dict[str, Any]:
 
 def check_space(folder: Path, module: nn.Module) -> None:
     """Raise InputError unless the disk has space for a new checkpoint next to the previous one, and for the encoder."""
-    needed = checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2) + _model_bytes(module) + _BESIDE
+    needed = (
+        estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2)
+        + _model_bytes(module)
+        + _BESIDE
+    )
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
@@ -93,7 +97,7 @@ def check_space(folder: Path, module: nn.Module) -> None:
         )
 
 
-def checkpoint_bytes(module: nn.Module) -> int:
+def estimate_checkpoint_bytes(module: nn.Module) -> int:
     """Estimate the size of a checkpoint with Adam in bytes."""
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)

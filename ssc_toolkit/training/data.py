@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ssc_toolkit.checks import check_fraction, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
-from ssc_toolkit.data.labels import classes_of_rows, labeled_rows
-from ssc_toolkit.data.worker_trace import ReadingNotes
+from ssc_toolkit.data.labels import find_labeled_rows, list_classes_of_rows
+from ssc_toolkit.data.worker_trace import WorkerTrace
 from ssc_toolkit.processes import safe_children
 from ssc_toolkit.samplers import NumberedBatchSampler, SemiSupervisedBatchSampler
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 
 
 class SemiSupConDataModule(pl.LightningDataModule):
@@ -53,19 +53,19 @@ class SemiSupConDataModule(pl.LightningDataModule):
         batch_sampler: NumberedBatchSampler | None = None,
     ) -> None:
         super().__init__()
-        check_whole("batch_size", batch_size, 1)
+        check_integer("batch_size", batch_size, 1)
         check_fraction("labeled_fraction", labeled_fraction)
-        check_fraction("label_budget", label_budget, zero=False)
-        check_whole("seed", seed, 0)
-        check_whole("workers", workers, 0)
+        check_fraction("label_budget", label_budget, allow_zero=False)
+        check_integer("seed", seed, 0)
+        check_integer("workers", workers, 0)
         self.dataset = dataset
         self.batch_size = batch_size
         self.labeled_fraction = labeled_fraction
         self.label_budget = label_budget
         self.seed = seed
         self.workers = workers
-        self.notes = ReadingNotes(workers)
-        self._labeled = labeled_rows(dataset.labels, len(dataset))
+        self.notes = WorkerTrace(workers)
+        self._labeled = find_labeled_rows(dataset.labels, len(dataset))
         self._given = batch_sampler
         self._sampler = self.batch_sampler()  # fail early if a setting is invalid
 
@@ -90,7 +90,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
             self.batch_size * world_size,
             labeled_fraction=0.0 if labels is None else self.labeled_fraction,
             label_budget=self.label_budget,
-            labels=None if labels is None else classes_of_rows(labels).index_select(0, self.labeled_rows()),
+            labels=None if labels is None else list_classes_of_rows(labels).index_select(0, self.labeled_rows()),
             seed=self.seed,
         )
 
@@ -113,7 +113,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
     def read_by(self, pid: int) -> str | None:
         """Return the last file that a worker process started to read, or None if it is not known."""
         row = self.notes.row_of(pid)
-        return None if row is None or row < 0 else self.dataset.described(row)
+        return None if row is None or row < 0 else self.dataset.describe_item(row)
 
 
 class SafeLoader(DataLoader[Any]):
@@ -150,7 +150,7 @@ class NumberedBatches(Dataset[dict[str, Any]]):
         self.world_size = world_size
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        generator = generator_for(self.seed, "views", number, 0)
+        generator = make_generator(self.seed, "views", number, 0)
         indices = self.batch_sampler.batch(number)
         if self.world_size == 1:
             return self.dataset.batch(indices, generator)

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
-from ssc_toolkit.data.labels import signals_of
-from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.labels import name_signals
+from ssc_toolkit.data.store import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash
@@ -46,35 +46,34 @@ def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | No
     return {column: encode_labels(table, column, option) for column, option in options.items()}
 
 
-def target_of(signals: Mapping[str, Labels], minimum_shared: int) -> Target:
+def make_target(signals: Mapping[str, Labels], min_shared: int) -> Target:
     """Return the target: tracks with the same class, or with enough labels in common, in any column are positives.
 
     Args:
         signals: label signals by column.
-        minimum_shared: number of labels in common that make two tracks positives, in columns with several labels.
+        min_shared: number of labels in common that make two tracks positives, in columns with several labels.
 
     Raises:
-        InputError: if `minimum_shared` is larger than the number of labels of every track.
+        InputError: if `min_shared` is larger than the number of labels of every track.
     """
     many = [signal for signal in signals.values() if signal.is_multi_hot]
-    if minimum_shared > 1 and not many:
+    if min_shared > 1 and not many:
         found = f"a track has one label in column {next(iter(signals))!r}" if signals else "there are no labels"
-        raise InputError(f"minimum_shared: expected 1 because {found}, got {minimum_shared}")
+        raise InputError(f"min_shared: expected 1 because {found}, got {min_shared}")
     most = max((int(signal.values.sum(dim=1).max()) for signal in many), default=1)
-    if minimum_shared > most:
+    if min_shared > most:
         raise InputError(
-            f"minimum_shared: expected at most {most}, the highest number of labels of a track, got {minimum_shared}"
+            f"min_shared: expected at most {most}, the highest number of labels of a track, got {min_shared}"
         )
     targets: dict[str, Target] = {
-        column: SharedLabels(minimum_shared) if signal.is_multi_hot else SameClass()
-        for column, signal in signals.items()
+        column: SharedLabels(min_shared) if signal.is_multi_hot else SameClass() for column, signal in signals.items()
     }
     if len(targets) > 1:
         return MaxTarget(targets)
     return next(iter(targets.values()), SameClass())
 
 
-def part_to_train_on(table: TrackTable, argument: str = "tracks") -> TrackTable:
+def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTable:
     """Return the rows whose split is "train" or empty; without a `split` column, all rows.
 
     Raises:
@@ -86,7 +85,7 @@ def part_to_train_on(table: TrackTable, argument: str = "tracks") -> TrackTable:
     return table.select(is_train)
 
 
-def labels_to_train_on(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
+def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
     """Return the label signals of the training rows; the classes are those of the whole table.
 
     Args:
@@ -104,19 +103,19 @@ def labels_to_train_on(table: TrackTable, signals: Mapping[str, Labels]) -> Sign
     return next(iter(found.values())) if len(found) == 1 else (found or None)
 
 
-def columns_alike(signals: Signals, columns: Sequence[str], minimum_shared: int) -> list[str]:
+def find_single_class_columns(signals: Signals, columns: Sequence[str], min_shared: int) -> list[str]:
     """Return the columns in which all labeled tracks are positives of one another."""
     return [
         column
-        for column, signal in zip(columns, signals_of(signals).values(), strict=True)
-        if _all_positive(signal, minimum_shared)
+        for column, signal in zip(columns, name_signals(signals).values(), strict=True)
+        if _all_positive(signal, min_shared)
     ]
 
 
-def check_contrasts(signals: Signals, columns: Sequence[str], minimum_shared: int) -> None:
+def check_contrasts(signals: Signals, columns: Sequence[str], min_shared: int) -> None:
     """Raise InputError if every pair of labeled tracks is positive, because a batch then has no negative pair."""
-    labeled = {column: signal.labeled for column, signal in zip(columns, signals_of(signals).values(), strict=True)}
-    for column in columns_alike(signals, columns, minimum_shared):
+    labeled = {column: signal.labeled for column, signal in zip(columns, name_signals(signals).values(), strict=True)}
+    for column in find_single_class_columns(signals, columns, min_shared):
         if all(bool((labeled[column] | ~other).all()) for other in labeled.values()):
             raise InputError(
                 f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so there "
@@ -124,13 +123,13 @@ def check_contrasts(signals: Signals, columns: Sequence[str], minimum_shared: in
             )
 
 
-def training_dataset(
+def make_training_dataset(
     parts: Sequence[TrackTable],
     labels: Signals,
     sample_rate: int,
     view_seconds: float,
     views: int,
-    most_skipped: float,
+    max_unusable: float,
 ) -> ContrastiveDataset | JoinedDataset:
     """Return the dataset of the labeled table and, if given, of a second table without labels."""
     # Audio from stores stays in 16 bits until it is on the device.
@@ -142,7 +141,7 @@ def training_dataset(
             view_seconds,
             views,
             own,
-            most_unreadable=int(most_skipped * len(part)),
+            max_unusable=int(max_unusable * len(part)),
             dtype=dtype,
         )
         for part, own in zip(parts, (labels, None), strict=False)
@@ -150,10 +149,10 @@ def training_dataset(
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
 
 
-def _all_positive(signal: Labels, minimum_shared: int) -> bool:
+def _all_positive(signal: Labels, min_shared: int) -> bool:
     values = signal.values[signal.labeled]
     if signal.is_multi_hot:
-        return int(values.all(dim=0).sum()) >= minimum_shared
+        return int(values.all(dim=0).sum()) >= min_shared
     return bool((values == values[0]).all())
 
 
@@ -163,9 +162,9 @@ def _is_train(table: TrackTable) -> pd.Series:
 
 def check_rate(table: TrackTable, sample_rate: int) -> None:
     """Raise InputError if the table comes from a store with another sample rate."""
-    store_of(table, sample_rate)
+    open_store_of(table, sample_rate)
 
 
-def track_table_hash(train: TrackTable) -> str:
+def hash_training_table(train: TrackTable) -> str:
     """Return a hash of the training table, which prevents resuming a run with other data."""
     return short_hash(train.frame.to_csv(index=False))

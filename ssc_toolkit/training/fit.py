@@ -26,7 +26,7 @@ from ssc_toolkit.training.callbacks.progress_line import StepProgress
 from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
-from ssc_toolkit.training.launching import broken_connection, death_of_child_said, launcher_variables_restored
+from ssc_toolkit.training.launching import find_broken_connection, report_child_death, restore_launcher_variables
 from ssc_toolkit.training.loggers import make_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 
@@ -52,7 +52,7 @@ def fit(
     folder: Path,
     options: PretrainOptions,
     history: History,
-    done: int = 0,
+    first_step: int = 0,
 ) -> None:
     """Train to the last step, from the checkpoint in the folder or from the start.
 
@@ -62,7 +62,7 @@ def fit(
         folder: folder of the run.
         options: number of steps, title, and options of the trainer and the loggers.
         history: callback that writes the history.
-        done: step of the checkpoint in the folder, as `check_checkpoint` returns it.
+        first_step: step of the checkpoint in the folder, as `check_checkpoint` returns it.
 
     Raises:
         InputError: if the loss or the weights are NaN or infinite, if a worker process dies, or if a file cannot be
@@ -92,9 +92,9 @@ def fit(
     )
     if options.trainer.compile:
         module.model.compile()
-    with warnings.catch_warnings(), launcher_variables_restored(), death_of_child_said(), _in_plain_words(data):
+    with warnings.catch_warnings(), restore_launcher_variables(), report_child_death(), _explain_errors(data):
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = _make_trainer(folder, callbacks, options, done)
+        trainer = _make_trainer(folder, callbacks, options, first_step)
         try:
             trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         except SIGTERMException as error:  # the signal came before the first step
@@ -144,12 +144,12 @@ def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainO
 
 
 @contextmanager
-def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
+def _explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
     """Convert errors that a user can fix, such as a dead worker or a full disk, into one-line InputErrors."""
     try:
         yield
     except Exception as error:
-        death = _death_of_worker(error)
+        death = _find_dead_worker(error)
         if death is not None:
             pids, fate = death
             files = [data.read_by(int(pid)) for pid in pids.split(",")]
@@ -158,7 +158,7 @@ def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
                 f"workers: a process that reads audio (pid {pids}) {fate}; it was reading {read}. If memory ran out, "
                 "use fewer workers; otherwise check the file. Rerun the command to resume from the last checkpoint"
             ) from error
-        broken = broken_connection(error)
+        broken = find_broken_connection(error)
         if broken is not None:
             raise InputError(
                 f"trainer: another process of this training died or cannot be reached ({broken}); see the end of its "
@@ -177,7 +177,7 @@ def _in_plain_words(data: SemiSupConDataModule) -> Iterator[None]:
         ) from error
 
 
-def _death_of_worker(error: BaseException | None) -> tuple[str, str] | None:
+def _find_dead_worker(error: BaseException | None) -> tuple[str, str] | None:
     """Return the process ids and the reason if a worker of a loader died, else None.
 
     PyTorch reports the death in the main process, as the cause or context of any exception.

@@ -14,7 +14,7 @@ _MAX_LINKS = 5
 _QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.pager=cat", "core.untrackedCache=false")
 
 
-def commit_of(folder: Path) -> str | None:
+def find_commit(folder: Path) -> str | None:
     """Return the checked-out commit of the repository that contains a folder; None outside of a repository.
 
     Only plain files are read (`HEAD`, loose and packed references). No hook, filter, monitor or configured program of

@@ -60,7 +60,7 @@ def check_devices(options: TrainerOptions) -> None:
         raise InputError("trainer.precision: expected bf16 or 32 on a CPU, got fp16, which needs a GPU")
 
 
-def broken_connection(error: BaseException | None) -> str | None:
+def find_broken_connection(error: BaseException | None) -> str | None:
     """Return PyTorch's message if an error comes from the connection to another process, else None."""
     while error is not None:
         is_torch = isinstance(error, torch.distributed.DistError)
@@ -71,7 +71,7 @@ def broken_connection(error: BaseException | None) -> str | None:
 
 
 @contextmanager
-def death_of_child_said() -> Iterator[None]:
+def report_child_death() -> Iterator[None]:
     """Log an error when a process that Lightning's launcher started dies, before it ends the others."""
     launcher = logging.getLogger(_LAUNCHER)
     before = launcher.level
@@ -88,7 +88,7 @@ def death_of_child_said() -> Iterator[None]:
 
 
 @contextmanager
-def launcher_variables_restored() -> Iterator[None]:
+def restore_launcher_variables() -> Iterator[None]:
     """Restore the variables that Lightning sets to start other processes, so that later trainings do not read them."""
     before = {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
     try:

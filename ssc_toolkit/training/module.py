@@ -16,7 +16,7 @@ from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.gradient_cache import GradientCache
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import Target
 
 STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
@@ -76,7 +76,7 @@ class SemiSupConModule(pl.LightningModule):
         if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
         if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup: expected a share from 0 to 1, got {warmup}")
+            raise ValueError(f"warmup: expected a fraction from 0 to 1, got {warmup}")
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
         if chunk_size is not None and chunk_size < 1:
@@ -117,7 +117,7 @@ class SemiSupConModule(pl.LightningModule):
         return found if takes_labels and isinstance(found, Target) else None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        generator = generator_for(self.seed, "augment", self.current_epoch, batch_idx, 0)
+        generator = make_generator(self.seed, "augment", self.current_epoch, batch_idx, 0)
         projection = self._project(self._augmented(batch, generator))
         loss = self._loss_of(projection, batch)
         if not isinstance(loss, Tensor) or loss.dim():

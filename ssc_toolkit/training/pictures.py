@@ -16,7 +16,7 @@ from ssc_toolkit.losses.batch import as_rows, pair_weights
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass
 
-MOST_ROWS = 192
+MAX_ROWS = 192
 """Maximum number of rows of a batch in a plot; more rows would be too small to see."""
 
 
@@ -40,8 +40,8 @@ class MatrixPictures(pl.Callback):
         completes_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if step % self.every or not completes_step or not trainer.is_global_zero:
             return
-        similarities, weights = batch_matrices(outputs["projection"], batch, pl_module.target)
-        figure = matrix_figure(similarities, weights, f"step {step}")
+        similarities, weights = compute_batch_matrices(outputs["projection"], batch, pl_module.target)
+        figure = draw_matrices(similarities, weights, f"step {step}")
         self.folder.mkdir(exist_ok=True)
         with atomic_path(self.folder / f"matrices-{step:06d}.svg") as path:
             figure.savefig(path, format="svg")
@@ -52,7 +52,7 @@ class MatrixPictures(pl.Callback):
                 logger.log_image("matrices", [figure], step=step)
 
 
-def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tuple[np.ndarray, np.ndarray]:
+def compute_batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compute the cosine similarities and target weights of the rows of a batch.
 
     Args:
@@ -64,7 +64,7 @@ def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tu
         Two arrays (rows, rows), with one row for each view of each item. Labeled items come first, ordered by label.
     """
     labels, labeled = (None, None) if target is None else (batch.get("labels"), batch.get("labeled"))
-    order = _order(labels, labeled, len(projection))[: max(1, MOST_ROWS // projection.shape[1])]
+    order = _order(labels, labeled, len(projection))[: max(1, MAX_ROWS // projection.shape[1])]
     target = SameClass() if target is None else target
     rows = as_rows(projection[order], _rows_of(labels, order), _rows_of(labeled, order), None, target).flat()
     weights = pair_weights(rows, rows, target).fill_diagonal_(1)
@@ -72,7 +72,7 @@ def batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tu
     return (unit @ unit.T).cpu().numpy(), weights.float().cpu().numpy()
 
 
-def matrix_figure(similarities: np.ndarray, weights: np.ndarray, title: str) -> Figure:
+def draw_matrices(similarities: np.ndarray, weights: np.ndarray, title: str) -> Figure:
     """Plot target weights, from 0 to 1, next to similarities, from -1 to 1."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=9)

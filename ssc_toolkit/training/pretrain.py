@@ -22,7 +22,7 @@ from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import clear_leftovers, held, writable_folder
+from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run
@@ -34,13 +34,13 @@ from ssc_toolkit.training.dataset_factory import (
     Signals,
     check_contrasts,
     check_rate,
+    encode_training_labels,
     encoded_columns,
-    labels_to_train_on,
+    hash_training_table,
     load_source,
-    part_to_train_on,
-    target_of,
-    track_table_hash,
-    training_dataset,
+    make_target,
+    make_training_dataset,
+    select_training_rows,
 )
 from ssc_toolkit.training.fit import fit, is_first_process
 from ssc_toolkit.training.launching import check_devices, check_launcher
@@ -51,12 +51,12 @@ from ssc_toolkit.training.run_folder import (
     UNUSABLE_TRACKS,
     WRITTEN,
     check_folder,
-    claim,
+    claim_run_folder,
+    record_start,
     save_encoder,
     verify_run,
-    write_down,
 )
-from ssc_toolkit.training.summary import remarks, summary
+from ssc_toolkit.training.summary import list_warnings, summary
 
 logger = logging.getLogger(__name__)
 
@@ -85,20 +85,20 @@ def pretrain(options: PretrainOptions) -> Path:
     check_loggers(options.logs)
     check_devices(options.trainer)
     check_launcher(options.trainer)
-    folder = writable_folder(user_path(options.out, "out"), "out")
+    folder = make_writable_folder(user_path(options.out, "out"), "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
     signals = encoded_columns(tables[0], options.label_columns, options.monitor)  # before any audio file is opened
     with _as_input_errors():
         module = _make_module(options, tables, signals)
     first = is_first_process()
-    with held(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
+    with lock_folder(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
             check_folder(folder)
         with _as_input_errors():
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
-            claim(folder, options, _identity(found.parts))
+            claim_run_folder(folder, options, _identity(found.parts))
             clear_leftovers(folder, names=WRITTEN)
         if (folder / ENCODER_FOLDER).is_dir():
             verify_run(folder)
@@ -143,7 +143,7 @@ def _make_module(
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
-    target = target_of({column: signals[column] for column in options.label_columns}, options.minimum_shared)
+    target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
     loss = SemiSupConLoss(options.temperature, target, gather=True)
     return SemiSupConModule(
         model,
@@ -177,15 +177,17 @@ def _training_data(
     usable = []
     for argument, table in zip(options.sources, tables, strict=True):
         report = None if report_folder is None else report_folder / _report_name(argument)
-        usable.append(check_audio(table, options.view_seconds, options.most_skipped, report=report))
-    parts = [part_to_train_on(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
+        usable.append(check_audio(table, options.view_seconds, options.max_unusable, report=report))
+    parts = [select_training_rows(table, argument) for argument, table in zip(options.sources, usable, strict=True)]
     is_usable = kept_rows(tables[0], usable[0])
     kept = {column: signal[is_usable] for column, signal in signals.items()}
     columns = options.label_columns
-    train = labels_to_train_on(usable[0], {column: kept[column] for column in columns})
+    train = encode_training_labels(usable[0], {column: kept[column] for column in columns})
     if options.labeled_fraction == 1:
-        check_contrasts(train, columns, options.minimum_shared)
-    dataset = training_dataset(parts, train, sample_rate, options.view_seconds, options.views, options.most_skipped)
+        check_contrasts(train, columns, options.min_shared)
+    dataset = make_training_dataset(
+        parts, train, sample_rate, options.view_seconds, options.views, options.max_unusable
+    )
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
     )
@@ -202,13 +204,15 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     columns = options.label_columns
     if first:
         check_space(folder, module)
-        write_down(folder, options)
+        record_start(folder, options)
         logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
         processes = options.trainer.devices * options.trainer.num_nodes
-        for remark in remarks(found.batches, found.signals, columns, options.minimum_shared, processes):
+        for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
     logs = options.logs
-    history = History(folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.described, logs.every)
+    history = History(
+        folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.describe_item, logs.every
+    )
     fit(module, found.batches, folder, options, history, done)
     if first:
         save_encoder(module.model.encoder, folder)
@@ -222,15 +226,15 @@ def _report_name(argument: str) -> str:
 
 def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
-    told = {"tracks_hash": track_table_hash(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
+    told = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
-        told |= {"unlabeled_hash": track_table_hash(more), "unlabeled_dataset": dataset_of(more)}
+        told |= {"unlabeled_hash": hash_training_table(more), "unlabeled_dataset": dataset_of(more)}
     return told
 
 
 def _check_view(encoder: Encoder, view_seconds: float) -> None:
-    if view_seconds * encoder.sample_rate < encoder.minimum_samples:
-        least = math.ceil(100 * encoder.minimum_samples / encoder.sample_rate) / 100  # rounded up to be accepted
+    if view_seconds * encoder.sample_rate < encoder.min_samples:
+        least = math.ceil(100 * encoder.min_samples / encoder.sample_rate) / 100  # rounded up to be accepted
         raise InputError(
             f"view_seconds: expected at least {least:.2f} s for {type(encoder).__name__}, got {view_seconds}"
         )

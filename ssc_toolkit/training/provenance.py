@@ -12,12 +12,12 @@ import torch
 
 import ssc_toolkit
 from ssc_toolkit.evaluation.provenance import versions
-from ssc_toolkit.training.git import commit_of, is_changed
+from ssc_toolkit.training.git import find_commit, is_changed
 
 PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "soxr", "pandas")
 
 
-def provenance() -> dict[str, Any]:
+def describe_start() -> dict[str, Any]:
     """Return time, command, versions, device, and the git state of this library and of the working folder.
 
     Examples:
@@ -31,11 +31,11 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {"ssc-toolkit": ssc_toolkit.__version__, **versions(*PACKAGES)},
-        "git": git_state(),
+        "git": read_git_state(),
     }
 
 
-def git_state() -> dict[str, dict[str, Any] | None]:
+def read_git_state() -> dict[str, dict[str, Any] | None]:
     """Return the commits of this library's checkout and of the working folder; None outside of a repository.
 
     `changed` (whether tracked files differ from the commit) is returned only for this library's checkout, because git
@@ -44,6 +44,6 @@ def git_state() -> dict[str, dict[str, Any] | None]:
     package = Path(ssc_toolkit.__file__).resolve().parent.parent
     own: dict[str, Any] | None = None
     if (package / ".git").exists():  # otherwise the library is installed, possibly inside another repository
-        own = {"commit": commit_of(package), "changed": is_changed(package)}
-    here = commit_of(Path.cwd())
+        own = {"commit": find_commit(package), "changed": is_changed(package)}
+    here = find_commit(Path.cwd())
     return {"ssc_toolkit": own, "working_directory": None if here is None else {"commit": here}}

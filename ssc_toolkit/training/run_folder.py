@@ -29,11 +29,11 @@ from ssc_toolkit.options.run_settings import (
     SETTINGS,
     check_run_settings,
     holds_run,
-    plain,
     read_settings,
-    settings_of,
+    select_settings,
+    to_plain,
 )
-from ssc_toolkit.training.provenance import provenance
+from ssc_toolkit.training.provenance import describe_start
 
 HISTORY = "history.csv"
 CONFIG = "config.yaml"
@@ -56,7 +56,7 @@ WRITTEN = (
 _LOGS = (".log", ".out", ".err", ".txt")
 
 
-def claim(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -> None:
+def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -> None:
     """Write the settings of a run, or check that the run in the folder has the same settings.
 
     Args:
@@ -70,7 +70,7 @@ def claim(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -
     if holds_run(folder):
         check_run_settings(folder, options, identity)
     else:  # replaces settings of a run without a checkpoint
-        write_checked_json(folder / SETTINGS, plain(settings_of(options) | dict(identity)))
+        write_checked_json(folder / SETTINGS, to_plain(select_settings(options) | dict(identity)))
 
 
 def check_folder(folder: Path) -> None:
@@ -117,7 +117,7 @@ def verify_run(folder: Path) -> None:
         _read_starts(folder / PROVENANCE)
 
 
-def write_down(folder: Path, options: PretrainOptions) -> None:
+def record_start(folder: Path, options: PretrainOptions) -> None:
     """Save the options as a file for `--config`, and append to the provenance of the run.
 
     Raises:
@@ -125,8 +125,8 @@ def write_down(folder: Path, options: PretrainOptions) -> None:
     """
     path = folder / PROVENANCE
     before = _read_starts(path) if path.exists() else []
-    write_text(folder / CONFIG, yaml.safe_dump(plain(vars(options)), sort_keys=False, allow_unicode=True))
-    write_checked_json(path, {STARTS: [*before, provenance()]})
+    write_text(folder / CONFIG, yaml.safe_dump(to_plain(vars(options)), sort_keys=False, allow_unicode=True))
+    write_checked_json(path, {STARTS: [*before, describe_start()]})
 
 
 def _read_starts(path: Path) -> list[Any]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ssc_toolkit.data.labels import signals_of
+from ssc_toolkit.data.labels import name_signals
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler, uncovered_classes
 from ssc_toolkit.training.data import SemiSupConDataModule
-from ssc_toolkit.training.dataset_factory import Signals, columns_alike
+from ssc_toolkit.training.dataset_factory import Signals, find_single_class_columns
 
 
 def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]) -> str:
@@ -20,16 +20,16 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
         return f"{count} tracks, no labels"
     told = [
         f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
-        for signal in signals_of(signals).values()
+        for signal in name_signals(signals).values()
     ]
     return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(told)}"
 
 
-def remarks(
-    data: SemiSupConDataModule, signals: Signals, columns: Sequence[str], minimum_shared: int, processes: int
+def list_warnings(
+    data: SemiSupConDataModule, signals: Signals, columns: Sequence[str], min_shared: int, processes: int
 ) -> Iterator[str]:
     """Yield one-line warnings: labels with a single class, classes without a label, repeated tracks in a batch."""
-    for column in columns_alike(signals, columns, minimum_shared):
+    for column in find_single_class_columns(signals, columns, min_shared):
         yield (
             f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so all "
             "pairs of them are positives"
@@ -42,7 +42,7 @@ def remarks(
 
 def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
     rows = data.labeled_rows()[data.budget()]
-    for signal in signals_of(signals).values():
+    for signal in name_signals(signals).values():
         rows_of_signal = rows[signal.labeled[rows]]
         known = signal.labeled.nonzero()[:, 0]
         missing = uncovered_classes(signal.values[known], torch.isin(known, rows_of_signal).nonzero()[:, 0])

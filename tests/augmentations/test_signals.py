@@ -26,7 +26,7 @@ from ssc_toolkit.augmentations import (
     SpliceOut,
     TimeShift,
 )
-from ssc_toolkit.augmentations.spectrum import fast_length
+from ssc_toolkit.augmentations.spectrum import find_fast_length
 
 
 def test_gain_in_decibels():
@@ -257,6 +257,6 @@ def test_fast_length_is_the_least_product_of_small_primes(n):
                 m //= prime
         return m == 1
 
-    length = fast_length(n)
+    length = find_fast_length(n)
     assert smooth(length)
     assert not any(smooth(m) for m in range(n, length))

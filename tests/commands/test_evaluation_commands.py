@@ -54,7 +54,7 @@ def report(folder: Path) -> dict:
 
 @pytest.mark.slow
 def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssc_toolkit.evaluation.probing.heads.mlp.MOST_EPOCHS", 5)
+    monkeypatch.setattr("ssc_toolkit.evaluation.probing.heads.mlp.MAX_EPOCHS", 5)
     code, out, errors = call(
         "probe", *shared, cache, "--labels=pitch,hertz", "--numbers=hertz", "--methods=linear,mlp,knn", "--repeats=2",
         f"--out={tmp_path / 'p'}",
@@ -84,7 +84,7 @@ def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
 
 def test_prototypes_from_few_labels(shared, cache, tmp_path):
     code, _, errors = call(
-        "probe", *shared, cache, "--labels=pitch,tags", "--methods=prototypes", "--label_shares=0.2,1",
+        "probe", *shared, cache, "--labels=pitch,tags", "--methods=prototypes", "--label_fractions=0.2,1",
         f"--out={tmp_path / 'p'}",
     )  # fmt: skip
     assert code == 0, errors
@@ -169,13 +169,13 @@ def test_a_query_in_the_database_is_removed_from_its_ranking(shared, cache, musi
     assert among_themselves[1] == in_a_table[1]
 
 
-@pytest.mark.parametrize(("suffix", "pooling"), [("parquet", "mean+std"), ("npz", "none")])
-def test_embed_a_folder(shared, music, tmp_path, suffix, pooling):
+@pytest.mark.parametrize(("suffix", "window_pooling"), [("parquet", "mean+std"), ("npz", "none")])
+def test_embed_a_folder(shared, music, tmp_path, suffix, window_pooling):
     path = tmp_path / f"e.{suffix}"
-    code, _, errors = call("embed", music, *shared[::2], f"--out={path}", f"--pooling={pooling}")
+    code, _, errors = call("embed", music, *shared[::2], f"--out={path}", f"--window_pooling={window_pooling}")
     assert code == 0, errors
     metadata = read_metadata(path)
-    assert metadata["windows"]["pooling"] == pooling
+    assert metadata["windows"]["window_pooling"] == window_pooling
     assert len(metadata["encoder"]["fingerprint"]) == 32
     if suffix == "parquet":
         assert np.stack(list(pd.read_parquet(path)["embeddings"])).shape == (40, 512)
@@ -207,9 +207,9 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["probe", "--labels=pitch", "--methods=forest"], "methods: expected some of linear"),
-        (["probe", "--labels=pitch", "--label_shares=0"], "label_shares: expected a fraction above 0"),
+        (["probe", "--labels=pitch", "--label_fractions=0"], "label_fractions: expected a fraction above 0"),
         (
-            ["probe", "--labels=pitch", "--label_shares=0.05"],
+            ["probe", "--labels=pitch", "--label_fractions=0.05"],
             "expected at least two classes, got fewer in 0.05 of 20 labeled training tracks",
         ),
         (
@@ -247,7 +247,7 @@ def test_a_single_class_of_usable_training_tracks_is_one_line(shared, music, tmp
     high = {"path": "short.wav", "split": "train", "pitch": "high"}
     pd.concat([table, pd.DataFrame([high])]).to_csv(tmp_path / "t.csv", index=False)
     options = [*shared[::2], f"--tracks={tmp_path / 't.csv'}", "--labels=key,pitch", f"--cache={tmp_path / 'cache'}"]
-    code, _, errors = call("probe", *options, "--most_skipped=0.5")
+    code, _, errors = call("probe", *options, "--max_unusable=0.5")
     assert code == 2
     assert "labels: expected at least two classes of column 'pitch' in the training set" in errors
     assert not list(tmp_path.glob("cache/*"))

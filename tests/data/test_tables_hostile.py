@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import torch
 
-from ssc_toolkit.csv_files import csv_text
-from ssc_toolkit.data import Labels, encode_labels, from_csv, from_folder, load_tracks, with_splits
+from ssc_toolkit.csv_files import format_csv
+from ssc_toolkit.data import Labels, add_splits, encode_labels, from_csv, from_folder, load_tracks
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.paths import missing_hint
-from ssc_toolkit.reports.page import Section, markdown
+from ssc_toolkit.reports.page import Section, render_markdown
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_large_ids_next_to_an_empty_cell_stay_different(tmp_path):
 def test_a_group_is_the_same_as_integer_and_float():
     tracks = pd.DataFrame({"path": [f"{n}" for n in range(40)], "group": [n % 20 for n in range(40)]})
     mixed = tracks.assign(group=pd.Series([float(n % 20) if n > 19 else n % 20 for n in range(40)], dtype=object))
-    assert with_splits(mixed)["split"].equals(with_splits(tracks)["split"])
+    assert add_splits(mixed)["split"].equals(add_splits(tracks)["split"])
     labels = Labels(torch.tensor([0, 0]), torch.ones(2, dtype=torch.bool), ("a",))
     found = {"database": np.eye(2), "database_labels": labels, "database_groups": np.array([1.0, np.nan])}
     score = retrieval(np.eye(2), labels, groups=np.array([1, 2]), other_groups_only=True, cutoffs=(1,), **found)
@@ -83,7 +83,7 @@ def test_labels_that_look_like_numbers(odd):
 
 def test_cells_are_safe_in_spreadsheets_and_read_back(tmp_path):
     cells = ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "'=1", "''@a", "\uff1d1", " =1", "'tis", 'a"b', "a,b", "--2"]
-    text = csv_text(["path", "label", "drop"], [[f"{n}", cell, -0.05 * (n + 1)] for n, cell in enumerate(cells)])
+    text = format_csv(["path", "label", "drop"], [[f"{n}", cell, -0.05 * (n + 1)] for n, cell in enumerate(cells)])
     (tmp_path / "my.csv").write_text(text, newline="")
     tracks = from_csv(tmp_path / "my.csv")
     assert tracks["label"].tolist() == cells
@@ -139,7 +139,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_report_shows_hostile_text_as_text(text):
-    page = markdown(text, text, [Section(text, [text], ["model", text], [[text, "0.5 [0.4, 0.6]"]])], {"v": text})
+    page = render_markdown(
+        text, text, [Section(text, [text], ["model", text], [[text, "0.5 [0.4, 0.6]"]])], {"v": text}
+    )
     rendered = markdown_renderer.markdown(page, extensions=["tables"])
     assert not re.search(r"<(a|img|code|h3|em)\b", rendered)
     assert rendered.count("<h1>") == 1

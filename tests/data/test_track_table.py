@@ -12,17 +12,17 @@ from ssc_toolkit.data import (
     AudioStore,
     ContrastiveDataset,
     TrackTable,
+    add_splits,
     as_track_table,
     check_audio,
     dataset_of,
     encode_labels,
     load_tracks,
     prepare_store,
-    with_splits,
 )
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, embed_tracks, embed_windows, fit_probe, provenance_of
-from ssc_toolkit.evaluation.embedding.cache import audio_contents
+from ssc_toolkit.evaluation.embedding.cache import hash_audio
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_merge_keeps_store_and_dataset(store, music):
     for path in music.iterdir():
         path.unlink()  # from now on, only the store has the audio
     table = loaded.with_frame(loaded.frame.merge(moods, on="path"))
-    dataset = ContrastiveDataset(with_splits(check_audio(table, progress=False)), RATE, 0.5)
+    dataset = ContrastiveDataset(add_splits(check_audio(table, progress=False)), RATE, 0.5)
     assert dataset[3]["waveforms"].abs().max() > 0.01
     assert encode_labels(table, "mood").names == ("sad", "glad")
     assert dataset_of(table)["name"] == "mine"
@@ -49,7 +49,7 @@ def test_what_a_table_knows_survives_every_function(store):
     for other in (
         table.select(table["seconds"] > 2),
         table.assign(note=1),
-        with_splits(table),
+        add_splits(table),
         check_audio(table, progress=False),
         as_track_table(table),
     ):
@@ -72,7 +72,7 @@ def test_a_frame_has_no_hidden_state(store, tmp_path):
 def test_a_frame_is_taken_wherever_a_table_is(store, tmp_path, level, form):
     table = form(store)
     assert len(check_audio(table, progress=False)) == 10
-    split = with_splits(table, shares=(0.4, 0.3, 0.3))
+    split = add_splits(table, fractions=(0.4, 0.3, 0.3))
     labeled = (
         split.assign(note=["a", "b"] * 5) if isinstance(table, TrackTable) else split.frame.assign(note=["a", "b"] * 5)
     )
@@ -90,7 +90,7 @@ def test_a_path_is_taken_wherever_a_table_is(store, music, tmp_path, level):
     assert len(ContrastiveDataset(str(folder), RATE, 0.5)) == 10
     assert embed_tracks(level, folder, 1.0, progress=False).shape == (10, 2)
     assert len(AudioStore.prepare(music, tmp_path / "again", RATE, progress=False)) == 10
-    assert set(with_splits(music)["split"]) == {"train", "valid", "test"}
+    assert set(add_splits(music)["split"]) == {"train", "valid", "test"}
     (tmp_path / "my.csv").write_text("path,split,note\n" + "".join(f"{n},train,{n % 2}\n" for n in range(4)))
     assert encode_labels(tmp_path / "my.csv", "note").names == ("0", "1")
     with pytest.raises(InputError, match="tracks: expected a table, a data frame or a path, got list"):
@@ -131,9 +131,9 @@ def test_a_table_says_what_it_expects():
 
 def test_audio_of_a_store_is_told_apart_without_its_files(store, music):
     table = store.tracks
-    expected = audio_contents(table)
+    expected = hash_audio(table)
     for path in music.iterdir():
         path.unlink()
     bare = table.with_frame(table.frame[["path", "seconds"]])  # without the checksums
-    assert audio_contents(bare) == expected
+    assert hash_audio(bare) == expected
     assert len(set(expected)) == 10

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 
 from ssc_toolkit.data import (
     ContrastiveDataset,
+    add_splits,
     check_audio,
     dataset_of,
     encode_labels,
     from_csv,
     from_folder,
     load_tracks,
-    with_splits,
 )
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import RandomSegments, SampledIndex, SemiSupervisedBatchSampler
@@ -91,7 +91,7 @@ def test_files_that_end_early_are_named(folder, caplog):
     (folder / "8.wav").write_bytes(whole[:20])
     soundfile.write(folder / "9.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
     with caplog.at_level(logging.WARNING):
-        kept = check_audio(load_tracks(folder), most_skipped=0.5, progress=False)
+        kept = check_audio(load_tracks(folder), max_unusable=0.5, progress=False)
     assert len(kept) == 6
     for name in ("7.flac", "8.wav", "9.wav"):
         assert name in caplog.text
@@ -137,15 +137,15 @@ def test_bad_files_are_named_counted_and_left_out(folder, caplog):
     constant(folder / "short.wav", 0.5, seconds=0.2)
     tracks = load_tracks(folder)
     with caplog.at_level(logging.WARNING):
-        kept = check_audio(tracks, minimum_seconds=1.0, most_skipped=0.5, progress=False)
+        kept = check_audio(tracks, min_seconds=1.0, max_unusable=0.5, progress=False)
     assert len(kept) == 6
     assert "2 of 8" in caplog.text
     assert "broken.wav" in caplog.text
     assert "short.wav: expected at least 1.00 s, got 0.20 s" in caplog.text
     with pytest.raises(InputError, match=r"2 of 8 audio files cannot be used: .*broken\.wav"):
-        check_audio(tracks, minimum_seconds=1.0, most_skipped=0.1, progress=False)
+        check_audio(tracks, min_seconds=1.0, max_unusable=0.1, progress=False)
     with pytest.raises(InputError, match="6 of 6"):
-        check_audio(load_tracks(folder).select(range(6)), minimum_seconds=9.0, most_skipped=1.0, progress=False)
+        check_audio(load_tracks(folder).select(range(6)), min_seconds=9.0, max_unusable=1.0, progress=False)
 
 
 def test_labels_of_every_kind():
@@ -173,13 +173,13 @@ def test_labels_of_every_kind():
 
 def test_splits_keep_groups_together():
     tracks = pd.DataFrame({"path": [str(i) for i in range(300)], "group": [i // 3 for i in range(300)]})
-    split = with_splits(tracks, seed=1)
+    split = add_splits(tracks, seed=1)
     assert (split.frame.groupby("group")["split"].nunique() == 1).all()
     counts = split["split"].value_counts()
     assert (counts["train"], counts["valid"], counts["test"]) == (210, 30, 60)
-    assert with_splits(tracks, seed=1).frame.equals(split.frame)
+    assert add_splits(tracks, seed=1).frame.equals(split.frame)
     given = pd.DataFrame({"path": ["a", "b"], "split": ["test", None]})
-    assert with_splits(given)["split"].tolist() == ["test", "train"]
+    assert add_splits(given)["split"].tolist() == ["test", "train"]
 
 
 def dataset(folder, **options):
@@ -221,8 +221,8 @@ def test_cells_may_be_lists():
 
 def test_labels_are_hidden_where_the_sampler_says_so(folder):
     labels = encode_labels(pd.DataFrame({"genre": ["a", "b", None, "a", "b", "a"]}), "genre")
-    labelled = dataset(folder, labels=labels)
-    items = labelled.__getitems__([SampledIndex(0, True), SampledIndex(1, False), SampledIndex(2, True), 3])
+    labeled = dataset(folder, labels=labels)
+    items = labeled.__getitems__([SampledIndex(0, True), SampledIndex(1, False), SampledIndex(2, True), 3])
     assert [bool(item["labeled"]) for item in items] == [True, False, False, True]
     assert [int(item["labels"]) for item in items] == [0, 1, 0, 0]
 
@@ -237,7 +237,7 @@ def test_mixed_batches_through_a_data_loader(folder):
 
 
 def test_a_file_damaged_later_is_reported_and_left_out(folder, caplog):
-    views = dataset(folder, most_unreadable=1)
+    views = dataset(folder, max_unusable=1)
     (folder / "2.wav").write_bytes(b"broken by now")
     items = views.__getitems__([1, 2, 3])
     assert [item["item"] for item in items] == [1, 3]
@@ -303,13 +303,13 @@ def test_folders_may_be_labels(folder):
 def test_no_artist_is_in_two_splits(sizes, shares, seed):
     artists = [f"artist {number}" for number, size in enumerate(sizes) for _ in range(size)]
     tracks = pd.DataFrame({"path": [f"{row}.wav" for row in range(len(artists))], "artist": artists})
-    split = with_splits(tracks, seed, group="artist", shares=shares)
+    split = add_splits(tracks, seed, group="artist", fractions=shares)
     sides = split.frame.groupby("artist")["split"]
     assert (sides.nunique() == 1).all()
     counts = sides.first().value_counts()
     for name, share in zip(("train", "valid", "test"), shares, strict=True):
         assert abs(counts.get(name, 0) - share * len(sizes)) <= 1
-    backwards = with_splits(tracks[::-1], seed, group="artist", shares=shares)
+    backwards = add_splits(tracks[::-1], seed, group="artist", fractions=shares)
     assert backwards.frame.sort_index()["split"].tolist() == split["split"].tolist()
 
 
@@ -322,7 +322,7 @@ def test_invalid_arguments_of_with_splits():
         ({"seed": -1}, "at least 0"),
     ):
         with pytest.raises(InputError, match=words):
-            with_splits(tracks, **options)
+            add_splits(tracks, **options)
 
 
 def test_labels_of_a_named_kind():

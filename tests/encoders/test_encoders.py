@@ -16,7 +16,7 @@ from ssc_toolkit.encoders import ContrastiveModel, MelCNN, Projector, SampleCNN,
 @every_small_encoder
 def test_every_input_form_gives_the_same_embeddings(make):
     encoder = lived_in(make())
-    waveforms = noise(2, 2, 1, encoder.minimum_samples + 100)
+    waveforms = noise(2, 2, 1, encoder.min_samples + 100)
     with torch.no_grad():
         expected = encoder(waveforms)
         assert expected.shape == (2, 2, encoder.embedding_dim)
@@ -29,7 +29,7 @@ def test_every_input_form_gives_the_same_embeddings(make):
 @every_encoder
 def test_eval_mode_is_deterministic_and_does_not_mix_examples(make):
     encoder = lived_in(make())
-    waveforms = noise(2, encoder.minimum_samples)
+    waveforms = noise(2, encoder.min_samples)
     with torch.no_grad():
         together = encoder(waveforms)
         assert torch.equal(encoder(waveforms), together)
@@ -41,7 +41,7 @@ def test_eval_mode_is_deterministic_and_does_not_mix_examples(make):
 @given(extra=st.integers(0, 5000), batch=st.integers(1, 3), channels=st.integers(1, 3))
 def test_any_length_from_the_minimum_on(make, extra, batch, channels):
     encoder = lived_in(make())
-    waveforms = noise(batch, channels, encoder.minimum_samples + extra, seed=extra)
+    waveforms = noise(batch, channels, encoder.min_samples + extra, seed=extra)
     with torch.no_grad():
         embeddings, features = encoder(waveforms), encoder(waveforms, frames=True)
     assert embeddings.shape == (batch, encoder.embedding_dim)
@@ -54,7 +54,7 @@ def test_any_length_from_the_minimum_on(make, extra, batch, channels):
 @every_small_encoder
 def test_frames_of_views(make):
     encoder = lived_in(make())
-    waveforms = noise(2, 2, 1, max(2 * encoder.minimum_samples, 40000) + 3000)
+    waveforms = noise(2, 2, 1, max(2 * encoder.min_samples, 40000) + 3000)
     with torch.no_grad():
         features = encoder(waveforms, frames=True)
         assert features.dim() == 4
@@ -76,40 +76,40 @@ def averaging(encoder):
     return encoder.eval().double()
 
 
-def centre(encoder, frame):
+def center(encoder, frame):
     """The middle sample of a frame, as the documentation has it."""
     if isinstance(encoder, MelCNN):
         return 2560 * frame + 1024
     if isinstance(encoder, ShortChunkCNN):
         return 32768 * frame + (16256 if isinstance(encoder.layers[0], torch.nn.Sequential) else 0)
-    return encoder.minimum_samples * frame + (encoder.minimum_samples - 1) // 2
+    return encoder.min_samples * frame + (encoder.min_samples - 1) // 2
 
 
 @every_small_encoder
 def test_a_frame_sees_its_receptive_field_and_no_more(make):
     encoder = averaging(make())
     field = encoder.receptive_field_samples
-    waveforms = noise(1, 2 * field + 2 * encoder.minimum_samples).double().requires_grad_()
+    waveforms = noise(1, 2 * field + 2 * encoder.min_samples).double().requires_grad_()
     features = encoder(waveforms, frames=True)[0]
     frame = features[features.shape[0] // 2]
     seen = torch.autograd.grad(frame.sum(), waveforms)[0][0].nonzero()
     window_begins_with_zero = hasattr(encoder, "log_mel")
     assert (seen.max() - seen.min() + 1).item() == field - window_begins_with_zero
-    assert (seen.max() + seen.min()).item() / 2 == centre(encoder, features.shape[0] // 2)
+    assert (seen.max() + seen.min()).item() / 2 == center(encoder, features.shape[0] // 2)
 
 
 @every_small_encoder
 def test_bad_waveforms_are_named(make):
     encoder = make()
-    with pytest.raises(ValueError, match=f"waveforms: expected at least {encoder.minimum_samples} samples"):
-        encoder(torch.zeros(2, 1, encoder.minimum_samples - 1))
+    with pytest.raises(ValueError, match=f"waveforms: expected at least {encoder.min_samples} samples"):
+        encoder(torch.zeros(2, 1, encoder.min_samples - 1))
     with pytest.raises(ValueError, match="waveforms"):
-        encoder(torch.zeros(encoder.minimum_samples))
+        encoder(torch.zeros(encoder.min_samples))
     with pytest.raises(TypeError, match="floating point"):
-        encoder(torch.zeros(2, encoder.minimum_samples, dtype=torch.int16))
+        encoder(torch.zeros(2, encoder.min_samples, dtype=torch.int16))
     with pytest.raises(ValueError, match="at least one channel"):
-        encoder(torch.zeros(2, 0, encoder.minimum_samples))
-    for other in (np.zeros((2, encoder.minimum_samples), np.float32), [[0.0]], None):
+        encoder(torch.zeros(2, 0, encoder.min_samples))
+    for other in (np.zeros((2, encoder.min_samples), np.float32), [[0.0]], None):
         with pytest.raises(TypeError, match="waveforms: expected a tensor"):
             encoder(other)
 
@@ -124,7 +124,7 @@ def test_the_least_length_is_rounded_up():
 @every_small_encoder
 def test_no_clips_give_no_embeddings(make):
     encoder = make().train()
-    empty = torch.zeros(0, 2, 1, encoder.minimum_samples)
+    empty = torch.zeros(0, 2, 1, encoder.min_samples)
     statistics = {name: value.clone() for name, value in encoder.named_buffers() if value.is_floating_point()}
     assert encoder(empty).shape == (0, 2, encoder.embedding_dim)
     assert encoder(empty, frames=True).shape[::3] == (0, encoder.embedding_dim)
@@ -135,7 +135,7 @@ def test_no_clips_give_no_embeddings(make):
 @every_small_encoder
 def test_waveforms_are_cast_to_the_dtype_of_the_weights(make):
     encoder = lived_in(make())
-    waveforms = noise(2, encoder.minimum_samples).bfloat16()
+    waveforms = noise(2, encoder.min_samples).bfloat16()
     with torch.no_grad():
         expected = encoder(waveforms.float())
         for dtype in (torch.float64, torch.bfloat16):
@@ -148,7 +148,7 @@ def test_waveforms_are_cast_to_the_dtype_of_the_weights(make):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-3), (torch.bfloat16, 0.1)])
 def test_other_precisions_agree(make, dtype, tolerance):
     encoder = lived_in(make())
-    waveforms = noise(2, encoder.minimum_samples)
+    waveforms = noise(2, encoder.min_samples)
     with torch.no_grad():
         expected = encoder(waveforms)
         embeddings = encoder.to(dtype)(waveforms.to(dtype))
@@ -158,7 +158,7 @@ def test_other_precisions_agree(make, dtype, tolerance):
 
 def test_a_compiled_encoder_agrees():
     encoder = lived_in(small_sample_cnn())
-    waveforms = noise(2, 1, encoder.minimum_samples)
+    waveforms = noise(2, 1, encoder.min_samples)
     compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(waveforms), encoder(waveforms))
@@ -176,6 +176,6 @@ def test_projector_and_model():
 @pytest.mark.parametrize("make", [MelCNN, small_sample_cnn])
 def test_an_exported_encoder_agrees(make):
     encoder = lived_in(make())
-    exported = torch.export.export(encoder, (noise(2, encoder.minimum_samples),)).module()
-    waveforms = noise(2, encoder.minimum_samples, seed=2)
+    exported = torch.export.export(encoder, (noise(2, encoder.min_samples),)).module()
+    waveforms = noise(2, encoder.min_samples, seed=2)
     torch.testing.assert_close(exported(waveforms), encoder(waveforms))

@@ -77,11 +77,11 @@ def test_a_feature_map_gives_frames():
 def test_a_torchaudio_model_and_its_layers():
     model = transformer().eval()
     waveforms = noise(2, 1, 6000)
-    last = EncoderAdapter(model, 16000, minimum_samples=SAMPLES)
+    last = EncoderAdapter(model, 16000, min_samples=SAMPLES)
     assert last.embedding_dim == 20
     torch.testing.assert_close(last(waveforms), model(waveforms[:, 0])[0].mean(1))
     torch.testing.assert_close(last(waveforms, frames=True), model(waveforms[:, 0])[0])
-    first = EncoderAdapter(model, 16000, method="extract_features", layer=0, minimum_samples=SAMPLES)
+    first = EncoderAdapter(model, 16000, method="extract_features", layer=0, min_samples=SAMPLES)
     torch.testing.assert_close(first(waveforms), model.extract_features(waveforms[:, 0])[0][0].mean(1))
 
 
@@ -126,8 +126,8 @@ def test_saving_and_checkpointing_an_adapter_are_errors(tmp_path):
         ({"sample_rate": 44100}, "log_mel: expected .* 44100 Hz, got 8000 Hz"),
         ({"sample_rate": "16k"}, "sample_rate: expected an integer of at least 1, got '16k'"),
         ({"sample_rate": 16000.0}, r"sample_rate: expected an integer of at least 1, got 16000\.0"),
-        ({"minimum_samples": 0}, "minimum_samples: expected an integer of at least 1, got 0"),
-        ({"minimum_samples": 100}, "signals: expected .* at least 1024 samples"),
+        ({"min_samples": 0}, "min_samples: expected an integer of at least 1, got 0"),
+        ({"min_samples": 100}, "signals: expected .* at least 1024 samples"),
         ({"embedding_dim": 25}, "embedding_dim: expected 25, got 24"),
         ({"embedding_dim": 0}, "embedding_dim: expected an integer of at least 1, got 0"),
         ({"log_mel": True}, "log_mel: expected a LogMel or None, got True"),
@@ -146,7 +146,7 @@ def test_bad_arguments_are_named_and_modes_kept(arguments, told):
 
 def test_a_missing_layer_is_named():
     with pytest.raises(ValueError, match="layer: expected one of 3 layers, 0 for the first, got 99"):
-        EncoderAdapter(transformer(), 16000, method="extract_features", layer=99, minimum_samples=SAMPLES)
+        EncoderAdapter(transformer(), 16000, method="extract_features", layer=99, min_samples=SAMPLES)
 
 
 class Answer(OrderedDict):

@@ -56,8 +56,8 @@ def test_numbers_of_numpy_and_torch_are_saved(name, kind, tmp_path):
     encoder.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config.items() >= {**GIVEN[name], **({"strides": list(SHORT)} if "strides" in given else {})}.items()
-    assert type(encoder.sample_rate) is type(encoder.embedding_dim) is type(encoder.minimum_samples) is int
-    waveforms = noise(1, encoder.minimum_samples)
+    assert type(encoder.sample_rate) is type(encoder.embedding_dim) is type(encoder.min_samples) is int
+    waveforms = noise(1, encoder.min_samples)
     with torch.no_grad():
         assert torch.equal(load_encoder(tmp_path)(waveforms), encoder(waveforms))
 
@@ -71,7 +71,7 @@ def test_numbers_of_numpy_and_torch_are_saved(name, kind, tmp_path):
         (lambda: MelCNN(channels=0), "channels: expected an integer of at least 1, got 0"),
         (lambda: MelCNN(embedding_dim=0), "embedding_dim: expected an integer of at least 1, got 0"),
         (lambda: MelCNN(sample_rate="x"), "sample_rate: expected an integer of at least 1, got 'x'"),
-        (lambda: MelCNN(highest_hz=-1), "highest_hz: expected a positive number of hertz, got -1"),
+        (lambda: MelCNN(max_hz=-1), "max_hz: expected a positive number of hertz, got -1"),
         (lambda: SampleCNN(strides=3), "strides: expected 10 integers, got 3"),
         (lambda: SampleCNN(strides=None), "strides: expected 10 integers, got None"),
         (lambda: SampleCNN(strides="3" * 10), "strides: expected an integer of at least 1, got '3'"),
@@ -109,7 +109,7 @@ class WithFilter(Encoder):
     """Somebody's own encoder, with an argument that is no plain value."""
 
     def __init__(self, taps: nn.Module | None = None, width: int = 3) -> None:
-        super().__init__(embedding_dim=width, sample_rate=8000, minimum_samples=8)
+        super().__init__(embedding_dim=width, sample_rate=8000, min_samples=8)
         self.taps = nn.Conv1d(1, width, 8) if taps is None else taps
 
     def encode_frames(self, signals):

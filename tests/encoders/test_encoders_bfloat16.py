@@ -61,7 +61,7 @@ def test_their_gradients_are_right_in_bfloat16(columns):
 def test_the_shortest_clips_have_one_embedding_in_bfloat16(make):
     torch.manual_seed(0)
     encoder = make().eval()
-    clips = 0.1 * noise(2, encoder.minimum_samples)
+    clips = 0.1 * noise(2, encoder.min_samples)
     with torch.no_grad():
         expected = encoder(clips)
         encoder.bfloat16()

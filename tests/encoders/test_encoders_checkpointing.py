@@ -23,7 +23,7 @@ def step(encoder, waveforms):
 def test_output_gradients_and_running_statistics_are_the_same(make):
     plain = lived_in(make()).train()
     sparing = copy.deepcopy(plain).gradient_checkpointing_()
-    waveforms = noise(2, plain.minimum_samples + 81)
+    waveforms = noise(2, plain.min_samples + 81)
     expected, found = step(plain, waveforms), step(sparing, waveforms)
     assert torch.equal(found[0], expected[0])
     for one, other in zip(found[1:], expected[1:], strict=True):
@@ -39,7 +39,7 @@ def test_momentum_is_restored(momentum):
     for norm in norms:
         norm.momentum = momentum
     plain = copy.deepcopy(encoder)
-    waveforms = noise(2, encoder.minimum_samples)
+    waveforms = noise(2, encoder.min_samples)
     step(encoder.gradient_checkpointing_(), waveforms)
     state, expected = encoder.state_dict(), step(plain, waveforms)[2]
     assert all(norm.momentum == momentum for norm in norms)
@@ -60,7 +60,7 @@ def test_less_is_kept_for_the_backward_pass():
         return sum(sizes.values())
 
     encoder = small_sample_cnn().train()
-    waveforms = noise(2, 20 * encoder.minimum_samples)
+    waveforms = noise(2, 20 * encoder.min_samples)
     whole = kept(encoder)
     assert kept(encoder.gradient_checkpointing_()) < 0.5 * whole
     assert kept(encoder.gradient_checkpointing_(False)) == whole
@@ -78,7 +78,7 @@ def test_several_backward_passes_through_one_forward_pass():
     found = []
     for encoder in (plain, copy.deepcopy(plain).gradient_checkpointing_()):
         weights = list(encoder.parameters())
-        loss = encoder(noise(2, encoder.minimum_samples + 81).double()).square().sum()
+        loss = encoder(noise(2, encoder.min_samples + 81).double()).square().sum()
         once = torch.autograd.grad(loss, weights, retain_graph=True)
         twice = torch.autograd.grad(loss, weights, create_graph=True)
         second = torch.autograd.grad(sum(gradient.square().sum() for gradient in twice), weights)
@@ -90,7 +90,7 @@ def test_several_backward_passes_through_one_forward_pass():
 def test_a_compiled_encoder_trains_as_the_plain_one():
     plain = short_sample_cnn()
     sparing = copy.deepcopy(plain).gradient_checkpointing_()
-    waveforms = noise(2, plain.minimum_samples + 81)
+    waveforms = noise(2, plain.min_samples + 81)
     expected = step(plain, waveforms)
     compiled = torch.compile(sparing, backend="aot_eager", fullgraph=True)
     (compiled(waveforms) * noise(*expected[0].shape)).sum().backward()
@@ -103,6 +103,6 @@ def test_a_compiled_encoder_trains_as_the_plain_one():
 def test_nothing_is_run_twice_without_gradients():
     encoder = small_short_chunk().train().gradient_checkpointing_()
     with torch.no_grad():
-        encoder(noise(2, encoder.minimum_samples))
+        encoder(noise(2, encoder.min_samples))
     assert encoder.scale.num_batches_tracked == 1
     assert encoder.layers[0][1].num_batches_tracked == 1

@@ -65,7 +65,7 @@ def test_the_weights_of_an_encoder_are_saved_by_safetensors(name, fused, tmp_pat
     for parameter in again.parameters():
         parameter.data.zero_()
     again.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    waveforms = noise(2, 1, encoder.minimum_samples)
+    waveforms = noise(2, 1, encoder.min_samples)
     assert_same(again(waveforms).representation, encoder, waveforms)
 
 

@@ -19,7 +19,7 @@ def trained(encoder):
     optimizer = torch.optim.SGD(encoder.parameters(), lr=1e-3)
     for seed in range(2):
         optimizer.zero_grad()
-        encoder(noise(2, encoder.minimum_samples + 27, seed=seed)).square().mean().backward()
+        encoder(noise(2, encoder.min_samples + 27, seed=seed)).square().mean().backward()
         optimizer.step()
     return encoder.eval()
 
@@ -28,7 +28,7 @@ def trained(encoder):
 def test_a_fused_encoder_equals_the_trained_one(make):
     encoder = trained(make())
     fused = encoder.fuse()
-    for samples in (encoder.minimum_samples, 2 * encoder.minimum_samples + 100):
+    for samples in (encoder.min_samples, 2 * encoder.min_samples + 100):
         waveforms = noise(9, samples, seed=samples) if samples < 10000 else noise(2, samples, seed=samples)
         with torch.no_grad():
             expected, features = encoder(waveforms), encoder(waveforms, frames=True)
@@ -43,7 +43,7 @@ def test_a_fused_encoder_equals_the_trained_one(make):
 def test_any_strides(strides, extra):
     encoder = lived_in(SampleCNN(strides=strides))
     encoder.sequential = encoder.sequential[:5]
-    waveforms = noise(1, min(encoder.minimum_samples, 2000) + extra)
+    waveforms = noise(1, min(encoder.min_samples, 2000) + extra)
     with torch.no_grad():
         expected = encoder.encode_frames(waveforms)
         torch.testing.assert_close(encoder.fuse().encode_frames(waveforms), expected, rtol=1e-4, atol=1e-4)
@@ -60,7 +60,7 @@ def test_the_encoder_is_left_as_it_was():
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     fused = encoder.fuse()
     with torch.no_grad():
-        fused(noise(2, encoder.minimum_samples))
+        fused(noise(2, encoder.min_samples))
     assert encoder.training
     assert all(parameter.requires_grad for parameter in encoder.parameters())
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
@@ -78,7 +78,7 @@ def test_layers_with_hooks_are_kept():
     encoder = small_sample_cnn().eval()
     seen = []
     encoder.sequential[3][1].register_forward_hook(lambda *arguments: seen.append(arguments))
-    waveforms = noise(2, encoder.minimum_samples)
+    waveforms = noise(2, encoder.min_samples)
     with torch.no_grad():
         torch.testing.assert_close(encoder.fuse()(waveforms), encoder(waveforms), rtol=1e-4, atol=1e-5)
     assert len(seen) == 2

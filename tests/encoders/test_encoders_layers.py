@@ -150,7 +150,7 @@ def test_bad_strides_are_named():
 @pytest.mark.parametrize(("rate", "n_fft"), [(8000, 512), (16000, 512), (22050, 512), (44100, 1024), (48000, 2048)])
 def test_short_chunk_windows_keep_their_duration_at_other_rates(rate, n_fft):
     encoder = ShortChunkCNN(rate, channels=1)
-    assert (encoder.log_mel.n_fft, encoder.minimum_samples) == (n_fft, 127 * n_fft // 2)
+    assert (encoder.log_mel.n_fft, encoder.min_samples) == (n_fft, 127 * n_fft // 2)
     assert (~encoder.log_mel.bands.any(dim=0)).sum() <= 3
     with torch.no_grad():
-        assert encoder(noise(1, encoder.minimum_samples)).shape == (1, 4)
+        assert encoder(noise(1, encoder.min_samples)).shape == (1, 4)

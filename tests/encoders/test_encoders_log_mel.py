@@ -29,7 +29,7 @@ def test_log_mel_stays_in_float32_under_autocast():
 
 
 def test_a_tone_keeps_its_place_in_the_bands():
-    front_end = LogMel(16000, n_fft=2048, n_mels=96, highest_hz=5000)
+    front_end = LogMel(16000, n_fft=2048, n_mels=96, max_hz=5000)
     time = torch.arange(16000) / 16000
     loudest = [
         front_end(torch.sin(2 * torch.pi * f * time)[None])[0].mean(-1).argmax().item() for f in (220, 440, 880, 1760)
@@ -41,7 +41,7 @@ def test_a_tone_keeps_its_place_in_the_bands():
 def test_decibels_agree_with_torchaudio(center):
     from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-    front_end = LogMel(16000, 512, 256, 40, lowest_hz=0.0, scale="decibels", mel_scale="htk", center=center)
+    front_end = LogMel(16000, 512, 256, 40, min_hz=0.0, scale="decibels", mel_scale="htk", center=center)
     reference = MelSpectrogram(16000, n_fft=512, hop_length=256, n_mels=40, f_min=0.0, f_max=8000, center=center)
     waveforms = noise(3, 8000)
     expected = AmplitudeToDB("power")(reference(waveforms))
@@ -93,9 +93,9 @@ def test_no_clips_give_no_spectrograms(center):
 
 def test_bands_without_a_frequency_warn():
     with pytest.warns(UserWarning, match=r"n_mels: 10 of 128 bands .* n_fft = 512"):
-        LogMel(44100, 512, 256, 128, lowest_hz=0, mel_scale="htk")
+        LogMel(44100, 512, 256, 128, min_hz=0, mel_scale="htk")
     with pytest.raises(ValueError, match="n_mels: 1 of 1 bands"):
-        LogMel(16000, n_fft=16, n_mels=1, highest_hz=100)
+        LogMel(16000, n_fft=16, n_mels=1, max_hz=100)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_bands_without_a_frequency_warn():
         ({"top_db": -80.0}, "top_db: expected a positive number of decibels, got -80.0"),
         ({"compression": 0}, "compression: expected a positive number, got 0"),
         ({"compression": -5}, "compression"),
-        ({"lowest_hz": float("nan")}, "lowest_hz"),
-        ({"highest_hz": 20}, r"highest_hz: expected more than lowest_hz \(30\) .*, got 20"),
-        ({"highest_hz": 9000}, r"highest_hz: .* at most half the sample rate \(8000\), got 9000"),
+        ({"min_hz": float("nan")}, "min_hz"),
+        ({"max_hz": 20}, r"max_hz: expected more than min_hz \(30\) .*, got 20"),
+        ({"max_hz": 9000}, r"max_hz: .* at most half the sample rate \(8000\), got 9000"),
         ({"n_fft": 0}, "n_fft: expected an integer of at least 1, got 0"),
         ({"n_mels": 0}, "n_mels"),
         ({"hop_length": 2.5}, "hop_length"),

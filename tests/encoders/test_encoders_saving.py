@@ -21,7 +21,7 @@ def test_saving_and_loading(make, tmp_path, capsys):
     encoder = make().eval()
     encoder.save_pretrained(tmp_path / "encoder")
     loaded = load_encoder(tmp_path / "encoder")
-    waveforms = torch.randn(1, encoder.minimum_samples)
+    waveforms = torch.randn(1, encoder.min_samples)
     with torch.no_grad():
         assert torch.equal(loaded(waveforms), encoder(waveforms))
     assert not loaded.training
@@ -73,8 +73,8 @@ def test_bad_encoder_folders_are_errors_with_advice(tmp_path):
 def test_arguments_are_saved(encoder, tmp_path):
     encoder.eval().save_pretrained(tmp_path / "encoder")
     loaded = load_encoder(tmp_path / "encoder")
-    assert loaded.minimum_samples == encoder.minimum_samples
-    waveforms = torch.randn(2, encoder.minimum_samples + 100)
+    assert loaded.min_samples == encoder.min_samples
+    waveforms = torch.randn(2, encoder.min_samples + 100)
     assert torch.equal(loaded(waveforms), encoder(waveforms))
 
 

@@ -47,8 +47,8 @@ from ssc_toolkit.evaluation import (
     measure,
     paired_difference,
 )
-from ssc_toolkit.evaluation.baselines import baselines, open_models
-from ssc_toolkit.evaluation.conditions import condition_name
+from ssc_toolkit.evaluation.baselines import make_baselines, open_models
+from ssc_toolkit.evaluation.conditions import name_condition
 
 TASKS = ("key", "tags")
 RESOURCES = Path(ssc_toolkit.__file__).parent / "reports" / "assets"
@@ -81,8 +81,8 @@ def test_all_models_and_baselines_are_scored_on_all_tasks(content):
     pairs = {(d["model"], d["less"]) for d in content["differences"]}
     assert pairs == {(MODELS[1], MODELS[0]), *itertools.product(MODELS, BASELINES)}
     drops = chosen(content["records"], metric="relative_drop")
-    assert {condition_name(d["corruption"], d["severity"]) for d in content["differences"]} == set(CONDITIONS)
-    assert {condition_name(d["corruption"], d["severity"]) for d in drops} == set(CONDITIONS[1:])
+    assert {name_condition(d["corruption"], d["severity"]) for d in content["differences"]} == set(CONDITIONS)
+    assert {name_condition(d["corruption"], d["severity"]) for d in drops} == set(CONDITIONS[1:])
 
 
 @pytest.mark.slow
@@ -239,11 +239,11 @@ def test_names_come_from_the_folders(comparison):
 def test_each_architecture_has_a_random_encoder():
     models = {"a": MelCNN(sample_rate=RATE), "b": MelCNN(sample_rate=RATE), "c": MelCNN(sample_rate=RATE, n_mels=32)}
     function = as_model(lambda waveforms: waveforms[:, :4], 2 * RATE)
-    found = baselines({**models, "d": function}, seed=0)
+    found = make_baselines({**models, "d": function}, seed=0)
     assert list(found) == ["random encoder 1, MelCNN", "random encoder 2, MelCNN", "log-mel statistics"]
     assert found["log-mel statistics"].sample_rate == 2 * RATE
     for alone in (models["a"], function):
-        twins = [baselines({"a": alone}, seed=seed) for seed in (0, 1)]
+        twins = [make_baselines({"a": alone}, seed=seed) for seed in (0, 1)]
         assert list(twins[0]) == list(BASELINES)
         pairs = zip(*(twin["random encoder"].parameters() for twin in twins), strict=True)
         assert not all(torch.equal(*weights) for weights in pairs)

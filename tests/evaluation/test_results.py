@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssc_toolkit.evaluation import Predictions, Results, measure, paired_difference, relative_drop, scored
+from ssc_toolkit.evaluation import Predictions, Results, make_score_row, measure, paired_difference, relative_drop
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.metrics.scores import Score
-from ssc_toolkit.evaluation.results import CLEAN, COLUMNS, in_order, records
+from ssc_toolkit.evaluation.results import CLEAN, COLUMNS, sort_in_order, to_records
 
 SCORE = Score(
     "average precision",
@@ -48,15 +48,17 @@ def scores() -> dict[tuple[str, float], Score]:
 @pytest.fixture(scope="module")
 def results(scores) -> Results:
     rows = [
-        scored(score, model=model, task="key", corruption="mp3", severity=severity)
+        make_score_row(score, model=model, task="key", corruption="mp3", severity=severity)
         for (model, severity), score in sorted(scores.items(), key=lambda item: item[0][1])  # condition by condition
     ]
-    return Results.of([*rows, scored(SCORE, model="a", task="key", method="retrieval")])
+    return Results.of([*rows, make_score_row(SCORE, model="a", task="key", method="retrieval")])
 
 
 def test_each_metric_is_a_row_with_its_interval():
-    row = scored(SCORE, model="m", task="t", method="mlp", corruption="mp3", severity=1.5, label_fraction=0.1, seed=3)
-    found = records(Results.of([row]).frame)
+    row = make_score_row(
+        SCORE, model="m", task="t", method="mlp", corruption="mp3", severity=1.5, label_fraction=0.1, seed=3
+    )
+    found = to_records(Results.of([row]).frame)
     assert [(r["metric"], r["value"], r["low"], r["high"]) for r in found] == [
         ("average precision", 0.3, 0.2, 0.4),
         ("roc_auc", 0.8, 0.7, 0.9),
@@ -71,14 +73,14 @@ def test_each_metric_is_a_row_with_its_interval():
 
 
 def test_severity_0_is_clean_whatever_the_corruption():
-    row = scored(SCORE, model="m", task="t", corruption="mp3", severity=0.0)
+    row = make_score_row(SCORE, model="m", task="t", corruption="mp3", severity=0.0)
     assert set(Results.of([row]).frame["corruption"]) == {CLEAN}
 
 
 def test_rows_are_in_order_of_models_and_means_have_no_seed(results):
     assert results.headlines["model"].tolist() == ["b", "b", "a", "a", "a"]
     assert results.headlines["severity"].tolist() == [0, 2, 0, 2, 0]
-    seeds = {record["model"]: record["seed"] for record in records(results.frame)}
+    seeds = {record["model"]: record["seed"] for record in to_records(results.frame)}
     assert seeds == {"b": None, "a": 0}  # the mean over three seeds, and one seed
 
 
@@ -140,8 +142,8 @@ def test_the_drop_of_r2_has_an_interval_around_it():
 
 
 def test_joined_results_hold_all_scores(results):
-    other = Results.of([scored(SCORE, model="c", task="mood")])
+    other = Results.of([make_score_row(SCORE, model="c", task="mood")])
     both = Results.joined([results, other])
     assert len(both.frame) == len(results.frame) + len(other.frame)
     assert both.score(model="c") is SCORE
-    assert in_order(pd.DataFrame({"x": []}), ["x"]).empty
+    assert sort_in_order(pd.DataFrame({"x": []}), ["x"]).empty

@@ -12,4 +12,4 @@ import ssc_toolkit.losses.tiled
 def small_tiles(monkeypatch):
     """Tiles so small that a small batch has several."""
     monkeypatch.setitem(ssc_toolkit.losses.tiled.PAIRS_PER_TILE, "cpu", 1)
-    monkeypatch.setattr(ssc_toolkit.losses.tiled, "LEAST_ROWS", ROWS_PER_TILE)
+    monkeypatch.setattr(ssc_toolkit.losses.tiled, "MIN_ROWS", ROWS_PER_TILE)

@@ -44,7 +44,7 @@ def test_statistics_by_their_definitions(seed, kind, views):
     expected = {
         "alignment": np.mean(aligned) if aligned else math.nan,
         "uniformity": math.log(np.mean([math.exp(-2 * d) for d in distance.values()])),
-        "positive_share": np.mean(list(weight.values())),
+        "positive_fraction": np.mean(list(weight.values())),
         "positives_per_anchor": sum(weight.values()) / len(z),
         "neighbor_agreement": np.mean(agreements) if agreements else math.nan,
     }

@@ -86,7 +86,7 @@ def test_caching_updates_running_statistics_once():
     torch.testing.assert_close(frozen.weight.grad, wanted)
 
 
-def test_caching_under_autocast_and_a_scaler_keeps_its_gradients():
+def test_cached_gradients_under_autocast_and_a_scaler():
     model = nn.Linear(6, 5)
     inputs = torch.randn(8, 2, 6)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssc_toolkit.evaluation.retrieval.neighbors import unit_rows
+from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 from ssc_toolkit.losses import NTXentLoss, RankNContrastLoss, SemiSupConLoss, contrastive_statistics
 from ssc_toolkit.losses.unit_length import unit_length
 
@@ -122,7 +122,7 @@ def test_statistics_and_retrieval_at_any_magnitude(magnitude):
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-4), name
     for dtype in (np.float32, np.float64):
-        unit = unit_rows(embeddings[:, 0].numpy().astype(dtype))
+        unit = normalize_rows(embeddings[:, 0].numpy().astype(dtype))
         assert unit.dtype == np.float32
         np.testing.assert_allclose(unit, unit_length(exact[:, 0]).numpy(), rtol=1e-5, atol=1e-6)
 

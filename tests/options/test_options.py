@@ -34,7 +34,7 @@ from ssc_toolkit.options import (
     TrainerOptions,
     names,
 )
-from ssc_toolkit.options.run_settings import check_run_settings, settings_of
+from ssc_toolkit.options.run_settings import check_run_settings, select_settings
 from ssc_toolkit.options.training import OptimizerOptions
 from ssc_toolkit.training.fit import PRECISIONS
 from ssc_toolkit.training.pretrain import OPTIMIZERS
@@ -61,7 +61,7 @@ def begun(folder: Path, **options: object) -> Path:
     """A folder with the settings and the checkpoint of an unfinished run on music/."""
     folder.mkdir()
     own = PretrainOptions(tracks="music", out=str(folder), **options)
-    write_checked_json(folder / "settings.json", settings_of(own) | {"tracks_hash": "x", "version": "0"})
+    write_checked_json(folder / "settings.json", select_settings(own) | {"tracks_hash": "x", "version": "0"})
     (folder / "last.ckpt").touch()
     return folder
 
@@ -122,7 +122,7 @@ def test_names_are_those_of_the_rooms():
     assert tuple(HEADS) == names.METHODS
     assert tuple(RECIPES) == names.DATASETS
     assert (presets.STAGES, presets.CORRUPTIONS) == (names.STAGES, names.CORRUPTIONS)
-    assert presets.HIGHEST_SEVERITY == names.HIGHEST_SEVERITY
+    assert presets.MAX_SEVERITY == names.MAX_SEVERITY
     assert (STORE_FILE, (CONFIG, WEIGHTS)) == (names.STORE_FILE, names.ENCODER_FILES)
     assert EMBEDDING_SUFFIXES == names.EMBEDDING_SUFFIXES
     assert get_type_hints(PrepareOptions)["channel"] == Channel
@@ -146,7 +146,7 @@ PROBED = {"encoder": "a:b", "labels": ("key",)}
         (TrackSource(tracks="file://other/a"), "tracks: expected a URL as file:///folder/name"),
         (PretrainOptions(tracks="music", out="a", severity=3), "severity: expected a number from 0 to 2.5"),
         (PretrainOptions(tracks="music", out="a", omit=("wobble",)), "omit: expected some of gain"),
-        (PretrainOptions(tracks="music", out="a", most_skipped=2), "most_skipped: expected a fraction"),
+        (PretrainOptions(tracks="music", out="a", max_unusable=2), "max_unusable: expected a fraction"),
         (PretrainOptions(tracks="music", out="a", labels=("x", "x")), "labels: expected different columns"),
         (PretrainOptions(tracks="music", out="a", encoder="Big"), "encoder: expected one of MelCNN"),  # type: ignore[arg-type]
         (
@@ -198,7 +198,7 @@ def test_what_is_right_passes(folder):
 def test_settings_of_earlier_versions_stay_valid(tmp_path):
     options = PretrainOptions(tracks="fma", root="/fma", out="x", unlabeled=TrackSource(tracks="gtzan", root="/gtzan"))
     (tmp_path / "last.ckpt").touch()
-    kept = {name: value for name, value in settings_of(options).items() if not name.startswith("unlabeled")}
+    kept = {name: value for name, value in select_settings(options).items() if not name.startswith("unlabeled")}
     del kept["memory"]  # an option that the earlier version did not have
     identity = {"tracks_hash": "a", "unlabeled_hash": "b", "version": "0.1"}
     earlier = {**kept, "unlabeled": "gtzan", "unlabeled_root": "/gtzan", "unlabeled_variant": None, **identity}
@@ -214,6 +214,6 @@ def test_settings_of_earlier_versions_stay_valid(tmp_path):
 def test_labels_may_be_text_or_a_list_of_one(tmp_path):
     (tmp_path / "last.ckpt").touch()
     one, many = (PretrainOptions(tracks="scores", out="x", labels=labels) for labels in ("key", ("key",)))
-    write_checked_json(tmp_path / "settings.json", settings_of(one))
-    assert settings_of(many) == settings_of(one)
+    write_checked_json(tmp_path / "settings.json", select_settings(one))
+    assert select_settings(many) == select_settings(one)
     assert check_run_settings(tmp_path, many) is None

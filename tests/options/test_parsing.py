@@ -102,8 +102,8 @@ def test_flags_need_no_value(flag):
 
 
 def test_lists_of_numbers():
-    options = parse_command(ProbeOptions, [*REQUIRED["probe"], "--label_shares=0.1,1", "--repeats=2"])
-    assert (options.label_shares, options.repeats) == ((0.1, 1.0), 2)
+    options = parse_command(ProbeOptions, [*REQUIRED["probe"], "--label_fractions=0.1,1", "--repeats=2"])
+    assert (options.label_fractions, options.repeats) == ((0.1, 1.0), 2)
     assert parse_command(SweepOptions, [*REQUIRED["sweep"], "--seeds=0,1"]).seeds == (0, 1)
 
 

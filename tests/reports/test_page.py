@@ -7,7 +7,7 @@ import re
 
 import torch
 
-from ssc_toolkit.reports.page import Section, markdown, write_report
+from ssc_toolkit.reports.page import Section, render_markdown, write_report
 
 
 def test_a_report_is_whole_in_three_formats(tmp_path):
@@ -24,4 +24,4 @@ def test_a_report_is_whole_in_three_formats(tmp_path):
     assert "Scores &lt;b&gt;" in page
     assert "<svg></svg>" in page
     assert not re.search(r"""(src|href)\s*=|url\(|@import""", page)
-    assert markdown("Title", "Lead", [], {}).startswith("# Title\n\nLead\n")
+    assert render_markdown("Title", "Lead", [], {}).startswith("# Title\n\nLead\n")

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from ssc_toolkit.data import AudioStore, check_audio, load_tracks
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.reports import embedding_map, plots
-from ssc_toolkit.reports.audio_clips import BYTES_A_CLIP, CLIP_RATE, CLIP_SECONDS, clip_uris
-from ssc_toolkit.reports.embedding_map import HEIGHT, WIDTH, explorer_content, heard_together
-from ssc_toolkit.reports.label_colors import MOST_COLORS, colorings
-from ssc_toolkit.reports.page import html
+from ssc_toolkit.reports.audio_clips import BYTES_A_CLIP, CLIP_RATE, CLIP_SECONDS, encode_clips
+from ssc_toolkit.reports.embedding_map import HEIGHT, WIDTH, make_map_data, select_audible_points
+from ssc_toolkit.reports.label_colors import MAX_COLORS, make_colorings
+from ssc_toolkit.reports.page import render_html
 
 
 def clusters(count: int = 60, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +36,7 @@ def table(count: int) -> pd.DataFrame:
 
 def test_maps_keep_clusters_apart_and_inside():
     embeddings, cluster = clusters()
-    content = explorer_content({"m": embeddings}, table(60), ["label"], clips=0, progress=False)
+    content = make_map_data({"m": embeddings}, table(60), ["label"], clips=0, progress=False)
     for layout in content["models"][0]["layouts"]:
         places = np.array(layout["places"]).reshape(-1, 2)
         assert (places >= 0).all()
@@ -49,7 +49,7 @@ def test_maps_keep_clusters_apart_and_inside():
 
 def test_neighbors_have_the_largest_cosine():
     embeddings, _ = clusters()
-    model = explorer_content({"m": embeddings}, table(60), ["label"], clips=0, progress=False)["models"][0]
+    model = make_map_data({"m": embeddings}, table(60), ["label"], clips=0, progress=False)["models"][0]
     for row in range(60):
         cosines = [
             float(embeddings[row] @ other / np.linalg.norm(embeddings[row]) / np.linalg.norm(other))
@@ -62,14 +62,14 @@ def test_neighbors_have_the_largest_cosine():
 
 def test_few_points_narrow_embeddings_and_failed_tracks():
     embeddings = np.array([[1.0], [2.0], [np.nan], [4.0]], dtype=np.float32)
-    content = explorer_content({"m": embeddings}, table(4), ["label"], clips=0, progress=False)
+    content = make_map_data({"m": embeddings}, table(4), ["label"], clips=0, progress=False)
     assert content["titles"] == ["0", "1", "3"]
     assert len(content["models"][0]["neighbors"][0]) == 2
 
 
 def test_the_number_of_shown_tracks_is_limited(monkeypatch):
-    monkeypatch.setattr(embedding_map, "MOST_POINTS", 40)
-    content = explorer_content({"m": clusters()[0]}, table(60), ["label"], clips=0, progress=False)
+    monkeypatch.setattr(embedding_map, "MAX_POINTS", 40)
+    content = make_map_data({"m": clusters()[0]}, table(60), ["label"], clips=0, progress=False)
     assert len(content["titles"]) == len(set(content["titles"])) == 40
     assert max(itertools.chain(*content["models"][0]["neighbors"])) < 40
 
@@ -78,7 +78,7 @@ def test_the_number_of_shown_tracks_is_limited(monkeypatch):
 def test_clips_are_selected_with_their_neighbors(count, models, seed):
     random = np.random.default_rng(seed)
     neighbors = [[random.choice(40, 3, replace=False).tolist() for _ in range(40)] for _ in range(models)]
-    heard = heard_together(neighbors, count, seed)
+    heard = select_audible_points(neighbors, count, seed)
     assert len(heard) == len(set(heard)) == count
     complete = [point for point in heard if all(other in heard for model in neighbors for other in model[point])]
     assert len(complete) >= count // (1 + 3 * models)
@@ -93,18 +93,18 @@ def test_colorings():
             "many": [f"class {n}" for n in range(4)],
         }
     )
-    (genre,) = colorings(tracks, "genre")
+    (genre,) = make_colorings(tracks, "genre")
     assert (genre["classes"], genre["values"]) == (["jazz", "rock"], [0, 1, -1, 0])
-    first, second = colorings(tracks, "tags")
+    first, second = make_colorings(tracks, "tags")
     assert (first["name"], first["classes"], first["values"]) == ("tags: a", ["no", "yes"], [1, 1, 0, -1])
     assert (second["name"], second["values"]) == ("tags: b", [1, 0, 0, -1])
-    (tempo,) = colorings(tracks, "bpm")
+    (tempo,) = make_colorings(tracks, "bpm")
     assert tempo["ordered"]
     assert tempo["values"][2] == -1
     assert tempo["values"][0] < tempo["values"][1] < tempo["values"][3] == len(tempo["classes"]) - 1
-    names = ["frequent"] * 5 + [f"class {n}" for n in range(MOST_COLORS + 10)]
-    (many,) = colorings(pd.DataFrame({"label": names}), "label")
-    assert len(many["classes"]) == MOST_COLORS
+    names = ["frequent"] * 5 + [f"class {n}" for n in range(MAX_COLORS + 10)]
+    (many,) = make_colorings(pd.DataFrame({"label": names}), "label")
+    assert len(many["classes"]) == MAX_COLORS
     assert many["classes"][-1] == "others"
     assert many["classes"][many["values"][0]] == "frequent"
     assert many["classes"][many["values"][-1]] == "others"
@@ -120,7 +120,7 @@ def test_a_clip_is_the_middle_of_its_track(tmp_path, from_store):
     tracks = check_audio(load_tracks(tmp_path), progress=False)
     if from_store:
         tracks = AudioStore.prepare(tracks, tmp_path / "store", 16000, progress=False).tracks
-    uris = clip_uris(tracks, [0, 1], progress=False)
+    uris = encode_clips(tracks, [0, 1], progress=False)
     for row, seconds in ((0, 3.0), (1, 1.0)):
         prefix, text = uris[row].split(",")
         assert prefix == "data:audio/mpeg;base64"
@@ -137,7 +137,7 @@ def test_a_clip_is_the_middle_of_its_track(tmp_path, from_store):
 def test_a_clip_that_cannot_be_decoded_is_silent(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"nothing")
     tracks = pd.DataFrame({"path": [str(tmp_path / "broken.wav")], "seconds": 4.0})
-    assert clip_uris(tracks, [0], progress=False) == {}
+    assert encode_clips(tracks, [0], progress=False) == {}
 
 
 INTERVALS = {"_a $x$ <b>": Interval(0.5, 0.4, 0.6), "日本": Interval(0.7, 0.6, 0.8)}
@@ -161,16 +161,18 @@ def at(*frames: pd.DataFrame, **columns: list[object]) -> pd.DataFrame:
 
 
 NAN = Interval(*3 * [float("nan")])
-COLORS = plots.model_colors(INTERVALS)
+COLORS = plots.choose_model_colors(INTERVALS)
 SOME = next(iter(INTERVALS.values()))
 QUARTER = rows({"t": dict.fromkeys(INTERVALS, Interval(0.25, 0.2, 0.3))})
 FIGURES = {
-    "dots": lambda: plots.score_dots(rows({"t_1": INTERVALS}), COLORS),
-    "curves": lambda: plots.severity_curves(
+    "dots": lambda: plots.plot_scores(rows({"t_1": INTERVALS}), COLORS),
+    "curves": lambda: plots.plot_severity_curves(
         at(*2 * [rows({f"c{n}": INTERVALS for n in range(4)})], severity=[0.0, 1.0]), "accuracy", COLORS
     ),
-    "heat": lambda: plots.heat_map(at(QUARTER, QUARTER.assign(value=NAN.value), condition=["mp3 1", "mp3 2"]), "drop"),
-    "learning": lambda: plots.learning_curves(
+    "heat": lambda: plots.plot_heat_map(
+        at(QUARTER, QUARTER.assign(value=NAN.value), condition=["mp3 1", "mp3 2"]), "drop"
+    ),
+    "learning": lambda: plots.plot_learning_curves(
         {m: [{"step": 1, "loss": 2.0}] for m in INTERVALS}, {"loss": "loss"}, COLORS
     ),
 }
@@ -192,18 +194,18 @@ def test_figures_use_page_colors_and_accept_any_name(kind):
 
 @pytest.mark.filterwarnings("error")
 def test_a_panel_without_a_value_says_so():
-    colors = plots.model_colors(["a"])
+    colors = plots.choose_model_colors(["a"])
     some, nothing = rows({"t": {"a": SOME}}), rows({"u": {"a": NAN}})
     for svg in (
-        plots.heat_map(at(some, nothing, nothing, condition=["mp3 1", "mp3 1", "mp3 2"]), "drop"),
-        plots.severity_curves(at(some, rows({"t": {"a": NAN}}), nothing, severity=[0.0, 1.0, 0.0]), "r2", colors),
-        plots.score_dots(pd.concat([some, nothing]), colors),
+        plots.plot_heat_map(at(some, nothing, nothing, condition=["mp3 1", "mp3 1", "mp3 2"]), "drop"),
+        plots.plot_severity_curves(at(some, rows({"t": {"a": NAN}}), nothing, severity=[0.0, 1.0, 0.0]), "r2", colors),
+        plots.plot_scores(pd.concat([some, nothing]), colors),
     ):
         assert svg.count("not defined") == 1
 
 
 def test_a_page_blocks_external_resources():
-    page = html("<b>", "</style><script>x</script>", [], {})
+    page = render_html("<b>", "</style><script>x</script>", [], {})
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy
     assert policy[1].startswith("default-src &#39;none&#39;; script-src &#39;sha256-")

@@ -13,8 +13,8 @@ from page_parts import Parts
 
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.reports import plots
-from ssc_toolkit.reports.embedding_map import explorer_content
-from ssc_toolkit.reports.page import Section, html, write_report
+from ssc_toolkit.reports.embedding_map import make_map_data
+from ssc_toolkit.reports.page import Section, render_html, write_report
 from ssc_toolkit.reports.training_sections import learning_section, similarity_section
 
 HOSTILE = (
@@ -36,7 +36,7 @@ SOME = Interval(0.5, 0.4, 0.6)
 
 
 def figures(names: tuple[str, ...]) -> dict[str, str]:
-    colors = plots.model_colors(names)
+    colors = plots.choose_model_colors(names)
     drawable = [name.encode(errors="backslashreplace").decode() for name in names]  # as `open_models` names them
     table = pd.DataFrame(
         [
@@ -47,13 +47,15 @@ def figures(names: tuple[str, ...]) -> dict[str, str]:
         ]
     )
     once = table.drop_duplicates(["panel", "model"])
-    drawable_colors = plots.model_colors(drawable)
+    drawable_colors = plots.choose_model_colors(drawable)
     square = np.eye(4)
     found = {
-        "dots": plots.score_dots(once, drawable_colors),
-        "curves": plots.severity_curves(pd.concat([once.assign(severity=0.0), once]), names[0], drawable_colors),
-        "heat": plots.heat_map(table, names[0]),
-        "learning": plots.learning_curves({n: [{"step": 1, "loss": 2.0}] for n in names}, {"loss": names[0]}, colors),
+        "dots": plots.plot_scores(once, drawable_colors),
+        "curves": plots.plot_severity_curves(pd.concat([once.assign(severity=0.0), once]), names[0], drawable_colors),
+        "heat": plots.plot_heat_map(table, names[0]),
+        "learning": plots.plot_learning_curves(
+            {n: [{"step": 1, "loss": 2.0}] for n in names}, {"loss": names[0]}, colors
+        ),
     }
     sections = (
         learning_section({n: [{"step": 1, "loss": 2.0}] for n in names}, {"loss": names[1]}, names),
@@ -72,7 +74,7 @@ def sections(names: tuple[str, ...]) -> list[Section]:
     tagged = Section(
         names[0], names, names, [names, names[::-1]], {names[n % len(names)]: f for n, f in enumerate(drawn[names])}
     )
-    content = explorer_content(dict.fromkeys(names, points), tracks, [names[3]], clips=0, progress=False)
+    content = make_map_data(dict.fromkeys(names, points), tracks, [names[3]], clips=0, progress=False)
     return [tagged, *(Section(name) for name in names), Section("map", explorer=content)]
 
 
@@ -82,7 +84,7 @@ drawn = {names: list(figures(names).values()) for names in (HOSTILE, PLAIN)}
 @pytest.fixture(scope="module")
 def pages() -> dict[tuple[str, ...], str]:
     return {
-        names: html(names[5], names[1], sections(names), {names[0]: names[4], names[1]: names[0]})
+        names: render_html(names[5], names[1], sections(names), {names[0]: names[4], names[1]: names[0]})
         for names in (HOSTILE, PLAIN)
     }
 

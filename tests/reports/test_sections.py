@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssc_toolkit.evaluation import Predictions, Results, measure, scored
+from ssc_toolkit.evaluation import Predictions, Results, make_score_row, measure
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     drop_section,
@@ -14,7 +14,7 @@ from ssc_toolkit.reports.comparison_sections import (
     task_section,
 )
 from ssc_toolkit.reports.evaluation_sections import probe_section
-from ssc_toolkit.reports.page import table
+from ssc_toolkit.reports.page import render_table
 from ssc_toolkit.reports.pivot import DASH
 
 RAGGED = (("clean", 0.0), ("mp3", 2.0), ("reverb", 0.5), ("mp3", 1.0))
@@ -34,7 +34,7 @@ def predictions(right: int, kind: str = "class") -> list[Predictions]:
 
 def results(methods: tuple[str, ...] = ("linear",)) -> Results:
     rows = [
-        scored(
+        make_score_row(
             measure(predictions(12 - 3 * round(severity) - place - number, kind)),
             model=model,
             task=task,
@@ -91,7 +91,7 @@ def test_methods_have_a_column_if_there_are_several(methods):
     for section in sections:
         assert ("method" in section.header) == several
         assert len({tuple(row[: 3 + several]) for row in section.rows}) == len(section.rows)  # no row twice
-        assert table(section.header, section.rows)
+        assert render_table(section.header, section.rows)
     assert sections[0].header[several:] == ["model", "key (accuracy)", "tags (average precision)"]
     assert [row[0] for row in sections[0].rows] == (["linear", "linear", "knn", "knn"] if several else ["z", "a"])
     (dots,) = sections[0].figures.values()

@@ -9,7 +9,7 @@ from sampler_kinds import balanced, mixed
 from seeded import generator
 
 from ssc_toolkit.samplers import BalancedBatchSampler, SampledIndex, SemiSupervisedBatchSampler, label_budget
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def arguments_of(make, kind):
 @pytest.mark.parametrize("seed", [True, np.True_, 0.5, 3.0, None, torch.tensor(True)])
 def test_a_seed_that_is_not_an_integer_is_rejected(seed):
     for make in (
-        lambda: generator_for(seed, "a"),
+        lambda: make_generator(seed, "a"),
         lambda: mixed(seed),
         lambda: label_budget(torch.arange(9), 0.5, seed),
     ):
@@ -120,8 +120,8 @@ def test_a_seed_that_is_not_an_integer_is_rejected(seed):
 
 
 def test_plain_seeds_draw_the_numbers_that_they_always_drew():
-    assert torch.randint(1000, (4,), generator=generator_for(3, "a", 7)).tolist() == [943, 867, 54, 260]
-    assert generator_for(np.str_("a")).initial_seed() == generator_for("a").initial_seed()
+    assert torch.randint(1000, (4,), generator=make_generator(3, "a", 7)).tolist() == [943, 867, 54, 260]
+    assert make_generator(np.str_("a")).initial_seed() == make_generator("a").initial_seed()
 
 
 def test_masks_may_be_lists_and_arrays_of_bool():

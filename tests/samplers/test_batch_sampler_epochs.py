@@ -69,7 +69,7 @@ def test_a_state_of_other_items_or_shares_is_refused():
     state = SemiSupervisedBatchSampler(range(20), range(20, 99), 4, steps=9).state_dict(batches=3)
     for items, fraction in ((range(20), 0.25), (range(1, 21), 0.5)):
         other = SemiSupervisedBatchSampler(items, range(21, 99), 4, labeled_fraction=fraction, steps=9)
-        with pytest.raises(ValueError, match="items_and_shares"):
+        with pytest.raises(ValueError, match="settings_hash"):
             other.load_state_dict(state)
     with pytest.raises(ValueError, match="state: expected a result of state_dict"):
         other.load_state_dict({})
@@ -77,14 +77,14 @@ def test_a_state_of_other_items_or_shares_is_refused():
         other.state_dict(batches=-1)
     labels = torch.arange(40) % 4
     state = BalancedBatchSampler(labels, 2, 4, steps=9).state_dict()
-    with pytest.raises(ValueError, match="items_and_shares"):
+    with pytest.raises(ValueError, match="settings_hash"):
         BalancedBatchSampler(labels, 4, 2, steps=9).load_state_dict(state)
 
 
 def test_states_of_a_sampler_with_other_pools_are_refused():
     one = SemiSupervisedBatchSampler(range(10), range(10, 40), 8)
     other = SemiSupervisedBatchSampler(range(11), range(11, 40), 8)
-    with pytest.raises(ValueError, match="state: expected items_and_shares"):
+    with pytest.raises(ValueError, match="state: expected settings_hash"):
         other.load_state_dict(one.state_dict(3))
 
 

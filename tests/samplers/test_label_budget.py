@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seeded import generator
 
-from ssc_toolkit.data.labels import Labels, classes_of_rows
+from ssc_toolkit.data.labels import Labels, list_classes_of_rows
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler, label_budget, uncovered_classes
 
-labellings = st.one_of(
+labelings = st.one_of(
     st.lists(st.integers(0, 5), min_size=1, max_size=60).map(torch.tensor),
     st.lists(st.lists(st.integers(0, 1), min_size=4, max_size=4), min_size=1, max_size=60).map(torch.tensor),
 )
 
 
-@given(labels=labellings, seed=st.integers(0, 1000))
+@given(labels=labelings, seed=st.integers(0, 1000))
 def test_budgets_are_nested_exact_and_cover_classes_first(labels, seed):
     count = len(labels)
     previous: set[int] = set()
@@ -44,7 +44,7 @@ def test_a_multi_hot_budget_covers_every_class():
     assert uncovered_classes(labels, torch.tensor([0, 10])).tolist() == [2, 3, 4]
 
 
-@given(labels=labellings, share=st.sampled_from([0.05, 0.3, 0.7]), seed=st.integers(0, 100))
+@given(labels=labelings, share=st.sampled_from([0.05, 0.3, 0.7]), seed=st.integers(0, 100))
 def test_a_budget_takes_the_first_item_of_each_class_first(labels, share, seed):
     rows = labels if labels.dim() == 2 else torch.nn.functional.one_hot(labels)
     order = label_budget(torch.zeros(len(rows), 0), 1.0, seed).tolist()  # without classes, the shuffle itself
@@ -88,7 +88,7 @@ def test_several_signals_cost_their_labels_not_their_classes():
         "key": Labels(torch.arange(rows) % 24, ~known, tuple(map(str, range(24)))),
     }
     began = time.perf_counter()
-    found = classes_of_rows(signals)
+    found = list_classes_of_rows(signals)
     budget = label_budget(found.index_select(0, torch.arange(rows)), 0.5)
     assert time.perf_counter() - began < 20  # as dense rows it takes 80 GB
     assert found.shape == (rows, classes + 24)
@@ -96,5 +96,5 @@ def test_several_signals_cost_their_labels_not_their_classes():
     assert len(budget) == rows // 2
     few = {name: signal[torch.arange(0, rows, 5000)] for name, signal in signals.items() if name != "artist"}
     dense = torch.nn.functional.one_hot(few["key"].values, 24).float() * few["key"].labeled[:, None]
-    assert torch.equal(classes_of_rows(few).to_dense(), dense)
-    assert torch.equal(label_budget(classes_of_rows(few), 0.3), label_budget(dense, 0.3))
+    assert torch.equal(list_classes_of_rows(few).to_dense(), dense)
+    assert torch.equal(label_budget(list_classes_of_rows(few), 0.3), label_budget(dense, 0.3))

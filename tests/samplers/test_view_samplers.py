@@ -27,9 +27,9 @@ SEGMENTS = [
     AdjacentSegments(),
     RandomSegments(),
     RandomSegments(overlap=0.0),
-    RandomSegments(minimum_gap_seconds=0.5, sample_rate=100),
-    RandomSegments(maximum_gap_seconds=1.0, sample_rate=100),
-    RandomSegments(minimum_gap_seconds=0.2, maximum_gap_seconds=0.7, sample_rate=100),
+    RandomSegments(min_gap_seconds=0.5, sample_rate=100),
+    RandomSegments(max_gap_seconds=1.0, sample_rate=100),
+    RandomSegments(min_gap_seconds=0.2, max_gap_seconds=0.7, sample_rate=100),
 ]
 
 
@@ -95,7 +95,7 @@ def test_gaps_between_neighbors_are_in_the_range(tracks, view, views, least, mor
 
 
 def test_segments_with_gaps_go_everywhere_in_random_order():
-    sampler = RandomSegments(minimum_gap_seconds=0, maximum_gap_seconds=3, sample_rate=1)
+    sampler = RandomSegments(min_gap_seconds=0, max_gap_seconds=3, sample_rate=1)
     starts = sampler(torch.full((4000,), 30), 10, 2, generator(0))
     assert set(starts.flatten().tolist()) == set(range(21))
     assert 0.45 < (starts[:, 0] < starts[:, 1]).float().mean() < 0.55
@@ -157,8 +157,8 @@ def test_view_samplers_are_mixed_by_weight():
     ("make", "words"),
     [
         (lambda: RandomSegments(overlap=1.5), "overlap"),
-        (lambda: RandomSegments(minimum_gap_seconds=-1, sample_rate=10), "minimum_gap_seconds"),
-        (lambda: RandomSegments(2, 1, sample_rate=10), "maximum_gap_seconds"),
+        (lambda: RandomSegments(min_gap_seconds=-1, sample_rate=10), "min_gap_seconds"),
+        (lambda: RandomSegments(2, 1, sample_rate=10), "max_gap_seconds"),
         (lambda: RandomSegments(2), "sample_rate"),
         (lambda: SameLabelTracks(torch.zeros(2, 2, 2)), "labels"),
         (lambda: SameLabelTracks(torch.zeros(3).long(), torch.ones(2, dtype=torch.bool)), "labeled"),

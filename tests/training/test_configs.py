@@ -66,7 +66,7 @@ def test_the_configs_of_the_paper_are_there():
     assert kinds["semi_supervised"].labeled_fraction == 0.5
     assert kinds["tune_plus"].encoder == "TUNePlus"
     assert {path.stem for path in STUDIES} == {
-        *("labeled_fraction", "label_budget", "views", "minimum_shared", "labeled_data", "corpus")
+        *("labeled_fraction", "label_budget", "views", "min_shared", "labeled_data", "corpus")
     }
 
 

@@ -10,7 +10,7 @@ from ssc_toolkit.data import ContrastiveDataset, TrackTable, check_audio, encode
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import BalancedBatchSampler
 from ssc_toolkit.training import SemiSupConDataModule
-from ssc_toolkit.training.dataset_factory import part_to_train_on
+from ssc_toolkit.training.dataset_factory import select_training_rows
 
 
 def test_the_data_module_uses_no_more_labels_than_the_budget(music):
@@ -51,9 +51,9 @@ def test_a_data_module_checks_its_arguments_at_construction(music, options, word
 
 def test_a_track_without_a_split_is_trained_on():
     table = TrackTable(pd.DataFrame({"path": list("abcd"), "split": ["train", "test", None, "valid"]}))
-    assert part_to_train_on(table)["path"].tolist() == ["a", "c"]
+    assert select_training_rows(table)["path"].tolist() == ["a", "c"]
     with pytest.raises(InputError, match="tracks: expected rows with the split 'train'"):
-        part_to_train_on(table.select(table["split"] == "test"))
+        select_training_rows(table.select(table["split"] == "test"))
 
 
 def test_several_signals_share_one_budget(music):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import ssc_toolkit
-from ssc_toolkit.training.git import commit_of, is_changed
-from ssc_toolkit.training.provenance import git_state
+from ssc_toolkit.training.git import find_commit, is_changed
+from ssc_toolkit.training.provenance import read_git_state
 
 NOBODY = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
 
@@ -33,16 +33,16 @@ def repository(tmp_path) -> Path:
 
 def test_commit_is_read_at_any_depth(repository):
     expected = git(repository, "rev-parse", "HEAD")
-    assert commit_of(repository) == commit_of(repository / "deep" / "er") == expected
+    assert find_commit(repository) == find_commit(repository / "deep" / "er") == expected
     git(repository, "checkout", "-q", "--detach")
-    assert commit_of(repository) == expected
+    assert find_commit(repository) == expected
 
 
 def test_commit_of_packed_references(repository):
     git(repository, "checkout", "-qb", "topic/long")
     git(repository, "pack-refs", "--all")
     assert not (repository / ".git/refs/heads/topic/long").exists()
-    assert commit_of(repository) == git(repository, "rev-parse", "HEAD")
+    assert find_commit(repository) == git(repository, "rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -53,14 +53,14 @@ def test_commit_of_a_worktree(repository, tmp_path, packed):
     git(tmp_path / "tree", "commit", "-qm", "second")
     if packed:
         git(repository, "pack-refs", "--all")
-    found = commit_of(tmp_path / "tree")
-    assert found == git(tmp_path / "tree", "rev-parse", "HEAD") != commit_of(repository)
+    found = find_commit(tmp_path / "tree")
+    assert found == git(tmp_path / "tree", "rev-parse", "HEAD") != find_commit(repository)
 
 
 def test_no_commit_where_there_is_none(tmp_path):
-    assert commit_of(tmp_path) is None
+    assert find_commit(tmp_path) is None
     git(tmp_path, "init", "-q", str(tmp_path / "empty"))
-    assert commit_of(tmp_path / "empty") is None
+    assert find_commit(tmp_path / "empty") is None
 
 
 @pytest.mark.parametrize(
@@ -71,16 +71,16 @@ def test_damaged_repositories_have_no_commit(tmp_path, head):
     (tmp_path / ".git" / "refs" / "heads").mkdir(parents=True)
     (tmp_path / ".git" / "refs" / "heads" / "a").write_text("ref: refs/heads/a")
     (tmp_path / ".git" / "HEAD").write_bytes(head)
-    assert commit_of(tmp_path) is None
+    assert find_commit(tmp_path) is None
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / ".git").write_bytes(head)
-    assert commit_of(tmp_path / "file") is None
+    assert find_commit(tmp_path / "file") is None
 
 
 def test_commit_needs_no_git(repository, monkeypatch):
     expected = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("PATH", "")
-    assert commit_of(repository) == expected
+    assert find_commit(repository) == expected
     assert is_changed(repository) is None
 
 
@@ -107,9 +107,9 @@ def test_nothing_of_the_working_folder_runs(repository, tmp_path, monkeypatch):
     (repository / "git").chmod(0o755)
     monkeypatch.chdir(repository)
     monkeypatch.setenv("PATH", os.pathsep.join([".", os.environ["PATH"]]))
-    expected = commit_of(repository)
+    expected = find_commit(repository)
     (tmp_path / "ran").unlink(missing_ok=True)
-    found = git_state()
+    found = read_git_state()
     assert not (tmp_path / "ran").exists()
     assert found["working_directory"] == {"commit": expected}
 
@@ -118,4 +118,4 @@ def test_a_surrounding_repository_is_not_the_library(repository, monkeypatch):
     target = repository / "site-packages" / "ssc_toolkit"
     target.mkdir(parents=True)
     monkeypatch.setattr(ssc_toolkit, "__file__", str(target / "__init__.py"))
-    assert git_state()["ssc_toolkit"] is None
+    assert read_git_state()["ssc_toolkit"] is None

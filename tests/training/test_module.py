@@ -12,7 +12,7 @@ from ssc_toolkit.encoders import ContrastiveModel, MelCNN
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, RankNContrastLoss, SemiSupConLoss, SupConLoss
 from ssc_toolkit.samplers import BalancedBatchSampler
 from ssc_toolkit.training import SemiSupConModule
-from ssc_toolkit.training.launching import launcher_variables_restored
+from ssc_toolkit.training.launching import restore_launcher_variables
 from ssc_toolkit.training.module import warmup_constant, warmup_cosine
 
 
@@ -116,7 +116,7 @@ def test_caching_refuses_a_static_graph(labeled_tones):
     )
     loader = torch.utils.data.DataLoader(labeled_tones, batch_size=4)
     try:
-        with launcher_variables_restored(), pytest.raises(ValueError, match=r"chunk_size: .*static_graph=True"):
+        with restore_launcher_variables(), pytest.raises(ValueError, match=r"chunk_size: .*static_graph=True"):
             trainer.fit(small_module(chunk_size=2), loader)
     finally:
         if torch.distributed.is_initialized():

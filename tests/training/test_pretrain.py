@@ -25,7 +25,7 @@ from ssc_toolkit.training import SemiSupConDataModule, SemiSupConModule
         {},
         {"labels": "note"},
         {"labels": "note", "labeled_fraction": 1.0},
-        {"labels": "tags", "label_budget": 0.5, "minimum_shared": 2},
+        {"labels": "tags", "label_budget": 0.5, "min_shared": 2},
         {"monitor": "note", "views": 3, "omit": ("pitch_shift",), "severity": 0.5},
     ],
     ids=["self-supervised", "semi-supervised", "supervised", "tags", "three views"],
@@ -64,8 +64,8 @@ def test_training_lowers_the_loss(music, tmp_path):
 
 
 def test_a_minimum_above_all_label_counts_is_refused(music, tmp_path):
-    with pytest.raises(InputError, match="minimum_shared: expected at most"):
-        pretrain_on(music / "my.csv", tmp_path, **SMALL, labels="tags", minimum_shared=50)
+    with pytest.raises(InputError, match="min_shared: expected at most"):
+        pretrain_on(music / "my.csv", tmp_path, **SMALL, labels="tags", min_shared=50)
 
 
 class Forgetful(MelCNN):

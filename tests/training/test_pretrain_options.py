@@ -124,7 +124,7 @@ def test_joined_datasets_are_read_in_order_and_in_parts(music):
         assert part["places"].tolist() == list(range(rank, 5, 2))
         assert torch.equal(part["waveforms"], whole["waveforms"][rank::2])
         assert torch.equal(part["labels"]["note"], whole["labels"]["note"][rank::2])
-    assert joined.described(30) == tracks["path"][6]
+    assert joined.describe_item(30) == tracks["path"][6]
     assert joined[30]["item"] == 30
     with pytest.raises(IndexError):
         joined.batch([48])
@@ -230,7 +230,7 @@ def test_options_out_of_range_are_refused_before_any_work(music, tmp_path, optio
         ),
         ({"labels": "same"}, ["labels: all labeled tracks .* in column 'same', so all pairs"]),
         ({"labels": ("note", "same")}, ["labels: all labeled tracks .* in column 'same'"]),
-        ({"labels": "tags", "minimum_shared": 2}, []),
+        ({"labels": "tags", "min_shared": 2}, []),
     ],
     ids=str,
 )
@@ -248,8 +248,8 @@ def test_unusual_settings_give_a_warning(odd, tmp_path, caplog, options, words):
             {"labels": "same", "labeled_fraction": 1.0},
             "labels: .* column 'same', so there are no negatives with",
         ),
-        ({"minimum_shared": 2}, "minimum_shared: expected 1 .*'note', got 2"),
-        ({"labels": None, "minimum_shared": 2}, "minimum_shared: expected 1 .*no labels, got 2"),
+        ({"min_shared": 2}, "min_shared: expected 1 .*'note', got 2"),
+        ({"labels": None, "min_shared": 2}, "min_shared: expected 1 .*no labels, got 2"),
     ],
 )
 def test_labels_without_negatives_are_refused(odd, tmp_path, options, words):

@@ -19,7 +19,7 @@ from ssc_toolkit.evaluation.embedding.models import open_model
 from ssc_toolkit.options import PretrainOptions, SweepOptions
 from ssc_toolkit.training import pretrain
 from ssc_toolkit.training.callbacks.history import read_history
-from ssc_toolkit.training.run_folder import write_down
+from ssc_toolkit.training.run_folder import record_start
 from ssc_toolkit.training.sweep import sweep
 
 
@@ -82,7 +82,7 @@ def test_a_flip_of_any_byte_of_a_run_is_named(complete, name):
         if name == "history.csv":
             read_history(path, "out")
         else:
-            write_down(path.parent, {})
+            record_start(path.parent, {})
 
     for _ in each_flip(path):
         before = contents(path.parent)
@@ -118,7 +118,7 @@ def test_a_damaged_view_length_is_not_believed(complete):
 def test_provenance_of_earlier_versions_goes_on(complete):
     path = Path(complete["out"]) / "provenance.json"
     path.write_text('[{"started": "before"}]')
-    write_down(path.parent, {})
+    record_start(path.parent, {})
     first, second = json.loads(path.read_text())["starts"]
     assert first == {"started": "before"}
     assert "packages" in second

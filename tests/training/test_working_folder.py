@@ -72,8 +72,8 @@ def test_nothing_of_the_working_folder_runs_in_spawned_workers(music, tmp_path):
 
 def test_corpus_workers_run_nothing_of_the_working_folder(tmp_path):
     make_hostile(tmp_path, "numpy", "joblib", "pickle")
-    work = "print(in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
-    code = f"from ssc_toolkit.data.corpus.build import in_parallel; {work}"
+    work = "print(run_in_parallel(abs, [(-1,), (-2,)], 2, '', False))"
+    code = f"from ssc_toolkit.data.corpus.build import run_in_parallel; {work}"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,

@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from ssc_toolkit.caches import cache_root, limit_corpora
-from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.caches import find_cache_root, limit_corpora
+from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
     CHECKSUMS,
     atomic_path,
     clear_leftovers,
-    held,
+    lock_folder,
+    make_writable_folder,
     verify_listed,
-    writable_folder,
     write_checked_json,
     write_checksums,
     write_text,
@@ -45,7 +45,7 @@ CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
 Result = TypeVar("Result")
 
 
-def package_versions() -> dict[str, str]:
+def read_package_versions() -> dict[str, str]:
     """Return the installed versions of the packages that render the corpora.
 
     Raises:
@@ -59,13 +59,13 @@ def package_versions() -> dict[str, str]:
         ) from error
 
 
-def source_fingerprint(content: Any) -> str:
+def hash_content(content: Any) -> str:
     """Return a short hash of any content that JSON supports."""
     return short_hash(json.dumps(content, sort_keys=True), digits=10)
 
 
 @contextmanager
-def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
+def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
     """Yield the locked folder of a corpus, which is created if it is missing, and whether the corpus is complete.
 
     The function waits for another process that renders the same corpus. After the block, corpora in the user's cache
@@ -80,11 +80,11 @@ def claimed_folder(folder: Path | str | None, settings: dict[str, Any]) -> Itera
     """
     is_cached = folder is None
     if folder is None:
-        folder = cache_root() / f"{settings['kind']}-{settings['clips']}-{source_fingerprint(settings)}"
-    folder = writable_folder(user_path(folder, "folder"), "folder")
+        folder = find_cache_root() / f"{settings['kind']}-{settings['clips']}-{hash_content(settings)}"
+    folder = make_writable_folder(user_path(folder, "folder"), "folder")
     file = folder / "corpus.json"
     check_note(file, settings, "folder", "corpus")
-    with held(folder, "folder", wait=True):
+    with lock_folder(folder, "folder", wait=True):
         check_note(file, settings, "folder", "corpus")
         clear_leftovers(folder)
         if not file.exists():
@@ -117,7 +117,7 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
     Returns:
         The folder.
     """
-    write_text(folder / CORPUS_TABLE, csv_text(list(tracks), tracks.itertuples(index=False, name=None)))
+    write_text(folder / CORPUS_TABLE, format_csv(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
     return folder
 
@@ -141,15 +141,15 @@ def write_clip(path: Path, samples: np.ndarray, peak: float = 0.7) -> None:
         soundfile.write(temporary, scaled, SAMPLE_RATE, format="WAV", subtype="PCM_16")
 
 
-def in_parallel(
-    function: Callable[..., Result], tasks: Iterable[tuple], jobs: int, title: str, progress: bool
+def run_in_parallel(
+    function: Callable[..., Result], tasks: Iterable[tuple], workers: int, title: str, progress: bool
 ) -> list[Result]:
     """Call a function for each tuple of arguments in worker processes, and return the results in order.
 
     Args:
         function: function that can be imported by name.
         tasks: arguments of each call.
-        jobs: number of processes; -1 for one for each core.
+        workers: number of processes; -1 for one for each core.
         title: title of the progress bar.
         progress: whether to show the progress bar.
     """
@@ -157,5 +157,5 @@ def in_parallel(
 
     tasks = list(tasks)
     with safe_children():
-        results = Parallel(n_jobs=jobs, return_as="generator")(delayed(function)(*task) for task in tasks)
+        results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*task) for task in tasks)
         return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))

@@ -15,15 +15,15 @@ from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
     VERSION,
     check_clips,
-    claimed_folder,
+    claim_folder,
     clip_path,
     finish_folder,
-    in_parallel,
-    package_versions,
+    read_package_versions,
+    run_in_parallel,
     write_clip,
 )
 from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
-from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, render_notes, sound_font
+from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.data.key_names import KEYS, MODES, TONICS
 
 CORPUS_CLIP_SECONDS = 6.0
@@ -32,12 +32,12 @@ TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
 """Fraction of the test clips that are played by programs of the test split only."""
 
-_FEWEST_PIECES = 600  # enough that even a small corpus has minor pieces in every split
-_LOWEST_PITCH, _HIGHEST_PITCH = 43, 91
+_MIN_PIECES = 600  # enough that even a small corpus has minor pieces in every split
+_MIN_PITCH, _MAX_PITCH = 43, 91
 _CENTER_PITCH = (57.0, 77.0)
 _HELD_SECONDS, _NOTE_SECONDS = 2.0, 2.2
 _VELOCITY = 90
-_SOFTEST = 0.7  # smallest gain of a note, relative to the loudest notes of a clip
+_MIN_GAIN = 0.7  # smallest gain of a note, relative to the loudest notes of a clip
 _RELEASE_SECONDS = 0.04
 
 
@@ -73,7 +73,7 @@ class Clip:
 
 
 def build_corpus(
-    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, jobs: int = -1, progress: bool = True
+    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, workers: int = -1, progress: bool = True
 ) -> Path:
     """Render the default corpus, or resume an interrupted rendering.
 
@@ -81,8 +81,8 @@ def build_corpus(
     `tracks.csv` and one 16 kHz, 16-bit mono WAV file for each clip. With the same package versions, the same seed gives
     the same bytes, even if the rendering was interrupted.
 
-    - Only pieces whose key is certain are used (`ssc_toolkit.data.corpus.keys.sure_key`). Each is transposed to a tonic
-      drawn uniformly. Minor pieces are drawn as often as major ones.
+    - Only pieces whose key is certain are used (`ssc_toolkit.data.corpus.keys.find_sure_key`). Each is transposed to a
+      tonic drawn uniformly. Minor pieces are drawn as often as major ones.
     - The program is drawn independently of the piece. Half of the test clips are played by programs that no other split
       has: their `timbre` is "new", otherwise it is "known".
     - The split is by tune: pieces with the same first 16 intervals count as one tune and are in the same split.
@@ -91,7 +91,7 @@ def build_corpus(
         clips: number of clips, at least 40.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
-        jobs: number of processes; -1 for one for each core.
+        workers: number of processes; -1 for one for each core.
         progress: whether to show progress bars.
 
     Returns:
@@ -102,11 +102,11 @@ def build_corpus(
             or has other content.
     """
     check_clips(clips)
-    settings = {"kind": "scores", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
-    with claimed_folder(folder, settings) as (folder, is_whole):
+    settings = {"kind": "scores", "version": VERSION, "clips": clips, "seed": seed, "packages": read_package_versions()}
+    with claim_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder
-        plan = plan_clips(load_pieces(max(2 * clips, _FEWEST_PIECES), jobs, progress), clips, seed)
+        plan = plan_clips(load_pieces(max(2 * clips, _MIN_PIECES), workers, progress), clips, seed)
         by_program = defaultdict(list)
         for clip in plan:
             by_program[clip.program].append(clip)
@@ -115,8 +115,8 @@ def build_corpus(
             for program, group in by_program.items()
             if not all((folder / clip_path(clip.number)).exists() for clip in group)
         ]
-        in_parallel(render_clips, tasks, jobs, "rendering, by instrument", progress)
-        return finish_folder(folder, track_table(plan))
+        run_in_parallel(render_clips, tasks, workers, "rendering, by instrument", progress)
+        return finish_folder(folder, make_track_table(plan))
 
 
 def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
@@ -171,10 +171,10 @@ def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
 
     All notes are rendered even if some clips exist, because the bytes of a note depend on the notes before it.
     """
-    scores = [passage_notes(clip) for clip in clips]
+    scores = [select_passage(clip) for clip in clips]
     pitches = np.unique(np.concatenate([notes[:, 2] for notes in scores])).astype(int)
     velocities = np.full(len(pitches), _VELOCITY)
-    bank = render_notes(sound_font(), program, pitches, velocities, _HELD_SECONDS, _NOTE_SECONDS)
+    bank = render_notes(read_sound_font(), program, pitches, velocities, _HELD_SECONDS, _NOTE_SECONDS)
     sounds = dict(zip(pitches.tolist(), resample(bank, RENDER_RATE, SAMPLE_RATE), strict=True))
     for clip, notes in zip(clips, scores, strict=True):
         if (folder / clip_path(clip.number)).exists():
@@ -182,7 +182,7 @@ def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
         write_clip(folder / clip_path(clip.number), mix(notes, sounds, clip.seed))
 
 
-def passage_notes(clip: Clip) -> np.ndarray:
+def select_passage(clip: Clip) -> np.ndarray:
     """Return the notes that begin within the clip: (notes, 3) onset and duration in seconds, and MIDI pitch.
 
     A piece that is shorter than the clip is repeated from its beginning.
@@ -200,8 +200,8 @@ def passage_notes(clip: Clip) -> np.ndarray:
     shift = (clip.tonic - piece.key) % 12
     shift += 12 * round((clip.center - pitches.mean() - shift) / 12)
     pitches = np.tile(pitches, rounds) + shift
-    pitches += 12 * np.ceil(np.maximum(0, _LOWEST_PITCH - pitches) / 12)
-    pitches -= 12 * np.ceil(np.maximum(0, pitches - _HIGHEST_PITCH) / 12)
+    pitches += 12 * np.ceil(np.maximum(0, _MIN_PITCH - pitches) / 12)
+    pitches -= 12 * np.ceil(np.maximum(0, pitches - _MAX_PITCH) / 12)
     seconds = np.stack([onsets * seconds_per_quarter, np.tile(durations, rounds) * seconds_per_quarter, pitches], 1)
     return seconds[inside]
 
@@ -227,11 +227,11 @@ def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarr
             sound = sound[: held + len(release)].copy()
             sound[held:] *= release[: len(sound) - held]
         first = round(max(onset, 0) * SAMPLE_RATE)
-        clip[first : first + len(sound)] += sound * random.uniform(_SOFTEST, 1)
+        clip[first : first + len(sound)] += sound * random.uniform(_MIN_GAIN, 1)
     return clip[: round(CORPUS_CLIP_SECONDS * SAMPLE_RATE)]
 
 
-def track_table(plan: list[Clip]) -> pd.DataFrame:
+def make_track_table(plan: list[Clip]) -> pd.DataFrame:
     """Return a table with one row for each clip, with the labels that are certain."""
     tunes = {opening: number for number, opening in enumerate(sorted({clip.piece.opening for clip in plan}))}
     rows = []

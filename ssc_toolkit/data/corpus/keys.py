@@ -25,7 +25,7 @@ def pitch_class_histogram(pitches: np.ndarray, durations: np.ndarray) -> np.ndar
     return np.bincount(np.asarray(pitches, dtype=int) % 12, weights=durations, minlength=12)
 
 
-def best_key(histogram: np.ndarray, profiles: np.ndarray) -> int:
+def find_best_key(histogram: np.ndarray, profiles: np.ndarray) -> int:
     """Return the index of the key whose rotated profile correlates best with a pitch-class histogram.
 
     The Pearson correlation is computed for all 24 keys, as in Krumhansl's key-finding algorithm.
@@ -36,11 +36,11 @@ def best_key(histogram: np.ndarray, profiles: np.ndarray) -> int:
     """
     rotated = np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in profiles])
     rotated = rotated - rotated.mean(axis=1, keepdims=True)
-    centred = histogram - histogram.mean()
-    return int(np.argmax(rotated @ centred / np.linalg.norm(rotated, axis=1)))
+    centered = histogram - histogram.mean()
+    return int(np.argmax(rotated @ centered / np.linalg.norm(rotated, axis=1)))
 
 
-def sure_key(
+def find_sure_key(
     onsets: np.ndarray,
     durations: np.ndarray,
     pitches: np.ndarray,
@@ -60,8 +60,8 @@ def sure_key(
         stated_mode: 0 for major, 1 for minor; None if the score states none.
     """
     histogram = pitch_class_histogram(pitches, durations)
-    key = best_key(histogram, KRUMHANSL_KESSLER)
-    if key != best_key(histogram, KOSTKA_PAYNE):
+    key = find_best_key(histogram, KRUMHANSL_KESSLER)
+    if key != find_best_key(histogram, KOSTKA_PAYNE):
         return None
     ends = np.asarray(onsets) + np.asarray(durations)
     final = np.asarray(pitches)[ends >= ends.max() - 1e-3]

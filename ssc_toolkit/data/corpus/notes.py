@@ -12,15 +12,15 @@ from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
     VERSION,
     check_clips,
-    claimed_folder,
+    claim_folder,
     clip_path,
     finish_folder,
-    in_parallel,
-    package_versions,
+    read_package_versions,
+    run_in_parallel,
     write_clip,
 )
 from ssc_toolkit.data.corpus.corpus import SPLIT_FRACTIONS
-from ssc_toolkit.data.corpus.synthesis import FAMILIES, FAMILY_OF, RENDER_RATE, render_notes, sound_font
+from ssc_toolkit.data.corpus.synthesis import FAMILIES, FAMILY_OF, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.errors import InputError
 
 NOTE_SECONDS = 4.0
@@ -30,7 +30,7 @@ VELOCITIES = (25, 50, 75, 100, 127)
 
 
 def build_notes(
-    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, jobs: int = -1, progress: bool = True
+    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, workers: int = -1, progress: bool = True
 ) -> Path:
     """Render a corpus of single notes, or resume an interrupted rendering.
 
@@ -41,7 +41,7 @@ def build_notes(
         clips: number of notes, at least 40 and at most the number of different notes.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
-        jobs: number of processes; -1 for one for each core.
+        workers: number of processes; -1 for one for each core.
         progress: whether to show a progress bar.
 
     Returns:
@@ -52,9 +52,9 @@ def build_notes(
             cannot be written or has other content.
     """
     check_clips(clips)
-    settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": package_versions()}
+    settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": read_package_versions()}
     notes = plan_notes(clips, seed)
-    with claimed_folder(folder, settings) as (folder, is_whole):
+    with claim_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder
         tasks = [
@@ -62,7 +62,7 @@ def build_notes(
             for program, group in notes.groupby("program")
             if not all((folder / path).exists() for path in group["path"])
         ]
-        in_parallel(render_single_notes, tasks, jobs, "rendering, by instrument", progress)
+        run_in_parallel(render_single_notes, tasks, workers, "rendering, by instrument", progress)
         return finish_folder(folder, notes)
 
 
@@ -97,7 +97,7 @@ def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.nd
 def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
     """Write the missing notes of one program. All are rendered, as the bytes of a note depend on those before it."""
     pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
-    sounds = render_notes(sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
+    sounds = render_notes(read_sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
     for path, velocity, samples in zip(
         notes["path"], velocities, resample(sounds, RENDER_RATE, SAMPLE_RATE), strict=True
     ):

@@ -20,11 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ssc_toolkit.caches import cache_root
-from ssc_toolkit.data.corpus.build import VERSION, in_parallel, package_versions, source_fingerprint
-from ssc_toolkit.data.corpus.keys import sure_key
+from ssc_toolkit.caches import find_cache_root
+from ssc_toolkit.data.corpus.build import VERSION, hash_content, read_package_versions, run_in_parallel
+from ssc_toolkit.data.corpus.keys import find_sure_key
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import clear_leftovers, held, read_checked_json, reading, writable_folder, write_checked_json
+from ssc_toolkit.files import (
+    clear_leftovers,
+    lock_folder,
+    make_writable_folder,
+    read_checked_json,
+    reading,
+    write_checked_json,
+)
 
 # Files below music21's corpus folder, by name of the collection.
 _ABC_COLLECTIONS = {
@@ -49,7 +56,7 @@ METERS = ("2/2", "2/4", "3/4", "4/4", "6/8")
 
 OPENING_INTERVALS = 16
 _BATCHES, _PIECES_IN_A_BATCH = 24, 250
-_FEWEST_NOTES = 12
+_MIN_NOTES = 12
 _PITCH_CLASS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _STATED_MODE = {"": 0, "maj": 0, "ion": 0, "m": 1, "min": 1, "aeo": 1}
 
@@ -103,7 +110,7 @@ def corpus_folder() -> Path:
     return folder
 
 
-def sources() -> list[tuple[str, Path]]:
+def list_score_files() -> list[tuple[str, Path]]:
     """Return every score file with its collection, in a fixed order."""
     folder = corpus_folder()
     found = [
@@ -115,21 +122,21 @@ def sources() -> list[tuple[str, Path]]:
     return found + [(CHORALES, path) for path in sorted((folder / "bach").glob("bwv*.mxl"))]
 
 
-def load_pieces(about: int, jobs: int = -1, progress: bool = True) -> list[Piece]:
+def load_pieces(about: int, workers: int = -1, progress: bool = True) -> list[Piece]:
     """Return about `about` pieces or more (or all that exist), sorted by id.
 
     Score files are read in batches that each have some pieces of every collection, and only as many batches as needed.
     Every batch is cached after it is parsed, so an interrupted run keeps the batches that it has read.
     """
-    versions = package_versions()
-    folder = cache_root() / f"pieces-{source_fingerprint([VERSION, versions['music21'], versions['symusic']])}"
-    writable_folder(folder, "cache folder")
-    files = sources()
+    versions = read_package_versions()
+    folder = find_cache_root() / f"pieces-{hash_content([VERSION, versions['music21'], versions['symusic']])}"
+    make_writable_folder(folder, "cache folder")
+    files = list_score_files()
     needed = min(_BATCHES, math.ceil(about / _PIECES_IN_A_BATCH))
     tasks = [(folder / f"{batch:02d}.json", files[batch::_BATCHES]) for batch in range(needed)]
-    with held(folder, "cache folder", wait=True):
+    with lock_folder(folder, "cache folder", wait=True):
         clear_leftovers(folder)
-        found = in_parallel(_load_batch, tasks, jobs, "reading scores", progress)
+        found = run_in_parallel(_load_batch, tasks, workers, "reading scores", progress)
     return sorted((piece for pieces in found for piece in pieces), key=lambda piece: piece.piece_id)
 
 
@@ -137,7 +144,7 @@ def _load_batch(cache: Path, files: list[tuple[str, Path]]) -> list[Piece]:
     try:
         return _cached(cache)
     except InputError:  # missing or damaged: parse the scores again
-        with silenced_stdout():
+        with silence_stdout():
             pieces = [piece for collection, path in files for piece in read_pieces(collection, path)]
         rows = [asdict(piece) | {"notes": piece.notes.tolist()} for piece in pieces]
         write_checked_json(cache, {"pieces": json.dumps(rows)})  # one string, because a line for each number is long
@@ -151,7 +158,7 @@ def _cached(cache: Path) -> list[Piece]:
 
 
 @contextmanager
-def silenced_stdout() -> Iterator[None]:
+def silence_stdout() -> Iterator[None]:
     """Discard output of C code and child processes to stdout, because symusic's ABC reader prints a lot."""
     sys.stdout.flush()
     kept = os.dup(1)
@@ -256,12 +263,12 @@ def _piece(
     notes: list[Note],
     melody: list[Note],
 ) -> Piece | None:
-    if len(melody) < _FEWEST_NOTES:
+    if len(melody) < _MIN_NOTES:
         return None
     array = np.array(sorted(notes), dtype=np.float64)
     array[:, 0] -= math.floor(array[0, 0] / _beat(meter)) * _beat(meter)  # no rests before the first note
     onsets, durations, pitches = array.T
-    key = sure_key(onsets, durations, pitches, stated_tonic, stated_mode)
+    key = find_sure_key(onsets, durations, pitches, stated_tonic, stated_mode)
     if key is None:
         return None
     steps = np.diff([pitch for _, _, pitch in sorted(melody)[: OPENING_INTERVALS + 1]]).astype(int)

@@ -44,7 +44,7 @@ FAMILIES = (
 FAMILY_OF = {program: family.name for family in FAMILIES for program in family.known + family.new}
 
 
-def sound_font() -> bytes:
+def read_sound_font() -> bytes:
     """Return the SoundFont of the installed pretty_midi package.
 
     Raises:

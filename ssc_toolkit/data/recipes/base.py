@@ -103,18 +103,18 @@ class Recipe(ABC):
 
 
 @cache
-def shipped_list(name: str) -> tuple[str, ...]:
+def read_shipped_list(name: str) -> tuple[str, ...]:
     """Return the lines of a list that comes with the package, without the lines that begin with "#" (its source).
 
     Examples:
-        >>> shipped_list("gtzan_genres")[:3]
+        >>> read_shipped_list("gtzan_genres")[:3]
         ('blues', 'classical', 'country')
     """
     text = (files(__package__) / "lists" / f"{name}.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if not line.startswith("#"))
 
 
-def joined(labels: Iterable[str]) -> str:
+def join_labels(labels: Iterable[str]) -> str:
     """Return the cell of a multi-hot column; "|" means that the labels are known and there are none.
 
     Examples:
@@ -124,7 +124,7 @@ def joined(labels: Iterable[str]) -> str:
     return SEPARATOR.join(labels) or SEPARATOR
 
 
-def bucket(text: str, buckets: int) -> int:
+def choose_bucket(text: str, buckets: int) -> int:
     """Return a number from 0 to `buckets` − 1 that depends only on a text: its SHA-1 hash modulo `buckets`.
 
     Examples:

@@ -35,7 +35,7 @@ class AudioFolder:
             return frozenset()
 
 
-def needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
+def find_needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
     """Return the path of a file or folder that a recipe needs.
 
     Args:
@@ -47,14 +47,14 @@ def needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
     Raises:
         InputError: if the file does not exist; the message lists all files that the recipe needs.
     """
-    found = optional_path(recipe, root, variant, path)
+    found = find_optional_path(recipe, root, variant, path)
     if found is None:
         raise InputError(f"{recipe.name}: there is no {path} below {root}. {describe_needs(recipe.needs(variant))}")
     return found
 
 
-def optional_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path | None:
-    """Return the same as `needed_path`, or None if the file does not exist."""
+def find_optional_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path | None:
+    """Return the same as `find_needed_path`, or None if the file does not exist."""
     needed = next(need for need in recipe.needs(variant) if need.path == path)
     places = (root / place for place in (needed.path, *needed.elsewhere))
     return next((place for place in places if place.exists()), None)
@@ -66,7 +66,7 @@ def describe_needs(needs: tuple[NeededFile, ...]) -> str:
     return "It must contain\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in needs)
 
 
-def malformed(path: Path, line: int | None, expected: str, found: object) -> InputError:
+def make_malformed_error(path: Path, line: int | None, expected: str, found: object) -> InputError:
     """Return the error for a malformed file."""
     place = str(path) if line is None else f"{path}, line {line}"
     return InputError(f"{place}: expected {expected}, got {found!r}")
@@ -99,18 +99,20 @@ def read_rows(path: Path, delimiter: str, columns: Iterable[str]) -> list[tuple[
     header = [name.strip() for name in next(reader, [])]
     missing = [name for name in columns if name not in header]
     if missing:
-        raise malformed(path, 1, f"a column {missing[0]!r} in the header", delimiter.join(header)[:80])
+        raise make_malformed_error(path, 1, f"a column {missing[0]!r} in the header", delimiter.join(header)[:80])
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
-        raise malformed(path, 1, f"one column {twice[0]!r} in the header", delimiter.join(header)[:80])
+        raise make_malformed_error(path, 1, f"one column {twice[0]!r} in the header", delimiter.join(header)[:80])
     least = 1 + max(header.index(name) for name in columns)
     rows = []
     for cells in reader:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) < least:
-            raise malformed(path, reader.line_num, f"at least {least} cells", delimiter.join(cells)[:80])
+            raise make_malformed_error(path, reader.line_num, f"at least {least} cells", delimiter.join(cells)[:80])
         if any(cell.strip() for cell in cells[len(header) :]):
-            raise malformed(path, reader.line_num, f"at most {len(header)} cells", delimiter.join(cells)[:80])
+            raise make_malformed_error(
+                path, reader.line_num, f"at most {len(header)} cells", delimiter.join(cells)[:80]
+            )
         rows.append((reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=False)}))
     return rows

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket
-from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_rows
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket
+from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_rows
 
 _HOST = "from https://cvml.unige.ch/databases/emoMusic"
 _SONGS, _RATINGS = "annotations/songs_info.csv", "annotations/static_annotations.csv"
@@ -44,12 +44,14 @@ class EmoMusic(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        songs, ratings = needed_path(self, root, variant, _SONGS), needed_path(self, root, variant, _RATINGS)
+        songs, ratings = find_needed_path(self, root, variant, _SONGS), find_needed_path(self, root, variant, _RATINGS)
         known = _ratings(ratings)
         rows = []
         for line, cells in read_rows(songs, ",", ("song_id", "Artist", _PART)):
             if cells[_PART] not in ("development", "evaluation"):
-                raise malformed(songs, line, f"'development' or 'evaluation' in column {_PART!r}", cells[_PART])
+                raise make_malformed_error(
+                    songs, line, f"'development' or 'evaluation' in column {_PART!r}", cells[_PART]
+                )
             song = cells["song_id"]
             arousal, valence = known.get(song, (math.nan, math.nan))
             split = "test" if cells[_PART] == "evaluation" else _side(cells["Artist"])
@@ -63,13 +65,15 @@ def _ratings(path: Path) -> dict[str, tuple[float, float]]:
         try:
             ratings[cells["song_id"]] = float(cells["mean_arousal"]), float(cells["mean_valence"])
         except ValueError:
-            raise malformed(path, line, "numbers", f"{cells['mean_arousal']}, {cells['mean_valence']}") from None
+            raise make_malformed_error(
+                path, line, "numbers", f"{cells['mean_arousal']}, {cells['mean_valence']}"
+            ) from None
     return ratings
 
 
 def _side(artist: str) -> str:
     plain = "".join(sign for sign in artist.lower() if sign.isascii() and (sign.isalpha() or sign.isspace()))
-    return "train" if bucket(" ".join(plain.split()), 10) < 8 else "valid"
+    return "train" if choose_bucket(" ".join(plain.split()), 10) < 8 else "valid"
 
 
 def _places(song: str) -> tuple[str, ...]:

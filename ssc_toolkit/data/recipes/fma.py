@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, shipped_list
-from ssc_toolkit.data.recipes.disk import malformed, needed_path
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
+from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error
 from ssc_toolkit.errors import InputError
 
 _HOST = "https://os.unil.cloud.switch.ch/fma"
@@ -68,7 +68,9 @@ class FMA(Recipe):
     def task(self, variant: str) -> RecipeTask:
         return RecipeTask(
             labels={
-                "genre": LabelColumn("class", shipped_list("fma_small_genres" if variant == "small" else "fma_genres"))
+                "genre": LabelColumn(
+                    "class", read_shipped_list("fma_small_genres" if variant == "small" else "fma_genres")
+                )
             },
             metrics=("accuracy",),
             source="official split of fma_metadata/tracks.csv",
@@ -77,7 +79,7 @@ class FMA(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        path = needed_path(self, root, variant, _TRACKS)
+        path = find_needed_path(self, root, variant, _TRACKS)
         table = _read(path)
         sizes = _SIZES[: _SIZES.index(variant) + 1]
         _check(path, table, "part", set(_PARTS))
@@ -111,9 +113,9 @@ def _read(path: Path) -> pd.DataFrame:
     names = list(zip(heads[0], heads[1], strict=False))
     missing = [f"({group}, {name})" for group, name in _COLUMNS if (group, name) not in names]
     if missing:
-        raise malformed(path, 1, f"two rows of column names with {missing[0]}", ",".join(heads[0])[:80])
+        raise make_malformed_error(path, 1, f"two rows of column names with {missing[0]}", ",".join(heads[0])[:80])
     if heads[2][:1] != ["track_id"]:
-        raise malformed(path, 3, "a row that begins with 'track_id'", ",".join(heads[2])[:80])
+        raise make_malformed_error(path, 3, "a row that begins with 'track_id'", ",".join(heads[2])[:80])
     places = {names.index(name): column for name, column in _COLUMNS.items()}
     options: dict[str, Any] = {"header": None, "skiprows": 3, "dtype": str, "keep_default_na": False}
     try:
@@ -123,7 +125,7 @@ def _read(path: Path) -> pd.DataFrame:
     table.columns = [places[column] for column in table.columns]
     odd = [str(number) for number in table.index if not str(number).isdecimal()]
     if odd:
-        raise malformed(path, None, "track numbers in the first column", odd[0])
+        raise make_malformed_error(path, None, "track numbers in the first column", odd[0])
     return table
 
 
@@ -133,11 +135,11 @@ def _first_rows(path: Path, number: int) -> list[list[str]]:
         try:
             return [next(reader, []) for _ in range(number)]
         except (UnicodeDecodeError, csv.Error) as error:
-            raise malformed(path, 1, "a CSV file in UTF-8", str(error)) from error
+            raise make_malformed_error(path, 1, "a CSV file in UTF-8", str(error)) from error
 
 
 def _check(path: Path, table: pd.DataFrame, column: str, known: set[str]) -> None:
     odd = table[~table[column].isin(known)]
     if len(odd):
         expected = f"track {odd.index[0]} to have one of {', '.join(sorted(filter(None, known)))}"
-        raise malformed(path, None, expected, odd[column].iloc[0])
+        raise make_malformed_error(path, None, expected, odd[column].iloc[0])

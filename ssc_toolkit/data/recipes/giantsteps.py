@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from ssc_toolkit.data.key_names import KEYS, MODES, key_number
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket
-from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_rows, read_text
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket
+from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_rows, read_text
 
 _TEST, _TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
 _HOST = "from https://github.com/GiantSteps/"
@@ -61,8 +61,8 @@ class GiantSteps(Recipe):
 
     def _train(self, root: Path, variant: str) -> list[dict[str, object]]:
         annotations, metadata = (
-            needed_path(self, root, variant, _ANNOTATIONS),
-            needed_path(self, root, variant, _ARTISTS),
+            find_needed_path(self, root, variant, _ANNOTATIONS),
+            find_needed_path(self, root, variant, _ARTISTS),
         )
         artists = {cells["ID"]: cells["ARTIST"] for _, cells in read_rows(metadata, "\t", ("ID", "ARTIST"))}
         valid = _valid_artists(list(artists.values()))
@@ -70,31 +70,31 @@ class GiantSteps(Recipe):
         for line, cells in read_rows(annotations, "\t", ("ID", "MANUAL KEY", "C")):
             track_id, key = cells["ID"], cells["MANUAL KEY"]
             if cells["C"] not in ("0", "1", "2"):
-                raise malformed(annotations, line, "a confidence of 0, 1 or 2 in column 'C'", cells["C"])
+                raise make_malformed_error(annotations, line, "a confidence of 0, 1 or 2 in column 'C'", cells["C"])
             if cells["C"] != _SURE or "/" in key or key == "-":
                 continue
             if track_id not in artists:
-                raise malformed(metadata, None, f"a row for the track {track_id}", "none")
+                raise make_malformed_error(metadata, None, f"a row for the track {track_id}", "none")
             is_valid = not valid.isdisjoint(_names(artists[track_id]))
             row = _track(_TRAIN, track_id, "valid" if is_valid else "train", _key(annotations, line, key))
             rows.append(row | {"group": artists[track_id]})
         return rows
 
     def _test(self, root: Path, variant: str) -> list[dict[str, object]]:
-        folder = needed_path(self, root, variant, _KEYS)
+        folder = find_needed_path(self, root, variant, _KEYS)
         rows = []
         for path in sorted(folder.glob("*.LOFI.key")):
             track_id = path.name.partition(".")[0]
             rows.append(_track(_TEST, track_id, "test", _key(path, None, read_text(path))) | {"group": math.nan})
         if not rows:
-            raise malformed(folder, None, "files such as 10089.LOFI.key", "none")
+            raise make_malformed_error(folder, None, "files such as 10089.LOFI.key", "none")
         return rows
 
 
 def _key(path: Path, line: int | None, text: str) -> str:
     number = key_number(text) if text.strip().endswith(MODES) else None
     if number is None:
-        raise malformed(path, line, "a key such as 'C minor'", text)
+        raise make_malformed_error(path, line, "a key such as 'C minor'", text)
     return KEYS[number]
 
 
@@ -104,7 +104,7 @@ def _names(artists: str) -> list[str]:
 
 def _valid_artists(credits: list[str]) -> set[str]:
     groups = [_names(artists) for artists in credits]
-    valid = {name for names in groups for name in names if bucket(name.lower(), _BUCKETS) >= _TRAIN_BUCKETS}
+    valid = {name for names in groups for name in names if choose_bucket(name.lower(), _BUCKETS) >= _TRAIN_BUCKETS}
     # The published split results from two passes in the order of the file, not from the full transitive closure.
     for _ in range(2):
         for names in groups:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, shipped_list
+from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
 
 _FOLDERS = ("genres/", "", "genres_original/", "Data/genres_original/", "gtzan_genre/genres/")
 
@@ -31,14 +31,14 @@ class GTZAN(Recipe):
 
     def task(self, variant: str) -> RecipeTask:
         return RecipeTask(
-            labels={"genre": LabelColumn("class", shipped_list("gtzan_genres"))},
+            labels={"genre": LabelColumn("class", read_shipped_list("gtzan_genres"))},
             metrics=("accuracy",),
             source="fault-filtered lists of Kereliuk, Sturm and Larsen (2015)",
             counts=(443, 197, 290),
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        rows = [_track(name, split) for split in SPLITS for name in shipped_list(f"gtzan_{split}")]
+        rows = [_track(name, split) for split in SPLITS for name in read_shipped_list(f"gtzan_{split}")]
         return pd.DataFrame(rows)
 
 

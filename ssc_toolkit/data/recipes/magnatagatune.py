@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, joined, shipped_list
-from ssc_toolkit.data.recipes.disk import malformed, needed_path, optional_path, read_rows
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, join_labels, read_shipped_list
+from ssc_toolkit.data.recipes.disk import find_needed_path, find_optional_path, make_malformed_error, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class MagnaTagATune(Recipe):
     def task(self, variant: str) -> RecipeTask:
         tags, version = variant.split("-")
         return RecipeTask(
-            labels={"tags": LabelColumn("multi-hot", shipped_list(f"magnatagatune_{tags}"))},
+            labels={"tags": LabelColumn("multi-hot", read_shipped_list(f"magnatagatune_{tags}"))},
             metrics=("roc_auc", "average_precision"),
             source="12:1:3 of the 16 folders (0-b, c, d-f), " + _VERSIONS[version],
             counts=_COUNTS[version],
@@ -57,9 +57,9 @@ class MagnaTagATune(Recipe):
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
         tags, version = variant.split("-")
-        names, frequent = shipped_list(f"magnatagatune_{tags}"), shipped_list("magnatagatune_top50")
-        annotations = needed_path(self, root, variant, _ANNOTATIONS)
-        every = shipped_list("magnatagatune_all")
+        names, frequent = read_shipped_list(f"magnatagatune_{tags}"), read_shipped_list("magnatagatune_top50")
+        annotations = find_needed_path(self, root, variant, _ANNOTATIONS)
+        every = read_shipped_list("magnatagatune_all")
         rows, broken = [], []
         for line, cells in read_rows(annotations, "\t", ("clip_id", *every, "mp3_path")):
             _check(annotations, line, cells, every)
@@ -72,7 +72,7 @@ class MagnaTagATune(Recipe):
         if broken:
             logger.info("%s: left out %d clips that cannot be decoded: %s", variant, len(broken), ", ".join(broken))
         tracks = pd.DataFrame(rows, columns=["track_id", "split", "tags", "audio"])
-        clip_info = optional_path(self, root, variant, _CLIP_INFO)
+        clip_info = find_optional_path(self, root, variant, _CLIP_INFO)
         if clip_info is not None:
             artists = {
                 cells["clip_id"]: cells["artist"] for _, cells in read_rows(clip_info, "\t", ("clip_id", "artist"))
@@ -91,9 +91,9 @@ _VERSIONS = {
 def _check(path: Path, line: int, cells: dict[str, str], tags: tuple[str, ...]) -> None:
     odd = next((tag for tag in tags if cells[tag] not in ("0", "1")), None)
     if odd is not None:
-        raise malformed(path, line, f"0 or 1 in column {odd!r}", cells[odd])
+        raise make_malformed_error(path, line, f"0 or 1 in column {odd!r}", cells[odd])
     if cells["mp3_path"][:2] not in {f"{folder}/" for folder in _SPLIT_OF_FOLDER}:
-        raise malformed(path, line, "an mp3_path that begins with 0/ to f/", cells["mp3_path"])
+        raise make_malformed_error(path, line, "an mp3_path that begins with 0/ to f/", cells["mp3_path"])
 
 
 def _track(cells: dict[str, str], names: tuple[str, ...]) -> dict[str, object]:
@@ -102,6 +102,6 @@ def _track(cells: dict[str, str], names: tuple[str, ...]) -> dict[str, object]:
     return {
         "track_id": cells["clip_id"],
         "split": _SPLIT_OF_FOLDER[path[0]],
-        "tags": joined(tag for tag in names if cells[tag] == "1"),
+        "tags": join_labels(tag for tag in names if cells[tag] == "1"),
         "audio": (path, f"mp3/{path}", f"{stem}.wav", f"wav/{stem}.wav"),
     }

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket, shipped_list
-from ssc_toolkit.data.recipes.disk import AudioFolder, malformed, needed_path, read_text
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket, read_shipped_list
+from ssc_toolkit.data.recipes.disk import AudioFolder, find_needed_path, make_malformed_error, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +43,18 @@ class MedleyDB(Recipe):
 
     def task(self, variant: str) -> RecipeTask:
         return RecipeTask(
-            labels={"instrument": LabelColumn("class", shipped_list("medleydb_instruments"))},
+            labels={"instrument": LabelColumn("class", read_shipped_list("medleydb_instruments"))},
             metrics=("accuracy", "macro_recall"),
             source="no published split: SHA-1 of the artist modulo 10; 0-6 train, 7 valid, 8-9 test",
             rule={f"sha1 of the artist modulo 10 is {number}": side for number, side in enumerate(_SIDES)},
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        folder = needed_path(self, root, variant, _METADATA)
+        folder = find_needed_path(self, root, variant, _METADATA)
         paths = sorted(folder.glob(f"*{_SUFFIX}"))
         if not paths:
-            raise malformed(folder, None, f"files named <song>{_SUFFIX}", "none")
-        instruments, audio = set(shipped_list("medleydb_instruments")), AudioFolder(root)
+            raise make_malformed_error(folder, None, f"files named <song>{_SUFFIX}", "none")
+        instruments, audio = set(read_shipped_list("medleydb_instruments")), AudioFolder(root)
         rows, silent = [], 0
         for path in paths:
             song = path.name.removesuffix(_SUFFIX)
@@ -71,10 +71,10 @@ def _stems(path: Path, song: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each stem of a song; the instrument is None if the stem has several."""
     metadata = _read(path)
     artist = str(metadata.get("artist") or "").strip() or song.partition("_")[0]
-    split = _SIDES[bucket(artist.lower(), 10)]
+    split = _SIDES[choose_bucket(artist.lower(), 10)]
     for name, stem in metadata["stems"].items():
         if not isinstance(stem, dict) or not {"filename", "instrument"} <= set(stem):
-            raise malformed(path, None, f"'filename' and 'instrument' of the stem {name}", stem)
+            raise make_malformed_error(path, None, f"'filename' and 'instrument' of the stem {name}", stem)
         instrument = stem["instrument"]
         if isinstance(instrument, list):
             instrument = instrument[0] if len(instrument) == 1 else None
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         metadata = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        raise malformed(path, None, "YAML", str(error).splitlines()[0]) from error
+        raise make_malformed_error(path, None, "YAML", str(error).splitlines()[0]) from error
     if not isinstance(metadata, dict) or not isinstance(metadata.get("stems"), dict):
-        raise malformed(path, None, "a mapping with 'stems'", str(metadata)[:80])
+        raise make_malformed_error(path, None, "a mapping with 'stems'", str(metadata)[:80])
     return metadata

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, joined, shipped_list
-from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_text
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, join_labels, read_shipped_list
+from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +61,18 @@ class MTGJamendo(Recipe):
 
     def task(self, variant: str) -> RecipeTask:
         return RecipeTask(
-            labels={"tags": LabelColumn("multi-hot", shipped_list(f"mtg_jamendo_{variant}"))},
+            labels={"tags": LabelColumn("multi-hot", read_shipped_list(f"mtg_jamendo_{variant}"))},
             metrics=("roc_auc", "average_precision"),
             source=f"split-0 of {_REPOSITORY}",
             counts=_COUNTS[variant],
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        names = set(shipped_list(f"mtg_jamendo_{variant}"))
+        names = set(read_shipped_list(f"mtg_jamendo_{variant}"))
         rows: list[dict[str, object]] = []
         unknown: set[str] = set()
         for part, split in _PARTS.items():
-            path = needed_path(self, root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
+            path = find_needed_path(self, root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
             for cells in _read(path):
                 tags = {tag.strip() for tag in cells[5:] if tag.strip()}
                 unknown |= tags - names
@@ -88,14 +88,14 @@ def _read(path: Path) -> list[list[str]]:
     lines = read_text(path).split("\n")
     header = lines[0].rstrip("\r").split("\t")
     if header[: len(_HEADER)] != _HEADER:
-        raise malformed(path, 1, "the header " + " ".join(_HEADER), " ".join(header))
+        raise make_malformed_error(path, 1, "the header " + " ".join(_HEADER), " ".join(header))
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         cells = line.rstrip("\r").split("\t")
         if len(cells) < len(_HEADER) or not cells[3].endswith(".mp3"):
-            raise malformed(path, number, "six or more cells, the fourth a path of an .mp3 file", line[:80])
+            raise make_malformed_error(path, number, "six or more cells, the fourth a path of an .mp3 file", line[:80])
         rows.append(cells)
     return rows
 
@@ -106,6 +106,6 @@ def _track(cells: list[str], split: str, tags: list[str]) -> dict[str, object]:
         "track_id": cells[0],
         "split": split,
         "group": cells[1],
-        "tags": joined(tags),
+        "tags": join_labels(tags),
         "audio": tuple(folder + path for folder in _AUDIO_FOLDERS for path in (cells[3], low)),
     }

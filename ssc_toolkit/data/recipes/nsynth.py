@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, shipped_list
-from ssc_toolkit.data.recipes.disk import malformed, needed_path, read_text
+from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
+from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_text
 
 _HOST = "https://magenta.tensorflow.org/datasets/nsynth"
 _FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
@@ -37,7 +37,7 @@ class NSynth(Recipe):
         )
 
     def task(self, variant: str) -> RecipeTask:
-        names = tuple(map(str, range(9, 121))) if variant == "pitch" else shipped_list("nsynth_families")
+        names = tuple(map(str, range(9, 121))) if variant == "pitch" else read_shipped_list("nsynth_families")
         return RecipeTask(
             labels={variant: LabelColumn("class", names)},
             metrics=("accuracy",),
@@ -49,11 +49,11 @@ class NSynth(Recipe):
         names = set(self.task(variant).labels[variant].names)
         rows = []
         for split in SPLITS:
-            path = needed_path(self, root, variant, f"nsynth-{split}/examples.json")
+            path = find_needed_path(self, root, variant, f"nsynth-{split}/examples.json")
             for note, fields in _notes(path).items():
                 label = str(_field(path, note, fields, _FIELDS[variant]))
                 if label not in names:
-                    raise malformed(path, None, f"a known {_FIELDS[variant]} for {note}", label)
+                    raise make_malformed_error(path, None, f"a known {_FIELDS[variant]} for {note}", label)
                 instrument = _field(path, note, fields, "instrument_str")
                 audio = (f"nsynth-{split}/audio/{note}.wav",)
                 rows.append({"track_id": note, "split": split, "group": instrument, variant: label, "audio": audio})
@@ -64,13 +64,13 @@ def _notes(path: Path) -> dict[str, dict[str, Any]]:
     try:
         notes = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise malformed(path, error.lineno, "JSON", error.msg) from error
+        raise make_malformed_error(path, error.lineno, "JSON", error.msg) from error
     if not isinstance(notes, dict):
-        raise malformed(path, None, "an object with a note in each field", type(notes).__name__)
+        raise make_malformed_error(path, None, "an object with a note in each field", type(notes).__name__)
     return notes
 
 
 def _field(path: Path, note: str, fields: Any, name: str) -> Any:
     if not isinstance(fields, dict) or name not in fields:
-        raise malformed(path, None, f"a field {name!r} of {note}", fields)
+        raise make_malformed_error(path, None, f"a field {name!r} of {note}", fields)
     return fields[name]

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, bucket, shipped_list
-from ssc_toolkit.data.recipes.disk import needed_path
+from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket, read_shipped_list
+from ssc_toolkit.data.recipes.disk import find_needed_path
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +54,15 @@ class VocalSet(Recipe):
                 rule={f"sha1 of the file name modulo 10 is {number}": side for number, side in enumerate(_SIDES)},
             )
         return RecipeTask(
-            labels={"technique": LabelColumn("class", shipped_list(f"vocalset_techniques{variant[-2:]}"))},
+            labels={"technique": LabelColumn("class", read_shipped_list(f"vocalset_techniques{variant[-2:]}"))},
             metrics=("accuracy", "macro_recall"),
             source="train and test singers of the authors; valid: the train singers " + ", ".join(sorted(_VALID)),
             rule={singer: _side_of_singer(singer) for singer in _SINGERS},
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        folder = needed_path(self, root, variant, _BY_SINGER)
-        names = shipped_list(f"vocalset_techniques{'10' if variant == 'technique10' else '17'}")
+        folder = find_needed_path(self, root, variant, _BY_SINGER)
+        names = read_shipped_list(f"vocalset_techniques{'10' if variant == 'technique10' else '17'}")
         rows, odd = [], []
         for path in _audio_files(folder):
             singer, technique = _singer(path), _technique(path)
@@ -98,7 +98,7 @@ def _singer(path: PurePosixPath) -> str | None:
 
 
 def _technique(path: PurePosixPath) -> str | None:
-    known = shipped_list("vocalset_techniques17")
+    known = read_shipped_list("vocalset_techniques17")
     folders = (_MISSPELLED.get(part.lower(), part.lower()) for part in reversed(path.parts[:-1]))
     return next((folder for folder in folders if folder in known), None)
 
@@ -117,7 +117,7 @@ def _track(path: PurePosixPath, singer: str, technique: str, base: str, variant:
     spelled = [_MISSPELLED.get(part, part) for part in path.with_suffix("").parts]
     row: dict[str, object] = {"track_id": "/".join(spelled), "audio": (f"{base}/{path}",)}
     if variant == "singer":
-        return row | {"split": _SIDES[bucket(path.stem, 10)], "singer": singer}
+        return row | {"split": _SIDES[choose_bucket(path.stem, 10)], "singer": singer}
     return row | {"split": _side_of_singer(singer), "technique": technique, "group": singer}
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.checks import check_whole
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.data.store.parquet import SUFFIX, from_arrow, read_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import parse_checked_json, path_inside, reading, write_checked_json
@@ -89,9 +89,9 @@ class StoreInfo:
         if not isinstance(self.dataset, dict):
             raise ValueError(f"dataset: expected an object, got {self.dataset!r}")
         try:
-            check_whole("sample_rate", self.sample_rate, 1, MAX_RATE)
+            check_integer("sample_rate", self.sample_rate, 1, MAX_RATE)
             for name in ("generation", "index_bytes", "table_bytes"):
-                check_whole(name, getattr(self, name), 0)
+                check_integer(name, getattr(self, name), 0)
             for name in ("index", "table"):
                 path_inside(Path(), name if getattr(self, name) == "" else getattr(self, name), name)
         except InputError as error:

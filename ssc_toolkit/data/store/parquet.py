@@ -97,12 +97,12 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
 
 
-def table_hash(table: pa.Table) -> str:
+def hash_table(table: pa.Table) -> str:
     """Return a hash of the column names, types and values of a table, as 32 hexadecimal digits.
 
     Examples:
         >>> whole, real = to_arrow(pd.DataFrame({"a": [1, 2]})), to_arrow(pd.DataFrame({"a": [1.0, 2.0]}))
-        >>> table_hash(whole) == table_hash(whole.slice(0)), table_hash(whole) == table_hash(real)
+        >>> hash_table(whole) == hash_table(whole.slice(0)), hash_table(whole) == hash_table(real)
         (True, False)
     """
     digest = new_digest()
@@ -166,7 +166,7 @@ def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
     """
     from pyarrow import parquet
 
-    name = f"{stem}-{table_hash(table)}{SUFFIX}"
+    name = f"{stem}-{hash_table(table)}{SUFFIX}"
     path = folder / name
     try:
         read_table(path, name)
@@ -191,6 +191,6 @@ def read_table(path: Path, name: str) -> pa.Table:
 
     with parquet.ParquetFile(path) as file:  # `parquet.read_table` would add columns for folder names
         table = file.read()
-    if len(set(table.column_names)) < table.num_columns or table_hash(table) not in name:
+    if len(set(table.column_names)) < table.num_columns or hash_table(table) not in name:
         raise ValueError("its content differs from its name")
     return table

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel
-from ssc_toolkit.checks import check_fraction, check_number, check_whole
+from ssc_toolkit.checks import check_fraction, check_integer, check_number
 from ssc_toolkit.data.store.layout import (
     INDEX,
     SHARDS,
@@ -32,9 +32,9 @@ from ssc_toolkit.data.store.shard_writer import ShardWriter, Stopped, clear_unfi
 from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.data.store.versions import Place, current_version, read_shards, served_places, stored_versions
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
-from ssc_toolkit.data.validation import settle, too_many
+from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, clear_leftovers, held, is_leftover, writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, is_leftover, lock_folder, make_writable_folder
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -49,8 +49,8 @@ def prepare_store(
     sample_rate: int = 22050,
     *,
     channel: Channel = "mean",
-    minimum_seconds: float = 0.0,
-    most_skipped: float = 0.1,
+    min_seconds: float = 0.0,
+    max_unusable: float = 0.1,
     strict: bool = False,
     workers: int | None = None,
     shard_megabytes: int = 256,
@@ -73,8 +73,8 @@ def prepare_store(
         sample_rate: sample rate of the stored audio in hertz.
         channel: how files with several channels are converted to mono, as for `read_audio`: "mean", "left", "right" or
             "loudest". It cannot be changed in an existing store.
-        minimum_seconds: minimum length in seconds; shorter tracks are left out.
-        most_skipped: fraction of the files that may be left out before an error is raised.
+        min_seconds: minimum length in seconds; shorter tracks are left out.
+        max_unusable: fraction of the files that may be left out before an error is raised.
         strict: whether the first file that cannot be used is an error.
         workers: number of decoding threads; one for each CPU core by default.
         shard_megabytes: maximum size of a shard in MiB; a longer track gets a separate shard.
@@ -85,10 +85,10 @@ def prepare_store(
             used.
     """
     tracks = as_track_table(tracks)
-    _check_settings(folder, sample_rate, channel, minimum_seconds, most_skipped, shard_megabytes)
+    _check_settings(folder, sample_rate, channel, min_seconds, max_unusable, shard_megabytes)
     workers = workers or os.cpu_count() or 1
-    place = writable_folder(user_path(folder, "out"), "out")
-    with held(place, "out"):
+    place = make_writable_folder(user_path(folder, "out"), "out")
+    with lock_folder(place, "out"):
         earlier = _open_folder(place, sample_rate, channel)
         shards = read_shards(place, {})
         served_before = served_places(place, earlier)
@@ -101,7 +101,7 @@ def prepare_store(
             raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
         found = {path: current_version(path, stored.get(path, []), stale) for path in paths}
         missing = [path for path in paths if found[path] is None]
-        enough = partial(too_many, total=len(paths), most_skipped=most_skipped, strict=strict)
+        enough = partial(exceeds_limit, total=len(paths), max_unusable=max_unusable, strict=strict)
         new_shards = partial(
             ShardWriter, place, sample_rate, shard_megabytes * 2**20, generation=generation, channel=channel
         )
@@ -113,9 +113,9 @@ def prepare_store(
             for path in paths
             if path not in problems
         }
-        problems |= _too_short(found, minimum_seconds, sample_rate)
+        problems |= _too_short(found, min_seconds, sample_rate)
         complete = all(path in problems or found[path] for path in paths)
-        settle(problems, len(paths), most_skipped, strict, place / UNUSABLE, complete)
+        report_unusable(problems, len(paths), max_unusable, strict, place / UNUSABLE, complete)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
         served = _commit(place, tracks, usable, StoreInfo(sample_rate, channel=channel, generation=generation))
         damaged = {shard for shard, description in shards.items() if description is None}
@@ -128,16 +128,16 @@ def _check_settings(
     folder: str | Path,
     sample_rate: int,
     channel: Channel,
-    minimum_seconds: float,
-    most_skipped: float,
+    min_seconds: float,
+    max_unusable: float,
     shard_megabytes: int,
 ) -> None:
-    check_whole("sample_rate", sample_rate)
-    check_whole("shard_megabytes", shard_megabytes)
-    check_number("minimum_seconds", minimum_seconds, 0)
+    check_integer("sample_rate", sample_rate)
+    check_integer("shard_megabytes", shard_megabytes)
+    check_number("min_seconds", min_seconds, 0)
     if "://" in str(folder):
         raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
-    check_fraction("most_skipped", most_skipped)
+    check_fraction("max_unusable", max_unusable)
     check_channel(channel)
 
 
@@ -227,12 +227,12 @@ def _decode(
     return problems
 
 
-def _too_short(found: dict[str, Place | None], minimum_seconds: float, sample_rate: int) -> dict[str, str]:
+def _too_short(found: dict[str, Place | None], min_seconds: float, sample_rate: int) -> dict[str, str]:
     lengths = {path: where[1].length / sample_rate for path, where in found.items() if where is not None}
     return {
-        path: f"expected at least {minimum_seconds:.2f} s, got {seconds:.2f} s"
+        path: f"expected at least {min_seconds:.2f} s, got {seconds:.2f} s"
         for path, seconds in lengths.items()
-        if seconds < minimum_seconds
+        if seconds < min_seconds
     }
 
 

@@ -27,7 +27,7 @@ from ssc_toolkit.data.store.layout import (
     read_tracks,
 )
 from ssc_toolkit.data.store.prepare import prepare_store
-from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, no_check
+from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, accept_any
 from ssc_toolkit.data.store.shard_writer import is_intact
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
@@ -75,7 +75,7 @@ class AudioStore:
         is_url = "://" in str(path)
         self._files: Files = MirroredFiles(str(path), cache) if is_url else LocalFiles(user_path(path, "store"))
         self._arguments = (str(path if is_url else user_path(path, "store").absolute()), sample_rate, cache)
-        info_file = self._files.local(STORE_FILE, no_check, fresh=True, max_bytes=MAX_DESCRIPTION_BYTES)
+        info_file = self._files.local(STORE_FILE, accept_any, fresh=True, max_bytes=MAX_DESCRIPTION_BYTES)
         self._info = read_info(info_file, self._files.name, self._files.advice)
         if not self._info.index:
             is_local = isinstance(self._files, LocalFiles)
@@ -101,7 +101,7 @@ class AudioStore:
         return cls(folder, sample_rate)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self._arguments, self._info.index)
+        return _reopen, (self._arguments, self._info.index)
 
     def __repr__(self) -> str:
         return f"AudioStore({self._files.name!r}, {len(self)} tracks at {self.sample_rate} Hz)"
@@ -285,7 +285,7 @@ class AudioStore:
         name, size = self._info.shards[shard], int(self._ends[shard]) * SAMPLE.itemsize
         file = f"{SHARDS}/{name}.pcm"
         if isinstance(self._files, LocalFiles):
-            path = self._files.local(file, no_check)
+            path = self._files.local(file, accept_any)
         else:
             path = self._transferred(file, name, size)
         if not path.is_file():
@@ -326,7 +326,7 @@ class AudioStore:
         return ends
 
 
-def _reopened(arguments: tuple[str, int | None, str | Path | None], index: str) -> AudioStore:
+def _reopen(arguments: tuple[str, int | None, str | Path | None], index: str) -> AudioStore:
     """Open a store in another process; raise InputError if its rows have changed since."""
     store = AudioStore(*arguments)
     if store._info.index != index:
@@ -368,7 +368,7 @@ def _empty(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
-def store_of(tracks: TrackTable, sample_rate: int) -> AudioStore | None:
+def open_store_of(tracks: TrackTable, sample_rate: int) -> AudioStore | None:
     """Open the store that a track table comes from.
 
     Args:

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from ssc_toolkit.caches import cache_root, limit_store_copies
+from ssc_toolkit.caches import find_cache_root, limit_store_copies
 from ssc_toolkit.data.store.layout import PREPARE_ADVICE
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, atomic_path, path_inside, reading, writable_folder
+from ssc_toolkit.files import DamagedFile, atomic_path, make_writable_folder, path_inside, reading
 from ssc_toolkit.hashing import text_hash
 
 _SILENT_SECONDS = 30
@@ -74,7 +74,7 @@ class MirroredFiles:
         import fsspec
 
         url = url.rstrip("/")
-        self.name = without_secrets(url)
+        self.name = hide_secrets(url)
         try:
             options = {"client_kwargs": {"timeout": _timeout()}} if url.startswith(("http://", "https://")) else {}
             self._remote, self._root = fsspec.core.url_to_fs(url, **options)
@@ -82,8 +82,8 @@ class MirroredFiles:
             raise InputError(f"store: cannot open {self.name} ({_reason(error, url)})") from error
         self._url = url
         digest = text_hash(url, size=8)
-        base = cache_root() / "stores" if cache is None else Path(cache)
-        self._folder = writable_folder(base / digest, "cache")
+        base = find_cache_root() / "stores" if cache is None else Path(cache)
+        self._folder = make_writable_folder(base / digest, "cache")
         if cache is None:
             limit_store_copies(self._folder)
 
@@ -113,11 +113,11 @@ class MirroredFiles:
                 check(temporary)
 
 
-def without_secrets(url: str) -> str:
+def hide_secrets(url: str) -> str:
     """Return a URL without user, password and query, for error messages.
 
     Examples:
-        >>> without_secrets("https://me:secret@host/store?token=1")
+        >>> hide_secrets("https://me:secret@host/store?token=1")
         'https://host/store'
     """
     return re.sub(r"://[^/@]*@", "://", url.partition("?")[0])
@@ -125,7 +125,7 @@ def without_secrets(url: str) -> str:
 
 def _reason(error: Exception, url: str) -> str:
     """Return the message of an error without the secrets of the URL, or its type if the message is empty."""
-    text = str(error).replace(url, without_secrets(url))
+    text = str(error).replace(url, hide_secrets(url))
     for secret in re.findall(r"://([^/@]+)@|\?(.+)$", url):
         for part in filter(None, secret):
             text = text.replace(part, "…")
@@ -163,5 +163,5 @@ def _inside(folder: Path, file: str) -> Path:
     return path
 
 
-def no_check(_: Path) -> None:
+def accept_any(_: Path) -> None:
     """Accept any content: `store.json` is checked when it is read."""

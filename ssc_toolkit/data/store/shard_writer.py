@@ -34,7 +34,7 @@ class ShardWriter:
     Args:
         folder: folder of the store.
         sample_rate: sample rate of the stored audio in hertz.
-        most_bytes: maximum size of a shard in bytes; a shard with a single track may be larger.
+        max_bytes: maximum size of a shard in bytes; a shard with a single track may be larger.
         stop: event that stops the work at the next block.
         generation: number of this `prepare` run.
         channel: how files are converted to mono, as for `read_audio`.
@@ -44,7 +44,7 @@ class ShardWriter:
         self,
         folder: Path,
         sample_rate: int,
-        most_bytes: int,
+        max_bytes: int,
         stop: threading.Event,
         generation: int = 0,
         channel: Channel = "mean",
@@ -53,7 +53,7 @@ class ShardWriter:
         self._sample_rate = sample_rate
         self._generation = generation
         self._channel = channel
-        self._most_samples = most_bytes // SAMPLE.itemsize
+        self._max_samples = max_bytes // SAMPLE.itemsize
         self._stop = stop
         self._begin()
 
@@ -80,7 +80,7 @@ class ShardWriter:
             Stopped: if the work was stopped.
         """
         info = check_decodes(path, self._channel)
-        if self._tracks and self._samples + math.ceil(info.seconds * self._sample_rate) > self._most_samples:
+        if self._tracks and self._samples + math.ceil(info.seconds * self._sample_rate) > self._max_samples:
             self._close()
             self._begin()
         begin, digest = self._samples, self._digest.copy()

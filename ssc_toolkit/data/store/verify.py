@@ -24,7 +24,7 @@ from ssc_toolkit.data.store.layout import (
 from ssc_toolkit.data.store.shard_writer import is_intact
 from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, held, path_inside, reading
+from ssc_toolkit.files import DamagedFile, lock_folder, path_inside, reading
 from ssc_toolkit.hashing import file_hash
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
@@ -130,7 +130,7 @@ def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
     if more == known:
         return
     try:
-        with held(folder, "store"):
+        with lock_folder(folder, "store"):
             more.write(folder)
     except (InputError, OSError) as error:
         logger.warning("the result could not be recorded in the store (%s); verify it again later", error)

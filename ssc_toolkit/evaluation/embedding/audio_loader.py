@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
-from ssc_toolkit.data.store import store_of
+from ssc_toolkit.data.store import open_store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import DEFAULT_WINDOW_SECONDS
-from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
 
-MOST_CORRUPTED_SECONDS = MOST_WINDOWS * DEFAULT_WINDOW_SECONDS
+MAX_CORRUPTED_SECONDS = MAX_WINDOWS * DEFAULT_WINDOW_SECONDS
 """Number of seconds from the start of a track that are corrupted, unless the windows need more."""
 
 Reader = Callable[[int, int, int], np.ndarray]
 """Function of a row number, a first sample and a number of samples that returns this segment of the track."""
 
 
-def reader(tracks: TrackTable, sample_rate: int) -> Reader:
+def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
     """Return a function that reads segments of the tracks of a table, from their store or their files.
 
     Args:
@@ -38,7 +38,7 @@ def reader(tracks: TrackTable, sample_rate: int) -> Reader:
             checksums of the store as keys and must not hold embeddings of other samples.
     """
     paths = tracks["path"].tolist()
-    store = store_of(tracks, sample_rate)
+    store = open_store_of(tracks, sample_rate)
     if store is None:
         return lambda row, start, length: read_audio(paths[row], sample_rate, start, length)
     rows = store.rows_of(paths).tolist()
@@ -47,7 +47,7 @@ def reader(tracks: TrackTable, sample_rate: int) -> Reader:
 
 
 @dataclass
-class Hearing:
+class AudioLoader:
     """Audio of tracks in batches, at the sample rates of several models.
 
     A corruption is applied to the start of each track, in whole seconds, whatever the windows of the models are. The
@@ -59,7 +59,7 @@ class Hearing:
         needs: (tracks, models) number of samples of each track that each model needs, at the model's sample rate.
         corruption: corruption of the tracks, or None for clean audio.
         batch_size: number of tracks per batch.
-        most_unreadable: maximum fraction of tracks that cannot be decoded.
+        max_unusable: maximum fraction of tracks that cannot be decoded.
 
     Attributes:
         problems: messages about the tracks that could not be decoded so far.
@@ -70,7 +70,7 @@ class Hearing:
     needs: np.ndarray
     corruption: FixedCorruption | None = None
     batch_size: int = 32
-    most_unreadable: float = 0.1
+    max_unusable: float = 0.1
     problems: list[str] = field(default_factory=list)
 
     def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], dict[int, Tensor]]]:
@@ -87,7 +87,9 @@ class Hearing:
             InputError: if too many tracks cannot be decoded.
         """
         lengths = self._lengths()
-        readers = {rate: reader(self.tracks, rate) for rate in ([self._own_rate] if self.corruption else self.rates)}
+        readers = {
+            rate: make_reader(self.tracks, rate) for rate in ([self._own_rate] if self.corruption else self.rates)
+        }
         draw = None if self.corruption is None else self.corruption.draw_for(self.tracks)
         for rows in self._groups(lengths):
             decoded: dict[int, dict[int, np.ndarray]] = {}
@@ -106,7 +108,7 @@ class Hearing:
             if self.corruption is not None and draw is not None:
                 clean = waveforms[self._own_rate].to(device)
                 corrupted = self.corruption.transform.apply_draw(clean, draw[torch.tensor(kept)])
-                waveforms = {rate: resampled(corrupted, self._own_rate, rate) for rate in self.rates}
+                waveforms = {rate: resample_waveforms(corrupted, self._own_rate, rate) for rate in self.rates}
             yield len(rows), kept, waveforms
 
     @property
@@ -121,7 +123,7 @@ class Hearing:
             return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
         needed = np.ceil((self.needs / np.asarray(self.rates)).max(axis=1) - 1e-6)
         whole = np.ceil(self.tracks["seconds"].to_numpy() - 1e-6)
-        seconds = np.maximum(np.minimum(whole, MOST_CORRUPTED_SECONDS), needed)
+        seconds = np.maximum(np.minimum(whole, MAX_CORRUPTED_SECONDS), needed)
         return {self._own_rate: (seconds * self._own_rate).astype(int)}
 
     def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
@@ -133,14 +135,14 @@ class Hearing:
 
     def _note(self, problem: str) -> None:
         self.problems.append(problem)
-        if len(self.problems) > self.most_unreadable * len(self.tracks):
+        if len(self.problems) > self.max_unusable * len(self.tracks):
             raise InputError(
                 f"tracks: {len(self.problems)} of {len(self.tracks)} could not be decoded, such as "
                 f"{self.problems[0]}. Fix or remove them"
             )
 
 
-def resampled(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
+def resample_waveforms(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
     """Resample waveforms (N, 1, samples) with soxr."""
     if sample_rate == wanted:
         return waveforms

@@ -11,9 +11,9 @@ import numpy as np
 from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.data import AudioStore, TrackTable
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
-from ssc_toolkit.evaluation.embedding.models import WaveformModel, fingerprint
-from ssc_toolkit.evaluation.embedding.windows import MOST_WINDOWS
-from ssc_toolkit.files import writable_folder
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, hash_model
+from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
+from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.hashing import file_hash, text_hash
 from ssc_toolkit.paths import user_path
 
@@ -30,17 +30,19 @@ class EmbeddingCache:
     Args:
         folder: folder of the cache.
         tracks: table of the tracks.
-        pooling: name of the pooling.
+        window_pooling: name of the pooling.
         corruption: corruption of the tracks, or None for clean audio.
 
     Raises:
         InputError: if the folder is not writable.
     """
 
-    def __init__(self, folder: Path, tracks: TrackTable, pooling: str, corruption: FixedCorruption | None) -> None:
-        self.folder = writable_folder(user_path(folder, "cache"), "cache")
+    def __init__(
+        self, folder: Path, tracks: TrackTable, window_pooling: str, corruption: FixedCorruption | None
+    ) -> None:
+        self.folder = make_writable_folder(user_path(folder, "cache"), "cache")
         self._tracks = tracks
-        self._described = (pooling, MOST_WINDOWS, None if corruption is None else corruption.fingerprint())
+        self._described = (window_pooling, MAX_WINDOWS, None if corruption is None else corruption.fingerprint())
 
     def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
         """Return the embeddings, or None if they are missing; a damaged file is named in a warning."""
@@ -64,15 +66,15 @@ class EmbeddingCache:
         return embeddings
 
     def _path(self, model: WaveformModel, window_seconds: float) -> Path:
-        told = (fingerprint(model), self._audio, window_seconds, *self._described)
+        told = (hash_model(model), self._audio, window_seconds, *self._described)
         return self.folder / f"{text_hash(repr(told))}.npy"
 
     @cached_property
     def _audio(self) -> str:
-        return text_hash("".join(audio_contents(self._tracks)))
+        return text_hash("".join(hash_audio(self._tracks)))
 
 
-def audio_contents(tracks: TrackTable) -> list[str]:
+def hash_audio(tracks: TrackTable) -> list[str]:
     """Return a hash of the audio of each track: the store's checksum of its source, or the hash of the file."""
     if tracks.store is not None:
         stored = tracks if "checksum" in tracks else _in_store(tracks, tracks.store)

@@ -14,18 +14,18 @@ from torch import Tensor
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.audio_loader import Hearing
+from ssc_toolkit.evaluation.embedding.audio_loader import AudioLoader
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import (
     WaveformModel,
-    device_of,
-    embeddings_of,
+    choose_window_seconds,
+    compute_embeddings,
     eval_mode,
+    find_device,
     fused_if_equal,
-    window_seconds_of,
 )
-from ssc_toolkit.evaluation.embedding.windows import pooling_named, window_counts
+from ssc_toolkit.evaluation.embedding.windows import count_windows, find_window_pooling
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ def embed_tracks(
     tracks: Tracks,
     window_seconds: float | None = None,
     *,
-    pooling: str = "mean",
+    window_pooling: str = "mean",
     corruption: Augmentation | FixedCorruption | None = None,
     seed: int = 0,
     batch_size: int = 32,
-    most_unreadable: float = 0.1,
+    max_unusable: float = 0.1,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> np.ndarray:
@@ -55,13 +55,13 @@ def embed_tracks(
         tracks: track table, data frame or path, with `path` and `seconds`, which `check_audio` and
             `AudioStore.tracks` have.
         window_seconds: length of a window in seconds; by default the model's attribute `window_seconds`, or 3.
-        pooling: "mean", "max" or "mean+std" over the windows.
+        window_pooling: "mean", "max" or "mean+std" over the windows.
         corruption: transform applied to each track before it is cut into windows: to its first 192 s, or to more if the
             windows need more. The draw of an `Augmentation` for a track depends only on the seed and the row of the
             track; a `FixedCorruption` uses its stored draws.
         seed: seed of the corruption.
         batch_size: number of tracks processed at once.
-        most_unreadable: maximum fraction of tracks that cannot be decoded.
+        max_unusable: maximum fraction of tracks that cannot be decoded.
         cache: folder of the embedding cache. Its keys depend on the model's settings and weights and on the content of
             the audio.
         progress: show a progress bar.
@@ -76,11 +76,11 @@ def embed_tracks(
         {"": model},
         tracks,
         window_seconds,
-        pooling=pooling,
+        window_pooling=window_pooling,
         corruption=corruption,
         seed=seed,
         batch_size=batch_size,
-        most_unreadable=most_unreadable,
+        max_unusable=max_unusable,
         cache=cache,
         progress=progress,
     ).values()
@@ -92,11 +92,11 @@ def embed_models(
     tracks: Tracks,
     window_seconds: float | None = None,
     *,
-    pooling: str = "mean",
+    window_pooling: str = "mean",
     corruption: Augmentation | FixedCorruption | None = None,
     seed: int = 0,
     batch_size: int = 32,
-    most_unreadable: float = 0.1,
+    max_unusable: float = 0.1,
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, np.ndarray]:
@@ -106,12 +106,12 @@ def embed_models(
         models: models by name.
         tracks: as for `embed_tracks`.
         window_seconds: length of a window in seconds for all models; by default the window length of each model.
-        pooling: as for `embed_tracks`.
+        window_pooling: as for `embed_tracks`.
         corruption: as for `embed_tracks`. Models with different sample rates need a `FixedCorruption`, which has its
             own sample rate.
         seed: as for `embed_tracks`.
         batch_size: as for `embed_tracks`.
-        most_unreadable: as for `embed_tracks`.
+        max_unusable: as for `embed_tracks`.
         cache: as for `embed_tracks`.
         progress: as for `embed_tracks`.
 
@@ -123,10 +123,10 @@ def embed_models(
             `Augmentation`.
     """
     tracks = as_track_table(tracks)
-    pool = pooling_named(pooling)
+    pool = find_window_pooling(window_pooling)
     fixed = _fixed(corruption, models, tracks, seed)
-    store = None if cache is None else EmbeddingCache(Path(cache), tracks, pooling, fixed)
-    seconds = {name: window_seconds_of(model, window_seconds) for name, model in models.items()}
+    store = None if cache is None else EmbeddingCache(Path(cache), tracks, window_pooling, fixed)
+    seconds = {name: choose_window_seconds(model, window_seconds) for name, model in models.items()}
     found: dict[str, np.ndarray] = {}
     for name, model in models.items():
         kept = None if store is None else store.get(model, seconds[name])
@@ -135,7 +135,7 @@ def embed_models(
     wanted = {name: model for name, model in models.items() if name not in found}
     if wanted:
         vectors = _by_row(
-            wanted, tracks, seconds, pool, fixed, batch_size=batch_size, most=most_unreadable, progress=progress
+            wanted, tracks, seconds, pool, fixed, batch_size=batch_size, max_unusable=max_unusable, progress=progress
         )
         for name, rows in vectors.items():
             nothing = np.full_like(next(iter(rows.values())), np.nan)
@@ -182,7 +182,7 @@ def embed_windows(
     window_seconds: float | None = None,
     *,
     batch_size: int = 32,
-    most_unreadable: float = 0.1,
+    max_unusable: float = 0.1,
     progress: bool = True,
 ) -> WindowEmbeddings:
     """Compute the embeddings of the windows of tracks, without pooling.
@@ -191,10 +191,10 @@ def embed_windows(
     names it.
     """
     tracks = as_track_table(tracks)
-    seconds = window_seconds_of(model, window_seconds)
+    seconds = choose_window_seconds(model, window_seconds)
     (by_row,) = _by_row(
         {"": model}, tracks, {"": seconds}, lambda windows: windows, None, batch_size=batch_size,
-        most=most_unreadable, progress=progress,
+        max_unusable=max_unusable, progress=progress,
     ).values()  # fmt: skip
     rows = sorted(by_row)
     counts = [len(by_row[row]) for row in rows]
@@ -210,31 +210,31 @@ def _by_row(
     corruption: FixedCorruption | None,
     *,
     batch_size: int,
-    most: float,
+    max_unusable: float,
     progress: bool,
 ) -> dict[str, dict[int, np.ndarray]]:
     """Return the pooled embeddings of each decodable track, by model and row number."""
     sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
     needs = np.stack(
-        [window_counts(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
+        [count_windows(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
     )
     rates = [model.sample_rate for model in models.values()]
-    hearing = Hearing(tracks, rates, needs, corruption, batch_size, most)
+    hearing = AudioLoader(tracks, rates, needs, corruption, batch_size, max_unusable)
     vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
     fused: dict[str, WaveformModel] = {}
-    device = device_of(next(iter(models.values())))
+    device = find_device(next(iter(models.values())))
     with (
         eval_mode(*models.values()),
         progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
     ):
         for looked_at, rows, waveforms in hearing.batches(device):
             for place, (name, model) in enumerate(models.items() if rows else ()):
-                heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(device_of(model))
+                heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(find_device(model))
                 cut = "tracks channels (windows samples) -> (tracks windows) channels samples"
                 windows = rearrange(heard, cut, samples=sizes[name])
                 if name not in fused:
                     fused[name] = fused_if_equal(model, windows)
-                embedded = embeddings_of(fused[name], windows)
+                embedded = compute_embeddings(fused[name], windows)
                 embedded = rearrange(embedded, "(tracks windows) dim -> tracks windows dim", tracks=len(rows))
                 vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
             bar.update(looked_at)

@@ -16,7 +16,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.hashing import new_digest
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 
 _FORMAT = 1
 _ADVICE = "draw the corruptions again into another file or folder"
@@ -63,7 +63,7 @@ class FixedCorruption:
             seed: seed of the draw. The same seed gives corresponding draws at every severity.
         """
         tracks = as_track_table(tracks)
-        drawn = transform.draw(len(tracks), generator_for(seed, "corruption"))
+        drawn = transform.draw(len(tracks), make_generator(seed, "corruption"))
         return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
 
     @classmethod

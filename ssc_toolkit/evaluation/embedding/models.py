@@ -46,7 +46,7 @@ class WaveformModel(Protocol):
     def __call__(self, waveforms: Tensor) -> Tensor: ...
 
 
-class BroughtModel(nn.Module):
+class WrappedModel(nn.Module):
     """A user's callable, wrapped as a model that can be evaluated; `as_model` creates it."""
 
     def __init__(
@@ -75,7 +75,7 @@ def as_model(
     *,
     window_seconds: float | None = None,
     identity: str | None = None,
-) -> BroughtModel:
+) -> WrappedModel:
     """Convert any callable from waveforms (N, samples) to embeddings (N, dim) into a model that can be evaluated.
 
     A module is run in eval mode and stays on its device.
@@ -98,7 +98,7 @@ def as_model(
     """
     if sample_rate <= 0:
         raise InputError(f"sample_rate: expected a positive number of hertz, got {sample_rate}")
-    return BroughtModel(function, sample_rate, window_seconds, identity)
+    return WrappedModel(function, sample_rate, window_seconds, identity)
 
 
 def open_model(source: str) -> WaveformModel:
@@ -121,7 +121,7 @@ def open_model(source: str) -> WaveformModel:
         try:
             made = getattr(importlib.import_module(module), name)()
         except (Exception, SystemExit) as error:  # the user's code may raise any exception
-            raise InputError(f"encoder: expected {source} to return a model, got {_said(error)}") from error
+            raise InputError(f"encoder: expected {source} to return a model, got {_describe_error(error)}") from error
     if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
         raise InputError(
             f"encoder: expected {source} to return a callable with a sample_rate, got {type(made).__name__}; "
@@ -130,27 +130,27 @@ def open_model(source: str) -> WaveformModel:
     return made
 
 
-def window_seconds_of(model: WaveformModel, asked: float | None = None) -> float:
-    """Return the window length in seconds: `asked` if given, or else the model's window length, or else 3.
+def choose_window_seconds(model: WaveformModel, window_seconds: float | None = None) -> float:
+    """Return the window length in seconds: `window_seconds` if given, or else the model's window length, or else 3.
 
     Raises:
         InputError: if the length is not a positive finite number.
     """
     own = getattr(model, "window_seconds", None)
-    seconds = asked if asked is not None else DEFAULT_WINDOW_SECONDS if own is None else own
+    seconds = window_seconds if window_seconds is not None else DEFAULT_WINDOW_SECONDS if own is None else own
     if not 0 < seconds < np.inf:
         raise InputError(f"window_seconds: expected a positive number of seconds, got {seconds}")
     return float(seconds)
 
 
-def fingerprint(model: WaveformModel) -> str:
+def hash_model(model: WaveformModel) -> str:
     """Return a hash of a model's class, settings and weights, and of the version of this library.
 
     Raises:
         InputError: if the model is a function without an `identity`.
     """
     digest = new_digest()
-    inner = model.function if isinstance(model, BroughtModel) else model
+    inner = model.function if isinstance(model, WrappedModel) else model
     identity = getattr(model, "identity", None)
     if not isinstance(inner, nn.Module) and identity is None:
         raise InputError(
@@ -172,7 +172,7 @@ def is_trainable(model: WaveformModel) -> bool:
     return isinstance(model, nn.Module) and any(weight.requires_grad for weight in model.parameters())
 
 
-def device_of(model: WaveformModel) -> torch.device:
+def find_device(model: WaveformModel) -> torch.device:
     """Return the device of a model; the CPU if it has no parameters."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
@@ -204,11 +204,11 @@ def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
     Returns:
         The copy, if each embedding differs by at most `FUSED_TOLERANCE` of its norm; otherwise the model itself.
     """
-    if not isinstance(model, Encoder) or not model.rearrangeable or model.fused or device_of(model).type != "cpu":
+    if not isinstance(model, Encoder) or not model.rearrangeable or model.fused or find_device(model).type != "cpu":
         return model
     fused = model.fuse()
     try:
-        expected, found = embeddings_of(model, windows[:8]), embeddings_of(fused, windows[:8])
+        expected, found = compute_embeddings(model, windows[:8]), compute_embeddings(fused, windows[:8])
     except InputError:  # the model itself raises it again, if it is the reason
         return model
     difference = torch.linalg.vector_norm(found - expected, dim=1)
@@ -216,7 +216,7 @@ def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
     return fused if bool(is_equal.all()) else model
 
 
-def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:
+def compute_embeddings(model: WaveformModel, windows: Tensor) -> Tensor:
     """Compute the embeddings (N, dim) of windows (N, 1, samples) in float32.
 
     Raises:
@@ -228,7 +228,7 @@ def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:
         if isinstance(error, InputError) or (isinstance(model, Encoder) and not isinstance(model, EncoderAdapter)):
             raise
         raise InputError(
-            f"encoder: expected embeddings of {len(windows)} windows, got the exception {_said(error)}"
+            f"encoder: expected embeddings of {len(windows)} windows, got the exception {_describe_error(error)}"
         ) from error
     if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or len(embeddings) != len(windows):
         found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
@@ -238,7 +238,7 @@ def embeddings_of(model: WaveformModel, windows: Tensor) -> Tensor:
     return embeddings.float()
 
 
-def _said(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Return type and message of an exception, and the line in the user's own files that raised it."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)

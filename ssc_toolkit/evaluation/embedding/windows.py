@@ -11,10 +11,10 @@ from torch import Tensor
 from ssc_toolkit.data import TrackTable
 from ssc_toolkit.errors import InputError
 
-MOST_WINDOWS = 64
+MAX_WINDOWS = 64
 """Maximum number of windows per track, counted from its beginning (the paper's rule)."""
 
-POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
+WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda windows: windows.mean(dim=1),
     "max": lambda windows: windows.amax(dim=1),
     "mean+std": lambda windows: torch.cat([windows.mean(dim=1), windows.std(dim=1, correction=0)], dim=1),
@@ -22,18 +22,18 @@ POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Pooling functions by name, from window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
 
 
-def pooling_named(name: str) -> Callable[[Tensor], Tensor]:
+def find_window_pooling(name: str) -> Callable[[Tensor], Tensor]:
     """Return a pooling function by its name.
 
     Raises:
         InputError: for an unknown name.
     """
-    if name not in POOLINGS:
-        raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}, got {name!r}")
-    return POOLINGS[name]
+    if name not in WINDOW_POOLINGS:
+        raise InputError(f"window_pooling: expected one of {', '.join(WINDOW_POOLINGS)}, got {name!r}")
+    return WINDOW_POOLINGS[name]
 
 
-def window_counts(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarray:
+def count_windows(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarray:
     """Return the number of windows of each track, at most 64.
 
     Args:
@@ -59,4 +59,4 @@ def window_counts(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarr
             f"tracks: {int((counts < 1).sum())} tracks are shorter than a window of {window / sample_rate:.2f} s, "
             f"such as {short}; remove them (check_audio does) or choose a shorter window"
         )
-    return np.minimum(counts, MOST_WINDOWS)
+    return np.minimum(counts, MAX_WINDOWS)

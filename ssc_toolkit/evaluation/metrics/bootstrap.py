@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ssc_toolkit.data.cells import cell_texts
+from ssc_toolkit.data.cells import format_cells
 
 RESAMPLES = 1000
 COVERAGE = 0.95
@@ -63,7 +63,7 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
     return _interval(float(np.mean(values)), means)
 
 
-def distinct(groups: np.ndarray) -> np.ndarray:
+def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
     """Return the groups of tracks, with each unknown group (NaN or None) replaced by a separate group.
 
     Examples:
@@ -73,10 +73,10 @@ def distinct(groups: np.ndarray) -> np.ndarray:
     unknown = pd.isna(groups)
     if not unknown.any():
         return groups
-    return np.array([f"track {row}" if text is None else text for row, text in enumerate(cell_texts(groups))])
+    return np.array([f"track {row}" if text is None else text for row, text in enumerate(format_cells(groups))])
 
 
-def drawn_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:
+def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:
     """Count how often each track is drawn when whole groups are resampled.
 
     Args:

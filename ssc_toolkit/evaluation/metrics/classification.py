@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, r2_score, recall_score, roc
 
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation.metrics import weighted
-from ssc_toolkit.evaluation.metrics.key import are_keys, key_weights
+from ssc_toolkit.evaluation.metrics.key import are_keys, compute_key_weights
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Metric:
     bounds: tuple[float, float] = (0.0, 1.0)
 
 
-def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
+def find_metrics(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
     """Return the metrics of a kind of label, the headline metric first.
 
     | labels | metrics |
@@ -57,7 +57,7 @@ def metrics_of(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
         return {"r2": _r2(every), **columns}
     metrics = {"accuracy": _mean_of(_correct), "macro_recall": Metric(_macro_recall, _resampled_macro_recall)}
     if are_keys(names):
-        weights = key_weights(names)
+        weights = compute_key_weights(names)
         metrics["weighted_key_score"] = _mean_of(lambda outputs, truth: weights[truth, outputs.argmax(axis=1)])
     return metrics
 

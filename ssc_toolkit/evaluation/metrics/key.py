@@ -19,13 +19,13 @@ def are_keys(names: tuple[str, ...]) -> bool:
     return all(key_number(name) is not None for name in names) and any(map(_says_its_mode, names))
 
 
-def unlike_keys(names: tuple[str, ...]) -> list[str]:
+def find_unlike_keys(names: tuple[str, ...]) -> list[str]:
     """Return the classes that are not keys, if more than half of the classes are keys with a mode.
 
     Because of these classes, there is no weighted key score.
 
     Examples:
-        >>> unlike_keys(("C major", "A minor", "unknown")), unlike_keys(("jazz", "rock"))
+        >>> find_unlike_keys(("C major", "A minor", "unknown")), find_unlike_keys(("jazz", "rock"))
         (['unknown'], [])
     """
     odd = [name for name in names if key_number(name) is None]
@@ -33,7 +33,7 @@ def unlike_keys(names: tuple[str, ...]) -> list[str]:
 
 
 @cache
-def key_weights(names: tuple[str, ...]) -> np.ndarray:
+def compute_key_weights(names: tuple[str, ...]) -> np.ndarray:
     """Compute the MIREX weights of keys (reference, estimate) with `mir_eval.key.weighted_score`.
 
     The weight is 1 for the same key, 0.5 for an estimate a fifth above the reference (not below), 0.3 for the relative
@@ -43,9 +43,9 @@ def key_weights(names: tuple[str, ...]) -> np.ndarray:
         names: names of the keys, in any spelling that `key_number` accepts.
 
     Examples:
-        >>> key_weights(("C major", "G:maj", "Am", "c minor"))[0].tolist()
+        >>> compute_key_weights(("C major", "G:maj", "Am", "c minor"))[0].tolist()
         [1.0, 0.5, 0.3, 0.2]
-        >>> float(key_weights(("C major", "G major"))[1, 0])  # C is a fifth below G
+        >>> float(compute_key_weights(("C major", "G major"))[1, 0])  # C is a fifth below G
         0.0
     """
     from mir_eval.key import weighted_score

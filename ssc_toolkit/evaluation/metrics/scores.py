@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, drawn_weights, interval_over_runs
-from ssc_toolkit.evaluation.metrics.classification import Metric, metrics_of, undefined_classes
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, draw_weights, interval_over_runs
+from ssc_toolkit.evaluation.metrics.classification import Metric, find_metrics, undefined_classes
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
     first = predictions[0]
     if any(not np.array_equal(other.rows, first.rows) for other in predictions[1:]):
         raise ValueError("predictions: expected the same tracks for every seed, got different tracks")
-    metrics = metrics_of(first.kind, first.names)
-    weights = drawn_weights(first.groups, seed)
+    metrics = find_metrics(first.kind, first.names)
+    weights = draw_weights(first.groups, seed)
     intervals = {name: _interval(metric, predictions, weights, seed) for name, metric in metrics.items()}
     (headline, interval), *others = intervals.items()
     correct = None
@@ -121,7 +121,7 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
         raise ValueError("clean, corrupted: expected scores of the same tracks, seeds and metric")
     before, after = _paired("clean, corrupted", clean, corrupted, seed)
     drops = np.where(before > 0, 1 - after / np.where(before > 0, before, 1.0), np.nan)
-    lowest = metrics_of(clean.predictions[0].kind, clean.predictions[0].names)[clean.metric].bounds[0]
+    lowest = find_metrics(clean.predictions[0].kind, clean.predictions[0].names)[clean.metric].bounds[0]
     return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0 if lowest == 0 else np.inf))
 
 
@@ -155,8 +155,8 @@ def _paired(names: str, first: Score, second: Score, seed: int) -> tuple[np.ndar
     same = bool(mine and other) and first.metric == second.metric and len(runs) < 2
     if not same or not np.array_equal(mine[0].rows, other[0].rows):
         raise ValueError(f"{names}: expected scores of the same tracks, seeds and metric")
-    metric = metrics_of(mine[0].kind, mine[0].names)[first.metric]
-    weights = drawn_weights(mine[0].groups, seed)
+    metric = find_metrics(mine[0].kind, mine[0].names)[first.metric]
+    weights = draw_weights(mine[0].groups, seed)
     return _by_run(metric, mine, weights), _by_run(metric, other, weights)
 
 

@@ -32,9 +32,9 @@ def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.nd
 def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Compute R² (resamples,) of numbers (tracks,); NaN where all numbers of a resample are the same."""
     total, truth = weights.sum(axis=1), truth.astype(float)
-    centred = truth - truth.mean()
-    squares = (weights @ centred**2) / total
-    variance = squares - ((weights @ centred) / total) ** 2
+    centered = truth - truth.mean()
+    squares = (weights @ centered**2) / total
+    variance = squares - ((weights @ centered) / total) ** 2
     error = (weights @ (truth - predicted) ** 2) / total
     varies = variance > 1e-12 * squares  # smaller values are rounding errors
     return np.where(varies, 1 - error / np.where(varies, variance, 1.0), np.nan)

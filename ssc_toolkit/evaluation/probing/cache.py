@@ -13,7 +13,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
-from ssc_toolkit.evaluation.probing.probe import Probe, fit_head, groups_of
+from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, fit_head
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.hashing import new_digest
 
@@ -75,7 +75,7 @@ class CachedProbes:
                 write_entry(path, lambda temporary: _write(temporary, found))
             return found
         outputs, rows = stored
-        truth, groups = labels.values.numpy()[rows], groups_of(self._tracks)[rows]
+        truth, groups = labels.values.numpy()[rows], find_groups(self._tracks)[rows]
         return Predictions(outputs, truth, rows, groups, labels.kind, labels.names)
 
     def _probe(self, settings: ProbeSettings) -> Probe:

@@ -13,7 +13,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.probe import fit_probe
 
-SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Default fractions of the labeled training tracks."""
 
 
@@ -23,7 +23,7 @@ def few_label_curve(
     column: str | Sequence[str],
     method: str = "linear",
     *,
-    shares: Sequence[float] = SHARES,
+    label_fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] = (0, 1, 2),
     kind: Kind | None = None,
 ) -> dict[float, Score]:
@@ -39,7 +39,7 @@ def few_label_curve(
         column: as for `fit_probe`.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
-        shares: fractions of the labeled training tracks, each in (0, 1].
+        label_fractions: fractions of the labeled training tracks, each in (0, 1].
         seeds: seeds of the order and of the head.
 
     Returns:
@@ -54,24 +54,24 @@ def few_label_curve(
         >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
         ...                        "genre": ["jazz", "rock"] * 50})
         >>> embeddings = random.normal(size=(100, 4)) + np.where(tracks["genre"] == "jazz", 5, -5)[:, None]
-        >>> curve = few_label_curve(embeddings, tracks, "genre", "prototypes", shares=(0.1, 1.0))
+        >>> curve = few_label_curve(embeddings, tracks, "genre", "prototypes", label_fractions=(0.1, 1.0))
         >>> [score.headline.value > 0.9 for score in curve.values()]
         [True, True]
     """
     tracks = as_track_table(tracks)
-    check_fractions("shares", shares)
+    check_fractions("label_fractions", label_fractions)
     if not len(seeds):
         raise InputError("seeds: expected at least one, got none")
     return {
         share: measure(
             [
-                fit_probe(embeddings, tracks, column, method, kind=kind, label_share=share, seed=seed).predict(
+                fit_probe(embeddings, tracks, column, method, kind=kind, label_fraction=share, seed=seed).predict(
                     embeddings, tracks
                 )
                 for seed in seeds
             ]
         )
-        for share in shares
+        for share in label_fractions
     }
 
 
@@ -80,7 +80,7 @@ def prototypes(
     tracks: Tracks,
     column: str,
     *,
-    shares: Sequence[float] = SHARES,
+    label_fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] = (0, 1, 2),
 ) -> dict[float, Score]:
     """Score prototype classification, which trains no weights, for increasing fractions of the training labels.
@@ -94,10 +94,10 @@ def prototypes(
         embeddings: as for `few_label_curve`.
         tracks: as for `few_label_curve`.
         column: as for `few_label_curve`.
-        shares: as for `few_label_curve`.
+        label_fractions: as for `few_label_curve`.
         seeds: as for `few_label_curve`.
 
     Raises:
         InputError: as `few_label_curve`, or if the column holds numbers.
     """
-    return few_label_curve(embeddings, tracks, column, "prototypes", shares=shares, seeds=seeds)
+    return few_label_curve(embeddings, tracks, column, "prototypes", label_fractions=label_fractions, seeds=seeds)

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.checks import check_fractions, check_whole
+from ssc_toolkit.checks import check_fractions, check_integer
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.audio_loader import reader
+from ssc_toolkit.evaluation.embedding.audio_loader import make_reader
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
-from ssc_toolkit.evaluation.embedding.models import WaveformModel, device_of, is_trainable, window_seconds_of
-from ssc_toolkit.evaluation.embedding.windows import window_counts
+from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, find_device, is_trainable
+from ssc_toolkit.evaluation.embedding.windows import count_windows
 from ssc_toolkit.evaluation.probing.heads import Problem
 from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
-from ssc_toolkit.evaluation.probing.probe import Probe, check_labels, label_signal, problem_of, training_share
+from ssc_toolkit.evaluation.probing.probe import Probe, check_labels, choose_training_rows, label_signal, make_problem
 from ssc_toolkit.progress import progress_bar
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 
 HEAD_LEARNING_RATE = 1e-3
 
@@ -48,7 +48,7 @@ def finetune(
     window_seconds: float | None = None,
     *,
     kind: Kind | None = None,
-    label_share: float = 1.0,
+    label_fraction: float = 1.0,
     steps: int = 1000,
     batch_size: int = 32,
     learning_rate: float = 1e-4,
@@ -69,7 +69,7 @@ def finetune(
         column: the label column.
         window_seconds: length of a window in seconds; by default the window length of the model.
         kind: as for `fit_probe`.
-        label_share: as for `fit_probe`.
+        label_fraction: as for `fit_probe`.
         steps: maximum number of optimizer steps.
         batch_size: number of windows in a batch.
         learning_rate: learning rate of the encoder; that of the head is 1e-3.
@@ -82,23 +82,23 @@ def finetune(
         InputError: if the model cannot be trained, if the loss becomes NaN or infinite, or as `fit_probe`.
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
-        check_whole(name, value, 1)
-    check_fractions("label_share", [label_share])
+        check_integer(name, value, 1)
+    check_fractions("label_fraction", [label_fraction])
     if not isinstance(model, nn.Module) or not is_trainable(model):
         raise InputError(f"encoder: expected a module with trainable weights, got {type(model).__name__}")
     tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
     check_labels(tracks, labels, column)
-    seconds = window_seconds_of(model, window_seconds)
+    seconds = choose_window_seconds(model, window_seconds)
     seen = (tracks["split"] != "test").to_numpy()
     frozen = _embedded(model, tracks, seen, seconds)
-    problem = problem_of(np.where(seen[:, None], frozen, 0.0), tracks, labels, column, label_share, seed)
+    problem = make_problem(np.where(seen[:, None], frozen, 0.0), tracks, labels, column, label_fraction, seed)
     usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # test tracks have NaN in `frozen`
     is_train, is_valid = ((tracks["split"] == split).to_numpy() & usable for split in ("train", "valid"))
-    train = training_share(np.flatnonzero(is_train), labels, label_share, seed)
+    train = choose_training_rows(np.flatnonzero(is_train), labels, label_fraction, seed)
 
     tuned = copy.deepcopy(model)
-    head = _head(problem, seed).to(device_of(tuned))
+    head = _head(problem, seed).to(find_device(tuned))
     batches = _Windows(tracks, train, tuned, seconds, batch_size, seed)
     best = _Best(problem, tuned, head)
     groups: list[dict[str, Any]] = [
@@ -160,14 +160,14 @@ class _Windows:
         self.rate: int = model.sample_rate  # type: ignore[assignment]  # every WaveformModel has one
         self.window = round(seconds * self.rate)
         used = tracks.select(rows)
-        self.spare = torch.from_numpy(window_counts(used, self.rate, self.window) * self.window - self.window)
-        self.rows, self.read = torch.from_numpy(rows), reader(tracks, self.rate)
+        self.spare = torch.from_numpy(count_windows(used, self.rate, self.window) * self.window - self.window)
+        self.rows, self.read = torch.from_numpy(rows), make_reader(tracks, self.rate)
         self.batch_size, self.seed = batch_size, seed
-        self.device = device_of(model)  # type: ignore[arg-type]
+        self.device = find_device(model)  # type: ignore[arg-type]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Return row numbers of the table, and a window of each row (batch, 1, samples)."""
-        generator = generator_for(self.seed, "fine-tuning", step)
+        generator = make_generator(self.seed, "fine-tuning", step)
         picked = torch.randint(len(self.rows), (self.batch_size,), generator=generator)
         starts = (torch.rand(self.batch_size, generator=generator) * (self.spare[picked] + 1)).long()
         rows = self.rows[picked]

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ssc_toolkit.checks import check_embeddings, check_fractions, check_length, check_whole
+from ssc_toolkit.checks import check_embeddings, check_fractions, check_integer, check_length
 from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.metrics.bootstrap import distinct
+from ssc_toolkit.evaluation.metrics.bootstrap import separate_unknown_groups
 from ssc_toolkit.evaluation.metrics.classification import defined_classes
 from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure
 from ssc_toolkit.evaluation.probing.heads import HEADS, Head, Problem
 from ssc_toolkit.samplers import label_budget
 
-__all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "probe", "problem_of"]
+__all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "make_problem", "probe"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Probe:
             raise InputError(f"labels: expected test tracks with a label in column {self.column!r}, got none")
         outputs = self.head.predict(embeddings[rows])
         truth = self.labels.values.numpy()[rows]
-        return Predictions(outputs, truth, rows, groups_of(tracks)[rows], self.labels.kind, self.labels.names)
+        return Predictions(outputs, truth, rows, find_groups(tracks)[rows], self.labels.kind, self.labels.names)
 
     def score(self, embeddings: np.ndarray, tracks: Tracks, subset: np.ndarray | None = None, seed: int = 0) -> Score:
         """Score the probe on the test set.
@@ -82,7 +82,7 @@ def fit_probe(
     method: str = "linear",
     *,
     kind: Kind | None = None,
-    label_share: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Probe:
     """Fit a head to the embeddings of the training set.
@@ -105,7 +105,7 @@ def fit_probe(
             numbers.
         method: one of the methods above.
         kind: "class", "multi-hot" or "number"; by default determined by the dataset or the cells.
-        label_share: fraction of the labeled training tracks to use, in (0, 1]. The tracks of a smaller fraction are
+        label_fraction: fraction of the labeled training tracks to use, in (0, 1]. The tracks of a smaller fraction are
             among those of a larger one, and a track of every class comes first (`samplers.label_budget`).
         seed: seed of the head's weights and of the choice of labeled tracks.
 
@@ -115,7 +115,7 @@ def fit_probe(
     """
     tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
-    return fit_head(embeddings, tracks, labels, column, method, label_share, seed)
+    return fit_head(embeddings, tracks, labels, column, method, label_fraction, seed)
 
 
 def fit_head(
@@ -124,22 +124,22 @@ def fit_head(
     labels: Labels,
     column: str | Sequence[str],
     method: str = "linear",
-    label_share: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Probe:
     """Fit a head to labels that are already encoded; arguments and errors are those of `fit_probe`."""
     if method not in HEADS:
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
-    problem = problem_of(embeddings, tracks, labels, column, label_share, seed)
+    problem = make_problem(embeddings, tracks, labels, column, label_fraction, seed)
     return Probe(_joined(column), HEADS[method](problem, seed), labels, method)
 
 
-def problem_of(
+def make_problem(
     embeddings: np.ndarray,
     tracks: Tracks,
     labels: Labels,
     column: str | Sequence[str],
-    label_share: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Problem:
     """Return the data that a head is fitted to: the labeled tracks of the training set and the validation set.
@@ -150,11 +150,11 @@ def problem_of(
     embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
     rows = check_labels(tracks, labels, _joined(column), np.isfinite(embeddings).all(axis=1))
     values = labels.values.numpy()
-    train, valid = training_share(rows["train"], labels, label_share, seed), rows["valid"]
+    train, valid = choose_training_rows(rows["train"], labels, label_fraction, seed), rows["valid"]
     return Problem(embeddings[train], values[train], embeddings[valid], values[valid], labels.kind, labels.names)
 
 
-def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) -> np.ndarray:
+def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float, seed: int) -> np.ndarray:
     """Select a fraction of the labeled training rows, in the order of the table.
 
     The rows of a smaller fraction are among those of a larger one, and a row of every class is selected first.
@@ -162,21 +162,22 @@ def training_share(rows: np.ndarray, labels: Labels, share: float, seed: int) ->
     Args:
         rows: row numbers of the labeled training tracks.
         labels: labels of all tracks.
-        share: fraction of the rows, in (0, 1].
+        label_fraction: fraction of the rows, in (0, 1].
         seed: seed of the selection.
 
     Raises:
         InputError: if the fraction is not in (0, 1], or if it has fewer than two classes.
     """
-    check_fractions("label_share", [share])
-    if share == 1:
+    check_fractions("label_fraction", [label_fraction])
+    if label_fraction == 1:
         return rows
     values = labels.values[torch.from_numpy(rows)]
     signal = torch.zeros(len(rows), dtype=torch.int64) if labels.kind == "number" else values
-    kept = rows[np.sort(label_budget(signal, share, seed).numpy())]
+    kept = rows[np.sort(label_budget(signal, label_fraction, seed).numpy())]
     if labels.kind == "class" and len(labels.values[torch.from_numpy(kept)].unique()) < 2:
         raise InputError(
-            f"label_share: expected at least two classes, got fewer in {share:g} of {len(rows)} labeled training tracks"
+            f"label_fraction: expected at least two classes, got fewer in {label_fraction:g} of {len(rows)} "
+            "labeled training tracks"
         )
     return kept
 
@@ -259,20 +260,20 @@ def probe(
         >>> probe(embeddings, tracks, "genre").headline.value
         1.0
     """
-    check_whole("repeats", repeats, 1)
+    check_integer("repeats", repeats, 1)
     tracks = as_track_table(tracks)
     fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
     return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 
 
-def groups_of(tracks: TrackTable) -> np.ndarray:
+def find_groups(tracks: TrackTable) -> np.ndarray:
     """Return the group (tracks,) of each track, for resampling; each unknown group becomes a separate group."""
-    return distinct(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
+    return separate_unknown_groups(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
 
 
 def _rows_of(tracks: TrackTable, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
     if "split" not in tracks:
-        raise InputError("tracks: expected a column 'split', got none; ssc_toolkit.data.with_splits adds one")
+        raise InputError("tracks: expected a column 'split', got none; ssc_toolkit.data.add_splits adds one")
     if len(labels.labeled) != len(tracks):
         raise InputError(f"tracks: expected {len(labels.labeled)} rows, one for each label, got {len(tracks)}")
     return np.flatnonzero((tracks["split"] == split).to_numpy() & labels.labeled.numpy() & usable)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def expected_over_ties(
+def average_over_ties(
     similarity: np.ndarray, relevant: np.ndarray, cutoffs: Sequence[int]
 ) -> tuple[float, list[float], list[float]]:
     r"""Compute average precision, recall@k and precision@k of a ranking as means over all orders of tied items.
@@ -27,7 +27,7 @@ def expected_over_ties(
         The average precision, and lists of recall@k (whether a relevant item is among the first k) and precision@k.
 
     Examples:
-        >>> expected_over_ties(np.array([0.9, 0.9, 0.1]), np.array([True, False, False]), [1])
+        >>> average_over_ties(np.array([0.9, 0.9, 0.1]), np.array([True, False, False]), [1])
         (0.75, [0.5], [0.5])
     """
     count = len(similarity)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssc_toolkit.checks import check_embeddings
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.retrieval.neighbors import nearest, unit_rows
+from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_rows
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
     count = len(embeddings)
     if not 1 <= k < count:
         raise InputError(f"k: expected 1 to {count - 1} neighbors among {count} embeddings, got {k}")
-    occurrence = np.bincount(nearest(embeddings, k).ravel(), minlength=count)
+    occurrence = np.bincount(find_nearest(embeddings, k).ravel(), minlength=count)
     deviation = occurrence - k
     spread = float(np.sqrt((deviation**2).mean()))
-    total = unit_rows(embeddings).sum(axis=0, dtype=np.float64)
-    lengths = float((unit_rows(embeddings) ** 2).sum(dtype=np.float64))
+    total = normalize_rows(embeddings).sum(axis=0, dtype=np.float64)
+    lengths = float((normalize_rows(embeddings) ** 2).sum(dtype=np.float64))
     return Geometry(
         hub_skewness=float((deviation.astype(float) ** 3).mean() / spread**3) if spread > 0 else 0.0,
         robin_hood=float(np.abs(deviation).sum() / (2 * k * (count - 1))),
@@ -83,8 +83,8 @@ def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
 
 
 def _effective_rank(embeddings: np.ndarray) -> float:
-    centred = embeddings - embeddings.mean(axis=0)
-    squares = np.linalg.eigvalsh((centred.T @ centred).astype(np.float64)).clip(min=0)
+    centered = embeddings - embeddings.mean(axis=0)
+    squares = np.linalg.eigvalsh((centered.T @ centered).astype(np.float64)).clip(min=0)
     singular = np.sqrt(squares)
     if singular.sum() == 0:
         return 1.0

@@ -15,7 +15,7 @@ BLOCK = 1 << 25
 """Number of similarities held in memory at once."""
 
 
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
+def normalize_rows(vectors: np.ndarray) -> np.ndarray:
     """Divide each row by its Euclidean norm, (N, dim) float32; rows of zeros stay zeros."""
     vectors = np.asarray(vectors)
     rows = vectors.astype(np.float64 if vectors.dtype == np.float64 else np.float32)
@@ -35,14 +35,14 @@ def similarity_blocks(
     Yields:
         The slice of the queries, and their (q, N) cosine similarities.
     """
-    first, second = torch.from_numpy(unit_rows(queries)), torch.from_numpy(unit_rows(database))
+    first, second = torch.from_numpy(normalize_rows(queries)), torch.from_numpy(normalize_rows(database))
     size = max(1, block // max(1, len(second)))
     for start in range(0, len(first), size):
         rows = slice(start, min(start + size, len(first)))
         yield rows, first[rows] @ second.T
 
 
-def nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
+def find_nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
     """Return the nearest neighbors of each item among the other items by cosine similarity, nearest first.
 
     Args:
@@ -89,7 +89,7 @@ def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
     known = labels.labeled.numpy() & np.isfinite(embeddings).all(axis=1)
     if known.sum() < 2:
         return float("nan")
-    found = nearest(embeddings[known], 1)[:, 0]
+    found = find_nearest(embeddings[known], 1)[:, 0]
     values = labels.values.numpy()[known]
     agrees = (values * values[found]).any(axis=1) if labels.is_multi_hot else values == values[found]
     return float(agrees.mean())

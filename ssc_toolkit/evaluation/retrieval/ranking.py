@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_embeddings, check_length, check_whole
+from ssc_toolkit.checks import check_embeddings, check_integer, check_length
 from ssc_toolkit.data import Labels
-from ssc_toolkit.data.cells import cell_texts
+from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, distinct
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, separate_unknown_groups
 from ssc_toolkit.evaluation.metrics.scores import Score
-from ssc_toolkit.evaluation.retrieval.average_precision import expected_over_ties
-from ssc_toolkit.evaluation.retrieval.neighbors import similarity_blocks, unit_rows
+from ssc_toolkit.evaluation.retrieval.average_precision import average_over_ties
+from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows, similarity_blocks
 
 CUTOFFS = (1, 5, 10)
 
@@ -54,7 +54,7 @@ def retrieval(
     section 8.4). Recall@k, as in metric learning, is the fraction of queries with a relevant item among the first k
     (Jégou, Douze and Schmid, TPAMI 2011). Queries without a relevant item have no AP and are omitted; their number is
     `undefined_queries` in `others`. If items are equally similar to a query, each metric is the mean over all orders of
-    these items (`ties.expected_over_ties`), so the order of the rows does not matter.
+    these items (`ties.average_over_ties`), so the order of the rows does not matter.
 
     Args:
         embeddings: (Q, dim) embeddings of the queries.
@@ -87,7 +87,7 @@ def retrieval(
     if (database is None) != (database_labels is None):
         raise InputError("database: expected both database and database_labels, or neither, got one of them")
     for k in cutoffs if len(cutoffs) else (0,):
-        check_whole("cutoffs", k, 1)
+        check_integer("cutoffs", k, 1)
     queries = ranked = _Side.checked("", embeddings, labels, groups, ids)
     if database is not None and database_labels is not None:
         ranked = _Side.checked("database_", database, database_labels, database_groups, database_ids)
@@ -162,7 +162,7 @@ def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
 
     Equal rows then have exactly equal similarities, wherever they are in a matrix product.
     """
-    unit = np.ascontiguousarray(unit_rows(vectors))
+    unit = np.ascontiguousarray(normalize_rows(vectors))
     rows = unit.view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
     _, first, places = np.unique(rows, return_index=True, return_inverse=True)
     return unit[first], torch.from_numpy(places)
@@ -181,7 +181,7 @@ def _ranked(
     recall, precision = (early > 0).astype(float), early / np.array(cutoffs)
     tied = (similarity[:, 1:] == similarity[:, :-1]) & (ranked[:, 1:] != ranked[:, :-1])
     for row in tied.any(dim=1).nonzero()[:, 0].tolist():  # only ties between relevant and other items matter
-        average[row], recall[row], precision[row] = expected_over_ties(
+        average[row], recall[row], precision[row] = average_over_ties(
             similarity[row].numpy(), ranked[row].numpy(), cutoffs
         )
     return average, recall, precision
@@ -198,7 +198,7 @@ def _score(
 ) -> Score:
     defined = ~np.isnan(average)
     rows = queries[defined]
-    of_queries = rows if groups is None else distinct(np.asarray(groups))[rows]
+    of_queries = rows if groups is None else separate_unknown_groups(np.asarray(groups))[rows]
     intervals: dict[str, Interval] = {}
     for place, k in enumerate(cutoffs):
         intervals[f"recall@{k}"] = bootstrap_mean(recall[defined, place], of_queries, seed)
@@ -221,7 +221,7 @@ def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
 
 def _codes(groups: np.ndarray | None, item_groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the groups of queries and items as comparable codes; an unknown group matches no other group."""
-    first, second = ([] if own is None else cell_texts(own) for own in (groups, item_groups))
+    first, second = ([] if own is None else format_cells(own) for own in (groups, item_groups))
     codes, _ = pd.factorize(np.array([*first, *second], dtype=object))
     own, other = codes[: len(first)], codes[len(first) :]
     return own, np.where(other < 0, -2, other)

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading, verify_listed, write_json, write_text
 from ssc_toolkit.training.module import STATISTICS
@@ -47,7 +47,7 @@ class History(pl.Callback):
         path: path of the CSV file.
         measures: functions of the encoder in eval mode, by column name.
         every: number of steps between measurements; the last step is measured too.
-        described: function that returns the file of an item, for the report on a NaN or infinite loss.
+        describe_item: function that returns the file of an item, for the report on a NaN or infinite loss.
         read_every: number of steps between reads from a device other than the CPU.
     """
 
@@ -56,13 +56,13 @@ class History(pl.Callback):
         path: Path,
         measures: Measures | None = None,
         every: int = 25,
-        described: Callable[[int], str] = str,
+        describe_item: Callable[[int], str] = str,
         read_every: int = 10,
     ) -> None:
         self.path = path
         self.measures = measures or {}
         self.every = every
-        self.described = described
+        self.describe_item = describe_item
         self.read_every = read_every
         self.rows: list[dict[str, float]] = []
         self._learning_rate = 0.0
@@ -124,7 +124,7 @@ class History(pl.Callback):
     def write(self) -> None:
         """Write the CSV file; a cell without a measurement is empty."""
         rows = [[row.get(column) for column in self.columns] for row in self.rows]
-        write_text(self.path, csv_text(self.columns, rows))
+        write_text(self.path, format_csv(self.columns, rows))
 
     def _read(self) -> None:
         """Read the waiting values from the device and append their rows."""
@@ -142,7 +142,7 @@ class History(pl.Callback):
             self.rows.append({**row, **dict(zip(STATISTICS, statistics, strict=True)), "clips_per_second": clips})
 
     def _stop(self, step: _Waiting, loss: float) -> None:
-        items = [{"item": item, "file": self.described(item)} for item in step.items.tolist()]
+        items = [{"item": item, "file": self.describe_item(item)} for item in step.items.tolist()]
         name = NOT_FINITE if self._world_size == 1 else f"process-{self._rank}-{NOT_FINITE}"
         report = self.path.with_name(name)
         write_json(report, {"step": step.step, "loss": str(loss), "items": items})

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from ssc_toolkit.csv_files import csv_text
+from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import clear_leftovers, held, writable_folder, write_text
+from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder, write_text
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.run_settings import ENCODER_FOLDER, check_run_settings
 from ssc_toolkit.options.study import Run
@@ -54,9 +54,9 @@ def sweep(options: SweepOptions) -> Path:
     options.check()
     runs = options.runs()
     _check_sources(options.file, runs)
-    folder = writable_folder(user_path(options.out, "out"), "out")
+    folder = make_writable_folder(user_path(options.out, "out"), "out")
     failed = []
-    with held(folder, "out"), OneByOne() as processes:
+    with lock_folder(folder, "out"), OneByOne() as processes:
         _check_folders(folder, runs)
         clear_leftovers(folder, names=(TABLE, *(run.config.name for run in runs)))
         for number, run in enumerate(runs, start=1):
@@ -126,4 +126,4 @@ def _table(out: Path, runs: Sequence[Run]) -> str:
         *_, last = read_history(out / folder / HISTORY, "out")
         rows.append({"run": name, "seed": seed, **last})
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["run", "seed"]
-    return csv_text(columns, [[row.get(column) for column in columns] for row in rows])
+    return format_csv(columns, [[row.get(column) for column in columns] for row in rows])

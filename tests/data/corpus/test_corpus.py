@@ -18,10 +18,10 @@ from training_runs import die_at_first_write
 
 from ssc_toolkit.cli import main
 from ssc_toolkit.data.corpus import build_corpus, build_notes
-from ssc_toolkit.data.corpus.build import claimed_folder, clip_path, finish_folder, write_clip
-from ssc_toolkit.data.corpus.corpus import CORPUS_CLIP_SECONDS, passage_notes, plan_clips
-from ssc_toolkit.data.corpus.keys import best_key, pitch_class_histogram, sure_key
-from ssc_toolkit.data.corpus.pieces import load_pieces, sources
+from ssc_toolkit.data.corpus.build import claim_folder, clip_path, finish_folder, write_clip
+from ssc_toolkit.data.corpus.corpus import CORPUS_CLIP_SECONDS, plan_clips, select_passage
+from ssc_toolkit.data.corpus.keys import find_best_key, find_sure_key, pitch_class_histogram
+from ssc_toolkit.data.corpus.pieces import list_score_files, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES
 from ssc_toolkit.data.key_names import KEYS
 from ssc_toolkit.errors import InputError
@@ -65,25 +65,25 @@ MAJOR, MINOR = (0, 4, 7, 2, 5, 9, 11, 7, 4, 2, 0, 0), (0, 3, 7, 2, 5, 8, 10, 7, 
 def test_keys_are_found_and_need_every_sign(tonic, mode, steps):
     pitches = scale(tonic, steps)
     onsets, durations = np.arange(len(pitches)), np.ones(len(pitches))
-    key = sure_key(onsets, durations, pitches)
+    key = find_sure_key(onsets, durations, pitches)
     assert key is not None
     assert KEYS[key].endswith(mode)
     assert key % 12 == tonic
-    assert sure_key(onsets, durations, pitches, stated_tonic=(tonic + 7) % 12) is None
-    assert sure_key(onsets, durations, pitches, stated_mode=1 - key // 12) is None
-    assert sure_key(onsets, durations, np.append(pitches[:-1], pitches[-1] + 7)) is None
+    assert find_sure_key(onsets, durations, pitches, stated_tonic=(tonic + 7) % 12) is None
+    assert find_sure_key(onsets, durations, pitches, stated_mode=1 - key // 12) is None
+    assert find_sure_key(onsets, durations, np.append(pitches[:-1], pitches[-1] + 7)) is None
 
 
 def test_the_bass_of_the_last_chord_decides():
     pitches = np.append(scale(0, MAJOR), [72 - 24 + 7])
     onsets = np.append(np.arange(len(MAJOR)), len(MAJOR) - 1)
-    assert sure_key(onsets, np.ones(len(pitches)), pitches) is None
+    assert find_sure_key(onsets, np.ones(len(pitches)), pitches) is None
 
 
 def test_all_collections_are_there():
-    names = {collection for collection, _ in sources()}
+    names = {collection for collection, _ in list_score_files()}
     assert len(names) == 7
-    assert len(sources()) > 1000
+    assert len(list_score_files()) > 1000
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_pieces_have_certain_keys_and_valid_notes(pieces):
         assert onsets[0] >= 0
         assert (durations > 0).all()
         assert pitches.min() > 20
-        assert best_key(pitch_class_histogram(pitches, durations), _krumhansl()) == piece.key
+        assert find_best_key(pitch_class_histogram(pitches, durations), _krumhansl()) == piece.key
         assert piece.meter in (None, "2/2", "2/4", "3/4", "4/4", "6/8")
 
 
@@ -109,7 +109,7 @@ def _krumhansl():
 @pytest.mark.slow
 def test_clips_are_transposed_to_their_labeled_tonic(pieces):
     for clip in plan_clips(pieces, 200, seed=1):
-        notes = passage_notes(clip)
+        notes = select_passage(clip)
         assert len(notes) > 2
         assert (notes[:, 0] < CORPUS_CLIP_SECONDS).all()
         assert notes[:, 0].min() >= -1e-6
@@ -170,7 +170,7 @@ def test_the_same_seed_gives_the_same_bytes_also_after_a_kill(corpus, cache, tmp
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "c" / "tracks.csv").exists()
-    build_corpus(CLIPS, 3, tmp_path / "c", jobs=1, progress=False)  # nor do the bytes depend on the processes
+    build_corpus(CLIPS, 3, tmp_path / "c", workers=1, progress=False)  # nor do the bytes depend on the processes
     finished = {name: data for name, data in contents(tmp_path / "c").items() if not name.endswith(".tmp")}
     assert finished == contents(corpus)
 
@@ -222,13 +222,13 @@ def test_leftovers_of_a_kill_do_not_make_a_folder_unusable(tmp_path):
     settings = {"kind": "scores", "clips": 40}
     for name in (f".corpus.json.{'a' * 16}.tmp", ".corpus.json.123.tmp", ".lock"):
         (tmp_path / name).touch()
-    with claimed_folder(tmp_path, settings) as (folder, is_whole):
+    with claim_folder(tmp_path, settings) as (folder, is_whole):
         assert not is_whole
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "audio", "corpus.json"]
     (tmp_path / "corpus.json").write_bytes(b"\xff{")
     with (
         pytest.raises(InputError, match=r"folder: .*corpus\.json is damaged"),
-        claimed_folder(tmp_path, settings),
+        claim_folder(tmp_path, settings),
     ):
         pass
 
@@ -236,13 +236,13 @@ def test_leftovers_of_a_kill_do_not_make_a_folder_unusable(tmp_path):
 def test_a_flip_of_any_byte_of_a_corpus_is_named(tmp_path):
     settings = {"kind": "scores", "clips": 2}
     tracks = pd.DataFrame({"path": [clip_path(n) for n in range(2)], "title": ["=1+1", "two"], "bpm": [70.0, 144.5]})
-    with claimed_folder(tmp_path, settings) as (folder, _):
+    with claim_folder(tmp_path, settings) as (folder, _):
         for path in tracks["path"]:
             write_clip(folder / path, np.random.default_rng(0).standard_normal(800))
         finish_folder(folder, tracks)
 
     def is_whole() -> bool:
-        with claimed_folder(tmp_path, settings) as (_, whole):
+        with claim_folder(tmp_path, settings) as (_, whole):
             return whole
 
     assert is_whole()
@@ -279,7 +279,7 @@ def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeyp
     day = 24 * 3600
 
     def render(clips: int) -> Path:
-        with claimed_folder(None, {"kind": "scores", "clips": clips}) as (folder, _):
+        with claim_folder(None, {"kind": "scores", "clips": clips}) as (folder, _):
             (folder / clip_path(0)).write_bytes(bytes(1000))
         return folder
 
@@ -297,7 +297,7 @@ def test_corpora_not_used_for_long_are_removed_above_the_limit(tmp_path, monkeyp
     assert old.exists()
     assert not recent.exists()
     assert kept.exists()
-    with claimed_folder(tmp_path / "mine", {"kind": "scores", "clips": 45}) as (folder, _):
+    with claim_folder(tmp_path / "mine", {"kind": "scores", "clips": 45}) as (folder, _):
         (folder / clip_path(0)).write_bytes(bytes(9000))
     assert old.exists()  # a folder of the user does not count
 
@@ -318,20 +318,20 @@ def test_a_damaged_clip_is_rendered_again_once_it_is_deleted(corpus, cache):
         build_corpus(CLIPS, seed=3, progress=False)
     clip.unlink()
     (corpus / "tracks.csv").unlink()
-    build_corpus(CLIPS, seed=3, progress=False, jobs=1)
+    build_corpus(CLIPS, seed=3, progress=False, workers=1)
     assert clip.read_bytes() == content
     assert (corpus / "tracks.csv").read_bytes() == table
 
 
 def test_files_of_others_with_temporary_names_are_no_leftovers(tmp_path):
     (tmp_path / ".notes.2024.tmp").write_text("precious")
-    with pytest.raises(InputError, match="not empty"), claimed_folder(tmp_path, {"kind": "scores", "clips": 40}):
+    with pytest.raises(InputError, match="not empty"), claim_folder(tmp_path, {"kind": "scores", "clips": 40}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [".notes.2024.tmp"]
 
 
 def test_a_refused_folder_is_not_touched(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(InputError, match="not empty"), claimed_folder(tmp_path, {"kind": "scores", "clips": 40}):
+    with pytest.raises(InputError, match="not empty"), claim_folder(tmp_path, {"kind": "scores", "clips": 40}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -42,7 +42,7 @@ def test_magnatagatune_versions_hold_the_documented_clips(tags, tmp_path, caplog
     assert "left out 3 clips that cannot be decoded: 6/norine" in caplog.text
 
 
-def test_magnatagatune_clips_as_wav_and_in_a_folder_of_their_own(tmp_path):
+def test_magnatagatune_wav_clips_in_another_folder(tmp_path):
     magnatagatune(tmp_path)
     (tmp_path / "c/c-name-01-piece-0-29.mp3").unlink()
     audio(tmp_path / "c/c-name-01-piece-0-29.wav")

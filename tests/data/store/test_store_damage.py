@@ -97,7 +97,7 @@ def test_damaged_descriptions_stay_while_a_source_is_gone(store, music, tmp_path
     assert verify_store(folder, progress=False).lost == 1
     (folder / "marks.json").unlink()
     damaged = list((folder / "shards").glob("*.json"))
-    prepare_store(tracks, folder, RATE, progress=False, most_skipped=0.5)
+    prepare_store(tracks, folder, RATE, progress=False, max_unusable=0.5)
     assert len(AudioStore(folder)) == 9
     assert all(file.exists() for file in damaged)  # a copy of them may still be found
     write_noise(music / "5.flac", seed=4)

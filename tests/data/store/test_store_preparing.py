@@ -151,7 +151,7 @@ def bad_files(folder: Path) -> None:
 def test_bad_files_are_named_counted_reported_and_left_out(tmp_path, caplog):
     bad_files(tmp_path / "music")
     store = AudioStore.prepare(
-        load_tracks(tmp_path / "music"), tmp_path / "store", RATE, minimum_seconds=1.0, most_skipped=0.2, progress=False
+        load_tracks(tmp_path / "music"), tmp_path / "store", RATE, min_seconds=1.0, max_unusable=0.2, progress=False
     )
     assert len(store) == 20
     assert "5 of 25 audio files cannot be used" in caplog.text
@@ -167,7 +167,7 @@ def test_bad_files_are_named_counted_reported_and_left_out(tmp_path, caplog):
 def test_too_many_bad_files_stop_the_run_and_lose_nothing(tmp_path):
     bad_files(tmp_path / "music")
     tracks = load_tracks(tmp_path / "music")
-    for options in ({"most_skipped": 0.05}, {"strict": True}):
+    for options in ({"max_unusable": 0.05}, {"strict": True}):
         with pytest.raises(InputError, match=r"of 25 audio files cannot be used.*: .*unusable\.csv"):
             prepare_store(tracks, tmp_path / "store", RATE, progress=False, **options)
         assert (tmp_path / "store" / "unusable.csv").exists()
@@ -191,7 +191,7 @@ def test_check_audio_reports_and_may_be_strict(tmp_path, caplog):
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
 def test_a_name_that_is_not_utf8_is_one_bad_file(music, tmp_path, caplog):
     (music / "0.wav").rename(music / os.fsdecode(b"latin\xe9.wav"))
-    store = AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False, most_skipped=0.2)
+    store = AudioStore.prepare(load_tracks(music), tmp_path / "store", RATE, progress=False, max_unusable=0.2)
     assert len(store) == 9
     assert "its name is not text in UTF-8; rename it" in (tmp_path / "store" / "unusable.csv").read_text()
 

@@ -15,7 +15,7 @@ from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, embed_models, embed_tracks, embed_windows, open_model, provenance_of
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
-from ssc_toolkit.evaluation.embedding.models import fingerprint
+from ssc_toolkit.evaluation.embedding.models import hash_model
 
 RATE = 8000
 
@@ -41,13 +41,13 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("pooling", "expected"),
+    ("window_pooling", "expected"),
     [("mean", [0.1, 0.15, 0.15]), ("max", [0.1, 0.2, 0.2]), ("mean+std", [0.1, 0.15, 0.15])],
 )
-def test_pooling(tracks, pooling, expected):
-    found = embed_tracks(as_model(level, RATE), tracks, 1.0, pooling=pooling, progress=False)
+def test_pooling(tracks, window_pooling, expected):
+    found = embed_tracks(as_model(level, RATE), tracks, 1.0, window_pooling=window_pooling, progress=False)
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)
-    if pooling == "mean+std":
+    if window_pooling == "mean+std":
         np.testing.assert_allclose(found[:, 2], [0, 0.05, 0.05], atol=1e-4)
 
 
@@ -83,7 +83,7 @@ def test_the_cache_identifies_models_and_audio_by_content(tracks, tmp_path):
     assert windows == 0
     assert np.array_equal(first, again)
     assert embedded(Counting(2.0))[1] == 11
-    assert embedded(model, pooling="max")[1] == 11
+    assert embedded(model, window_pooling="max")[1] == 11
     assert embedded(model, corruption=Gain((-20, 0)))[1] == 11
     assert embedded(model, corruption=Gain((-20, 0)))[1] == 0
     assert embedded(model, corruption=Gain((-20, 0)), seed=1)[1] == 11
@@ -115,8 +115,8 @@ def test_a_function_is_cached_by_its_identity_only(tracks, tmp_path):
     with pytest.raises(InputError, match="cache: expected a model with weights or an identity"):
         embed_tracks(as_model(level, RATE), tracks, 0.5, cache=tmp_path / "cache", progress=False)
     named = [as_model(level, RATE, identity=name) for name in ("level 1", "level 1", "level 2")]
-    assert fingerprint(named[0]) == fingerprint(named[1]) != fingerprint(named[2])
-    assert fingerprint(MelCNN(n_mels=48)) != fingerprint(MelCNN(n_mels=64))
+    assert hash_model(named[0]) == hash_model(named[1]) != hash_model(named[2])
+    assert hash_model(MelCNN(n_mels=48)) != hash_model(MelCNN(n_mels=64))
 
 
 def test_several_models_decode_each_track_once(tracks, monkeypatch):
@@ -203,7 +203,7 @@ def test_files_hold_embeddings_and_their_origin(tracks, tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     path = tmp_path / f"e{suffix}"
-    told = provenance_of(tracks, window_seconds=1.0, pooling="max", seeds=(3,), encoder="mine")
+    told = provenance_of(tracks, window_seconds=1.0, window_pooling="max", seeds=(3,), encoder="mine")
     embeddings = np.arange(6, dtype=np.float32).reshape(3, 2)
     write_embeddings(path, embeddings, {"paths": tracks["path"].to_numpy(dtype=str)}, told)
     content = np.load(path) if suffix == ".npz" else pd.read_parquet(path)

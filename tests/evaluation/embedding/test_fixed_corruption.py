@@ -109,7 +109,7 @@ def test_robustness_takes_stored_corruptions_and_every_head(tracks):
     model = as_model(quarters, RATE)
     embeddings = embed_tracks(model, table, 1.0, progress=False)
     probes = {method: fit_probe(embeddings, table, "label", method) for method in ("linear", "knn", "prototypes")}
-    seeds = [fit_probe(embeddings, table, "label", "prototypes", label_share=0.6, seed=seed) for seed in range(2)]
+    seeds = [fit_probe(embeddings, table, "label", "prototypes", label_fraction=0.6, seed=seed) for seed in range(2)]
     fixed = FixedCorruption.draw(Gain(-200.0), RATE, split_under_test(TrackTable(table)))
     tasks = [Task(name, name) for name in (*probes, "seeds")]
     scores = robustness(

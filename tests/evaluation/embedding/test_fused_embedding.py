@@ -13,7 +13,7 @@ from torch import nn
 from ssc_toolkit.data import check_audio, load_tracks
 from ssc_toolkit.encoders import EncoderAdapter, MelCNN, load_encoder
 from ssc_toolkit.evaluation import as_model, embed_tracks
-from ssc_toolkit.evaluation.embedding.models import FUSED_TOLERANCE, fingerprint, fused_if_equal
+from ssc_toolkit.evaluation.embedding.models import FUSED_TOLERANCE, fused_if_equal, hash_model
 
 
 def music(folder, rate, seconds):
@@ -42,7 +42,7 @@ def furthest(found, expected):
 def test_tracks_have_the_embeddings_of_the_encoder(make, tmp_path):
     encoder = lived_in(make()).train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    seconds = max(0.5, encoder.minimum_samples / encoder.sample_rate + 0.01)
+    seconds = max(0.5, encoder.min_samples / encoder.sample_rate + 0.01)
     tracks = music(tmp_path, encoder.sample_rate, seconds)
     found = embed_tracks(encoder, tracks, seconds, progress=False)
     assert encoder.training
@@ -93,9 +93,9 @@ def test_embeddings_in_a_cache_stay_valid(tmp_path):
     folder, cache = tmp_path / "music", tmp_path / "cache"
     folder.mkdir()
     tracks = music(folder, encoder.sample_rate, 0.5)
-    key = fingerprint(encoder)
+    key = hash_model(encoder)
     found = embed_tracks(encoder, tracks, 0.5, cache=cache, progress=False)
-    assert fingerprint(encoder) == key
+    assert hash_model(encoder) == key
     assert len(list(cache.glob("*.npy"))) == 1
     encoder.save_pretrained(tmp_path / "encoder")
     again = embed_tracks(load_encoder(tmp_path / "encoder"), tracks, 0.5, cache=cache, progress=False)

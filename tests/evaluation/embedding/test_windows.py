@@ -67,11 +67,11 @@ def test_a_track_that_breaks_is_named_and_gets_nan(tracks, caplog):
     path = tracks["path"][1]
     Path(path).write_bytes(b"broken")
     with caplog.at_level(logging.WARNING):
-        embeddings = embed_tracks(Levels(), tracks, 1.0, most_unreadable=0.5, progress=False)
+        embeddings = embed_tracks(Levels(), tracks, 1.0, max_unusable=0.5, progress=False)
     assert np.isnan(embeddings[:, 0]).tolist() == [False, True, False]
     assert path in caplog.text
     with pytest.raises(InputError, match="1 of 3 could not be decoded"):
-        embed_tracks(Levels(), tracks, 1.0, most_unreadable=0.1, progress=False)
+        embed_tracks(Levels(), tracks, 1.0, max_unusable=0.1, progress=False)
     with pytest.raises(InputError, match="shorter than a window"):
         embed_tracks(Levels(), tracks, 2.0, progress=False)
 

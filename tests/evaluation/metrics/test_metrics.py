@@ -8,9 +8,9 @@ from sklearn.metrics import average_precision_score, r2_score, recall_score, roc
 
 from ssc_toolkit.data.key_names import KEYS, key_number
 from ssc_toolkit.evaluation import Predictions, measure, relative_drop
-from ssc_toolkit.evaluation.metrics.bootstrap import drawn_weights, interval_over_runs
-from ssc_toolkit.evaluation.metrics.classification import metrics_of
-from ssc_toolkit.evaluation.metrics.key import are_keys, key_weights, unlike_keys
+from ssc_toolkit.evaluation.metrics.bootstrap import draw_weights, interval_over_runs
+from ssc_toolkit.evaluation.metrics.classification import find_metrics
+from ssc_toolkit.evaluation.metrics.key import are_keys, compute_key_weights, find_unlike_keys
 from ssc_toolkit.evaluation.metrics.weighted import (
     weighted_average_precision,
     weighted_macro_recall,
@@ -92,8 +92,8 @@ def test_intervals_stay_within_the_range_of_the_metric(kind):
 
 def test_a_fifth_up_counts_and_a_fifth_down_does_not():
     names = ("C major", "G major", "A minor", "C minor", "F# major")
-    assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
-    assert key_weights(names)[:, 0].tolist() == [1, 0, 0.3, 0.2, 0]
+    assert compute_key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
+    assert compute_key_weights(names)[:, 0].tolist() == [1, 0, 0.3, 0.2, 0]
     outputs = np.eye(5)[[1, 0, 2]]  # a fifth above C, a fifth below G, the relative of C
     score = measure([predictions(outputs, [0, 1, 0], "class", names)])
     assert score.others["weighted_key_score"] == pytest.approx((0.5 + 0 + 0.3) / 3)
@@ -110,8 +110,8 @@ def test_the_usual_spellings_of_a_key(major, minor, sharp, flat):
         for one, other in tonics:
             assert key_number(one + mode) == key_number(other + mode) is not None
     names = ("C" + major, "G" + major, "A" + minor, "C" + minor, "F" + sharp + major)
-    assert key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
-    assert "weighted_key_score" in metrics_of("class", names)
+    assert compute_key_weights(names)[0].tolist() == [1, 0.5, 0.3, 0.2, 0]
+    assert "weighted_key_score" in find_metrics("class", names)
 
 
 def test_small_letters_are_keys_with_a_mode():
@@ -125,8 +125,8 @@ def test_small_letters_are_keys_with_a_mode():
 )
 def test_other_classes_are_no_keys(names):
     assert not are_keys(names)
-    assert list(metrics_of("class", names)) == ["accuracy", "macro_recall"]
-    assert unlike_keys((*names, "D minor", "E minor", "F minor", "G minor")) == [
+    assert list(find_metrics("class", names)) == ["accuracy", "macro_recall"]
+    assert find_unlike_keys((*names, "D minor", "E minor", "F minor", "G minor")) == [
         n for n in names if key_number(n) is None
     ]
 
@@ -137,7 +137,7 @@ def test_weighted_metrics_are_those_of_scikit_learn():
     positive = random.random(80) < 0.3
     classes, correct = random.integers(4, size=80), (random.random(80) < 0.6).astype(float)
     numbers, guesses = random.normal(size=(2, 80))
-    weights = drawn_weights(random.integers(30, size=80), resamples=20)
+    weights = draw_weights(random.integers(30, size=80), resamples=20)
     found = {
         "ap": weighted_average_precision(scores, positive, weights),
         "auc": weighted_roc_auc(scores, positive, weights),
@@ -171,7 +171,7 @@ def test_a_resample_without_a_positive_is_left_out():
 
 def test_weights_draw_whole_groups():
     groups = np.array(["x", "y", "x", "z"])
-    weights = drawn_weights(groups, resamples=50)
+    weights = draw_weights(groups, resamples=50)
     assert (weights[:, 0] == weights[:, 2]).all()
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
 
@@ -183,7 +183,7 @@ def test_intervals_over_seeds_have_their_nominal_coverage():
         runs = random.normal(scale=1.0, size=5)  # the seed matters more than the tracks
         tracks = random.normal(scale=2.0, size=60)
         values = runs[:, None] + tracks + random.normal(scale=0.5, size=(5, 60))
-        weights = drawn_weights(np.arange(60), repeat)
+        weights = draw_weights(np.arange(60), repeat)
         interval = interval_over_runs(values.mean(axis=1), weights @ values.T / 60, repeat)
         hits += interval.low <= 0 <= interval.high
     # Five seeds are few: the bootstrap knows their spread no better than that. Tracks alone would hold it in 55 %.

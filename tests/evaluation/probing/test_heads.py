@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from points import labelled_points
+from points import labeled_points
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embedding_geometry, few_label_curve, fit_probe, neighbor_agreement, probe, prototypes
 from ssc_toolkit.evaluation.probing.heads import HEADS
-from ssc_toolkit.evaluation.probing.probe import label_signal, training_share
-from ssc_toolkit.evaluation.retrieval.neighbors import unit_rows
+from ssc_toolkit.evaluation.probing.probe import choose_training_rows, label_signal
+from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 
 
 @pytest.fixture(scope="module")
 def points():
-    return labelled_points(count=300)
+    return labeled_points(count=300)
 
 
 @pytest.mark.parametrize("method", HEADS)
@@ -34,8 +34,8 @@ def test_no_head_reads_the_test_split(points, method):
     # Other labels and other embeddings of the test tracks change nothing.
     spoiled = tracks.assign(label=tracks["label"].where(~is_test, "class 0"))
     noise = np.where(is_test.to_numpy()[:, None], -7 * embeddings, embeddings)
-    expected = fit_probe(embeddings, tracks, "label", method, label_share=0.5).head
-    found = fit_probe(noise, spoiled, "label", method, label_share=0.5).head
+    expected = fit_probe(embeddings, tracks, "label", method, label_fraction=0.5).head
+    found = fit_probe(noise, spoiled, "label", method, label_fraction=0.5).head
     assert np.array_equal(expected.predict(embeddings), found.predict(embeddings))
     assert expected.settings == found.settings
 
@@ -76,7 +76,7 @@ def test_prototypes_are_mean_directions():
     tracks = pd.DataFrame({"split": ["train"] * 4 + ["valid"] * 2 + ["test"], "label": list("aaabaaa")})
     head = fit_probe(embeddings, tracks, "label", "prototypes").head
     mean = (np.array([1, 0]) + np.array([0, 1]) + np.array([1, 1]) / np.sqrt(2)) / 3
-    expected = np.stack([unit_rows(mean[None])[0], [0, -1]])
+    expected = np.stack([normalize_rows(mean[None])[0], [0, -1]])
     np.testing.assert_allclose(head.predict(expected), expected @ expected.T, atol=1e-6)
     with pytest.raises(InputError, match="prototypes expected classes, got numbers"):
         fit_probe(embeddings, tracks.assign(x=range(7)), "x", "prototypes", kind="number")
@@ -92,16 +92,18 @@ def test_a_class_without_a_training_track_is_never_predicted(points):
 
 
 def test_more_labels_help_and_fractions_are_nested():
-    embeddings, tracks = labelled_points(classes=5, count=300, spread=3.0)
-    curve = few_label_curve(embeddings, tracks, "label", "prototypes", shares=(0.03, 0.2, 1.0), seeds=(0, 1, 2))
+    embeddings, tracks = labeled_points(classes=5, count=300, spread=3.0)
+    curve = few_label_curve(
+        embeddings, tracks, "label", "prototypes", label_fractions=(0.03, 0.2, 1.0), seeds=(0, 1, 2)
+    )
     values = [score.headline.value for score in curve.values()]
     assert values[0] < values[-1]
     assert [score.seeds for score in curve.values()] == [3, 3, 3]
     assert curve[0.03].headline.high - curve[0.03].headline.low > curve[1.0].headline.high - curve[1.0].headline.low
-    assert prototypes(embeddings, tracks, "label", shares=(0.2,))[0.2].headline == curve[0.2].headline
+    assert prototypes(embeddings, tracks, "label", label_fractions=(0.2,))[0.2].headline == curve[0.2].headline
     labels = label_signal(tracks, "label")
     rows = np.flatnonzero(tracks["split"] == "train")
-    small, large = (set(training_share(rows, labels, share, seed=1)) for share in (0.03, 0.2))
+    small, large = (set(choose_training_rows(rows, labels, share, seed=1)) for share in (0.03, 0.2))
     assert small < large < set(rows)
     assert tracks["label"][sorted(small)].nunique() == 5
 
@@ -110,8 +112,8 @@ def test_more_labels_help_and_fractions_are_nested():
     ("options", "words"),
     [
         ({"method": "forest"}, "method: expected one of linear"),
-        ({"label_share": 0.0}, "label_share: expected a fraction above 0 and up to 1, got 0"),
-        ({"label_share": 0.001}, "label_share: expected at least two classes"),
+        ({"label_fraction": 0.0}, "label_fraction: expected a fraction above 0 and up to 1, got 0"),
+        ({"label_fraction": 0.001}, "label_fraction: expected at least two classes"),
         ({"kind": "numbers"}, "kind: expected one of"),
     ],
 )
@@ -133,10 +135,13 @@ def test_arrays_of_other_lengths_are_refused(points):
         (lambda: fitted.score(embeddings, tracks, np.ones(9, dtype=bool)), "subset: expected 300"),
         (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "tracks: expected a column 'split'"),
         (
-            lambda: prototypes(embeddings, tracks, "label", shares=(0.5, 0)),
+            lambda: prototypes(embeddings, tracks, "label", label_fractions=(0.5, 0)),
             "shares: expected a fraction above 0 and up to 1",
         ),
-        (lambda: few_label_curve(embeddings, tracks, "label", shares=()), "shares: expected a fraction above 0"),
+        (
+            lambda: few_label_curve(embeddings, tracks, "label", label_fractions=()),
+            "shares: expected a fraction above 0",
+        ),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
         (
             lambda: probe(embeddings, tracks.assign(n=0.1), "n", kind="number"),

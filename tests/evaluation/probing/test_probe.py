@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from points import labelled_points
+from points import labeled_points
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import fit_probe, probe
 
 
 def test_a_probe_scores_high_only_on_informative_embeddings():
-    embeddings, tracks = labelled_points()
+    embeddings, tracks = labeled_points()
     assert probe(embeddings, tracks, "label").headline.value > 0.95
     shuffled = tracks.assign(label=tracks["label"].sample(frac=1, random_state=0).to_numpy())
     assert probe(embeddings, shuffled, "label").headline.value < 0.6
 
 
 def test_a_probe_does_not_see_the_test_split_or_unknown_labels():
-    embeddings, tracks = labelled_points()
+    embeddings, tracks = labeled_points()
     fitted = fit_probe(embeddings, tracks, "label")
     other = embeddings.copy()
     other[tracks["split"] == "test"] *= -5
@@ -31,13 +31,13 @@ def test_a_probe_does_not_see_the_test_split_or_unknown_labels():
 
 
 def test_nan_embeddings_are_left_out():
-    embeddings, tracks = labelled_points()
+    embeddings, tracks = labeled_points()
     embeddings[[0, 299]] = np.nan
     assert probe(embeddings, tracks, "label").tracks == 59
 
 
 def test_a_subset_of_the_test_tracks():
-    embeddings, tracks = labelled_points()
+    embeddings, tracks = labeled_points()
     fitted = fit_probe(embeddings, tracks, "label")
     subset = np.arange(300) >= 280
     score = fitted.score(embeddings, tracks, subset)
@@ -47,7 +47,7 @@ def test_a_subset_of_the_test_tracks():
 
 
 def test_several_labels_a_track():
-    embeddings, tracks = labelled_points()
+    embeddings, tracks = labeled_points()
     number = tracks["label"].str[-1].astype(int)
     tags = [f"a{n}|{'even' if n % 2 == 0 else 'odd'}" for n in number]
     tags[-1] = "a0|never in training"
@@ -60,7 +60,7 @@ def test_several_labels_a_track():
 
 
 def test_keys_get_the_weighted_score():
-    embeddings, tracks = labelled_points(classes=3)
+    embeddings, tracks = labeled_points(classes=3)
     names = {"class 0": "C major", "class 1": "G major", "class 2": "A minor"}
     score = probe(embeddings, tracks.assign(key=tracks["label"].map(names)), "key")
     assert score.headline.value <= score.others["weighted_key_score"] <= 1
@@ -81,6 +81,6 @@ def test_keys_get_the_weighted_score():
     ],
 )
 def test_unusable_labels_are_refused(change, words):
-    embeddings, tracks = labelled_points()
+    embeddings, tracks = labeled_points()
     with pytest.raises(InputError, match=words):
         fit_probe(embeddings, change(tracks), "label")

@@ -15,7 +15,7 @@ from ssc_toolkit.data import encode_labels
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embedding_geometry, neighbor_agreement, retrieval
 from ssc_toolkit.evaluation.retrieval import neighbors, ranking
-from ssc_toolkit.evaluation.retrieval.average_precision import expected_over_ties
+from ssc_toolkit.evaluation.retrieval.average_precision import average_over_ties
 
 RANDOM = np.random.default_rng(0)
 COUNT = 60
@@ -128,7 +128,7 @@ def test_ties_score_the_mean_over_all_orders():
         for last in itertools.permutations((5, 6))
     ]
     ranks, cutoffs = np.arange(1, 8), (1, 2, 3, 6, 7, 9)
-    average, recall, precision = expected_over_ties(similarity, relevant, cutoffs)
+    average, recall, precision = average_over_ties(similarity, relevant, cutoffs)
     assert average == pytest.approx(np.mean([(order * order.cumsum() / ranks).sum() / 3 for order in orders]))
     assert recall == pytest.approx([np.mean([order[:k].any() for order in orders]) for k in cutoffs])
     assert precision == pytest.approx([np.mean([order[:k].sum() / k for order in orders]) for k in cutoffs])

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.evaluation.metrics.classification import metrics_of
+from ssc_toolkit.evaluation.metrics.classification import find_metrics
 
 
 class Head(Protocol):
@@ -46,7 +46,7 @@ class Problem:
 
     def quality(self, outputs: np.ndarray) -> float:
         """Compute the headline metric of outputs on the validation set; minus infinity if it is undefined."""
-        headline = next(iter(metrics_of(self.kind, self.names).values()))
+        headline = next(iter(find_metrics(self.kind, self.names).values()))
         value = headline.value(outputs, self.valid_y)
         return value if np.isfinite(value) else -np.inf
 

@@ -40,15 +40,15 @@ def fit_knn(problem: Problem, seed: int = 0) -> NeighborHead:
     the seed has no effect.
     """
     best: tuple[float, NeighborHead] | None = None
-    for standardised in (False, True):
+    for standardized in (False, True):
         for count in sorted({min(count, len(problem.train_x)) for count in COUNTS}):
             model = make_pipeline(
-                StandardScaler() if standardised else FunctionTransformer(),
+                StandardScaler() if standardized else FunctionTransformer(),
                 Normalizer(),  # for unit vectors, the Euclidean distance and the cosine give the same order
                 KNeighborsRegressor(count, algorithm="brute"),
             )
             model.fit(problem.train_x, problem.targets())
-            head = NeighborHead(model, {"neighbors": count, "standardised": standardised})
+            head = NeighborHead(model, {"neighbors": count, "standardized": standardized})
             quality = problem.quality(head.predict(problem.valid_x))
             if best is None or quality > best[0]:
                 best = (quality, head)

@@ -29,18 +29,18 @@ class LinearHead:
 
     Attributes:
         model: the pipeline.
-        regularisation: inverse strength of logistic regression, or penalty of ridge regression, selected on the
+        regularization: inverse strength of logistic regression, or penalty of ridge regression, selected on the
             validation set.
         outputs: number of classes or columns.
     """
 
     model: Any
-    regularisation: float
+    regularization: float
     outputs: int
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"regularisation": self.regularisation}
+        return {"regularization": self.regularization}
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
         if not hasattr(self.model, "predict_proba"):
@@ -60,14 +60,14 @@ def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
     score on the validation set is selected. The problem is convex, so the seed has no effect.
     """
     best: tuple[float, LinearHead] | None = None
-    for regularisation in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
-        model = make_pipeline(StandardScaler(), _regression(problem.kind, regularisation))
+    for regularization in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
+        model = make_pipeline(StandardScaler(), _regression(problem.kind, regularization))
         with warnings.catch_warnings():
             # Stopping at max_iter acts as further regularization, and a class may have no positive track.
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
             model.fit(problem.train_x, problem.train_y)
-        head = LinearHead(model, regularisation, len(problem.names))
+        head = LinearHead(model, regularization, len(problem.names))
         quality = problem.quality(head.predict(problem.valid_x))
         if best is None or quality > best[0]:
             best = (quality, head)
@@ -75,8 +75,8 @@ def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
     return best[1]
 
 
-def _regression(kind: Kind, regularisation: float) -> Any:
+def _regression(kind: Kind, regularization: float) -> Any:
     if kind == "number":
-        return Ridge(regularisation)
-    regression = LogisticRegression(C=regularisation, max_iter=200, tol=1e-3)
+        return Ridge(regularization)
+    regression = LogisticRegression(C=regularization, max_iter=200, tol=1e-3)
     return OneVsRestClassifier(regression) if kind == "multi-hot" else regression

@@ -11,13 +11,13 @@ from torch import nn
 
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
-from ssc_toolkit.seeds import generator_for
+from ssc_toolkit.seeds import make_generator
 
 HIDDEN = 512
 LEARNING_RATE = 3e-4
 WEIGHT_DECAY = 1e-6
 BATCH_SIZE = 64
-MOST_EPOCHS = 200
+MAX_EPOCHS = 200
 PATIENCE = 10
 """Number of epochs without an improvement on the validation set after which training stops."""
 
@@ -41,14 +41,14 @@ def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
         )
     head = TorchHead(layers, problem)
     x, y = torch.tensor(problem.train_x, dtype=torch.float32), torch.from_numpy(problem.train_y)
-    optimiser = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    generator = generator_for(seed, "mlp head")
+    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    generator = make_generator(seed, "mlp head")
     best: tuple[float, int, Mapping[str, Any]] | None = None
-    for epoch in range(1, MOST_EPOCHS + 1):
+    for epoch in range(1, MAX_EPOCHS + 1):
         for rows in torch.randperm(len(x), generator=generator).split(BATCH_SIZE):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             head.loss(x[rows], y[rows]).backward()
-            optimiser.step()
+            optimizer.step()
         quality = problem.quality(head.predict(problem.valid_x))
         if best is None or quality > best[0]:
             best = (quality, epoch, copy.deepcopy(head.state_dict()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.probing.heads.base import Problem
-from ssc_toolkit.evaluation.retrieval.neighbors import unit_rows
+from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PrototypeHead:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        similarity = unit_rows(embeddings) @ self.prototypes.T
+        similarity = normalize_rows(embeddings) @ self.prototypes.T
         return np.where(self.prototypes.any(axis=1), similarity, -1.0)  # never predict a class without a prototype
 
 
@@ -48,5 +48,5 @@ def fit_prototypes(problem: Problem, seed: int = 0) -> PrototypeHead:
     """
     if problem.kind == "number":
         raise InputError(f"methods: prototypes expected classes, got numbers in {', '.join(problem.names)}")
-    sums = problem.targets().T.astype(np.float32) @ unit_rows(problem.train_x)
-    return PrototypeHead(unit_rows(sums))
+    sums = problem.targets().T.astype(np.float32) @ normalize_rows(problem.train_x)
+    return PrototypeHead(normalize_rows(sums))
