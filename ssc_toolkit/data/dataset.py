@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, read_audio
-from ssc_toolkit.checks import MAX_FINITE, check_integer, check_positive
+from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.data.labels import Labels, name_signals
 from ssc_toolkit.data.store import AudioStore, open_store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
@@ -72,7 +72,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         views: number of views of each track.
         labels: labels of all tracks, a dictionary of several signals by name, or None.
         view_sampler: chooses the positions of the views; the paper's `AdjacentSegments` by default.
-        max_unusable: maximum number of files that cannot be decoded before an error is raised.
+        max_unusable: maximum fraction of the tracks whose files cannot be decoded; more of them are an error.
         store: store with the audio of the tracks. By default the store that the table comes from, if any.
         dtype: float32, or int16 with a store. With int16 half as many bytes are moved; convert each batch with
             `as_float` on the device.
@@ -101,7 +101,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         views: int = 2,
         labels: Labels | Mapping[str, Labels] | None = None,
         view_sampler: ViewSampler | None = None,
-        max_unusable: int = 10,
+        max_unusable: float = 0.1,
         store: AudioStore | None = None,
         dtype: torch.dtype = torch.float32,
         channel: Channel = "mean",
@@ -114,6 +114,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         check_positive("view_seconds", view_seconds, high=MAX_FINITE)
         check_channel(channel)
         check_integer("views", views, 1)
+        check_fraction("max_unusable", max_unusable)
         if not isinstance(labels, Labels | Mapping | None):
             raise ValueError(f"labels: expected the result of encode_labels, got {type(labels).__name__}")
         for signal in name_signals(labels).values():
@@ -179,7 +180,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
 
         Raises:
             IndexError: for an index outside the table.
-            InputError: if no file of the batch can be decoded, or more than `max_unusable` files failed so far.
+            InputError: if no file of the batch can be decoded, or more than `max_unusable` of all files failed so far.
             TypeError: if an index is not an integer.
         """
         try:
@@ -257,7 +258,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         if path not in self.unreadable:
             self.unreadable[path] = str(error)
             logger.warning("left out of its batch: %s", error)
-        if len(self.unreadable) > self.max_unusable:
+        if len(self.unreadable) > self.max_unusable * len(self.paths):
             raise InputError(
                 f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; fix or remove them"
             ) from error

@@ -141,7 +141,7 @@ def make_training_dataset(
             view_seconds,
             views,
             own,
-            max_unusable=int(max_unusable * len(part)),
+            max_unusable=max_unusable,
             dtype=dtype,
         )
         for part, own in zip(parts, (labels, None), strict=False)
