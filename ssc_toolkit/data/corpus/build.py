@@ -142,14 +142,14 @@ def write_clip(path: Path, samples: np.ndarray, peak: float = 0.7) -> None:
 
 
 def run_in_parallel(
-    function: Callable[..., Result], tasks: Iterable[tuple], workers: int, title: str, progress: bool
+    function: Callable[..., Result], tasks: Iterable[tuple], workers: int | None, title: str, progress: bool
 ) -> list[Result]:
     """Call a function for each tuple of arguments in worker processes, and return the results in order.
 
     Args:
         function: function that can be imported by name.
         tasks: arguments of each call.
-        workers: number of processes; -1 for one for each core.
+        workers: number of processes; None for one for each core.
         title: title of the progress bar.
         progress: whether to show the progress bar.
     """
@@ -157,5 +157,7 @@ def run_in_parallel(
 
     tasks = list(tasks)
     with safe_children():
-        results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*task) for task in tasks)
+        results = Parallel(n_jobs=-1 if workers is None else workers, return_as="generator")(
+            delayed(function)(*task) for task in tasks
+        )
         return list(progress_bar(results, total=len(tasks), desc=title, disable=not progress or not tasks))

@@ -73,7 +73,11 @@ class Clip:
 
 
 def build_corpus(
-    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, workers: int = -1, progress: bool = True
+    clips: int = 4000,
+    seed: int = 0,
+    folder: Path | str | None = None,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Path:
     """Render the default corpus, or resume an interrupted rendering.
 
@@ -91,7 +95,7 @@ def build_corpus(
         clips: number of clips, at least 40.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
-        workers: number of processes; -1 for one for each core.
+        workers: number of processes; None for one for each core.
         progress: whether to show progress bars.
 
     Returns:

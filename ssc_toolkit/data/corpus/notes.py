@@ -30,7 +30,11 @@ VELOCITIES = (25, 50, 75, 100, 127)
 
 
 def build_notes(
-    clips: int = 4000, seed: int = 0, folder: Path | str | None = None, workers: int = -1, progress: bool = True
+    clips: int = 4000,
+    seed: int = 0,
+    folder: Path | str | None = None,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Path:
     """Render a corpus of single notes, or resume an interrupted rendering.
 
@@ -41,7 +45,7 @@ def build_notes(
         clips: number of notes, at least 40 and at most the number of different notes.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
-        workers: number of processes; -1 for one for each core.
+        workers: number of processes; None for one for each core.
         progress: whether to show a progress bar.
 
     Returns:

@@ -122,7 +122,7 @@ def list_score_files() -> list[tuple[str, Path]]:
     return found + [(CHORALES, path) for path in sorted((folder / "bach").glob("bwv*.mxl"))]
 
 
-def load_pieces(about: int, workers: int = -1, progress: bool = True) -> list[Piece]:
+def load_pieces(about: int, workers: int | None = None, progress: bool = True) -> list[Piece]:
     """Return about `about` pieces or more (or all that exist), sorted by id.
 
     Score files are read in batches that each have some pieces of every collection, and only as many batches as needed.
