@@ -29,6 +29,7 @@ from ssc_toolkit.encoders.saving import (
 from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
+from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
 
 _CPU_SLICE = 8  # clips per slice in a fused encoder, so that activations stay in cache
 
@@ -214,9 +215,12 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         config = read_config(folder)
         if config[CLASS_KEY] != cls.__name__:
             raise InputError(f"encoder: expected a {cls.__name__} in {folder}, got a {config[CLASS_KEY]}")
-        kinds = {parameter.kind for parameter in cls._hub_mixin_init_parameters.values()}
-        unknown = sorted(config.keys() - cls._hub_mixin_init_parameters.keys() - {CLASS_KEY})
-        takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in cls._hub_mixin_init_parameters
+        parameters = cls._hub_mixin_init_parameters
+        renamed = with_new_names(config, ENCODER_ARGUMENTS, parameters)
+        options = {name: renamed[name] for name in renamed.keys() - config.keys()} | options
+        kinds = {parameter.kind for parameter in parameters.values()}
+        unknown = sorted(renamed.keys() - parameters.keys() - {CLASS_KEY})
+        takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in parameters
         if unknown and not takes_all:
             warnings.warn(
                 f"{folder / CONFIG}: ignoring {', '.join(unknown)}, which {cls.__name__} does not accept", stacklevel=2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import is_leftover, read_checked_json
+from ssc_toolkit.old_names import OPTIONS, with_new_names
 
 if TYPE_CHECKING:
     from ssc_toolkit.options.pretrain import PretrainOptions
@@ -61,7 +62,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    return read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
+    found = read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
+    return with_new_names(found, OPTIONS)
 
 
 def check_run_settings(folder: Path, options: PretrainOptions, identity: Mapping[str, Any] | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_ty
 from docstring_parser import parse
 
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.old_names import OPTIONS
 
 
 class Checked(Protocol):
@@ -24,8 +25,6 @@ Options = TypeVar("Options", bound=Checked)
 
 SOME_OF = "some_of"
 """Key of the metadata of a field that is a dictionary with some options of another class."""
-_RENAMED = {"unlabeled_root": "unlabeled.root", "unlabeled_variant": "unlabeled.variant"}
-"""Names of options in earlier versions, which config files of runs may contain."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
-            renamed = {_RENAMED.get(key, str(key)): value for key, value in part.items()}
+            renamed = {OPTIONS.get(key, str(key)): value for key, value in part.items()}
             for key in sorted(renamed, key=lambda name: "." in name):  # a single value stands for a whole group
                 name, _, option = key.partition(".")
                 if name in self.groups:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from ssc_toolkit.checks import check_integer
+from ssc_toolkit.old_names import SAMPLER_STATE, with_new_names
 from ssc_toolkit.seeds import as_integer
 
 
@@ -111,6 +112,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         Raises:
             ValueError: if the state belongs to a sampler with other settings.
         """
+        state = with_new_names(state, SAMPLER_STATE)
         for name, value in self._identity().items():
             if name not in state or "batches" not in state:
                 raise ValueError(f"state: expected a result of state_dict(), got only {', '.join(state) or 'nothing'}")
