@@ -52,7 +52,7 @@ def provenance_of(
         "windows": {
             "seconds": dict(window_seconds) if isinstance(window_seconds, Mapping) else window_seconds,
             "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MAX_WINDOWS}",
-            "window_pooling": window_pooling,
+            "pooling": window_pooling,
         },
         "seeds": list(seeds),
         "versions": environment(),

@@ -313,11 +313,11 @@ def test_no_artist_is_in_two_splits(sizes, shares, seed):
     assert backwards.frame.sort_index()["split"].tolist() == split["split"].tolist()
 
 
-def test_invalid_arguments_of_with_splits():
+def test_invalid_arguments_of_add_splits():
     tracks = pd.DataFrame({"path": ["a", "b"]})
     for options, words in (
-        ({"shares": (0.5, 0.5)}, "sum to 1"),
-        ({"shares": (0.9, 0.9, -0.8)}, "sum to 1"),
+        ({"fractions": (0.5, 0.5)}, "sum to 1"),
+        ({"fractions": (0.9, 0.9, -0.8)}, "sum to 1"),
         ({"group": "artist"}, "no column 'artist'"),
         ({"seed": -1}, "at least 0"),
     ):

@@ -29,7 +29,7 @@ def test_bad_arguments_of_the_batch_sampler_are_named(options, words):
     arguments = {"labeled": range(5), "unlabeled": range(5, 9), "batch_size": 2} | options
     with pytest.raises(ValueError, match=words):
         SemiSupervisedBatchSampler(**arguments)
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match="fraction"):
         label_budget(torch.zeros(3), 1.5)
 
 
@@ -186,7 +186,7 @@ def test_seeds_and_fractions_of_a_budget_are_named():
     for options, error, words in (
         ({"seed": "3"}, TypeError, "seed: expected"),
         ({"seed": True}, TypeError, "seed: expected"),
-        ({"share": "x"}, ValueError, "share: expected a fraction"),
+        ({"fraction": "x"}, ValueError, "fraction: expected a fraction"),
     ):
         with pytest.raises(error, match=words):
-            label_budget(torch.arange(4), **{"share": 0.5, **options})
+            label_budget(torch.arange(4), **{"fraction": 0.5, **options})

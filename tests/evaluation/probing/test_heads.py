@@ -136,11 +136,11 @@ def test_arrays_of_other_lengths_are_refused(points):
         (lambda: probe(embeddings, tracks.drop(columns="split"), "label"), "tracks: expected a column 'split'"),
         (
             lambda: prototypes(embeddings, tracks, "label", label_fractions=(0.5, 0)),
-            "shares: expected a fraction above 0 and up to 1",
+            "label_fractions: expected a fraction above 0 and up to 1",
         ),
         (
             lambda: few_label_curve(embeddings, tracks, "label", label_fractions=()),
-            "shares: expected a fraction above 0",
+            "label_fractions: expected a fraction above 0",
         ),
         (lambda: few_label_curve(embeddings, tracks, "label", seeds=()), "seeds: expected at least one"),
         (
