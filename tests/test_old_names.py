@@ -13,7 +13,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checked_json
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, OPTIONS, SAMPLER_STATE, with_new_names
 from ssc_toolkit.options import PretrainOptions
-from ssc_toolkit.options.parsing import parse_command
+from ssc_toolkit.options.parsing import CommandLine
 from ssc_toolkit.options.run_settings import check_run_settings, read_settings
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
 
@@ -102,7 +102,7 @@ def test_runs_with_old_settings_resume(tmp_path):
 def test_configs_of_earlier_runs_are_read(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("tracks: scores\nout: a\nminimum_shared: 3\nmost_skipped: 0.25\n")
-    options = parse_command(PretrainOptions, [f"--config={config}"])
+    options = CommandLine(PretrainOptions, [f"--config={config}"]).options
     assert (options.min_shared, options.max_unusable) == (3, 0.25)
 
 
