@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssc_toolkit.data import AudioStore, check_audio, load_tracks
+from ssc_toolkit.data import AudioStore, TrackTable, check_audio, load_tracks
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.reports import embedding_map, plots
 from ssc_toolkit.reports.audio_clips import BYTES_A_CLIP, CLIP_RATE, CLIP_SECONDS, encode_clips
@@ -137,7 +137,7 @@ def test_a_clip_is_the_middle_of_its_track(tmp_path, from_store):
 def test_a_clip_that_cannot_be_decoded_is_silent(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"nothing")
     tracks = pd.DataFrame({"path": [str(tmp_path / "broken.wav")], "seconds": 4.0})
-    assert encode_clips(tracks, [0], progress=False) == {}
+    assert encode_clips(TrackTable(tracks), [0], progress=False) == {}
 
 
 INTERVALS = {"_a $x$ <b>": Interval(0.5, 0.4, 0.6), "日本": Interval(0.7, 0.6, 0.8)}

@@ -16,7 +16,7 @@ def test_damaged_samples_are_not_embedded_or_cached(store, tmp_path):
     model = as_model(lambda waveforms: waveforms[..., :4].flatten(1), RATE, identity="first samples")
     folder, cache = tmp_path / "store", tmp_path / "cache"
     clean = embed_tracks(model, store.tracks, 0.5, progress=False)
-    (shard,) = (folder / "shards").glob("*.pcm")
+    shard = next((folder / "shards").glob("*.pcm"))
     original = shard.read_bytes()
     flip(shard, len(original) // 2)
     with pytest.raises(InputError, match=rf"store: .*{shard.name} is damaged .*prepare --verify"):
