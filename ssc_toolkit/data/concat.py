@@ -91,7 +91,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return batch
 
     def watch(self, notes: WorkerTrace) -> None:
-        """Let loader workers record the row that they read in `notes`."""
+        """Make each loader worker write the row that it is reading to `notes`, for errors."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 

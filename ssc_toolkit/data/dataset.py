@@ -211,7 +211,10 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return {**batch, "labels": values, "labeled": labeled}
 
     def watch(self, notes: WorkerTrace, first_row: int = 0) -> None:
-        """Let loader workers record the row that they read in `notes`. The first row has the number `first_row`."""
+        """Make each loader worker write the row that it is reading to `notes`, for errors.
+
+        The first row has the number `first_row`.
+        """
         self._notes = (notes, first_row)
 
     def describe_item(self, row: int) -> str:

@@ -41,7 +41,8 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
         source: name of a dataset (see `ssc_toolkit.data.RECIPES`); path of a CSV file, of a folder of audio or of an
             audio store; URL of a store; or "scores" for the default corpus, which is rendered now if it is missing.
         root: folder of the dataset, or the folder that relative paths in a CSV file start from (by default the folder
-            of the CSV file). It is ignored for a store.
+            of the CSV file). It is ignored for a store, and an error for a folder or for
+            "scores".
         variant: variant of a dataset, which sets the labels and the split; the dataset's first variant by default.
 
     Returns:
@@ -51,7 +52,7 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
 
     Raises:
         InputError: if the source is missing or empty, if files of a dataset are missing (the message lists them), or if
-            `root` or `variant` is given for a source that does not use it.
+            `variant` is given for a source that is no dataset, or `root` for a folder or for "scores".
 
     Examples:
         >>> import tempfile, pathlib

@@ -69,9 +69,11 @@ class Architecture(NamedTuple):
     """A network that a checkpoint can contain.
 
     Attributes:
-        name: constructor call of the network.
-        mark: pattern of the end of the name of a weight that only this network has, published or in this library.
-        make: function that creates the network from this weight, with its width; it returns None for other shapes.
+        name: Python expression that creates the network, such as `SampleCNN()`.
+        mark: pattern that matches the end of the name of one weight. Only this network has such a weight. The
+            pattern matches the published name and the name in this library.
+        make: function that takes this weight and creates a network of the width that its shape shows. It returns None
+            if the network cannot have a weight of this shape.
     """
 
     name: str

@@ -91,7 +91,9 @@ def fixed_conditions(
     *,
     replace: bool = False,
 ) -> list[Condition]:
-    """Return the conditions with a `FixedCorruption` of the test tracks in place of each transform.
+    """Return the conditions with fixed random draws, so that all models are scored on the same corrupted audio.
+
+    Each transform is replaced by a `FixedCorruption`, which holds one draw for each test track.
 
     Args:
         conditions: the conditions; those that have a `FixedCorruption` are returned as they are.
@@ -103,7 +105,8 @@ def fixed_conditions(
         replace: draw all corruptions again and replace the files in the folder.
 
     Raises:
-        InputError: if a stored corruption has other stages, or has no draw for a track.
+        InputError: if a stored corruption was drawn for another transform than that of its condition, or has no
+            draw for a test track.
     """
     test = split_under_test(tracks)
     place = None if folder is None else make_writable_folder(user_path(folder, "draws"), "draws")

@@ -190,7 +190,7 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
 
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if both have labels and the signals or shapes of the second differ from those of the first."""
+    """Raise ValueError if both sets of rows have labels, and the label names or shapes of the second set differ."""
     signals = [split_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:

@@ -32,13 +32,14 @@ def gather_rows(
 
     Args:
         rows: rows of this process.
-        items_are_given: whether the caller passed item ids, which are then the same on all processes. Otherwise
-            different offsets are added, so that items of different processes never have the same id.
+        items_are_given: whether the caller passed item ids; an id then stands for the same item on all processes.
+            Otherwise different offsets are added, so that items of different processes never have the same id.
         group: the processes that gather; all of them by default.
-        options: arguments of the loss, or whether they are given, which must be the same on all processes.
+        options: settings that must be equal on all processes: values of arguments, or whether an argument was passed.
 
     Raises:
-        ValueError: on every process, if the processes have different signals, widths, dtypes or options.
+        ValueError: on every process, if the processes have different label names, widths of embeddings or labels,
+            dtypes or options.
     """
     rows = with_mask(rows)
     told = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}

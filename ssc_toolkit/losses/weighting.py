@@ -15,7 +15,8 @@ class Weighting(NamedTuple):
     """Settings of the weighting; with the defaults, all pairs have equal weight. See `semi_supcon_loss`.
 
     The functions of this module also take two tensors: `lowest` is the lowest possible similarity,
-    -1 / temperature, and `log_mean` is the logarithm of the mean of exp(cosine / sigma) over positives.
+    -1 / temperature, and `log_mean` is, for each anchor, the logarithm of the mean of exp(cosine / `sigma`)
+    over its positives.
     """
 
     beta: float = 0.0
@@ -100,7 +101,11 @@ def _logsumexp(values: Tensor, taken: Tensor) -> Tensor:
 def positive_weights(
     similarities: Tensor, weights: Tensor, weighting: Weighting, lowest: Tensor, log_mean: Tensor
 ) -> Tensor:
-    """Compute target weights times 2 - exp(cosine / sigma) / mean, (N, M), as constants without a gradient."""
+    """Compute smaller weights for positives that are already similar to their anchor, (N, M), without a gradient.
+
+    A target weight is multiplied by 2 - exp(cosine / sigma) / m, with m the mean of exp(cosine / sigma) over the
+    positives of the anchor, whose logarithm is `log_mean` (Yeh et al. 2022, DCLW).
+    """
     assert weighting.sigma is not None
     cosines = similarities / -lowest
     return torch.where(weights > 0, weights * (2 - torch.exp(cosines / weighting.sigma - log_mean)), 0)

@@ -47,7 +47,7 @@ def check_encoder(source: str, argument: str = "encoder") -> None:
 
 
 def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
-    """Raise InputError unless there are label columns, and those with numbers are among them."""
+    """Raise InputError if `labels` is empty, or if `numbers` names a column that is not in `labels`."""
     if not labels:
         raise InputError("labels: expected at least one label column, got none")
     odd = sorted(set(numbers) - set(labels))

@@ -22,8 +22,8 @@ class EmbedOptions(TrackSource):
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         out: output file with the suffix .npz or .parquet; an existing file is replaced.
-        window_seconds: length of the non-overlapping windows in seconds. By default the view length of the encoder's
-            training, if its settings are next to it, or else 3.
+        window_seconds: length of the non-overlapping windows in seconds. By default the view
+            length of the encoder's training, if the folder above the encoder has the training's settings, or else 3.
         window_pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
         cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
         max_unusable: maximum fraction of files that are unreadable or shorter than a window.

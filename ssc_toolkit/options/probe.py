@@ -27,7 +27,8 @@ class ProbeOptions(TrackSource):
             The tracks of a smaller fraction are among those of a larger one.
         repeats: number of seeds, counted from `seed`; a score is the mean over the seeds.
         window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if its settings are next to it, or else 3.
+            default the view length of the encoder's training, if the folder above the encoder has the training's
+            settings, or else 3.
         finetune_steps: maximum number of fine-tuning steps.
         cache: folder of the embedding cache, whose keys depend on the content of model and audio.
         out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.

@@ -33,7 +33,8 @@ class RobustnessOptions(TrackSource):
             the same folder for another model to give both the same corrupted audio. By default corruptions are drawn
             from the seed and stored in the output folder.
         window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if its settings are next to it, or else 3.
+            default the view length of the encoder's training, if the folder above the encoder has the training's
+            settings, or else 3.
         cache: folder of the embedding cache, whose keys depend on the content of model, audio and corruption.
         out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
         max_unusable: maximum fraction of files that are unreadable or shorter than a window.

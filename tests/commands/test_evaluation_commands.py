@@ -175,7 +175,7 @@ def test_embed_a_folder(shared, music, tmp_path, suffix, window_pooling):
     code, _, errors = call("embed", music, *shared[::2], f"--out={path}", f"--window_pooling={window_pooling}")
     assert code == 0, errors
     metadata = read_metadata(path)
-    assert metadata["windows"]["window_pooling"] == window_pooling
+    assert metadata["windows"]["pooling"] == window_pooling
     assert len(metadata["encoder"]["fingerprint"]) == 32
     if suffix == "parquet":
         assert np.stack(list(pd.read_parquet(path)["embeddings"])).shape == (40, 512)
@@ -218,7 +218,7 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
         ),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
-        (["probe", "--labels=pitch", "--numbers=pitch"], "not a number"),
+        (["probe", "--labels=pitch", "--numbers=pitch"], "expected numbers in column 'pitch', got"),
         (["robustness", "--labels=pitch", "--methods=finetune"], "methods: expected some of linear"),
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),

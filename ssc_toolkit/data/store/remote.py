@@ -164,4 +164,4 @@ def _inside(folder: Path, file: str) -> Path:
 
 
 def accept_any(_: Path) -> None:
-    """Accept any content: `store.json` is checked when it is read."""
+    """Accept a file without a check; for `store.json`, whose content is checked when it is read."""

@@ -104,7 +104,7 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
 
 
 def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
-    r"""Compute the fraction of the headline metric that is lost, \(1 - m_\text{corrupted} / m_\text{clean}\).
+    r"""Compute the fraction of the main metric (`headline`) that is lost, \(1 - m_\text{corrupted} / m_\text{clean}\).
 
     The interval comes from a paired bootstrap: both metrics are computed on the same resampled tracks and seeds. The
     drop is NaN where the clean metric is 0 or below.

@@ -48,7 +48,7 @@ def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights
     Args:
         scores: (tracks,) scores; a higher score means a more likely positive.
         positive: (tracks,) bool.
-        weights: (resamples, tracks).
+        weights: (resamples, tracks) number of times that each bootstrap resample contains each track.
     """
     hits, drawn = _cumulated(scores, positive, weights)
     found = np.diff(hits, axis=1, prepend=0)
