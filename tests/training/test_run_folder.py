@@ -82,7 +82,7 @@ def test_a_flip_of_any_byte_of_a_run_is_named(complete, name):
         if name == "history.csv":
             read_history(path, "out")
         else:
-            record_start(path.parent, {})
+            record_start(path.parent, PretrainOptions(**complete))
 
     for _ in each_flip(path):
         before = contents(path.parent)
@@ -111,14 +111,19 @@ def test_a_damaged_view_length_is_not_believed(complete):
     assert "settings.json is damaged" in str(damaged)
     assert right in ([], [0.5])
     (folder / "settings.json").write_text("// of somebody else")
-    assert open_model(str(folder / "encoder")).window_seconds is None
+    assert "settings.json is damaged" in str(window_seconds_or_error(folder / "encoder"))
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "encoder").rename(elsewhere / "encoder")
+    (elsewhere / "settings.json").write_text("// of somebody else")
+    assert open_model(str(elsewhere / "encoder")).window_seconds is None
 
 
 @pytest.mark.slow
 def test_provenance_of_earlier_versions_goes_on(complete):
     path = Path(complete["out"]) / "provenance.json"
     path.write_text('[{"started": "before"}]')
-    record_start(path.parent, {})
+    record_start(path.parent, PretrainOptions(**complete))
     first, second = json.loads(path.read_text())["starts"]
     assert first == {"started": "before"}
     assert "packages" in second
