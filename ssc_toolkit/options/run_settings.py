@@ -6,14 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import is_leftover, read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
-
-if TYPE_CHECKING:
-    from ssc_toolkit.options.pretrain import PretrainOptions
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
@@ -40,7 +37,14 @@ _HASHES = {
 }
 
 
-def select_settings(options: PretrainOptions) -> dict[str, Any]:
+class RunOptions(Protocol):
+    """Options of a training run, such as `PretrainOptions`."""
+
+    @property
+    def label_columns(self) -> tuple[str, ...]: ...
+
+
+def select_settings(options: RunOptions) -> dict[str, Any]:
     """Return the settings that determine the results of a run, with options of groups as `group.option`."""
     columns = options.label_columns
     return _settings(vars(options) | {"labels": columns[0] if len(columns) == 1 else columns or None})
@@ -66,7 +70,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return with_new_names(found, OPTIONS)
 
 
-def check_run_settings(folder: Path, options: PretrainOptions, identity: Mapping[str, Any] | None = None) -> None:
+def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str, Any] | None = None) -> None:
     """Raise InputError if a folder contains a run with other settings.
 
     Args:
