@@ -112,7 +112,7 @@ def test_another_sample_rate_is_refused():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: FromTorchAudiomentations("Gain", sample_rate=RATE), "theirs"),
+        (lambda: FromTorchAudiomentations("Gain", sample_rate=RATE), "module"),
         (lambda: ToTorchAudiomentations(torch_audiomentations.Gain(output_type="dict")), "augmentation"),
     ],
 )
