@@ -24,6 +24,7 @@ from ssc_toolkit import caches
 from ssc_toolkit.augmentations import BackgroundNoise, Chain, Gain
 from ssc_toolkit.caches import clean_caches, list_caches, read_entry, write_entry
 from ssc_toolkit.commands.doctor import doctor
+from ssc_toolkit.data import TrackTable
 from ssc_toolkit.data.store import remote
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
@@ -308,7 +309,7 @@ def test_closed_and_full_streams_do_not_end_the_work(music, tmp_path):
 
 
 def test_the_embedding_cache_recomputes_what_is_damaged(music, tmp_path, caplog):
-    tracks = pd.DataFrame({"path": sorted(map(str, music.iterdir()))})
+    tracks = TrackTable(pd.DataFrame({"path": sorted(map(str, music.iterdir()))}))
     model = MelCNN()
     cache = EmbeddingCache(tmp_path / "cache", tracks, "mean", None)
     cache.put(model, 1.0, np.ones((3, 4)))

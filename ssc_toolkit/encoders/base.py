@@ -289,7 +289,7 @@ def to_plain(value: Any) -> Any:
 
     Examples:
         >>> import numpy as np
-        >>> plain({"strides": np.full(3, 2), "sample_rate": [np.int64(16000), None]})
+        >>> to_plain({"strides": np.full(3, 2), "sample_rate": [np.int64(16000), None]})
         {'strides': [2, 2, 2], 'sample_rate': [16000, None]}
     """
     if hasattr(value, "tolist"):

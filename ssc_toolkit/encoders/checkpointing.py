@@ -28,7 +28,7 @@ def run_checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
     Examples:
         >>> import torch
         >>> layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
-        >>> checkpointed(layers, torch.randn(8, 3)).sum().backward()
+        >>> run_checkpointed(layers, torch.randn(8, 3)).sum().backward()
         >>> layers[1].num_batches_tracked
         tensor(1)
     """

@@ -44,7 +44,7 @@ def reinitialize(encoder: Encoder, seed: int) -> Encoder:
 
     Examples:
         >>> encoder = MelCNN()
-        >>> twins = [reinitialized(encoder, seed=1).temporal[0].weight for _ in range(2)]
+        >>> twins = [reinitialize(encoder, seed=1).temporal[0].weight for _ in range(2)]
         >>> bool((twins[0] == twins[1]).all()), bool((twins[0] == encoder.temporal[0].weight).all())
         (True, False)
     """

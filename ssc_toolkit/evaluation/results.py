@@ -47,7 +47,7 @@ class Results:
 
     Examples:
         >>> score = Score("accuracy", Interval(0.5, 0.4, 0.6), {"macro_recall": 0.45}, tracks=100)
-        >>> results = Results.of([scored(score, model="mine", task="key")])
+        >>> results = Results.of([make_score_row(score, model="mine", task="key")])
         >>> results.frame[["model", "metric", "value"]].values.tolist()
         [['mine', 'accuracy', 0.5], ['mine', 'macro_recall', 0.45]]
     """

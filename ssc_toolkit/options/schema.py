@@ -110,7 +110,7 @@ class Schema(Generic[Options]):
         Examples:
             >>> from ssc_toolkit.options import PretrainOptions
             >>> Schema(PretrainOptions).nested({"trainer.devices": 2, "steps": 1}, {"steps": 3})
-            {'trainer': {'devices': 2}, 'steps': 3}
+            {'steps': 3, 'trainer': {'devices': 2}}
         """
         whole: dict[str, Any] = {}
         for part in parts:

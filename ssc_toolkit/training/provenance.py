@@ -21,7 +21,7 @@ def describe_start() -> dict[str, Any]:
     """Return time, command, versions, device, and the git state of this library and of the working folder.
 
     Examples:
-        >>> sorted(provenance())
+        >>> sorted(describe_start())
         ['command', 'device', 'git', 'packages', 'platform', 'python', 'started']
     """
     return {

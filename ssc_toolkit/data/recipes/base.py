@@ -118,7 +118,7 @@ def join_labels(labels: Iterable[str]) -> str:
     """Return the cell of a multi-hot column; "|" means that the labels are known and there are none.
 
     Examples:
-        >>> joined(["guitar", "slow"]), joined([])
+        >>> join_labels(["guitar", "slow"]), join_labels([])
         ('guitar|slow', '|')
     """
     return SEPARATOR.join(labels) or SEPARATOR
@@ -128,7 +128,7 @@ def choose_bucket(text: str, buckets: int) -> int:
     """Return a number from 0 to `buckets` − 1 that depends only on a text: its SHA-1 hash modulo `buckets`.
 
     Examples:
-        >>> bucket("the beatles", 10)
+        >>> choose_bucket("the beatles", 10)
         6
     """
     return int(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 16) % buckets

@@ -67,7 +67,7 @@ def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
     """Return the groups of tracks, with each unknown group (NaN or None) replaced by a separate group.
 
     Examples:
-        >>> distinct(np.array(["x", None, "x", None], dtype=object)).tolist()
+        >>> separate_unknown_groups(np.array(["x", None, "x", None], dtype=object)).tolist()
         ['x', 'track 1', 'x', 'track 3']
     """
     unknown = pd.isna(groups)

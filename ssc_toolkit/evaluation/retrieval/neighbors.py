@@ -53,7 +53,7 @@ def find_nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
         (N, count) row numbers.
 
     Examples:
-        >>> nearest(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), 1)[:, 0].tolist()
+        >>> find_nearest(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), 1)[:, 0].tolist()
         [1, 0, 3, 1]
     """
     found = []
