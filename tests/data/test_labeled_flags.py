@@ -147,7 +147,7 @@ def test_workers_that_split_a_stream_resume_by_their_states(kind):
     "state", [None, {}, {"items": 3}, {"items": -1, "streams": {}}, {"items": 1, "streams": {"x": 1}}]
 )
 def test_a_foreign_state_of_a_mixed_stream_is_refused(state):
-    with pytest.raises(ValueError, match="state: .*expected"):
+    with pytest.raises(ValueError, match=r"state: .*expected"):
         MixedStream([1], [2]).load_state_dict(state)
 
 
