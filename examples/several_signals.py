@@ -34,7 +34,7 @@ tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), mi
 train = tracks.select(tracks["split"] == "train")
 
 # Tags in one cell, separated by "|", become multi-hot rows.
-train["tags"] = train["family"] + "|" + train["mode"] + "|" + train["collection"]
+train = train.assign(tags=train["family"] + "|" + train["mode"] + "|" + train["collection"])
 
 
 def known_for(signal: Labels, share: float, seed: int) -> Labels:
