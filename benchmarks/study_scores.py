@@ -174,7 +174,7 @@ def tracks_of(size: Size) -> dict[str, Any]:
     asked |= {"family": test & ~new, "family, new timbres": test & new}
     groups = {task: tracks.frame.loc[rows, "group"].tolist() for task, rows in asked.items()}
     played = notes(size)
-    programs = played.loc[played["split"] == "test", "program"].tolist()  # notes of one instrument are alike
+    programs = played.frame.loc[played["split"] == "test", "program"].tolist()  # notes of one instrument are alike
     groups |= {f"notes: {column}": programs for column in NOTE_COLUMNS}
     return {"hash": digest(tracks), "groups": groups, "labels": {c: int(tracks[c].nunique()) for c in COLUMNS}}
 
