@@ -83,6 +83,6 @@ class PeakNormalization(Transform):
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         peak = measure_peak(waveforms)
-        heard = peak >= torch.finfo(peak.dtype).tiny
-        factor = torch.where(heard, db_to_amplitude(values["peak_db"], peak.dtype) / peak.where(heard, 1.0), 1.0)
+        audible = peak >= torch.finfo(peak.dtype).tiny
+        factor = torch.where(audible, db_to_amplitude(values["peak_db"], peak.dtype) / peak.where(audible, 1.0), 1.0)
         return waveforms * per_clip(factor)

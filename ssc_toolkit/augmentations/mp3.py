@@ -149,8 +149,8 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
     begin = 0 if b"Info" in header or b"Xing" in header else _DELAY
     file.seek(0)
     decoded, _ = soundfile.read(file, dtype="float32")
-    heard = decoded[begin : begin + len(samples)]
-    return np.pad(heard, (0, len(samples) - len(heard)))
+    segment = decoded[begin : begin + len(samples)]
+    return np.pad(segment, (0, len(samples) - len(segment)))
 
 
 _DELAY = 1105  # samples: 576 from the encoder, 529 from the decoder

@@ -85,8 +85,10 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     dimensions = (1, 2)
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())
     noise_rms = torch.linalg.vector_norm(noise, dim=dimensions) / math.sqrt(noise.shape[1:].numel())
-    heard = noise_rms > 0
-    scale = torch.where(heard, signal_rms / noise_rms.where(heard, 1.0) * db_to_amplitude(-snr_db, noise.dtype), 0.0)
+    audible = noise_rms > 0
+    scale = torch.where(
+        audible, signal_rms / noise_rms.where(audible, 1.0) * db_to_amplitude(-snr_db, noise.dtype), 0.0
+    )
     return torch.addcmul(waveforms, per_clip(scale), noise)
 
 

@@ -324,5 +324,5 @@ def dataset_of(tracks: Tracks) -> dict[str, Any]:
     """
     tracks = as_track_table(tracks)
     described = tracks.dataset
-    told = {name: described[name] for name in ("name", "variant", "split_hash", "labels_hash") if name in described}
-    return {**told, "tracks": len(tracks)} if told else {}
+    identity = {name: described[name] for name in ("name", "variant", "split_hash", "labels_hash") if name in described}
+    return {**identity, "tracks": len(tracks)} if identity else {}

@@ -101,23 +101,23 @@ def compare_models(
     rate = max(model.sample_rate for own in listed.values() for model in own)
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
-    asked = _Asked(tasks, methods, label_fractions, seeds, bootstrap_seed)
+    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed)
     embed = partial(_embed_all, listed, window_seconds=window_seconds, cache=folder, progress=progress)
     _say(progress, f"{len(models)} models, clean audio")
     clean = embed(tracks)
     probes = {name: [CachedProbes(own, tracks, signals, folder) for own in clean[name]] for name in listed}
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):
-        heard = clean
+        inputs = clean
         if condition.transform is not None:
             _say(progress, f"{len(models)} models, condition {number} of {len(conditions)}: {condition.name}")
             embedded = embed(test, corruption=condition.transform)
-            heard = {name: [expand_rows(vectors, is_test) for vectors in own] for name, own in embedded.items()}
+            inputs = {name: [expand_rows(vectors, is_test) for vectors in own] for name, own in embedded.items()}
         for name, own in probes.items():
-            rows += asked.scores(name, condition, own, heard[name])
+            rows += grid.scores(name, condition, own, inputs[name])
     first = {name: own[0] for name, own in clean.items()}
     if RETRIEVAL in methods:
-        rows += _rank_all(first, tracks, signals, asked)
+        rows += _rank_all(first, tracks, signals, grid)
     return Comparison(Results.of(rows), first)
 
 
@@ -182,11 +182,11 @@ def robustness(
         vectors = embed_tracks(
             model, test, window_seconds, corruption=transform, seed=seed, cache=cache, progress=progress
         )
-        heard = expand_rows(vectors, is_test)
+        inputs = expand_rows(vectors, is_test)
         for task in tasks:
             own = probes[task.column]
             fitted = [own] if isinstance(own, Probe) else own
-            scores[task.name][severity] = measure([probe.predict(heard, tracks, task.subset) for probe in fitted])
+            scores[task.name][severity] = measure([probe.predict(inputs, tracks, task.subset) for probe in fitted])
     return scores
 
 
@@ -200,8 +200,8 @@ def _embed_all(
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What each model is asked under each condition, as `compare_models` describes it."""
+class _Grid:
+    """Tasks and probe settings for which each model is scored, as `compare_models` describes them."""
 
     tasks: Sequence[Task]
     methods: Sequence[str]
@@ -210,7 +210,7 @@ class _Asked:
     bootstrap_seed: int
 
     def scores(
-        self, model: str, condition: Condition, probes: Sequence[CachedProbes], heard: Sequence[np.ndarray]
+        self, model: str, condition: Condition, probes: Sequence[CachedProbes], inputs: Sequence[np.ndarray]
     ) -> Iterator[dict[str, Any]]:
         """Yield the scores of a model under a condition, for `Results.of`.
 
@@ -218,14 +218,14 @@ class _Asked:
             model: name of the model.
             condition: the condition.
             probes: probes of the model, with one element, or one for each seed.
-            heard: embeddings to predict for, one element for each of `probes`.
+            inputs: embeddings to predict for, one element for each of `probes`.
         """
         probed = [method for method in self.methods if method != RETRIEVAL]
         for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
             varies = len(probes) > 1 or method in _SEEDED or fraction < 1
             predictions = [
                 probes[number % len(probes)].predict(
-                    heard[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
+                    inputs[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
                 )
                 for number, seed in enumerate(self.seeds if varies else self.seeds[:1])
             ]
@@ -242,7 +242,7 @@ class _Asked:
 
 
 def _rank_all(
-    embeddings: Mapping[str, np.ndarray], tracks: TrackTable, signals: Mapping[str, Labels], asked: _Asked
+    embeddings: Mapping[str, np.ndarray], tracks: TrackTable, signals: Mapping[str, Labels], grid: _Grid
 ) -> Iterator[dict[str, Any]]:
     """Yield retrieval scores among the test tracks by model and label column, without columns of numbers."""
     test = np.flatnonzero(tracks["split"] == "test")
@@ -250,8 +250,8 @@ def _rank_all(
     for name, vectors in embeddings.items():
         for column, labels in signals.items():
             if labels.kind != "number":
-                score = retrieval(vectors[test], labels[rows], groups=groups, seed=asked.bootstrap_seed)
-                yield make_score_row(score, model=name, task=column, method=RETRIEVAL, seed=asked.seeds[0])
+                score = retrieval(vectors[test], labels[rows], groups=groups, seed=grid.bootstrap_seed)
+                yield make_score_row(score, model=name, task=column, method=RETRIEVAL, seed=grid.seeds[0])
 
 
 def _say(progress: bool, text: str) -> None:

@@ -142,8 +142,8 @@ class Results:
         scores = self._with_predictions()
         same = [key for key in KEYS if key != "model"]
         other = scores.rename(columns={"model": "less", "score": "other"})[["less", *same, "other"]]
-        asked = pd.DataFrame(list(pairs), columns=["model", "less"])
-        both = sort_in_order(asked.merge(scores, on="model").merge(other, on=["less", *same]), ("task", "method"))
+        wanted = pd.DataFrame(list(pairs), columns=["model", "less"])
+        both = sort_in_order(wanted.merge(scores, on="model").merge(other, on=["less", *same]), ("task", "method"))
         rows = [
             {**row, "metric": row["score"].metric, **vars(paired_difference(row["score"], row["other"], seed))}
             | _counts(row["score"])

@@ -1,4 +1,4 @@
-"""What is asked of the tracks under test."""
+"""Prediction tasks on the test tracks."""
 
 from __future__ import annotations
 

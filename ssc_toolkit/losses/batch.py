@@ -84,24 +84,24 @@ def as_rows(
     Raises:
         ValueError, TypeError: for an invalid argument, which the error names.
     """
-    said = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
-    said["embeddings"] = f"{name}s" if name else "embeddings"
-    _check_embeddings(embeddings, said["embeddings"])
+    names = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
+    names["embeddings"] = f"{name}s" if name else "embeddings"
+    _check_embeddings(embeddings, names["embeddings"])
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
     if items is None and embeddings.dim() == 2 and labels is None:
         raise ValueError(
-            f"{said['items']}: flat {said['embeddings']} {tuple(embeddings.shape)} without labels need an item id for "
-            "each row, or pass them as (items, views, dim)"
+            f"{names['items']}: flat {names['embeddings']} {tuple(embeddings.shape)} without labels need an item id "
+            "for each row, or pass them as (items, views, dim)"
         )
     items = torch.arange(len(embeddings), device=embeddings.device) if items is None else items
-    items = _checked_ids(embeddings, items, said["items"])
-    groups = None if groups is None else _checked_ids(embeddings, groups, said["groups"])
+    items = _checked_ids(embeddings, items, names["items"])
+    groups = None if groups is None else _checked_ids(embeddings, groups, names["groups"])
     if labels is None and labeled is not None:
-        raise ValueError(f"{said['labels']}: {said['labeled']} was given without labels")
+        raise ValueError(f"{names['labels']}: {names['labeled']} was given without labels")
     if labels is not None:
-        _check_labels(embeddings, labels, labeled, said)
+        _check_labels(embeddings, labels, labeled, names)
         labels = map_signals(labels, _signed)
-        _check_by_target(embeddings, labels, labeled, target, said)
+        _check_by_target(embeddings, labels, labeled, target, names)
         labeled = target.known(labels, labeled)
     return Rows(rearrange(embeddings, "... dim -> (...) dim"), items, labels, labeled, views, groups)
 
@@ -147,12 +147,12 @@ def _signed(value: Tensor) -> Tensor:
 
 
 def _check_by_target(
-    embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, target: Target, said: dict[str, str]
+    embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, target: Target, names: dict[str, str]
 ) -> None:
     if isinstance(labels, dict) and not target.takes_dicts:
         raise TypeError(
-            f"{said['labels']}: {type(target).__name__} expects a tensor, got a dict; MaxTarget and WeightedSum accept "
-            "several signals"
+            f"{names['labels']}: {type(target).__name__} expects a tensor, got a dict; MaxTarget and WeightedSum "
+            "accept several signals"
         )
     try:
         target.check(labels, labeled)
@@ -160,25 +160,25 @@ def _check_by_target(
         advice = ""
         if isinstance(labels, Tensor) and labels.is_floating_point() and labels.shape == embeddings.shape:
             advice = "; if these are the embeddings of a second view, pass torch.stack([first, second], dim=1)"
-        raise type(error)(str(error).replace("labels", said["labels"], 1) + advice) from error
+        raise type(error)(str(error).replace("labels", names["labels"], 1) + advice) from error
 
 
-def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, said: dict[str, str]) -> None:
+def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | None, names: dict[str, str]) -> None:
     count, device = len(embeddings), embeddings.device
     signals = split_by_signal(labels)
     if not signals:
-        raise ValueError(f"{said['labels']}: expected at least one signal, got an empty dict")
+        raise ValueError(f"{names['labels']}: expected at least one signal, got an empty dict")
     for key, signal in signals.items():
-        where = f"{said['labels']}[{key!r}]" if key else said["labels"]
+        where = f"{names['labels']}[{key!r}]" if key else names["labels"]
         _checked_tensor(signal, where, device)
         if signal.dim() == 0 or len(signal) != count:
             raise ValueError(f"{where}: expected {count} rows, one per item, got shape {tuple(signal.shape)}")
     if labeled is None:
         return
     if isinstance(labeled, dict) and not isinstance(labels, dict):
-        raise TypeError(f"{said['labeled']}: expected a tensor, because labels is a tensor, got a dict of masks")
+        raise TypeError(f"{names['labeled']}: expected a tensor, because labels is a tensor, got a dict of masks")
     for key, mask in split_by_signal(labeled).items():
-        where = f"{said['labeled']}[{key!r}]" if key else said["labeled"]
+        where = f"{names['labeled']}[{key!r}]" if key else names["labeled"]
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
             raise TypeError(

@@ -42,12 +42,12 @@ def gather_rows(
             dtypes or options.
     """
     rows = with_mask(rows)
-    told = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
-    own = torch.tensor([len(rows.items), *map(_hash, told.values())], device=rows.embeddings.device)
+    shared = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
+    own = torch.tensor([len(rows.items), *map(_hash, shared.values())], device=rows.embeddings.device)
     found = [torch.empty_like(own) for _ in range(count_processes(group))]
     dist.all_gather(found, own, group=group)
     sizes, *columns = torch.stack(found).T.tolist()
-    differing = [name for name, column in zip(told, columns, strict=True) if len(set(column)) > 1]
+    differing = [name for name, column in zip(shared, columns, strict=True) if len(set(column)) > 1]
     if "labels" in differing:
         raise ValueError(
             "labels: with gather=True, all processes must pass the same label signals and masks, or none, groups or "
@@ -109,11 +109,11 @@ def _hash(value: Any) -> int:
 
 def _kind(rows: Rows) -> list[Any]:
     """Return the names, widths and dtypes of all tensors. Processes can gather only if they are equal."""
-    said: list[Any] = [rows.views]
+    described: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
         named = split_by_signal(value)
-        said.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
-    return said
+        described.append([(name, tuple(named[name].shape[1:]), str(named[name].dtype)) for name in sorted(named)])
+    return described
 
 
 def count_processes(group: dist.ProcessGroup | None = None) -> int:

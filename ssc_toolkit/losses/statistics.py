@@ -60,7 +60,7 @@ def contrastive_statistics(
     rows = with_mask(as_rows(embeddings, labels, labeled, items, target)).flat()
     with torch.autocast(embeddings.device.type, enabled=False):
         z = unit_length(rows.embeddings)
-        sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "asked")}
+        sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "valid")}
         known = _known(rows.labeled, len(z), z.device)
         settings = PairSettings(rows, rows, 0, target, False)
         for start, stop in list_tiles(settings):
@@ -83,17 +83,17 @@ def contrastive_statistics(
             left_out = same_item | ~known if ignored is None else same_item | ~known | ignored
             candidates = similarities.masked_fill(left_out, -torch.inf)
             highest, nearest = candidates.max(dim=1)
-            asked = known[start:stop] & (highest > -torch.inf)
+            valid = known[start:stop] & (highest > -torch.inf)
             agreement = weights.gather(1, nearest[:, None]).squeeze(1)
-            sums["agreement"] += torch.where(asked, agreement, 0).sum()
-            sums["asked"] += asked.sum()
+            sums["agreement"] += torch.where(valid, agreement, 0).sum()
+            sums["valid"] += valid.sum()
     pairs = len(z) * (len(z) - 1)
     return {
         "alignment": sums["distance"] / sums["views"],
         "uniformity": (sums["potential"] / pairs).log() if pairs else z.new_tensor(torch.nan),
         "positive_fraction": sums["positives"] / pairs if pairs else z.new_tensor(torch.nan),
         "positives_per_anchor": sums["positives"] / max(len(z), 1),
-        "neighbor_agreement": sums["agreement"] / sums["asked"],
+        "neighbor_agreement": sums["agreement"] / sums["valid"],
     }
 
 

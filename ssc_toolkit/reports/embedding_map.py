@@ -127,12 +127,12 @@ def select_audible_points(neighbors: Sequence[Sequence[Sequence[int]]], count: i
         True
     """
     order = np.random.default_rng(seed).permutation(len(neighbors[0])).tolist()
-    asked = {point: {point}.union(*(model[point] for model in neighbors)) for point in order}
+    candidates = {point: {point}.union(*(model[point] for model in neighbors)) for point in order}
     chosen: set[int] = set()
     spread = order[: max(1, count // _HEARD_A_SEED)]
-    while asked and len(chosen) < count:
-        point = spread.pop(0) if spread else min(asked, key=lambda point: len(asked[point] - chosen))
-        further = [point, *sorted(asked.pop(point) - {point})]
+    while candidates and len(chosen) < count:
+        point = spread.pop(0) if spread else min(candidates, key=lambda point: len(candidates[point] - chosen))
+        further = [point, *sorted(candidates.pop(point) - {point})]
         chosen.update([other for other in further if other not in chosen][: count - len(chosen)])
     return sorted(chosen)
 

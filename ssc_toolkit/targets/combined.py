@@ -79,8 +79,8 @@ class _Combined(Target):
             target.ignored(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
             for name, target in self._signals()
         ]
-        told = [pairs for pairs in found if pairs is not None]
-        return functools.reduce(torch.logical_or, told) if told else None
+        masks = [pairs for pairs in found if pairs is not None]
+        return functools.reduce(torch.logical_or, masks) if masks else None
 
     def _signals(self) -> list[tuple[str, Target]]:
         return list(zip(self.names, cast(Iterable[Target], self.targets), strict=True))

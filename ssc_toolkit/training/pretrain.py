@@ -226,10 +226,10 @@ def _report_name(argument: str) -> str:
 
 def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
     """Return the settings that identify the data of a run and the version of this library."""
-    told = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
+    identity = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
-        told |= {"unlabeled_hash": hash_training_table(more), "unlabeled_dataset": dataset_of(more)}
-    return told
+        identity |= {"unlabeled_hash": hash_training_table(more), "unlabeled_dataset": dataset_of(more)}
+    return identity
 
 
 def _check_view(encoder: Encoder, view_seconds: float) -> None:

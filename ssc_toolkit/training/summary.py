@@ -18,11 +18,11 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
     count = len(data.dataset)
     if signals is None:
         return f"{count} tracks, no labels"
-    told = [
+    parts = [
         f"{len(signal.names)} {'labels' if signal.is_multi_hot else 'classes'}"
         for signal in name_signals(signals).values()
     ]
-    return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(told)}"
+    return f"{count} tracks, {len(data.budget())} of them labeled with {' or '.join(columns)}, {' and '.join(parts)}"
 
 
 def list_warnings(

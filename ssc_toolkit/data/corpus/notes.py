@@ -76,10 +76,10 @@ def plan_notes(clips: int, seed: int) -> pd.DataFrame:
     known = [program for family in FAMILIES for program in family.known]
     new = [program for family in FAMILIES for program in family.new]
     counts = {split: round(share * clips) for split, share in SPLIT_FRACTIONS.items()}
-    heard = _draw(known, counts["train"] + counts["valid"], random)
+    seen = _draw(known, counts["train"] + counts["valid"], random)
     kept = _draw(new, counts["test"], random)
     sides = np.repeat(list(counts), list(counts.values()))
-    notes = pd.DataFrame(np.concatenate([heard, kept]), columns=["program", "pitch", "velocity"])
+    notes = pd.DataFrame(np.concatenate([seen, kept]), columns=["program", "pitch", "velocity"])
     notes.insert(0, "path", [clip_path(number) for number in range(len(notes))])
     notes.insert(1, "seconds", NOTE_SECONDS)
     notes.insert(2, "split", sides)

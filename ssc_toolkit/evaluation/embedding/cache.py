@@ -66,8 +66,8 @@ class EmbeddingCache:
         return embeddings
 
     def _path(self, model: WaveformModel, window_seconds: float) -> Path:
-        told = (hash_model(model), self._audio, window_seconds, *self._described)
-        return self.folder / f"{text_hash(repr(told))}.npy"
+        identity = (hash_model(model), self._audio, window_seconds, *self._described)
+        return self.folder / f"{text_hash(repr(identity))}.npy"
 
     @cached_property
     def _audio(self) -> str:

@@ -219,7 +219,7 @@ def _by_row(
         [count_windows(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
     )
     rates = [model.sample_rate for model in models.values()]
-    hearing = AudioLoader(tracks, rates, needs, corruption, batch_size, max_unusable)
+    loader = AudioLoader(tracks, rates, needs, corruption, batch_size, max_unusable)
     vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
     fused: dict[str, WaveformModel] = {}
     device = find_device(next(iter(models.values())))
@@ -227,21 +227,21 @@ def _by_row(
         eval_mode(*models.values()),
         progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
     ):
-        for looked_at, rows, waveforms in hearing.batches(device):
+        for looked_at, rows, waveforms in loader.batches(device):
             for place, (name, model) in enumerate(models.items() if rows else ()):
-                heard = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(find_device(model))
+                segments = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(find_device(model))
                 cut = "tracks channels (windows samples) -> (tracks windows) channels samples"
-                windows = rearrange(heard, cut, samples=sizes[name])
+                windows = rearrange(segments, cut, samples=sizes[name])
                 if name not in fused:
                     fused[name] = fused_if_equal(model, windows)
                 embedded = compute_embeddings(fused[name], windows)
                 embedded = rearrange(embedded, "(tracks windows) dim -> tracks windows dim", tracks=len(rows))
                 vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
             bar.update(looked_at)
-    for problem in hearing.problems:
+    for problem in loader.problems:
         logger.warning("not embedded: %s", problem)
     if any(not rows for rows in vectors.values()):
-        raise InputError(f"tracks: no track could be decoded; the first problem is {hearing.problems[0]}")
+        raise InputError(f"tracks: no track could be decoded; the first problem is {loader.problems[0]}")
     return vectors
 
 

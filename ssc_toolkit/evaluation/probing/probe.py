@@ -190,8 +190,8 @@ def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None 
     """
     first = column if isinstance(column, str) else next(iter(column))
     tracks = as_track_table(tracks)
-    told = tracks.dataset.get("labels", {}).get(first, {}).get("kind")
-    return encode_labels(tracks, column, kind=kind or told)
+    recorded_kind = tracks.dataset.get("labels", {}).get(first, {}).get("kind")
+    return encode_labels(tracks, column, kind=kind or recorded_kind)
 
 
 def check_labels(

@@ -147,11 +147,11 @@ def _rankings(
     at_once = _BLOCK * len(different) // len(known)
     blocks = []
     for block, similarity in similarity_blocks(queries.embeddings[rows], different, at_once):
-        asked = rows[block]
-        relevant = (first[asked] @ second[known].T) > 0
-        excluded = asked[:, None] == known if queries is ranked else np.zeros((len(asked), len(known)), dtype=bool)
+        chosen = rows[block]
+        relevant = (first[chosen] @ second[known].T) > 0
+        excluded = chosen[:, None] == known if queries is ranked else np.zeros((len(chosen), len(known)), dtype=bool)
         for codes, item_codes in alike:
-            excluded |= codes[asked][:, None] == item_codes[known]
+            excluded |= codes[chosen][:, None] == item_codes[known]
         blocks.append(_ranked(similarity[:, places], relevant, torch.from_numpy(excluded), cutoffs))
     average, recall, precision = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return average, recall, precision

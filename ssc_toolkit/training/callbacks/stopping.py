@@ -48,10 +48,10 @@ class StopOnSignal(pl.Callback):
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # a checkpoint does not contain partly accumulated gradients
-        asked = self.signal is not None and not self.stopped
+        is_stopping = self.signal is not None and not self.stopped
         if trainer.world_size > 1:
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
+            is_stopping = trainer.strategy.reduce_boolean_decision(is_stopping, all=False)
+        if is_stopping:
             # Save before the loop ends: a checkpoint after it would start a new epoch, with other random draws.
             trainer.save_checkpoint(self.checkpoint)
             self.stopped = trainer.should_stop = True

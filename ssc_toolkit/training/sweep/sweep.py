@@ -60,14 +60,14 @@ def sweep(options: SweepOptions) -> Path:
         _check_folders(folder, runs)
         clear_leftovers(folder, names=(TABLE, *(run.config.name for run in runs)))
         for number, run in enumerate(runs, start=1):
-            said = f"{number} of {len(runs)}, {run.folder.name}"
+            label = f"{number} of {len(runs)}, {run.folder.name}"
             if run.is_done:
-                print(f"{said}: done", flush=True)
+                print(f"{label}: done", flush=True)
                 continue
-            print(f"{said}: started", flush=True)
+            print(f"{label}: started", flush=True)
             begin = time.monotonic()
-            if _pretrain(run, said, processes):
-                print(f"{said}: done in {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
+            if _pretrain(run, label, processes):
+                print(f"{label}: done in {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
             else:
                 failed.append(run.folder.name)
             write_text(folder / TABLE, _table(folder, runs))
@@ -99,17 +99,17 @@ def _check_sources(file: str, runs: Sequence[Run]) -> None:
                 raise InputError(f"file: run {run.name!r} of {file}: {error}") from error
 
 
-def _pretrain(run: Run, said: str, processes: OneByOne) -> bool:
+def _pretrain(run: Run, label: str, processes: OneByOne) -> bool:
     """Run a pretraining in a separate process, and return whether it succeeded."""
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
     try:
         status = processes.call([sys.executable, "-P", "-c", _ONE_RUN, str(run.config)])
     except SystemExit:
-        print(f"{said}: stopped by SIGTERM; rerun the command to resume", file=sys.stderr, flush=True)
+        print(f"{label}: stopped by SIGTERM; rerun the command to resume", file=sys.stderr, flush=True)
         raise
     if status:
-        print(f"{said}: failed with status {status}", file=sys.stderr, flush=True)
+        print(f"{label}: failed with status {status}", file=sys.stderr, flush=True)
     return status == 0
 
 
