@@ -1,4 +1,4 @@
-"""Background noise from recordings."""
+"""Background noise from recordings or from other items of the batch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class BackgroundNoise(Transform):
-    """Mix in an excerpt of a recording, or of another item of the batch, at a given signal-to-noise ratio.
+    """Add background noise from recordings, or from other items of the batch, at a given signal-to-noise ratio.
 
     The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as
     16-bit samples (160 MB per hour at 22 050 Hz). Each example gets a random excerpt of a random file. A file
-    that is shorter than the clip is repeated. The ratio is exact, as for `ColoredNoise`.
+    that is shorter than the clip is repeated. The energy of the clip divided by the energy of the noise is
+    exactly the drawn ratio.
 
-    Without files, the noise is a clip of another item of the same batch, as it is at this point of the chain. A
-    batch with a single item is returned unchanged. Such a draw depends on the whole batch: it cannot be indexed,
-    and the batch is processed at once.
+    If `files` is None, the noise is a random view of another item of the batch, as changed by the preceding
+    transforms of the chain. A batch with a single item is returned unchanged. The draw refers to positions in the
+    batch, so it cannot be indexed, and the whole batch is processed at once.
 
     Args:
-        files: a folder, searched recursively, or a list of files; None to use other items of the batch.
-        snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
+        files: audio files, as a list or as a folder that is searched recursively; None to use other items of the
+            batch.
+        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw uniformly.
         sample_rate: sample rate of the waveforms in hertz; required with `files`.
         p: probability that an example is transformed.
 

@@ -1,4 +1,4 @@
-"""Random parameters of a transform for a batch, which can be indexed, moved, saved and replayed."""
+"""Draws: the random parameters of a transform for a batch, which can be indexed, saved and applied again."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _ALIGNMENT = 8  # in bytes, so that tensors of any dtype can be views of the pac
 
 @dataclass(frozen=True)
 class Draw:
-    """Random parameters of a transform, and of the members of a container, for a batch of N examples.
+    """Random parameters of a transform or container for a batch of N examples.
 
     Attributes:
-        transform: class name of the transform that made the draw.
-        applied: (N,) bool, whether the transform applies to each example. It stays on the CPU, so that counting
-            the examples does not wait for the device.
-        values: parameters by name, each (N, ...); drawn for every example, even if the transform does not apply.
-        children: draws of the members of a container.
-        whole: whether the parameters of an example refer to other examples; such a draw cannot be indexed.
+        transform: class name of the transform or container that made the draw.
+        applied: (N,) bool, whether the transform applies to each example. It is always on the CPU, so that counting
+            these examples does not wait for the GPU.
+        values: parameters by name, tensors (N, ...). They are drawn for all examples, also for those to which the
+            transform does not apply.
+        children: draws of the members of a container; empty for a single transform.
+        whole: whether the parameters of an example refer to other examples. If True, the draw cannot be indexed.
         mask: `applied` on the device of the values.
         chosen: (K,) indices of the examples to which the transform applies, on the device of the values.
     """
@@ -81,7 +82,7 @@ class Draw:
         ).to(self.device)
 
     def to(self, device: torch.device | str) -> Draw:
-        """Return the draw with its parameters on another device, transferred in a single copy."""
+        """Return the draw with its parameters on another device. A single copy transfers all tensors."""
         device = torch.empty(0, device=device).device
         if device == self.device:
             return self
@@ -98,12 +99,12 @@ class Draw:
         return self._rebuilt(moved)
 
     def gated(self, allowed: Tensor) -> Draw:
-        """Return the draw, with this transform and its members applied only where `allowed` (N,) is also True."""
+        """Return a draw that no longer applies to the examples for which `allowed` (N,) is False."""
         children = tuple(child.gated(allowed) for child in self.children)
         return Draw(self.transform, self.applied & allowed, self.values, children, self.whole)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the draw as dictionaries, lists and tensors, for `torch.save` and loading with `weights_only`."""
+        """Return the draw as a dictionary that `torch.load` can read with `weights_only=True` after `torch.save`."""
         return {
             "transform": self.transform,
             "applied": self.applied,
@@ -117,7 +118,7 @@ class Draw:
         """Construct a draw on the CPU from the result of `state_dict`.
 
         Raises:
-            ValueError: if keys are missing.
+            ValueError: if a key is missing.
         """
         lacking = {"transform", "applied", "values", "children", "whole"} - set(state)
         if lacking:
@@ -131,7 +132,7 @@ class Draw:
         )
 
     def describe(self) -> list[str]:
-        """Return one line per example: the transforms that apply to it, with their parameters."""
+        """Return one text per example, which lists the transforms that apply to it with their parameters."""
         on_cpu = self.to("cpu")
         return ["; ".join(on_cpu._touches(row)) or "unchanged" for row in range(len(self))]
 

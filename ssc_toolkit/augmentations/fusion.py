@@ -1,4 +1,4 @@
-"""Grouping of the transforms in a tree of containers that are computed together."""
+"""Stages: groups of transforms in nested containers that are computed together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach, Scaling, apply
 
 @dataclass(frozen=True)
 class Leaf:
-    """A transform and the path to its draw in the draw of the container, one index per level."""
+    """A single transform in nested containers.
+
+    Attributes:
+        transform: the transform.
+        path: path to its draw in the draw of the outermost container: the index in `Draw.children` at each level.
+    """
 
     transform: Augmentation
     path: tuple[int, ...]
@@ -31,8 +36,8 @@ class Stage:
     """Transforms that are computed together.
 
     Attributes:
-        leaves: the transforms in order; exactly one if it has no frequency response.
-        reach: reach of the combined impulse response; None if there is no frequency response.
+        leaves: the transforms in order. A transform without a frequency response is the only one of its stage.
+        reach: reach of the combined impulse response; None if the transform has no frequency response.
     """
 
     leaves: tuple[Leaf, ...]
@@ -65,7 +70,7 @@ def make_stage(transform: Augmentation, samples: int, path: tuple[int, ...]) -> 
 
 
 def join_stages(stages: Sequence[Stage], fuse: str) -> list[Stage]:
-    """Join neighboring stages where `fuse` allows it: "exact", "all" or "none", see `Chain`."""
+    """Join neighboring stages where `fuse` allows it. `fuse` is "exact", "all" or "none", as for `Chain`."""
     result: list[Stage] = []
     for stage in stages:
         left = result[-1] if result else None
@@ -80,12 +85,15 @@ def join_stages(stages: Sequence[Stage], fuse: str) -> list[Stage]:
 
 
 def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
-    """Return whether the result is the same with and without cutting to the clip between the two."""
+    """Return whether cutting the waveform to the clip between the two responses leaves the result unchanged."""
     return not (first.before and second.after) and not (first.after and second.before)
 
 
 def join_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """Join the stages of alternative members. All stages with a frequency response become one stage."""
+    """Join the stages of members of which at most one applies to an example.
+
+    All members that consist of one stage with a frequency response become one stage.
+    """
     linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
     others = [stage for stages in members for stage in stages if stage not in linear]
     if not linear:

@@ -20,17 +20,19 @@ from ssc_toolkit.augmentations.draw import Draw
 class FromTorchAudiomentations(Augmentation):
     """Wrap a transform or composition of torch-audiomentations as a reproducible transform of ssc_toolkit.
 
-    The wrapper draws a seed, sets the global generators of Python, NumPy and PyTorch from it while the transform
-    runs, and restores them afterwards. The wrapped transform draws for a whole batch, so the draw cannot be indexed,
-    and the batch is processed at once. Like other transforms of ssc_toolkit, it also applies in evaluation mode.
+    The draw contains a seed. While the wrapped transform runs, the global random generators of Python, NumPy and
+    PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws for a whole batch, so
+    the draw cannot be indexed, and the whole batch is processed at once. Like other transforms of ssc_toolkit, the
+    wrapper also applies in evaluation mode.
 
     Args:
-        module: transform or composition of torch-audiomentations; its own probability applies in addition to `p`.
+        module: transform or composition of torch-audiomentations. It decides with its own probability whether to
+            change the examples that it gets.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is passed to the transform.
+        p: probability that an example is passed to `module`.
 
     Raises:
-        TypeError: if `module` is not a module.
+        TypeError: if `module` is not an `nn.Module`.
 
     Examples:
         >>> import torch_audiomentations
@@ -64,7 +66,7 @@ class FromTorchAudiomentations(Augmentation):
         samples = changed if isinstance(changed, Tensor) else changed.samples
         if samples.shape[1:] != clips.shape[1:]:
             raise ValueError(
-                f"theirs: expected a transform that keeps the shape {tuple(clips.shape[1:])}, "
+                f"module: expected a transform that keeps the shape {tuple(clips.shape[1:])}, "
                 f"got {tuple(samples.shape[1:])}"
             )
         return clips.index_copy(0, draw.chosen, samples.to(clips.dtype))
@@ -73,12 +75,12 @@ class FromTorchAudiomentations(Augmentation):
 class ToTorchAudiomentations(BaseWaveformTransform):
     """Wrap a transform or chain of ssc_toolkit as a transform of torch-audiomentations, for its `Compose`.
 
-    It draws from the global generator of PyTorch; `freeze_parameters` keeps the draw. As is usual in
-    torch-audiomentations, it does nothing in evaluation mode.
+    The random parameters are drawn with the global generator of PyTorch. After `freeze_parameters`, the last parameters
+    are used again. In evaluation mode, waveforms are unchanged, as is usual in torch-audiomentations.
 
     Args:
         augmentation: transform or chain of ssc_toolkit.
-        p: probability that an example is transformed, in addition to the probability of `augmentation`.
+        p: probability that an example is passed to `augmentation`, which then applies with its own probability.
         output_type: "dict" or "tensor", as in torch-audiomentations.
 
     Raises:

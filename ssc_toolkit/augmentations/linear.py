@@ -1,4 +1,7 @@
-"""Linear time-invariant transforms, defined by a frequency response; several can share one FFT pair."""
+"""Linear time-invariant transforms, which are defined by a frequency response.
+
+Several of them can be computed together by one FFT pair, an FFT and an inverse FFT.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,16 @@ class Grid:
 
     @classmethod
     def like(cls, waveforms: Tensor, reach: Reach) -> Grid:
-        """Return the grid of an FFT that is long enough to avoid circular aliasing in the waveforms."""
+        """Return the grid of an FFT that is long enough to avoid circular aliasing within the clips."""
         samples = waveforms.shape[-1]
         length = find_fast_length(samples + max(reach))
         return cls(length, samples, torch.fft.rfftfreq(length, device=waveforms.device, dtype=waveforms.dtype))
 
 
 class Linear(Transform):
-    """Base class of transforms with a frequency response; `Chain` applies neighbors with a single FFT pair.
+    """Base class of transforms with a frequency response. `Chain` computes neighboring ones together.
 
-    A subclass defines `reach` and `response`. A subclass that is faster to compute without an FFT sets
+    A subclass defines `reach` and `response`. If computing it without an FFT is faster, the subclass sets
     `direct = True` and overrides `transform`.
     """
 
@@ -90,14 +93,17 @@ class Scaling(Linear):
 
 
 def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: Reach) -> Tensor:
-    """Apply linear transforms together: one multiplication for the factors, one FFT pair for the responses.
+    """Apply linear transforms together.
+
+    All `Scaling` transforms are applied by one multiplication. The other transforms are applied by one FFT pair, or one
+    after the other if there is only one or all are `direct`.
 
     Args:
         clips: (N, channels, samples).
         members: transforms with their draws for these clips.
         reach: reach of the combined impulse response.
     """
-    compiling = torch.compiler.is_compiling()  # in a graph, the number of rows cannot depend on the draw
+    compiling = torch.compiler.is_compiling()  # in a compiled graph, shapes cannot depend on the draw
     members = [(transform, draw) for transform, draw in members if compiling or len(draw.chosen)]
     scalings = [(transform, draw) for transform, draw in members if isinstance(transform, Scaling)]
     if scalings:
@@ -113,7 +119,7 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
 
 
 def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
-    """Filter all examples, with one FFT pair each."""
+    """Apply the filters to all examples by one FFT pair per example."""
     touched = torch.stack([draw.mask for _, draw in filters]).any(0)
     product = torch.ones_like(grid.cycles)
     for transform, draw in filters:
@@ -122,7 +128,7 @@ def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Gri
 
 
 def _filter_touched(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
-    """Filter the examples to which at least one filter applies, with one FFT pair each."""
+    """Apply the filters by one FFT pair per example, for the examples to which at least one filter applies."""
     touched = torch.stack([draw.applied for _, draw in filters]).any(0)
     rows = touched.nonzero()[:, 0]
     product = _product(filters, touched, len(rows), grid)

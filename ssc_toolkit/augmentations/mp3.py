@@ -30,30 +30,29 @@ BIT_RATES_KBPS = {
 """Bit rates in kbit/s that MP3 supports, by sample rate in hertz (ISO/IEC 11172-3 and 13818-3, MPEG 2.5)."""
 
 MAX_PEAK = 100.0
-"""Maximum magnitude of samples that are encoded; full scale is 1. At 10 000, LAME may abort."""
+"""Maximum magnitude of samples that are encoded (full scale is 1). At 10 000, LAME may abort the process."""
 
 
 class MP3(Transform):
-    """Encode as MP3 at a constant bit rate, and decode.
+    """Encode waveforms as MP3 at a constant bit rate, and decode them.
 
-    The codec is LAME, through libsndfile. Each channel is encoded separately, on as many threads as PyTorch
-    uses. The delay and the padding of the codec are removed, and its gradient is that of the identity
-    (straight-through estimator).
+    There are two implementations. The codec is LAME, called through libsndfile. Each channel is encoded separately, on
+    as many threads as PyTorch uses. The delay and the padding of the codec are removed. The backward pass treats the
+    codec as the identity (straight-through estimator).
 
-    The approximation quantizes frames of 576 coefficients of a modified discrete cosine transform. The
-    quantization step of each critical band is proportional to the masking threshold set by the neighboring bands,
-    and is scaled to use the bits of a frame. Coefficients above the cutoff that LAME uses at this bit rate are
-    removed. The approximation processes whole batches on any device; only its rounding has the gradient of the
-    identity.
+    The approximation quantizes frames of 576 coefficients of a modified discrete cosine transform, on any device. The
+    quantization step of each critical band is proportional to the masking threshold that the band and its neighbors
+    produce. The steps of a frame are scaled to use the bits that are available at the bit rate. Coefficients above the
+    cutoff that LAME uses at this bit rate are removed. The backward pass treats only the rounding as the identity.
 
-    A clip that contains NaN, infinity or a sample beyond `MAX_PEAK` in any channel is returned unchanged, and so is
-    its gradient, because LAME could abort the process. The other clips of the batch are not affected.
+    A clip that contains NaN, infinity or a magnitude above 100 (`MAX_PEAK`) in any channel is returned unchanged,
+    because LAME could abort the process. The other clips of the batch are not affected.
 
     Args:
-        bitrate_kbps: (low, high) in kilobits per second and channel. One of the bit rates in this range that MP3
-            supports at this sample rate (`BIT_RATES_KBPS`) is drawn.
-        implementation: "codec"; "approximation"; or "auto", which uses the codec for waveforms on a CPU and the
-            approximation on other devices, where the codec would have to copy the waveforms to the CPU.
+        bitrate_kbps: bit rate of each channel in kbit/s; a number, or a range (low, high). It is drawn uniformly from
+            the bit rates in the range that MP3 supports at this sample rate (`BIT_RATES_KBPS`).
+        implementation: "codec", "approximation" or "auto". "auto" uses the codec for waveforms on a CPU and the
+            approximation on other devices, because the codec would copy the waveforms to the CPU.
         sample_rate: sample rate of the waveforms in hertz, one of those in `BIT_RATES_KBPS`.
         p: probability that an example is transformed.
 
@@ -107,7 +106,11 @@ class MP3(Transform):
 
 
 def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
-    """Return the bit rates in kbit/s that MP3 supports at a sample rate."""
+    """Return the bit rates in kbit/s that MP3 supports at a sample rate in hertz.
+
+    Raises:
+        ValueError: if MP3 does not support the sample rate.
+    """
     known = BIT_RATES_KBPS.get(sample_rate)
     if known is None:
         raise ValueError(f"sample_rate: expected one of {', '.join(map(str, BIT_RATES_KBPS))}, got {sample_rate}")
@@ -132,7 +135,7 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
     import soundfile
 
     known = BIT_RATES_KBPS[sample_rate]
-    # libsndfile maps 0 to the highest bit rate and 1 to the lowest, and rejects 1 itself.
+    # libsndfile maps a compression level of 0 to the highest bit rate and 1 to the lowest, and rejects exactly 1.
     level = min((known[-1] - bitrate_kbps) / (known[-1] - known[0]), 0.9999)
     file = io.BytesIO()
     soundfile.write(
@@ -144,7 +147,7 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
         bitrate_mode="CONSTANT",
         compression_level=level,
     )
-    # If the bit rate leaves space for it, LAME stores its delay in a first frame without audio.
+    # If a frame at this bit rate is large enough, LAME stores its delay in a first frame without audio.
     header = file.getvalue()[:_HEADER_BYTES]
     begin = 0 if b"Info" in header or b"Xing" in header else _DELAY
     file.seek(0)
@@ -202,11 +205,11 @@ def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
 _GAIN = 0.95  # LAME reduces the level slightly to avoid clipping
 _CUTOFF_SHARE = 0.907  # of the Nyquist frequency
 _CUTOFFS = ((16, 3000), (24, 5450), (32, 5850), (40, 8250), (48, 10250), (56, 11050), (64, 15100), (80, 16500))
-"""Pairs (bit rate in kbit/s, cutoff in hertz below that bit rate), measured on white noise with LAME 3.100."""
+"""Pairs (bit rate in kbit/s, cutoff in hertz at lower bit rates), measured on white noise with LAME 3.100."""
 
 
 def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
-    """Return the steps (N, frames, 576) that use the bits of each frame, proportional to the masking thresholds."""
+    """Return quantization steps (N, frames, 576) proportional to the masking thresholds that use each frame's bits."""
     bark = 26.81 * frequencies / (1960 + frequencies) - 0.53  # Traunmueller 1990
     band = (bark * (_BANDS / bark[-1])).long().clamp(0, _BANDS - 1)
     member = F.one_hot(band, _BANDS).to(coefficients.dtype)
@@ -229,7 +232,7 @@ def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies:
 
 
 def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
-    """Return the threshold in quiet as power of a coefficient (Terhardt 1979); full scale is 96 dB SPL."""
+    """Return the hearing threshold in quiet (Terhardt 1979) as the power of a coefficient; full scale is 96 dB SPL."""
     khz = (frequencies / 1000).clamp(min=0.05)
     level = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
     full_scale = _FRAME / 2  # a sine of amplitude 1
@@ -237,6 +240,6 @@ def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
 
 
 def _bits(scaled: Tensor) -> Tensor:
-    """Estimate the bits of coefficients that are given in units of their step."""
+    """Estimate the number of bits of coefficients that are divided by their quantization steps."""
     whole = scaled.abs().round()
     return torch.log2(1 + whole) * 1.5 + (whole > 0)

@@ -1,4 +1,4 @@
-"""Transforms of the published code of SemiSupCon that differ from the other transforms of this library.
+"""Transforms that follow the published code of SemiSupCon where it differs from the paper.
 
 The code is github.com/Pliploop/SemiSupCon by Guinot, Quinton and Fazekas, ISMIR 2024, which uses torch-audiomentations.
 """
@@ -20,22 +20,23 @@ from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.checks import Range
 
 SPREAD = 0.2
-"""Amount that is added to or subtracted from volume and attenuation of `PublishedDelay`."""
+"""Amount that `PublishedDelay` randomly adds to or subtracts from volume and attenuation."""
 
 
 class PublishedDelay(Delay):
-    """Average the waveform and its echoes, of which the first is not delayed.
+    """Add echoes to the waveform, the first of them without a delay, and divide the sum by 2.
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example, .2 is added to or subtracted from volume and attenuation, and 1 from the number of echoes. With a
-    single echo, nothing is delayed: the result is a gain of (1 + volume) / 2.
+    For each example, .2 is added to or subtracted from the volume and the attenuation, and 1 is added to or subtracted
+    from the number of echoes, all at random. A single echo has no delay, so the result is the waveform times
+    (1 + volume) / 2.
 
     Args:
-        delay_ms: (low, high) in milliseconds, up to 10 seconds; drawn uniformly in whole samples.
-        volume: volume of the echoes, 0 to 2, before .2 is added or subtracted.
+        delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw uniformly in whole samples.
+        volume: amplitude of the first echo, 0 to 2, before .2 is added or subtracted.
         repeats: number of echoes, 0 to 1000, before 1 is added or subtracted; the result is at least 0.
-        attenuation: ratio of the volume of each echo to that of the previous echo, 0 to 1, before .2 is added or
+        attenuation: amplitude of each echo divided by that of the previous echo, 0 to 1, before .2 is added or
             subtracted.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
@@ -84,7 +85,7 @@ class PublishedDelay(Delay):
         return compute_echo_response(values["delay_samples"], echoes, grid) / 2
 
     def _levels(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of each possible echo, from 0, and its level (N, 1), which is 0 if it was not drawn."""
+        """Yield pairs (r, amplitude) of all possible echoes r = 0, 1, ...; an amplitude (N, 1) is 0 without echo r."""
         volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
         for echo in range(self.repeats + 1):
             yield echo, torch.where(values["repeats"] > echo, volume * attenuation**echo, 0.0)[:, None]
@@ -96,10 +97,11 @@ class PublishedDelay(Delay):
 
 
 class PublishedNoise(ColoredNoise):
-    """Add noise that repeats every second, with the spectrum of torch-audiomentations.
+    """Add noise that repeats every second, with the spectrum of the colored noise of torch-audiomentations.
 
-    Its amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay at f hertz, for a sample rate of r: constant up
-    to about 100 Hz, and -6.02 dB per octave for each unit of decay far above. Otherwise, it is like `ColoredNoise`.
+    At f hertz and a sample rate of r hertz, the amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay. It is
+    nearly constant up to about 100 Hz. Far above 100 Hz, each unit of decay changes it by -6.02 dB per octave. The
+    level is set as in `ColoredNoise`.
 
     Args:
         snr_db: as for `ColoredNoise`.
@@ -123,19 +125,19 @@ class PublishedNoise(ColoredNoise):
 
 
 class PublishedPitchShift(PitchShift):
-    """Shift the pitch by one of the ratios that are fast in torch-pitch-shift, with equal probabilities.
+    """Shift the pitch by one of the frequency ratios that are fast in torch-pitch-shift, with equal probabilities.
 
-    These are the ratios, except 1, of two divisors above 1 of the sample rate. At 22 050 Hz, there are 14 ratios within
-    4 semitones, from -3.16 to 3.16 semitones. Each is computed as in `PitchShift`.
+    A ratio a / b is fast if a and b are two different divisors of the sample rate, both above 1. At 22 050 Hz, there
+    are 14 fast ratios within 4 semitones, from -3.16 to 3.16 semitones. The shift is computed as in `PitchShift`.
 
     Args:
-        shift_semitones: (low, high) range of the ratios in semitones.
+        shift_semitones: (low, high) range of the ratios in semitones, -48 to 48.
         sample_rate: as for `PitchShift`.
         n_fft: as for `PitchShift`.
         p: as for `PitchShift`.
 
     Raises:
-        ValueError: as for `PitchShift`, or if the sample rate has no such ratio in the range.
+        ValueError: as for `PitchShift`, or if there is no fast ratio in the range.
 
     Examples:
         >>> shift = PublishedPitchShift(shift_semitones=(-4, 4), sample_rate=22050)
@@ -156,7 +158,7 @@ class PublishedPitchShift(PitchShift):
         self.steps = [step for step in _fast_steps(require_sample_rate(sample_rate)) if low <= step <= high]
         if not self.steps:
             raise ValueError(
-                f"sample_rate: expected one with ratios of its divisors within {low:g} to {high:g} semitones, "
+                f"sample_rate: expected one with a ratio of two divisors within {low:g} to {high:g} semitones, "
                 f"got {sample_rate}"
             )
 

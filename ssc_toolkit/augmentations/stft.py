@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ssc_toolkit.checks import check_integer
 
 OVERLAP = 4
-"""Number of frames that contain each sample: the hop size is a quarter of the window length."""
+"""Number of frames that contain each sample. The hop size is the window length divided by this number."""
 WINDOW_SECONDS = 0.093
 
 
@@ -33,7 +33,7 @@ def hann_window(n_fft: int, like: Tensor) -> Tensor:
 
 
 def count_frames(samples: int, hop: int) -> int:
-    """Return the number of frames for which every sample lies in `OVERLAP` frames."""
+    """Return how many frames are needed so that every sample lies in `OVERLAP` frames."""
     return -(-samples // hop) + OVERLAP - 1
 
 
@@ -64,12 +64,12 @@ def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Regions:
-    """Spectral peaks of each frame, and the nearest peak of each bin.
+    """Spectral peaks of each frame, and their regions. A region is the bins that are nearest to one peak.
 
     Attributes:
         peak: (N, frames, P) int64, bins of the peaks in ascending order. The first entry and the entries after the
-            last peak are padding and belong to no bin.
-        of_bin: (N, frames, bins) int64, index in `peak` of the peak of each bin.
+            last peak are padding and have no region.
+        of_bin: (N, frames, bins) int64, index in `peak` of the nearest peak of each bin.
     """
 
     peak: Tensor
@@ -77,12 +77,12 @@ class Regions:
 
     @classmethod
     def around_peaks(cls, spectrum: Tensor) -> Regions:
-        """Find the regions of complex spectra (N, frames, bins); a peak is the maximum of five bins."""
+        """Find the regions of complex spectra (N, frames, bins). A peak is the maximum of the five bins around it."""
         bins = spectrum.shape[-1]
         power = spectrum.real.square() + spectrum.imag.square()
         greatest = power == F.max_pool1d(power, kernel_size=5, stride=1, padding=2)
         before = F.pad(greatest, (2, 0))
-        is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # of equal maxima, the first
+        is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # only the first of several equal maxima
         place = is_peak.cumsum(-1).mul_(is_peak)  # bins that are not peaks are scattered to index 0
         beyond = 4 * bins
         peak = place.new_full((*place.shape[:-1], -(-bins // 3) + 2), beyond)
@@ -94,33 +94,33 @@ class Regions:
         return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
-        """Select from values (N, frames, bins) those at the peaks, (N, frames, P)."""
+        """Return the values (N, frames, P) at the peaks from values (N, frames, bins)."""
         return values.gather(-1, self.peak)
 
     def to_bins(self, values: Tensor) -> Tensor:
-        """Copy values of the peaks (N, frames, P) to their bins, (N, frames, bins)."""
+        """Copy the values of the peaks (N, frames, P) to all bins of their regions, (N, frames, bins)."""
         return values.gather(-1, self.of_bin)
 
     def accumulate(self, turns: Tensor) -> Tensor:
         """Sum phase rotations of the peaks (N, frames, P), in cycles, over the frames.
 
-        The sum for a peak follows its bin through the regions that contain the bin in earlier frames, so that all
-        bins of a region are rotated together.
+        The sum for a peak consists of the rotations of the regions that contain its bin in this and all earlier
+        frames. All bins of a region get the same sum.
         """
         return self.at_peaks(self.to_bins(turns - turns.round()).cumsum(1))
 
 
 def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) -> tuple[Regions, Tensor]:
-    """Find the regions around the peaks, and the frequency of each peak from its phase advance.
+    """Find the regions around the peaks, and compute the frequency of each peak from its phase advance.
 
-    Frames that overlap the beginning of the signal contain an artificial onset. They get the regions and
-    frequencies of the first frame that does not overlap it.
+    Frames that overlap the beginning of the signal contain an artificial onset. These frames get the regions and
+    frequencies of the first frame that begins within the signal.
 
     Args:
         spectrum: (N, frames, bins).
         before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
         first: (N,) int64, index of the first frame that begins within the signal.
-        max_first: upper bound of `first`, as a Python number, so that no value is read from the device.
+        max_first: upper bound of `first`. It is a Python number, because reading a tensor would wait for the GPU.
 
     Returns:
         The regions, and the frequencies (N, frames, P) in bins.

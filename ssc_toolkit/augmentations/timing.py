@@ -38,7 +38,8 @@ class TimeShift(Transform):
     """Shift the clip in time; positive shifts move it later.
 
     Args:
-        shift_seconds: (low, high) shift in seconds, drawn uniformly and rounded to whole samples.
+        shift_seconds: shift in seconds, -36 000 to 36 000; a number, or (low, high) to draw uniformly. It is rounded to
+            whole samples.
         mode: "roll" to shift circularly, "pad" to fill with zeros.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
@@ -84,16 +85,17 @@ class TimeShift(Transform):
 
 
 class SpliceOut(Transform):
-    """Remove short segments, join the rest with crossfades, and zero-pad to the length of the input.
+    """Remove short segments, join the remaining ones with crossfades, and zero-pad to the length of the input.
 
     The method is that of Jain et al., SpliceOut: A simple and efficient audio augmentation method, Interspeech 2022.
-    The positions of the cuts are distributed uniformly over the remaining samples. If the cuts would leave less than
-    a tenth of the clip, all of them are shortened by the same factor.
+    The positions of the cuts are distributed uniformly over the remaining samples. If less than a tenth of the clip
+    would remain, all removed segments are shortened by the same factor.
 
     Args:
         cuts: number of segments to remove, 1 to 1000.
-        cut_ms: (low, high) length of a segment in milliseconds, 0 to 10 000, drawn uniformly for each segment.
-        crossfade_ms: length of a crossfade, 0 to 1000 ms; shorter if the clip is too short for it.
+        cut_ms: length of a removed segment in milliseconds, 0 to 10 000; a number, or (low, high) to draw uniformly for
+            each segment.
+        crossfade_ms: length of a crossfade in milliseconds, 0 to 1000. It is shortened if the clip is too short for it.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
 
