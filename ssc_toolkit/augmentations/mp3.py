@@ -209,7 +209,10 @@ _CUTOFFS = ((16, 3000), (24, 5450), (32, 5850), (40, 8250), (48, 10250), (56, 11
 
 
 def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
-    """Return quantization steps (N, frames, 576) proportional to the masking thresholds that use each frame's bits."""
+    """Return quantization steps (N, frames, 576).
+
+    The steps of a frame are proportional to the masking thresholds and use up the bits of the frame.
+    """
     bark = 26.81 * frequencies / (1960 + frequencies) - 0.53  # Traunmueller 1990
     band = (bark * (_BANDS / bark[-1])).long().clamp(0, _BANDS - 1)
     member = F.one_hot(band, _BANDS).to(coefficients.dtype)

@@ -1,4 +1,4 @@
-"""Streams of FLAC files: joined streams, and streams whose header gives no length or a wrong one."""
+"""Search for the streams in FLAC files. A file can have several, and headers can give no length or a wrong one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssc_toolkit.decoding.spans import Span
 MAX_FRAMES = 2**36 - 1
 _MARK = b"fLaC"
 _STREAM_INFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # header of the block after the mark (RFC 9639, section 8.2)
-_BLOCK_SIZE_AT = 10  # offset of the largest block size in the stream
+_BLOCK_SIZE_AT = 10  # offset in the stream of the field with the largest block size
 _LENGTH_AT = 21  # offset in the stream: four bits of the sample size, then 36 bits of the length
 _LENGTH_BYTES = 5
 _MAX_FRAME_BYTES = 1 << 20  # number of bytes at the end of a stream that are searched for the last frame
@@ -27,8 +27,8 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
         begin: byte offset of the first stream.
 
     Returns:
-        None if the file is one stream whose header gives its length. Otherwise the streams. A stream whose header gives
-        no length, or one that is too small, gets a header with the length `MAX_FRAMES`.
+        None if the file is one stream whose header gives its length. Otherwise, the streams. If the header of a stream
+        gives no length, or a length that is too small, the length in its `prefix` is `MAX_FRAMES`.
     """
     size = raw.seek(0, os.SEEK_END)
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -42,12 +42,12 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
 
 def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
-    """Return a stream with another length in its header.
+    """Return a stream with a given length in its header.
 
     Args:
         raw: the file, open for reading bytes.
         span: stream of the file, or the result of an earlier call.
-        frames: number of samples per channel.
+        frames: the length as the number of samples per channel.
     """
     begin = span.begin - len(span.prefix)
     raw.seek(begin)
@@ -58,7 +58,7 @@ def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
 
 
 def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
-    """Yield the byte offsets where streams begin, which have the mark and the block that must follow it."""
+    """Yield the byte offset of each stream: `begin`, and each later mark that a stream info block follows."""
     place = begin
     while place >= 0:
         if content[place + 4 : place + 8] in _STREAM_INFO or place == begin:
@@ -85,7 +85,7 @@ def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
 
 
 def _frame_end(head: bytes, block_size: int) -> int:
-    """Return the number of samples up to the end of a frame (RFC 9639, section 9.1), or 0 if `head` is no header."""
+    """Return the number of samples up to the end of a frame (RFC 9639, section 9.1), or 0 if the header is invalid."""
     if len(head) < _MAX_HEADER_BYTES or head[1] not in (0xF8, 0xF9):
         return 0
     size_code, rate_code = head[2] >> 4, head[2] & 15
