@@ -1,4 +1,4 @@
-"""Creation of encoders by name, and loading from a folder."""
+"""Creation of encoders by name, and loading of saved encoders from folders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_encoder(name: str) -> Encoder:
 
 
 def reinitialize(encoder: Encoder, seed: int) -> Encoder:
-    """Return an untrained encoder of the same architecture, with weights drawn from the seed.
+    """Return an untrained copy of an encoder, with random weights that the seed determines.
 
     Examples:
         >>> encoder = MelCNN()

@@ -39,28 +39,31 @@ _SHOWN = 3
 def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     """Load an encoder from a checkpoint of CLMR, SemiSupCon or sota-music-tagging-models, in eval mode.
 
-    The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a plain `state_dict`, or
-    safetensors. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`, `semisupcon.encoder.` or
-    `module.`. Projectors and classifiers next to the encoder are ignored, and the log lists them. No code in the file
-    is run. Models saved by `ContrastiveModel` or `SemiSupConModule` can be loaded as well.
+    The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a `state_dict`, or a
+    safetensors file. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`,
+    `semisupcon.encoder.` or `module.`. The weights of projectors and classifiers are ignored, and the names of these
+    modules are logged. No code in the file is run. Checkpoints of `ContrastiveModel` and `SemiSupConModule` can be
+    loaded as well.
 
-    The names and shapes of the weights determine the architecture: `SampleCNN` or `SampleCNNXL`, `TUNePlus`, or
-    `ShortChunkCNN` with or without `residual` (the published `ShortChunkCNN_Res`), of any width. The embedding of
-    `ShortChunkCNN` is the maximum over time, before the dense layers of the published network.
+    The names and shapes of the weights determine the architecture. The known architectures are `SampleCNN`,
+    `SampleCNNXL`, `TUNePlus` of any width, and `ShortChunkCNN` of any width, with or without `residual` (the published
+    `ShortChunkCNN_Res`). The embedding of `ShortChunkCNN` is the maximum over time, before the dense layers of the
+    published network.
 
     Args:
         path: path of the file. Unpack the file first if it was downloaded as a zip archive.
-        encoder: instance to fill, for any other architecture or sample rate. By default, a new one of the detected
-            architecture, at 22 050 Hz (`ShortChunkCNN` at 16 000 Hz). It is not changed if the weights do not match.
+        encoder: instance into which the weights are loaded, for another architecture or sample rate. It is not changed
+            if the weights do not match. If None, a new instance of the detected architecture is created, at 22 050 Hz
+            (`ShortChunkCNN`: 16 000 Hz).
 
     Returns:
         The encoder.
 
     Raises:
         TypeError: if `path` is not a path, or `encoder` is not an instance of `Encoder`.
-        InputError: if the file cannot be read or reading it could run code; if weights are missing, unexpected, of
-            another shape or contradictory (the first of them are named); or if the file contains a different mel
-            filterbank.
+        InputError: if the file cannot be read, or reading it could run code; if weights are missing, unexpected or of
+            another shape; if the file contains two different encoders; or if it contains a mel filterbank or a window
+            that differs from that of the encoder.
 
     References:
         Spijkervet and Burgoyne, "Contrastive Learning of Musical Representations", ISMIR 2021,
@@ -89,15 +92,15 @@ def load_published_model(path: str | Path, encoder: Encoder | None = None) -> Co
 
     The encoder is the same as that of `load_published`. The projector must have the form used in SimCLR, CLMR and
     SemiSupCon: linear layers, with or without bias, and ReLU between them. `ShortChunkCNN_Res` of CLMR has a dense
-    layer, batch norm and ReLU after its maximum over time. They become the first three layers of the projector, so
-    that the projection is that of CLMR.
+    layer, batch norm and ReLU after its maximum over time. These become the first three layers of the projector, so
+    that projections equal those of CLMR.
 
     Args:
         path: as for `load_published`.
         encoder: as for `load_published`.
 
     Returns:
-        Model of the encoder and the projector.
+        The model that consists of the encoder and the projector.
 
     Raises:
         TypeError: as for `load_published`.
@@ -191,7 +194,7 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
             copies.setdefault(prefix, {})[rest] = weight
         elif is_short_chunk and (buffer := FRONT_END.match(rest)):
             _check_front_end(path, encoder, buffer[1] or buffer[2], weight)
-        # A number is a layer of a classifier that is an `nn.Sequential`, as in the linear evaluation of CLMR.
+        # A number is the name of a layer of an `nn.Sequential`, here a classifier as in the linear evaluation of CLMR.
         elif top in left_out or top.isdecimal():
             heads.setdefault(f"{prefix}{top}", {})[below] = weight
         else:
@@ -211,7 +214,7 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
 
 
 def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Split a name into its prefix of wrappers and the rest, which is a name of the encoder if possible."""
+    """Split a name into a prefix of names in `WRAPPERS` and the rest, which is a weight of the encoder if possible."""
     rest = name
     while rest not in own and translate_name(rest) not in own:
         top, _, below = rest.partition(".")

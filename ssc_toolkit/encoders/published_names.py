@@ -39,7 +39,7 @@ _TUNE_PLUS = (
     (re.compile(r"^convDown([1-4])\.layers\."), "tail", 1),
     (re.compile(r"^convDown([5-8])\.layers\."), "extra", 5),
 )
-"""Layers of TUNe+: published names, the list in this library, and the published number of its first layer."""
+"""Layers of TUNe+: published name, name of the list of layers in this library, published number of its first layer."""
 
 _SHORT_CHUNK = {
     "conv_1": "straight.0",
@@ -117,7 +117,7 @@ KNOWN = ", ".join(architecture.name for architecture in ARCHITECTURES)
 
 
 def find_architecture(weights: Mapping[str, Tensor]) -> Encoder | None:
-    """Create the encoder that has weights with these names and shapes; None if it is not known."""
+    """Create the encoder to which the names and shapes of the weights belong; return None if none is detected."""
     for name, weight in weights.items():
         for architecture in ARCHITECTURES:
             if architecture.mark.search(name) and is_stored(weight) and (encoder := architecture.make(weight)):
@@ -126,8 +126,8 @@ def find_architecture(weights: Mapping[str, Tensor]) -> Encoder | None:
 
 
 def is_stored(weight: Tensor) -> bool:
-    """Return whether the storage of a weight is as large as its shape.
+    """Return whether a weight has at least two dimensions and storage for all its elements.
 
-    Otherwise, a small file could claim a shape that needs any amount of memory.
+    Without storage, a small file could state a shape that needs any amount of memory.
     """
     return weight.dim() > 1 and 0 < weight.nbytes <= weight.untyped_storage().nbytes()

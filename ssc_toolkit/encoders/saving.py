@@ -28,7 +28,7 @@ CLASS_KEY = "encoder_class"
 
 
 def find_saved_folder(name: Any, **download: Any) -> Path:
-    """Return the path of a local folder, or of the folder of a downloaded model of the Hugging Face Hub.
+    """Return the path of a folder. If it does not exist, download the model of this name from the Hugging Face Hub.
 
     Args:
         name: path of a folder, or name of a model on the Hub.
@@ -36,7 +36,7 @@ def find_saved_folder(name: Any, **download: Any) -> Path:
 
     Raises:
         TypeError: if the name is neither a string nor a path.
-        InputError: if there is neither such a folder nor such a model on the Hub.
+        InputError: if the model cannot be downloaded.
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {name!r}")

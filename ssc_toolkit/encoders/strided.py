@@ -10,11 +10,11 @@ from ssc_toolkit.encoders.tracing import is_traced
 
 
 class StridedConv2d(nn.Conv2d):
-    """A 2-D convolution that is also correct for outputs of a single column in bfloat16 on a CPU.
+    """A 2-D convolution that is also correct if the output is a single column in bfloat16 on a CPU.
 
-    In this case, oneDNN reads uninitialized memory, so that outputs differ between calls or are NaN. This class
-    therefore zero-pads the input on the right, computes a second column, and removes it; the first column has the same
-    values.
+    In this case, `nn.Conv2d` is wrong: oneDNN reads uninitialized memory, so that outputs differ between calls or are
+    NaN. This class therefore zero-pads the input on the right, so that the output has a second column, and removes this
+    column. The values of the first column do not change.
 
     Arguments are those of `torch.nn.Conv2d`; stride and padding must be numbers.
 
