@@ -24,13 +24,13 @@ class BackgroundNoise(Transform):
     exactly the drawn ratio.
 
     If `files` is None, the noise is a random view of another item of the batch, as changed by the preceding
-    transforms of the chain. A batch with a single item is returned unchanged. The draw refers to positions in the
-    batch, so it cannot be indexed, and the whole batch is processed at once.
+    transforms of the chain. A batch with a single item is returned unchanged. The random parameters, a `Draw`, then
+    refer to positions in the batch, so they cannot be indexed, and the whole batch is processed at once.
 
     Args:
         files: audio files, as a list or as a folder that is searched recursively; None to use other items of the
             batch.
-        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw uniformly.
+        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz; required with `files`.
         p: probability that an example is transformed.
 

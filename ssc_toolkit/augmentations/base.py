@@ -25,7 +25,7 @@ class Augmentation(nn.Module, ABC):
     (channels, samples). In a batch with views, each view is an example.
 
     Args:
-        p: probability that an example is transformed, 0 to 1. Each example is decided separately.
+        p: probability that an example is transformed, 0 to 1. This is decided separately for each example.
         sample_rate: sample rate of the waveforms in hertz, for transforms that need it.
 
     Shape:
@@ -36,9 +36,9 @@ class Augmentation(nn.Module, ABC):
     """
 
     cpu_slice_size: int | None = 16
-    """Number of clips processed at once on a CPU. Few clips fit in the processor's cache; None processes all."""
+    """Number of clips processed at once on a CPU; None for all. A small number of clips fits in the cache."""
     device_slice_size: int | None = None
-    """Number of clips processed at once on other devices. Fewer clips need less memory; None processes all."""
+    """Number of clips processed at once on other devices; None for all. A small number needs less memory."""
 
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Augmentation(nn.Module, ABC):
         """Apply a draw to clips (N, channels, samples) in float32 or float64."""
 
     def apply_draw(self, waveforms: Tensor, draw: Draw, *, inplace: bool = False) -> Tensor:
-        """Apply drawn parameters. The same draw gives the same result.
+        """Apply the random parameters of a draw. The same draw gives the same result for the same waveforms.
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
@@ -270,7 +270,7 @@ def check_count(count: int, views: int) -> None:
 
 
 def check_generator(generator: torch.Generator | None) -> None:
-    """Raise InputError unless the generator is on the CPU or None."""
+    """Raise InputError unless the generator is None or on the CPU."""
     if generator is None or (isinstance(generator, torch.Generator) and generator.device.type == "cpu"):
         return
     got = generator.device if isinstance(generator, torch.Generator) else repr(generator)

@@ -22,8 +22,8 @@ class Chorus(Transform):
     a random phase between 0 and 1. At fractional delays, the waveform is interpolated by a cubic (Lagrange) polynomial.
 
     Args:
-        rate_hz: modulation frequency, 0.01 to 100 Hz; a number, or (low, high) to draw uniformly.
-        depth: modulation depth as a fraction of the delay, 0 to 1; a number, or (low, high) to draw uniformly.
+        rate_hz: modulation frequency, 0.01 to 100 Hz; a number, or (low, high) to draw from uniformly.
+        depth: modulation depth as a fraction of the delay, 0 to 1; a number, or (low, high) to draw from uniformly.
         delay_ms: mean delay of the copy, 0 to 100 ms.
         mix: fraction of the copy in the result, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
@@ -72,7 +72,7 @@ class Chorus(Transform):
 
 
 def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
-    """Delay each clip by a time-varying number of samples. Before its beginning, the clip is taken to be 0.
+    """Delay each clip by a time-varying number of samples. The signal before the clip is taken to be 0.
 
     Args:
         waveforms: (N, channels, samples).

@@ -16,19 +16,20 @@ class Compression(Transform):
     """Reduce the level of samples that are louder than a threshold.
 
     The level of a sample is 20 log10 |x| decibels, where |x| is the largest magnitude over the channels. A level of
-    e decibels above the threshold requires a reduction of e (1 - 1 / ratio) decibels. The applied reduction follows an
-    increase immediately and a decrease exponentially, with the release time. It is then smoothed by a one-pole filter
-    with the attack time. This is the decoupled peak detector in the log domain of Giannoulis, Massberg and Reiss,
-    Digital Dynamic Range Compressor Design, Journal of the Audio Engineering Society 60(6), 2012. A steady tone whose
-    peaks are e decibels above the threshold is reduced by e (1 - 1 / ratio) decibels.
+    e decibels above the threshold requires a reduction of e (1 - 1 / ratio) decibels. If the required reduction
+    increases, the applied reduction follows immediately. If it decreases, the applied reduction decays exponentially
+    with the release time. The applied reduction is then smoothed by a one-pole filter with the attack time. This is the
+    decoupled peak detector in the log domain of Giannoulis, Massberg and Reiss, Digital Dynamic Range Compressor
+    Design, Journal of the Audio Engineering Society 60(6), 2012. A steady tone whose peaks are e decibels above the
+    threshold is reduced by e (1 - 1 / ratio) decibels.
 
-    Each of the first five arguments is a number, or (low, high) to draw uniformly.
+    Each of the first five arguments is a number, or (low, high) to draw from uniformly.
 
     Args:
         threshold_db: threshold in decibels relative to full scale, a magnitude of 1; -120 to 0.
         ratio: compression ratio, 1 to 100.
         attack_ms: time constant of the smoothing, 0.01 to 1000 ms.
-        release_ms: time constant of a decrease of the reduction, 0.01 to 10000 ms.
+        release_ms: time constant with which the reduction decays, 0.01 to 10000 ms.
         make_up_db: gain after the compression in decibels, -60 to 60.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.

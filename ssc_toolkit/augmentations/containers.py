@@ -118,8 +118,8 @@ class Chain(Container):
         p: probability that the chain applies to an example.
         fuse: "exact", "all" or "none". "exact" fuses neighbors only if the result equals that of applying them one
             after the other, up to rounding. It does not fuse two neighbors if one spreads sound to earlier samples
-            and the other to later samples, such as a zero-phase filter and a delay. "all" fuses these too. The
-            waveform is then cut to the length of the clip only once, after both, so that the result differs near the
+            and the other to later samples, such as a zero-phase filter and a delay. "all" fuses these neighbors too.
+            The waveform is then not cut to the length of the clip between them, so that the result differs near the
             ends of the clip. "none" fuses nothing. Echoes that begin after the end of the clip are always left out.
 
     Raises:
@@ -189,9 +189,9 @@ class Chain(Container):
 class ItemChain(Chain):
     """A `Chain` that applies either to all views of an item or to none of them.
 
-    `p` of the chain is drawn once per item. The members draw their own `p` and parameters for each view. Arguments and
-    errors are those of `Chain`. Pass batches of shape (items, views, channels, samples). In a batch of shape
-    (batch, channels, samples), every clip counts as an item.
+    This is decided once per item, with probability `p`. The random parameters of the members, and whether each member
+    applies, are drawn separately for each view. Arguments and errors are those of `Chain`. Pass batches of shape
+    (items, views, channels, samples). In a batch of shape (batch, channels, samples), every clip counts as an item.
 
     Examples:
         >>> import torch
@@ -208,7 +208,7 @@ class OneOf(Container):
     """Apply one of several transforms, chosen at random for each example.
 
     Args:
-        transforms: members, at least one. The chosen member applies with its own `p`.
+        transforms: members, at least one. The chosen member applies with its own probability `p`.
         weights: relative probabilities of the members, at least 0, with a positive sum; equal if None.
         p: probability that one of the members is chosen for an example.
 
@@ -251,8 +251,8 @@ class OneOf(Container):
 class ItemOneOf(OneOf):
     """A `OneOf` that chooses the same member for all views of an item.
 
-    The members draw their own `p` and parameters for each view. Arguments and errors are those of `OneOf`. Pass
-    batches of shape (items, views, channels, samples), as for `ItemChain`.
+    The random parameters of the member, and whether it applies, are drawn separately for each view. Arguments and
+    errors are those of `OneOf`. Pass batches of shape (items, views, channels, samples), as for `ItemChain`.
 
     Examples:
         >>> import torch
@@ -271,7 +271,7 @@ class SomeOf(Container):
     Args:
         transforms: members, at least one.
         count: number of members chosen for an example, 0 to the number of members; an integer, or (low, high) to draw
-            uniformly, both ends included. Each chosen member applies with its own `p`.
+            from uniformly, both ends included. Each chosen member applies with its own probability `p`.
         p: probability that members are chosen for an example.
 
     Raises:

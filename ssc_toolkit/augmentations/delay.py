@@ -21,8 +21,8 @@ class Delay(Linear):
         y[n] = x[n] + sum over r = 1 ... repeats of volume * attenuation^(r - 1) * x[n - r * delay]
 
     Args:
-        delay_ms: delay in milliseconds, one sample to one minute; a number, or (low, high) to draw uniformly. It is
-            rounded to whole samples.
+        delay_ms: delay in milliseconds, one sample to one minute; a number, or (low, high) to draw from uniformly. The
+            delay is rounded to whole samples.
         volume: amplitude of the first echo relative to the waveform, 0 to 1.
         repeats: number of echoes, 1 to 1000.
         attenuation: amplitude of each echo divided by that of the previous echo, 0 to 1.
@@ -99,8 +99,8 @@ def compute_echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Ten
 
     Args:
         delay: (N,) delays in whole samples.
-        echoes: pairs (r, amplitude), one per echo. Echo r begins r delays after the waveform. The amplitude is a number
-            or a tensor (N, 1).
+        echoes: pairs (r, amplitude), one per echo. The delay of echo r is r times `delay`. The amplitude is a number or
+            a tensor (N, 1).
         grid: the F frequencies of the response.
     """
     # Count the phase in integer steps, because a large angle would be inexact in single precision.

@@ -17,7 +17,8 @@ class Distortion(Transform):
     Samples of small magnitude are amplified by about `drive_db`. The magnitude of the result is at most 1.
 
     Args:
-        drive_db: gain before the hyperbolic tangent in decibels, -60 to 60; a number, or (low, high) to draw uniformly.
+        drive_db: gain before the hyperbolic tangent in decibels, -60 to 60; a number, or (low, high) to draw from
+            uniformly.
         p: probability that an example is transformed.
 
     Examples:
@@ -42,7 +43,7 @@ class Clipping(Transform):
 
     Args:
         threshold_db: threshold in decibels relative to the largest magnitude in any channel, -60 to 0; a number, or
-            (low, high) to draw uniformly.
+            (low, high) to draw from uniformly.
         p: probability that an example is transformed.
 
     Examples:
@@ -69,7 +70,7 @@ class BitCrush(Transform):
     The backward pass treats the rounding as the identity (straight-through estimator).
 
     Args:
-        bits: number of bits b, 1 to 24; an integer, or (low, high) to draw uniformly, both ends included.
+        bits: number of bits b, 1 to 24; an integer, or (low, high) to draw from uniformly, both ends included.
         p: probability that an example is transformed.
 
     Examples:
@@ -99,7 +100,7 @@ def measure_peak(waveforms: Tensor) -> Tensor:
 
 
 def straight_through(waveforms: Tensor, changed: Tensor) -> Tensor:
-    """Return the changed waveforms; the backward pass treats the change as the identity."""
+    """Return the changed waveforms, with the gradient of the identity (straight-through estimator)."""
     if torch.is_grad_enabled() and waveforms.requires_grad:
         return waveforms + (changed - waveforms).detach()
     return changed

@@ -99,7 +99,7 @@ class Draw:
         return self._rebuilt(moved)
 
     def gated(self, allowed: Tensor) -> Draw:
-        """Return a draw that no longer applies to the examples for which `allowed` (N,) is False."""
+        """Return a copy of the draw that does not apply to the examples for which `allowed` (N,) is False."""
         children = tuple(child.gated(allowed) for child in self.children)
         return Draw(self.transform, self.applied & allowed, self.values, children, self.whole)
 
@@ -132,7 +132,7 @@ class Draw:
         )
 
     def describe(self) -> list[str]:
-        """Return one text per example, which lists the transforms that apply to it with their parameters."""
+        """Return one line of text per example, with the transforms that apply to the example and their parameters."""
         on_cpu = self.to("cpu")
         return ["; ".join(on_cpu._touches(row)) or "unchanged" for row in range(len(self))]
 

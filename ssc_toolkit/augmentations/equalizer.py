@@ -26,7 +26,7 @@ class Equalizer(Linear):
     lowest band begins at 0 Hz, and the highest band ends at the Nyquist frequency.
 
     Args:
-        gain_db: gain in decibels, -60 to 60; a number, or (low, high) to draw uniformly for each band.
+        gain_db: gain in decibels, -60 to 60; a number, or (low, high) to draw from uniformly for each band.
         center_hz: ascending centers of the bands in hertz, at least a third of an octave apart. If None, 31.25, 62.5,
             125, ... 16 000 Hz, as far as they are below the Nyquist frequency.
         sample_rate: sample rate of the waveforms in hertz.

@@ -72,7 +72,7 @@ class LowPass(Filter):
 
     Args:
         cutoff_hz: cutoff in hertz, where the response is -6 dB, from 1 Hz to the Nyquist frequency; a number, or
-            (low, high) to draw uniformly on the mel scale. For cutoffs below 50 Hz, the response is more gradual.
+            (low, high) to draw from uniformly on the mel scale. For cutoffs below 50 Hz, the response is more gradual.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
 
@@ -116,9 +116,9 @@ class BandPass(Filter):
 
     Args:
         center_hz: center of the band in hertz, from 1 Hz to the Nyquist frequency; a number, or (low, high) to draw
-            uniformly on the mel scale.
+            from uniformly on the mel scale.
         bandwidth_fraction: bandwidth divided by the center, 0.01 to 1.999; a number, or (low, high) to draw
-            uniformly. For bands of less than 25 Hz, the response is more gradual.
+            from uniformly. For bands of less than 25 Hz, the response is more gradual.
         sample_rate: sample rate of the waveforms in hertz. An upper cutoff above the Nyquist frequency has no effect.
         p: probability that an example is transformed.
 

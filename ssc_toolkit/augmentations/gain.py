@@ -17,7 +17,7 @@ class Gain(Scaling):
     """Scale the waveform by a gain in decibels, without clipping.
 
     Args:
-        gain_db: gain in decibels, -200 to 200; a number, or (low, high) to draw uniformly.
+        gain_db: gain in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
         p: probability that an example is transformed.
 
     Examples:
@@ -66,7 +66,7 @@ class PeakNormalization(Transform):
 
     Args:
         peak_db: level of the largest magnitude in decibels relative to full scale, a magnitude of 1; -200 to 200. A
-            number, or (low, high) to draw uniformly.
+            number, or (low, high) to draw from uniformly.
         p: probability that an example is transformed.
 
     Examples:

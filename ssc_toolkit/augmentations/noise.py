@@ -24,8 +24,8 @@ class ColoredNoise(Transform):
     over all channels, is exactly the drawn ratio. Silent clips stay silent.
 
     Args:
-        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw uniformly.
-        spectral_decay: exponent, -10 to 10; a number, or (low, high) to draw uniformly.
+        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
+        spectral_decay: exponent, -10 to 10; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
 

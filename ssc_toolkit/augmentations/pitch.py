@@ -33,7 +33,7 @@ class PitchShift(Transform):
     selection of peaks.
 
     Args:
-        shift_semitones: shift in semitones, -48 to 48; a number, or (low, high) to draw uniformly.
+        shift_semitones: shift in semitones, -48 to 48; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
         n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
             (2048 at 22 050 Hz). For percussive music, half of this length is better.

@@ -33,7 +33,8 @@ class PublishedDelay(Delay):
     (1 + volume) / 2.
 
     Args:
-        delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw uniformly in whole samples.
+        delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw a whole number of samples
+            from uniformly.
         volume: amplitude of the first echo, 0 to 2, before .2 is added or subtracted.
         repeats: number of echoes, 0 to 1000, before 1 is added or subtracted; the result is at least 0.
         attenuation: amplitude of each echo divided by that of the previous echo, 0 to 1, before .2 is added or

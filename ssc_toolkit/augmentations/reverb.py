@@ -32,9 +32,9 @@ class Reverb(Linear):
 
     Args:
         rt60_seconds: time in seconds in which the reverberation decays by 60 dB, 0.01 to 60; a number, or (low, high)
-            to draw uniformly on a logarithmic scale.
-        direct_to_reverberant_db: energy ratio in decibels, -60 to 60; a number, or (low, high) to draw uniformly.
-        damping: damping d of the high frequencies, 0 to 0.95; a number, or (low, high) to draw uniformly.
+            to draw from uniformly on a logarithmic scale.
+        direct_to_reverberant_db: energy ratio in decibels, -60 to 60; a number, or (low, high) to draw from uniformly.
+        damping: damping d of the high frequencies, 0 to 0.95; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
 

@@ -31,7 +31,7 @@ class TimeStretch(Transform):
     through the spectrum, but not through the selection of peaks.
 
     Args:
-        rate: speed, 0.1 to 10, where 2 is twice as fast; a number, or (low, high) to draw uniformly.
+        rate: speed, 0.1 to 10, where 2 is twice as fast; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
         n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
             (2048 at 22 050 Hz). For percussive music, half of this length is better.

@@ -38,8 +38,8 @@ class TimeShift(Transform):
     """Shift the clip in time; positive shifts move it later.
 
     Args:
-        shift_seconds: shift in seconds, -36 000 to 36 000; a number, or (low, high) to draw uniformly. It is rounded to
-            whole samples.
+        shift_seconds: shift in seconds, -36 000 to 36 000; a number, or (low, high) to draw from uniformly. The shift
+            is rounded to whole samples.
         mode: "roll" to shift circularly, "pad" to fill with zeros.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
@@ -93,8 +93,8 @@ class SpliceOut(Transform):
 
     Args:
         cuts: number of segments to remove, 1 to 1000.
-        cut_ms: length of a removed segment in milliseconds, 0 to 10 000; a number, or (low, high) to draw uniformly for
-            each segment.
+        cut_ms: length of a removed segment in milliseconds, 0 to 10 000; a number, or (low, high) to draw from
+            uniformly for each segment.
         crossfade_ms: length of a crossfade in milliseconds, 0 to 1000. It is shortened if the clip is too short for it.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
