@@ -27,6 +27,7 @@ from ssc_toolkit.encoders.published_names import (
     translate_name,
 )
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
+from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.paths import user_path
@@ -61,9 +62,9 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
 
     Raises:
         TypeError: if `path` is not a path, or `encoder` is not an instance of `Encoder`.
-        InputError: if the file cannot be read, or reading it could run code; if weights are missing, unexpected or of
-            another shape; if the file contains two different encoders; or if it contains a mel filterbank or a window
-            that differs from that of the encoder.
+        InputError: if the file cannot be read, or reading it could run code; if weights are missing, unexpected, of
+            another shape, NaN or infinite; if the file contains two different encoders; or if it contains a mel
+            filterbank or a window that differs from that of the encoder.
 
     References:
         Spijkervet and Burgoyne, "Contrastive Learning of Musical Representations", ISMIR 2021,
@@ -172,6 +173,8 @@ def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
             f"checkpoint: {path} does not contain the weights of this {type(encoder).__name__}: {'; '.join(problems)} "
             f"(known architectures: {KNOWN}; pass any other encoder as `encoder`)"
         )
+    if name := name_of_infinite(found.weights):
+        raise InputError(f"checkpoint: expected finite weights in {path}, got NaN or infinity in {name}")
     return encoder, found
 
 

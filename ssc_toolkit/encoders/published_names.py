@@ -15,7 +15,7 @@ from ssc_toolkit.encoders.short_chunk_cnn import CHANNEL_FACTORS, ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 
 WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "net", "semisupcon"})
-"""Names of modules that contain the encoder: Lightning modules, SimCLR, (Distributed)DataParallel, torch.compile."""
+"""Names under which Lightning modules, SimCLR, (Distributed)DataParallel and torch.compile store the encoder."""
 
 PROJECTORS = frozenset({"proj_head", "projection_head", "projector"})
 """Names of modules between the representation and the loss."""
@@ -24,7 +24,7 @@ PUBLISHED_HEADS = PROJECTORS | {
     *("classifier", "fc", "finetuner", "head", "heads", "supervised_head"),
     *("accuracy", "augment", "average_precision", "criterion", "loss", "loss_fn", "roc"),
 }
-"""Names of modules next to the encoder that its embeddings do not depend on."""
+"""Names of modules that checkpoints contain in addition to the encoder and that do not change its embeddings."""
 
 DENSE = frozenset({"bn", "dense1", "dense2"})
 """Names of layers after the maximum over time in the published short-chunk CNNs."""
