@@ -100,7 +100,7 @@ class LowPass(Filter):
 
 
 class HighPass(LowPass):
-    """Pass the frequencies above a cutoff; arguments and errors are those of `LowPass`.
+    """Pass the frequencies above a cutoff. Arguments and errors are those of `LowPass`.
 
     Examples:
         >>> import torch
@@ -160,7 +160,7 @@ class BandPass(Filter):
 
 
 class BandStop(BandPass):
-    """Remove the frequencies between two cutoffs; arguments and errors are those of `BandPass`.
+    """Remove the frequencies between two cutoffs. Arguments and errors are those of `BandPass`.
 
     Examples:
         >>> import torch
@@ -175,7 +175,7 @@ class BandStop(BandPass):
 def compute_low_pass_response(
     cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, max_edge_hz: Tensor | None = None
 ) -> Tensor:
-    """Compute the responses (N, F) of low-pass filters with cutoffs (N,) at frequencies (F,) from 0 to Nyquist.
+    """Compute the responses (N, F) of low-pass filters with cutoffs (N,) in hertz at frequencies (F,) in hertz.
 
     `max_edge_hz` (N,), if given, is the maximum width of the transitions in hertz.
     """

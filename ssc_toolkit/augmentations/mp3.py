@@ -118,7 +118,7 @@ def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
 
 
 def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
-    """Return the supported bit rate nearest to `bitrate_kbps`; the higher one if two are equally near."""
+    """Return the supported bit rate nearest to `bitrate_kbps`, and the higher of two that are equally near."""
     return min(list_bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
 
 

@@ -18,10 +18,10 @@ FLOOR_HZ = 20.0
 class ColoredNoise(Transform):
     """Add noise of power spectral density 1 / f^spectral_decay at a given signal-to-noise ratio.
 
-    Noise with a decay of 0 is called white, 1 pink, 2 brown, -1 blue and -2 violet. Each unit of decay changes the
-    density by -3.01 dB per octave. Below 20 Hz, the density is constant. The noise is Gaussian and differs between the
-    examples. All channels of a clip get the same noise. The energy of the clip divided by the energy of the noise, both
-    over all channels, is exactly the drawn ratio. Silent clips stay silent.
+    A decay of 0 gives white noise, 1 pink noise, 2 brown noise, -1 blue noise and -2 violet noise. Each unit of decay
+    changes the density by -3.01 dB per octave. Below 20 Hz, the density is constant. The noise is Gaussian and differs
+    between the examples. All channels of a clip get the same noise. The energy of the clip divided by the energy of the
+    noise, both over all channels, is exactly the drawn ratio. Silent clips stay silent.
 
     Args:
         snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
@@ -93,7 +93,7 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
 
 
 def draw_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, count) complex numbers of mean 0, whose real and imaginary parts `draw_numbers` returns.
+    """Return (N, count) random complex numbers of mean 0. Their real and imaginary parts come from `draw_numbers`.
 
     Each sample of the inverse FFT is a sum of thousands of these numbers and is therefore approximately Gaussian.
     """

@@ -173,7 +173,7 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
     | time_stretch | rate 1 - r ... 1 + r, where r = min(.6, .3 * s) |
     | splice_out | 8 cuts of up to 100 * s milliseconds |
     | reverb | RT60 2.5 * s seconds, direct-to-reverberant ratio 0 dB |
-    | chorus | 5 Hz, depth min(1, s), equal mix |
+    | chorus | 5 Hz, depth min(1, s), mix .5 |
     | distortion | tanh, drive 9 * s dB |
     | compression | threshold max(-60, -30 * s) dB, ratio 1 + 4 * s, attack 1 ms, release 100 ms |
     | reverse | the whole clip, for any s |

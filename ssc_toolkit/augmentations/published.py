@@ -28,17 +28,15 @@ class PublishedDelay(Delay):
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example, .2 is added to or subtracted from the volume and the attenuation, and 1 is added to or subtracted
-    from the number of echoes, all at random. A single echo has no delay, so the result is the waveform times
-    (1 + volume) / 2.
+    For each example, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each
+    at random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
 
     Args:
         delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw a whole number of samples
             from uniformly.
-        volume: amplitude of the first echo, 0 to 2, before .2 is added or subtracted.
-        repeats: number of echoes, 0 to 1000, before 1 is added or subtracted; the result is at least 0.
-        attenuation: amplitude of each echo divided by that of the previous echo, 0 to 1, before .2 is added or
-            subtracted.
+        volume: amplitude of the first echo before the random change, 0 to 2.
+        repeats: number of echoes before the random change, 0 to 1000. After the change, it is at least 0.
+        attenuation: amplitude of each echo divided by that of the previous echo, before the random change, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
         p: probability that an example is transformed.
 

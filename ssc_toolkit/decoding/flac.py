@@ -28,7 +28,7 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
     Returns:
         None if the file is one stream whose header gives its length. Otherwise, the streams. If the header of a stream
-        gives no length, or a length that is too small, the length in its `prefix` is `MAX_FRAMES`.
+        gives no length, or a length that is too small, the header in `Span.prefix` gives the length `MAX_FRAMES`.
     """
     size = raw.seek(0, os.SEEK_END)
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -36,7 +36,7 @@ _FREE_FORMAT = "MP3 of free format, whose header does not give the frame size; e
 
 
 class Source(Protocol):
-    """Audio file that can be decoded from any position on.
+    """Audio file that can be decoded from any position.
 
     A frame is one sample of each channel. A decoded section equals the same section of the whole decoded file.
 
