@@ -25,8 +25,8 @@ class SampleCNN(Encoder):
     Args:
         sample_rate: sample rate of the waveforms in hertz.
         strides: ten integers, at least 1. The first is the kernel size and the stride of the first convolution, the
-            others are the pooling factors of the nine blocks. Their product is the number of samples per frame and the
-            minimum input length. The convolutions of the blocks always have kernel size 3.
+            others are the pooling factors of the nine blocks. The product of all strides is the number of samples per
+            frame and the minimum input length. The convolutions of the blocks always have kernel size 3.
 
     Raises:
         ValueError: if there are not exactly ten strides, or one is not an integer of at least 1.
