@@ -59,14 +59,14 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     that the losses accept.
 
     `SemiSupervisedBatchSampler` marks some indices as unlabeled. For such an index, `labeled` is False. Wrappers that
-    replace indices, such as `torch.utils.data.Subset`, drop the mark. Instead of a wrapper, restrict the rows that the
-    sampler draws.
+    replace indices, such as `torch.utils.data.Subset`, drop the mark. Instead of a wrapper, give the sampler the row
+    numbers of the subset.
 
     For a list of indices, the dataset returns a stacked batch. To request such batches, use
     `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. This avoids the collation, which takes most of the
     loading time with an audio store.
 
-    If a file cannot be decoded, a warning names it, and its batch is smaller by this item.
+    If a file cannot be decoded, a warning names it, and its batch has one item less.
 
     Args:
         tracks: track table, data frame or path of a table, with the column `path`. Without a store, the column
@@ -174,8 +174,8 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             indices: row numbers of the tracks.
             generator: generator for the positions of the views. By default, the global generator of PyTorch.
             part: positions in `indices` of the tracks to read. None reads all tracks. The positions of views are always
-                drawn for all indices. Several processes that each read another part therefore get the same views as
-                one process that reads all.
+                drawn for all indices. Several processes that read different parts therefore get, together, the same
+                views as one process that reads all.
 
         Returns:
             A dictionary with `waveforms` (items, views, 1, samples) of `dtype`, and the row numbers `item` (items,)

@@ -120,7 +120,7 @@ def as_track_table(tracks: Tracks) -> TrackTable:
             the column `path`. A path, a URL or "scores" is loaded by `load_tracks`.
 
     Raises:
-        InputError: if `tracks` has another type, or under the conditions of `load_tracks`.
+        InputError: if `tracks` has another type, or in the same cases as `load_tracks`.
 
     Examples:
         >>> as_track_table(pd.DataFrame({"path": ["a.wav"]}))

@@ -70,22 +70,23 @@ def compare_models(
 
     A probe is a classifier or regressor on frozen embeddings. Probes are fitted on the clean audio of the training
     tracks, and scored on the test tracks under each condition. All models receive the same corrupted audio, which
-    is computed once at the highest sample rate of the models. If `cache` is given and a comparison was interrupted or
-    gets another model or condition, the next call computes only the missing embeddings and predictions.
+    is computed once at the highest sample rate of the models. If `cache` is given, embeddings and predictions are
+    stored. A repeated call after an interruption, or with more models or conditions, computes only those that are
+    missing.
 
     Args:
         models: models by name. A list contains one model for each seed, such as encoders with random weights.
         tracks: track table, data frame or path of a table, with the columns `path`, `seconds` and `split` and the
             label columns.
-        tasks: the tasks, one for each label column to predict.
+        tasks: prediction tasks. Each task has one label column.
         conditions: conditions of the test tracks, as `conditions_for` returns them for the highest sample rate of the
             models. By default only clean audio.
         cache: folder of the cache. None stores nothing.
         numbers: names of the label columns that hold real numbers, which are predicted by regression.
         labels: encoded labels of all tracks, by label column. None encodes the columns of the table.
         window_seconds: length of a window in seconds for all models. By default each model has its own window length.
-        methods: methods of the probes, as for `fit_probe`. "retrieval" needs no probe: each clean test track is the
-            query of a ranking of the other clean test tracks, scored by each label column of classes.
+        methods: methods of the probes, as for `fit_probe`. "retrieval" fits no probe. It ranks the clean test tracks by
+            similarity to each of them, and computes retrieval metrics for each label column of classes.
         label_fractions: fractions of the labeled training tracks to fit the probes to, each in (0, 1].
         seeds: seeds of the probes. A score is the mean over the seeds. A result that does not depend on the seed is
             computed once. The first seed is also the seed of the corruptions.
@@ -96,7 +97,7 @@ def compare_models(
         The scores, and the embeddings of the clean audio.
 
     Raises:
-        InputError: under the conditions of `embed_models` and `fit_probe`.
+        InputError: in the same cases as `embed_models` and `fit_probe`.
     """
     tracks = as_track_table(tracks)
     folder = None if cache is None else make_writable_folder(user_path(cache), "cache")

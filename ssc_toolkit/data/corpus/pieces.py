@@ -123,7 +123,7 @@ def list_score_files() -> list[tuple[str, Path]]:
 
 
 def load_pieces(about: int, workers: int | None = None, progress: bool = True) -> list[Piece]:
-    """Return at least about `about` pieces (or all pieces, if there are fewer), sorted by id.
+    """Return approximately `about` pieces or more, sorted by id. If there are fewer pieces, return all.
 
     Score files are read in batches, each with files of every collection, until there are enough pieces. The pieces of
     each batch are cached, so the next run after an interruption reads only the other batches.

@@ -64,7 +64,7 @@ def prepare_store(
 
     In an update, only new and changed files are decoded. A file has changed if its size differs, or if its modification
     time and its checksum differ. If a file no longer exists, its track stays in the store. Tracks that are not in the
-    table are removed from the index of the store, but their audio is kept in the shards.
+    table are removed from the track table of the store, but their audio is kept.
 
     Files that are unreadable, truncated, empty, silent or too short, or whose channels cancel each other in the mono
     mix, are left out. A warning reports them, and `unusable.csv` in the folder lists them.

@@ -20,7 +20,7 @@ from ssc_toolkit.evaluation.embedding.models import DEFAULT_WINDOW_SECONDS
 from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
 
 MAX_CORRUPTED_SECONDS = MAX_WINDOWS * DEFAULT_WINDOW_SECONDS
-"""Maximum length, in seconds, of the start of a track that is corrupted, unless the windows cover more."""
+"""Maximum number of seconds of a track that are corrupted, from its beginning, unless the windows cover more."""
 
 Reader = Callable[[int, int, int], np.ndarray]
 """Function that takes a row number, a first sample and a number of samples, and returns that segment of the track."""
@@ -56,7 +56,7 @@ class AudioLoader:
     Args:
         tracks: table with `path` and `seconds`.
         rates: sample rate of each model in hertz.
-        needs: (tracks, models) number of samples of each track that each model needs, at the model's sample rate.
+        needs: (tracks, models) number of samples of a track that a model needs, at the sample rate of the model.
         corruption: corruption of the tracks. None loads clean audio.
         batch_size: maximum number of tracks in a batch.
         max_unusable: maximum fraction of tracks that may fail to decode.
@@ -84,7 +84,7 @@ class AudioLoader:
             dictionary from sample rate to the waveforms (rows, 1, samples) of these tracks.
 
         Raises:
-            InputError: if more tracks than `max_unusable` allows cannot be decoded.
+            InputError: if the fraction of tracks that failed to decode exceeds `max_unusable`.
         """
         lengths = self._lengths()
         readers = {

@@ -47,7 +47,7 @@ class EmbeddingCache:
         self._described = (window_pooling, MAX_WINDOWS, None if corruption is None else corruption.fingerprint())
 
     def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
-        """Return the embeddings (tracks, dim). Return None if the file is missing, or damaged, which logs a warning."""
+        """Return the embeddings (tracks, dim), or None if the file is missing or damaged. Damage gives a warning."""
         return read_entry(self._path(model, window_seconds), self._read)
 
     def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:

@@ -71,8 +71,8 @@ def embed_tracks(
         (tracks, dim) float32 embeddings. If a track cannot be decoded, its row is NaN, and a warning names the track.
 
     Raises:
-        InputError: if a track is shorter than a window, or if more tracks than `max_unusable` allows, or all tracks,
-            cannot be decoded.
+        InputError: if a track is shorter than a window, if all tracks failed to decode, or if the fraction of tracks
+            that failed to decode exceeds `max_unusable`.
     """
     (embeddings,) = embed_models(
         {"": model},
@@ -122,7 +122,7 @@ def embed_models(
         A dictionary from model name to embeddings (tracks, dim) in float32.
 
     Raises:
-        InputError: under the conditions of `embed_tracks`, or if the models have different sample rates and
+        InputError: in the same cases as `embed_tracks`, or if the models have different sample rates and
             `corruption` is an `Augmentation`.
     """
     tracks = as_track_table(tracks)
@@ -193,8 +193,8 @@ def embed_windows(
 ) -> WindowEmbeddings:
     """Compute one embedding per window of each track, without pooling.
 
-    The arguments and errors are the same as for `embed_tracks`. If a track cannot be decoded, the result has no windows
-    of it, and a warning names the track.
+    The arguments and errors are the same as for `embed_tracks`. If a track cannot be decoded, the result contains no
+    windows of this track, and a warning names the track.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)

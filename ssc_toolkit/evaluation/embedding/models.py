@@ -26,7 +26,7 @@ from ssc_toolkit.paths import local_path
 SETTINGS = "settings.json"
 """Settings file that `pretrain` writes next to the folder of its encoder."""
 _FILES_OF_A_RUN = ("last.ckpt", "history.csv")
-"""Files in the output folder of `pretrain`, which identify the parent folder of an encoder as an output folder."""
+"""Files that identify a folder as an output folder of `pretrain`."""
 FUSED_TOLERANCE = 1e-4
 """Maximum distance between the embeddings of a fused and the original encoder, as a fraction of the norm."""
 DEFAULT_WINDOW_SECONDS = 3.0
@@ -85,7 +85,7 @@ def as_model(
         function: callable that takes a float tensor (N, samples) with values from -1 to 1 and returns a tensor or array
             (N, dim). During evaluation, an `nn.Module` runs in eval mode and on its current device.
         sample_rate: sample rate, in hertz, of the waveforms that the callable expects.
-        window_seconds: length, in seconds, of the windows that the callable expects. By default, 3 s when evaluated.
+        window_seconds: length, in seconds, of the windows that the callable expects. If None, 3 s are used.
         identity: unique name of the function, such as "openl3 1.2". It is required only for the embedding cache, as a
             part of its keys. An `nn.Module` needs no name, because its weights identify it.
 
@@ -103,7 +103,7 @@ def as_model(
 
 
 def open_model(source: str) -> WaveformModel:
-    """Open a model from a name as used on the command line.
+    """Open a saved encoder, or a model that a Python function creates.
 
     Args:
         source: folder of a saved encoder, or "module:function". The function takes no arguments and returns a model.
@@ -174,7 +174,7 @@ def is_trainable(model: WaveformModel) -> bool:
 
 
 def find_device(model: WaveformModel) -> torch.device:
-    """Return the device of a model; the CPU if it has no parameters."""
+    """Return the device of the parameters of a model, or the CPU if it has no parameters."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
@@ -251,7 +251,9 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _view_seconds(folder: Path) -> float | None:
-    """Return the view length, in seconds, from the settings that `pretrain` writes next to the encoder's folder.
+    """Return the length, in seconds, of the views that an encoder was trained on.
+
+    It is read from the settings that `pretrain` writes next to the folder of the encoder.
 
     Return None if there are no settings, or if the file with this name is unrelated to `pretrain`.
 

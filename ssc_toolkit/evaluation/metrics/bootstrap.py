@@ -98,8 +98,8 @@ def interval_over_runs(
 ) -> Interval:
     """Compute the mean of a metric over S runs, and its bootstrap interval over tracks and runs.
 
-    A run is one fit of a probe, with its own seed and selection of labels. Each resample draws tracks, and S of the S
-    runs with replacement. The drawn runs underestimate the variance between runs by the factor (S - 1) / S. The
+    A run is one fit of a probe, with its own seed and selection of labels. Each resample draws tracks, and also draws
+    S runs with replacement. The variance of the drawn runs is too small by the factor (S - 1) / S. The
     deviations from the mean over the runs are therefore multiplied by sqrt(S / (S - 1)) (Davison and Hinkley, Bootstrap
     Methods and their Application, 1997, section 3.8).
 

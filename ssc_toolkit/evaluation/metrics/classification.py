@@ -69,7 +69,7 @@ def find_metrics(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
 
 
 def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
-    """Count the classes or number columns that are undefined and omitted from the averages of `find_metrics`."""
+    """Count the classes or number columns that the averages of `find_metrics` omit because they are undefined."""
     if kind == "number":
         return len(names) - len(_varying(truth, slice(None)))
     if kind == "class":
@@ -145,7 +145,7 @@ def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """Return the means over classes of values (classes, resamples), without NaN, as an array (resamples,)."""
+    """Average values (classes, resamples) over classes, ignoring NaN. The result has the shape (resamples,)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice")
         return np.nanmean(values, axis=0)

@@ -47,7 +47,7 @@ def few_label_curve(
         A dictionary from fraction to the score on the test set.
 
     Raises:
-        InputError: under the conditions of `fit_probe`, if there is no fraction or no seed, or if a fraction is not in
+        InputError: in the same cases as `fit_probe`, if there is no fraction or no seed, or if a fraction is not in
             (0, 1].
 
     Examples:
@@ -100,6 +100,6 @@ def prototypes(
         seeds: as for `few_label_curve`.
 
     Raises:
-        InputError: under the conditions of `few_label_curve`, or if the column holds numbers.
+        InputError: in the same cases as `few_label_curve`, or if the column holds numbers.
     """
     return few_label_curve(embeddings, tracks, column, "prototypes", label_fractions=label_fractions, seeds=seeds)

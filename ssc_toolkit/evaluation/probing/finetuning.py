@@ -82,8 +82,8 @@ def finetune(
         progress: show a progress bar.
 
     Raises:
-        InputError: if the model has no trainable weights, if the loss becomes NaN or infinite, or under the conditions
-            of `fit_probe`.
+        InputError: if the model has no trainable weights, if the loss becomes NaN or infinite, or in the same cases as
+            `fit_probe`.
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
         check_integer(name, value, 1)

@@ -101,12 +101,12 @@ def fit_probe(
     Args:
         embeddings: (tracks, dim) embeddings, one row per track of the table.
         tracks: track table, data frame or path of a table, with a column `split` ("train", "valid" or "test"), the
-            label column and, optionally, a column `group`.
-        column: name of the label column. A cell holds one class, several classes separated by "|", or a number. For
-            regression of several numbers, a list of names.
+            label column and, optionally, a column `group`. The bootstrap resamples groups.
+        column: name of the label column. A cell holds one class, several classes separated by "|", or a number. To
+            predict several numbers, pass a list of column names.
         method: one of the methods above.
-        kind: "class", "multi-hot" or "number". By default, the kind in the metadata of the dataset or, if it has none,
-            the kind that fits the cells.
+        kind: "class", "multi-hot" or "number". By default, the kind in the metadata of the dataset. Without metadata,
+            `encode_labels` determines the kind from the cells.
         label_fraction: fraction of the labeled training tracks to use, in (0, 1], selected by `samplers.label_budget`.
             The selection starts with one track of every class, and contains all tracks that a smaller fraction selects.
         seed: seed of the weights and of the selection of labeled tracks.
@@ -187,7 +187,7 @@ def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float
 def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
     """Encode the labels of a column with `encode_labels`.
 
-    If `kind` is None, it is taken from the metadata of the dataset. If they have none, `encode_labels` determines it.
+    If `kind` is None, it is taken from the metadata of the dataset. Without metadata, `encode_labels` determines it.
 
     Raises:
         InputError: as for `encode_labels`.
