@@ -19,8 +19,8 @@ from ssc_toolkit.samplers import SampledIndex
 class JoinedDataset(Dataset[dict[str, Any]]):
     """Concatenation of several datasets.
 
-    The row numbers of each dataset continue those of the previous dataset. If some datasets have labels and others do
-    not, the items of the others are unlabeled. The same holds for each name if labels are dictionaries by name.
+    The row numbers of each dataset continue those of the previous dataset. Items of a dataset without labels are
+    unlabeled. If labels are dictionaries by name, a name that a dataset does not have is unlabeled for its items.
 
     Args:
         datasets: datasets with the same sample rate, view length, number of views and dtype. Labels of the same name

@@ -38,9 +38,9 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
     r"""Load the track table of a CSV file, audio folder, audio store, published dataset or the default corpus.
 
     Args:
-        source: path of a CSV file (see `from_csv`), of a folder of audio files (see `from_folder`) or of an audio store
-            (see `AudioStore`); URL of an audio store; name of a published dataset, a key of `RECIPES`; or "scores" for
-            the default corpus (see `build_corpus`), which is rendered first if it is missing.
+        source: path of a CSV file (see `from_csv`), path of a folder of audio files (see `from_folder`), path or URL of
+            an audio store (see `AudioStore`), name of a published dataset (a key of `RECIPES`), or "scores" for the
+            default corpus (see `build_corpus`). A missing default corpus is rendered first.
         root: folder of a published dataset, or folder that relative paths in a CSV file start from (by default, the
             folder of the CSV file). It is ignored for an audio store. It is an error for a folder or "scores".
         variant: variant of a published dataset, which determines its labels and splits. By default, its first variant.

@@ -38,7 +38,7 @@ class Results:
     | `metric` | name of the metric, such as "accuracy"; the first row of a score is its headline (main) metric |
     | `seed` | seed of the probe; missing if the value is a mean over several seeds |
     | `value`, `low`, `high` | value of the metric and its 95 % confidence interval; NaN if undefined |
-    | `tracks` | number of scored tracks; for retrieval, of queries |
+    | `tracks` | number of scored tracks; number of queries for retrieval |
     | `undefined_classes` | number of classes or number columns that macro means omit |
 
     Attributes:
