@@ -39,6 +39,9 @@ CANCELS = (
 
 _QUALITY = "VHQ"
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower rate
+_TOLERATED_SECONDS = (
+    0.25  # length by which a complete file may differ from its header; OGG encoders round the last page
+)
 _CUT_SHORT = "is shorter than its header states; was it copied completely?"
 _SILENT_BELOW = 0.5 / 32768  # smaller samples round to zero in 16 bits
 _EQUAL_POWER = (
@@ -140,7 +143,7 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
     """
     check_channel(channel)
     info = read_audio_info(path)
-    length = min(info.frames, info.sample_rate // 4)
+    length = min(info.frames, round(2 * _TOLERATED_SECONDS * info.sample_rate))
     levels = _Levels(channel)
     with _open_source(path) as source:
         mix = _choose_mix(path, source, channel)
@@ -317,7 +320,7 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     begin = first_step * step_in
     parts = [mix(block) for block in source.blocks(begin, frames)]
     expected = source.frames - begin if frames is None else min(frames, source.frames - begin)
-    if not parts or sum(map(len, parts)) < expected - rate // 8:
+    if not parts or sum(map(len, parts)) < expected - _TOLERATED_SECONDS * rate:
         raise CutShort
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     skipped = start - first_step * step_out
@@ -332,7 +335,7 @@ def _resample_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds: 
     for samples in _rebatch(map(mix, source.blocks(0, None, min(frames, MAX_BLOCK_FRAMES))), frames):
         read, is_last = read + len(samples), len(samples) < frames
         yield samples if resampler is None else resampler.resample_chunk(samples, last=is_last)
-    if source.frames - read > rate // 8:
+    if source.frames - read > _TOLERATED_SECONDS * rate:
         raise CutShort
 
 
