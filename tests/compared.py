@@ -25,7 +25,7 @@ TITLES = (
     "a | b | $x_1^2$ \\n {{ 7 * 7 }} <!-- ",
 )
 MODELS = ("_one <b>$x$</b>", "two | \"2\" & '日本'")
-BASELINES = ("random encoder", "log-mel statistics")
+BASELINES = ("random encoder", "MFCC statistics", "log-mel statistics")
 KEYS = ("C major", "A minor", "G major")
 PITCHES = (262.0, 440.0, 784.0)
 CONDITIONS = ("clean", "chain 1", "bitcrush 1")

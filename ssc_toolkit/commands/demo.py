@@ -14,9 +14,9 @@ import torch
 from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.encoders import Encoder, load_encoder, reinitialize
-from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
-from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
+from ssc_toolkit.encoders import Encoder, load_encoder
+from ssc_toolkit.evaluation import Task, provenance_of
+from ssc_toolkit.evaluation.baselines import BASELINES, MFCC_STATISTICS, RANDOM, make_baselines
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
 from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
 from ssc_toolkit.evaluation.results import to_records
@@ -70,6 +70,7 @@ DIFFERENCES = (
     ("semi-supervised", "self-supervised"),
     ("supervised", "self-supervised"),
     ("self-supervised", RANDOM),
+    ("self-supervised", MFCC_STATISTICS),
 )
 
 
@@ -115,12 +116,13 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     """Train and evaluate the encoders, and write the report."""
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
+    models = {**make_baselines(encoders, seed), **encoders}
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
     comparison = compare_models(
-        encoders,
+        models,
         tracks,
         tasks(tracks),
-        conditions_for((CHAIN,), SEVERITIES, encoders[LOG_MEL_STATISTICS].sample_rate, OMIT),
+        conditions_for((CHAIN,), SEVERITIES, encoders[RUNS[0].name].sample_rate, OMIT),
         folder / "evaluation",
         window_seconds=VIEW_SECONDS,
         methods=("linear", RETRIEVAL),
@@ -134,7 +136,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(frame, task) for task in SHOWN_UNDER_CORRUPTION),
         retrieval_section(frame),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(encoders)
+            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(models)
         ),
         batch_section(encoders, tracks, seed),
         explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
@@ -157,7 +159,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
-    """Train the encoders that are not trained yet; return encoders and baselines by name."""
+    """Train the encoders that are not trained yet; return all encoders by name."""
     trained = {}
     for number, run in enumerate(RUNS, start=1):
         options = PretrainOptions(
@@ -174,8 +176,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
         )
         path = pretrain(options)
         trained[run.name] = load_encoder(path)
-    some = trained[RUNS[0].name]
-    return {RANDOM: reinitialize(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
+    return trained
 
 
 def tasks(tracks: TrackTable) -> list[Task]:
@@ -226,4 +227,4 @@ def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, i
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return embeddings by model, with the trained encoders before the baselines."""
-    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, LOG_MEL_STATISTICS)}
+    return {name: embeddings[name] for name in (*(run.name for run in RUNS), *BASELINES)}

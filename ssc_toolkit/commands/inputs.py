@@ -14,7 +14,7 @@ from ssc_toolkit.data.store import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, make_baselines
+from ssc_toolkit.evaluation.baselines import BASELINES, RANDOM, make_baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, hash_model, open_model
 from ssc_toolkit.evaluation.metrics.key import find_unlike_keys
@@ -100,7 +100,7 @@ def encoder_and_baselines(
         seeds: seeds of the random encoders.
 
     Returns:
-        A random encoder for each seed, log-mel statistics and the encoder, and the window length for all of them.
+        A random encoder for each seed, the other baselines and the encoder, and the window length for all of them.
 
     Raises:
         InputError: as `open_encoder`, or if the windows are too short.
@@ -137,7 +137,7 @@ def choose_windows(models: Models, window_seconds: float | None) -> dict[str, fl
         samples = getattr(model, "min_samples", 1)
         if seconds * model.sample_rate < samples:
             least = math.ceil(100 * samples / model.sample_rate) / 100  # rounded up, so that this value is accepted
-            named = f"the {name}" if name.startswith((RANDOM, LOG_MEL_STATISTICS)) else name
+            named = f"the {name}" if name.startswith(BASELINES) else name
             raise InputError(f"window_seconds: expected at least {least:.2f} s for {named}, got {seconds:g}")
     return windows
 

@@ -29,7 +29,7 @@ from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_sect
 
 
 def probe(options: ProbeOptions) -> Results:
-    """Score an encoder, a random encoder and log-mel statistics by probes for each label, and print the scores.
+    """Score an encoder and baselines by probes for each label, and print the scores.
 
     Args:
         options: options, as on the command line.

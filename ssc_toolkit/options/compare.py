@@ -16,10 +16,10 @@ class CompareOptions(TrackSource):
     """Options of `compare`, which compares models by probes on clean and corrupted audio, by retrieval, and on a map.
 
     The command writes report.html, report.md and report.json; the page has an interactive map with audio. It always
-    adds a random encoder of each architecture and log-mel statistics to the models. Results are cached in the output
-    folder: rerun the same command to resume an interrupted comparison. A call with one more model or corruption
-    computes only what is missing. If a label is a musical key, pitch shift is omitted from the chain. Tracks without
-    splits are split as for `probe`.
+    adds a random encoder of each architecture, MFCC statistics and log-mel statistics to the models. Results are cached
+    in the output folder: rerun the same command to resume an interrupted comparison. A call with one more model or
+    corruption computes only what is missing. If a label is a musical key, pitch shift is omitted from the chain. Tracks
+    without splits are split as for `probe`.
 
     Args:
         encoders: folders of saved encoders, or module:function for your own models.

@@ -20,9 +20,10 @@ class DemoOptions:
     """Options of `demo`, which pretrains with no labels, few labels and all labels, evaluates, and writes a report.
 
     The command renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the
-    key labels, and supervised with all of them. It probes these encoders, a random encoder and log-mel statistics on
-    key, family, mode and collection, and measures the robustness of key and family. It writes `report.html`,
-    `report.md`, `report.json`, the checkpoints and the encoders. Rerun the same command to resume.
+    key labels, and supervised with all of them. It probes these encoders and the baselines (a random encoder, MFCC
+    statistics and log-mel statistics) on key, family, mode and collection, and measures the robustness of key and
+    family. It writes `report.html`, `report.md`, `report.json`, the checkpoints and the encoders. Rerun the same
+    command to resume.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick`.

@@ -17,8 +17,8 @@ class RetrievalOptions(TrackSource):
     """Options of `retrieval`, which ranks tracks by cosine similarity for each query and scores the rankings by label.
 
     The scores are mAP, recall@k and precision@k. No head is trained, so any label column can be used. The command
-    prints a table with 95 % intervals (bootstrap over groups of queries) for the encoder, a random encoder and log-mel
-    statistics. The tracks are the queries.
+    prints a table with 95 % intervals (bootstrap over groups of queries) for the encoder, a random encoder, MFCC
+    statistics and log-mel statistics. The tracks are the queries.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.

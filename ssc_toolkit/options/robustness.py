@@ -16,8 +16,8 @@ class RobustnessOptions(TrackSource):
     """Options of `robustness`, which fits probes to an encoder on clean audio and scores them on corrupted test tracks.
 
     The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for the encoder, a
-    random encoder and log-mel statistics, and a table of the fractions of the clean score that are lost. Tracks without
-    splits are split as for `probe`.
+    random encoder, MFCC statistics and log-mel statistics, and a table of the fractions of the clean score that are
+    lost. Tracks without splits are split as for `probe`.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.

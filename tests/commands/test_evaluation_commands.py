@@ -65,7 +65,7 @@ def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch
     assert content["provenance"]["seeds"] == [0, 1]
     assert content["provenance"]["tracks"] == {"train": 20, "valid": 10, "test": 10}
     found = {(r["model"], r["task"], r["method"], r["metric"]): r["seed"] for r in content["records"]}
-    for model in ("random encoder", "log-mel statistics", "this encoder"):
+    for model in ("random encoder", "MFCC statistics", "log-mel statistics", "this encoder"):
         for method in ("linear", "mlp", "knn"):
             assert {(model, "pitch", method, "accuracy"), (model, "hertz", method, "r2")} <= set(found)
     assert found["random encoder", "pitch", "linear", "accuracy"] is None  # the mean over two random encoders
