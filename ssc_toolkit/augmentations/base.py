@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, overload
 
@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import check_integer, check_number
 from ssc_toolkit.errors import InputError
 
@@ -44,18 +45,59 @@ class Augmentation(nn.Module, ABC):
         self.p = check_number("p", p, 0, 1)
         self.sample_rate = None if sample_rate is None else require_sample_rate(sample_rate)
 
-    @abstractmethod
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        views: int = 1,
+        places: Sequence[int] | Tensor | None = None,
+    ) -> Draw:
         """Draw random parameters for a batch.
+
+        The generator gives one seed. The parameters of a clip depend on this seed, the place of its item, and its
+        number among the views, but not on the other clips. With the same state of the generator, several processes
+        that draw for parts of a batch therefore draw what one process draws for the whole batch.
 
         Args:
             count: number of clips; each view is one clip.
             generator: CPU generator; the global generator of PyTorch if None.
             views: number of successive clips that are views of the same item.
+            places: position of each item in the batch of all processes, at least 0; 0 to the number of items - 1 if
+                None.
 
         Returns:
             Draw of `count` examples, for `apply_draw`.
+
+        Raises:
+            ValueError: if `count` is not a multiple of `views`, or `places` has another length than the items.
+            TypeError: if `places` are not integers.
+
+        Examples:
+            >>> from ssc_toolkit.augmentations import Gain
+            >>> whole = Gain().draw(4, torch.Generator().manual_seed(0))
+            >>> part = Gain().draw(2, torch.Generator().manual_seed(0), places=[1, 3])
+            >>> torch.equal(part.values["gain_db"], whole.values["gain_db"][[1, 3]])
+            True
         """
+        check_count(count, views)
+        check_generator(generator)
+        if torch.compiler.is_compiling():  # numbers are drawn with NumPy, which a graph would not compute correctly
+            return torch.compiler.disable(self._draw)(count, generator, views, places)
+        return self._draw(count, generator, views, places)
+
+    def _draw(
+        self,
+        count: int,
+        generator: torch.Generator | None,
+        views: int,
+        places: Sequence[int] | Tensor | None,
+    ) -> Draw:
+        return self.draw_examples(ExampleGenerator.from_torch(generator, count, views, places))
+
+    @abstractmethod
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        """Draw random parameters for the examples of a generator."""
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -115,7 +157,12 @@ class Augmentation(nn.Module, ABC):
 
     @overload
     def __call__(
-        self, waveforms: Tensor, *, generator: torch.Generator | None = None, inplace: bool = False
+        self,
+        waveforms: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
+        inplace: bool = False,
     ) -> Tensor: ...
     @overload
     def __call__(
@@ -123,6 +170,7 @@ class Augmentation(nn.Module, ABC):
         waveforms: Tensor,
         *,
         generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
         inplace: bool = False,
         return_draw: Literal[True],
     ) -> tuple[Tensor, Draw]: ...
@@ -134,6 +182,7 @@ class Augmentation(nn.Module, ABC):
         waveforms: Tensor,
         *,
         generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
         inplace: bool = False,
         return_draw: bool = False,
     ) -> Tensor | tuple[Tensor, Draw]:
@@ -142,6 +191,7 @@ class Augmentation(nn.Module, ABC):
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
             generator: CPU generator; the global generator of PyTorch if None. The same state gives the same result.
+            places: position of each item in the batch of all processes, as for `draw`.
             inplace: write the result over the waveforms.
             return_draw: also return the draw, which `apply_draw` can replay.
 
@@ -150,7 +200,7 @@ class Augmentation(nn.Module, ABC):
         """
         check_waveforms(waveforms)
         views = waveforms.shape[1] if waveforms.dim() == 4 else 1
-        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views)
+        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views, places=places)
         result = self.apply_draw(waveforms, draw, inplace=inplace)
         return (result, draw) if return_draw else result
 
@@ -195,20 +245,23 @@ class Transform(Augmentation):
 
     selective = False
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Draw the parameters of `count` examples, as tensors (count, ...) on the CPU by the name of the parameter."""
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        """Draw the parameters of N examples, as tensors (N, ...) on the CPU by the name of the parameter.
+
+        Args:
+            generator: generator of N rows. Its `uniform`, `log_uniform` and `integers` return a number for each
+                example.
+        """
         return {}
 
     @abstractmethod
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """Transform waveforms (N, channels, samples) by parameters (N, ...); the result has the same shape."""
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_count(count, views)
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        values = self.draw_values(count, generator)
-        self._check_values(values, count)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        values = self.draw_values(generator)
+        self._check_values(values, len(generator))
         return Draw(type(self).__name__, applied, values)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -284,23 +337,6 @@ def require_sample_rate(sample_rate: int | None) -> int:
 
 
 _MAX_RATE = 1_000_000
-
-
-def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) numbers uniformly from [low, high)."""
-    low, high = bounds
-    return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) positive numbers whose logarithm is uniform."""
-    low, high = bounds
-    return low * (high / low) ** torch.rand(count, generator=generator)
-
-
-def draw_integers(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) integers uniformly from low to high, both included."""
-    return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
 
 
 def per_clip(value: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
-from ssc_toolkit.augmentations.base import Augmentation, check_generator, require_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 
 
 class FromTorchAudiomentations(Augmentation):
@@ -22,7 +23,8 @@ class FromTorchAudiomentations(Augmentation):
 
     The wrapper draws a seed, sets the global generators of Python, NumPy and PyTorch from it while the transform
     runs, and restores them afterwards. The wrapped transform draws for a whole batch, so the draw cannot be indexed,
-    and the batch is processed at once. Like other transforms of ssc_toolkit, it also applies in evaluation mode.
+    the batch is processed at once, and the result depends on the number of processes. Like other transforms of
+    ssc_toolkit, it also applies in evaluation mode.
 
     Args:
         module: transform or composition of torch-audiomentations; its own probability applies in addition to `p`.
@@ -48,10 +50,9 @@ class FromTorchAudiomentations(Augmentation):
             raise TypeError(f"module: expected a transform of torch-audiomentations, got {type(module).__name__}")
         self.theirs = module
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        seed = torch.randint(2**31, (1,), generator=generator).expand(count)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        seed = generator.integers((0, 2**31 - 1))[:1].expand(len(generator))
         return Draw(type(self).__name__, applied, {"seed": seed}, whole=True)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:

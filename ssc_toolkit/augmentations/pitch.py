@@ -10,7 +10,8 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
     analyze,
@@ -63,8 +64,8 @@ class PitchShift(Transform):
         self.shift_semitones = check_range("shift_semitones", shift_semitones, -48, 48)
         self.n_fft = choose_window_length(sample_rate, n_fft)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": draw_uniform(count, self.shift_semitones, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_semitones": generator.uniform(self.shift_semitones)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")

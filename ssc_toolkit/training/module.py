@@ -29,8 +29,8 @@ class SemiSupConModule(pl.LightningModule):
     A training batch is a dictionary with `waveforms` (items, views, channels, samples) and, optionally, `labels` and
     `labeled` (items, ...), as `ContrastiveDataset` returns it; 16-bit waveforms are accepted. The random draws of a
     step depend only on the seed, the epoch and the number of the batch, so a resumed run has the same draws. With
-    several processes, a batch of `SemiSupConDataModule` contains its `places` among the `items_of_all` processes. The
-    processes then make the same draws as one process with the whole batch.
+    several processes, a batch of `SemiSupConDataModule` contains the `places` of its items in the batch of all
+    processes. Each process draws for its own items, and draws what one process with the whole batch draws.
 
     The module logs `loss`, `learning_rate`, and, for the batch of each process, `alignment`, `uniformity` and
     `positives_per_anchor`, without waiting for the device. A step returns the loss, these statistics, and the
@@ -170,16 +170,11 @@ class SemiSupConModule(pl.LightningModule):
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
     def _augmented(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Return the augmented views; each process applies its part of the draw for the batch of all processes."""
+        """Return the augmented views."""
         views = as_float(batch["waveforms"])
         if self.augment is None:
             return views
-        if "places" not in batch:
-            return self.augment(views, generator=generator)
-        count = views.shape[1]
-        draw = self.augment.draw(batch["items_of_all"] * count, generator, views=count)
-        clips = torch.tensor(batch["places"])[:, None] * count + torch.arange(count)
-        return self.augment.apply_draw(views, draw[clips.flatten()])
+        return self.augment(views, generator=generator, places=batch.get("places"))
 
     def _project(self, views: Tensor) -> Tensor:
         if self.chunk_size is None or not torch.is_grad_enabled():

@@ -41,6 +41,13 @@ def test_a_chain_compiles_to_machine_code():
     torch.testing.assert_close(compiled(waveforms, draw), chain.apply_draw(waveforms, draw))
 
 
+def test_a_compiled_call_draws_the_same():
+    chain = Chain([Gain((-12, 0)), OneOf([PolarityInversion(), Gain((3, 6))])])
+    waveforms = noise(6, 2, 1, 300)
+    compiled = torch.compile(chain, backend="aot_eager")
+    torch.testing.assert_close(compiled(waveforms, generator=generator()), chain(waveforms, generator=generator()))
+
+
 def test_a_compiled_chain_is_compiled_once_for_all_draws():
     chain = Chain(
         [

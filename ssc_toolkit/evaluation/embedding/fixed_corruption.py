@@ -18,7 +18,7 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.seeds import make_generator
 
-_FORMAT = 1
+_FORMAT = 2  # 1: the same seed gave other draws, which depended on the rows of the table
 _ADVICE = "draw the corruptions again into another file or folder"
 
 
@@ -28,7 +28,8 @@ class FixedCorruption:
 
     The draw of a track contains every random value, in hertz, decibels, milliseconds and seeds. The transform contains
     everything else. Both are stored. The corrupted audio therefore stays the same when the order of the tracks, the
-    random generator, or the ranges of the presets in a later version change. Models at another sample rate receive the
+    random generator, or the ranges of the presets in a later version change. A draw depends on the seed and the name of
+    the track, and not on the other tracks. Models at another sample rate receive the
     same corrupted audio, resampled.
 
     Attributes:
@@ -60,11 +61,17 @@ class FixedCorruption:
             transform: the corruption, at one severity.
             sample_rate: sample rate of the corruption in hertz.
             tracks: track table, data frame or path, with `path` and, optionally, `track_id`.
-            seed: seed of the draw. The same seed gives corresponding draws at every severity.
+            seed: seed of the draws. The same seed gives corresponding draws at every severity, and the same draws for
+                tracks of the same name in other tables.
         """
         tracks = as_track_table(tracks)
-        drawn = transform.draw(len(tracks), make_generator(seed, "corruption"))
-        return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
+        names = tuple(track_names(tracks))
+        places = [
+            int.from_bytes(new_digest(name.encode(), size=8).digest(), "little") >> 1
+            for name in names
+        ]
+        drawn = transform.draw(len(names), make_generator(seed, "corruption"), places=places)
+        return cls(transform, sample_rate, names, drawn)
 
     @classmethod
     def load(cls, path: str | Path, *, open_files: bool = False) -> Self:
@@ -85,7 +92,10 @@ class FixedCorruption:
         with reading("draws", path, _ADVICE):
             state = torch.load(path, weights_only=True)
             if state["format"] != _FORMAT:
-                raise InputError(f"draws: expected format {_FORMAT}, got {path} of another version of this library")
+                raise InputError(
+                    f"draws: expected format {_FORMAT}, got format {state['format']} in {path}, which another version "
+                    f"of this library wrote; {_ADVICE}, and score all models on them"
+                )
             drawn = Draw.from_state_dict(state["draw"])
             names, rate = tuple(state["names"]), state["sample_rate"]
             if not all(isinstance(name, str) for name in names) or len(names) != len(drawn):
