@@ -66,10 +66,7 @@ class FixedCorruption:
         """
         tracks = as_track_table(tracks)
         names = tuple(track_names(tracks))
-        places = [
-            int.from_bytes(new_digest(name.encode(), size=8).digest(), "little") >> 1
-            for name in names
-        ]
+        places = [int.from_bytes(new_digest(name.encode(), size=8).digest(), "little") >> 1 for name in names]
         drawn = transform.draw(len(names), make_generator(seed, "corruption"), places=places)
         return cls(transform, sample_rate, names, drawn)
 
