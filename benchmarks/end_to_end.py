@@ -105,6 +105,7 @@ class Published:
             batch_sampler=self.rows,
             num_workers=options.workers,
             persistent_workers=options.workers > 0,
+            multiprocessing_context="fork" if options.workers else None,  # as it is by default outside this script
         )
 
     def batches(self, first: int, count: int) -> Batches:
@@ -150,6 +151,7 @@ def measure_case(folder: Path, encoder: str, items: int, options: argparse.Names
         pipes[name], other = context.Pipe()
         processes[name] = context.Process(target=serve, args=(other, name, folder, encoder, items, options))
         processes[name].start()
+        other.close()  # so that the death of the process ends the wait for its answer
         pipes[name].recv()
     memory: dict[str, int] = {}
     seconds: dict[str, list[float]] = {name: [] for name in NAMES}
