@@ -49,7 +49,7 @@ from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import SharedLabels
 
 FILE_RATE, FILE_CHANNELS, TAGS = 44100, 2, 50
-CASES = (f"MelCNN:{ITEMS}", "MelCNN:512", f"SampleCNN:{ITEMS}")
+CASES = (f"MelCNN:{ITEMS}", "MelCNN:512")
 NAMES = ("ssc_toolkit", "published pipeline")
 
 Batches = Iterator[tuple[Tensor, Tensor]]

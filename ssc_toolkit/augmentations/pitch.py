@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
     analyze,
+    apply_in_slices,
     choose_window_length,
     find_peaks,
     hann_window,
@@ -71,7 +72,7 @@ class PitchShift(Transform):
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
         ratio = 2 ** (values["shift_semitones"].to(waveforms.dtype) / 12)
         ratio = repeat(ratio, "clips -> (clips channels)", channels=waveforms.shape[1])
-        return shift_pitch(signals, ratio, self.n_fft).view_as(waveforms)
+        return apply_in_slices(partial(shift_pitch, n_fft=self.n_fft), signals, ratio).view_as(waveforms)
 
 
 def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
@@ -88,10 +89,9 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
     window = hann_window(n_fft, signals)
     spectrum = analyze(signals, window)
     with torch.no_grad():
-        before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
         hanging = OVERLAP - 1
         first = torch.full((len(signals),), hanging, device=signals.device)
-        regions, frequency = find_peaks(spectrum, before, first, hanging)
+        regions, frequency = find_peaks(spectrum, spectrum[:, :-1], first, hanging)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
         # A partial that is moved up by `moved` bins advances faster in phase from frame to frame, starting at the
