@@ -15,8 +15,8 @@ def unit_length(embeddings: Tensor) -> Tensor:
     """Scale rows to length 1, also if their squares exceed the range of the dtype.
 
     Each row is first multiplied by a power of two that scales its largest entry to about 1, so the squares in its norm
-    neither overflow nor become 0. For rows of usual magnitude, this does not change the result. The gradient of very small
-    rows can exceed the range of the dtype. It is then scaled down to fit the range and keeps its direction.
+    neither overflow nor become 0. For rows of usual magnitude, this does not change the result. The gradient of very
+    small rows can exceed the range of the dtype. It is then scaled down to fit the range and keeps its direction.
 
     Args:
         embeddings: (..., dim), floating point.
