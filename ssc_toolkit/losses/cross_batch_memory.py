@@ -33,11 +33,11 @@ class CrossBatchMemory(nn.Module):
     Args:
         loss: `SemiSupConLoss`, `SupConLoss`, `NTXentLoss` or a subclass whose `forward` accepts `items`.
         size: maximum number of rows in the queue, at least 1.
-        contrasts: "all": the contrasts are the rows of the batch (or its keys) and of the queue. "queue": rows of other
-            items in the batch are left out, as in MoCo and in lightly's losses with a memory bank.
+        contrasts: "all": the contrasts are the rows of the batch (or its keys) and of the queue. "queue": the
+            contrasts are the other views of the item of the anchor and the rows of the queue, as in MoCo.
 
     Raises:
-        TypeError: if `loss` is another object, or `size` is not an integer.
+        TypeError: if `loss` has another type, or `size` is not an integer.
         ValueError: if `size` is below 1, if a batch has no item ids, or if a batch has other label signals than the
             queue.
 

@@ -75,8 +75,8 @@ def semi_supcon_loss(
 ) -> Tensor:
     r"""Compute the semi-supervised contrastive loss of a batch in which some items are labeled.
 
-    An item is, for example, a track, and its views are augmented segments of the track. Each view has
-    one row of embeddings. Each row is an anchor. Its contrasts are the rows to compare it with, by default all others.
+    An item is, for example, a track, and its views are augmented segments of the track. Each view is one of the N rows
+    of embeddings. Each row is an anchor. The anchor is compared with its contrasts, by default all other rows.
 
     Let z be the embeddings scaled to length 1, \(\tau\) the temperature, and \(s_{ij} = z_i \cdot z_j / \tau\). The
     target weight \(w_{ij}\) is 1 for two views of one item, `target(labels_i, labels_j)` for two labeled items, and 0
@@ -108,8 +108,8 @@ def semi_supcon_loss(
         groups: integer ids of groups of items, such as albums or artists, (items,) or (N,). Pairs of different items
             of one group are ignored: they are neither positives nor in the denominator.
         key_groups: groups of the keys. Requires `key_items`.
-        ignored: bool (items, items), (items, items of the keys) or (N, M), True where a pair of different items is
-            ignored. Views of one item are never ignored. With `gather`, the rows of this mask are the items of this
+        ignored: bool (items, items), (items, items of keys), or (N, M) for M flat keys, True where a pair of different
+            items is ignored. Views of one item are never ignored. With `gather`, the rows of this mask are the items of this
             process, and its columns are the items of all processes in the order of the ranks.
         anchor_weights: weights of the items, at least 0, (items,) or (N,). The loss of each anchor is multiplied by the
             weight of its item, and the mean is a weighted mean. No gradient flows through the weights.
@@ -139,8 +139,8 @@ def semi_supcon_loss(
     that DistributedDataParallel computes is the gradient of the loss of the whole batch. "none" returns the losses of
     the anchors of this process, and their gradient is not multiplied.
 
-    With `beta` or `tau_plus` above 0, \(G_i\) replaces the sum over the \(N_i\) negatives k of anchor i in the
-    denominator:
+    With `beta` or `tau_plus` above 0, \(G_i\) replaces the sum over the \(N_i\) negatives of anchor i in the
+    denominator. Here k are the negatives and j the positives:
 
     $$G_i = \max\left(\frac{N_i}{1 - \tau^+} \left[
     \frac{\sum_k e^{(1 + \beta) s_{ik}}}{\sum_k e^{\beta s_{ik}}}

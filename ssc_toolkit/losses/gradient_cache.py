@@ -30,16 +30,16 @@ def cached_backward(
     et al. 2021, arXiv 2101.06983). This function runs the model twice. The first pass computes the embeddings without a
     graph, and the gradient of the loss with respect to the embeddings. The second pass computes the embeddings of each
     chunk with a graph and propagates this gradient to the parameters. Before the second pass of a chunk, the global
-    random states of PyTorch, Python and NumPy are restored, so dropout is the same in both passes. The gradients are
-    those of the undivided batch up to rounding. If the model contains a random generator of its own, its state is not
-    restored; draw such random numbers outside of the model.
+    random states of PyTorch, Python and NumPy are restored, so dropout is the same in both passes. The gradients
+    equal those of the undivided batch up to rounding. The state of a random generator that the model contains is not
+    restored. Draw random numbers from such a generator outside of the model.
 
     With batch normalization the gradients differ, because means and variances are computed per chunk. The running
     statistics are updated once, in the second pass. Choose a larger `chunk_size`, set these layers to eval mode, or use
     group or layer normalization.
 
-    Under `DistributedDataParallel`, the gradients are synchronized once, in the last chunk, and `criterion` may gather.
-    `static_graph=True` raises an error, because it allows only one backward pass per step. For mixed precision, call
+    Under `DistributedDataParallel`, the gradients are synchronized once, in the last chunk, and the loss may
+    use `gather=True`. Its option `static_graph=True` is not supported, because it allows one backward pass per step. For mixed precision, call
     this function within `torch.autocast`. With a gradient scaler, pass `backward=lambda loss:
     scaler.scale(loss).backward()`.
 

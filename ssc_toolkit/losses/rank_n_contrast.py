@@ -19,8 +19,8 @@ class RankNContrastLoss(nn.Module):
 
     The loss is small if embeddings are ordered by distance as their labels are. Each view of each labeled item is a
     row with embedding \(v_i\) and is an anchor. Let \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\), and let
-    \(d_{ij}\) be the Euclidean distance of the labels. Each other row j is once the positive of anchor i. The
-    denominator then contains the rows k whose labels are at least as far from the label of i as the label of j is:
+    \(d_{ij}\) be the Euclidean distance of the labels. Each other row j is the positive of anchor i in one term of the loss.
+    The denominator of this term contains the rows k whose labels are at least as far from the label of i as the label of j is:
 
     $$L_i = \frac{1}{n - 1} \sum_{j \neq i} -\log
     \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$

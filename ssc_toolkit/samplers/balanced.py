@@ -18,10 +18,10 @@ from ssc_toolkit.seeds import as_integer, make_generator
 class BalancedBatchSampler(NumberedBatchSampler):
     """Sampler of batches with `items_per_class` items from each of `classes_per_batch` classes.
 
-    The sampler selects each class once before it selects a class again, and likewise each item of a class. It shuffles
-    classes and items anew each time. A batch contains no item twice. If a class has fewer than `items_per_class` items,
-    all of them are in the batch, and items of other classes complete the batch. With multi-hot labels, an item counts
-    for each of its classes: a class gets only as many items as it still lacks, and other classes complete the batch.
+    Classes are selected in random order, each once before any is selected again. The items of a class are drawn in the
+    same way. A batch contains no item twice. If a class has fewer than `items_per_class` items, all of them are in the
+    batch, and items of other classes complete the batch. With multi-hot labels, an item counts for each of its classes.
+    Fewer additional items are then drawn for these classes, and items of other classes complete the batch.
 
     Args:
         labels: class indices (items,) or multi-hot labels (items, classes) of all items.

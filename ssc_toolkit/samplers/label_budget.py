@@ -130,11 +130,11 @@ def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
 
 
 def label_budget(labels: Tensor, fraction: float, seed: int = 0) -> Tensor:
-    """Select a fraction of the labeled items that contains every class, if it is large enough.
+    """Select a fraction of the labeled items, with every class if the fraction is large enough.
 
     The seed defines one random order of the items, which starts with at least one item of every class. The function
-    returns the first items of this order. With the same seed, a smaller selection is therefore a subset of a larger
-    one.
+    returns the first items of this order. With the same seed, the items for a smaller fraction are therefore a subset
+    of the items for a larger fraction.
 
     Args:
         labels: labels of the labeled items: class indices (N,) or multi-hot (N, classes), a dense or sparse tensor. For

@@ -73,7 +73,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
     `cycle=True`. Items are not shuffled; shuffle each stream before you mix them.
 
     In a `DataLoader`, each worker has its own mixed stream. Some streams, such as those of webdataset, give different
-    items to each worker. For other streams, pass `split_workers=True`, or every worker yields all items.
+    items to each worker. For other streams, pass `split_workers=True`; otherwise every worker yields all items.
 
     `state_dict` and `load_state_dict` resume an iteration. `StatefulDataLoader` of torchdata calls them. A stream that
     has both methods resumes from its own state. Any other stream is read from its beginning up to the position of the

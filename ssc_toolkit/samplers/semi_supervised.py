@@ -19,13 +19,13 @@ from ssc_toolkit.seeds import as_integer
 class SemiSupervisedBatchSampler(NumberedBatchSampler):
     """Sampler of batches with a fixed fraction of labeled items (SemiSupCon, Guinot et al. 2024, arXiv 2407.13840).
 
-    The sampler draws items from two sets. The labeled set is the fraction `label_budget` of the labeled items. The
-    unlabeled set contains all other items, whose labels are hidden. All items of a set are drawn, in random order,
+    The sampler draws items from two sets. The labeled set contains the fraction `label_budget` of the labeled items.
+    The unlabeled set contains all other items, and their labels are not used. All items of a set are drawn, in random order,
     before an item is drawn again, so items of the smaller set are repeated more often. A batch contains no item twice
     if both sets are large enough.
 
-    If there are no other items, both sets are the same, and an item is drawn with its label or with a hidden label.
-    Each item is then drawn once before an item is drawn again. A batch contains an item twice, with and without its
+    If there are no other items, both sets are the same, and an item is drawn either with or without its label. Each
+    item is then drawn once before any item is drawn again. A batch contains an item twice, with and without its
     label, only if there are fewer items than in the batch of all processes.
 
     Batch k depends only on the arguments of the constructor and on k. Training can thus resume from k alone, and
@@ -43,7 +43,7 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         seed: seed of all random choices.
         rank: index of this process, 0 to world_size - 1. Processes get different items of batch k.
         world_size: number of processes.
-        steps: number of batches in an epoch. None: as many as one pass over the set that lasts longer takes.
+        steps: number of batches in an epoch. None: the number of batches in the longer of the passes over both sets.
 
     Attributes:
         labeled: indices of the items in the labeled set, (n,) int64.

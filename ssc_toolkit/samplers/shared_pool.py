@@ -50,7 +50,7 @@ class SharedPool:
 
     def _small_before(self, items: int) -> int:
         """Return the number of items from the smaller group among the first `items` items of all batches."""
-        # The small term prevents that rounding errors make products such as 0.1 * 30 less than a whole number.
+        # The small term prevents rounding errors from making a product such as 0.1 * 30 less than an integer.
         return math.floor(items * self._fraction + 1e-6)
 
     def _small_of(self, turn: int) -> Tensor:

@@ -44,7 +44,7 @@ class ShuffledCycle:
         return torch.cat([self._round(turn)[max(first - turn * size, 0) : last - turn * size] for turn in rounds])
 
     def batch(self, first: int, last: int) -> list[int]:
-        """Return the items `first` to `last - 1` as one batch. Items of a small pool are shuffled within the batch."""
+        """Return the items `first` to `last - 1` as one batch. A batch from a small pool is shuffled again."""
         dealt = self[first:last]
         if len(self._pool) >= 2 * self._largest:
             return dealt
