@@ -109,8 +109,8 @@ def semi_supcon_loss(
             of one group are ignored: they are neither positives nor in the denominator.
         key_groups: groups of the keys. Requires `key_items`.
         ignored: bool (items, items), (items, items of keys), or (N, M) for M flat keys, True where a pair of different
-            items is ignored. Views of one item are never ignored. With `gather`, the rows of this mask are the items of this
-            process, and its columns are the items of all processes in the order of the ranks.
+            items is ignored. Views of one item are never ignored. With `gather`, the rows of this mask are the items of
+            this process, and its columns are the items of all processes in the order of the ranks.
         anchor_weights: weights of the items, at least 0, (items,) or (N,). The loss of each anchor is multiplied by the
             weight of its item, and the mean is a weighted mean. No gradient flows through the weights.
         target: target or function that computes the weight of a pair of labeled items; `SameClass()` by default.

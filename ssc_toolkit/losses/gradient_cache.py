@@ -38,10 +38,10 @@ def cached_backward(
     statistics are updated once, in the second pass. Choose a larger `chunk_size`, set these layers to eval mode, or use
     group or layer normalization.
 
-    Under `DistributedDataParallel`, the gradients are synchronized once, in the last chunk, and the loss may
-    use `gather=True`. Its option `static_graph=True` is not supported, because it allows one backward pass per step. For mixed precision, call
-    this function within `torch.autocast`. With a gradient scaler, pass `backward=lambda loss:
-    scaler.scale(loss).backward()`.
+    Under `DistributedDataParallel`, the gradients are synchronized once, in the last chunk, and the loss may use
+    `gather=True`. The option `static_graph=True` of DistributedDataParallel is not supported, because it allows only
+    one backward pass per step. For mixed precision, call this function within `torch.autocast`. With a gradient scaler,
+    pass `backward=lambda loss: scaler.scale(loss).backward()`.
 
     Args:
         model: module that is called with each chunk of the inputs. A tuple or list is passed as positional arguments,

@@ -17,29 +17,29 @@ from ssc_toolkit.targets.kernels import check_continuous, label_distance
 class RankNContrastLoss(nn.Module):
     r"""Rank-N-Contrast loss (Zha et al. 2023, arXiv 2210.01189) for continuous labels.
 
-    The loss is small if embeddings are ordered by distance as their labels are. Each view of each labeled item is a
-    row with embedding \(v_i\) and is an anchor. Let \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\), and let
-    \(d_{ij}\) be the Euclidean distance of the labels. Each other row j is the positive of anchor i in one term of the loss.
-    The denominator of this term contains the rows k whose labels are at least as far from the label of i as the label of j is:
+    The loss is small if distances between embeddings have the same order as distances between labels. Each view i of
+    a labeled item has an embedding \(v_i\) and is an anchor. Let \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\), and
+    let \(d_{ij}\) be the Euclidean distance of the labels. In each term of the sum, one other view j is the positive of
+    anchor i. The denominator contains the views k whose labels are at least as far from the label of i as that of j:
 
     $$L_i = \frac{1}{n - 1} \sum_{j \neq i} -\log
     \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$
 
-    where n is the number of labeled rows. Unlabeled rows are ignored. Embeddings are not normalized. Label distances
+    Here n is the number of labeled views. Unlabeled views are ignored. Embeddings are not normalized. Label distances
     that differ only by rounding count as equal. Time grows as n² log n and memory as n².
 
     Args:
         temperature: \(\tau\), a positive number or a `LearnableTemperature`.
-        reduction: "mean" over the labeled rows, "sum", or "none".
+        reduction: "mean" over the labeled views, "sum", or "none".
 
     Shape:
         - embeddings: (items, views, dim), or (N, dim) with one row per view
         - labels: (items,) or (items, k), or (N,) or (N, k), real numbers, integers or bools
         - labeled: bool (items,) or (N,), True where labels are known; by default, all labels are known
-        - output: scalar, or for reduction="none" (items, views) or (N,), 0 for unlabeled rows
+        - output: scalar, or for reduction="none" (items, views) or (N,), 0 for unlabeled views
 
     Raises:
-        ValueError: if a shape is invalid, or the label of a labeled row is not finite.
+        ValueError: if a shape is invalid, or a known label is not finite.
         TypeError: if the embeddings are not floating point, or `labeled` is not bool.
 
     Examples:

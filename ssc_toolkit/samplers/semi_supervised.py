@@ -20,9 +20,9 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
     """Sampler of batches with a fixed fraction of labeled items (SemiSupCon, Guinot et al. 2024, arXiv 2407.13840).
 
     The sampler draws items from two sets. The labeled set contains the fraction `label_budget` of the labeled items.
-    The unlabeled set contains all other items, and their labels are not used. All items of a set are drawn, in random order,
-    before an item is drawn again, so items of the smaller set are repeated more often. A batch contains no item twice
-    if both sets are large enough.
+    The unlabeled set contains all other items, and their labels are not used. All items of a set are drawn, in random
+    order, before an item is drawn again, so items of the smaller set are repeated more often. A batch contains no item
+    twice if both sets are large enough.
 
     If there are no other items, both sets are the same, and an item is drawn either with or without its label. Each
     item is then drawn once before any item is drawn again. A batch contains an item twice, with and without its

@@ -131,8 +131,8 @@ class FunctionTarget(Target):
             their pairs, (R, C), in [0, 1].
 
     Raises:
-        ValueError: when the target is called, if the function returns another shape. On the CPU also if a weight for
-            known labels is NaN or outside of 0 to 1.
+        ValueError: when the target is called, if the function returns another shape or, on the CPU, a weight for known
+            labels that is NaN or outside of 0 to 1.
     """
 
     takes_dicts = True

@@ -83,7 +83,7 @@ def test_flat_rows_are_those_of_pytorch_metric_learning():
 
 def test_flat_rows_without_labels_or_ids_are_refused():
     for criterion in (SemiSupConLoss(), SupConLoss(), NTXentLoss()):
-        with pytest.raises(ValueError, match="items: expected an item id.*embeddings"):
+        with pytest.raises(ValueError, match=r"items: expected an item id.*embeddings"):
             criterion(torch.randn(4, 8))
 
 
