@@ -109,8 +109,11 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         """Resume from a state. The next iteration yields the remaining batches of the epoch of the state.
 
         Raises:
+            TypeError: if the state is not a mapping.
             ValueError: if the state is that of a sampler with other settings.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: expected a result of state_dict(), got {type(state).__name__}")
         state = with_new_names(state, SAMPLER_STATE)
         for name, value in self._identity().items():
             if name not in state or "batches" not in state:
