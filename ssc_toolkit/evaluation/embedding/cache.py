@@ -1,4 +1,4 @@
-"""Disk cache for embeddings, with keys that depend on content."""
+"""Disk cache for embeddings, with keys computed from the model and the audio."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from ssc_toolkit.paths import user_path
 
 
 class EmbeddingCache:
-    """Cache for the embeddings of the tracks of a table, with one file for each model, window length and corruption.
+    """Disk cache for the embeddings of the tracks of a table.
 
-    The key is a hash of the model (class, settings, weights), the audio, the window rule, the pooling, the corruption
-    with its draws, and the version of this library. Audio is identified by the content of the files, or by the
-    checksums that a store has of its sources. Files may therefore move, and a changed file gets a new key. Each cache
-    file ends with a checksum; a damaged file is computed again. If the folder exceeds its limit (20 GB, or the
-    environment variable `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
+    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key is a
+    hash of the model (class, settings, weights), the content of the audio files, the window length and the maximum
+    number of windows, the pooling, the corruption with its random values, and the version of this library. For tracks
+    in an audio store, the key contains the checksums that the store recorded. Moved audio files keep their key, and
+    changed audio files get a new key. Each cache file ends with a checksum. If a file is damaged, the embeddings are
+    computed again. If the folder exceeds its limit (20 GB, or the environment variable `SSC_TOOLKIT_CACHE_GB`), the
+    least recently used files are removed.
 
     Args:
         folder: folder of the cache.
-        tracks: table of the tracks.
-        window_pooling: name of the pooling.
+        tracks: table of the tracks, with `path`.
+        window_pooling: name of the pooling, as for `embed_tracks`.
         corruption: corruption of the tracks, or None for clean audio.
 
     Raises:
@@ -45,11 +47,11 @@ class EmbeddingCache:
         self._described = (window_pooling, MAX_WINDOWS, None if corruption is None else corruption.fingerprint())
 
     def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
-        """Return the embeddings, or None if they are missing; a damaged file is named in a warning."""
+        """Return the embeddings (tracks, dim), or None if the file is missing or damaged. Damage gives a warning."""
         return read_entry(self._path(model, window_seconds), self._read)
 
     def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
-        """Store the embeddings, unless a track could not be decoded; its file may be fixed before the next call."""
+        """Store the embeddings (tracks, dim). Embeddings with NaN, from failed tracks, are not stored."""
         if not np.isfinite(embeddings).all():
             return
 
@@ -75,7 +77,7 @@ class EmbeddingCache:
 
 
 def hash_audio(tracks: TrackTable) -> list[str]:
-    """Return a hash of the audio of each track: the store's checksum of its source, or the hash of the file."""
+    """Return a hash of the source file of each track. For tracks in an audio store, return the recorded checksum."""
     if tracks.store is not None:
         stored = tracks if "checksum" in tracks else _in_store(tracks, tracks.store)
         return list(map(str, stored["checksum"]))
@@ -98,5 +100,5 @@ def _content(path: str) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
-    """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
+    """Return a hash of the content of a file. A changed size or modification time invalidates the in-memory cache."""
     return file_hash(path)

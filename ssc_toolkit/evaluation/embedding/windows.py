@@ -1,4 +1,4 @@
-"""Windows of a track, and pooling of their embeddings."""
+"""Number of windows of a track, and pooling of window embeddings."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ssc_toolkit.data import TrackTable
 from ssc_toolkit.errors import InputError
 
 MAX_WINDOWS = 64
-"""Maximum number of windows per track, counted from its beginning (the paper's rule)."""
+"""Maximum number of windows per track, from its beginning (as in Guinot, Quinton and Fazekas, ISMIR 2024)."""
 
 WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda windows: windows.mean(dim=1),
     "max": lambda windows: windows.amax(dim=1),
     "mean+std": lambda windows: torch.cat([windows.mean(dim=1), windows.std(dim=1, correction=0)], dim=1),
 }
-"""Pooling functions by name, from window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
+"""Pooling functions by name. Each maps window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
 
 
 def find_window_pooling(name: str) -> Callable[[Tensor], Tensor]:
-    """Return a pooling function by its name.
+    """Return the pooling function with a name.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: if the name is unknown.
     """
     if name not in WINDOW_POOLINGS:
         raise InputError(f"window_pooling: expected one of {', '.join(WINDOW_POOLINGS)}, got {name!r}")
