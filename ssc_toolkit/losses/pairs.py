@@ -1,4 +1,4 @@
-"""Pairs of anchors and contrasts, and their weights."""
+"""Pairs of anchors and contrasts with their target weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ssc_toolkit.targets import Target
 
 
 class PairSettings(NamedTuple):
-    """Everything except queries and keys that determines the loss.
+    """Settings and labels that determine the loss, together with the queries (anchors) and keys (contrasts).
 
     Attributes:
-        anchors: ids, labels and masks of the items of the queries.
-        contrasts: ids, labels and masks of the items of the keys.
-        itself: index of the key that is the first query, so that query i is key i + itself. None: queries are not among
-            the keys.
-        target: computes the weights of pairs of labeled items.
+        anchors: rows of the queries, with ids, labels and masks of their items.
+        contrasts: rows of the keys, with ids, labels and masks of their items.
+        itself: index of the key that is the first query, so that query i is key i + itself. None: the queries are not
+            among the keys.
+        target: target that computes the weights of pairs of labeled items.
         decoupled: whether positives are left out of the denominator.
-        label_weight: factor of the weights that the target computes from labels.
-        ignored: bool (anchors' items, contrasts' items), True where a pair is ignored.
-        weighting: weighting of negatives and positives.
+        label_weight: factor of the weights that the target computes.
+        ignored: bool (items of the anchors, items of the contrasts), True where a pair is ignored. None: no pair is.
+        weighting: settings of the weighting of negatives and positives.
     """
 
     anchors: Rows
@@ -38,16 +38,19 @@ class PairSettings(NamedTuple):
     weighting: Weighting = Weighting()
 
     def rows(self, start: int, stop: int) -> slice:
-        """Return the rows of the anchors of some items."""
+        """Return the slice of the rows of items `start` to `stop - 1` of the anchors."""
         return slice(start * self.anchors.views, stop * self.anchors.views)
 
     def describe(self, start: int, stop: int) -> Pairs:
-        """Compute target weights and ignored pairs of the rows of some items, including pairs of a row and itself."""
+        """Compute target weights and ignored pairs, (rows, M), of items `start` to `stop - 1` of the anchors."""
         ignored = None if self.ignored is None else self.ignored[start:stop]
         return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Compute target weights, 0 for a row and itself, and which pairs are contrasts, each (rows, M)."""
+        """Compute target weights, and a mask of the pairs that are in the loss, (rows, M) each.
+
+        The pair of a row with itself has weight 0 and is not in the loss.
+        """
         weights, ignored = self.describe(start, stop)
         is_contrast = torch.ones_like(weights, dtype=torch.bool) if ignored is None else ~ignored
         weights = weights.to(dtype)
@@ -58,7 +61,7 @@ class PairSettings(NamedTuple):
         return weights, is_contrast
 
     def map(self, function: Callable[[Tensor], Tensor]) -> PairSettings:
-        """Apply a function to every tensor that describes pairs, always in the same order."""
+        """Apply a function to all ids, labels and masks, always in the same order."""
         return self._replace(
             anchors=self.anchors.map(function),
             contrasts=self.contrasts.map(function),

@@ -14,11 +14,11 @@ from ssc_toolkit.targets.base import LabelTensors
 
 
 class ContrastQueue:
-    """Rows of earlier batches for one call of a loss. The loss records here the rows to add to the queue.
+    """Rows of earlier batches for one call of a loss, which also records the rows to add to the queue.
 
     Args:
-        rows: rows of the earlier batches; None if there are none yet.
-        alone: whether the rows of other items of the batch are left out of the contrasts.
+        rows: rows of earlier batches; None if there are none.
+        alone: whether rows of other items in the batch are left out of the contrasts.
 
     Attributes:
         fresh: contrasts of the batch without a graph, one entry for each computation of the loss.
@@ -30,12 +30,12 @@ class ContrastQueue:
         self.fresh: list[Rows] = []
 
     def joined(self, anchors: Rows, contrasts: Rows, ignored: Tensor | None) -> tuple[Rows, Tensor | None]:
-        """Return the contrasts of the batch followed by the queue, and which pairs of items and contrasts are ignored.
+        """Return the contrasts of the batch followed by those of the queue, and the mask of ignored pairs.
 
         Args:
             anchors: anchors of the batch.
             contrasts: contrasts of the batch.
-            ignored: bool (items, items of the contrasts), or None.
+            ignored: bool (items of the anchors, items of the contrasts), or None.
         """
         contrasts = with_mask(contrasts)
         self.fresh.append(contrasts._replace(embeddings=contrasts.embeddings.detach()))
@@ -45,14 +45,14 @@ class ContrastQueue:
                 ignored = functional.pad(ignored.repeat_interleave(contrasts.views, dim=1), (0, len(self.rows.items)))
             count *= contrasts.views
             contrasts = _join(contrasts.flat(), _to(self.rows, contrasts.embeddings.device))
-        if self.alone:  # an expanded view of one row, for any number of anchors
+        if self.alone:  # expanded, so that memory does not grow with the anchors
             in_batch = torch.arange(len(contrasts.items), device=contrasts.items.device) < count
             left_out = in_batch.expand(len(anchors.items), -1)
             ignored = left_out if ignored is None else ignored | left_out
         return contrasts, ignored
 
     def last(self, size: int) -> Rows | None:
-        """Return the last rows of queue and batch, copied so that a state dict contains only these rows."""
+        """Return a copy of the last `size` rows of the queue and the batch, None if there are no rows."""
         rows = self.rows
         for fresh in self.fresh:
             # A row that is not finite would make every loss NaN while it is in the queue.
@@ -97,7 +97,7 @@ def _cat(first: LabelTensors | None, second: LabelTensors | None, name: str = "l
     if first is None and second is None:
         return None
     if name == "groups":
-        raise ValueError("groups: expected groups in every batch or in none, got them in some")
+        raise ValueError("groups: expected groups in every batch or in none, got groups in some")
     raise ValueError(
-        "labels: expected the same label signals in every batch, got others; mark unknown labels by labeled=False"
+        "labels: expected the same label signals in every batch, got others; mark unknown labels with labeled=False"
     )
