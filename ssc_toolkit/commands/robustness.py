@@ -33,7 +33,7 @@ def robustness(options: RobustnessOptions) -> Results:
         All scores.
 
     Raises:
-        InputError: if an option or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid. The error is raised before the work starts.
     """
     options.check()
     with optional_folder(options.out) as folder:
