@@ -141,7 +141,8 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     ]
     lead = (
         f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
-        f"views each; seed {seed}. The intervals account for the choice of test tunes, but not for the variation between seeds."
+        f"views each; seed {seed}. The intervals account for the choice of test tunes, but not for the "
+        "variation between seeds."
     )
     if quick:
         lead += " This is the quick version. It only checks that everything works. Its scores are not meaningful."

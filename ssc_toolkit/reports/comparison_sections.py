@@ -115,8 +115,8 @@ def difference_section(differences: pd.DataFrame) -> Section:
     named["models"] = named["model"] + " \N{MINUS SIGN} " + named["less"]
     header, rows = pivot(named, ["task", *find_varying(named), "models"], "condition", format_signed)
     text = (
-        f"Difference of the scores on the same test tracks, with {INTERVALS}. Both models use the same resamples. If an "
-        "interval contains 0, the models may be equally good. Even if they are equally good, about one interval in "
+        f"Difference of the scores on the same test tracks, with {INTERVALS}. Both models use the same resamples. If "
+        "an interval contains 0, the models may be equally good. Even if they are equally good, about one interval in "
         "twenty does not contain 0."
     )
     return Section("Paired differences", [text], header, rows)
