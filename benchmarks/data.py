@@ -3,8 +3,9 @@
 The script measures:
 
 - the number of random segments of 2.7 s that are read per second, from a store in the page cache, through a DataLoader
-with 0, 1 and 2 workers, and from single files, compared with a memory copy of the same bytes; - the hours of audio that
-`prepare` decodes per minute; - the time in milliseconds that the samplers need to draw a batch from ten million tracks.
+  with 0, 1 and 2 workers, and from single files, compared with a memory copy of the same bytes;
+- the hours of audio that `prepare` decodes per minute;
+- the time in milliseconds that the samplers need to draw a batch from ten million tracks.
 
     python benchmarks/data.py --out=docs/benchmarks
 """

@@ -69,14 +69,14 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
     """Write a cache entry with a checksum, and limit the size of the folder.
 
     If the folder exceeds the limit (`read_limit_gb`), the least recently used entries are removed. If the entry cannot
-    be written, for example because the disk is full, no error is raised; the first failure in a folder logs a warning.
+    be written, for example because the disk is full, no error is raised. The first failure in a folder logs a warning.
 
     Args:
         path: path of the entry, in an existing folder.
         write: function that writes the content to a path.
 
     Raises:
-        InputError: if the limit in the environment is not a number.
+        InputError: if `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     limit_bytes = round(read_limit_gb() * 1e9)
     try:
@@ -224,7 +224,7 @@ def limit_store_copies(kept: Path) -> None:
         kept: folder of the copy in use, in the user's cache folder.
 
     Raises:
-        InputError: if the limit in the environment is not a number.
+        InputError: if `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     _limit_folders(kept, STORE_COPY)
 
@@ -239,7 +239,7 @@ def limit_corpora(used: Path) -> None:
         used: folder of the corpus in use, in the user's cache folder.
 
     Raises:
-        InputError: if the limit in the environment is not a number.
+        InputError: if `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     _limit_folders(used, CORPUS, _KEPT_SECONDS)
 

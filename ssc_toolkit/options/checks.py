@@ -31,10 +31,10 @@ def check_choices(options: Any, prefix: str = "") -> None:
 
 
 def check_encoder(source: str, argument: str = "encoder") -> None:
-    """Raise InputError unless a text is the folder of a saved encoder, or has the form module:function.
+    """Raise InputError unless `source` is the folder of a saved encoder, or has the form module:function.
 
     Args:
-        source: the text. A function is not imported.
+        source: folder, or module:function. The function is not imported.
         argument: name of the argument for the error message.
     """
     folder = user_path(source, argument)
@@ -56,7 +56,7 @@ def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
 
 
 def check_window(window_seconds: float | None) -> None:
-    """Raise InputError unless the length of windows is positive or None, which means the default length."""
+    """Raise InputError unless `window_seconds` is positive or None. None means the default length."""
     if window_seconds is not None:
         check_positive("window_seconds", window_seconds, "seconds")
 

@@ -9,7 +9,7 @@ from ssc_toolkit.checks import check_integer
 from ssc_toolkit.options.checks import check_choices
 
 MIN_CLIPS = 40
-"""Minimum number of clips of a corpus. With fewer clips, a split may lack an instrument family."""
+"""Minimum number of clips of a corpus, so that every split contains clips of every kind."""
 
 
 @dataclass(frozen=True, kw_only=True)

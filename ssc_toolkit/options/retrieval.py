@@ -18,7 +18,7 @@ class RetrievalOptions(TrackSource):
 
     The scores are mAP, recall@k and precision@k. No probe is trained. The command prints a table with 95 % intervals
     (bootstrap over groups of queries) for the encoder, a random encoder and log-mel statistics. Each track in the split
-    is a query.
+    that you choose with `split` is a query.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.

@@ -1,4 +1,4 @@
-"""Studies, which are several pretrainings that differ in options and seeds. A file describes them."""
+"""Studies, which are several pretrainings with different options and seeds that a YAML file describes."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ class TrainerOptions:
         precision: "32", "bf16" or "fp16". The loss is always computed in 32 bits.
         accumulate: number of batches whose gradients are accumulated for one step. The loss compares only items of the
             same batch.
-        chunk_size: number of items that pass through the encoder at once. Set it if a batch does not fit in memory. By
-            default the whole batch.
+        chunk_size: number of items that pass through the encoder at once. Set it if a batch does not fit in memory. The
+            default is the whole batch.
         compile: compile encoder and projector with `torch.compile`.
     """
 
