@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
 Models = dict[str, list[WaveformModel]]
-"""Models by name. The list contains one model, or one model for each seed."""
+"""Lists of models by name. A list contains one model, or one model for each seed."""
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def probe(options: ProbeOptions) -> Results:
         options: options, as on the command line.
 
     Returns:
-        All scores.
+        All scores, as a tidy table in `Results.frame`.
 
     Raises:
         InputError: if an option or a file is invalid. The error is raised before the work starts.

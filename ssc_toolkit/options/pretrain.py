@@ -44,7 +44,8 @@ class PretrainOptions(TrackSource):
         omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
             delay. Omit pitch_shift if the labels depend on key or pitch.
         monitor: label column for which nearest-neighbor agreement is measured during training; by default the first of
-            `labels`. It is the fraction of tracks of the validation set whose nearest neighbor has the same label.
+            `labels`. The agreement is the fraction of tracks of the validation set whose nearest neighbor has the same
+            label.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
         max_unusable: maximum fraction of the files that may be unreadable or shorter than a view. These files are left

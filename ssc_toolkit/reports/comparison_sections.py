@@ -1,6 +1,6 @@
 """Sections of a report that compares models.
 
-The scores are in a tidy table, which has one row for each score of a model, task, method, condition and metric.
+The scores are in a tidy table, which has one row for each model, task, method, condition and metric.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sections of the reports of `probe` and `retrieval`.
 
-The scores are in a tidy table, which has one row for each score of a model, label, method and metric.
+The scores are in a tidy table, which has one row for each model, label, method and metric.
 """
 
 from __future__ import annotations
