@@ -1,4 +1,4 @@
-"""Random generators that depend only on a key, so that the draws of any step of a run can be repeated."""
+"""Random generators that depend only on a key, so that the random draws of any step of a run are reproducible."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def as_integer(name: str, value: Any, low: int | None = None) -> int:
     is_bool = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
     try:
         number = None if is_bool else int(operator.index(value))
-    except (TypeError, RuntimeError):  # a tensor of several numbers raises the latter
+    except (TypeError, RuntimeError):  # a tensor of several numbers raises RuntimeError
         number = None
     if number is None:
         raise TypeError(f"{name}: expected an integer, got {value!r}")

@@ -1,4 +1,4 @@
-"""The `corpus` command."""
+"""The command `ssc-toolkit corpus`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_VALUES = 30
 
 
 def corpus(options: CorpusOptions) -> Path:
-    """Render a corpus that needs no download, if it does not exist yet, and print its path.
+    """Render a labeled corpus if it does not exist yet, and print the path of its track table.
 
     Args:
         options: options, as on the command line.
 
     Returns:
-        The folder, with `tracks.csv` and `audio/`.
+        The folder of the corpus, which contains `tracks.csv` and `audio/`.
 
     Raises:
         InputError: if a package is missing or a folder cannot be used.
@@ -63,7 +63,7 @@ def _counts(values: pd.Series) -> str:
 
 
 def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
-    """Copy one test clip of each instrument family to a folder, and name it by its labels."""
+    """Copy one test clip of each instrument family to a folder, and name the file by the labels of the clip."""
     written = []
     for family, own in tracks[tracks["split"] == "test"].groupby("family"):
         row = own.iloc[0]

@@ -1,4 +1,4 @@
-"""Demonstration of the effect of a few labels, on real music, in ten minutes on two CPU cores."""
+"""The command `ssc-toolkit demo`, which shows the effect of a few labels in ten minutes on two CPU cores."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from ssc_toolkit.training.run_folder import HISTORY
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
-"""Omitted because the labels are keys: a clip that is shifted in pitch has another key than its label."""
+"""Stages omitted from the augmentation chain. The labels are keys, and pitch shift changes the key of a clip."""
 COLUMNS = ("key", "family", "mode", "collection")
 SHOWN_UNDER_CORRUPTION = ("key", "family")
-"""Tasks whose robustness the report shows; the JSON file has the scores of all tasks."""
+"""Tasks whose robustness the report shows. The JSON file contains the scores of all tasks."""
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
 CLIPS = 100
@@ -54,7 +54,7 @@ CLIPS = 100
 
 @dataclass(frozen=True)
 class DemoRun:
-    """One of the training runs that are compared."""
+    """One of the compared training runs."""
 
     name: str
     title: str
@@ -96,7 +96,7 @@ def demo(options: DemoOptions) -> Path:
         Path of the HTML report.
 
     Raises:
-        InputError: if the folder cannot be written or holds a demonstration of another kind.
+        InputError: if the folder cannot be written, or contains other files or a demonstration with other settings.
     """
     options.check()
     begin, quick, seed = time.monotonic(), options.quick, options.seed
@@ -141,10 +141,11 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     ]
     lead = (
         f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
-        f"views each; seed {seed}. With one seed, the intervals cover the choice of test tunes, not of training seeds."
+        f"views each; seed {seed}. The intervals account for the choice of test tunes, but not for the "
+        "variation between seeds."
     )
     if quick:
-        lead += " This is the quick version: it only shows that everything works, and its numbers mean nothing."
+        lead += " This is the quick version. It only checks that everything works. Its scores are not meaningful."
     content = {
         "settings": {**vars(size), "seed": seed, "quick": quick, "tracks": str(corpus)},
         "provenance": provenance_of(tracks, window_seconds=VIEW_SECONDS, seeds=(seed,)),
@@ -157,7 +158,7 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
-    """Train the encoders that are not trained yet; return encoders and baselines by name."""
+    """Train the encoders that are not trained yet, and return all encoders and baselines by name."""
     trained = {}
     for number, run in enumerate(RUNS, start=1):
         options = PretrainOptions(
@@ -179,7 +180,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
 
 
 def tasks(tracks: TrackTable) -> list[Task]:
-    """Return the tasks; family is evaluated separately for programs in the training set and for new programs."""
+    """Return the tasks. Instrument family has one task for MIDI programs of the training set and one for new ones."""
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
         Task("key", "key"),
@@ -191,7 +192,7 @@ def tasks(tracks: TrackTable) -> list[Task]:
 
 
 def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
-    """Return the log of each training run, with a row for each step."""
+    """Return the history of each training run, with a row for each step."""
     rows = {}
     for run in RUNS:
         read = read_history(folder / run.name / HISTORY, "out")
@@ -200,7 +201,7 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 
 
 def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, items: int = 32) -> Section:
-    """Return a section with the target weights of a batch of test clips and the similarities in each encoder."""
+    """Return a section with the target weights of a batch of test clips and the similarities of its embeddings."""
     test = tracks.select(tracks["split"] == "test")
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)

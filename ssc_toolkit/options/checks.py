@@ -1,4 +1,4 @@
-"""Checks that the options of several commands share. They open no audio and import no slow packages."""
+"""Checks for the options of several commands. They open no audio files and import no slow packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def check_choices(options: Any, prefix: str = "") -> None:
-    """Raise InputError for a value that is not one of the choices; the command line has already checked its values.
+    """Raise InputError for a value that is not one of the choices of its field.
 
     Args:
         options: a dataclass, whose fields of type `Literal` are checked.
@@ -31,10 +31,10 @@ def check_choices(options: Any, prefix: str = "") -> None:
 
 
 def check_encoder(source: str, argument: str = "encoder") -> None:
-    """Raise InputError unless a source is the folder of a saved encoder, or has the form module:function.
+    """Raise InputError unless `source` is the folder of a saved encoder, or has the form module:function.
 
     Args:
-        source: the source; a function is not imported.
+        source: folder, or module:function. The function is not imported.
         argument: name of the argument for the error message.
     """
     folder = user_path(source, argument)
@@ -56,18 +56,18 @@ def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
 
 
 def check_window(window_seconds: float | None) -> None:
-    """Raise InputError for a length of windows that is not positive; None is the default length."""
+    """Raise InputError unless `window_seconds` is positive or None. None means the default length."""
     if window_seconds is not None:
         check_positive("window_seconds", window_seconds, "seconds")
 
 
 def check_severity(severity: float) -> None:
-    """Raise InputError for a severity out of range."""
+    """Raise InputError unless a severity is from 0 to 2.5."""
     check_number("severity", severity, 0, MAX_SEVERITY)
 
 
 def check_omit(omit: Collection[str]) -> None:
-    """Raise InputError for a stage to omit that is not in the augmentation chain."""
+    """Raise InputError if a stage to omit is not in the augmentation chain."""
     if omit:
         check_names("omit", omit, STAGES)
 

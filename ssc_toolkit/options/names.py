@@ -1,6 +1,6 @@
 """Names and limits that options accept.
 
-The packages that use them are slow to import. The tests compare these names with those of the packages.
+They are repeated here because the modules that define them are slow to import. Tests check that they agree.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 METHODS = ("linear", "mlp", "knn", "prototypes")
 """Methods of probes."""
 FINETUNE = "finetune"
-"""Method that trains the whole encoder."""
+"""Name of the method that trains the whole encoder."""
 
 DEFAULT_CORPUS = "scores"
 DATASETS = ("magnatagatune", "mtg_jamendo", "gtzan", "giantsteps", "nsynth", "vocalset", "medleydb", "emomusic", "fma")
 STORE_FILE = "store.json"
-"""Name of the file that makes a folder an audio store."""
+"""Name of a file that every audio store contains."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 

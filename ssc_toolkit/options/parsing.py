@@ -1,4 +1,4 @@
-"""Options from the command line, from YAML files and from plain data."""
+"""Parsers of options from the command line, YAML files and plain data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from ssc_toolkit.options.wording import simplify_message
 
 _OF_THE_PARSER = ("config", "help", "print_config")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
-"""Home folder inside a value; shells expand it only at the beginning of a word."""
+"""Pattern of a `~` in a value, which means the home folder. Shells expand it only at the beginning of a word."""
 
 
 _FAULTS = ("out", "workers", "trainer")
-"""Options whose errors may come from a disk or a process rather than from their values."""
+"""Options whose errors may be caused by a disk or a process instead of their values."""
 
 
 class CommandLine(Generic[Options]):
-    """Arguments of a command, parsed. Options override those of `--config` files, wherever those stand.
+    """Parsed arguments of a command.
+
+    Options on the command line override options in `--config` files, in any order.
 
     Args:
         kind: class of the options.
@@ -64,13 +66,13 @@ class CommandLine(Generic[Options]):
             self.options = schema.built(vars(found))
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; the error names the config file, if the value comes from there."""
+        """Raise InputError for an invalid option. The message names the config file if it contains the option."""
         with self.config_named():
             self.options.check()
 
     @contextmanager
     def config_named(self) -> Iterator[None]:
-        """Name the config file in errors about options whose values come from there."""
+        """Add the config file to messages of errors in the block about options that the file contains."""
         try:
             yield
         except InputError as error:
@@ -87,7 +89,7 @@ class CommandLine(Generic[Options]):
 
 
 def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
-    """Return the options that plain data describes, such as the content of a YAML file.
+    """Convert plain data, such as the content of a YAML file, to options.
 
     Raises:
         InputError: for an unknown option, or a value of the wrong type.
@@ -114,7 +116,7 @@ def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
 
 
 def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool = True) -> Any:
-    """Return values after a check of their types; if `required` is False, only those in `content`."""
+    """Return values after a check of their types. If `required` is False, defaults are not added."""
     try:
         return _parser(schema, required=required).parse_object(dict(content), defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -124,11 +126,13 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
 def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
     """Return a parser of options by name.
 
-    Options of groups are added one by one: the parser's own groups would read other files and import classes that a
-    config names.
+    Options of groups are added one by one, because the parser's own groups would read other files and import classes
+    that a config names.
     """
     parser = ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with options, which other options override")
+    parser.add_argument(
+        "--config", action="config", help="YAML file with options; options on the command line override it"
+    )
     groups = {name: parser.add_argument_group(f"{name}: {schema.texts[name]}") for name in schema.groups}
     for name, option in schema.options.items():
         is_required = option.default is MISSING
@@ -139,7 +143,7 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
 
 
 def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
-    """Return arguments as `--name=value`, with flags, lists, home folders and single values of groups written out.
+    """Convert arguments to the form `--name=value`, and expand flags, lists, home folders and groups.
 
     Raises:
         InputError: for an unknown option, or for an option without a value.
@@ -169,7 +173,7 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
             whole_groups += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
         else:
             spelled.append(f"--{name}={value if option is None else _as_list(option, value)}")
-    return [*whole_groups, *spelled]  # `--group.option` adds to `--group`, wherever it stands
+    return [*whole_groups, *spelled]  # `--group.option` adds to `--group`, in any order
 
 
 def _known(schema: Schema[Any], text: str, name: str) -> Option | None:

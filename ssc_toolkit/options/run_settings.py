@@ -1,4 +1,4 @@
-"""Settings of a training run: those in its folder, and whether the options of a call are the same."""
+"""Settings of a training run, which are stored in its folder and compared with the options of a later call."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _WITHOUT_EFFECT = (
     "trainer.accelerator",
     "trainer.strategy",
 )
-"""Options that may change when a run is resumed. A name with a final dot means all options of a group."""
+"""Options that may differ when a run is resumed. A name that ends with a dot means all options of a group."""
 _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
-"""Options that may change as long as they lead to the same tracks and labels, which hashes check."""
+"""Options that may differ when a run is resumed, if hashes show that the tracks and labels are the same."""
 _HASHES = {
     "tracks_hash": "the tracks or their labels have changed",
     "unlabeled_hash": "the unlabeled tracks have changed",
@@ -45,13 +45,13 @@ class RunOptions(Protocol):
 
 
 def select_settings(options: RunOptions) -> dict[str, Any]:
-    """Return the settings that determine the results of a run, with options of groups as `group.option`."""
+    """Return the settings that determine the results of a run. Options of groups are named `group.option`."""
     columns = options.label_columns
     return _settings(vars(options) | {"labels": columns[0] if len(columns) == 1 else columns or None})
 
 
 def default_settings(kind: type) -> dict[str, Any]:
-    """Return the settings of the options that a run of an earlier version may lack."""
+    """Return the default settings, which are used for options that a run of an earlier version lacks."""
     return _settings({field.name: field.default for field in fields(kind) if field.default is not MISSING})
 
 
@@ -74,9 +74,9 @@ def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str,
     """Raise InputError if a folder contains a run with other settings.
 
     Args:
-        folder: folder of the run; it need not exist.
+        folder: folder of the run. It need not exist.
         options: options of this call.
-        identity: settings that identify the data and the version, once they are known.
+        identity: settings that identify the data and the version; None if the data are not loaded yet.
     """
     if not holds_run(folder):
         return
@@ -95,13 +95,13 @@ def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str,
 
 
 def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or its note has the same settings; nothing is written.
+    """Raise InputError unless a folder is empty, or a file in it contains the same settings.
 
     Args:
-        note: JSON file with the settings of its folder.
+        note: JSON file in the folder that contains the settings with which the folder was written.
         settings: expected settings.
         argument: name of the argument that gave the folder.
-        kind: description of the content of the folder.
+        kind: name of what the folder contains, such as "demonstration".
     """
     folder = note.parent
     if not note.exists():
@@ -116,7 +116,7 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
 
 
 def to_plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert settings to plain JSON data: tuples become lists, groups of options become dictionaries."""
+    """Convert settings to plain JSON data, with tuples as lists and groups of options as dictionaries."""
     return json.loads(json.dumps(content, default=asdict))
 
 

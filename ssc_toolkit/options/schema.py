@@ -1,4 +1,4 @@
-"""Names, types, defaults and descriptions of the options in a class of options."""
+"""Names, types, defaults and descriptions of the options of a command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Checked(Protocol):
 Options = TypeVar("Options", bound=Checked)
 
 SOME_OF = "some_of"
-"""Key of the metadata of a field that is a dictionary with some options of another class."""
+"""Key in the metadata of a field whose value is a dictionary with some of the options of another class."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Option:
         name: name, with the group in front of a dot, such as "trainer.devices".
         hint: type of the value.
         help: description.
-        default: default value, MISSING if the option is required, or SUPPRESS if it has no value unless it is given.
+        default: default value, MISSING if the option is required, or SUPPRESS if an option that is not given has no
+            value.
     """
 
     name: str
@@ -45,16 +46,16 @@ class Option:
 
     @property
     def is_list(self) -> bool:
-        """Whether the value is a tuple or may be one."""
+        """Whether the value can be a tuple."""
         return any(get_origin(part) is tuple for part in (self.hint, *get_args(self.hint)))
 
 
 class Schema(Generic[Options]):
-    """Options of a command, from the fields of a dataclass and its docstring.
+    """Options of a command, read from the fields of a dataclass and its docstring.
 
-    A field whose type is a dataclass is a group of options. If the default of the group is None, a single value in
-    place of the group stands for its first option: `unlabeled: music` is the same as `unlabeled: {tracks: music}`. A
-    field with the metadata `some_of` is a dictionary with some options of another class.
+    A field whose type is a dataclass is a group of options. If the default of the group is None, a single value instead
+    of the group is the value of its first option. For example, `unlabeled: music` is the same as `unlabeled: {tracks:
+    music}`. A field with the metadata `some_of` is a dictionary with some of the options of another class.
 
     Args:
         kind: the class of the options.
@@ -62,7 +63,7 @@ class Schema(Generic[Options]):
     Attributes:
         options: options by name.
         groups: options of each group by name.
-        texts: descriptions of the fields, which are options and groups.
+        texts: descriptions of options and groups by name.
 
     Examples:
         >>> from ssc_toolkit.options import PretrainOptions
@@ -92,17 +93,17 @@ class Schema(Generic[Options]):
             self.options |= own
 
     def check_name(self, name: str) -> None:
-        """Raise InputError if a name is not an option; the error gives the nearest name."""
+        """Raise InputError if a name is not an option. The message suggests the most similar name."""
         if name not in self.options:
             raise InputError(f"{name[:100]!r} is not an option{suggest_name(name, self.options)}")
 
     def whole_group(self, name: str, value: Any) -> dict[str, Any]:
-        """Return the options of a group for which a single value stands, by their names in the group."""
+        """Return the options of a group, by their names in the group, if a single value is given for the group."""
         first, *others = (option.rpartition(".")[2] for option in self.groups[name])
         return {first: value} | dict.fromkeys(others)
 
     def nested(self, *parts: Mapping[Any, Any]) -> dict[str, Any]:
-        """Merge options by name. Later parts override earlier ones, and `group.option` is an option of the group.
+        """Merge options by name. Later parts override earlier parts. `group.option` is put in its group.
 
         Raises:
             InputError: for a name that is not an option.
@@ -115,7 +116,7 @@ class Schema(Generic[Options]):
         whole: dict[str, Any] = {}
         for part in parts:
             renamed = {OPTIONS.get(key, str(key)): value for key, value in part.items()}
-            for key in sorted(renamed, key=lambda name: "." in name):  # a single value stands for a whole group
+            for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
                 if name in self.groups:
                     own = {option: renamed[key]} if option else self._group_content(name, renamed[key])
@@ -146,10 +147,10 @@ class Schema(Generic[Options]):
         return {**before, **own}
 
     def built(self, values: Mapping[str, Any]) -> Options:
-        """Return the options with these values, by name; the options of a group are a mapping.
+        """Create the options from values by name. The value of a group is a mapping of its options.
 
         Raises:
-            InputError: if an option of a group is given without the first one.
+            InputError: if an option of a group is given, but not the first option of the group.
         """
         found = {}
         for field in fields(self.kind):  # type: ignore[arg-type]
@@ -174,24 +175,24 @@ class Schema(Generic[Options]):
         return group(**values)
 
     def is_optional(self, name: str) -> bool:
-        """Return whether a group may be left out, or be given as a single value."""
+        """Return whether a group can be omitted or given as a single value."""
         return all(option.default is None for option in self.groups[name].values())
 
 
 def _given(field: Any, option: Option) -> Option:
-    """Return an option of another class in a dictionary, which has no value unless it is given."""
+    """Return an option of another class for a dictionary. It has no value if it is not given."""
     return Option(f"{field.name}.{option.name}", option.hint, SUPPRESS, SUPPRESS)
 
 
 def _plain(value: Any) -> Any:
-    """Convert values of a parser to plain data: namespaces become dictionaries, tuples become lists."""
+    """Convert values of a parser to plain data, with namespaces as dictionaries and tuples as lists."""
     if isinstance(value, tuple):
         return list(value)
     return {name: _plain(inner) for name, inner in vars(value).items()} if hasattr(value, "__dict__") else value
 
 
 def suggest_name(name: str, known: Collection[str]) -> str:
-    """Return a hint at the known name that is spelled most similarly, or an empty text.
+    """Return a hint with the most similar known name, or an empty string if no name is similar.
 
     Examples:
         >>> suggest_name("stepz", ["steps", "trainer.devices"]), suggest_name("device", ["steps", "trainer.devices"])
@@ -207,7 +208,7 @@ def suggest_name(name: str, known: Collection[str]) -> str:
 
 
 def _inside(field: Any, option: Option) -> Option:
-    """Return an option of a group, whose default is that of the group."""
+    """Return an option of a group. Its default value is taken from the default of the group."""
     name = f"{field.name}.{option.name}"
     if field.default is None:
         return Option(name, option.hint | None, option.help, None)
@@ -221,6 +222,6 @@ def _group_of(hint: Any) -> type | None:
 
 
 def _texts_of(kind: type) -> dict[str, str]:
-    """Return the descriptions of the fields in the docstrings of a class and of those that it inherits from."""
+    """Return the descriptions of the fields in the docstrings of a class and its base classes, by name."""
     found = [parse(one.__doc__ or "").params for one in reversed(kind.__mro__)]
     return {text.arg_name: " ".join((text.description or "").split()) for own in found for text in own}

@@ -1,4 +1,4 @@
-"""Studies: several pretrainings that differ in some options and in the seed, as a file describes them."""
+"""Studies, which are several pretrainings with different options and seeds that a YAML file describes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Run:
     Attributes:
         name: name of the run, which describes the changed options.
         seed: seed of the run.
-        arguments: options of `pretrain` that are specified, as plain data.
+        arguments: options of `pretrain` from the study file and the command line, as plain data.
         options: all options of `pretrain`.
     """
 
@@ -39,12 +39,12 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Folder of the results."""
+        """Output folder of the run."""
         return Path(self.options.out)
 
     @property
     def config(self) -> Path:
-        """File with `arguments`, next to the folder."""
+        """Config file with `arguments`, which is next to the output folder."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
@@ -56,7 +56,7 @@ class Run:
 
 
 def read_study(file: Path, out: Path, seeds: Sequence[int] | None, options: Mapping[str, Any]) -> list[Run]:
-    """Return the runs of a study after a check of their options.
+    """Read the runs of a study, and check their options.
 
     Args:
         file: the study, a YAML file.
@@ -94,7 +94,7 @@ def read_study(file: Path, out: Path, seeds: Sequence[int] | None, options: Mapp
 
 
 def _base(file: Path, name: Any) -> dict[str, Any]:
-    """Read the options of the base config, whose path is relative to the folder of the study."""
+    """Read the options of the base config. Its path is relative to the folder of the study file."""
     if not isinstance(name, str) or not name.isprintable():
         raise InputError(f"file: base of {file}: expected the path of a config, got {name!r:.100}")
     return read_options(file.parent / name, "file")
@@ -116,7 +116,7 @@ def _check_own(where: str, options: Mapping[Any, Any]) -> None:
 
 
 def _folder(where: str, out: Path, name: Any, seed: int) -> Path:
-    """Return the folder of a run after a check that it and its config are directly in the output folder."""
+    """Return the folder of a run, after checking that it and its config are directly in the output folder."""
     if isinstance(name, bool) or not isinstance(name, str | int | float):
         raise InputError(f"{where}: expected text as the name, got {name!r:.100}")
     folder = path_inside(out, f"{name}-seed-{seed}", where)

@@ -1,4 +1,7 @@
-"""Sections of the reports of `probe` and `retrieval`, from the tidy table of the scores."""
+"""Sections of the reports of `probe` and `retrieval`.
+
+The scores are in a tidy table, which has one row for each model, label, method and metric.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from ssc_toolkit.reports.pivot import format_value, read_interval, undefined_tex
 
 
 def probe_section(frame: pd.DataFrame) -> Section:
-    """Return the section of all scores of probes, with a row for each label, method, label fraction and model.
+    """Return the section with the scores of probes, with a row for each label, method, label fraction and model.
 
     Args:
         frame: tidy table of scores (`Results.frame`).
@@ -36,7 +39,7 @@ def probe_section(frame: pd.DataFrame) -> Section:
 
 
 def query_section(frame: pd.DataFrame) -> Section:
-    """Return the section of retrieval scores, with a row for each model and label.
+    """Return the section with retrieval scores, with a row for each model and label.
 
     Args:
         frame: tidy table of scores.
@@ -51,7 +54,7 @@ def query_section(frame: pd.DataFrame) -> Section:
 
 
 def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:
-    """Return the section of hubness and anisotropy of the test embeddings, with a row for each model.
+    """Return the section with hubness and anisotropy of the test embeddings, with a row for each model.
 
     Args:
         embeddings: (tracks, dim) embeddings of all tracks by model.
@@ -71,12 +74,12 @@ def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -
 
 
 def _scores(frame: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """Return the rows of each score, the headline metric first."""
+    """Return the table rows of each score. The first row of a score has its main metric."""
     return [list_rows(found) for _, found in frame.groupby(list(KEYS), sort=False)]
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:
-    """Return all metrics of a score except the headline metric, for one cell of a table."""
+    """Return the text of a table cell with all metrics of a score except the main metric."""
     cells = []
     for row in found[1:]:
         metric, value = row["metric"], row["value"]

@@ -1,4 +1,4 @@
-"""Tables of a report as pivots of a tidy table of scores."""
+"""Functions that convert a tidy table of scores, with one row for each score, to a table of a report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DASH = "\N{EN DASH}"
 def pivot(
     frame: pd.DataFrame, index: Sequence[str], column: str, text: Callable[[Interval], str] | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a table with one cell per number.
+    """Return the header and the rows of a table with one cell for each score.
 
     Args:
-        frame: tidy table with `value`, `low`, `high`, and the columns below.
+        frame: tidy table with the columns `value`, `low` and `high`, those in `index`, and `column`.
         index: columns whose values identify a row, in the order of their first occurrence.
         column: column whose values are the headers of the cells.
-        text: format of a cell; `cell` by default.
+        text: function that formats a value with its interval; `format_value` by default.
 
     Examples:
         >>> frame = pd.DataFrame({"model": ["a", "a", "b"], "task": ["key", "mode", "key"], "value": [0.5, 0.25, 1.0],
@@ -41,17 +41,17 @@ def pivot(
 
 
 def read_interval(row: Mapping[str, Any]) -> Interval:
-    """Return the number of a row of a tidy table with its interval."""
+    """Return the value of a row of a tidy table with its interval."""
     return Interval(row["value"], row["low"], row["high"])
 
 
 def find_varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_fraction")) -> list[str]:
-    """Return those of the columns that have more than one value."""
+    """Return the columns that have more than one value in the table."""
     return [column for column in columns if frame[column].nunique() > 1]
 
 
 def undefined_text(count: int, metric: str) -> str:
-    """Return the number of classes, or columns of numbers, for which a metric is undefined, as text; "" for none.
+    """Return a text with the number of classes or columns for which a metric is undefined, or "" for none.
 
     Examples:
         >>> undefined_text(2, "accuracy"), undefined_text(1, "r2"), undefined_text(0, "r2")

@@ -1,4 +1,4 @@
-"""Figures of a report as SVG texts, which use the text color of their page, light or dark."""
+"""Figures of a report as SVG texts. Their text has the text color of the page, which may be light or dark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, which color-blind readers can distinguish; those that are visible on white and on black.
+# Colors of Okabe and Ito, which color-blind readers can distinguish. Only those visible on white and on black are used.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
 _INK = "#010203"  # placeholder for the text color of the page
 _PANELS_ABREAST = 3
@@ -32,7 +32,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ssc_toolkit",
     "font.family": "sans-serif",
-    "text.parse_math": False,  # a $ in a name is a $
+    "text.parse_math": False,  # a $ in a name is not the start of a formula
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     **dict.fromkeys(
@@ -42,7 +42,7 @@ _STYLE: Any = {
 
 
 def choose_model_colors(models: Iterable[str]) -> dict[str, str]:
-    """Return a color for each model, the same in every figure of a report."""
+    """Return a color for each model. A model has the same color in every figure of a report."""
     return dict(zip(models, itertools.cycle(COLORS)))
 
 
@@ -52,8 +52,8 @@ def plot_learning_curves(
     """Plot measures over the training steps, with a panel for each measure.
 
     Args:
-        histories: rows with "step" and the measures, by model.
-        measures: axis labels by column of the rows; rows without a value are skipped.
+        histories: rows with "step" and the measures, for each model.
+        measures: axis label of each measure. Rows without a value of a measure are skipped.
         colors: colors by model.
     """
     with _figure(1, len(measures), width=4.2 * len(measures), height=2.8) as (figure, axes):
@@ -126,8 +126,8 @@ def plot_heat_map(frame: pd.DataFrame, label: str) -> str:
     There is a panel for each task, with a row for each model and a column for each condition.
 
     Args:
-        frame: table with `panel` (the title), `model`, `condition` and `value`. A cell with NaN is empty; a panel
-            without values is marked as not defined.
+        frame: table with `panel` (the title), `model`, `condition` and `value`. A cell with NaN is empty. A panel
+            without values has the text "not defined".
         label: label of the color bar.
     """
     names, conditions = frame["model"].unique().tolist(), frame["condition"].unique().tolist()
@@ -165,10 +165,10 @@ def _heat_panel(axis: Axes, title: str, block: np.ndarray, highest: float) -> Qu
 
 
 def plot_matrices(blocks: Mapping[str, np.ndarray]) -> str:
-    """Plot square matrices next to each other, the first on a scale from 0 to 1, the others from -1 to 1.
+    """Plot square matrices next to each other. The first has a scale from 0 to 1, the others from -1 to 1.
 
     Args:
-        blocks: matrices by title: target weights first, then cosine similarities.
+        blocks: matrices by title. The first contains target weights, the others cosine similarities.
     """
     with _figure(1, len(blocks), width=2.5 * len(blocks), height=2.7) as (figure, axes):
         for number, (axis, (title, block)) in enumerate(zip(axes.flat, blocks.items(), strict=True)):
@@ -220,7 +220,7 @@ def _legend_below(figure: Figure, axis: Axes) -> None:
 
 
 def _shown(name: str) -> str:
-    """Return a label for the legend, from which matplotlib omits labels that begin with an underscore."""
+    """Return a label for the legend. matplotlib would omit a label that begins with an underscore."""
     return f"\N{ZERO WIDTH SPACE}{_drawable(name)}" if name.startswith("_") else _drawable(name)
 
 

@@ -18,7 +18,7 @@ def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray]
     Args:
         weights: (N, N) target weights.
         embeddings: (N, dim) embeddings by model.
-        text: description of the rows.
+        text: paragraph that describes the rows of the matrices.
     """
     blocks = {"target weights": weights}
     for model, vectors in embeddings.items():
@@ -34,8 +34,8 @@ def learning_section(
     """Return a section with the training curves.
 
     Args:
-        histories: rows with the logged values, one per logged step, by model.
-        measures: axis labels by column of the rows.
+        histories: rows with the values of each logged step, for each model.
+        measures: axis label of each plotted column.
         models: all models of the report, for their colors.
     """
     text = (

@@ -21,13 +21,14 @@ MAX_ROWS = 192
 
 
 class MatrixPictures(pl.Callback):
-    """Callback that plots the similarities and target weights of the current batch at intervals.
+    """Callback that plots the cosine similarities and the target weights of a batch at regular intervals.
 
-    Labeled items come first, ordered by label, so that classes appear as blocks. The callback writes
-    `matrices-<step>.svg` to a folder, and logs the same plot to TensorBoard and Weights & Biases if they are used.
+    A target weight is the weight of a pair of rows as positives. Labeled items come first, ordered by label, so that
+    classes appear as blocks. The callback writes `matrices-<step>.svg` to a folder, and logs the same plot to
+    TensorBoard and Weights & Biases if they are used.
 
     Args:
-        folder: folder of the plots, created with the first plot.
+        folder: folder of the plots, which is created for the first plot.
         every: number of steps between plots.
     """
 
@@ -58,7 +59,7 @@ def compute_batch_matrices(projection: Tensor, batch: dict[str, Any], target: An
     Args:
         projection: (items, views, dim).
         batch: batch with or without `labels` and `labeled`.
-        target: target of the loss; None if only views of the same item are positives.
+        target: target of the loss, or None if only views of the same item are positives.
 
     Returns:
         Two arrays (rows, rows), with one row for each view of each item. Labeled items come first, ordered by label.

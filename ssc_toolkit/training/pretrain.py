@@ -78,8 +78,9 @@ def pretrain(options: PretrainOptions) -> Path:
     Raises:
         InputError: before training, if an option or a file is invalid; during training, if the loss becomes NaN or
             infinite, if a worker process dies, or if the disk is full.
-        SystemExit: with status 143, after SIGTERM, when the current step is saved.
-        KeyboardInterrupt: after Ctrl-C, when the current step is saved; after a second Ctrl-C, without saving.
+        SystemExit: with status 143 after SIGTERM. The current step is completed and saved first.
+        KeyboardInterrupt: after Ctrl-C. The current step is completed and saved first. A second Ctrl-C stops
+            immediately without saving.
     """
     options.check()
     check_loggers(options.logs)
@@ -114,9 +115,9 @@ class _TrainingData:
 
     Attributes:
         parts: training rows of the tables of the sources.
-        signals: label signals of the first of them.
-        batches: the batches.
-        measures: measures on the validation set by name.
+        signals: labels of the training rows of the first table.
+        batches: data module of the training batches.
+        measures: functions that measure an encoder on the validation set, by name.
     """
 
     parts: list[TrackTable]
@@ -127,7 +128,7 @@ class _TrainingData:
 
 @contextmanager
 def _as_input_errors() -> Iterator[None]:
-    """Raise errors of blocks about their arguments, which are options of the user, as InputError."""
+    """Convert ValueError and TypeError in the block to InputError, because they concern options of the user."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -170,7 +171,7 @@ def _training_data(
     Args:
         options: options of the training.
         tables: tables of the sources.
-        signals: label signals of the first table by column.
+        signals: labels of the first table by column.
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
     """
@@ -220,7 +221,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
 
 
 def _report_name(argument: str) -> str:
-    """Return the name of the list of unusable files of a source."""
+    """Return the name of the file that lists the unusable audio files of a source."""
     return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
 
 
@@ -243,7 +244,7 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
 def _neighbor_measure(
     table: TrackTable, labels: Labels, view_seconds: float
 ) -> dict[str, Callable[[nn.Module], float]]:
-    """Return the measure of nearest-neighbor agreement on the validation set, if there is one."""
+    """Return the function that measures nearest-neighbor agreement, if there is a validation set."""
     if "split" not in table or not (table["split"] == "valid").any():
         return {}
     is_valid = table["split"] == "valid"

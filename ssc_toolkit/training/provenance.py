@@ -18,7 +18,7 @@ PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "s
 
 
 def describe_start() -> dict[str, Any]:
-    """Return time, command, versions, device, and the git state of this library and of the working folder.
+    """Return the time, command, versions, device, and git state of this library and of the working folder.
 
     Examples:
         >>> sorted(describe_start())
@@ -38,8 +38,8 @@ def describe_start() -> dict[str, Any]:
 def read_git_state() -> dict[str, dict[str, Any] | None]:
     """Return the commits of this library's checkout and of the working folder; None outside of a repository.
 
-    `changed` (whether tracked files differ from the commit) is returned only for this library's checkout, because git
-    may run programs that a repository defines to determine it.
+    The entry `changed` says whether tracked files differ from the commit. It is determined only for this library,
+    because git may run programs that a repository defines.
     """
     package = Path(ssc_toolkit.__file__).resolve().parent.parent
     own: dict[str, Any] | None = None

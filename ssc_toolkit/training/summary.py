@@ -28,7 +28,7 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
 def list_warnings(
     data: SemiSupConDataModule, signals: Signals, columns: Sequence[str], min_shared: int, processes: int
 ) -> Iterator[str]:
-    """Yield one-line warnings: labels with a single class, classes without a label, repeated tracks in a batch."""
+    """Yield one-line warnings about columns with a single class, classes without labels, and repeated tracks."""
     for column in find_single_class_columns(signals, columns, min_shared):
         yield (
             f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so all "
@@ -52,7 +52,7 @@ def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
 
 
 def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
-    """Yield a warning if a batch needs more labeled or unlabeled tracks than there are."""
+    """Yield a warning if a batch needs more labeled or unlabeled tracks than the training set contains."""
     if sampler.shares_pool and len(sampler.labeled) < sampler.batch_size:
         yield (
             f"batch_size: a batch needs {sampler.batch_size} tracks and there are {len(sampler.labeled)}, so it "

@@ -1,4 +1,4 @@
-"""Studies: one pretraining after the other, as a file describes them."""
+"""Studies, which are several pretrainings that a file describes. They run one after another."""
 
 from ssc_toolkit.training.sweep.sweep import sweep
 
