@@ -24,6 +24,7 @@ from ssc_toolkit.encoders.saving import (
     fill,
     find_saved_folder,
     make_config_error,
+    name_of_infinite,
     read_config,
 )
 from ssc_toolkit.encoders.tracing import is_traced
@@ -178,8 +179,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             kwargs: options of `huggingface_hub.PyTorchModelHubMixin.save_pretrained`.
 
         Raises:
-            ValueError: if the encoder is fused, if JSON cannot represent a constructor argument, or if `config`
-                contradicts the constructor arguments.
+            ValueError: if the encoder is fused, if a weight is NaN or infinite, if JSON cannot represent a
+                constructor argument, or if `config` contradicts the constructor arguments.
         """
         if self.fused:
             raise ValueError("encoder: a fused encoder cannot be saved; save the encoder on which you called fuse()")
@@ -188,6 +189,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
                 f"encoder: {type(self).__name__} was made with {', '.join(self._unsaved)}, which {CONFIG} cannot "
                 "contain; save its state_dict() and construct the encoder again to load it"
             )
+        if name := name_of_infinite(self.state_dict()):
+            raise ValueError(f"encoder: expected finite weights, got NaN or infinity in {name}")
         own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
         more = _dictionary(config)
         for name in own.keys() & more.keys():

@@ -27,6 +27,7 @@ from ssc_toolkit.encoders.published_names import (
     translate_name,
 )
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
+from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.paths import user_path
@@ -58,9 +59,9 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
 
     Raises:
         TypeError: if `path` is not a path, or `encoder` is not an instance of `Encoder`.
-        InputError: if the file cannot be read or reading it could run code; if weights are missing, unexpected, of
-            another shape or contradictory (the first of them are named); or if the file contains a different mel
-            filterbank.
+        InputError: if the file cannot be read or reading it could run code; if weights are missing, unexpected, not
+            finite, of another shape or contradictory (the first of them are named); or if the file contains a
+            different mel filterbank.
 
     References:
         Spijkervet and Burgoyne, "Contrastive Learning of Musical Representations", ISMIR 2021,
@@ -169,6 +170,8 @@ def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
             f"checkpoint: {path} does not contain the weights of this {type(encoder).__name__}: {'; '.join(problems)} "
             f"(known architectures: {KNOWN}; pass any other encoder as `encoder`)"
         )
+    if name := name_of_infinite(found.weights):
+        raise InputError(f"checkpoint: expected finite weights in {path}, got NaN or infinity in {name}")
     return encoder, found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
-from torch import nn
+from torch import Tensor, nn
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, reading, verify_listed
@@ -89,7 +90,7 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
     """Load the weights in a folder into an encoder, in their saved dtypes.
 
     Raises:
-        InputError: if the weights are damaged or belong to another model.
+        InputError: if the weights are damaged, contain NaN or infinity, or belong to another model.
     """
     encoder.to(device)
     verify(folder / WEIGHTS)
@@ -105,6 +106,13 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         raise InputError(
             f"encoder: the weights in {folder} do not match this {type(encoder).__name__}: {_line(error)}"
         ) from error
+    if name := name_of_infinite(encoder.state_dict()):
+        raise InputError(f"encoder: expected finite weights in {folder}, got NaN or infinity in {name}")
+
+
+def name_of_infinite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that contains NaN or infinity, None if there is none."""
+    return next((name for name, value in weights.items() if not value.isfinite().all()), None)
 
 
 def make_config_error(name: str, folder: Path, error: Exception) -> InputError:

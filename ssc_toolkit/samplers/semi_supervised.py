@@ -51,9 +51,9 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         shares_pool: whether these are the same items, because there are no others.
 
     Raises:
-        ValueError: if a fraction is out of range, items are not indices, an item is both labeled and unlabeled, there
-            are too few labeled or unlabeled items, `labels` is missing or has a wrong length, or `rank` is not below
-            `world_size`.
+        ValueError: if a fraction is out of range, items are not distinct indices, an item is both labeled and
+            unlabeled, there are too few labeled or unlabeled items, `labels` is missing or has a wrong length, or
+            `rank` is not below `world_size`.
 
     Examples:
         >>> sampler = SemiSupervisedBatchSampler(range(10), range(10, 100), batch_size=4, labeled_fraction=0.5)
@@ -147,7 +147,10 @@ def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
     found = as_readable_integers(name, found)
     if found.dim() != 1 or (len(found) and (found.is_floating_point() or found.is_complex() or found.min() < 0)):
         raise ValueError(f"{name}: expected dataset indices from 0 on, got {found.dtype} {tuple(found.shape)}")
-    return found.long()
+    found = found.long()
+    if (repeated := len(found) - len(found.unique())) > 0:
+        raise ValueError(f"{name}: expected distinct dataset indices, got {repeated} more than once")
+    return found
 
 
 def _split_by_budget(
