@@ -110,8 +110,11 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         """Resume after the batches of a state: the next iteration yields the remaining batches of its epoch.
 
         Raises:
+            TypeError: if the state is not a mapping.
             ValueError: if the state belongs to a sampler with other settings.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: expected a result of state_dict(), got {type(state).__name__}")
         state = with_new_names(state, SAMPLER_STATE)
         for name, value in self._identity().items():
             if name not in state or "batches" not in state:
