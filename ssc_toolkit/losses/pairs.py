@@ -47,9 +47,10 @@ class PairSettings(NamedTuple):
         return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Compute target weights, and a mask of the pairs that are in the loss, (rows, M) each.
+        """Compute the target weights of some anchors, and the mask of their pairs that are in the loss.
 
-        The pair of a row with itself has weight 0 and is not in the loss.
+        Both have one row for each view of the items `start` to `stop - 1`, and one column for each contrast. The pair
+        of a row with itself has weight 0 and is not in the loss.
         """
         weights, ignored = self.describe(start, stop)
         is_contrast = torch.ones_like(weights, dtype=torch.bool) if ignored is None else ~ignored

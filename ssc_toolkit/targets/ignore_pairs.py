@@ -95,7 +95,11 @@ class IgnorePairs(Target):
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor:
-        """Return the pairs whose weight by `ignored` is above 0, and the pairs that `target` ignores."""
+        """Return a mask of the ignored pairs, (rows, columns).
+
+        A pair is ignored if the constructor argument `ignored` gives it a weight above 0, or if the constructor
+        argument `target` ignores it.
+        """
         given = _of_signals(self.rule, rows, columns, rows_known, columns_known)
         ignored = self.rule.weights(*given) > 0
         inner = None

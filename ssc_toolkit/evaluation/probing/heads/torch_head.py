@@ -40,7 +40,12 @@ class TorchHead(nn.Module):
             self.register_buffer(f"{name}_std", std)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Compute class logits (N, classes) or standardized numbers (N, columns) from embeddings (N, dim)."""
+        """Predict labels from embeddings (N, dim).
+
+        Returns:
+            Class logits (N, classes), or for numeric labels the predicted values on the standardized scale, one column
+            for each label (N, labels).
+        """
         return self.layers((embeddings - self.input_mean) / self.input_std)
 
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
