@@ -27,7 +27,7 @@ class Chorus(Transform):
         delay_ms: mean delay of the copy, 0 to 100 ms.
         mix: fraction of the copy in the result, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -72,11 +72,12 @@ class Chorus(Transform):
 
 
 def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
-    """Delay each clip by a time-varying number of samples. The signal before the clip is taken to be 0.
+    """Delay N clips by a time-varying number of samples. Before its first sample, a clip is taken to be 0.
 
     Args:
         waveforms: (N, channels, samples).
-        delay: (N, samples), in samples, 0 to `max_delay`; fractional delays use cubic interpolation.
+        delay: (N, samples) delay at each sample of each clip, in samples, 0 to `max_delay`; fractional delays use cubic
+            interpolation.
         max_delay: upper bound of `delay`. It is a Python number, because reading a tensor would wait for the GPU.
     """
     samples = waveforms.shape[-1]
