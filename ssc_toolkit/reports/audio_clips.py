@@ -29,7 +29,7 @@ def encode_clips(tracks: TrackTable, rows: Sequence[int], progress: bool = True)
     Args:
         tracks: table with `path` and `seconds`, from files or a store.
         rows: row numbers of the tracks to encode.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Returns:
         Data URI by row number. Tracks that cannot be decoded are omitted.

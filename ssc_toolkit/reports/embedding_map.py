@@ -47,7 +47,7 @@ def make_map_data(
         columns: label columns to color by.
         clips: number of tracks whose audio is included. Each adds 12.6 kB to the page.
         seed: seed of t-SNE and of the random draws.
-        progress: show progress bars.
+        progress: whether to show progress bars.
 
     Returns:
         Dictionary with `width` and `height` of the map, `titles`, `clips` (a data URI or None), `columns` (name,
