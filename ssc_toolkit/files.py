@@ -67,7 +67,7 @@ def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
         ...     json.loads("{")
         Traceback (most recent call last):
         ssc_toolkit.files.DamagedFile: config: my.yaml is damaged (Expecting property name enclosed in double quotes: \
-     1 column 2 (char 1)); correct it
+line 1 column 2 (char 1)); correct it
     """
     try:
         yield

@@ -18,10 +18,9 @@ from ssc_toolkit.checks import Range, check_range
 class BackgroundNoise(Transform):
     """Add background noise from recordings, or from other items of the batch, at a given signal-to-noise ratio.
 
-    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as
-    16-bit samples (160 MB per hour at 22 050 Hz). Each example gets a random excerpt of a random file. A file
-    that is shorter than the clip is repeated. The energy of the clip divided by the energy of the noise is
-    exactly the drawn ratio.
+    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as 16-bit samples
+    (160 MB per hour at 22 050 Hz). Each clip of a batch gets a random excerpt of a random file. A file that is shorter
+    than the clip is repeated. The energy of the clip divided by the energy of the noise is exactly the drawn ratio.
 
     If `files` is None, the noise is a random view of another item of the batch, to which the preceding transforms of
     the chain have been applied. A batch with a single item is returned unchanged. The random parameters, a `Draw`, then

@@ -253,7 +253,7 @@ class Transform(Augmentation):
         return changed
 
     def _check_values(self, values: Mapping[str, Tensor], count: int) -> None:
-        """Raise InputError unless `values`, returned by `draw_values`, are tensors with `count` rows by name."""
+        """Raise InputError unless the result of `draw_values` is a dictionary of tensors with `count` rows each."""
         place = f"{type(self).__name__}.draw_values"
         if not isinstance(values, Mapping):
             raise InputError(f"{place}: expected to return a dictionary of tensors by name, got {_form(values)}")

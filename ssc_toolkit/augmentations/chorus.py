@@ -18,8 +18,9 @@ class Chorus(Transform):
         y[n] = (1 - mix) * x[n] + mix * x[n - d[n]]
         d[n] = delay_ms * (1 + depth * sin(2 pi (rate_hz * n / sample_rate + phase)))
 
-    The second line gives the delay d in milliseconds; in the first line, it is converted to samples. Each example has
-    a random phase between 0 and 1. At fractional delays, the waveform is interpolated by a cubic (Lagrange) polynomial.
+    The second line gives the delay d in milliseconds; in the first line, it is converted to samples. Each clip of a
+    batch has a random phase between 0 and 1. At fractional delays, the waveform is interpolated by a cubic (Lagrange)
+    polynomial.
 
     Args:
         rate_hz: modulation frequency, 0.01 to 100 Hz; a number, or (low, high) to draw from uniformly.

@@ -51,8 +51,8 @@ class Container(Augmentation):
             generator: random generator on the CPU; the global generator of PyTorch if None.
 
         Returns:
-            Drawn values (N, ...) by name, and a list with a mask for each member, bool (N,), True for the clips to
-                which the member can apply.
+            Drawn values (N, ...) by name, and for each member a mask, bool (N,), True for the clips to which it can
+            apply.
         """
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
@@ -83,7 +83,10 @@ class Container(Augmentation):
 
     @abstractmethod
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        """Join stages that can be computed together. `stages` are the lists of stages of the members."""
+        """Merge stages (groups of transforms) that can be computed together.
+
+        `stages` contains the list of stages of each member.
+        """
 
     def stages(self, samples: int, path: tuple[int, ...] = ()) -> list[Stage]:
         """Return the stages in order: groups of transforms that are computed together.
@@ -109,7 +112,7 @@ class Container(Augmentation):
 
 
 class Chain(Container):
-    """Apply transforms one after another, each with separate random parameters for each example.
+    """Apply transforms one after another, each with separate random parameters for each clip of a batch.
 
     Neighboring transforms that have a frequency response (gain, polarity, filters, equalizer, delay, reverb, impulse
     response) can be fused: they are computed together by one multiplication, or by one FFT pair, which is an FFT and
@@ -117,7 +120,7 @@ class Chain(Container):
 
     Args:
         transforms: members, applied in this order.
-        p: probability that the chain applies to an example.
+        p: probability with which the chain applies to a clip, 0 to 1.
         fuse: "exact", "all" or "none". "exact" fuses neighbors only if the result equals that of applying them one
             after the other, up to rounding. It does not fuse two neighbors if one spreads sound to earlier samples
             and the other to later samples, such as a zero-phase filter and a delay. "all" fuses these neighbors too.
@@ -159,7 +162,7 @@ class Chain(Container):
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
         """Print the stages, groups of transforms that are computed together, in order.
 
-        Each line lists the transforms, how they are computed, the percentage of examples to which they apply, and the
+        Each line lists the transforms, how they are computed, the percentage of clips to which they apply, and the
         computing time per clip.
 
         Args:
@@ -207,12 +210,12 @@ class ItemChain(Chain):
 
 
 class OneOf(Container):
-    """Apply one of several transforms, chosen at random for each example.
+    """Apply one of several transforms, chosen at random for each clip of a batch.
 
     Args:
         transforms: members, at least one. The chosen member applies with its own probability `p`.
         weights: relative probabilities of the members, at least 0, with a positive sum; equal if None.
-        p: probability that one of the members is chosen for an example.
+        p: probability with which one of the members is chosen for a clip, 0 to 1.
 
     Raises:
         ValueError: if there are no members, the weights are not valid, or members have different sample rates.
@@ -268,13 +271,13 @@ class ItemOneOf(OneOf):
 
 
 class SomeOf(Container):
-    """Apply some of several transforms, chosen at random for each example, in the given order.
+    """Apply some of several transforms, chosen at random for each clip of a batch, in the given order.
 
     Args:
         transforms: members, at least one.
-        count: number of members chosen for an example, 0 to the number of members; an integer, or (low, high) to draw
-            from uniformly, both ends included. Each chosen member applies with its own probability `p`.
-        p: probability that members are chosen for an example.
+        count: number of members chosen for a clip, 0 to the number of members; an integer, or (low, high) to draw from
+            uniformly, both ends included. Each chosen member applies with its own probability `p`.
+        p: probability with which members are chosen for a clip, 0 to 1.
 
     Raises:
         ValueError: if there are no members, the count is out of range, or members have different sample rates.

@@ -51,7 +51,7 @@ class Draw:
 
     @property
     def needs_all(self) -> bool:
-        """Whether this draw, or that of a member, can only be applied to the whole batch."""
+        """Whether this draw, or one of those in `children`, can only be applied to the whole batch."""
         return self.whole or any(child.needs_all for child in self.children)
 
     def chosen_values(self) -> Mapping[str, Tensor]:

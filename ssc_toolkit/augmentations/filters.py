@@ -1,4 +1,4 @@
-"""Low-pass, high-pass, band-pass and band-stop filters with a separate cutoff for each example.
+"""Low-pass, high-pass, band-pass and band-stop filters with separate cutoffs for each clip of a batch.
 
 All four are zero-phase Gaussian-windowed sinc filters. The frequency response of a low-pass filter with
 a cutoff of c hertz is

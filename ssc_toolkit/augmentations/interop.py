@@ -26,10 +26,10 @@ class FromTorchAudiomentations(Augmentation):
     wrapper also applies in evaluation mode.
 
     Args:
-        module: transform or composition of torch-audiomentations. It decides with its own probability whether to
-            change the examples that it gets.
+        module: transform or composition of torch-audiomentations. It decides with its own probability whether to change
+            the clips that it gets.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is passed to `module`.
+        p: probability with which a clip is passed to `module`, 0 to 1.
 
     Raises:
         TypeError: if `module` is not an `nn.Module`.
@@ -80,7 +80,7 @@ class ToTorchAudiomentations(BaseWaveformTransform):
 
     Args:
         augmentation: transform or chain of ssc_toolkit.
-        p: probability that an example is passed to `augmentation`, which then applies with its own probability.
+        p: probability with which a clip is passed to `augmentation`, which then applies with its own probability.
         output_type: "dict" or "tensor", as in torch-audiomentations.
 
     Raises:

@@ -87,7 +87,7 @@ class Linear(Transform):
 
 
 class Scaling(Linear):
-    """Base class of transforms that multiply each example by a number."""
+    """Base class of transforms that multiply each clip by a number."""
 
     direct = True
 

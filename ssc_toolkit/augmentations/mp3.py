@@ -245,7 +245,7 @@ def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies:
 
 
 def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
-    """Return the hearing threshold in quiet (Terhardt 1979) at frequencies (F,) in hertz, as powers (F,).
+    """Return the hearing threshold in quiet (Terhardt 1979) at `frequencies` in hertz, as powers.
 
     A power is that of a coefficient of the cosine transform. Full scale is taken to be 96 dB SPL.
     """

@@ -20,8 +20,8 @@ class ColoredNoise(Transform):
 
     A decay of 0 gives white noise, 1 pink noise, 2 brown noise, -1 blue noise and -2 violet noise. Each unit of decay
     changes the density by -3.01 dB per octave. Below 20 Hz, the density is constant. The noise is Gaussian and differs
-    between the examples. All channels of a clip get the same noise. The energy of the clip divided by the energy of the
-    noise, both over all channels, is exactly the drawn ratio. Silent clips stay silent.
+    between the clips of a batch. All channels of a clip get the same noise. The energy of the clip divided by the
+    energy of the noise, both over all channels, is exactly the drawn ratio. Silent clips stay silent.
 
     Args:
         snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.

@@ -1,4 +1,4 @@
-"""Pitch shifting of a batch, with a separate ratio for each example."""
+"""Pitch shifting of a batch, with a separate ratio for each clip."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def semisupcon_chain(
     """Return the augmentation chain of SemiSupCon.
 
     The severity s scales the chain: 1 gives the chain of the paper for pretraining, and 0 leaves waveforms unchanged.
-    The chain applies to an example with probability min(1, .8 * s). Each stage has this range and probability p:
+    The chain applies to a clip with probability min(1, .8 * s). Each stage has this range and probability p:
 
     | stage | range | p |
     |---|---|---|
@@ -163,7 +163,7 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
 
 
 def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentation:
-    """Return a corruption for a robustness test. It applies to every example.
+    """Return a corruption for a robustness test. It applies to every clip.
 
     "gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift" and "delay" have the ranges that they have
     in `semisupcon_chain` at the same severity. The other corruptions have these settings at severity s > 0:

@@ -28,8 +28,8 @@ class PublishedDelay(Delay):
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each
-    at random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
+    For each clip, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each at
+    random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
 
     Args:
         delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw a whole number of samples

@@ -112,9 +112,9 @@ class Reverb(Linear):
 class ImpulseResponse(Linear):
     """Convolve with a recorded impulse response, for example of a room or a loudspeaker.
 
-    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so
-    that the level of white noise does not change. Silence at the beginning of a response delays the result. Each
-    example gets a random response.
+    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so that the
+    level of white noise does not change. Silence at the beginning of a response delays the result. Each clip of a batch
+    gets a random response.
 
     Args:
         files: audio files, as a list or as a folder that is searched recursively.

@@ -69,10 +69,10 @@ def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Regions:
-    """Spectral peaks of each frame, up to P per frame, and their regions: the bins nearest to each peak.
+    """Spectral peaks of each frame, and their regions: the bins nearest to each peak.
 
     Attributes:
-        peak: (N, frames, P) int64, bins of the peaks in ascending order. The first entry and the entries after the
+        peak: (N, frames, peaks) int64, bins of the peaks in ascending order. The first entry and the entries after the
             last peak are padding and have no region.
         of_bin: (N, frames, bins) int64, index in `peak` of the nearest peak of each bin.
     """
@@ -99,15 +99,15 @@ class Regions:
         return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
-        """Return the values of the bins at the peaks, (N, frames, P), given values of all bins, (N, frames, bins)."""
+        """Return the values at the bins of the peaks, (N, frames, peaks), given those of all bins, (N, frames, bins)."""
         return values.gather(-1, self.peak)
 
     def to_bins(self, values: Tensor) -> Tensor:
-        """Copy a value per peak, (N, frames, P), to all bins of the region of the peak, (N, frames, bins)."""
+        """Copy a value per peak, (N, frames, peaks), to all bins of the region of the peak, (N, frames, bins)."""
         return values.gather(-1, self.of_bin)
 
     def accumulate(self, turns: Tensor) -> Tensor:
-        """Sum phase rotations of the peaks (N, frames, P), in cycles, over the frames.
+        """Sum phase rotations of the peaks, (N, frames, peaks) in cycles, over the frames.
 
         The sum for a peak consists of the rotations of the regions that contain its bin in this and all earlier
         frames. All bins of a region get the same sum.
@@ -128,7 +128,7 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
         max_first: upper bound of `first`. It is a Python number, because reading a tensor would wait for the GPU.
 
     Returns:
-        The regions, and the frequencies of up to P peaks per frame, (N, frames, P), in bins.
+        The regions, and the frequencies of the peaks, (N, frames, peaks), in bins.
     """
     regions = Regions.around_peaks(spectrum)
     now, then = regions.at_peaks(spectrum), regions.at_peaks(before)
@@ -145,6 +145,6 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
 def rotate_phases(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
     """Rotate the phases of spectra (N, frames, bins), by one angle for all bins of a region.
 
-    `angle` is (N, frames, P) in radians, one per spectral peak.
+    `angle` is (N, frames, peaks) in radians, one per spectral peak.
     """
     return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))

@@ -1,4 +1,4 @@
-"""Time stretching of a batch, with a separate rate for each example."""
+"""Time stretching of a batch, with a separate rate for each clip."""
 
 from __future__ import annotations
 

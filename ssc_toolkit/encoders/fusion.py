@@ -185,7 +185,7 @@ def _overwrite(sequence: nn.Sequential) -> None:
 def _is(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
     """Return whether a layer is an instance of the class `kind` and computes exactly what this class computes.
 
-    A layer with hooks or with computed parameters, for example, is not.
+    For example, a layer with hooks or with computed parameters does not.
     """
     return (
         isinstance(layer, kind)

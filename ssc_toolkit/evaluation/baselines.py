@@ -52,7 +52,7 @@ def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
     A model without trainable weights is replaced by a MelCNN with random weights and the same sample rate.
 
     Args:
-        model: the model; it is not changed.
+        model: model whose architecture is used; it is not changed.
         seed: seed of the random weights.
     """
     module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)

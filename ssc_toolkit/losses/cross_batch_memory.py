@@ -38,7 +38,7 @@ class CrossBatchMemory(nn.Module):
 
     Raises:
         TypeError: if `loss` has another type, or `size` is not an integer.
-        ValueError: if `size` is below 1, if a batch has no item ids, or if a batch has other label signals than the
+        ValueError: if `size` is below 1, if a batch has no item ids, or if a batch has other kinds of labels than the
             queue.
 
     Examples:
@@ -88,7 +88,7 @@ class CrossBatchMemory(nn.Module):
 
         Args:
             embeddings: as for `semi_supcon_loss`.
-            labels: as for `semi_supcon_loss`. All batches must have the same label signals.
+            labels: as for `semi_supcon_loss`. All batches must have the same kinds of labels.
             labeled: as for `semi_supcon_loss`.
             items: integer ids of the items, (items,) or (N,). An id must stand for the same item in every batch, such
                 as the index of the track in the dataset.

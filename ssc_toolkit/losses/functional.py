@@ -399,7 +399,11 @@ def _as_keys(
     groups: Tensor | None,
     target: Target,
 ) -> Rows:
-    """Convert the keys to a batch. Keys without ids are views of the items of the anchors, in the same order."""
+    """Check the keys of `semi_supcon_loss`, and convert them to a batch.
+
+    Keys without ids are views of the items of the anchors, in the same order. `anchors` is the batch of `embeddings`,
+    and the arguments from `labels` to `groups` are those of the keys.
+    """
     if not isinstance(keys, Tensor):
         raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:

@@ -40,8 +40,8 @@ class SemiSupConLoss(nn.Module):
 
     Args:
         temperature: positive number that divides the cosine similarities, or a `LearnableTemperature`.
-        target: target, or a function of two blocks of labels, (R, ...) and (C, ...), that computes the weights (R, C)
-            of pairs of labeled items; `SameClass()` by default.
+        target: target, or a function of the labels of R anchors, (R, ...), and C contrasts, (C, ...), that computes the
+            weights (R, C) of their pairs; `SameClass()` by default.
         reduction: "mean" over the anchors with positives (\(W_i > 0\)), "sum" over all anchors, or "none" for one loss
             per anchor.
         denominator: "all": the first term of the loss sums over all other rows k. "negatives": it sums over those with

@@ -127,6 +127,7 @@ def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
 
     0.3 - 0.2 thus equals 0.2 - 0.1. Integers are centered first, so that differences of large integers, such as
     timestamps in nanoseconds, are exact. Labels are scaled to about 1, so that squared differences do not overflow.
+    `labeled`, bool (N,), is True for known labels.
     """
     labels = labels.reshape(len(labels), -1)
     exact = torch.float32 if labels.device.type == "mps" else torch.float64

@@ -22,7 +22,7 @@ MIN_ROWS = 128
 
 
 def list_tiles(pairs: PairSettings) -> Iterator[tuple[int, int]]:
-    """Yield the range of items of each tile: the index of its first item, and the index after its last."""
+    """Yield the first index, and the index after the last, of the items whose pairs are computed at once (a tile)."""
     views, count = pairs.anchors.views, len(pairs.anchors.items)
     contrasts = len(pairs.contrasts.items) * pairs.contrasts.views
     size = PAIRS_PER_TILE.get(pairs.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
@@ -210,10 +210,10 @@ def _tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """Compute the losses of the anchors of items `start` to `stop - 1`, and derivatives if `want_gradient`.
+    """Compute the losses of the R anchors of items `start` to `stop - 1`, and derivatives if `want_gradient`.
 
-    This overwrites `similarities`, (R, M). The derivatives are those of the sum of the losses, each multiplied by its
-    entry in `factors`, (R,).
+    This overwrites `similarities`, (R, M) for M contrasts. The derivatives are those of the sum of the losses, each
+    multiplied by its entry in `factors`, (R,).
     """
     if not pairs.weighting.is_plain:
         return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)

@@ -9,7 +9,7 @@ from ssc_toolkit.checks import check_integer
 from ssc_toolkit.options.checks import check_choices
 
 MIN_CLIPS = 40
-"""Minimum number of clips of a corpus, so that no split is empty of a kind of clips."""
+"""Minimum number of clips of a corpus. With fewer clips, some kinds of clips would be missing in a split."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -185,7 +185,10 @@ class Schema(Generic[Options]):
 
 
 def _given(field: Any, option: Option) -> Option:
-    """Return an option of another class that is an entry of the dictionary in a field. It can be omitted."""
+    """Return `option`, which belongs to another class, as an option that sets one entry of the dictionary in `field`.
+
+    The new option can be omitted.
+    """
     return Option(f"{field.name}.{option.name}", option.hint, SUPPRESS, SUPPRESS)
 
 

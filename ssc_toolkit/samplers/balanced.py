@@ -143,7 +143,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         return items + list(itertools.islice(_distinct(others), self.batch_size - len(items)))
 
     def _any(self, number: int) -> Iterator[int]:
-        """Yield labeled items in the random order of `number`. With many labeled items, an item can be repeated."""
+        """Yield labeled items in a random order that depends on `number`. With many items, an item can be repeated."""
         generator = make_generator(self.seed, "any", number)
         pool, some = self._drawable, 2 * self.batch_size * self.world_size
         if len(pool) < 4 * some:

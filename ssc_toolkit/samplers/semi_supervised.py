@@ -36,19 +36,21 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         unlabeled: dataset indices of the unlabeled items.
         batch_size: number of items in the batch of one process.
         labeled_fraction: fraction of labeled items in a batch (b_s in the paper), 0 to 1. If it does not correspond to
-            an integer number of items, the numbers in two batches differ by at most one and are exact on average.
+            an integer number of items, the numbers in two batches differ by at most one, and their mean has the exact
+            fraction.
         label_budget: fraction of the labeled items whose labels may be used (p_s in the paper), 0 to 1.
         labels: labels of the labeled items: class indices (labeled items,) or multi-hot (labeled items, classes).
             Required for a `label_budget` below 1, which selects items of every class if it is large enough.
         seed: seed of all random choices.
         rank: index of this process, 0 to world_size - 1. Processes get different items of batch k.
         world_size: number of processes.
-        steps: number of batches in an epoch. None: the number of batches in the longer of the passes over both sets.
+        steps: number of batches in an epoch. None: the number of batches in one pass over each set, the larger of the
+            two numbers.
 
     Attributes:
         labeled: dataset indices of the items in the labeled set, (labeled items,) int64.
         unlabeled: dataset indices of the items in the unlabeled set, (unlabeled items,) int64.
-        shares_pool: whether both sets are the same and items of both are drawn.
+        shares_pool: whether both sets are the same, and items are drawn both with and without labels.
 
     Raises:
         ValueError: if a fraction is out of range, items are not distinct indices, an item is both labeled and

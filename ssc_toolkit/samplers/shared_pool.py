@@ -57,12 +57,12 @@ class SharedPool:
         return math.floor(items * self._fraction + 1e-6)
 
     def _small_of(self, turn: int) -> Tensor:
-        """Return the items of the smaller group in pass `turn` over all items, counted from 0."""
+        """Return the items of the smaller group (labeled or unlabeled) in pass `turn` over all items, from 0."""
         size = len(self._pool)
         return self._small.items(self._small_before(turn * size), self._small_before((turn + 1) * size))
 
     def _pass(self, turn: int) -> Tensor:
-        """Return the items of the larger group in pass `turn` over all items, counted from 0.
+        """Return the items of the larger group (labeled or unlabeled) in pass `turn` over all items, counted from 0.
 
         The group does not begin with the last items of the previous pass.
         """
@@ -78,7 +78,7 @@ class SharedPool:
         return self._large[turn]
 
     def _body_and_tail(self, turn: int) -> tuple[Tensor, Tensor]:
-        """Return the larger group of pass `turn` in two parts: the first items, and the last items.
+        """Return the larger group (labeled or unlabeled items) of pass `turn` in two parts: first and last items.
 
         None of the last items is among the first items of the smaller group of the next pass.
         """
@@ -90,9 +90,10 @@ class SharedPool:
         return items[: -self._most[1]], items[-self._most[1] :]
 
     def _distinct(self, large: list[int], small: list[int], number: int) -> list[int]:
-        """Return the items `large` of the larger group in batch `number`, with repeated items replaced by others.
+        """Return the items `large` in batch `number`, with repeated items replaced by others.
 
-        `small` are the items of the smaller group in the batch.
+        Of the labeled and the unlabeled items in the batch, `large` is the larger group, and `small` is the smaller
+        one.
         """
         found = [item for item in dict.fromkeys(large) if item not in set(small)]
         if len(found) < len(large):

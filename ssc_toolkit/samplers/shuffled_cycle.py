@@ -12,8 +12,8 @@ class ShuffledCycle:
     """Infinite sequence that repeats a set of items (the pool), from which any slice can be computed.
 
     The sequence consists of rounds. Each round contains every item once, in a new random order. `max_taken` successive
-    items are all different. If the pool has at most `max_taken` items, they contain every item. The time to compute a
-    slice does not depend on its position.
+    items are all different. If the pool has at most `max_taken` items, any `max_taken` successive items contain every
+    item. The time to compute a slice does not depend on its position.
 
     Args:
         pool: dataset indices, (size,) int64.

@@ -260,11 +260,11 @@ class AudioStore:
     def fetch(self, rows: Sequence[int] | Tensor | None = None, progress: bool = True) -> None:
         """Copy the samples of some tracks from a URL to the local machine, in whole shards.
 
+        For a store in a local folder, nothing is copied.
+
         Args:
             rows: row numbers of the tracks. None: all tracks.
             progress: whether to show a progress bar.
-
-        For a store in a local folder, nothing is copied.
         """
         wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
         for shard in progress_bar(np.unique(wanted).tolist(), desc="copying shards", disable=not progress):

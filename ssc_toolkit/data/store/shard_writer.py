@@ -74,7 +74,9 @@ class ShardWriter:
         self._close()
 
     def add(self, path: str) -> None:
-        """Decode an audio file and append its samples to the current shard. A full shard is closed first.
+        """Decode an audio file and append its samples to the current shard, the file that is being written.
+
+        A full shard is closed first.
 
         Raises:
             UnreadableAudio: if the file cannot be decoded to its end, if it is silent, or if its channels cancel each

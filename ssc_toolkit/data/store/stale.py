@@ -28,7 +28,7 @@ class Stale:
 
     @classmethod
     def read(cls, folder: Path) -> Stale:
-        """Read the lists from the file `marks.json` in the folder of a store.
+        """Read the damaged shards and changed audio files from the file `marks.json` in the folder of a store.
 
         If there is no such file, or if it is damaged, the result is empty. For a damaged file, a warning is issued.
 
@@ -47,12 +47,12 @@ class Stale:
             return cls(set(), set())
 
     def write(self, folder: Path) -> None:
-        """Write the lists to the file `marks.json` in the folder of a store, or remove this file if they are empty."""
+        """Write the shards and audio files to `marks.json` in the folder of a store, or remove it if there are none."""
         if self.paths or self.shards:
             write_checked_json(folder / MARKS, {"paths": sorted(self.paths), "shards": sorted(self.shards)})
         else:
             (folder / MARKS).unlink(missing_ok=True)
 
     def union(self, paths: Iterable[str], shards: Iterable[str]) -> Stale:
-        """Return a copy that also contains the given paths of audio files and names of shards."""
+        """Return a copy of this object with additional paths of changed audio files and names of damaged shards."""
         return Stale(self.paths.union(paths), self.shards.union(shards))

@@ -65,14 +65,14 @@ def stored_versions(
 ) -> dict[str, list[Place]]:
     """Return the stored versions of each audio file by path, sorted from the oldest to the newest.
 
+    Versions are sorted by the generation of their shard, the number of the `prepare_store` call that wrote it. If the
+    current index refers to a version, the generation of the index is used, if it is higher. Shards of format 1 have no
+    generation, so their versions are sorted by the modification time of the source file.
+
     Args:
         shards: descriptions of the shards by name, as from `read_shards`.
         info: state of the store.
         served: tracks in the index, as from `served_places`.
-
-    Versions are sorted by the generation of their shard, the number of the `prepare_store` call that wrote it. If the
-    current index refers to a version, the generation of the index is used, if it is higher. Shards of format 1 have no
-    generation, so their versions are sorted by the modification time of the source file.
     """
     places = []
     for shard, description in shards.items():

@@ -196,8 +196,7 @@ def embed_windows(
     The arguments and errors are the same as for `embed_tracks`.
 
     Returns:
-        The embeddings of all windows. If a track cannot be decoded, the result contains no windows of it, and a warning
-            names the track.
+        The embeddings of all windows. There are none for a track that cannot be decoded, and a warning names it.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)

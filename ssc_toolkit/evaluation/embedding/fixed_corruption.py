@@ -60,7 +60,8 @@ class FixedCorruption:
             transform: transform that corrupts the audio.
             sample_rate: sample rate, in hertz, of the audio that the transform is applied to.
             tracks: track table, data frame or path of a table, with the column `path` and, optionally, `track_id`.
-            seed: seed of the random values. The same seed uses the same underlying random numbers at every severity.
+            seed: seed of the random values. Transforms that differ only in the ranges of their values get the same
+                underlying random numbers for the same seed.
         """
         tracks = as_track_table(tracks)
         drawn = transform.draw(len(tracks), make_generator(seed, "corruption"))

@@ -112,6 +112,9 @@ def interval_over_runs(
         seed: seed of the resampling of runs.
         bounds: minimum and maximum of the metric. The interval is clipped to them.
 
+    Returns:
+        The mean over the runs, with its 95 % interval.
+
     Examples:
         >>> interval = interval_over_runs(np.array([0.4, 0.6]), np.tile([0.4, 0.6], (200, 1)))
         >>> interval.value, bool(interval.low < 0.4 < 0.6 < interval.high)

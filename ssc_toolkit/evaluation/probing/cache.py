@@ -61,7 +61,7 @@ class CachedProbes:
 
         Args:
             embeddings: (tracks, dim) embeddings that the probe takes as input. Only the rows of test tracks are used.
-            task: the task.
+            task: prediction task, which gives the label column.
             settings: settings of the probe, with the label column of the task.
         """
         labels = self._signals[task.column]

@@ -264,8 +264,7 @@ def probe(
         repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on.
 
     Returns:
-        The metrics on the test set, as means over the probes. Intervals are over the groups of test tracks and over the
-            seeds.
+        The metrics on the test set, as means over the probes, with intervals over groups of test tracks and seeds.
 
     Raises:
         InputError: as for `fit_probe`.

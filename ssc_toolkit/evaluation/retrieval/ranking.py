@@ -142,7 +142,7 @@ def _rankings(
     Args:
         queries: queries of `retrieval`.
         ranked: items of the database.
-        rows: (Q,) indices of the queries to use.
+        rows: indices of the Q queries to use, (Q,).
         other_groups_only: as for `retrieval`.
         cutoffs: as for `retrieval`.
 
