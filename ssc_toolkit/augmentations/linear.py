@@ -119,7 +119,7 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
 
     Args:
         clips: (N, channels, samples).
-        members: transforms with their draws for these clips.
+        members: transforms with their draws (random parameters) for these clips.
         reach: extent of the combined impulse response before and after time 0, in samples.
     """
     compiling = torch.compiler.is_compiling()  # in a compiled graph, shapes cannot depend on the draw
@@ -167,7 +167,7 @@ def _product(filters: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int
     """Return the product of the frequency responses of filters for some clips, (count, frequencies).
 
     Args:
-        filters: filters with their draws for N clips.
+        filters: filters with their draws (random parameters) for N clips.
         touched: bool (N,), True for the clips to which at least one filter applies.
         count: number of these clips.
         grid: frequencies of the responses.

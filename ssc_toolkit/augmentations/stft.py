@@ -99,7 +99,7 @@ class Regions:
         return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
-        """Return the values at the bins of the peaks, (N, frames, peaks), given those of all bins, (N, frames, bins)."""
+        """Return the values of the bins at the peaks, (N, frames, peaks), given those of all bins (N, frames, bins)."""
         return values.gather(-1, self.peak)
 
     def to_bins(self, values: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
     frequencies of the first frame that begins within the signal.
 
     Args:
-        spectrum: (N, frames, bins).
+        spectrum: complex short-time spectra, (N, frames, bins).
         before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
         first: (N,) int64, index of the first frame that begins within the signal.
         max_first: upper bound of `first`. It is a Python number, because reading a tensor would wait for the GPU.

@@ -79,7 +79,9 @@ def _declared(content: mmap.mmap, begin: int) -> int:
 
 
 def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
-    """Return the number of samples per channel of a stream from the header of its last frame, or 0 without frame.
+    """Return the number of samples per channel of a stream from the header of its last frame.
+
+    Return 0 if no frame is found.
 
     The stream consists of the bytes `begin` to `end - 1` of the file.
     """

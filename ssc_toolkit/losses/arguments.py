@@ -107,7 +107,11 @@ def hides_labels(labeled: Any) -> bool:
 
 
 def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Parameter]]:
-    """Return the parameters of a loss, and the same with those of the base classes that get its `**kwargs`."""
+    """Return two lists of the parameters of a loss.
+
+    The first list is that of its own signature. The second list also contains the parameters of base classes to which
+    the loss passes its `**kwargs`.
+    """
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss: expected a module or a function of embeddings, got {loss!r}")
     while isinstance(loss, nn.Module) and isinstance(inner := _wrapped(loss), nn.Module):

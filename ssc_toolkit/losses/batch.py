@@ -235,7 +235,9 @@ class Pairs(NamedTuple):
 def describe_pairs(
     anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
 ) -> Pairs:
-    """Compute target weights and ignored pairs of N anchors and M contrasts. A row and itself have weight 1.
+    """Compute target weights and ignored pairs of N anchors and M contrasts.
+
+    The pair of a row with itself has weight 1.
 
     Args:
         anchors: batch with N rows of embeddings.

@@ -53,10 +53,10 @@ class PairSettings(NamedTuple):
         return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Compute target weights, and a mask that is False for ignored pairs and for a view and itself.
+        """Compute target weights, and a mask that is False for ignored pairs and for pairs of a view with itself.
 
         Both have one row for each view of the items `start` to `stop - 1` of the anchors, and one column for each
-        contrast. A view and itself have weight 0.
+        contrast. The pair of a view with itself has weight 0.
         """
         weights, ignored = self.describe(start, stop)
         is_contrast = torch.ones_like(weights, dtype=torch.bool) if ignored is None else ~ignored

@@ -52,5 +52,5 @@ class DemoOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that determine the results."""
+        """Settings that determine the results of the demonstration, by name."""
         return {"quick": self.quick, "seed": self.seed, "version": __version__}

@@ -82,7 +82,7 @@ class IgnorePairs(Target):
         return self.target.weights(rows, columns, known[0], known[1], dtype)
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Return the mask of known labels, as `Target.known` does for both constructor arguments."""
+        """Return the mask of known labels, to which the method `known` of both contained targets is applied."""
         for part in (self.target, self.rule):
             if part is None:
                 continue

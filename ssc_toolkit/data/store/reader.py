@@ -142,7 +142,9 @@ class AudioStore:
         return tracks
 
     def _read(self, file: str, size: int, parse: Callable[[Path], Any]) -> Any:
-        """Read a file of the store with the function `parse`, which verifies it.
+        """Read a file of the store with the function `parse`, which verifies the file.
+
+        `size` is the expected size in bytes, or 0 if it is not known.
 
         If the store is at a URL and the local copy is damaged, the file is copied again.
         """
@@ -234,8 +236,9 @@ class AudioStore:
     def part(self, rank: int, world_size: int) -> Tensor:
         """Return the row numbers that one of several processes should read.
 
-        Each row is assigned to exactly one process. All tracks of a shard are assigned to the same process, so each
-        process copies only some shards from a URL. The numbers of samples of the processes are about equal.
+        Each row is assigned to exactly one process. All tracks of a shard (a file of samples) are assigned to the same
+        process, so each process copies only some shards from a URL. The numbers of samples of the processes are about
+        equal.
 
         Args:
             rank: rank of this process, from 0 to `world_size` - 1.
@@ -258,7 +261,7 @@ class AudioStore:
         return torch.from_numpy(np.flatnonzero(owner[self._shards] == rank))
 
     def fetch(self, rows: Sequence[int] | Tensor | None = None, progress: bool = True) -> None:
-        """Copy the samples of some tracks from a URL to the local machine, in whole shards.
+        """Copy the shards (files of samples) that contain some tracks from a URL to the local machine.
 
         For a store in a local folder, nothing is copied.
 
