@@ -113,7 +113,10 @@ class ToTorchAudiomentations(BaseWaveformTransform):
     def apply_transform(
         self, samples: Any = None, sample_rate: Any = None, targets: Any = None, target_rate: Any = None
     ) -> ObjectDict:
-        """Apply the drawn random parameters to `samples`, (N, channels, samples)."""
+        """Apply the drawn random parameters to `samples`, (N, channels, samples).
+
+        The other arguments are returned unchanged in the result. `sample_rate` is checked if it is given.
+        """
         rates = {m.sample_rate for m in self.augmentation.modules() if isinstance(m, Augmentation)} - {None}
         if sample_rate is not None and rates - {sample_rate}:
             raise ValueError(
@@ -125,7 +128,10 @@ class ToTorchAudiomentations(BaseWaveformTransform):
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global random generators of Python, NumPy and PyTorch, and restore their states on exit."""
+    """Context manager that seeds the global random generators of Python, NumPy and PyTorch (CPU and `device`).
+
+    On exit, the previous states of the generators are restored.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the wrapped transforms use it
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

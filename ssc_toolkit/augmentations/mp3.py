@@ -123,7 +123,7 @@ def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
 
 
 def _encode_and_decode(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Encode mono signals (N, samples) as MP3 at bit rates (N,) in kbit/s, and decode them."""
+    """Encode mono signals (N, samples) as MP3 at `bit_rates`, (N,) in kbit/s, and decode them."""
     arrays = signals.detach().cpu().float().numpy()
     rates = bit_rates.tolist()
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -166,7 +166,7 @@ _SIDE_BITS = 136  # bits of a frame for header and side information
 
 
 def approximate_coding(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Apply the differentiable approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
+    """Apply the differentiable approximation of MP3 to signals (N, samples), at `bit_rates`, (N,) in kbit/s."""
     samples = signals.shape[-1]
     count = -(-samples // _FRAME) + 1
     window, basis = _cosine_transform(signals)
@@ -194,7 +194,7 @@ def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Return the frequencies (N,) in hertz above which MP3 removes all content at bit rates (N,) in kbit/s."""
+    """Return the frequencies (N,) in hertz above which MP3 removes all content at `bit_rates`, (N,) in kbit/s."""
     limit = _CUTOFF_SHARE * sample_rate / 2
     cutoffs = torch.full_like(bit_rates, limit, dtype=torch.float32)
     for below_kbps, cutoff_hz in reversed(_CUTOFFS):

@@ -18,7 +18,7 @@ WINDOW_SECONDS = 0.093
 
 
 def choose_window_length(sample_rate: int, n_fft: int | None) -> int:
-    """Check and return a window length in samples. For None, return the power of two that is nearest to 93 ms."""
+    """Check and return the window length `n_fft` in samples. For None, return the power of two nearest to 93 ms."""
     if n_fft is None:
         return 2 ** max(4, round(math.log2(WINDOW_SECONDS * sample_rate)))
     n_fft = check_integer("n_fft", n_fft, 16, 2**20)

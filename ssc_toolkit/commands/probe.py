@@ -76,7 +76,10 @@ def probe(options: ProbeOptions) -> Results:
 def _fine_tuned(
     models: Models, tracks: TrackTable, seconds: float, options: ProbeOptions, seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`."""
+    """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
+
+    `seconds` is the window length, and `seeds` are those of the fine-tuning.
+    """
     for column in dict.fromkeys(options.labels):
         for fraction in options.label_fractions:
             for name, own in models.items():

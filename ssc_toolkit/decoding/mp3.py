@@ -150,7 +150,7 @@ def skip_tag(raw: BinaryIO, place: int) -> int:
 
 
 def _next_sync(raw: BinaryIO, place: int, size: int) -> int:
-    """Return the first byte offset from `place` on where a frame or a tag may begin."""
+    """Return the first byte offset, from `place` on, where a frame or a tag may begin in a file of `size` bytes."""
     while place < size:
         raw.seek(place)
         window = raw.read(_WINDOW)

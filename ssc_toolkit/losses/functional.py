@@ -325,7 +325,10 @@ def _log_mean(
     gathers: bool,
     group: ProcessGroup | None,
 ) -> Tensor:
-    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`."""
+    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`.
+
+    `queries`, `keys`, `pairs` and `lowest` are as for `dense_losses`.
+    """
     assert lowest is not None
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
     for start, stop in [(0, len(pairs.anchors.items))] if is_dense else list_tiles(pairs):

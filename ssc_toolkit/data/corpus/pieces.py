@@ -175,7 +175,7 @@ def silence_stdout() -> Iterator[None]:
 
 
 def read_pieces(collection: str, path: Path) -> list[Piece]:
-    """Return the pieces of one score file whose key is certain."""
+    """Return the pieces in the score file `path` of a collection whose key is certain."""
     if collection == CHORALES:
         candidates = [_read_chorale(path)]
     else:
