@@ -138,5 +138,11 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
 
 
 def rotate_phases(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
-    """Rotate the phase of each region of the spectra by the angle of its peak, (N, frames, P) in radians."""
+    """Rotate the phases of a spectrum, with one angle for each region around a spectral peak.
+
+    Args:
+        spectrum: complex spectrum, (N, frames, bins).
+        regions: the regions of the peaks.
+        angle: rotation of each region in radians, (N, frames, peaks).
+    """
     return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))

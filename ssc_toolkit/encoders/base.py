@@ -249,7 +249,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return encoder.eval()
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Return the model card, the content of `README.md` in the folder."""
+        """Generate the text of the model card, which `save_pretrained` writes to `README.md`."""
         module = type(self).__module__
         module = "ssc_toolkit.encoders" if module.startswith("ssc_toolkit.encoders.") else module
         return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
