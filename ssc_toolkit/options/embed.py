@@ -40,7 +40,7 @@ class EmbedOptions(TrackSource):
     max_unusable: float = 0.1
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. No tracks or models are loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         out = user_path(self.out, "out")
         if out.is_dir():
             raise InputError(f"out: expected a file name, got the folder {self.out}")

@@ -54,7 +54,7 @@ class ProbeOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. No tracks or models are loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_names("methods", self.methods, (*METHODS, FINETUNE))
         for name, low in (("repeats", 1), ("finetune_steps", 1), ("seed", 0)):
             check_integer(name, getattr(self, name), low)

@@ -56,7 +56,7 @@ class RetrievalOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. No tracks or models are loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         for k in self.cutoffs or (0,):
             check_integer("cutoffs", k, 1)
         if self.database is None and self.database_root is not None:

@@ -61,7 +61,7 @@ class RobustnessOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. No tracks or models are loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_integer("seed", self.seed, 0)
         check_names("methods", self.methods, METHODS)
         check_fraction("max_unusable", self.max_unusable)
