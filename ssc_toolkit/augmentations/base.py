@@ -190,10 +190,9 @@ class Augmentation(nn.Module, ABC):
 class Transform(Augmentation):
     """Base class of single transforms. `Container` is the base class of combinations of transforms.
 
-    A subclass stores every constructor argument in an attribute of the same name. It defines `draw_values`, which
-    draws the parameters of every example, and `transform`, which applies given parameters to waveforms. A subclass
-    with an expensive computation sets `selective = True`. It is then computed only for the examples that are
-    transformed.
+    A subclass stores every constructor argument in an attribute of the same name. It defines `draw_values`, which draws
+    the parameters of each clip, and `transform`, which applies given parameters to waveforms. A subclass with an
+    expensive computation sets `selective = True`. It is then computed only for the clips that are transformed.
     """
 
     selective = False

@@ -234,7 +234,10 @@ def usable_tracks(
 def usable_probed_tracks(
     tracks: TrackTable, window_seconds: float, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the result of `usable_tracks`, after checking that every split has labeled tracks in each column."""
+    """Return the result of `usable_tracks`, and check that every split has labeled tracks in each column.
+
+    Arguments are as for `usable_tracks`.
+    """
     kept, own = usable_tracks(tracks, window_seconds, max_unusable, signals)
     for column, signal in own.items():
         check_labels(kept, signal, column)

@@ -149,7 +149,7 @@ def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 class _Continuous(Target):
-    """Target that is used only for its check of continuous labels."""
+    """Target whose only use is the check that labels are finite real numbers."""
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return -label_distance(rows, columns)

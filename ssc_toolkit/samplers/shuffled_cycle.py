@@ -82,9 +82,9 @@ class ShuffledCycle:
     def _gradual(self, number: int) -> Tensor:
         """Return round `number` of the sequence for a pool with fewer items than two batches.
 
-        The round has the order of the previous round, except that a few items are moved to the end: as many as the pool
-        has more than a batch. No item comes earlier by more places than this number. When all items have been moved,
-        the order is a new random order.
+        In each round, some items of the previous round are moved to the end, and the others keep their order. The
+        number of moved items is the size of the pool minus that of a batch, so no item moves to the front by more
+        places than this. After all items have been moved, the order is a new random order.
         """
         spare = len(self._pool) - self._largest
         if spare <= 0:

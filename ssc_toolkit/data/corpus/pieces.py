@@ -161,7 +161,7 @@ def _cached(cache: Path) -> list[Piece]:
 
 @contextmanager
 def silence_stdout() -> Iterator[None]:
-    """Discard all output to stdout, including that of C code, because the ABC reader of symusic prints a lot."""
+    """Context manager that discards all output to stdout, also of C code, because symusic prints a lot."""
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
