@@ -23,8 +23,9 @@ class BackgroundNoise(Transform):
     than the clip is repeated. The energy of the clip divided by the energy of the noise is exactly the drawn ratio.
 
     If `files` is None, the noise is a random view of another item of the batch, to which the preceding transforms of
-    the chain have been applied. A batch with a single item is returned unchanged. The random parameters, a `Draw`, then
-    refer to positions in the batch, so they cannot be indexed, and the whole batch is processed at once.
+    the chain have been applied. A batch with a single item is returned unchanged. Without `files`, the random
+    parameters (a `Draw`) refer to positions in the batch. They cannot be indexed, and the whole batch is processed at
+    once.
 
     Args:
         files: audio files, as a list or as a folder that is searched recursively; None to use other items of the

@@ -80,6 +80,9 @@ def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
         delay: (N, samples) delay at each sample of each clip, in samples, 0 to `max_delay`; fractional delays use cubic
             interpolation.
         max_delay: upper bound of `delay`. It is a Python number, because reading a tensor would wait for the GPU.
+
+    Returns:
+        The delayed clips, (N, channels, samples).
     """
     samples = waveforms.shape[-1]
     whole = delay.floor()

@@ -88,8 +88,11 @@ def apply_release(signal: Tensor, time_constant: Tensor) -> Tensor:
     of log x[n] + n / time_constant.
 
     Args:
-        signal: x, N signals (N, samples) of values of at least 0.
+        signal: N signals x, (N, samples), with values of at least 0.
         time_constant: (N, 1) time constant of each signal, in samples.
+
+    Returns:
+        (N, samples) signals y.
     """
     line = torch.arange(signal.shape[-1], device=signal.device, dtype=signal.dtype) / time_constant
     highest = (signal.clamp(min=1e-20).log() + line).cummax(-1).values
@@ -103,10 +106,13 @@ def smooth(signal: Tensor, time_constant: Tensor, max_time_constant: float) -> T
     remaining terms are negligible.
 
     Args:
-        signal: x, N signals (N, samples).
+        signal: N signals x, (N, samples).
         time_constant: (N, 1) time constant of each signal, in samples.
         max_time_constant: upper bound of the time constants. It is a Python number, because reading a tensor would
             wait for the GPU.
+
+    Returns:
+        (N, samples) signals y.
     """
     total = signal * -torch.expm1(-1 / time_constant)
     covered = 1

@@ -126,6 +126,9 @@ def shift_right(waveforms: Tensor, shift: Tensor, max_shift: int) -> Tensor:
         waveforms: (N, channels, samples).
         shift: (N,) delays in whole samples, 0 to `max_shift`.
         max_shift: upper bound of `shift`. It is a Python number, because reading a tensor would wait for the GPU.
+
+    Returns:
+        The delayed clips, (N, channels, samples).
     """
     samples = waveforms.shape[-1]
     padding = min(max_shift, samples)

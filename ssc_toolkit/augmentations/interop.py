@@ -20,10 +20,10 @@ from ssc_toolkit.augmentations.draw import Draw
 class FromTorchAudiomentations(Augmentation):
     """Wrap a transform or composition of torch-audiomentations as a reproducible transform of ssc_toolkit.
 
-    The draw contains a seed. While the wrapped transform runs, the global random generators of Python, NumPy and
-    PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws for a whole batch, so
-    the draw cannot be indexed, and the whole batch is processed at once. Like other transforms of ssc_toolkit, the
-    wrapper also applies in evaluation mode.
+    The random parameters (a `Draw`) contain only a seed. While the wrapped transform runs, the global random generators
+    of Python, NumPy and PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws
+    for a whole batch, so the parameters cannot be indexed, and the whole batch is processed at once. Like other
+    transforms of ssc_toolkit, the wrapper also applies in evaluation mode.
 
     Args:
         module: transform or composition of torch-audiomentations. It decides with its own probability whether to change

@@ -81,6 +81,9 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
         waveforms: (N, channels, samples).
         noise: (N, channels, samples), or (N, 1, samples) to use the same noise for all channels.
         snr_db: (N,) signal-to-noise ratios in decibels.
+
+    Returns:
+        Waveforms with noise, (N, channels, samples).
     """
     dimensions = (1, 2)
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())

@@ -159,6 +159,9 @@ def _crossfaded(spliced: Tensor, source: Tensor, join: Tensor, skipped: Tensor, 
         join: (N, cuts), positions of the joins in the result.
         skipped: (N, cuts), number of samples removed before the segment that ends at the join.
         fade: length of the crossfade in samples.
+
+    Returns:
+        Clips with crossfades, (N, channels, samples).
     """
     channels, samples = spliced.shape[1:]
     ramp = torch.arange(fade, device=spliced.device)

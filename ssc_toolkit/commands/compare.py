@@ -48,7 +48,7 @@ def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the HTML report.

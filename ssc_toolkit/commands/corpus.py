@@ -23,7 +23,7 @@ def corpus(options: CorpusOptions) -> Path:
     """Render a labeled corpus if it does not exist yet, and print the path of its track table.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         The folder of the corpus, which contains `tracks.csv` and `audio/`.

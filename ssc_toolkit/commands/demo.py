@@ -90,7 +90,7 @@ def demo(options: DemoOptions) -> Path:
     """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the HTML report.

@@ -32,7 +32,7 @@ def probe(options: ProbeOptions) -> Results:
     """Fit probes for each label to an encoder, a random encoder and log-mel statistics, and print their scores.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         All scores. `Results.frame` is a table of them.

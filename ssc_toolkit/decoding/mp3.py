@@ -192,7 +192,7 @@ def find_mp3_streams(raw: BinaryIO) -> list[Span] | None:
 
     Returns:
         None if the file is one stream with a header that gives its true length. Otherwise, the streams. For a stream
-        without such a header, `Span.prefix` is one.
+        without such a header, `Span.prefix` is such a header.
 
     Raises:
         CutShort: if the file is shorter than one of its headers states.

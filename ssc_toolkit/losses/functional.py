@@ -265,6 +265,9 @@ def contrast(
         target, temperature, reduction, denominator, implementation, gather: as for `semi_supcon_loss`.
         ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
         label_weight, beta, tau_plus, sigma, process_group: as for `semi_supcon_loss`.
+
+    Returns:
+        A scalar, or for reduction="none" the loss of each anchor, (N,).
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)

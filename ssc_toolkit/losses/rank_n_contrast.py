@@ -65,6 +65,9 @@ class RankNContrastLoss(nn.Module):
             labels: real-valued labels of the items.
             labeled: mask of the known labels. None: all labels are known.
             items: ids of the items, accepted as by other losses. They do not change this loss.
+
+        Returns:
+            A scalar, or for reduction="none" the loss of each view.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")

@@ -11,9 +11,9 @@ from ssc_toolkit.seeds import make_generator
 class ShuffledCycle:
     """Infinite sequence that repeats a set of items (the pool), from which any slice can be computed.
 
-    The sequence consists of rounds. Each round contains every item once, in a new random order. `max_taken` successive
-    items are all different. If the pool has at most `max_taken` items, any `max_taken` successive items contain every
-    item. The time to compute a slice does not depend on its position.
+    The sequence consists of rounds. Each round contains every item once, in a new random order. Any `max_taken`
+    successive items are all different or, if the pool has at most `max_taken` items, contain every item. The time to
+    compute a slice does not depend on its position.
 
     Args:
         pool: dataset indices, (size,) int64.

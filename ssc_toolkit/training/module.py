@@ -108,6 +108,9 @@ class SemiSupConModule(pl.LightningModule):
         Args:
             projection: (items, views, dim) projections.
             batch: batch with or without `labels` and `labeled`.
+
+        Returns:
+            Scalar tensors by name.
         """
         target = self.target
         known = {} if target is None else {name: batch.get(name) for name in ("labels", "labeled")}

@@ -96,7 +96,7 @@ class FixedCorruption:
             return cls(from_config(state["transform"], open_files=open_files), rate, names, drawn)
 
     def save(self, path: Path) -> None:
-        """Save the transform, sample rate, names and draws to a file atomically.
+        """Save the transform, its sample rate, the names of the tracks and the random values to a file atomically.
 
         Args:
             path: path of the file. `load` reads it.
