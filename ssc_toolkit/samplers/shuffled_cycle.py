@@ -1,4 +1,4 @@
-"""Infinite sequence that repeats a set of items, shuffled anew for each repetition."""
+"""Infinite sequence that repeats a set of items, each time in a new random order."""
 
 from __future__ import annotations
 
