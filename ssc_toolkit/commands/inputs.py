@@ -147,7 +147,9 @@ def choose_windows(models: Models, window_seconds: float | None) -> dict[str, fl
 
 
 def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
-    """Load the track table of a command, and check the sample rate of its store. No audio file is opened.
+    """Load the track table of a command without opening audio files.
+
+    If the tracks have decoded audio in a store, the sample rate of the store is compared with that of the models.
 
     Args:
         models: models that embed the tracks.
