@@ -58,7 +58,6 @@ def test_a_compiled_chain_is_compiled_once_for_all_draws():
         ]
     )
     waveforms = noise(4, 1, 3000)
-    torch._dynamo.reset()
     compiled = torch.compile(chain.apply_draw, fullgraph=True, backend="aot_eager")
     with torch._dynamo.config.patch(error_on_recompile=True):
         for seed in range(12):
