@@ -36,8 +36,8 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
     """Measure all losses, the most important size first."""
     results.header += (
         f": D = {DIM}, C = {CLASSES}, {VIEWS} views, float32, matrix products without TF32 (PyTorch's default). Time "
-        "of a forward and backward pass as a multiple of the first row's (median of paired ratios), its median, peak of "
-        "the extra memory. A loss that does not fit ran out of memory."
+        "of a forward and backward pass as a multiple of the first row's (median of paired ratios), its median, peak "
+        "of the extra memory. A loss that does not fit ran out of memory."
     )
     warm_up(device)
     tasks = contenders_of_large_batches(device)
