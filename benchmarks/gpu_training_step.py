@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data import TRACK_SECONDS, write_corpus
+from data import write_corpus
 from gpu_targets import Target, list_targets
 from results import MEASURED, NOT_MEASURED, Results, Rows
 from timing import Deadline, Failure, attempt, extra_bytes, free_memory, seconds_of
@@ -51,8 +51,8 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
     items, tracks, workers = (TINY_ITEMS, TINY_TRACKS, 1) if tiny else (ITEMS, TRACKS, count_workers())
     results.header += (
         f": {items} items of two views; float32: convolutions in TF32, matrix products in float32 (PyTorch's default); "
-        "bfloat16: autocast of the model. Parts: medians, on a GPU from event to event in one stream, each step from an "
-        f"idle device. In a row: a step of a loop on one batch. With a loader: the same loop with {workers} workers "
+        "bfloat16: autocast of the model. Parts: medians, on a GPU from event to event in one stream, each step from "
+        f"an idle device. In a row: a step of a loop on one batch. With a loader: the same loop with {workers} workers "
         "that read 16-bit segments from a store into pinned memory; its fraction is the time by which the loader makes "
         "the step longer. Memory: peak of the extra memory. Waits: parts in which the host waits for the device, found "
         'by torch.cuda.set_sync_debug_mode("error").'
