@@ -54,6 +54,7 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
                 break
             # The chains have the targets: more turns.
             budget = until.left() / (len(names) - number) / 2 * (3 if name in FIRST else 1)
+            budget = 0.0 if tiny else budget
             results.put(*measure_transform(name, entries[name], waveforms, budget, until))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from encoders import BFLOAT16_TOLERANCE, Run, autocast, channels_last, clips_of, compiled, has_images, make_step
 from gpu_targets import Target, list_targets
 from results import MEASURED, NOT_MEASURED, Results, Rows
-from roofline import Rates, arithmetic_seconds, list_layers, measure_rates, roofline_seconds
+from roofline import Layer, Rates, arithmetic_seconds, list_layers, measure_rates, roofline_seconds
 from timing import (
     Deadline,
     Failure,
@@ -27,16 +28,18 @@ from torch import Tensor
 
 from ssc_toolkit.encoders import ENCODERS, Encoder
 
+Call = Callable[[Tensor], Tensor]
+
 NAME, WEIGHT = "encoders", 1.1
 KEYS = ("encoder", "contender")
-NAMES, TINY_NAMES = ("SampleCNN", "MelCNN", "ShortChunkCNN", "SampleCNNXL", "TUNePlus"), ("SampleCNN", "MelCNN")
+NAMES, TINY_NAMES = ("SampleCNN", "MelCNN", "ShortChunkCNN", "SampleCNNXL", "TUNePlus"), ("MelCNN",)
 """Encoders in order of worth."""
 CLIPS, TINY_CLIPS = 192, 2
 DEFAULT = "PyTorch's default"
 MODES = (DEFAULT, "float32", "bfloat16 autocast", "cuDNN benchmark", "channels last")
 COMPILED = ("compiled", "compiled, bfloat16 autocast")
 """Modes that take long to prepare, measured last."""
-COMPILE_SECONDS = 45.0
+COMPILE_SECONDS = 60.0
 """Minimum time that has to be left to begin with them."""
 TF32_CONVOLUTIONS = (True, False)
 """PyTorch's default precision."""
@@ -69,7 +72,7 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
     for number, name in enumerate(names):
         if until.left() < 0:
             return
-        budget = until.left() / (len(names) - number) / 3
+        budget = 0.0 if tiny else until.left() / (len(names) - number) / 3
         results.put(*measure_encoder(name, clips, device, rates, MODES, budget, until))
     for name in () if tiny else names:
         if until.left() < COMPILE_SECONDS:
@@ -82,41 +85,52 @@ class Mode(NamedTuple):
     """A way to run a training step.
 
     Attributes:
-        run: the step.
-        plain: the same step without compilation, whose layers are counted.
+        trained: encoder that is trained.
+        call: function that embeds with it.
+        counted: the same function without compilation, whose layers are counted.
         settings: arguments of `precision`.
     """
 
-    run: Run
-    plain: Run
+    trained: Encoder
+    call: Call
+    counted: Call
     settings: tuple[bool, ...]
 
+    def step(self, waveforms: Tensor) -> Tensor:
+        """Run a forward and backward pass."""
+        with precision(*self.settings):
+            return make_step(self.trained, waveforms, self.call)()
 
-def make_modes(encoder: Encoder, waveforms: Tensor, device: str, names: tuple[str, ...]) -> dict[str, Mode]:
+    def embed(self, waveforms: Tensor) -> Tensor:
+        """Return the embeddings of the encoder in evaluation mode."""
+        self.trained.eval()
+        with precision(*self.settings), torch.no_grad():
+            embeddings = self.call(waveforms).float()
+        self.trained.train()
+        return embeddings
+
+    def list_layers(self, waveforms: Tensor) -> list[Layer]:
+        """Return the layers of a training step."""
+        return list_layers(make_step(self.trained, waveforms, self.counted))
+
+
+def make_modes(encoder: Encoder, device: str, names: tuple[str, ...]) -> dict[str, Mode]:
     """Return the named modes that the encoder has."""
-    step = partial(make_step, encoder, waveforms)
-    plain, in_bfloat16 = step(encoder), step(autocast(encoder, device))
+    in_bfloat16 = autocast(encoder, device)
     modes = {
-        DEFAULT: Mode(plain, plain, TF32_CONVOLUTIONS),
-        "float32": Mode(plain, plain, (False, False)),
-        "bfloat16 autocast": Mode(in_bfloat16, in_bfloat16, TF32_CONVOLUTIONS),
-        "cuDNN benchmark": Mode(plain, plain, (*TF32_CONVOLUTIONS, True)),
+        DEFAULT: Mode(encoder, encoder, encoder, TF32_CONVOLUTIONS),
+        "float32": Mode(encoder, encoder, encoder, (False, False)),
+        "bfloat16 autocast": Mode(encoder, in_bfloat16, in_bfloat16, TF32_CONVOLUTIONS),
+        "cuDNN benchmark": Mode(encoder, encoder, encoder, (*TF32_CONVOLUTIONS, True)),
     }
     if has_images(encoder):
         other = channels_last(encoder)
-        run = make_step(other, waveforms, other)
-        modes["channels last"] = Mode(run, run, TF32_CONVOLUTIONS)
+        modes["channels last"] = Mode(other, other, other, TF32_CONVOLUTIONS)
     if COMPILED[0] in names:
         call = compiled(encoder)
-        modes[COMPILED[0]] = Mode(step(call), plain, TF32_CONVOLUTIONS)
-        modes[COMPILED[1]] = Mode(step(autocast(call, device)), in_bfloat16, TF32_CONVOLUTIONS)
+        modes[COMPILED[0]] = Mode(encoder, call, encoder, TF32_CONVOLUTIONS)
+        modes[COMPILED[1]] = Mode(encoder, autocast(call, device), in_bfloat16, TF32_CONVOLUTIONS)
     return {name: modes[name] for name in names if name in modes}
-
-
-def run_mode(mode: Mode) -> Tensor:
-    """Run a step under the settings of its mode."""
-    with precision(*mode.settings):
-        return mode.run()
 
 
 def measure_encoder(
@@ -126,28 +140,25 @@ def measure_encoder(
     torch.manual_seed(0)
     encoder = ENCODERS[name]().to(device).train()
     waveforms = clips_of(name, clips, device)
-    modes = make_modes(encoder, waveforms, device, names)
-    runs = {mode: partial(run_mode, modes[mode]) for mode in modes}
-    expected: list[Tensor] = []
+    modes = make_modes(encoder, device, names)
     rows = {mode: {"encoder": name, "contender": mode, "clips": clips, "state": NOT_MEASURED} for mode in modes}
     first: dict[str, float] = {}
-    for mode, run in runs.items():
-        if until.left() < 0:
-            break
-        found = attempt(partial(_try_out, run, expected, device), device)
+    for mode, state in check_modes(modes, waveforms, until).items():
+        rows[mode]["state"] = state
+        if state != MEASURED:
+            continue
+        found = attempt(partial(_try_out, partial(modes[mode].step, waveforms), device), device)
         if isinstance(found, Failure):
             rows[mode]["state"] = found.reason
-        elif not found[0] <= BFLOAT16_TOLERANCE:
-            rows[mode]["state"] = f"not the same work: embeddings differ by {found[0]:.2g}"
         else:
-            rows[mode] |= {"state": MEASURED, "megabytes": found[1]}
-            first[mode] = found[2]
+            rows[mode]["megabytes"], first[mode] = found
     repeats = count_repeats(budget, first.values(), 3, 20)
-    times = take_turns({mode: partial(seconds_of, runs[mode], device) for mode in first}, repeats, until)
+    timed = {mode: partial(seconds_of, partial(modes[mode].step, waveforms), device) for mode in first}
+    times = take_turns(timed, repeats, until)
     for mode, seconds in times.items():
         median = statistics.median(seconds)
         with precision(*modes[mode].settings):
-            layers = list_layers(modes[mode].plain)
+            layers = modes[mode].list_layers(waveforms)
             arithmetic, roofline = arithmetic_seconds(layers, rates), roofline_seconds(layers, rates)
         operations = sum(layer.operations for layer in layers)
         rows[mode] |= {
@@ -163,14 +174,31 @@ def measure_encoder(
     return list(rows.values())
 
 
-def _try_out(run: Run, expected: list[Tensor], device: str) -> tuple[float, float, float]:
-    """Return the difference from the first mode's embeddings, megabytes, and seconds of a warm step."""
-    torch.manual_seed(0)  # for dropout
-    embeddings = run().float()
-    expected.append(embeddings)
-    worst = ((embeddings - expected[0]).norm() / expected[0].norm()).item()
-    megabytes = extra_bytes(run, device) / 1e6
-    return worst, megabytes, seconds_of(run, device)
+def check_modes(modes: dict[str, Mode], waveforms: Tensor, until: Deadline) -> dict[str, str]:
+    """Return the state of each mode: "measured" if it gives the embeddings of the first mode.
+
+    This runs before the first step, after which the statistics of batch normalization differ between the modes.
+    """
+    states = dict.fromkeys(modes, NOT_MEASURED)
+    expected = None
+    for name, mode in modes.items():
+        if until.left() < 0:
+            break
+        embeddings = attempt(partial(mode.embed, waveforms), waveforms.device.type)
+        if isinstance(embeddings, Failure):
+            states[name] = embeddings.reason
+            continue
+        expected = embeddings if expected is None else expected
+        worst = ((embeddings - expected).norm() / expected.norm()).item()
+        fits = worst <= BFLOAT16_TOLERANCE
+        states[name] = MEASURED if fits else f"not the same work: embeddings differ by {worst:.2g}"
+    return states
+
+
+def _try_out(step: Run, device: str) -> tuple[float, float]:
+    """Return megabytes and seconds of a step, after a step that warms up."""
+    step()
+    return extra_bytes(step, device) / 1e6, seconds_of(step, device)
 
 
 def tables(rows: Rows, header: str) -> str:

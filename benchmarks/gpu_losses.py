@@ -44,7 +44,8 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
     groups = [(task, size) for size in (TINY_SIZES if tiny else SIZES) for task in TASKS]
     for number, (task, size) in enumerate(groups):
         budget = max(0.0, until.left()) / (len(groups) - number) / 2  # the other half is for the first runs
-        results.put(*measure_size(task, tasks[task], size, device, budget=min(budget, 5.0), until=until))
+        limit = 0.1 if tiny else 5.0
+        results.put(*measure_size(task, tasks[task], size, device, budget=min(budget, limit), until=until))
 
 
 def tables(rows: Rows, header: str) -> str:
