@@ -14,7 +14,6 @@ from gpu_targets import Target, list_targets
 from results import MEASURED, NOT_MEASURED, Results, Rows
 from timing import Deadline
 
-NAME, WEIGHT = "augmentations", 1.1
 KEYS = ("transform", "name")
 FIRST = ("chain at severity 1", "chain without pitch shift", "PitchShift")
 LAST = ("MP3",)

@@ -30,7 +30,6 @@ from ssc_toolkit.encoders import ENCODERS, Encoder
 
 Call = Callable[[Tensor], Tensor]
 
-NAME, WEIGHT = "encoders", 1.1
 KEYS = ("encoder", "contender")
 NAMES, TINY_NAMES = ("SampleCNN", "MelCNN", "ShortChunkCNN", "SampleCNNXL", "TUNePlus"), ("MelCNN",)
 """Encoders in order of worth."""

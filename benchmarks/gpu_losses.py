@@ -11,7 +11,6 @@ from losses import CLASSES, DIM, VIEWS, markdown, measure_size
 from results import MEASURED, NOT_MEASURED, Results, Rows
 from timing import Deadline, warm_up
 
-NAME, WEIGHT = "losses", 1.2
 KEYS = ("task", "size", "name")
 SIZES, TINY_SIZES = (65536, 4096, 16384, 262144), (64, 16)
 """Numbers of rows, in order of worth."""

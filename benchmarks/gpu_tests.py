@@ -9,7 +9,6 @@ import pytest
 from results import MEASURED, NOT_MEASURED, Results, Rows
 from timing import Deadline
 
-NAME, WEIGHT = "tests", 0.8
 KEYS = ("test",)
 ROOT = Path(__file__).parents[1]
 FILE = "tests/test_gpu.py"

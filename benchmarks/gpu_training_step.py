@@ -23,7 +23,6 @@ from training_step import PARTS, TrainingStep, time_steps
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, Labels, load_tracks
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 
-NAME, WEIGHT = "training-step", 0.8
 KEYS = ("encoder", "chain", "precision")
 CHAINS: dict[str, tuple[str, ...]] = {"whole chain": (), "without pitch shift": ("pitch_shift",)}
 CASES = (

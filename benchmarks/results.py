@@ -88,7 +88,7 @@ class Results:
         self.markdown = markdown
         self.out = out
         self.keys = keys
-        self.header = "Not measured."
+        self.header = ""
 
     def put(self, *rows: dict[str, Any]) -> None:
         """Replace planned rows by results, or add them, and write the files."""
