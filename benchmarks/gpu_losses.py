@@ -9,7 +9,7 @@ from gpu_targets import Target, list_targets
 from loss_peers import TWO_WAYS, contenders_of_large_batches
 from losses import CLASSES, DIM, VIEWS, markdown, measure_size
 from results import MEASURED, NOT_MEASURED, Results, Rows
-from timing import Deadline, warm_up
+from timing import Deadline, free_memory, warm_up
 
 KEYS = ("task", "size", "name")
 SIZES, TINY_SIZES = (65536, 4096, 16384, 262144), (64, 16)
@@ -44,6 +44,7 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
     for number, (task, size) in enumerate(groups):
         budget = max(0.0, until.left()) / (len(groups) - number) / 2  # the other half is for the first runs
         limit = 0.1 if tiny else 5.0
+        free_memory(device)
         results.put(*measure_size(task, tasks[task], size, device, budget=min(budget, limit), until=until))
 
 

@@ -35,8 +35,10 @@ CASES = (
 ITEMS, TINY_ITEMS = 96, 2
 TRACKS, TINY_TRACKS = 120, 4
 REPEATS, TINY_REPEATS = 15, 1
-STEPS, TINY_STEPS, FIRST_STEPS = 20, 2, 4
-"""Number of steps in a row, and of steps before them, in which the workers of the loader start."""
+STEPS, TINY_STEPS = 10, 2
+"""Number of steps in a loop."""
+BATCHES, TINY_BATCHES = 40, 4
+"""Number of batches of a loader alone, many more than its workers prepare in advance."""
 
 
 def plan(tiny: bool, device: str) -> Rows:
@@ -131,20 +133,19 @@ def measure_loader(
     """Return milliseconds of a batch of a loader alone, and of a step of a loop that reads from it."""
     if step.rate not in stores:
         stores[step.rate] = make_store(folder / str(step.rate), step.rate, tracks)
-    steps = TINY_STEPS if tiny else STEPS
+    steps, count = (TINY_STEPS, TINY_BATCHES) if tiny else (STEPS, BATCHES)
     batches = make_batches(stores[step.rate], step, items, workers)
 
     def alone() -> None:
-        for _ in range(steps):
+        for _ in range(count):
             next(batches)
 
     def loop() -> None:
         for seed in range(steps):
             step.run(next(batches), seed)
 
-    for _ in range(FIRST_STEPS):
-        next(batches)
-    alone_times = [seconds_of(alone, step.device) / steps for _ in range(3)]
+    alone()  # the workers start
+    alone_times = [seconds_of(alone, step.device) / count for _ in range(3)]
     loop()
     times = [seconds_of(loop, step.device) / steps for _ in range(3)]
     return {
