@@ -1,10 +1,11 @@
-"""Time of the augmentations compared with other libraries, on equal work.
+"""Time of the augmentations compared with the same transforms of other libraries.
 
-A registry lists, for each transform, ours and the peers with the same settings. Each contender is first checked: with
-fixed settings it must change a test signal like ours, by the measure named in the table. Then all contenders of a
-transform run in turns, in random order, in one process, on 192 clips of 59 535 samples, with parameters drawn for each
-example. The results are the medians of their ratios to ours. Peers that process torch batches and numpy and C++ peers,
-which process one clip at a time, are in separate columns.
+A registry lists our transforms, and for each its peers, which are transforms of other libraries with the same settings.
+Each peer is first checked. With fixed settings, it must change a test signal as ours does, according to the measure
+named in the table. Then our transform and its peers (the contenders) run in turns, in random order, in one process, on
+192 clips of 59 535 samples. Parameters are drawn for each example. The results are the medians of the ratios of a
+peer's time to ours. Peers that process torch batches are in one column. NumPy and C++ peers, which process one clip at
+a time, are in another column.
 
     python benchmarks/augmentations.py --out=docs/benchmarks     # writes augmentations-cpu.md, .json and .svg there
 
@@ -34,7 +35,7 @@ FLOORS = ("copy", "FFT pair")
 
 
 def difference(entry: Entry, change: Change, own: Change, device: str) -> float:
-    """Return the difference between a contender's effect on the test signal and that of ours, by the measure."""
+    """Return the difference between the effects of a contender and of our transform on the test signal, by the measure."""
     assert entry.measure is not None
     before = SIGNALS[entry.signal]()
     expected, got = (entry.measure(before, run(before.to(device)).cpu()) for run in (own, change))
@@ -47,7 +48,7 @@ def on_device(change: Change, device: str) -> Change:
 
 
 def floors(waveforms: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """Yield lower bounds of the time: a copy of the batch, and one pair of FFTs."""
+    """Yield two lower bounds of the time, a copy of the batch and one pair of FFTs."""
     yield "copy", lambda: waveforms.clone()
     yield "FFT pair", lambda: torch.fft.irfft(torch.fft.rfft(waveforms), n=waveforms.shape[-1])
 
@@ -125,7 +126,7 @@ def measure_transform(name: str, entry: Entry, waveforms: Tensor, budget: float,
 
 
 def kind_of(peer: str, entry: Entry) -> str:
-    """Return the kind of a contender."""
+    """Return the kind of a contender, which decides its column."""
     if peer in FLOORS:
         return "floor"
     if peer == "ssc_toolkit":

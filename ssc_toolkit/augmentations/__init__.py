@@ -1,4 +1,4 @@
-"""Waveform transforms on batches; each example has its own random parameters."""
+"""Transforms of batches of waveforms, with separate random parameters for each waveform."""
 
 from ssc_toolkit.augmentations.background import BackgroundNoise
 from ssc_toolkit.augmentations.base import Augmentation, Transform

@@ -14,11 +14,12 @@ from ssc_toolkit.checks import Range, check_integer_range, check_range
 class Distortion(Transform):
     """Distort the waveform by a hyperbolic tangent: y = tanh(10^(drive_db / 20) x).
 
-    Quiet signals are amplified by `drive_db`; no sample exceeds full scale.
+    Samples of small magnitude are amplified by about `drive_db`. The magnitude of the result is at most 1.
 
     Args:
-        drive_db: (low, high) in decibels, -60 to 60, drawn uniformly.
-        p: probability that an example is transformed.
+        drive_db: gain before the hyperbolic tangent in decibels, -60 to 60; a number, or (low, high) to draw from
+            uniformly.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -38,12 +39,12 @@ class Distortion(Transform):
 
 
 class Clipping(Transform):
-    """Clip samples to a level relative to the peak of the clip.
+    """Limit the magnitude of samples to a threshold relative to the peak of the waveform.
 
     Args:
-        threshold_db: (low, high) in decibels relative to the peak magnitude of the clip over all channels,
-            -60 to 0, drawn uniformly.
-        p: probability that an example is transformed.
+        threshold_db: threshold in decibels relative to the largest magnitude in any channel, -60 to 0; a number, or
+            (low, high) to draw from uniformly.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -66,11 +67,11 @@ class Clipping(Transform):
 class BitCrush(Transform):
     """Round samples to the levels of b-bit integers: y = round(2^(b - 1) x) / 2^(b - 1).
 
-    The rounding has the gradient of the identity (straight-through estimator).
+    The backward pass treats the rounding as the identity (straight-through estimator).
 
     Args:
-        bits: (low, high) integers, 1 to 24, drawn uniformly, both ends included.
-        p: probability that an example is transformed.
+        bits: number of bits b, 1 to 24; an integer, or (low, high) to draw from uniformly, both ends included.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -93,13 +94,13 @@ class BitCrush(Transform):
 
 
 def measure_peak(waveforms: Tensor) -> Tensor:
-    """Return the peak magnitudes (N,) of waveforms (N, channels, samples)."""
+    """Return the largest magnitude in each clip, (N,), of waveforms (N, channels, samples)."""
     lowest, highest = waveforms.flatten(1).aminmax(dim=1)
     return torch.maximum(highest, -lowest)
 
 
 def straight_through(waveforms: Tensor, changed: Tensor) -> Tensor:
-    """Return the changed waveforms with the gradient of the unchanged ones."""
+    """Return `changed`, with the gradient of the identity with respect to `waveforms` (straight-through estimator)."""
     if torch.is_grad_enabled() and waveforms.requires_grad:
         return waveforms + (changed - waveforms).detach()
     return changed

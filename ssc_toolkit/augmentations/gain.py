@@ -17,8 +17,8 @@ class Gain(Scaling):
     """Scale the waveform by a gain in decibels, without clipping.
 
     Args:
-        gain_db: (low, high) in decibels, -200 to 200, drawn uniformly.
-        p: probability that an example is transformed.
+        gain_db: gain in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -41,7 +41,7 @@ class PolarityInversion(Scaling):
     """Invert the sign of the waveform.
 
     Args:
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -60,13 +60,14 @@ class PolarityInversion(Scaling):
 
 
 class PeakNormalization(Transform):
-    """Scale the waveform so that its peak magnitude over all channels has a given level.
+    """Scale the waveform so that its largest magnitude in any channel has a given level.
 
     Silent clips are returned unchanged.
 
     Args:
-        peak_db: (low, high) level of the peak in decibels of full scale, -200 to 200, drawn uniformly.
-        p: probability that an example is transformed.
+        peak_db: level of the largest magnitude in decibels relative to full scale, a magnitude of 1; -200 to 200. A
+            number, or (low, high) to draw from uniformly.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Pitch shifting of a batch, with a separate ratio for each example."""
+"""Pitch shifting of a batch, with a separate ratio for each clip."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class PitchShift(Transform):
-    """Shift the pitch by any real number of semitones, and keep the duration.
+    """Shift the pitch by a whole or fractional number of semitones, and keep the duration.
 
-    Each peak of the short-time spectrum is moved together with the bins around it, and its phase is rotated so
-    that the shifted partials stay coherent from frame to frame (Laroche and Dolson, New phase-vocoder
-    techniques for pitch-shifting, harmonizing and other exotic effects, WASPAA 1999). The spectral
-    envelope moves with the partials. Partials that would exceed the Nyquist frequency are removed. Gradients flow
-    through the spectrum, not through the selection of peaks.
+    Each peak of the short-time spectrum is moved together with the bins around it. Its phase is rotated so that the
+    shifted partials are continuous from frame to frame (Laroche and Dolson, New phase-vocoder techniques for
+    pitch-shifting, harmonizing and other exotic effects, WASPAA 1999). The spectral envelope is shifted too. Partials
+    that would exceed the Nyquist frequency are removed. Gradients flow through the spectrum, but not through the
+    selection of peaks.
 
     Args:
-        shift_semitones: (low, high) shift in semitones, -48 to 48, drawn uniformly.
+        shift_semitones: shift in semitones, -48 to 48; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        n_fft: window length in samples, a multiple of 4, at least 16. By default, the power of two nearest to 93 ms
-            (2048 at 22 050 Hz). Half of the default suits percussive music better.
-        p: probability that an example is transformed.
+        n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
+            (2048 at 22 050 Hz). For percussive music, half of this length is better.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the range or the window length is out of bounds.
@@ -74,7 +74,7 @@ class PitchShift(Transform):
 
 
 def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
-    """Multiply every frequency of each signal by its own ratio.
+    """Multiply all frequencies in a signal by a ratio, separately for each of N signals.
 
     Args:
         signals: (N, samples).
@@ -93,9 +93,9 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
         regions, frequency = find_peaks(spectrum, before, first, hanging)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
-        # A partial that is moved up by `moved` bins advances faster in phase from frame to frame, starting at the
-        # second frame, whose middle is the beginning of the signal. In addition, a shift by whole bins rotates
-        # the phase in the middle of a frame by half a cycle per bin.
+        # The phase of a partial that is moved up by `moved` bins advances by moved / OVERLAP more cycles per frame.
+        # It is counted from the second frame, whose middle is the beginning of the signal. In addition, a shift by
+        # whole bins rotates the phase in the middle of a frame by half a cycle per bin.
         steps = moved / OVERLAP
         steps[:, 0] *= -1
         angle = math.pi * (2 * regions.accumulate(steps) + whole_bins)
@@ -104,7 +104,10 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:
-    """Move each bin up by `shift` bins and sum; bins that leave the spectrum are dropped."""
+    """Move the bins of spectra (N, frames, bins) up by `shift` bins, (N, frames, bins).
+
+    Bins that move to the same place are added. Bins that leave the spectrum are dropped.
+    """
     bins = spectrum.shape[-1]
     numbers = torch.arange(1, bins + 1, device=spectrum.device)
     target = (shift + numbers).clamp_(0, bins + 1)  # one extra bin at either end, removed below
