@@ -35,7 +35,7 @@ FLOORS = ("copy", "FFT pair")
 
 
 def difference(entry: Entry, change: Change, own: Change, device: str) -> float:
-    """Return the difference between the effects of a contender and of our transform on the test signal, by the measure."""
+    """Return the difference between the effects of a contender and of ours on the test signal, by the measure."""
     assert entry.measure is not None
     before = SIGNALS[entry.signal]()
     expected, got = (entry.measure(before, run(before.to(device)).cpu()) for run in (own, change))
