@@ -80,8 +80,13 @@ def drawn(low: float, high: float, fixed: float, is_fixed: bool) -> float:
     return fixed if is_fixed else random.uniform(low, high)
 
 
-def registry(folder: str) -> dict[str, Entry]:
-    """Return every transform with its peers. `folder` contains recordings that some of them need."""
+def registry(folder: str, torch_only: bool = False) -> dict[str, Entry]:
+    """Return every transform with its peers.
+
+    Args:
+        folder: folder that contains recordings that some of them need.
+        torch_only: whether to leave out peers that take one clip at a time, some of which take seconds to import.
+    """
     rate = {"sample_rate": RATE}
     entries = {
         "Gain": Entry(lambda f: ours.Gain(-6.0 if f else (-15, 5)), measure=samples, tolerance=1e-4, says="samples"),
@@ -181,6 +186,8 @@ def registry(folder: str) -> dict[str, Entry]:
         ("pedalboard", add_pedalboard),
         ("librosa", add_librosa),
     ):
+        if torch_only:
+            continue
         if find_spec(package):
             add(entries)
         else:
