@@ -12,15 +12,16 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import draw_integers, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import per_clip, require_sample_rate
 from ssc_toolkit.augmentations.delay import Delay, compute_echo_response, shift_right
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Reach
 from ssc_toolkit.augmentations.noise import ColoredNoise, draw_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.checks import Range
 
 SPREAD = 0.2
-"""Amount that `PublishedDelay` randomly adds to or subtracts from volume and attenuation."""
+"""Amount by which `PublishedDelay` increases or decreases volume and attenuation at random."""
 
 
 class PublishedDelay(Delay):
@@ -28,8 +29,8 @@ class PublishedDelay(Delay):
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each
-    at random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
+    For each clip, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each at
+    random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
 
     Args:
         delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw a whole number of samples
@@ -38,7 +39,7 @@ class PublishedDelay(Delay):
         repeats: number of echoes before the random change, 0 to 1000. After the change, it is at least 0.
         attenuation: amplitude of each echo divided by that of the previous echo, before the random change, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -57,12 +58,12 @@ class PublishedDelay(Delay):
     max_volume = 2.0
     min_repeats = 0
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         def either(low: float, high: float) -> Tensor:
-            return torch.tensor([low, high])[draw_integers(count, (0, 1), generator)]
+            return torch.tensor([low, high])[generator.integers((0, 1))]
 
         return {
-            "delay_samples": draw_integers(count, self._samples(), generator),
+            "delay_samples": generator.integers(self._samples()),
             "volume": either(self.volume - SPREAD, self.volume + SPREAD),
             "repeats": either(max(0, self.repeats - 1), self.repeats + 1),
             "attenuation": either(self.attenuation - SPREAD, self.attenuation + SPREAD),
@@ -84,13 +85,16 @@ class PublishedDelay(Delay):
         return compute_echo_response(values["delay_samples"], echoes, grid) / 2
 
     def _levels(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """Yield pairs (r, amplitude) of all possible echoes r = 0, 1, ...; an amplitude (N, 1) is 0 without echo r."""
+        """Yield pairs (r, amplitudes) for all possible echoes r = 0, 1, ... of N clips.
+
+        The amplitudes are (N, 1), and 0 for a clip that has no echo r. `values` are as from `draw_values`.
+        """
         volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
         for echo in range(self.repeats + 1):
             yield echo, torch.where(values["repeats"] > echo, volume * attenuation**echo, 0.0)[:, None]
 
     def _samples(self) -> tuple[int, int]:
-        """Return the shortest and longest delay in samples."""
+        """Return the shortest and longest delay between two echoes that can be drawn, in samples."""
         low, high = (int(ms * require_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
         return low, high
 
@@ -161,12 +165,15 @@ class PublishedPitchShift(PitchShift):
                 f"got {sample_rate}"
             )
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": torch.tensor(self.steps)[draw_integers(count, (0, len(self.steps) - 1), generator)]}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_semitones": torch.tensor(self.steps)[generator.integers((0, len(self.steps) - 1))]}
 
 
 def _fast_steps(sample_rate: int) -> list[float]:
-    """Return the ratios of two different divisors above 1 of the sample rate, in semitones, in ascending order."""
+    """Return the pitch shifts in semitones, in ascending order, that are fast in torch-pitch-shift.
+
+    Their frequency ratios are a / b for two different divisors a and b of the sample rate, both above 1.
+    """
     divisors = [number for number in range(2, sample_rate + 1) if sample_rate % number == 0]
     ratios = {Fraction(a, b) for a in divisors for b in divisors if a != b}
     return sorted(12 * math.log2(ratio) for ratio in ratios)

@@ -16,7 +16,7 @@ from ssc_toolkit.encoders.strided import StridedConv2d
 
 
 class MelCNN(Encoder):
-    """MelCNN: a small convolutional network over a log-mel spectrogram.
+    """Encoder with a small convolutional network over a log-mel spectrogram.
 
     Two strided 2-D convolutions are followed by two 1-D convolutions over time and the mean over time. The channels of
     the first 1-D convolution include all frequency bands, so that features can depend on absolute pitch. The network
@@ -37,9 +37,9 @@ class MelCNN(Encoder):
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least `n_fft`
           samples (2 048 by default)
-        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames; with
-          `frames=True` (..., frames, embedding_dim), one frame per four hops. By default, frame k is centered on
-          sample 2 560 k + 1 024
+        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames. With `frames=True`, the
+          output is (..., frames, embedding_dim), with one frame per four hops of the spectrogram. By default, frame k
+          is centered on sample 2 560 k + 1 024
 
     Examples:
         >>> import torch

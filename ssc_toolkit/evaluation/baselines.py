@@ -1,4 +1,4 @@
-"""Models that a comparison evaluates: models that the user specifies, and baselines without pretraining."""
+"""Creation of the models of a comparison, which are specified by the user, and of baselines without pretraining."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASELINES = (RANDOM, MFCC_STATISTICS, LOG_MEL_STATISTICS)
 
 
 class LogMelStatistics(Encoder):
-    """Encoder that returns the mean and standard deviation over time of each log-mel band.
+    """Baseline encoder, whose embedding is the mean and standard deviation over time of each log-mel band.
 
     The encoder has no trainable weights.
 
@@ -105,13 +105,13 @@ def _statistics_over_time(features: Tensor) -> Tensor:
 
 
 def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
-    """Return a copy of a model with random weights, and with its readout and window length.
+    """Return a copy of a model with random weights, and with its readout and window length, as a baseline.
 
     A model without trainable weights is replaced by a MelCNN with random weights, the same sample rate and window
     length.
 
     Args:
-        model: the model; it is not changed.
+        model: model whose architecture is used; it is not changed.
         seed: seed of the random weights.
     """
     if is_trainable(model):
@@ -128,7 +128,7 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
         names: one name for each model. By default, the name is the last part of the path that is not "encoder".
 
     Returns:
-        The models by name.
+        A dictionary of the models by name.
 
     Raises:
         InputError: if `encoders` is empty, if the number of names differs from the number of encoders, if a name is
