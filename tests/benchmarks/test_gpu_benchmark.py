@@ -29,7 +29,7 @@ import gpu_training_step  # noqa: E402
 import loss_peers  # noqa: E402
 from encoders import make_step  # noqa: E402
 from losses import contenders, make_batch, measure_size  # noqa: E402
-from results import DOES_NOT_FIT, MEASURED, NOT_MEASURED, Results  # noqa: E402
+from results import DOES_NOT_FIT, MEASURED, NOT_MEASURED, Results, is_error  # noqa: E402
 from roofline import Layer, Rates, arithmetic_seconds, list_layers, roofline_seconds  # noqa: E402
 from timing import Deadline, Failure, attempt, precision, take_turns  # noqa: E402
 from training_step import PARTS  # noqa: E402
@@ -282,6 +282,22 @@ def test_another_error_in_a_part_is_raised(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
     with pytest.raises(torch.OutOfMemoryError):
         gpu_training_step.find_waits(SimpleNamespace(parts=lambda batch, seed: dict.fromkeys(PARTS, no_memory)), {})
+
+
+def test_a_failing_measurement_keeps_the_earlier_ones(monkeypatch):
+    figures = {"parts": dict.fromkeys(PARTS, 1.0), "milliseconds": 6.0, "megabytes": 1.0}
+    monkeypatch.setattr(gpu_training_step, "make_case", lambda *case: None)
+    monkeypatch.setattr(gpu_training_step, "measure_parts", lambda *given: figures)
+    monkeypatch.setattr(gpu_training_step, "measure_waits", lambda *given: {"waits": {"loss": "a.py:1"}})
+    monkeypatch.setattr(gpu_training_step, "measure_loop", no_memory)
+    monkeypatch.setattr(gpu_training_step, "measure_loader", lambda *given: {"loader_milliseconds": 2.0})
+    planned = gpu_training_step.plan(True, "cpu")
+    results = Results("training-step-tiny", planned, gpu_training_step.tables, None, gpu_training_step.KEYS)
+    gpu_training_step.measure(results, Deadline(), True, "cpu")
+    assert is_error(results.rows[0])
+    assert "| 6 ms | 0.001 GB | not measured | not measured | not measured | 2 ms | loss (a.py:1) does not fit |" in (
+        results.text()
+    )
 
 
 @pytest.mark.parametrize(("milliseconds", "reached"), [(249.0, "yes"), (251.0, "no"), (None, "")])
