@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_range
 
 
@@ -61,9 +62,9 @@ class Compression(Transform):
         self.release_ms = check_range("release_ms", release_ms, 0.01, 10000)
         self.make_up_db = check_range("make_up_db", make_up_db, -60, 60)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         names = ("threshold_db", "ratio", "attack_ms", "release_ms", "make_up_db")
-        return {name: draw_uniform(count, getattr(self, name), generator) for name in names}
+        return {name: generator.uniform(getattr(self, name)) for name in names}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         per_sample = {name: value.to(waveforms.dtype)[:, None] for name, value in values.items()}

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
-from ssc_toolkit.augmentations.base import Augmentation, check_generator, require_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 
 
 class FromTorchAudiomentations(Augmentation):
@@ -22,7 +23,8 @@ class FromTorchAudiomentations(Augmentation):
 
     The random parameters (a `Draw`) contain only a seed. While the wrapped transform runs, the global random generators
     of Python, NumPy and PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws
-    for a whole batch, so the parameters cannot be indexed, and the whole batch is processed at once. Like other
+    for a whole batch, so the parameters cannot be indexed, the whole batch is processed at once, and the result
+    depends on the number of processes. Like other
     transforms of ssc_toolkit, the wrapper also applies in evaluation mode.
 
     Args:
@@ -50,10 +52,9 @@ class FromTorchAudiomentations(Augmentation):
             raise TypeError(f"module: expected a transform of torch-audiomentations, got {type(module).__name__}")
         self.theirs = module
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        seed = torch.randint(2**31, (1,), generator=generator).expand(count)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        seed = generator.integers((0, 2**31 - 1))[:1].expand(len(generator))
         return Draw(type(self).__name__, applied, {"seed": seed}, whole=True)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:

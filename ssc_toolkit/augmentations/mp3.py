@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.distortion import straight_through
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_range
 
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -87,8 +88,8 @@ class MP3(Transform):
             raise ValueError(f'implementation: expected "auto", "codec" or "approximation", got {implementation!r}')
         self.implementation = implementation
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        picked = torch.randint(len(self._rates), (count,), generator=generator)
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        picked = generator.integers((0, len(self._rates) - 1))
         return {"bitrate_kbps": torch.tensor(self._rates)[picked]}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:

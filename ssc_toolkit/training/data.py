@@ -156,11 +156,9 @@ class NumberedBatches(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         generator = make_generator(self.seed, "views", number, 0)
         indices = self.batch_sampler.batch(number)
-        if self.world_size == 1:
-            return self.dataset.batch(indices, generator)
         batch = self.dataset.batch(indices, generator, slice(self.rank, None, self.world_size))
         # Plain numbers instead of tensors, because Lightning would move tensors to the device.
-        return {**batch, "places": batch["places"].tolist(), "items_of_all": len(indices)}
+        return {**batch, "places": batch["places"].tolist()}
 
 
 class CountFrom(Sampler[int]):
