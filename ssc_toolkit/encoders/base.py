@@ -26,6 +26,7 @@ from ssc_toolkit.encoders.saving import (
     make_config_error,
     read_config,
 )
+from ssc_toolkit.encoders.sliced_blocks import apply_layers
 from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
@@ -159,11 +160,14 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         self.gradient_checkpointing = check_bool("enabled", enabled)
         return self
 
-    def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:
-        """Apply layers as one stage of gradient checkpointing; for use in `encode_frames`."""
+    def stage(self, layers: nn.Module, input: Tensor, *affine: Tensor) -> Tensor:
+        """Apply layers as one stage of gradient checkpointing; for use in `encode_frames`.
+
+        In training on a CPU, they are computed in slices that fit in its cache; see `apply_layers`.
+        """
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return run_checkpointed(layers, *inputs)
-        return layers(*inputs)
+            return run_checkpointed(layers, input, *affine)
+        return apply_layers(layers, input, *affine)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; a fused encoder stays in eval mode."""
