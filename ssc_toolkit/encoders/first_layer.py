@@ -18,6 +18,9 @@ from ssc_toolkit.encoders.layer_kinds import is_plain, is_trained_on_cpu
 from ssc_toolkit.encoders.strided import StridedConv2d
 
 _Conv: TypeAlias = nn.Conv1d | nn.Conv2d
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
+_OF_EACH_EXAMPLE = (*_CONVOLUTIONS, nn.ReLU, nn.MaxPool1d, nn.MaxPool2d)
+"""Layers that compute each example by itself, so that a batch can be computed in slices."""
 _MAX_TAPS = 32  # covariances of larger patches would cost more than the batch norm
 _SLICE_BYTES = 2**21  # of outputs of the convolution, for each thread; they fit in the level-2 cache of a core
 
@@ -61,9 +64,10 @@ def check_count(count: int) -> int:
 def split_batch(input: Tensor, conv: _Conv) -> tuple[Tensor, ...]:
     """Split a batch into slices whose convolutions fit in the caches of the cores."""
     values = conv.out_channels
-    settings = zip(input.shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation, strict=True)
+    padded = cast("tuple[int, ...]", conv.padding)
+    settings = zip(input.shape[2:], conv.kernel_size, conv.stride, padded, conv.dilation, strict=True)
     for size, kernel, stride, padding, dilation in settings:
-        values *= (size + 2 * int(padding) - dilation * (kernel - 1) - 1) // stride + 1
+        values *= (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     return input.split(max(1, torch.get_num_threads() * _SLICE_BYTES // max(1, values * input.element_size())))
 
 
@@ -94,9 +98,10 @@ def fold_first_norm(
     weight, bias = _fold(conv, norm, weight, mean, covariance, count)
     parts = split_batch(input, conv)
     following = 2
-    while following < len(layers) and not isinstance(layers[following], nn.modules.batchnorm._NormBase):
+    while following < len(layers) and any(is_plain(layers[following], kind) for kind in _OF_EACH_EXAMPLE):
         following += 1
-    settings = conv.stride, conv.padding, conv.dilation, False, [0] * len(conv.stride), conv.groups
+    padding = cast("tuple[int, ...]", conv.padding)
+    settings = conv.stride, padding, conv.dilation, False, [0] * len(padding), conv.groups
 
     def apply(part: Tensor) -> Tensor:
         features = torch.convolution(part, weight, bias, *settings)
@@ -105,21 +110,19 @@ def fold_first_norm(
             features = features.relu_() if layer is layers[2] and is_plain(layer, nn.ReLU) else layer(features)
         return features
 
-    reduces = any(
-        isinstance(layer, nn.Conv1d | nn.Conv2d | nn.MaxPool1d | nn.MaxPool2d) for layer in layers[2:following]
-    )
-    features = torch.cat([apply(part) for part in parts]) if reduces else apply(input)
-    return features, layers[following:]
+    if following <= 3:  # with a ReLU alone, joining the slices would take longer than computing them
+        return apply(input), layers[following:]
+    return torch.cat([apply(part) for part in parts]), layers[following:]
 
 
 def _is_foldable(layers: list[nn.Module], input: Tensor) -> bool:
     if len(layers) < 2 or input.requires_grad:
         return False
-    conv, norm = layers[:2]
+    conv, norm = cast(_Conv, layers[0]), cast(nn.BatchNorm2d, layers[1])
     return (
-        any(is_plain(conv, kind) for kind in (nn.Conv1d, nn.Conv2d, StridedConv2d))
+        any(is_plain(conv, kind) for kind in _CONVOLUTIONS)
         and any(is_plain(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d))
-        and bool(norm.training and norm.affine and norm.track_running_stats)
+        and (norm.training and norm.affine and norm.track_running_stats)
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
         and conv.groups == 1
@@ -177,7 +180,7 @@ def _append_ones(conv: _Conv, input: Tensor, mean: Tensor, covariance: Tensor) -
 
 def _unfold(conv: _Conv, input: Tensor) -> Tensor:
     """Return the patches (N, channels * taps, positions) of an input."""
+    padding = cast("tuple[int, ...]", conv.padding)
     if input.dim() == 4:
-        return F.unfold(input, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
-    settings = [(1, *conv.kernel_size), (1, *conv.dilation), (0, *conv.padding), (1, *conv.stride)]
-    return F.unfold(input[:, :, None], *settings)
+        return F.unfold(input, conv.kernel_size, conv.dilation, padding, conv.stride)
+    return F.unfold(input[:, :, None], (1, *conv.kernel_size), (1, *conv.dilation), (0, *padding), (1, *conv.stride))
