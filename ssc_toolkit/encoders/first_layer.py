@@ -39,9 +39,9 @@ def normalize_image(norm: nn.BatchNorm2d, image: Tensor) -> tuple[Tensor, ...]:
         >>> [tuple(value.shape) for value in normalize_image(nn.BatchNorm2d(1), torch.randn(2, 1, 8, 6))]
         [(2, 1, 8, 6), (1,), (1,)]
     """
-    if not (is_plain(norm, nn.BatchNorm2d) and norm.training and norm.affine and norm.track_running_stats):
+    if not is_trained_on_cpu(image) or image.requires_grad or not is_plain(norm, nn.BatchNorm2d):
         return (norm(image),)
-    if image.requires_grad or not is_trained_on_cpu(image) or image.dtype != norm.weight.dtype:
+    if not (norm.training and norm.affine and norm.track_running_stats) or image.dtype != norm.weight.dtype:
         return (norm(image),)
     factor = advance(norm)
     statistics = norm.running_mean, norm.running_var

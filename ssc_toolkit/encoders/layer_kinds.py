@@ -41,12 +41,12 @@ def is_trained_on_cpu(input: Tensor) -> bool:
         (True, False)
     """
     return (
-        type(input) is Tensor
+        not is_traced()
+        and type(input) is Tensor
         and input.device.type == "cpu"
         and input.dtype in (torch.float32, torch.float64)
         and len(input) > 0
         and not torch.is_autocast_enabled("cpu")
-        and not is_traced()
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
         and not nn.modules.module._has_any_global_hook()

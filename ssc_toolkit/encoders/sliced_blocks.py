@@ -43,7 +43,7 @@ def apply_layers(layers: nn.Module, input: Tensor, *affine: Tensor) -> Tensor:
         >>> apply_layers(layers, torch.randn(8, 2, 10)).shape, layers[1].num_batches_tracked
         (torch.Size([8, 4, 4]), tensor(1))
     """
-    sequence = list(layers) if is_plain(layers, nn.Sequential) and is_trained_on_cpu(input) else None
+    sequence = list(layers) if is_trained_on_cpu(input) and is_plain(layers, nn.Sequential) else None
     folded = fold_first_norm(sequence, input, affine) if sequence is not None else None
     if folded is not None:
         features, sequence = folded
