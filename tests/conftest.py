@@ -91,6 +91,14 @@ def launcher_variables_unchanged():
     assert after == before
 
 
+@pytest.fixture(autouse=True)
+def compiled_code_forgotten():
+    """Forget compiled code after a test: PyTorch keeps at most eight variants of a function in a process."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+
+
 @pytest.fixture
 def listening():
     """Ctrl-C is heard, here and by processes begun here, even if the tests run in a shell's background job."""

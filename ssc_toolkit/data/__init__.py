@@ -1,4 +1,4 @@
-"""Loading of audio and labels: track tables, audio stores, and datasets of views."""
+"""Loading of audio and labels: track tables, stores of decoded audio, and datasets of views."""
 
 from ssc_toolkit.audio import UnreadableAudio, read_audio, read_audio_info, stream_audio
 from ssc_toolkit.data.concat import JoinedDataset

@@ -1,4 +1,4 @@
-"""Concatenation of datasets, such as a labeled and an unlabeled one, each with its own files or store."""
+"""Concatenation of datasets, such as a labeled and an unlabeled dataset."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ssc_toolkit.samplers import SampledIndex
 class JoinedDataset(Dataset[dict[str, Any]]):
     """Concatenation of several datasets.
 
-    Row numbers of a dataset continue those of the previous one. A dataset without a label signal is unlabeled in this
-    signal.
+    The row numbers of each dataset continue those of the previous dataset. Items of a dataset without labels are
+    unlabeled. If labels are dictionaries by name, a name that a dataset does not have is unlabeled for its items.
 
     Args:
-        datasets: datasets with the same sample rate, view length, number of views and dtype. Datasets that share a
-            signal must have the same classes in the same order.
+        datasets: datasets with the same sample rate, view length, number of views and dtype. Labels of the same name
+            must have the same classes in the same order.
 
     Raises:
-        ValueError: if these properties differ.
+        ValueError: if the sample rates, view lengths, numbers of views, dtypes or classes differ.
 
     Examples:
         >>> import tempfile, numpy, pandas, soundfile
@@ -54,7 +54,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return self._first[-1]
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """Return an item, or a batch for a list of indices."""
+        """Return the item with an index, or a stacked batch for a list of indices, as `ContrastiveDataset` does."""
         if isinstance(index, Sequence):
             return self.batch(index)
         number, row = self._place(index)
@@ -66,7 +66,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         generator: torch.Generator | None = None,
         part: slice | Tensor | None = None,
     ) -> dict[str, Any]:
-        """Return a stacked batch of several tracks; see `ContrastiveDataset.batch`."""
+        """Return a batch of several tracks. Arguments and result are the same as for `ContrastiveDataset.batch`."""
         wanted = torch.zeros(len(indices), dtype=torch.bool)
         wanted[slice(None) if part is None else part] = True
         places = [self._place(index) for index in indices]
@@ -91,24 +91,27 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return batch
 
     def watch(self, notes: WorkerTrace) -> None:
-        """Make each loader worker write the row that it is reading to `notes`, for errors."""
+        """Make each DataLoader worker record in `notes` which row it reads, for error messages."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 
     def describe_item(self, row: int) -> str:
-        """Return the path of the file of a row, with the store if there is one, for error messages."""
+        """Return a text with the file path of a row, and the audio store if there is one, for error messages."""
         number, own = self._place(row)
         return self.datasets[number].describe_item(own)
 
     def _place(self, index: int) -> tuple[int, SampledIndex]:
-        """Return the number of the dataset that an index belongs to, and its row there with its labeled flag."""
+        """Return the position of the dataset that contains an index, and the row in this dataset.
+
+        The row has the same attribute `labeled` as the index.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {index}")
         number = next(k for k, last in enumerate(self._first[1:]) if index < last)
         return number, SampledIndex(index - self._first[number], getattr(index, "labeled", True))
 
     def _with_labels(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch with all signals; signals that its dataset lacks are unknown."""
+        """Return a batch with all labels of the concatenation. Labels that its dataset does not have are unknown."""
         if self.labels is None:
             return batch
         count = len(batch["item"])
@@ -129,11 +132,13 @@ class JoinedDataset(Dataset[dict[str, Any]]):
 def _joined(
     labels: Sequence[Labels | Mapping[str, Labels] | None], counts: Sequence[int]
 ) -> Labels | dict[str, Labels] | None:
-    """Return the signals of all rows; a signal is unknown for the rows of datasets that lack it."""
+    """Concatenate the labels of datasets with `counts` rows. Labels that a dataset lacks are unknown for its rows."""
     found = [name_signals(own) for own in labels]
     examples = {name: signal for own in found for name, signal in own.items()}
     if "" in examples and len(examples) > 1:
-        raise ValueError("datasets: expected named signals in all of them, or one signal without a name in all")
+        raise ValueError(
+            "datasets: expected dictionaries of labels by name in all datasets, or single labels in all datasets"
+        )
     signals = {}
     for name, example in examples.items():
         parts = []
@@ -143,7 +148,7 @@ def _joined(
                 values = example.values.new_zeros(count, *example.values.shape[1:])
                 part = Labels(values, torch.zeros(count, dtype=torch.bool), example.names, example.kind)
             if (part.names, part.kind) != (example.names, example.kind):
-                raise ValueError(f"datasets: expected the same classes of signal {name!r} in all of them")
+                raise ValueError(f"datasets: expected the same classes of labels {name!r} in all datasets")
             parts.append(part)
         values, labeled = (torch.cat([getattr(part, what) for part in parts]) for what in ("values", "labeled"))
         signals[name] = Labels(values, labeled, example.names, example.kind)
@@ -151,7 +156,7 @@ def _joined(
 
 
 def _concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Concatenate batches."""
+    """Concatenate the tensors of batches, also in nested dictionaries."""
     if len(batches) == 1:
         return batches[0]
     first = batches[0]
@@ -164,7 +169,7 @@ def _concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _reordered(batch: dict[str, Any], order: Tensor) -> dict[str, Any]:
-    """Return a batch with its items in another order."""
+    """Return a copy of a batch in which the item at position k is the item `order[k]`."""
     return {
         name: _reordered(value, order) if isinstance(value, dict) else value[order] for name, value in batch.items()
     }

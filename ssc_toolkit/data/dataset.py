@@ -1,4 +1,4 @@
-"""Dataset of views of tracks, with their labels."""
+"""Dataset that returns views (segments) of tracks and their labels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def as_float(waveforms: Tensor) -> Tensor:
-    """Convert waveforms to floating point, -1 to 1.
+    """Convert waveforms to floating point with values from -1 to 1.
 
     Args:
-        waveforms: of any shape. Floating point is returned unchanged, int16 is divided by 32768.
+        waveforms: tensor of any shape. Floating point is returned unchanged. int16 is divided by 32768.
 
     Returns:
         Waveforms of the same shape and on the same device.
@@ -49,39 +49,43 @@ def as_float(waveforms: Tensor) -> Tensor:
 
 
 class ContrastiveDataset(Dataset[dict[str, Any]]):
-    """Dataset of views of tracks, read from an audio store or decoded from their files on demand.
+    """Dataset that returns several views (segments) of each track, with the labels of the track.
 
-    An item is a dictionary with `waveforms` (views, 1, samples), `item` (its row in the table), and, if labels were
-    given, `labels` and `labeled`. With several label signals, these two are dictionaries by signal name. The default
-    collation of a DataLoader stacks items to the form that the losses take.
+    The audio is read from an audio store (`AudioStore`), or decoded from the audio files when an item is requested.
 
-    An index that `SemiSupervisedBatchSampler` drew as unlabeled gives `labeled` False for every signal. Wrappers that
-    replace indices, such as `torch.utils.data.Subset`, drop this flag. Pass the sampler rows of the whole dataset
-    instead.
+    An item is a dictionary with `waveforms` (views, 1, samples) and `item`, the row number of the track. If `labels` is
+    given, the item also has `labels` and `labeled`, which is False if the label is unknown. If `labels` is a
+    dictionary, both are dictionaries with the same keys. The default collation of a DataLoader stacks items to batches
+    that the losses accept.
 
-    A list of indices gives a whole batch that is already stacked. A loader requests such batches with
-    `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. This avoids the copy of stacking, which takes most of
-    the time with a store.
+    `SemiSupervisedBatchSampler` marks some indices as unlabeled. For such an index, `labeled` is False. Wrappers that
+    replace indices, such as `torch.utils.data.Subset`, drop the mark. Instead of a wrapper, give the sampler the row
+    numbers of the subset.
 
-    A file that cannot be decoded is reported in a warning and left out of its batch, which is then smaller.
+    For a list of indices, the dataset returns a stacked batch. To request such batches, use
+    `DataLoader(dataset, sampler=batch_sampler, batch_size=None)`. This avoids the collation, which takes most of the
+    loading time with an audio store.
+
+    If a file cannot be decoded, a warning names it, and its batch has one item less.
 
     Args:
-        tracks: track table, data frame or path, with `path` and, without a store, `seconds`, which `check_audio` adds.
-        sample_rate: sample rate of the views in hertz. Files are resampled to it; a store must have this rate.
+        tracks: track table, data frame or path of a table, with the column `path`. Without a store, the column
+            `seconds` (duration) is also required. `check_audio` adds it.
+        sample_rate: sample rate of the views in hertz. Audio files are resampled. A store must have this sample rate.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
-        labels: labels of all tracks, a dictionary of several signals by name, or None.
-        view_sampler: chooses the positions of the views; the paper's `AdjacentSegments` by default.
-        max_unusable: maximum fraction of the tracks whose files cannot be decoded; more of them are an error.
-        store: store with the audio of the tracks. By default the store that the table comes from, if any.
-        dtype: float32, or int16 with a store. With int16 half as many bytes are moved; convert each batch with
-            `as_float` on the device.
-        channel: how files are converted to mono, as for `read_audio`; a store is already mono.
+        labels: labels of all tracks, or a dictionary of labels by name. None for unlabeled data.
+        view_sampler: sampler of the positions of views in a track. By default `AdjacentSegments()`.
+        max_unusable: maximum fraction of the tracks that may fail to decode. If more tracks fail, an error is raised.
+        store: audio store with the tracks. By default, the store that the table comes from, if any.
+        dtype: float32, or int16 with a store. int16 halves the memory traffic. Convert int16 batches with `as_float` on
+            the device.
+        channel: conversion of audio files to mono, as for `read_audio`. It has no effect with a store.
 
     Raises:
-        ValueError: if the table lacks a column, the numbers of labels and tracks differ, or int16 is requested without
-            a store.
-        InputError: if the store has another sample rate or lacks a track, or `view_seconds` is not positive.
+        ValueError: if the table lacks a column, if the numbers of labels and tracks differ, or if `dtype` is int16
+            without a store.
+        InputError: if the store has another sample rate or lacks a track, or if `view_seconds` is not positive.
 
     Examples:
         >>> import tempfile, soundfile, pandas
@@ -148,13 +152,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """Return an item, or a batch for a list of indices."""
+        """Return the item with an index, or a stacked batch for a list of indices."""
         if isinstance(index, Sequence):
             return self.batch(index)
         return {name: value[0] for name, value in self.batch([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return the items of several tracks; a DataLoader calls this method."""
+        """Return a list of items. A DataLoader with a batch size calls this method and stacks the items."""
         batch = self.batch(indices)
         return [
             {name: _each(value, lambda tensor: tensor[place]) for name, value in batch.items()}  # noqa: B023
@@ -164,23 +168,25 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
     def batch(
         self, indices: Sequence[int], generator: torch.Generator | None = None, part: slice | Tensor | None = None
     ) -> dict[str, Any]:
-        """Return a stacked batch of several tracks.
+        """Return a batch of several tracks.
 
         Args:
-            indices: rows of the table.
-            generator: generator for the positions of the views; torch's global one if None.
-            part: positions in `indices` that are read; all if None. Positions of views are drawn for all indices, so
-                the parts that several processes read together equal the batch that one process reads. The result then
-                has `places`, the positions in `indices` of its items.
+            indices: row numbers of the tracks.
+            generator: generator for the positions of the views. By default, the global generator of PyTorch.
+            part: positions in `indices` of the tracks that are read. None: all tracks. The positions of views are
+                always drawn for all indices. Several processes that read different parts therefore get, together, the
+                same views as one process that reads all.
 
         Returns:
-            Dictionary with `waveforms` (items, views, 1, samples) of `dtype`, `item` (items,) int64, and, if the
-            dataset has labels, `labels` and `labeled` (items,) bool, or dictionaries of them for several signals. Files
-            that cannot be decoded are left out.
+            A dictionary with `waveforms` (items, views, 1, samples) of `dtype`, and the row numbers `item` (items,)
+            int64. If the dataset has labels, it also has `labels` and `labeled` (items,) bool, or dictionaries of them.
+            If `part` is given, it also has `places` (items,), the positions of the items in `indices`. Tracks that
+            cannot be decoded are omitted.
 
         Raises:
-            IndexError: for an index outside the table.
-            InputError: if no file of the batch can be decoded, or more than `max_unusable` of all files failed so far.
+            IndexError: if an index is not a row number of the table.
+            InputError: if no track of the batch can be decoded, or if more than the fraction `max_unusable` of all
+                tracks failed so far.
             TypeError: if an index is not an integer.
         """
         try:
@@ -211,14 +217,14 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return {**batch, "labels": values, "labeled": labeled}
 
     def watch(self, notes: WorkerTrace, first_row: int = 0) -> None:
-        """Make each loader worker write the row that it is reading to `notes`, for errors.
+        """Make each DataLoader worker record in `notes` which row it reads, for error messages.
 
-        The first row has the number `first_row`.
+        The recorded number is the row number plus `first_row`.
         """
         self._notes = (notes, first_row)
 
     def describe_item(self, row: int) -> str:
-        """Return the path of the file of a row, with the store if there is one, for error messages."""
+        """Return a text with the file path of a row, and the audio store if there is one, for error messages."""
         return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
 
     def _note(self, row: int) -> None:
@@ -227,7 +233,10 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             notes.note(first_row + row)
 
     def _read(self, places: Views) -> tuple[Tensor, Tensor]:
-        """Return the waveforms (items, views, 1, samples) of readable items, and the positions of these items."""
+        """Read the views at `places`, and return them with the indices of their items in `places`.
+
+        Items that cannot be decoded are omitted. The views are waveforms (items, views, 1, samples).
+        """
         everything = torch.arange(len(places.tracks))
         if self.store is not None:
             self._note(int(places.tracks[0, 0]))
@@ -244,7 +253,10 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return torch.from_numpy(np.stack([item for item in decoded if item is not None])), everything[kept]
 
     def _decode(self, tracks: Sequence[int], starts: Sequence[int]) -> np.ndarray | None:
-        """Return views (views, 1, samples), or None if a file cannot be decoded."""
+        """Decode the views of one item, (views, 1, samples). Return None if a file cannot be decoded.
+
+        `tracks` and `starts` are the row number and the first sample of each view.
+        """
         views = []
         for track, start in zip(tracks, starts, strict=True):
             self._note(track)
@@ -257,13 +269,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return np.stack(views)[:, None]
 
     def _report(self, path: str, error: UnreadableAudio) -> None:
-        """Warn once about a file that cannot be decoded; raise InputError if there are too many."""
+        """Warn about a file that cannot be decoded, once per file. Raise InputError if too many files failed."""
         if path not in self.unreadable:
             self.unreadable[path] = str(error)
             logger.warning("left out of its batch: %s", error)
         if len(self.unreadable) > self.max_unusable * len(self.paths):
             raise InputError(
-                f"tracks: {len(self.unreadable)} files could not be decoded, the last one {error}; fix or remove them"
+                f"tracks: {len(self.unreadable)} files could not be decoded (last error: {error}); fix or remove them"
             ) from error
 
 

@@ -7,7 +7,7 @@ import re
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 MODES = ("major", "minor")
 KEYS = tuple(f"{tonic} {mode}" for mode in MODES for tonic in TONICS)
-"""Key names by number: tonic + 12 * minor."""
+"""Names of the 24 keys. The index of a key is the pitch class of its tonic, plus 12 for minor keys."""
 
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
@@ -18,11 +18,11 @@ _KEY = re.compile(
 
 
 def key_number(name: str) -> int | None:
-    """Return the number of a key in `KEYS`, or None if the text is not a key.
+    """Return the number of a key, which is its index in `KEYS`. Return None if `name` is not a key.
 
     The tonic is a letter, optionally followed by #, ♯, b, ♭, sharp or flat. The mode is major, maj, minor, min or m,
-    optionally after a space, colon, hyphen or underscore. An uppercase letter without a mode is major. A lowercase
-    letter needs a mode longer than m.
+    optionally after a space, colon, hyphen or underscore. An uppercase letter without a mode is a major key. A
+    lowercase letter requires a mode other than m, so "am" is not a key.
 
     Examples:
         >>> names = ("C major", "Db:min", "Am", "c♯ minor", "E flat maj", "Cb", "am", "blues")

@@ -1,4 +1,4 @@
-"""Conversion of label columns of a track table to tensors."""
+"""Conversion of the label columns of a track table to tensors."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Kind = Literal["class", "multi-hot", "number"]
 
 @dataclass(frozen=True)
 class Labels:
-    """Label signal of N tracks.
+    """Labels of N tracks from one label column, or from several columns of numbers.
 
     Attributes:
         values: (N,) int64 class indices, (N, classes) float32 multi-hot rows, or (N, columns) float32 numbers.
-        labeled: (N,) bool, True where the label is known.
-        names: class names in the order of their indices, or names of the columns of numbers.
-        kind: "class", "multi-hot" or "number".
+        labeled: (N,) bool, True if the label of the track is known.
+        names: class names in the order of their indices, or names of the number columns.
+        kind: "class" for one class per track, "multi-hot" for any number of classes, or "number" for real numbers.
     """
 
     values: Tensor
@@ -50,14 +50,14 @@ class Labels:
 
 
 def name_signals(labels: Labels | Mapping[str, Labels] | None) -> dict[str, Labels]:
-    """Return label signals by name; the name of a single signal is empty."""
+    """Return labels as a dictionary by name. A single `Labels` gets the empty string as its name."""
     if labels is None:
         return {}
     return {"": labels} if isinstance(labels, Labels) else dict(labels)
 
 
 def find_labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Tensor:
-    """Return whether any signal of each row is known, (count,) bool."""
+    """Return a mask, bool (count,), that is True for the rows of a table that have at least one known label."""
     known = torch.zeros(count, dtype=torch.bool)
     for signal in name_signals(labels).values():
         known = known | signal.labeled
@@ -65,12 +65,11 @@ def find_labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) 
 
 
 def list_classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
-    """Return the classes of each row, for options such as `label_budget`.
+    """Return the classes of each row as one tensor, which can be passed to `label_budget`.
 
     Returns:
-        The values of a single signal. For several signals, a sparse tensor of multi-hot rows (N, classes of all
-        signals), which is zero where a signal is unknown. Its memory is that of the labels of the rows. Numbers have no
-        classes.
+        For a single `Labels`, its values. For a dictionary, a sparse tensor of multi-hot rows (N, classes of all
+        labels). Unknown labels are zero. Labels of the kind "number" are omitted.
 
     Examples:
         >>> known = torch.tensor([True, False])
@@ -105,26 +104,26 @@ def encode_labels(
 ) -> Labels:
     """Convert a label column to class indices, multi-hot rows or numbers.
 
-    An empty cell is an unknown label. A cell with only the separator means that the labels are known and there are
-    none. A cell may also be a list of labels; an empty list means none.
+    An empty cell means that the label is unknown. A cell with several labels is a text with separators or a list. A
+    cell that contains only the separator, or an empty list, means that the track is known to have no label.
 
     Args:
-        tracks: track table, data frame or path.
-        column: name of the label column; for numbers, one or several names.
-        argument: name of the argument that gave the column, for error messages.
-        kind: "class" for one class in each cell, "multi-hot" for several, "number" for real numbers. By default the
-            kind in the metadata of the dataset, if there is one. Otherwise "multi-hot" if a cell is a list or contains
-            the separator, else "class".
-        names: all class names in order. By default those of the dataset, if there is one. Otherwise the classes that
-            occur, in alphabetical order, or in numerical order if all are integers.
-        separator: separator between the labels of a cell.
+        tracks: track table, data frame or path of a table.
+        column: name of the label column. For numbers, one or several names.
+        argument: name of the caller's argument for `column`, for error messages.
+        kind: "class" for one class in each cell, "multi-hot" for any number of classes, or "number" for real numbers.
+            By default, the kind in the metadata of the dataset. Without metadata, "multi-hot" if a cell is a list or
+            contains the separator, otherwise "class".
+        names: all class names in order. By default, the names in the metadata of the dataset. Without metadata, the
+            classes that occur, in alphabetical order, or in numerical order if all are integers.
+        separator: text between the labels of a cell.
 
     Returns:
         The labels of all rows.
 
     Raises:
-        InputError: if the column does not exist, no row has a label, a cell is of another kind, or a label is not in
-            `names`.
+        InputError: if the column does not exist, if no row has a label, if a cell does not match `kind`, or if a label
+            is not in `names`.
 
     Examples:
         >>> table = pd.DataFrame({"tags": ["jazz|piano", "", "piano"], "bpm": [90, 120.5, None]})
@@ -217,7 +216,10 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
 
 
 def _labels_of(cell: Any, separator: str) -> list[str] | None:
-    """Return the labels of a cell, or None if they are unknown; without a separator, a cell is one label."""
+    """Return the list of labels in a table cell, or None if they are unknown.
+
+    If `separator` is None, the text of a cell is one label.
+    """
     if _is_list(cell):
         return [text for text in (format_cell(part).strip() for part in cell) if text]
     text = format_cell(cell).strip()
@@ -231,5 +233,8 @@ def _is_list(cell: Any) -> bool:
 
 
 def _by_size_or_name(names: set[str]) -> Any:
-    """Return a sorting key; names of the same number, such as 7 and 07, are in alphabetical order."""
+    """Return the sorting key of class names. If all are integers, they are sorted as numbers, otherwise alphabetically.
+
+    Names of the same number, such as 7 and 07, are sorted alphabetically.
+    """
     return (lambda name: (Decimal(name), name)) if all(map(_WHOLE.fullmatch, names)) else str

@@ -1,4 +1,4 @@
-"""Table of tracks with the store and the dataset that it comes from."""
+"""Table of tracks that records its audio store and its dataset."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from ssc_toolkit.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class TrackTable:
-    """Data frame with one row for each track, and where its audio and its labels come from.
+    """Data frame with one row for each track, together with the origin of the audio and the labels.
 
-    `table["genre"]` is a column of the frame, `"genre" in table` tells whether there is one, and `len(table)` is the
-    number of tracks. To add columns, pass the new frame to `with_frame`, which keeps the store and the dataset.
+    `table["genre"]` returns a column, `"genre" in table` checks whether a column exists, and `len(table)` is the number
+    of tracks. To add columns, call `assign` or `with_frame`, which keep the audio store and the dataset.
 
     Attributes:
-        frame: data frame with the column `path`, and columns such as `seconds`, `split`, `group` and labels.
-        store: path or URL of the audio store that has the audio of the tracks; None if it is read from the files.
-        dataset: metadata of the published dataset that the tracks come from; empty if there is none.
+        frame: data frame with the column `path` and optional columns such as `seconds` (duration), `split`, `group` and
+            labels.
+        store: path or URL of the audio store that contains the audio of the tracks. None if the audio is read from the
+            files in `path`.
+        dataset: metadata of the published dataset that the tracks come from. Empty if there is none.
 
     Raises:
         InputError: if `frame` is not a data frame.
@@ -53,11 +55,11 @@ class TrackTable:
         return column in self.frame.columns
 
     def __getitem__(self, column: str) -> pd.Series:
-        """Return a column.
+        """Return a column of the table as a Series.
 
         Raises:
-            TypeError: if `column` is not a name.
-            KeyError: if there is no such column.
+            TypeError: if `column` is not a string.
+            KeyError: if the column does not exist.
         """
         if not isinstance(column, str):
             raise TypeError(
@@ -66,7 +68,7 @@ class TrackTable:
         return self.frame[column]
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the column names, as a data frame does."""
+        """Iterate over the column names."""
         return map(str, self.frame)
 
     def __repr__(self) -> str:
@@ -75,15 +77,16 @@ class TrackTable:
         return f"TrackTable({', '.join([f'{len(self)} tracks', *origin])}, columns {', '.join(map(str, self))})"
 
     def select(self, rows: Any) -> TrackTable:
-        """Return some of the tracks, numbered from 0 again.
+        """Return a table of selected tracks, with row numbers from 0.
 
         Args:
-            rows: (tracks,) booleans, such as `table["split"] == "train"`, where a missing value counts as False; or the
-                numbers of the rows in the wanted order. A sequence, an array, a tensor or a Series without regard to
-                its index.
+            rows: sequence, array, tensor or Series (its index is ignored). It contains one boolean for each track, such
+                as `table["split"] == "train"`, or the numbers of the selected rows in the desired order. A missing
+                boolean counts as False.
 
         Raises:
-            InputError: if `rows` is neither, or if there is not one boolean for each track.
+            InputError: if `rows` contains neither booleans nor integers, or if the number of booleans differs from the
+                number of tracks.
         """
         cells = rows if isinstance(rows, pd.Series) else pd.Series(np.asarray(rows))
         if pd.api.types.is_bool_dtype(cells):
@@ -97,27 +100,27 @@ class TrackTable:
         return self.with_frame(self.frame.iloc[places].reset_index(drop=True))
 
     def with_frame(self, frame: pd.DataFrame) -> TrackTable:
-        """Return a table of another frame, such as a merge of this one, with the same store and dataset."""
+        """Return a table with another data frame and the same audio store and dataset."""
         return replace(self, frame=frame)
 
     def assign(self, **columns: Any) -> TrackTable:
-        """Return a table with added or replaced columns, as `pandas.DataFrame.assign`."""
+        """Return a table with added or replaced columns. The arguments are those of `pandas.DataFrame.assign`."""
         return self.with_frame(self.frame.assign(**columns))
 
 
 Tracks = TrackTable | pd.DataFrame | str | Path
-"""Whatever `as_track_table` accepts: a table, a data frame, or a source of `load_tracks`."""
+"""Types that `as_track_table` accepts: a track table, a data frame, or a path or name for `load_tracks`."""
 
 
 def as_track_table(tracks: Tracks) -> TrackTable:
-    """Return tracks in any accepted form as a table.
+    """Convert a data frame, path or URL to a track table.
 
     Args:
-        tracks: a table, which is returned unchanged; a data frame, whose audio is read from the files in its column
-            `path`; or a path, a URL or "scores", which `load_tracks` loads.
+        tracks: a track table is returned unchanged. A data frame becomes a table whose audio is read from the files in
+            the column `path`. A path, a URL or "scores" is loaded by `load_tracks`.
 
     Raises:
-        InputError: if `tracks` is something else, or as `load_tracks`.
+        InputError: if `tracks` has another type, or in the same cases as `load_tracks`.
 
     Examples:
         >>> as_track_table(pd.DataFrame({"path": ["a.wav"]}))
@@ -128,7 +131,7 @@ def as_track_table(tracks: Tracks) -> TrackTable:
     if isinstance(tracks, pd.DataFrame):
         return TrackTable(tracks)
     if isinstance(tracks, str | Path):
-        from ssc_toolkit.data.tracks import load_tracks  # it opens stores, whose tables are track tables
+        from ssc_toolkit.data.tracks import load_tracks  # not at the top, because tracks.py imports this file
 
         return load_tracks(tracks)
     raise InputError(f"tracks: expected a table, a data frame or a path, got {type(tracks).__name__}")

@@ -1,4 +1,4 @@
-"""Loading of track tables from CSV files, folders, stores and datasets, and random splits."""
+"""Loading of track tables from CSV files, folders, audio stores and published datasets, and random splits."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ logger = logging.getLogger(__name__)
 _WHOLE = r"-?(?:0|[1-9][0-9]*)"
 _DECIMAL = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?<![-.eE])"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_MAX_DIGITS = 18  # integers with this many characters, sign included, always fit into 64 bits
-_MAX_EXACT_DIGITS = 15  # integers with this many characters are exact as floats
+_MAX_DIGITS = 18  # integers with at most this many characters, including the sign, fit into 64 bits
+_MAX_EXACT_DIGITS = 15  # integers with at most this many characters are exact as floats
 _UNKNOWN_IN_WORDS = r"(?i)(?:^|\|)\s*(?:nan|none|null)\s*(?:\||$)"
 
 
 def load_tracks(source: str | Path, root: str | Path | None = None, variant: str | None = None) -> TrackTable:
-    r"""Load the track table of a dataset, a CSV file, a folder of audio, an audio store or the default corpus.
+    r"""Load the track table of a CSV file, audio folder, audio store, published dataset or the default corpus.
 
     Args:
-        source: name of a dataset (see `ssc_toolkit.data.RECIPES`); path of a CSV file, of a folder of audio or of an
-            audio store; URL of a store; or "scores" for the default corpus, which is rendered now if it is missing.
-        root: folder of the dataset, or the folder that relative paths in a CSV file start from (by default the folder
-            of the CSV file). It is ignored for a store, and an error for a folder or for
-            "scores".
-        variant: variant of a dataset, which sets the labels and the split; the dataset's first variant by default.
+        source: path of a CSV file (see `from_csv`), path of a folder of audio files (see `from_folder`), path or URL of
+            an audio store (see `AudioStore`), name of a published dataset (a key of `RECIPES`), or "scores" for the
+            default corpus (see `build_corpus`). A missing default corpus is rendered first.
+        root: folder of a published dataset, or folder that relative paths in a CSV file start from (by default, the
+            folder of the CSV file). It is ignored for an audio store. It is an error for a folder or "scores".
+        variant: variant of a published dataset, which determines its labels and splits. By default, its first variant.
 
     Returns:
         A table with one row for each track. It has the column `path` (absolute) and the other columns of the source,
-        such as `split` ("train", "valid", "test"), `group` and labels. `frame` is its data frame. The metadata of a
-        dataset (variant, class names in order, metrics, hash of the split) are in `dataset`.
+        such as `split` ("train", "valid" or "test"), `group` and label columns. The attribute `dataset` of the table
+        contains the metadata of a published dataset.
 
     Raises:
-        InputError: if the source is missing or empty, if files of a dataset are missing (the message lists them), or if
-            `variant` is given for a source that is no dataset, or `root` for a folder or for "scores".
+        InputError: if the source is missing or empty, if files of a dataset are missing (the message lists them), if
+            `variant` is given for a source that is not a dataset, or if `root` is given for a folder or "scores".
 
     Examples:
         >>> import tempfile, pathlib
@@ -83,25 +83,26 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
 def from_csv(
     path: str | Path, root: str | Path | None = None, *, split: str = "split", group: str = "group"
 ) -> TrackTable:
-    r"""Load the track table of a CSV file in UTF-8 with a header and a `path` column.
+    r"""Load the track table of a CSV file.
 
-    Every row must have as many cells as the header. Only an empty cell is unknown. Labels may have any type;
-    `encode_labels` converts them to tensors. Paths are absolute, relative to `root`, begin with `~/`, or are `file://`
-    URLs. Blanks at the start of a path are dropped unless it is quoted or there is a file of that name. An apostrophe
-    that protects a cell from being read as a formula in a spreadsheet (`'=a.wav`) is removed.
+    The file is encoded in UTF-8. It has a header with a column `path`, and every row has as many cells as the header.
+    Only an empty cell is a missing value. `encode_labels` converts label columns to tensors. A path is absolute,
+    relative to `root`, begins with `~/`, or is a `file://` URL. Spaces at the start of a path are removed, unless the
+    path is quoted or a file with this name exists. Spreadsheets need an apostrophe before cells that look like a
+    formula (`'=a.wav`). This apostrophe is removed.
 
     Args:
-        path: path of the file.
-        root: folder that relative paths start from; the folder of the file by default.
-        split: name of the column with the split ("train", "valid" or "test"), if there is one.
-        group: name of the column with the group of each track, such as the artist, if there is one.
+        path: path of the CSV file.
+        root: folder that relative paths start from. By default, the folder of the CSV file.
+        split: name of the column that contains the split ("train", "valid" or "test"), if there is one.
+        group: name of the column that contains the group of each track, such as the artist, if there is one.
 
     Returns:
-        The table, with absolute paths and with these columns renamed to `split` and `group`.
+        The table, with absolute paths. The columns of split and group are renamed to `split` and `group`.
 
     Raises:
-        InputError: if the file cannot be read, has no paths or a malformed header or row (the message gives the line),
-            has an unknown split, or lists a track in two splits.
+        InputError: if the file cannot be read, has no paths, has a malformed header or row (the message gives the
+            line), contains an unknown split, or lists a track in two splits.
 
     Examples:
         >>> import tempfile, pathlib
@@ -140,7 +141,10 @@ def from_csv(
 
 
 def _read_csv(path: Path, root: Path) -> pd.DataFrame:
-    """Return a table of text and numbers; only empty cells are unknown, because "None" or "NA" may name a class."""
+    """Read a CSV file to a table of text and numbers. Relative paths are resolved from the folder `root`.
+
+    Only empty cells are missing values, because "None" or "NA" may be a class name.
+    """
     columns, rows = read_csv(path, "tracks", "path", lambda name: _is_file(root / name))
     cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
     table = {
@@ -160,7 +164,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
-    """Warn about cells such as "NaN", which other programs write for unknown values."""
+    """Warn about cells of the table of a CSV file with a text such as "NaN", which may mean a missing value."""
     for name in tracks.select_dtypes(exclude="number").columns.drop("path"):
         odd = tracks[name][tracks[name].str.contains(_UNKNOWN_IN_WORDS, na=False)]
         if len(odd):
@@ -171,10 +175,11 @@ def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
 
 
 def _as_numbers(cells: pd.Series) -> pd.Series:
-    """Convert a column to numbers if that loses no information; 007 and 7, or 1.10 and 1.1, stay text.
+    """Convert a column of text to numbers, unless cells of different text would become equal.
 
-    Whole numbers become integers, also with missing values, without conversion to float. Numbers beyond 64 bits stay
-    text.
+    For example, 007 and 7 in one column stay text.
+
+    Whole numbers become integers, also if the column has missing values. Numbers that need more than 64 bits stay text.
     """
     texts = cells.dropna().str.strip()
     if not len(texts):
@@ -196,7 +201,10 @@ def _as_numbers(cells: pd.Series) -> pd.Series:
 
 
 def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
-    """Raise InputError for an unknown split or a track in two splits; warn about a group in two splits."""
+    """Check the column `split` of the table of a CSV file.
+
+    An unknown split, or a track in two splits, raises InputError. For a group in two splits, a warning is issued.
+    """
     if not set(tracks["split"].dropna()) <= set(SPLITS):
         odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
         raise InputError(f"tracks: column 'split' of {path}: expected {', '.join(SPLITS)}, got {', '.join(odd)}")
@@ -214,16 +222,17 @@ def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
 def from_folder(folder: str | Path, label: str | None = None) -> TrackTable:
     """Return the track table of all audio files below a folder, sorted by path.
 
-    Links to folders are followed, and each folder is visited once. Hidden files and folders and `__MACOSX` are left
-    out. Files with other suffixes are counted in a warning, and links whose target does not exist are named in one.
+    Links to folders are followed, and each folder is visited once. Hidden files, hidden folders and `__MACOSX` are
+    ignored. Warnings give the number of files with other suffixes, and name links whose target does not exist.
 
     Args:
         folder: folder to search, including its subfolders.
-        label: name for a column with the name of the top-level subfolder of each file, such as `jazz` for
-            `genres/jazz/one.wav`. It is unknown for files directly in `folder`. None adds no labels.
+        label: name of a label column to add. The label of a file is the name of its top-level subfolder, such as `jazz`
+            for `genres/jazz/one.wav` in the folder `genres`. Files directly in `folder` have no label. None adds no
+            column.
 
     Returns:
-        The table, with the column `path` and, if given, the label column.
+        The table, with the column `path` and, if `label` is given, the label column.
 
     Raises:
         InputError: if the folder does not exist or has no audio file.
@@ -266,20 +275,21 @@ def add_splits(
     """Assign a split to each track if the table has no `split` column.
 
     Tracks with the same value in the group column get the same split, so that, for example, no artist is in two splits.
-    A track with an unknown group is a separate group. If the table has a `split` column, rows with an empty cell are
-    assigned to "train".
+    A track whose group is missing is a group of its own. If the table already has a `split` column, it is kept, and
+    missing cells become "train".
 
     Args:
-        tracks: track table, data frame or path.
-        seed: seed of the random split. The split does not depend on the order of the rows.
-        group: name of the group column; without such a column each track is a separate group.
-        fractions: fractions of the groups for the training, validation and test sets, which sum to 1.
+        tracks: track table, data frame or path of a table.
+        seed: seed of the random assignment. The result does not depend on the order of the rows.
+        group: name of the group column. If the table has no column `group`, each track is a group of its own.
+        fractions: fractions of the groups for the training, validation and test sets. They must sum to 1.
 
     Returns:
-        The table with a `split` column.
+        The table with a column `split` that contains "train", "valid" and "test".
 
     Raises:
-        InputError: if the seed is negative, the column does not exist, or the fractions do not sum to 1.
+        InputError: if the seed is negative, if a `group` other than the default is not a column, or if the fractions do
+            not sum to 1.
 
     Examples:
         >>> table = pd.DataFrame({"path": list("abcdef"), "artist": ["x", "x", "y", "y", "z", "z"]})
@@ -309,14 +319,15 @@ def add_splits(
 
 
 def dataset_of(tracks: Tracks) -> dict[str, Any]:
-    """Return the metadata of the published dataset that a table comes from, for the record of a result.
+    """Return the metadata that identify the published dataset of a table, to be stored with results.
 
     Args:
-        tracks: track table, or some rows of one.
+        tracks: track table, data frame or path of a table.
 
     Returns:
-        `name`, `variant`, `split_hash` and `labels_hash` (both of the whole dataset, even if the table has only some
-        rows), and `tracks`, the number of rows. Empty if the table does not come from a dataset.
+        A dictionary with `name`, `variant`, `split_hash`, `labels_hash` and `tracks` (the number of rows). The hashes
+        are those of the whole dataset, even if the table contains only some of its tracks. The dictionary is empty if
+        the table does not come from a published dataset.
 
     Examples:
         >>> dataset_of(pd.DataFrame({"path": ["a.wav"]}))

@@ -1,4 +1,4 @@
-"""Checks of audio files before they are used."""
+"""Checks that audio files can be decoded before they are used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _SHOWN = 5  # maximum number of files in a message
 
 
 def exceeds_limit(problems: Mapping[str, str], total: int, max_unusable: float, strict: bool) -> bool:
-    """Return whether there are too many problems: any if `strict`, more than the allowed fraction, or all files."""
+    """Return whether too many of `total` files failed, given a dictionary of failures by path.
+
+    If `strict`, one file is too many. Otherwise, more than the fraction `max_unusable`, or all files, are too many.
+    """
     return bool(problems) and (strict or len(problems) > max_unusable * total or len(problems) == total)
 
 
@@ -36,18 +39,19 @@ def report_unusable(
     report: Path | None = None,
     complete: bool = True,
 ) -> None:
-    """Report the files that cannot be used, in a warning or, if there are too many, in an error.
+    """Log a warning about the files that cannot be used, or raise an error if there are too many.
 
     Args:
-        problems: reason for each path that cannot be used.
-        total: number of files that were checked.
-        max_unusable: fraction of the files that may be left out.
-        strict: whether a single problem is an error.
-        report: CSV file that lists all problems, replaced atomically; it is removed if there are no problems.
-        complete: whether all files were checked.
+        problems: dictionary from the path of each file that cannot be used to the reason.
+        total: total number of files.
+        max_unusable: maximum fraction of the files that may be left out.
+        strict: whether a single file that cannot be used is an error.
+        report: path of a CSV file that lists all problems. It is replaced atomically, or removed if there are no
+            problems. None writes no file.
+        complete: whether all files were checked before the call. If not, the error message says so.
 
     Raises:
-        InputError: if there are too many problems.
+        InputError: if too many files cannot be used.
     """
     if not problems:
         if report is not None:
@@ -63,7 +67,7 @@ def report_unusable(
     summary = f"{len(problems)} of {total} audio files cannot be used{'' if complete else ' so far'}: {listed}"
     if exceeds_limit(problems, total, max_unusable, strict):
         allowed = "strict allows none" if strict else f"max_unusable, now {max_unusable:g}"
-        raise InputError(f"{summary}. Fix or remove them, or allow more ({allowed}).{where}")
+        raise InputError(f"{summary}. Fix or remove these files, or allow more ({allowed}).{where}")
     logger.warning("%s. They are left out.%s", summary, where)
 
 
@@ -77,26 +81,27 @@ def check_audio(
     report: Path | None = None,
     channel: Channel = "mean",
 ) -> TrackTable:
-    """Decode the beginning and the end of every file of a table, and leave out files that cannot be used.
+    """Remove tracks whose audio files cannot be used, and add the duration of the other files.
 
-    These are files that are missing, unreadable, cut short, empty, silent or too short, and files whose channels cancel
-    each other. For a table from an audio store no file is opened, because `prepare_store` has decoded all of them.
+    The beginning and the end of each file are decoded. A file cannot be used if it is missing, unreadable, truncated,
+    empty, silent or too short, or if its channels cancel each other in the mono mix. For a table from an audio store,
+    no files are opened, because `prepare_store` has already decoded them.
 
     Args:
-        tracks: track table, data frame with a `path` column, or path.
-        min_seconds: minimum length in seconds; shorter files are left out.
-        max_unusable: fraction of the files that may be left out before an error is raised.
+        tracks: track table, data frame with a column `path`, or path of a table.
+        min_seconds: minimum duration in seconds. Shorter files are removed.
+        max_unusable: maximum fraction of the files that may be removed.
         progress: whether to show a progress bar.
         strict: whether the first file that cannot be used is an error.
-        report: path of a CSV file that lists the files that were left out, with the reason.
-        channel: how files are converted to mono, as for `read_audio`; pass the same value to `ContrastiveDataset`.
+        report: path of a CSV file that lists each removed file and the reason. None writes no file.
+        channel: conversion of audio files to mono, as for `read_audio`. Pass the same value to `ContrastiveDataset`.
 
     Returns:
-        The table without these files, with a column `seconds`. A warning names the files that were left out.
+        The table of the remaining tracks, with a column `seconds`. A warning names removed files.
 
     Raises:
-        InputError: if more than `max_unusable` of the files, or all of them, cannot be used, or any of them if
-            `strict`.
+        InputError: if more than the fraction `max_unusable` of the files, or all files, cannot be used. If `strict`, if
+            any file cannot be used.
     """
     check_fraction("max_unusable", max_unusable)
     check_channel(channel)
@@ -120,11 +125,13 @@ def check_audio(
 
 
 def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:
-    """Return which rows of a table `check_audio` kept, (tracks,) bool, to select their labels.
+    """Return a mask, bool (tracks,), that is True for the rows that `check_audio` kept.
+
+    Use it to select the labels of these rows.
 
     Args:
-        tracks: the table before the check.
-        kept: the table after it.
+        tracks: the table that was passed to `check_audio`.
+        kept: the table that `check_audio` returned.
     """
     return torch.tensor(tracks["path"].isin(kept["path"]).to_numpy())
 
@@ -132,7 +139,7 @@ def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:
 def _look_into(
     paths: list[str], channel: Channel, strict: bool, progress: bool
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the length in seconds of each usable file, and the reason for each file that is not usable."""
+    """Return the duration in seconds of each usable audio file, and the reason for each other file, by path."""
 
     def seconds_or_problem(path: str) -> float | str:
         try:

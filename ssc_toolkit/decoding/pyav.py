@@ -18,7 +18,7 @@ HOW_TO_INSTALL = "pip install 'ssc-toolkit[codecs]'"
 _BEGINNINGS = (b"MAC ", b"wvpk", b"TTA1", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _KNOWN_TO_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
 _TOLERATED_SECONDS = 0.2
-_WITH_CHECKSUMS = ("wavpack", "tta", "ape", "flac")  # without an option, FFmpeg decodes damaged parts of these to noise
+_WITH_CHECKSUMS = ("wavpack", "tta", "ape", "flac")  # FFmpeg decodes damaged parts to noise unless an option is set
 _WITHOUT_LENGTH = ("aac", "ac3", "eac3")  # formats whose length FFmpeg only estimates from the bit rate
 
 
@@ -32,7 +32,7 @@ def is_for_pyav(path: Path, head: bytes) -> bool:
 
     Args:
         path: path of the file.
-        head: first bytes of the file, after an ID3 tag.
+        head: first bytes of the file, or those after the ID3 tag if there is one.
     """
     is_adts = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head.startswith(_BEGINNINGS) or is_adts:
@@ -42,10 +42,10 @@ def is_for_pyav(path: Path, head: bytes) -> bool:
 
 
 class PyAVSource:
-    """Audio file that PyAV decodes, always from its beginning, because seeking in such files is not exact.
+    """Audio file that PyAV decodes. Decoding always begins at the start of the file, because seeking is not exact.
 
-    Creating the object decodes the whole file to find its length. Each call of `blocks` has its own decoder, so several
-    threads can share the object.
+    The constructor decodes the whole file to find its length. Each call of `blocks` uses a separate decoder, so that
+    several threads can use the same object.
 
     Args:
         path: path of the file.
@@ -79,7 +79,7 @@ class PyAVSource:
                 yield kept
 
     def _declared_seconds(self) -> float:
-        """Return the length in seconds that the header gives, or 0 if it gives none."""
+        """Return the length in seconds that the header of the file gives, or 0 if it gives none."""
         import av
 
         with av.open(self._path) as container:

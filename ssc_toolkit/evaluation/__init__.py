@@ -1,4 +1,4 @@
-"""Evaluation of embeddings: probes, retrieval, robustness, geometry and reports."""
+"""Evaluation of embeddings by probes, retrieval, robustness to corrupted audio, and geometry."""
 
 from ssc_toolkit.evaluation.baselines import LogMelStatistics
 from ssc_toolkit.evaluation.comparison import Comparison, compare_models, robustness

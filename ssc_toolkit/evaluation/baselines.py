@@ -1,4 +1,4 @@
-"""Models of a comparison: those that the user names, and baselines that need no pretraining."""
+"""Creation of the models of a comparison, which are specified by the user, and of baselines without pretraining."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ RANDOM = "random encoder"
 
 
 class LogMelStatistics(Encoder):
-    """Mean and standard deviation over time of a log-mel spectrogram, without learning.
+    """Baseline encoder, whose embedding is the mean and standard deviation over time of each log-mel band.
+
+    The encoder has no trainable weights.
 
     Args:
-        sample_rate: sample rate in hertz.
+        sample_rate: sample rate of the input in hertz.
         n_mels: number of mel bands between 30 Hz and 5 kHz.
 
     Shape:
+        - input: (N, 1, samples)
         - output: (N, 2 * n_mels)
 
     Examples:
@@ -40,35 +43,44 @@ class LogMelStatistics(Encoder):
     def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
         statistics = [bands.mean(dim=-1, keepdim=True), bands.std(dim=-1, correction=0, keepdim=True)]
-        return torch.cat(statistics, dim=1)  # one frame for the whole input
+        return torch.cat(statistics, dim=1)  # the statistics form one frame for the whole input
 
 
 def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
-    """Return the model with random weights; for a function without weights, a random MelCNN at its sample rate."""
+    """Return a copy of a model with random weights, as a baseline.
+
+    A model without trainable weights is replaced by a MelCNN with random weights and the same sample rate.
+
+    Args:
+        model: model whose architecture is used; it is not changed.
+        seed: seed of the random weights.
+    """
     module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
     return reinitialize(module, seed)
 
 
 def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:
-    """Open several models.
+    """Open several models with `open_model`.
 
     Args:
-        encoders: folders of saved encoders, or "module:function".
-        names: one name for each encoder. By default the last part of its path that is not "encoder".
+        encoders: each element is the folder of a saved encoder, or "module:function" as in `open_model`.
+        names: one name for each model. By default, the name is the last part of the path that is not "encoder".
 
     Returns:
-        Models by name.
+        A dictionary of the models by name.
 
     Raises:
-        InputError: if no encoder is given, if the number of names differs from the number of encoders, if a name is
-            empty or used twice, or if a model cannot be opened.
+        InputError: if `encoders` is empty, if the number of names differs from the number of encoders, if a name is
+            empty, used twice or the name of a baseline, or if a model cannot be opened.
     """
     if not encoders:
         raise InputError("encoders: expected at least one folder of a saved encoder, got none")
     if names and len(names) != len(encoders):
         raise InputError(f"names: expected {len(encoders)}, one for each encoder, got {len(names)}")
     given = [name.strip() for name in names] or [_name_of(encoder) for encoder in encoders]
-    chosen = [name.encode(errors="backslashreplace").decode() for name in given]  # folders may have any bytes as a name
+    chosen = [
+        name.encode(errors="backslashreplace").decode() for name in given
+    ]  # a folder name may contain invalid UTF-8
     for place, name in enumerate(chosen):
         if not name or name in chosen[:place] or name.startswith((RANDOM, LOG_MEL_STATISTICS)):
             problem = "is already used" if name else "is empty"
@@ -77,14 +89,17 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
 
 
 def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
-    """Return the baselines of a comparison: random encoders and log-mel statistics.
+    """Return the baselines of a comparison: encoders with random weights, and `LogMelStatistics`.
 
-    There is one random encoder for each architecture among the models. The log-mel statistics use the highest sample
-    rate of the models.
+    There is one random encoder for each architecture among the models. The sample rate of `LogMelStatistics` is the
+    highest one of the models.
 
     Args:
-        models: models by name. If none of them has weights (functions have none), the random encoder is a MelCNN.
+        models: models by name. If no model has trainable weights, the random encoder is a `MelCNN`.
         seed: seed of the random weights.
+
+    Returns:
+        The baselines by name.
     """
     trainable = {_architecture(model): model for model in models.values() if is_trainable(model)}
     kinds = list(trainable.values()) or [next(iter(models.values()))]

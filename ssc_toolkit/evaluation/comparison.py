@@ -30,10 +30,10 @@ from ssc_toolkit.paths import user_path
 
 RETRIEVAL = "retrieval"
 _SEEDED = ("mlp",)
-"""Methods whose result depends on the seed."""
+"""Methods of probes whose result depends on the seed even if they are fitted to all labels."""
 
 Models = Mapping[str, WaveformModel | Sequence[WaveformModel]]
-"""Models by name; a list holds one model for each seed."""
+"""Type of models by name. A value can be a list with one model for each seed of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Comparison:
     """Results of a comparison of several models.
 
     Attributes:
-        results: all scores.
-        embeddings: (tracks, dim) embeddings of all tracks on clean audio, by model; those of the first seed.
+        results: scores of all models on all tasks.
+        embeddings: (tracks, dim) embeddings of the clean audio of all tracks, by model name. For a list of models,
+            these are the embeddings of the first one.
     """
 
     results: Results
@@ -65,32 +66,38 @@ def compare_models(
     bootstrap_seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Fit probes to several models on clean audio, and score the probes on clean and corrupted audio.
+    """Evaluate several models by probes and retrieval, on clean and corrupted audio.
 
-    All models receive the same corrupted audio. Each condition is drawn once, and audio is decoded and corrupted once
-    for all models, at the highest of their sample rates. With a cache, embeddings and predictions are stored by
-    content. An interrupted comparison therefore resumes, and a comparison with one more model or condition computes
-    only what is missing.
+    A probe is a classifier or regressor on frozen embeddings. Probes are fitted on the clean audio of the training
+    tracks, and scored on the test tracks under each condition. All models receive the same corrupted audio, which
+    is computed once at the highest sample rate of the models. If `cache` is given, embeddings and predictions are
+    stored. A repeated call after an interruption, or with more models or conditions, computes only those that are
+    missing.
 
     Args:
-        models: models by name. A list holds one model for each seed, such as random encoders.
-        tracks: track table, data frame or path, with `path`, `seconds`, `split` and label columns.
-        tasks: the tasks.
-        conditions: conditions of the test tracks, clean audio first, made for the highest sample rate of the models.
-        cache: folder of the cache.
-        numbers: label columns of real numbers, which are predicted by regression.
-        labels: labels of all tracks by column, if they are already encoded.
-        window_seconds: length of a window in seconds for all models; by default the window length of each model.
-        methods: methods of the probes, as for `fit_probe`; "retrieval" ranks the clean test tracks by each label column
-            of classes, without a probe.
-        label_fractions: fractions of the labeled training tracks that probes are fitted to.
-        seeds: seeds of the probes; a score is the mean over the seeds. The first one is the seed of the corruptions. A
-            result that does not depend on the seed is computed once.
+        models: models by name. A list contains one model for each seed, such as encoders with random weights.
+        tracks: track table, data frame or path of a table, with the columns `path`, `seconds` and `split` and the
+            label columns.
+        tasks: prediction tasks. Each task has one label column.
+        conditions: conditions of the test tracks, as `conditions_for` returns them for the highest sample rate of the
+            models. By default only clean audio.
+        cache: folder of the cache. None stores nothing.
+        numbers: names of the label columns that hold real numbers, which are predicted by regression.
+        labels: encoded labels of all tracks, by label column. None encodes the columns of the table.
+        window_seconds: length of a window in seconds for all models. By default each model has its own window length.
+        methods: methods of the probes, as for `fit_probe`. "retrieval" fits no probe. It ranks the clean test tracks by
+            similarity to each of them, and computes retrieval metrics for each label column of classes.
+        label_fractions: fractions of the labeled training tracks to fit the probes to, each in (0, 1].
+        seeds: seeds of the probes. A score is the mean over the seeds. A result that does not depend on the seed is
+            computed once. The first seed is also the seed of the corruptions.
         bootstrap_seed: seed of the bootstrap.
-        progress: print each step and show progress bars.
+        progress: whether to print each step and show progress bars.
+
+    Returns:
+        The scores, and the embeddings of the clean audio.
 
     Raises:
-        InputError: as `embed_models` and `fit_probe`.
+        InputError: in the same cases as `embed_models` and `fit_probe`.
     """
     tracks = as_track_table(tracks)
     folder = None if cache is None else make_writable_folder(user_path(cache), "cache")
@@ -134,28 +141,28 @@ def robustness(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, dict[float, Score]]:
-    """Score probes, fitted on clean audio, on test tracks at several severities of a corruption.
+    """Score fitted probes of one model on test tracks that are corrupted at several severities.
 
-    Every model receives the same corrupted audio. The draw for a track depends only on the seed, the severity and the
-    row of the track; a `FixedCorruption` uses its stored draws. `compare_models` also fits the probes, and corrupts the
-    audio once for several models.
+    The random values of an `Augmentation` for a track depend only on the seed, the severity and the row of the track.
+    Calls with different models therefore use the same corrupted audio. A `FixedCorruption` uses its stored random
+    values. To evaluate several models, use `compare_models`, which also fits the probes.
 
     Args:
-        model: an encoder.
-        probes: probes fitted on clean embeddings of the model, by label column or any other key. Several probes for one
-            key are those of several seeds.
+        model: an encoder, or another model as for `embed_tracks`.
+        probes: probes fitted on clean embeddings of the model. The keys are the columns of the tasks. A sequence
+            contains one probe for each seed.
         tasks: tasks to score.
         tracks: the table that the probes were fitted on.
-        window_seconds: length of a window in seconds, as in `embed_tracks`.
-        corruption: function that returns the transform of a severity above 0, such as
+        window_seconds: length of a window in seconds, as for `embed_tracks`.
+        corruption: function that takes a severity above 0 and returns a transform, such as
             `lambda severity: semisupcon_chain(16000, severity, omit=("pitch_shift",))`.
-        severities: severities to score; 0 is clean audio.
+        severities: severities to score. Severity 0 is clean audio.
         seed: seed of the corruption.
-        cache: folder of the embedding cache, as in `embed_tracks`.
-        progress: show progress bars.
+        cache: folder of the embedding cache, as for `embed_tracks`.
+        progress: whether to show progress bars.
 
     Returns:
-        Scores by task name and severity.
+        A dictionary from task name to a dictionary from severity to score.
 
     Examples:
         >>> import tempfile, soundfile
@@ -193,7 +200,17 @@ def robustness(
 def _embed_all(
     models: Mapping[str, Sequence[WaveformModel]], tracks: TrackTable, window_seconds: float | None, **options: Any
 ) -> dict[str, list[np.ndarray]]:
-    """Compute the embeddings of all models in one pass, as a list for each name and in the order of its models."""
+    """Compute the embeddings of the tracks by all models, decoding the audio only once.
+
+    Args:
+        models: sequence of models for each name.
+        tracks: track table.
+        window_seconds: as for `embed_models`.
+        options: other arguments of `embed_models`.
+
+    Returns:
+        For each name, a list of embeddings (tracks, dim) in the order of its models.
+    """
     flat = {f"{name} {number}": model for name, own in models.items() for number, model in enumerate(own)}
     found = embed_models(flat, tracks, window_seconds, **options)
     return {name: [found[f"{name} {number}"] for number in range(len(own))] for name, own in models.items()}
@@ -201,7 +218,7 @@ def _embed_all(
 
 @dataclass(frozen=True)
 class _Grid:
-    """Tasks and probe settings for which each model is scored, as `compare_models` describes them."""
+    """Tasks and settings of probes with which each model is scored. The fields are arguments of `compare_models`."""
 
     tasks: Sequence[Task]
     methods: Sequence[str]
@@ -212,13 +229,13 @@ class _Grid:
     def scores(
         self, model: str, condition: Condition, probes: Sequence[CachedProbes], inputs: Sequence[np.ndarray]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the scores of a model under a condition, for `Results.of`.
+        """Yield the scores of a model under a condition, as rows from `make_score_row`.
 
         Args:
             model: name of the model.
-            condition: the condition.
-            probes: probes of the model, with one element, or one for each seed.
-            inputs: embeddings to predict for, one element for each of `probes`.
+            condition: clean audio, or a corruption of the test tracks.
+            probes: probes of the model. The list has one element, or one for each seed.
+            inputs: (tracks, dim) embeddings under the condition, one array for each element of `probes`.
         """
         probed = [method for method in self.methods if method != RETRIEVAL]
         for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
@@ -244,7 +261,14 @@ class _Grid:
 def _rank_all(
     embeddings: Mapping[str, np.ndarray], tracks: TrackTable, signals: Mapping[str, Labels], grid: _Grid
 ) -> Iterator[dict[str, Any]]:
-    """Yield retrieval scores among the test tracks by model and label column, without columns of numbers."""
+    """Yield the retrieval scores of each model for each label column of classes, as rows from `make_score_row`.
+
+    Args:
+        embeddings: (tracks, dim) embeddings of the clean audio, by model name.
+        tracks: track table.
+        signals: encoded labels by label column.
+        grid: tasks and settings of the comparison.
+    """
     test = np.flatnonzero(tracks["split"] == "test")
     rows, groups = torch.from_numpy(test), find_groups(tracks)[test]
     for name, vectors in embeddings.items():

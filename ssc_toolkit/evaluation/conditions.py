@@ -1,4 +1,4 @@
-"""Conditions of the test tracks: clean audio, and corruptions at several severities."""
+"""Conditions under which test tracks are evaluated: clean audio, or a corruption at a severity."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Condition:
 
     Attributes:
         corruption: name of the corruption, or "clean".
-        severity: severity of the corruption; 0 for clean audio.
-        transform: the corruption at this severity; None for clean audio.
+        severity: severity of the corruption, from 0 to 2.5. It is 0 for clean audio.
+        transform: transform that corrupts the audio. None for clean audio.
     """
 
     corruption: str = CLEAN
@@ -37,12 +37,12 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Name of the condition, as shown in the header of a table."""
+        """Name of the condition for table headers, such as "reverb 0.5" or "clean"."""
         return name_condition(self.corruption, self.severity)
 
 
 def name_condition(corruption: str, severity: float) -> str:
-    """Return the name of a condition, such as "reverb 0.5" or "clean"."""
+    """Return a name for a corruption at a severity, such as "reverb 0.5", or "clean" for clean audio."""
     return corruption if corruption == CLEAN else f"{corruption} {severity:g}"
 
 
@@ -52,13 +52,14 @@ def conditions_for(
     """Return the conditions of a comparison: clean audio, then every corruption at every severity above 0.
 
     Args:
-        corruptions: "chain", or names that `ssc_toolkit.augmentations.corruption` accepts.
-        severities: severities from 0 to 2.5.
-        sample_rate: sample rate of the corruptions in hertz.
-        omit: stages of the chain to omit.
+        corruptions: names that `ssc_toolkit.augmentations.corruption` accepts, or "chain" for `semisupcon_chain`, which
+            applies several corruptions in sequence.
+        severities: severities from 0 to 2.5. Severity 0 adds no condition.
+        sample_rate: sample rate, in hertz, of the audio to corrupt.
+        omit: names of the transforms to omit from the chain, such as "pitch_shift".
 
     Raises:
-        InputError: for an unknown corruption or stage, or a severity out of range.
+        InputError: if a corruption or a name in `omit` is unknown, or if a severity is out of range.
 
     Examples:
         >>> [condition.name for condition in conditions_for(("reverb",), (0, 0.5, 1), 16000)]
@@ -91,22 +92,25 @@ def fixed_conditions(
     *,
     replace: bool = False,
 ) -> list[Condition]:
-    """Return the conditions with fixed random draws, so that all models are scored on the same corrupted audio.
+    """Return conditions whose random values are fixed, so that all models are scored on the same corrupted audio.
 
-    Each transform is replaced by a `FixedCorruption`, which holds one draw for each test track.
+    Each random transform is replaced by a `FixedCorruption`, which contains the random values for each test track.
 
     Args:
-        conditions: the conditions; those that have a `FixedCorruption` are returned as they are.
+        conditions: the conditions. Conditions with a `FixedCorruption`, and clean audio, are returned unchanged.
         sample_rate: sample rate of the transforms in hertz.
-        tracks: table of all tracks; corruptions are drawn for the test set.
-        seed: seed of the draws.
-        folder: folder with a file NAME-SEVERITY.pt for each condition. Corruptions in the folder are used; missing ones
-            are drawn and added. None to store nothing.
-        replace: draw all corruptions again and replace the files in the folder.
+        tracks: table of all tracks, with the column `split`. Random values are drawn for the test set only.
+        seed: seed of the random values.
+        folder: folder with a file CORRUPTION-SEVERITY.pt for each condition. Existing files are loaded, and missing
+            files are written. None stores nothing.
+        replace: whether to draw new random values for all conditions and to replace the files in the folder.
+
+    Returns:
+        List of the conditions, in the same order.
 
     Raises:
-        InputError: if a stored corruption was drawn for another transform than that of its condition, or has no
-            draw for a test track.
+        InputError: if a stored corruption has other transforms than its condition, or no random values for a test
+            track.
     """
     test = split_under_test(tracks)
     place = None if folder is None else make_writable_folder(user_path(folder, "draws"), "draws")
@@ -126,13 +130,16 @@ def fixed_conditions(
 
 
 def split_under_test(tracks: TrackTable) -> TrackTable:
-    """Return the test set of a table, with the name of each track in the whole table as its `track_id`."""
+    """Return the test tracks of a table, with names from `track_names` in the column `track_id`.
+
+    The names are computed from the whole table, because they can depend on the common folder of all tracks.
+    """
     return tracks.assign(track_id=track_names(tracks)).select(tracks["split"] == "test")
 
 
 def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: TrackTable) -> FixedCorruption:
     stored = FixedCorruption.load(path)
-    stored.draw_for(test)  # fail early if a track has no draw
+    stored.draw_for(test)  # raises an error if a track has no draw
     if stored.sample_rate == sample_rate and _stages(stored.transform) != _stages(transform):
         raise InputError(
             f"draws: expected {_stages(transform)}, got {_stages(stored.transform)} in {path}; "
@@ -142,7 +149,7 @@ def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: TrackTa
 
 
 def _stages(transform: Augmentation) -> str:
-    """Return the class names of the transforms in a corruption, in order."""
+    """Return the class name of a transform, followed by the names of its nested transforms in parentheses."""
     members = getattr(transform, "transforms", [])
     name = type(transform).__name__
     return f"{name}({', '.join(map(_stages, members))})" if len(members) else name

@@ -1,4 +1,4 @@
-"""Provenance of results: data, split, windows, seeds and versions."""
+"""Records of how results were computed, with dataset, splits, windows, seeds and software versions."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ def provenance_of(
     seeds: Sequence[int] = (0,),
     **further: Any,
 ) -> dict[str, Any]:
-    """Return the provenance of a result as a dictionary that JSON can hold.
+    """Return a dictionary that records how a result was computed and that can be written as JSON.
 
-    It has the dataset, a hash of the split, the number of tracks, the window rule, the seeds and the versions.
+    The dictionary contains the name of the dataset, a hash of the splits, the number of tracks of each split, the
+    length, maximum number and pooling of the windows, the seeds, and the versions of this library and its dependencies.
 
     Args:
-        tracks: the evaluated table.
-        window_seconds: length of a window in seconds, or the lengths by model.
-        window_pooling: how the window embeddings of a track are pooled.
-        seeds: seeds of heads, labels and corruptions.
-        further: more entries, as keyword arguments.
+        tracks: track table, data frame or path of a table that the result was computed on.
+        window_seconds: length of a window in seconds, or a dictionary of lengths by model name.
+        window_pooling: name of the pooling of window embeddings, as for `embed_tracks`.
+        seeds: seeds of the probes, the label fractions and the corruptions.
+        further: additional entries of the dictionary.
 
     Examples:
         >>> import pandas as pd
@@ -61,9 +62,10 @@ def provenance_of(
 
 
 def track_names(tracks: Tracks) -> list[str]:
-    """Return a name for each track that does not depend on the location of the data.
+    """Return a name for each track that does not depend on the location of the files.
 
-    The name is the `track_id`, if the table has this column, or else the path relative to the common folder.
+    If the table has the column `track_id`, the name is its value. Otherwise, the name is the path relative to the
+    deepest folder that contains all tracks.
     """
     tracks = as_track_table(tracks)
     if "track_id" in tracks:
@@ -75,7 +77,7 @@ def track_names(tracks: Tracks) -> list[str]:
 
 
 def split_hash(tracks: Tracks) -> str:
-    """Return a hash of the assignment of tracks to splits.
+    """Return a hash of the track names and the split of each track.
 
     The hash does not depend on the order of the rows or on the location of the files.
 
@@ -93,7 +95,7 @@ def split_hash(tracks: Tracks) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the versions, the machine and the date of a report."""
+    """Return a dictionary with software versions, processor, operating system and the current date (UTC)."""
     return {
         "ssc_toolkit": __version__,
         "python": platform.python_version(),
@@ -104,7 +106,7 @@ def environment() -> dict[str, str]:
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """Return the versions of installed packages, and None for those that are not installed.
+    """Return the version of each package by name, or None if the package is not installed.
 
     Examples:
         >>> versions("no-such-package")

@@ -1,4 +1,4 @@
-"""Scores as a tidy table, with one row per number."""
+"""Scores as a table with one row per metric value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ssc_toolkit.evaluation.metrics.scores import Score, paired_difference, rela
 
 CLEAN = "clean"
 RELATIVE_DROP = "relative_drop"
-"""Metric of the rows that hold the fraction of the clean score that is lost."""
+"""Name in the column `metric` of the values that `Results.relative_drops` computes."""
 KEYS = ("model", "task", "method", "label_fraction", "corruption", "severity")
-"""Columns that identify a score."""
+"""Names of the columns of `Results.scores` that identify a score."""
 NUMBERS = ("value", "low", "high")
 COLUMNS = (*KEYS, "metric", "seed", *NUMBERS, "tracks", "undefined_classes")
 
@@ -26,7 +26,7 @@ COLUMNS = (*KEYS, "metric", "seed", *NUMBERS, "tracks", "undefined_classes")
 class Results:
     """Scores of models on tasks.
 
-    `frame` is a tidy table with one row per number:
+    The property `frame` is a table with one row per metric value:
 
     | column | content |
     |---|---|
@@ -35,15 +35,15 @@ class Results:
     | `method` | "linear", "mlp", "knn", "prototypes", "finetune" or "retrieval" |
     | `label_fraction` | fraction of the training labels that were used, in (0, 1] |
     | `corruption`, `severity` | corruption of the test tracks; "clean" and 0 for clean audio |
-    | `metric` | name of the metric, such as "accuracy"; the headline metric of a score is its first row |
-    | `seed` | seed of the probe; missing for a mean over several seeds |
-    | `value`, `low`, `high` | the number and its 95 % interval; NaN where undefined |
-    | `tracks` | number of scored tracks or queries |
-    | `undefined_classes` | number of classes, or columns of numbers, that a macro mean omits |
+    | `metric` | name of the metric, such as "accuracy"; the first row of a score is its headline (main) metric |
+    | `seed` | seed of the probe; missing if the value is a mean over several seeds |
+    | `value`, `low`, `high` | value of the metric and its 95 % confidence interval; NaN if undefined |
+    | `tracks` | number of scored tracks; number of queries for retrieval |
+    | `undefined_classes` | number of classes or number columns that macro means omit |
 
     Attributes:
-        scores: table with one row per score: `model` to `severity` and `seed` as above, and `score`, which is a `Score`
-            with its predictions.
+        scores: table with one row per score. It has the columns `model` to `severity` and `seed` from above, and a
+            column `score` that holds a `Score`.
 
     Examples:
         >>> score = Score("accuracy", Interval(0.5, 0.4, 0.6), {"macro_recall": 0.45}, tracks=100)
@@ -56,22 +56,24 @@ class Results:
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]]) -> Results:
-        """Return results in the order of model, task, method and fraction, each as they first occur.
+        """Create results from rows, one per score.
+
+        Models, tasks, methods and label fractions are sorted by their first occurrence.
 
         Args:
-            rows: rows from `scored`.
+            rows: rows from `make_score_row`.
         """
         found = pd.DataFrame(list(rows), columns=[*KEYS, "seed", "score"]).astype({"seed": "Int64"})
         return cls(sort_in_order(found, ("model", "task", "method", "label_fraction")))
 
     @classmethod
     def joined(cls, parts: Iterable[Results]) -> Results:
-        """Return the scores of several results together."""
+        """Combine the scores of several results into one."""
         return cls.of(row for part in parts for row in list_rows(part.scores))
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The tidy table."""
+        """Table with one row per metric value. The class docstring describes its columns."""
         rows = [
             {**row, "metric": metric, **vars(interval), **_counts(row["score"])}
             for row in list_rows(self.scores)
@@ -81,14 +83,14 @@ class Results:
 
     @property
     def headlines(self) -> pd.DataFrame:
-        """The rows of the headline metrics."""
+        """Rows of the table `frame` that hold the headline (main) metric of a score."""
         return select_headlines(self.frame)
 
     def select(self, **where: Any) -> Results:
-        """Return the results with given values in columns of `scores`.
+        """Return the results of those rows of the table `scores` that have the given values.
 
         Args:
-            where: values by column; a list of values selects any of them.
+            where: a value, or a list of accepted values, for each column name.
         """
         chosen = self.scores
         for column, values in where.items():
@@ -96,10 +98,10 @@ class Results:
         return Results(chosen)
 
     def score(self, **where: Any) -> Score:
-        """Return a single score.
+        """Return the `Score` in the only row of the table `scores` that has the given values.
 
         Args:
-            where: values by column of `scores`.
+            where: a value, or a list of accepted values, for each column name.
 
         Raises:
             ValueError: unless exactly one score has these values.
@@ -110,13 +112,13 @@ class Results:
         return found[0]
 
     def relative_drops(self, seed: int = 0) -> pd.DataFrame:
-        """Compute the fraction of each clean headline score that is lost under corruption (`relative_drop`).
+        """Compute the relative drop of each headline metric under corruption with the function `relative_drop`.
 
         Args:
             seed: seed of the bootstrap.
 
         Returns:
-            A table like `frame`, with the metric "relative_drop".
+            A table with the columns of `frame`. The column `metric` is "relative_drop".
         """
         scores = self._with_predictions()
         same = [key for key in KEYS if key not in ("corruption", "severity")]
@@ -130,14 +132,14 @@ class Results:
         return _frame(rows, COLUMNS)
 
     def differences(self, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
-        """Compute paired differences of headline scores (`paired_difference`).
+        """Compute differences of the headline metrics of two models with the function `paired_difference`.
 
         Args:
-            pairs: names of two models; the score of the second is subtracted from that of the first.
+            pairs: pairs of model names. The metric of the second model is subtracted from that of the first.
             seed: seed of the bootstrap.
 
         Returns:
-            A table with the columns of `frame` and `less`, the name of the second model.
+            A table with the columns of `frame`, and a column `less` with the name of the second model.
         """
         scores = self._with_predictions()
         same = [key for key in KEYS if key != "model"]
@@ -166,16 +168,16 @@ def make_score_row(
     severity: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return a row of `Results.scores`.
+    """Return a row of the table `Results.scores` as a dictionary.
 
     Args:
-        score: the score.
+        score: metrics of the predictions.
         model: name of the model.
         task: name of the task.
         method: name of the method.
         label_fraction: fraction of the training labels that were used, in (0, 1].
         corruption: name of the corruption of the tracks.
-        severity: severity of the corruption; 0 for clean audio, whatever the corruption.
+        severity: severity of the corruption. If it is 0, the corruption is stored as "clean".
         seed: first seed of the probes.
     """
     keys = (model, task, method, float(label_fraction), corruption if severity > 0 else CLEAN, float(severity))
@@ -183,7 +185,7 @@ def make_score_row(
 
 
 def select_headlines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a tidy table that hold headline metrics."""
+    """Return the rows of a table like `Results.frame` that hold the headline (main) metric of a score."""
     return frame.drop_duplicates(list(KEYS))
 
 
@@ -193,12 +195,12 @@ def list_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a tidy table in a form that JSON can hold; numbers that are not finite become None."""
+    """Return the rows of a table as dictionaries that can be written as JSON. NaN and infinity become None."""
     return [{name: _plain(value) for name, value in row.items()} for row in list_rows(frame)]
 
 
 def sort_in_order(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Sort a table by columns, whose values are in the order of their first occurrence.
+    """Sort a table by columns. The values of each column are sorted by their first occurrence in the table.
 
     Examples:
         >>> frame = pd.DataFrame({"model": ["b", "a", "b"], "value": [1, 2, 3]})

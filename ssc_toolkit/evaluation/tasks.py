@@ -1,4 +1,4 @@
-"""Prediction tasks on the test tracks."""
+"""Prediction task on the test tracks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Task:
 
     Attributes:
         name: name of the task in reports.
-        column: key of its probes, such as a label column.
-        subset: (tracks,) bool; only the test tracks where it is True are scored. All test tracks if None.
+        column: name of the label column to predict.
+        subset: (tracks,) bool. Only test tracks where `subset` is True are scored. None scores all test tracks.
     """
 
     name: str

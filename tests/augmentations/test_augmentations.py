@@ -179,7 +179,6 @@ def test_apply_compiles_without_a_graph_break(make):
         pytest.skip("the codec is no part of a graph")
     waveforms = noise(6, 1, 3000)
     draw = transform.draw(6, generator())
-    torch._dynamo.reset()
     compiled = torch.compile(transform.apply_draw, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(waveforms, draw), transform.apply_draw(waveforms, draw))
 

@@ -111,6 +111,20 @@ def test_missing_and_surplus_weights_are_errors(saved, change):
     assert torch.equal(loaded.temporal[0].weight, saved[0].temporal[0].weight)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(saved, tmp_path, value):
+    encoder, folder = saved
+    weights = load_file(folder / "model.safetensors")
+    weights["temporal.3.weight"][0, 0] = value
+    save_file(weights, folder / "model.safetensors")
+    (folder / "checksums.json").unlink()
+    strict(folder, r"expected finite weights .*temporal\.3\.weight")
+    encoder.load_state_dict(weights, strict=False)
+    with pytest.raises(ValueError, match=r"encoder: expected finite weights, got .* temporal\.3\.weight"):
+        encoder.save_pretrained(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_extra_config_is_kept_and_a_contradiction_rejected(saved, tmp_path):
     encoder, _ = saved
     encoder.save_pretrained(tmp_path / "more", config={"corpus": "chorales", "n_mels": 24})

@@ -411,6 +411,15 @@ def test_flipped_bytes_give_weights_or_an_input_error(tmp_path, zipped):
     assert 0 < loaded < 200  # some flips are in the weights themselves, others in what describes them
 
 
+def test_published_weights_that_are_not_finite_are_named(trained, tmp_path):
+    weights = {name: weight.clone() for name, weight in renamed(trained).items()}
+    name = next(name for name, weight in weights.items() if name.endswith("0.0.weight") and weight.is_floating_point())
+    weights[name].view(-1)[0] = torch.inf
+    torch.save(weights, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match=r"expected finite weights .*0\.0\.weight"):
+        load_published(tmp_path / "checkpoint.pt")
+
+
 def test_a_downloaded_archive_must_be_unpacked(trained, tmp_path):
     torch.save(renamed(trained), tmp_path / "checkpoint.pt")
     with zipfile.ZipFile(tmp_path / "checkpoint.zip", "w") as archive:

@@ -23,6 +23,8 @@ from ssc_toolkit.seeds import make_generator
         ({"label_budget": 0.5}, "labels"),
         ({"labels": torch.zeros(3)}, "labels"),
         ({"rank": 2, "world_size": 2}, "rank"),
+        ({"labeled": [0, 1, 1]}, "labeled: expected distinct .*, got 1 more than once"),
+        ({"unlabeled": torch.tensor([7, 8, 7, 7])}, "unlabeled: expected distinct .*, got 2 more than once"),
     ],
 )
 def test_bad_arguments_of_the_batch_sampler_are_named(options, words):

@@ -73,6 +73,8 @@ def test_a_state_of_other_items_or_shares_is_refused():
             other.load_state_dict(state)
     with pytest.raises(ValueError, match="state: expected a result of state_dict"):
         other.load_state_dict({})
+    with pytest.raises(TypeError, match="state: expected a result of state_dict"):
+        other.load_state_dict(None)
     with pytest.raises(ValueError, match="at least 0"):
         other.state_dict(batches=-1)
     labels = torch.arange(40) % 4

@@ -1,4 +1,4 @@
-"""Corpora that are rendered on the user's machine without a download: real compositions, and single notes."""
+"""Corpora of clips of compositions and of single notes, which are rendered on the local machine without a download."""
 
 from ssc_toolkit.data.corpus.corpus import build_corpus
 from ssc_toolkit.data.corpus.notes import build_notes

@@ -1,4 +1,4 @@
-"""Functions that the builders of both rendered corpora share: output folders, files and parallel work."""
+"""Functions that the rendering of corpora uses for folders, files and parallel work."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
 CORPUS_TABLE = "tracks.csv"
-"""Name of the file with the track table."""
+"""Name of the file with the track table of a corpus."""
 VERSION = 2
-"""Version of the corpora, raised when their bytes change."""
+"""Version of the corpora, increased in releases of this library that change the rendered files."""
 CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
-"""Packages whose versions affect the bytes of the corpora."""
+"""Packages whose versions affect the rendered files."""
 
 Result = TypeVar("Result")
 
 
 def read_package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that render the corpora.
+    """Return the installed versions, by name, of the packages that render the corpora.
 
     Raises:
-        InputError: if one of them is not installed.
+        InputError: if one of the packages is not installed.
     """
     try:
         return {name: importlib.metadata.version(name) for name in CORPUS_PACKAGES}
@@ -60,23 +60,26 @@ def read_package_versions() -> dict[str, str]:
 
 
 def hash_content(content: Any) -> str:
-    """Return a short hash of any content that JSON supports."""
+    """Return a short hash of content that can be written as JSON."""
     return short_hash(json.dumps(content, sort_keys=True), digits=10)
 
 
 @contextmanager
 def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Yield the locked folder of a corpus, which is created if it is missing, and whether the corpus is complete.
+    """Create and lock the folder of a corpus, as a context manager.
 
-    The function waits for another process that renders the same corpus. After the block, corpora in the user's cache
-    that were not used for long are removed if all of them together exceed the limit of caches.
+    If another process renders the same corpus, the function waits for this process. On exit, the least recently used
+    corpora in the user's cache are removed if the cache exceeds its size limit.
 
     Args:
-        folder: output folder; None for a folder in the user's cache, named by the settings.
-        settings: all settings that affect the bytes, which are saved in `corpus.json` in the folder.
+        folder: output folder. None uses a folder in the user's cache whose name contains a hash of the settings.
+        settings: all settings that affect the rendered files. They are saved in `corpus.json` in the folder.
+
+    Yields:
+        The folder, and whether the corpus in it is complete.
 
     Raises:
-        InputError: if the folder cannot be written or has other content.
+        InputError: if the folder cannot be written, or if it contains other files.
     """
     is_cached = folder is None
     if folder is None:
@@ -97,10 +100,10 @@ def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterato
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether all files of a corpus exist.
+    """Return whether the folder of a corpus contains all its files.
 
     Raises:
-        InputError: if a file is damaged; it names the file.
+        InputError: if a file is damaged. The message names the file.
     """
     if not (folder / CHECKSUMS).exists():
         return False
@@ -108,14 +111,14 @@ def _is_whole(folder: Path) -> bool:
 
 
 def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
-    """Write the track table and then the checksums of all files, which mark the corpus as complete.
+    """Write the track table and the checksums of all files of a corpus. The checksums mark the corpus as complete.
 
     Args:
         folder: folder of the corpus.
-        tracks: track table, with the paths of its clips.
+        tracks: track table with the paths of the clips, relative to the folder.
 
     Returns:
-        The folder.
+        The argument `folder`.
     """
     write_text(folder / CORPUS_TABLE, format_csv(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
@@ -123,18 +126,21 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
 
 
 def check_clips(clips: int) -> None:
-    """Raise InputError if a corpus has too few clips."""
+    """Raise InputError if the number of clips of a corpus is below the minimum."""
     if clips < MIN_CLIPS:
         raise InputError(f"clips: expected at least {MIN_CLIPS}, got {clips}")
 
 
 def clip_path(number: int) -> str:
-    """Return the path of a clip below the corpus folder."""
+    """Return the path of the clip with a number, relative to the folder of its corpus."""
     return f"audio/{number:06d}.wav"
 
 
 def write_clip(path: Path, samples: np.ndarray, peak: float = 0.7) -> None:
-    """Write mono float samples as a 16-bit WAV file, scaled to a peak, atomically."""
+    """Scale mono samples (samples,) to a peak amplitude, and write them as a 16-bit WAV file atomically.
+
+    `peak` is the peak amplitude, from 0 to 1 (full scale).
+    """
     loudest = np.abs(samples).max()
     scaled = samples * (peak / loudest) if loudest > 0 else samples
     with atomic_path(path) as temporary:
@@ -147,9 +153,9 @@ def run_in_parallel(
     """Call a function for each tuple of arguments in worker processes, and return the results in order.
 
     Args:
-        function: function that can be imported by name.
-        tasks: arguments of each call.
-        workers: number of processes; None for one for each core.
+        function: function at the top level of a module.
+        tasks: one tuple of arguments for each call.
+        workers: number of processes. None starts one process for each CPU core.
         title: title of the progress bar.
         progress: whether to show the progress bar.
     """

@@ -1,4 +1,4 @@
-"""Default corpus: six-second clips of real compositions, with labels."""
+"""Default corpus, which contains labeled six-second clips of compositions."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ CORPUS_CLIP_SECONDS = 6.0
 SPLIT_FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
-"""Fraction of the test clips that are played by programs of the test split only."""
+"""Fraction of the test clips whose instrument (General MIDI program) occurs in the test set only."""
 
-_MIN_PIECES = 600  # enough that even a small corpus has minor pieces in every split
+_MIN_PIECES = 600  # small corpora then also have pieces in minor keys in every split
 _MIN_PITCH, _MAX_PITCH = 43, 91
 _CENTER_PITCH = (57.0, 77.0)
 _HELD_SECONDS, _NOTE_SECONDS = 2.0, 2.2
 _VELOCITY = 90
-_MIN_GAIN = 0.7  # smallest gain of a note, relative to the loudest notes of a clip
+_MIN_GAIN = 0.7  # minimum gain of a note, relative to the loudest possible note
 _RELEASE_SECONDS = 0.04
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Content of one clip: a passage of a piece, transposed, at a tempo, played by one program.
+    """Description of a clip, which is a transposed passage of a piece, played by one instrument.
 
     Attributes:
         number: number of the clip in the corpus.
-        split: train, valid or test.
-        piece: piece that the clip plays.
-        tonic: pitch class of the tonic after transposition.
-        tempo_bpm: tempo in beats per minute, with the beat of the meter.
-        center: MIDI pitch around which the notes lie, to the nearest octave.
-        passage: position in the piece where the clip begins, 0 to 1.
+        split: "train", "valid" or "test".
+        piece: piece that the passage is from.
+        tonic: pitch class of the tonic after transposition, from 0 (C) to 11.
+        tempo_bpm: tempo in beats per minute. The beat is that of the meter.
+        center: desired mean MIDI pitch. The piece is transposed to the octave whose mean pitch is closest to it.
+        passage: relative position in the piece where the clip begins, from 0 (start) to 1 (last possible position).
         family: instrument family.
-        program: General MIDI program, 0-based.
-        timbre: "known", or "new" for programs of the test split only.
-        seed: seed of the loudness of the notes.
+        program: General MIDI program (instrument), 0-based.
+        timbre: "new" if the program occurs in the test set only, otherwise "known".
+        seed: seed of the gains of the notes.
     """
 
     number: int
@@ -81,29 +81,29 @@ def build_corpus(
 ) -> Path:
     """Render the default corpus, or resume an interrupted rendering.
 
-    Pieces come from the installed music21 package, sounds from the SoundFont in pretty_midi. The folder then has
-    `tracks.csv` and one 16 kHz, 16-bit mono WAV file for each clip. With the same package versions, the same seed gives
-    the same bytes, even if the rendering was interrupted.
+    The compositions come from the music21 package, and the instrument sounds from the SoundFont in the pretty_midi
+    package. The output folder contains the track table `tracks.csv` and one mono WAV file (16 kHz, 16 bits) for each
+    clip. The same seed gives identical files if the package versions are the same, even after an interruption.
 
-    - Only pieces whose key is certain are used (`ssc_toolkit.data.corpus.keys.find_sure_key`). Each is transposed to a
-      tonic drawn uniformly. Minor pieces are drawn as often as major ones.
-    - The program is drawn independently of the piece. Half of the test clips are played by programs that no other split
-      has: their `timbre` is "new", otherwise it is "known".
-    - The split is by tune: pieces with the same first 16 intervals count as one tune and are in the same split.
+    - Only pieces whose key is certain are used (see `ssc_toolkit.data.corpus.keys.find_sure_key`). Each piece is
+      transposed to a random tonic. Half of the clips are in a minor key.
+    - The instrument (General MIDI program) is drawn independently of the piece. Half of the test clips have instruments
+      that do not occur in the other splits. The column `timbre` is "new" for these clips and "known" for all others.
+    - Pieces with the same first 16 melodic intervals are variants of one tune. All variants are in the same split.
 
     Args:
         clips: number of clips, at least 40.
-        seed: seed of the random draws.
-        folder: output folder; a folder in the user's cache by default.
-        workers: number of processes; None for one for each core.
+        seed: seed of the random choices.
+        folder: output folder. By default, a folder in the user's cache.
+        workers: number of processes. None starts one process for each CPU core.
         progress: whether to show progress bars.
 
     Returns:
-        The folder.
+        The output folder.
 
     Raises:
-        InputError: if `clips` is too small, a package of the `corpus` extra is missing, or the folder cannot be written
-            or has other content.
+        InputError: if `clips` is too small, if a package of the extra `corpus` is not installed, or if the folder
+            cannot be written or contains other files.
     """
     check_clips(clips)
     settings = {"kind": "scores", "version": VERSION, "clips": clips, "seed": seed, "packages": read_package_versions()}
@@ -124,7 +124,10 @@ def build_corpus(
 
 
 def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
-    """Draw the content of every clip; the result depends only on the arguments."""
+    """Draw the piece, instrument, tempo and other settings of each of `clips` clips, as a list of `Clip`.
+
+    The result depends only on the arguments.
+    """
     random = np.random.default_rng(seed)
     sides = _split_by_tune(pieces, random)
     plan: list[Clip] = []
@@ -161,7 +164,7 @@ def _split_by_tune(pieces: list[Piece], random: np.random.Generator) -> list[str
 
 
 def _half_minor(pieces: list[Piece], count: int, random: np.random.Generator) -> list[Piece]:
-    """Draw pieces, half of them minor; pieces of the same mode are drawn equally often."""
+    """Draw `count` pieces, half of them in minor keys. Pieces of the same mode are drawn equally often."""
     drawn: list[Piece] = []
     for mode, quota in enumerate((count - count // 2, count // 2)):
         pool = [piece for piece in pieces if piece.key // 12 == mode] or pieces
@@ -171,9 +174,10 @@ def _half_minor(pieces: list[Piece], count: int, random: np.random.Generator) ->
 
 
 def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
-    """Render each note that the clips of one program need once, and mix the missing clips from these notes.
+    """Render and write the missing clips of one General MIDI program.
 
-    All notes are rendered even if some clips exist, because the bytes of a note depend on the notes before it.
+    Each pitch is rendered once, and clips are mixed from these notes. The notes of existing clips are rendered again,
+    because the samples of a note depend on the notes that are rendered before it.
     """
     scores = [select_passage(clip) for clip in clips]
     pitches = np.unique(np.concatenate([notes[:, 2] for notes in scores])).astype(int)
@@ -187,9 +191,9 @@ def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
 
 
 def select_passage(clip: Clip) -> np.ndarray:
-    """Return the notes that begin within the clip: (notes, 3) onset and duration in seconds, and MIDI pitch.
+    """Return the notes of a piece that begin within a clip, as an array (notes, 3).
 
-    A piece that is shorter than the clip is repeated from its beginning.
+    The columns are onset and duration in seconds, and MIDI pitch. A piece that is shorter than the clip is repeated.
     """
     piece = clip.piece
     onsets, durations, pitches = piece.notes.T
@@ -211,12 +215,12 @@ def select_passage(clip: Clip) -> np.ndarray:
 
 
 def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarray:
-    """Mix the sounds of single notes, each with a short release at its end.
+    """Mix the waveforms of single notes to a clip. Each note ends with a short fade-out.
 
     Args:
         notes: (notes, 3) onset and duration in seconds, and MIDI pitch.
-        sounds: waveform of each pitch.
-        seed: seed of the loudness of the notes.
+        sounds: dictionary from MIDI pitch to the waveform of the note.
+        seed: seed of the gains of the notes.
 
     Returns:
         (samples,) float32.
@@ -236,7 +240,7 @@ def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarr
 
 
 def make_track_table(plan: list[Clip]) -> pd.DataFrame:
-    """Return a table with one row for each clip, with the labels that are certain."""
+    """Return the track table of the corpus, with one row for each clip. Labels that are not certain are missing."""
     tunes = {opening: number for number, opening in enumerate(sorted({clip.piece.opening for clip in plan}))}
     rows = []
     for clip in plan:
@@ -251,7 +255,7 @@ def make_track_table(plan: list[Clip]) -> pd.DataFrame:
                 "tonic": TONICS[clip.tonic],
                 "mode": MODES[mode],
                 "meter": clip.piece.meter,
-                # Without a meter, the length of a beat is unknown.
+                # If the meter is unknown, so are the length of a beat and the tempo.
                 "tempo_bpm": clip.tempo_bpm if clip.piece.meter else None,
                 "collection": clip.piece.collection,
                 "family": clip.family,

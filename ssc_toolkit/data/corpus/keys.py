@@ -1,4 +1,4 @@
-"""Key finding that returns a key only if several criteria agree."""
+"""Estimation of the key of a piece, which returns a key only if several criteria agree."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ KOSTKA_PAYNE = np.array(
 
 
 def pitch_class_histogram(pitches: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """Return the total duration of each pitch class, (12,), in the unit of `durations`."""
+    """Return the total duration of each pitch class (12,), from MIDI pitches (notes,) and durations (notes,)."""
     return np.bincount(np.asarray(pitches, dtype=int) % 12, weights=durations, minlength=12)
 
 
 def find_best_key(histogram: np.ndarray, profiles: np.ndarray) -> int:
     """Return the index of the key whose rotated profile correlates best with a pitch-class histogram.
 
-    The Pearson correlation is computed for all 24 keys, as in Krumhansl's key-finding algorithm.
+    Keys are numbered as in `KEYS`. The Pearson correlation is computed for all 24 keys, as in the Krumhansl algorithm.
 
     Args:
         histogram: (12,) duration of each pitch class.
-        profiles: (2, 12) profiles of major and minor, tonic first.
+        profiles: (2, 12) key profiles of major and minor. The first value is that of the tonic.
     """
     rotated = np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in profiles])
     rotated = rotated - rotated.mean(axis=1, keepdims=True)
@@ -47,17 +47,17 @@ def find_sure_key(
     stated_tonic: int | None = None,
     stated_mode: int | None = None,
 ) -> int | None:
-    """Return the key index of a piece, or None if the criteria disagree.
+    """Return the index of the key of a piece in `KEYS`, or None if the criteria do not agree.
 
     The Krumhansl-Kessler and Kostka-Payne profiles must give the same key. The lowest note at the end of the piece must
-    be the tonic of this key. If the score states a tonic or a mode, it must be that of this key.
+    be the tonic of this key. The tonic and mode that the score states, if any, must also be those of this key.
 
     Args:
         onsets: (notes,) onsets in beats.
         durations: (notes,) durations in beats.
         pitches: (notes,) MIDI pitches.
-        stated_tonic: pitch class that the score states as its tonic; None if it states none.
-        stated_mode: 0 for major, 1 for minor; None if the score states none.
+        stated_tonic: pitch class of the tonic that the score states. None if it states no tonic.
+        stated_mode: mode that the score states: 0 for major, 1 for minor. None if it states no mode.
     """
     histogram = pitch_class_histogram(pitches, durations)
     key = find_best_key(histogram, KRUMHANSL_KESSLER)

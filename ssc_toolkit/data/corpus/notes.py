@@ -1,4 +1,4 @@
-"""Corpus of single notes of known pitch and instrument, similar to NSynth."""
+"""Corpus of single notes, labeled by pitch and instrument, similar to NSynth."""
 
 from __future__ import annotations
 
@@ -38,22 +38,23 @@ def build_notes(
 ) -> Path:
     """Render a corpus of single notes, or resume an interrupted rendering.
 
-    The notes last four seconds and are held for three, with pitches 36 to 96 at five velocities. The labels are pitch,
-    velocity, program and family. The test split has only programs that no other split has.
+    Each clip lasts four seconds and contains a note that is held for three seconds. The MIDI pitches are 36 to 96, at
+    five velocities. The label columns are `pitch`, `velocity`, `program` (General MIDI instrument) and `family`
+    (instrument family). The programs of the test set do not occur in the other splits.
 
     Args:
-        clips: number of notes, at least 40 and at most the number of different notes.
-        seed: seed of the random draws.
-        folder: output folder; a folder in the user's cache by default.
-        workers: number of processes; None for one for each core.
+        clips: number of clips, at least 40. Every clip is a different note, so their number is limited.
+        seed: seed of the random choices.
+        folder: output folder. By default, a folder in the user's cache.
+        workers: number of processes. None starts one process for each CPU core.
         progress: whether to show a progress bar.
 
     Returns:
-        The folder.
+        The output folder.
 
     Raises:
-        InputError: if `clips` is too small or too large, a package of the `corpus` extra is missing, or the folder
-            cannot be written or has other content.
+        InputError: if `clips` is too small or too large, if a package of the extra `corpus` is not installed, or if the
+            folder cannot be written or contains other files.
     """
     check_clips(clips)
     settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": read_package_versions()}
@@ -71,7 +72,7 @@ def build_notes(
 
 
 def plan_notes(clips: int, seed: int) -> pd.DataFrame:
-    """Draw different notes for each split; the result depends only on the arguments."""
+    """Return the track table of a corpus of `clips` random notes. The result depends only on the arguments."""
     random = np.random.default_rng(seed)
     known = [program for family in FAMILIES for program in family.known]
     new = [program for family in FAMILIES for program in family.new]
@@ -88,7 +89,7 @@ def plan_notes(clips: int, seed: int) -> pd.DataFrame:
 
 
 def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw `count` different (program, pitch, velocity) rows."""
+    """Draw `count` different notes at random, as an array (count, 3) of program, MIDI pitch and MIDI velocity."""
     most = len(programs) * len(PITCHES) * len(VELOCITIES)
     if count > most:
         raise InputError(f"clips: expected at most {most} notes of {len(programs)} programs, got {count}")
@@ -99,7 +100,13 @@ def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.nd
 
 
 def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
-    """Write the missing notes of one program. All are rendered, as the bytes of a note depend on those before it."""
+    """Render the notes of one instrument (General MIDI program), and write the files that do not exist.
+
+    `notes` are the rows of the track table with this program.
+
+    Notes whose files exist are also rendered, because the samples of a note depend on the notes that are rendered
+    before it.
+    """
     pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
     sounds = render_notes(read_sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)
     for path, velocity, samples in zip(

@@ -1,8 +1,8 @@
-"""Real compositions, read at run time from the installed music21 package.
+"""Compositions of the default corpus, read from the scores in the installed music21 package.
 
-Folk tunes in ABC notation (the Essen collections, O'Neill, Ryan, Aird) are read with symusic, Bach's chorales with
-music21. This library contains no scores. The Essen tunes are licensed for non-commercial use, so audio rendered from
-them is for research and must not be redistributed.
+The folk tunes (the Essen, O'Neill, Ryan and Aird collections) are in ABC notation and read with symusic. Bach's
+chorales are read with music21. This library contains no scores. The Essen tunes are licensed for non-commercial use.
+Audio that is rendered from them is therefore for research only and must not be redistributed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ssc_toolkit.files import (
     write_checked_json,
 )
 
-# Files below music21's corpus folder, by name of the collection.
+# Patterns of files below the corpus folder of music21, by collection.
 _ABC_COLLECTIONS = {
     "chinese_folk": ("essenFolksong/han*.abc",),
     "german_folk": (
@@ -52,7 +52,7 @@ _ABC_COLLECTIONS = {
 CHORALES = "bach_chorale"
 
 METERS = ("2/2", "2/4", "3/4", "4/4", "6/8")
-"""Meters that are classes of the label; any other meter is an unknown label."""
+"""Classes of the label column `meter`. The label of a piece with another meter is unknown."""
 
 OPENING_INTERVALS = 16
 _BATCHES, _PIECES_IN_A_BATCH = 24, 250
@@ -62,7 +62,7 @@ _STATED_MODE = {"": 0, "maj": 0, "ion": 0, "m": 1, "min": 1, "aeo": 1}
 
 
 Note = tuple[float, float, int]
-"""Onset and duration in quarter notes, and MIDI pitch."""
+"""Type of a note: a tuple of onset and duration in quarter notes, and MIDI pitch."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Piece:
     """Composition whose key is certain.
 
     Attributes:
-        piece_id: unique id, made of the collection, the file and a number.
+        piece_id: unique id that consists of the collection, the file name and a number.
         collection: name of the collection.
         title: first title line of the score.
-        opening: first 16 melodic intervals; pieces with the same opening are variants of one tune.
-        meter: meter of the score; None if the score has no meter, a changing one or an uncommon one.
+        opening: first 16 melodic intervals in semitones. Pieces with the same opening are variants of one tune.
+        meter: meter of the score, one of `METERS`. None if the score has another meter, no meter or several meters.
         beat: number of quarter notes in one beat of the meter.
-        key: index into `KEYS`, tonic + 12 * minor.
+        key: index of the key in `KEYS`.
         notes: (notes, 3) onset and duration in quarter notes, and MIDI pitch.
     """
 
@@ -91,7 +91,7 @@ class Piece:
 
 
 def corpus_folder() -> Path:
-    """Return the folder of scores in the installed music21 package, without importing it.
+    """Return the folder of scores in the installed music21 package, without importing the package.
 
     Raises:
         InputError: if music21 or its scores are not installed.
@@ -111,7 +111,7 @@ def corpus_folder() -> Path:
 
 
 def list_score_files() -> list[tuple[str, Path]]:
-    """Return every score file with its collection, in a fixed order."""
+    """Return a list of pairs of the collection and the path of each score file, in a fixed order."""
     folder = corpus_folder()
     found = [
         (collection, path)
@@ -123,10 +123,10 @@ def list_score_files() -> list[tuple[str, Path]]:
 
 
 def load_pieces(about: int, workers: int | None = None, progress: bool = True) -> list[Piece]:
-    """Return about `about` pieces or more (or all that exist), sorted by id.
+    """Return about as many pieces as `about`, or more, sorted by id, or all if there are fewer.
 
-    Score files are read in batches that each have some pieces of every collection, and only as many batches as needed.
-    Every batch is cached after it is parsed, so an interrupted run keeps the batches that it has read.
+    Score files are read in batches, each with files of every collection, until there are enough pieces. The pieces of
+    each batch are cached, so the next run after an interruption reads only the other batches.
     """
     versions = read_package_versions()
     folder = find_cache_root() / f"pieces-{hash_content([VERSION, versions['music21'], versions['symusic']])}"
@@ -143,11 +143,13 @@ def load_pieces(about: int, workers: int | None = None, progress: bool = True) -
 def _load_batch(cache: Path, files: list[tuple[str, Path]]) -> list[Piece]:
     try:
         return _cached(cache)
-    except InputError:  # missing or damaged: parse the scores again
+    except InputError:  # the cache is missing or damaged, so the scores are parsed
         with silence_stdout():
             pieces = [piece for collection, path in files for piece in read_pieces(collection, path)]
         rows = [asdict(piece) | {"notes": piece.notes.tolist()} for piece in pieces]
-        write_checked_json(cache, {"pieces": json.dumps(rows)})  # one string, because a line for each number is long
+        write_checked_json(
+            cache, {"pieces": json.dumps(rows)}
+        )  # a single string, because otherwise each number has its own line
         return _cached(cache)
 
 
@@ -159,7 +161,7 @@ def _cached(cache: Path) -> list[Piece]:
 
 @contextmanager
 def silence_stdout() -> Iterator[None]:
-    """Discard output of C code and child processes to stdout, because symusic's ABC reader prints a lot."""
+    """Context manager that discards all output to stdout, also of C code, because symusic prints a lot."""
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -173,7 +175,7 @@ def silence_stdout() -> Iterator[None]:
 
 
 def read_pieces(collection: str, path: Path) -> list[Piece]:
-    """Return the pieces of one score file whose key is certain."""
+    """Return the pieces in the score file `path` of a collection whose key is certain."""
     if collection == CHORALES:
         candidates = [_read_chorale(path)]
     else:
@@ -198,10 +200,10 @@ def _read_tune(text: str, collection: str, path: Path, number: int) -> Piece | N
         return None
     tonic, mode = stated
     if path.parent.name == "essenFolksong" and mode == 0:
-        mode = None  # the Essen key field gives the tonic but not the mode
+        mode = None  # in the Essen collections, the key field gives the tonic but not the mode
     try:
         score = symusic.Score.from_abc(text)
-    except (RuntimeError, ValueError):  # invalid notation: this tune is left out
+    except (RuntimeError, ValueError):  # a tune with invalid notation is left out
         return None
     if len(score.tracks) != 1:
         return None
@@ -266,7 +268,7 @@ def _piece(
     if len(melody) < _MIN_NOTES:
         return None
     array = np.array(sorted(notes), dtype=np.float64)
-    array[:, 0] -= math.floor(array[0, 0] / _beat(meter)) * _beat(meter)  # no rests before the first note
+    array[:, 0] -= math.floor(array[0, 0] / _beat(meter)) * _beat(meter)  # removes rests before the first note
     onsets, durations, pitches = array.T
     key = find_sure_key(onsets, durations, pitches, stated_tonic, stated_mode)
     if key is None:
@@ -285,7 +287,10 @@ def _piece(
 
 
 def _stated_key(text: str) -> tuple[int, int | None] | None:
-    """Return tonic and mode (0 major, 1 minor) of the key field; None if it is modal, missing or changing."""
+    """Return the tonic (pitch class) and mode (0 major, 1 minor) that a tune in ABC notation states.
+
+    Return None if it states no key, a modal key, or several keys.
+    """
     fields = re.findall(r"(?m)^K:\s*(.*?)\s*$", text)
     if len(fields) != 1:
         return None
@@ -307,7 +312,7 @@ def _abc_meter(text: str) -> str | None:
 
 
 def _beat(meter: str | None) -> float:
-    """Return the number of quarter notes in one beat: 1.5 in 6/8, 2 in 2/2, otherwise the unit of the meter."""
+    """Return the number of quarter notes in one beat of a meter, such as 1.5 in 6/8, 2 in 2/2 and 1 in 3/4."""
     match = re.fullmatch(r"(\d+)/(\d+)", meter or "")
     if match is None:
         return 1.0

@@ -1,4 +1,4 @@
-"""Single notes of many instruments, rendered from the SoundFont that comes with pretty_midi."""
+"""Rendering of single notes with the SoundFont in the pretty_midi package."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ RENDER_RATE = 48000
 
 @dataclass(frozen=True)
 class Family:
-    """General MIDI programs (0-based) of one instrument family.
+    """Instrument family, with its General MIDI programs (0-based).
 
     Attributes:
         name: name of the family.
-        known: programs that are used in all splits.
-        new: programs that are used in the test split only.
+        known: programs that occur in all splits of the default corpus.
+        new: programs that occur in the test set only.
     """
 
     name: str
@@ -45,7 +45,7 @@ FAMILY_OF = {program: family.name for family in FAMILIES for program in family.k
 
 
 def read_sound_font() -> bytes:
-    """Return the SoundFont of the installed pretty_midi package.
+    """Return the content of the SoundFont file in the installed pretty_midi package.
 
     Raises:
         InputError: if pretty_midi is not installed.
@@ -65,21 +65,21 @@ def render_notes(
     """Render single notes in one call of the renderer.
 
     Args:
-        font: content of a SoundFont file, which the renderer parses in every call.
-        program: General MIDI program, 0-based.
+        font: content of a SoundFont file. It is parsed in every call.
+        program: General MIDI program (instrument), 0-based.
         pitches: (notes,) MIDI pitches.
         velocities: (notes,) MIDI velocities.
         held_seconds: time from note-on to note-off in seconds.
-        total_seconds: length of each row in seconds, at least `held_seconds`; longer sounds are cut.
+        total_seconds: length of each waveform in seconds, at least `held_seconds`. Longer sounds are truncated.
 
     Returns:
-        (notes, samples) float32, mono at 48 kHz.
+        (notes, samples) float32 mono waveforms at 48 kHz.
     """
     import midirenderer
     import pretty_midi
 
     instrument = pretty_midi.Instrument(program)
-    rest = 0.3  # silence in seconds, so that the release of one note ends before the next begins
+    rest = 0.3  # pause in seconds, so that a note fades out before the next note begins
     step = total_seconds + rest
     for index, (pitch, velocity) in enumerate(zip(pitches, velocities, strict=True)):
         start = index * step

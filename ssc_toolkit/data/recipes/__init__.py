@@ -1,4 +1,4 @@
-"""Recipes for published datasets: official splits, fixed label lists, and handling of irregular files."""
+"""Recipes, which convert published datasets on disk to track tables with official splits and fixed class names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECIPES: dict[str, Recipe] = {
     "emomusic": EmoMusic(),
     "fma": FMA(),
 }
-"""The recipes by name."""
+"""Recipes for published datasets, by the name of the dataset."""
 
 __all__ = ["RECIPES", "LabelColumn", "NeededFile", "Recipe", "RecipeTask", "dataset_tracks", "describe_dataset"]
 
@@ -40,24 +40,24 @@ def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> T
 
     Args:
         name: name of the dataset, a key of `RECIPES`.
-        root: folder of the dataset; `describe_dataset` lists the files that it must contain.
-        variant: variant of the dataset; None takes the first.
+        root: folder of the dataset. `describe_dataset` lists the files that it must contain.
+        variant: variant of the dataset, which determines its labels and splits. By default, its first variant.
 
     Returns:
-        A table with one row for each track whose audio file exists, ordered by split (train, valid, test) and then by
-        id. Its columns are `path` (absolute), `track_id`, `split`, `group` (artist, singer or instrument, if the
-        dataset has one) and the label columns. Several labels in a cell are separated by "|". A cell with only "|"
-        means that the labels are known and there are none; NaN is an unknown label.
+        A table with one row for each track whose audio file exists, sorted by split (train, valid, test) and then by
+        id. Its columns are `path` (absolute), `track_id`, `split`, the label columns and, for some datasets, `group`
+        (artist, singer or instrument). Several labels in a cell are separated by "|". A cell that contains only "|"
+        means that the track is known to have no label. NaN means that the label is unknown.
 
-        `dataset` is a dict of metadata: name, variant, for each label column its kind and the class
-        names in their fixed order, the metrics usually reported, a hash of the whole split (including missing files), a
-        hash of the class names, and the source of the split.
+        The attribute `dataset` of the table is a dictionary of metadata. It contains the name and variant, the kind and
+        the ordered class names of each label column, the metrics that are usually reported, a hash of the splits of all
+        tracks (including tracks without an audio file), a hash of the class names, and the source of the splits.
 
-        A warning counts the missing files and names classes without a track.
+        Warnings give the number of missing files, and name classes without a track.
 
     Raises:
-        InputError: if the name or the variant is unknown, if annotation files are missing (the message lists the files
-            and their paths) or malformed, or if no audio file is found.
+        InputError: if the name or the variant is unknown, if annotation files are missing (the message lists them) or
+            malformed, or if no audio file is found.
 
     Examples:
         >>> import tempfile, pathlib
@@ -79,13 +79,15 @@ def dataset_tracks(name: str, root: str | Path, variant: str | None = None) -> T
 
 
 def describe_dataset(name: str) -> str:
-    """Return a description of a dataset: its variants with splits, labels and metrics, and the files that it needs.
+    """Return a text that describes the variants of a dataset and lists the files that its folder must contain.
+
+    A variant is described by the sizes of its splits, its labels and its metrics.
 
     Args:
         name: name of the dataset, a key of `RECIPES`.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: if the name is unknown.
 
     Examples:
         >>> print(describe_dataset("gtzan").splitlines()[1])

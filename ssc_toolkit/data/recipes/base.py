@@ -1,4 +1,4 @@
-"""Base class of dataset recipes, which convert a published dataset on disk to tracks, splits and labels."""
+"""Base class of recipes, which read the tracks, splits and labels of a published dataset from disk."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Label column of a recipe.
+    """Label column of the track table of a published dataset.
 
     Attributes:
-        kind: "class" (one name for each track), "multi-hot" (any number of names, joined by "|") or "number".
-        names: class names in their fixed order; for a number, the name of the number.
-        mean: mean of a number over the development tracks.
-        std: standard deviation of a number over the development tracks.
+        kind: "class" (one class for each track), "multi-hot" (any number of classes, joined by "|" in a cell) or
+            "number".
+        names: class names in their fixed order. For the kind "number", the name of the column.
+        mean: mean over the tracks of the training and validation sets, for the kind "number" only.
+        std: standard deviation over the tracks of the training and validation sets, for the kind "number" only.
     """
 
     kind: Kind
@@ -36,15 +37,16 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class RecipeTask:
-    """Labels, split and metrics of one variant of a recipe.
+    """Labels, splits and metrics of one variant of a published dataset.
 
     Attributes:
         labels: label columns by name.
         metrics: names of the metrics that are usually reported.
-        source: source of the split, in one line.
-        counts: published numbers of train, valid and test tracks; None if there are no published numbers.
-        unusable: ids of tracks in the split whose audio is known to be broken.
-        rule: split by condition (such as a singer), if the split is defined by a rule and not by a list of tracks.
+        source: source of the splits, in one line.
+        counts: published numbers of training, validation and test tracks. None if no numbers are published.
+        unusable: ids of tracks whose audio is known to be broken. They are left out.
+        rule: dictionary from a property of tracks (such as a singer) to the split, if the splits are not a list of
+            tracks.
     """
 
     labels: Mapping[str, LabelColumn]
@@ -57,12 +59,12 @@ class RecipeTask:
 
 @dataclass(frozen=True)
 class NeededFile:
-    """File or set of files that a recipe reads.
+    """File or folder of a published dataset that its recipe reads.
 
     Attributes:
-        path: path below the root folder.
-        origin: description or source of the file.
-        elsewhere: other paths below the root folder where copies of the dataset have the file.
+        path: path relative to the folder of the dataset.
+        origin: description of the file, or where to download it.
+        elsewhere: other paths where some copies of the dataset have the file.
     """
 
     path: str
@@ -71,11 +73,11 @@ class NeededFile:
 
 
 class Recipe(ABC):
-    """Recipe of a published dataset: the files that it needs, and their conversion to a list of tracks.
+    """Base class of recipes. A recipe reads the tracks, splits and labels of a published dataset from disk.
 
     Attributes:
         name: name of the dataset on the command line and in `RECIPES`.
-        variants: names of its variants, the default first.
+        variants: names of the variants of the dataset. The first one is the default.
     """
 
     name: str
@@ -83,19 +85,24 @@ class Recipe(ABC):
 
     @abstractmethod
     def needs(self, variant: str) -> tuple[NeededFile, ...]:
-        """Return the files that a variant reads, with descriptions for users who lack them."""
+        """Return the files that must exist for a variant of the dataset, with a description of each file."""
 
     @abstractmethod
     def task(self, variant: str) -> RecipeTask:
-        """Return the labels, metrics and published counts of a variant."""
+        """Return the labels, splits and metrics of a variant of the dataset."""
 
     @abstractmethod
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        """Return all tracks of the split, whether or not their audio is on disk.
+        """Return all tracks of a variant of the dataset, also those without an audio file on disk.
+
+        Args:
+            root: folder of the dataset.
+            variant: name of the variant.
 
         Returns:
-            A table with one row for each track: `track_id`, `split`, the label columns of the task, `group` if there is
-            one, and `audio`, a tuple of candidate paths below the root. The first path that exists is used.
+            A table with one row for each track and the columns `track_id`, `split`, the label columns, `audio` and, for
+            some datasets, `group`. A cell of `audio` is a tuple of possible paths of the audio file, relative to
+            `root`. The first path that exists is used.
 
         Raises:
             InputError: if a file is missing or malformed.
@@ -104,7 +111,9 @@ class Recipe(ABC):
 
 @cache
 def read_shipped_list(name: str) -> tuple[str, ...]:
-    """Return the lines of a list that comes with the package, without the lines that begin with "#" (its source).
+    """Return the lines of a text file that is part of this package, such as a list of class names.
+
+    Lines that begin with "#" name the source of the list and are omitted.
 
     Examples:
         >>> read_shipped_list("gtzan_genres")[:3]
@@ -115,7 +124,7 @@ def read_shipped_list(name: str) -> tuple[str, ...]:
 
 
 def join_labels(labels: Iterable[str]) -> str:
-    """Return the cell of a multi-hot column; "|" means that the labels are known and there are none.
+    """Join labels by "|" to the text of a table cell. For no labels, the text is "|".
 
     Examples:
         >>> join_labels(["guitar", "slow"]), join_labels([])
@@ -125,7 +134,7 @@ def join_labels(labels: Iterable[str]) -> str:
 
 
 def choose_bucket(text: str, buckets: int) -> int:
-    """Return a number from 0 to `buckets` − 1 that depends only on a text: its SHA-1 hash modulo `buckets`.
+    """Return the SHA-1 hash of a text modulo `buckets`, a number from 0 to `buckets` - 1.
 
     Examples:
         >>> choose_bucket("the beatles", 10)

@@ -1,4 +1,4 @@
-"""Functions that find and read the files of a dataset, with errors for missing and malformed files."""
+"""Functions that find and read the files of a published dataset, and report missing and malformed files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssc_toolkit.errors import InputError
 
 
 class AudioFolder:
-    """Set of the files below a root folder; each folder is listed once, so that many lookups are fast."""
+    """Look-up of files below a folder. Each subfolder is listed only once, so that many look-ups are fast."""
 
     def __init__(self, root: Path):
         self.root = root
         self._names: dict[str, frozenset[str]] = {}
 
     def first(self, candidates: Iterable[str]) -> str | None:
-        """Return the first of the candidate paths that exists below the root, or None."""
+        """Return the first path in `candidates`, relative to the folder, that exists, or None if none exists."""
         return next((path for path in candidates if path in self), None)
 
     def __contains__(self, path: str) -> bool:
@@ -36,16 +36,16 @@ class AudioFolder:
 
 
 def find_needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
-    """Return the path of a file or folder that a recipe needs.
+    """Return the path of a file or folder of a dataset that its recipe requires.
 
     Args:
-        recipe: the recipe.
+        recipe: recipe of the dataset.
         root: folder of the dataset.
-        variant: variant of the recipe.
-        path: path of one of the files in `recipe.needs(variant)`.
+        variant: variant of the dataset.
+        path: the attribute `path` of one of the files in `recipe.needs(variant)`.
 
     Raises:
-        InputError: if the file does not exist; the message lists all files that the recipe needs.
+        InputError: if the file does not exist. The message lists all files that the recipe needs.
     """
     found = find_optional_path(recipe, root, variant, path)
     if found is None:
@@ -54,26 +54,29 @@ def find_needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Pat
 
 
 def find_optional_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path | None:
-    """Return the same as `find_needed_path`, or None if the file does not exist."""
+    """Return the path of a file or folder of a dataset, or None if it does not exist.
+
+    Arguments are as for `find_needed_path`.
+    """
     needed = next(need for need in recipe.needs(variant) if need.path == path)
     places = (root / place for place in (needed.path, *needed.elsewhere))
     return next((place for place in places if place.exists()), None)
 
 
 def describe_needs(needs: tuple[NeededFile, ...]) -> str:
-    """Return a list of the files that a folder must contain, with a line for each file."""
+    """Return a text that lists the files that the folder of a dataset must contain, one per line."""
     width = max(len(need.path) for need in needs)
     return "It must contain\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in needs)
 
 
 def make_malformed_error(path: Path, line: int | None, expected: str, found: object) -> InputError:
-    """Return the error for a malformed file."""
+    """Return an InputError whose message gives the line of a malformed file and what was expected and found there."""
     place = str(path) if line is None else f"{path}, line {line}"
     return InputError(f"{place}: expected {expected}, got {found!r}")
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8."""
+    """Read a text file that is encoded in UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -81,19 +84,20 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path, delimiter: str, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a delimited file with a header.
+    """Read the rows of a CSV file with a header.
 
     Args:
         path: path of the file.
-        delimiter: delimiter between cells; cells may be quoted.
-        columns: columns that the file must have; it may have more.
+        delimiter: delimiter between cells. Cells may be quoted.
+        columns: names of the columns that the file must have. It may have others.
 
     Returns:
-        (line number, cells by column) for each row, in order. Cells and names are stripped.
+        For each row, its line number and a dictionary from column name to cell. Spaces around names and cells are
+        removed.
 
     Raises:
         InputError: if one of `columns` is missing or occurs twice, or if a row has too few cells for these columns or
-            more cells than the header, so that its cells may be shifted.
+            more cells than the header.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
     header = [name.strip() for name in next(reader, [])]

@@ -1,7 +1,7 @@
 """EmoMusic dataset: arousal and valence of 744 excerpts of 45 s (Soleymani et al. 2013).
 
-The evaluation songs of the benchmark are the test set. The other songs are split by artist, by the SHA-1 hash of the
-artist's name in ASCII letters (Castellon, Donahue and Liang 2021).
+The test set is the evaluation set of the dataset. The SHA-1 hash of the artist's name, in ASCII letters, assigns each
+other song to the training or validation set (Castellon, Donahue and Liang 2021).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PART = "Mediaeval 2013 set"
 
 
 class EmoMusic(Recipe):
-    """Recipe of EmoMusic, whose labels are arousal and valence, each from 1 to 9."""
+    """Recipe of EmoMusic. The labels are arousal and valence, numbers from 1 to 9."""
 
     name = "emomusic"
     variants = ("emotion",)

@@ -1,7 +1,7 @@
-"""FMA dataset: 30 s clips with a root genre, in three nested sizes (Defferrard et al. 2017).
+"""FMA dataset: 30 s clips with a root genre, in three nested subsets (Defferrard et al. 2017).
 
-The split is the official one, in which no artist is in two sets. Clips that have no audio, last only a second or two,
-or are reported as distorted are left out (the project's wiki and issues list them).
+The splits are the official ones. No artist is in two splits. Clips that have no audio, last only one or two seconds,
+or are reported as distorted are left out. The wiki and the issues of the FMA project list them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _BROKEN = {
 
 
 class FMA(Recipe):
-    """Recipe of FMA, whose label is the root genre, one of 8 (small) or 16 (medium, large)."""
+    """Recipe of FMA. The label is one of 8 root genres (subset small) or 16 root genres (subsets medium and large)."""
 
     name = "fma"
     variants = _SIZES
@@ -86,7 +86,7 @@ class FMA(Recipe):
         _check(path, table, "size", set(_SIZES))
         table = table[table["size"].isin(sizes)]
         _check(path, table, "genre", {"", *self.task(variant).labels["genre"].names})
-        # Every larger archive contains the clips of the smaller ones. fma_full does not: it has whole tracks.
+        # Archives of larger subsets contain the clips of smaller subsets. fma_full has whole tracks and no clips.
         folders = (*(f"fma_{size}/" for size in _SIZES[_SIZES.index(variant) :]), "")
         ids = [_track_id(int(number)) for number in table.index]
         return pd.DataFrame(
@@ -105,9 +105,9 @@ def _track_id(number: int) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Return four columns of tracks.csv by track number.
+    """Read the file tracks.csv of FMA, and return the four columns that are needed, indexed by track number.
 
-    The file begins with two rows of column names and one row with the name of the index.
+    The file begins with two rows of column names and one row that contains the name of the index.
     """
     heads = _first_rows(path, 3)
     names = list(zip(heads[0], heads[1], strict=False))

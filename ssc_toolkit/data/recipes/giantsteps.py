@@ -1,9 +1,9 @@
 """GiantSteps key dataset: 604 test excerpts of electronic dance music (Knees et al. 2015).
 
-Training and validation excerpts come from the MTG key set (`giantsteps-mtg-key-dataset`). Only its excerpts with a
-single key of which the annotator was certain are used (Korzeniowski and Widmer 2018). They are split by artist
-(Castellon, Donahue and Liang 2021): the SHA-1 hash of the name assigns an artist to the training or validation set, and
-every artist who worked with a validation artist is also in the validation set.
+Training and validation excerpts come from the MTG key dataset (`giantsteps-mtg-key-dataset`). Only excerpts with a
+single key that the annotator was certain of are used (Korzeniowski and Widmer 2018). They are split by artist
+(Castellon, Donahue and Liang 2021). The SHA-1 hash of the name assigns an artist to the training or validation set. An
+artist who worked with a validation artist is also in the validation set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEYS = f"{_TEST}/annotations/key"
 _ANNOTATIONS = f"{_TRAIN}/annotations/annotations.txt"
 _ARTISTS = f"{_TRAIN}/annotations/beatport_metadata.txt"
 _SURE = "2"
-_BUCKETS, _TRAIN_BUCKETS = 116, 100  # 16 of 116 for validation
+_BUCKETS, _TRAIN_BUCKETS = 116, 100  # 16 of 116 buckets are for validation
 
 
 def _cloned(path: str, origin: str) -> NeededFile:
@@ -32,7 +32,7 @@ def _cloned(path: str, origin: str) -> NeededFile:
 
 
 class GiantSteps(Recipe):
-    """Recipe of GiantSteps, whose label is one of 24 keys."""
+    """Recipe of GiantSteps. The label is one of 24 keys."""
 
     name = "giantsteps"
     variants = ("key",)
@@ -105,7 +105,8 @@ def _names(artists: str) -> list[str]:
 def _valid_artists(credits: list[str]) -> set[str]:
     groups = [_names(artists) for artists in credits]
     valid = {name for names in groups for name in names if choose_bucket(name.lower(), _BUCKETS) >= _TRAIN_BUCKETS}
-    # The published split results from two passes in the order of the file, not from the full transitive closure.
+    # To reproduce the published split, collaborators are added in two passes in the order of the file, not until none
+    # is missing.
     for _ in range(2):
         for names in groups:
             if not valid.isdisjoint(names):
@@ -114,7 +115,7 @@ def _valid_artists(credits: list[str]) -> set[str]:
 
 
 def _track(repository: str, track_id: str, split: str, key: str) -> dict[str, object]:
-    # Versions of the test set have ids with and without leading zeros.
+    # Some copies of the test set have ids with leading zeros, others without.
     stems = dict.fromkeys(f"{number}.LOFI" for number in (track_id, track_id.lstrip("0"), track_id.zfill(7)))
     places = tuple(
         f"{folder}/audio/{stem}{suffix}"

@@ -1,7 +1,7 @@
-"""GTZAN dataset: ten genres with a hundred 30 s excerpts each (Tzanetakis and Cook 2002), in the fault-filtered split.
+"""GTZAN dataset: ten genres with a hundred 30 s excerpts each (Tzanetakis and Cook 2002), with the filtered split.
 
-Sturm (2013) found exact copies, wrong labels and distorted files. The split of Kereliuk, Sturm and Larsen (2015) leaves
-these out and, as far as artists are known, has no artist in two sets. It has 930 of the 1,000 excerpts.
+Sturm (2013) found exact copies, wrong labels and distorted files. The split of Kereliuk, Sturm and Larsen (2015) omits
+them and contains 930 of the 1,000 excerpts. No known artist is in two sets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FOLDERS = ("genres/", "", "genres_original/", "Data/genres_original/", "gtzan_g
 
 
 class GTZAN(Recipe):
-    """Recipe of GTZAN, whose label is one of ten genres."""
+    """Recipe of GTZAN. The label is one of ten genres."""
 
     name = "gtzan"
     variants = ("filtered",)

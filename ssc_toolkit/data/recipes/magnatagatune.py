@@ -1,9 +1,9 @@
 """MagnaTagATune dataset: 25,863 annotated clips of 29 s with 188 tags (Law et al. 2009).
 
-The first folder of a clip's path sets the split (0 to b train, c valid, d to f test). The split is not artist-disjoint.
-Three versions of it are in use, whose scores cannot be compared: `full` has every annotated clip, `pons2017` leaves out
-three clips that cannot be decoded, and `clean` also leaves out clips that have none of the 50 most frequent tags (Won
-et al. 2020).
+The first folder of the path of a clip determines its split (0 to b train, c valid, d to f test). An artist can be in
+several splits. Scores on different versions of the dataset cannot be compared. The version `full` has every annotated
+clip, `pons2017` omits three clips that cannot be decoded, and `clean` also omits clips that have none of the 50 most
+frequent tags (Won et al. 2020).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SPLIT_OF_FOLDER = dict.fromkeys("0123456789ab", "train") | {"c": "valid"} | dic
 
 
 class MagnaTagATune(Recipe):
-    """Recipe of MagnaTagATune, whose labels are the 50 most frequent tags or all 188 tags."""
+    """Recipe of MagnaTagATune. The labels are the 50 most frequent tags or all 188 tags."""
 
     name = "magnatagatune"
     variants = tuple(f"{tags}-{version}" for tags in ("top50", "all") for version in _COUNTS)

@@ -1,7 +1,7 @@
 """MTG-Jamendo dataset: 55,525 whole tracks with genre, instrument and mood tags (Bogdanov et al. 2019).
 
-The split is split-0 of the five official splits; no artist is in two of its sets. The annotation files have one column
-for each tag of a track, so rows differ in length.
+The splits are those of split-0, the first of five official assignments. No artist is in two splits. In the annotation
+files, each tag of a track has its own column, so rows differ in length.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _split_file(name: str) -> NeededFile:
 
 
 class MTGJamendo(Recipe):
-    """Recipe of MTG-Jamendo, whose labels are the 50 most frequent tags, or the tags of one category."""
+    """Recipe of MTG-Jamendo. The labels are the 50 most frequent tags, or the tags of one category."""
 
     name = "mtg_jamendo"
     variants = tuple(_FILES)

@@ -1,8 +1,8 @@
 """NSynth dataset: 305,979 single notes of 4 s (Engel et al. 2017).
 
-The split is the official one; no instrument of the training set is in the validation or test set. Pitches are MIDI
-numbers 9 to 120. The family synth_lead has notes only in the training set: it stays a class, but averages over classes
-leave it out.
+The splits are the official ones. No instrument of the training set is in the validation or test set. Pitches are MIDI
+numbers from 9 to 120. The family synth_lead has notes only in the training set. It is a class, but macro averages on
+the test set omit it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
 
 
 class NSynth(Recipe):
-    """Recipe of NSynth, whose label is one of 112 pitches or one of 11 instrument families."""
+    """Recipe of NSynth. The label is one of 112 pitches or one of 11 instrument families."""
 
     name = "nsynth"
     variants = tuple(_FIELDS)

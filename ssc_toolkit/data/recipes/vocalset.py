@@ -1,10 +1,10 @@
 """VocalSet dataset: 20 singers, 17 vocal techniques (Wilkins et al. 2018).
 
-For techniques, the split follows the authors' lists of training and test singers. The authors list no validation
-singers, so three of the training singers (female6, male4, male9) form the validation set. For singers, the SHA-1 hash
-of the file name splits the files (eight tenths train, one valid, one test), with every singer in every set.
+For technique labels, the splits follow the authors' lists of training and test singers. The authors list no validation
+singers, so three of the training singers (female6, male4, male9) form the validation set. For singer labels, the SHA-1
+hash of the file name assigns each file to a split (80 % train, 10 % valid, 10 % test). Every singer is in every split.
 
-Version 1.2 has the same audio three times; only the copy that is ordered by singer is read.
+Version 1.2 of the dataset has three copies of the audio. Only the copy that is sorted by singer is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BY_SINGER = "data_by_singer"
 
 
 class VocalSet(Recipe):
-    """Recipe of VocalSet, whose label is one of 20 singers, or one of 17 or 10 techniques."""
+    """Recipe of VocalSet. The label is one of 20 singers, or one of 17 or 10 techniques."""
 
     name = "vocalset"
     variants = ("singer", "technique17", "technique10")
@@ -77,7 +77,7 @@ class VocalSet(Recipe):
 
 
 def _audio_files(folder: Path) -> Iterator[PurePosixPath]:
-    """Yield the sorted paths of the WAV files below a folder, without hidden files and `__MACOSX`."""
+    """Yield the paths of the WAV files below a folder in sorted order, without hidden files and `__MACOSX`."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "__MACOSX" and not name.startswith("."))
         for name in sorted(files):
@@ -86,7 +86,10 @@ def _audio_files(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _singer(path: PurePosixPath) -> str | None:
-    """Return the singer of a file from its folder, its name, or the table of files without a singer in their name."""
+    """Return the singer of an audio file.
+
+    The singer is read from the folder or name of the file, or from a list of files whose name has no singer.
+    """
     if path.parts[0] in _SINGERS:
         return path.parts[0]
     found = re.match(r"([fm])(\d+)_", path.name)
@@ -121,7 +124,7 @@ def _track(path: PurePosixPath, singer: str, technique: str, base: str, variant:
     return row | {"split": _side_of_singer(singer), "technique": technique, "group": singer}
 
 
-# Files without a singer in their name, and their singers (Yuan et al. 2023, MARBLE).
+# Singers of the files whose name has no singer (Yuan et al. 2023, MARBLE).
 _UNNAMED = {
     "lip_trill_arps": "f2",
     "scales_lip_trill": "m3",

@@ -1,4 +1,4 @@
-"""Stores of decoded audio in memory-mapped shards."""
+"""Audio stores, which are folders of decoded audio in memory-mapped files."""
 
 from ssc_toolkit.data.store.layout import is_store
 from ssc_toolkit.data.store.prepare import prepare_store

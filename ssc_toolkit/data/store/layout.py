@@ -1,16 +1,16 @@
-"""File layout of a store.
+"""Files of an audio store.
 
     store.json               current state: sample rate, names of the index, table and shards, checksum
     index-<hash>.parquet     shard, offset and length of every track
     tracks-<hash>.parquet    track table, in the order of the index
     unusable.csv             tracks that were left out, with the reason (only if there are any)
-    marks.json               changed and damaged files found by `--verify`, until `prepare` has decoded them again
-    shards/<hash>.pcm        16-bit little-endian mono samples of several tracks, without gaps
-    shards/<hash>.json       description of these tracks
+    marks.json               changed and damaged files that `prepare --verify` found, until they are decoded again
+    shards/<hash>.pcm        shard: 16-bit little-endian mono samples of several tracks, without gaps
+    shards/<hash>.json       description of the tracks in the shard
 
 Shards and tables are named by a hash of their content and never change. An update writes new files and then replaces
-`store.json` atomically, so a reader always sees a consistent store. Format 1 had the index as `.npy` and the table as
-`.csv`; it can still be read.
+`store.json` atomically, so a reader always sees a consistent store. Stores of format 1, whose index is an `.npy` file
+and whose table is a `.csv` file, can still be read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHARDS = "shards"
 UNUSABLE = "unusable.csv"
 MARKS = "marks.json"
 SAMPLE = np.dtype("<i2")
-FULL_SCALE = 32768  # the same as in 16-bit audio files, whose samples are therefore stored unchanged
+FULL_SCALE = 32768  # as in 16-bit audio files, so their samples are stored without a change
 INDEX = {"shard": "int32", "offset": "int64", "length": "int64"}
 MAX_DESCRIPTION_BYTES = 2**28
 MAX_TABLE_BYTES = 2**32
@@ -55,17 +55,17 @@ class StoreInfo:
 
     Attributes:
         sample_rate: sample rate in hertz.
-        index: name of the index file; empty until the first `prepare` is complete.
-        table: name of the file with the track table; empty until the first `prepare` is complete.
-        index_checksum: checksum of the bytes of the index file; empty in format 1.
-        table_checksum: checksum of the bytes of the table file; empty in format 1.
-        index_bytes: size of the index file; 0 if it is unknown.
-        table_bytes: size of the table file; 0 if it is unknown.
-        shards: hashes of the shards, in the order of their numbers in the index.
-        text_columns: names of the text columns of the table; used in format 1 only.
-        dataset: metadata of the dataset, or empty.
-        channel: how files were converted to mono, as for `read_audio`.
-        generation: number of the `prepare` run that wrote this state; 0 if it is unknown.
+        index: name of the index file. Empty until the first `prepare_store` is complete.
+        table: name of the file with the track table. Empty until the first `prepare_store` is complete.
+        index_checksum: checksum of the index file. Empty in format 1.
+        table_checksum: checksum of the table file. Empty in format 1.
+        index_bytes: size of the index file in bytes. 0 if it is unknown.
+        table_bytes: size of the table file in bytes. 0 if it is unknown.
+        shards: names (hashes) of the shards. The index refers to a shard by its position in this list.
+        text_columns: names of the text columns of the table, in format 1 only.
+        dataset: metadata of the published dataset that the tracks come from. Empty if there is none.
+        channel: conversion of the audio files to mono, as for `read_audio`.
+        generation: number of the `prepare_store` call that wrote this state, counted from 1. 0 if it is unknown.
         format: version of the store format.
     """
 
@@ -108,7 +108,7 @@ class StoreInfo:
 
 
 def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
-    """Read `store.json`.
+    """Read `store.json`, the file with the state of an audio store.
 
     Args:
         path: path of the file.
@@ -116,7 +116,7 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
         advice: what the user can do if the file is damaged.
 
     Raises:
-        InputError: if the file is missing, damaged or written by a newer version, or names files outside the store.
+        InputError: if the file is missing, damaged, written by a newer version, or refers to files outside the store.
     """
     if path.is_dir():
         raise InputError(
@@ -145,14 +145,15 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
 
 
 def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
-    """Read and check an index.
+    """Read and verify the index of an audio store, which gives the place of the samples of each track.
 
     Args:
-        path: path of the file.
+        path: path of the index file.
         info: content of `store.json`.
 
     Returns:
-        (tracks,) arrays: `shard` int32, `offset` and `length` int64.
+        A dictionary of arrays (tracks,): `shard` int32, position in the list of shards; `offset` and `length` int64, in
+        samples.
 
     Raises:
         Exception: of any type, if the content of the file has changed or is invalid.
@@ -178,7 +179,7 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
 
 
 def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
-    """Read and check the track table; raises the same errors as `read_index`."""
+    """Read and verify the track table of an audio store. The arguments and errors are the same as for `read_index`."""
     _check_bytes(path, info.table, info.table_checksum)
     if info.table.endswith(SUFFIX):
         tracks = from_arrow(read_table(path, info.table))
@@ -192,7 +193,10 @@ def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
 
 
 def _check_bytes(path: Path, name: str, checksum: str) -> None:
-    """Raise ValueError unless a file has the given checksum; in format 1 the name has a shorter checksum instead."""
+    """Raise ValueError if a file does not match its checksum.
+
+    In format 1 of stores, `checksum` is empty, and the checksum is a part of the file name `name`.
+    """
     if name.endswith(SUFFIX):
         if file_hash(path) != checksum:
             raise ValueError("its checksum differs")
@@ -202,16 +206,16 @@ def _check_bytes(path: Path, name: str, checksum: str) -> None:
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """Track in a shard.
+    """A track whose samples are stored in a shard, a file with the samples of several tracks.
 
     Attributes:
         path: path of the source file.
         size: size of the source file in bytes.
         modified_ns: modification time of the source file in nanoseconds.
         checksum: checksum of the source file.
-        offset: first sample of the track in the shard.
-        length: number of samples.
-        clipped: number of samples that were clipped to 16 bits.
+        offset: position of the first sample of the track in the shard.
+        length: number of samples of the track.
+        clipped: number of samples that were clipped because they exceeded the range of 16 bits.
     """
 
     path: str
@@ -234,14 +238,14 @@ class StoredTrack:
 
 @dataclass(frozen=True)
 class ShardDescription:
-    """Description of the tracks of a shard.
+    """Description of the tracks in a shard, a file with the samples of several tracks.
 
     Attributes:
         sample_rate: sample rate in hertz.
-        tracks: tracks in the order of their samples, which fill the shard without gaps.
-        generation: number of the `prepare` run that wrote the shard; of two versions of a source file, the one with the
-            higher number is newer.
-        channel: how files were converted to mono, as for `read_audio`.
+        tracks: tracks in the order of their samples. There are no gaps between the tracks.
+        generation: number of the `prepare_store` call that wrote the shard. If two shards contain versions of the same
+            source file, the version with the higher number is newer.
+        channel: conversion of the audio files to mono, as for `read_audio`.
     """
 
     sample_rate: int
@@ -251,16 +255,19 @@ class ShardDescription:
 
     @property
     def bytes(self) -> int:
-        """Size of the samples in bytes."""
+        """Size of the samples of the shard in bytes."""
         return max(track.offset + track.length for track in self.tracks) * SAMPLE.itemsize
 
     def write(self, folder: Path, shard: str) -> None:
-        """Write the description next to the samples; after this the shard is complete."""
+        """Write the description to a JSON file next to the samples of the shard, in the folder of the store.
+
+        A shard without a description is incomplete.
+        """
         write_checked_json(shard_path(folder, shard, ".json"), asdict(self))
 
 
 def parse_description(path: Path) -> ShardDescription:
-    """Read the description of a shard; raises an exception of any type if the file is damaged."""
+    """Read the description of a shard from a JSON file. If it is damaged, an exception of any type is raised."""
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ValueError(f"expected at most {MAX_DESCRIPTION_BYTES} bytes")
     content = parse_checked_json(path, required=False)  # earlier versions wrote no checksum
@@ -281,15 +288,16 @@ def parse_description(path: Path) -> ShardDescription:
         or not isinstance(content["sample_rate"], int)
         or not isinstance(generation, int)
     ):
-        raise ValueError("expected tracks, a rate, a generation and a channel")
+        raise ValueError("expected tracks, a sample rate, a generation and a channel")
     return ShardDescription(content["sample_rate"], tracks, generation, channel)
 
 
 def read_description(folder: Path, shard: str) -> ShardDescription:
-    """Read the description of a shard of a local store, and check the size of its samples.
+    """Read the description of a shard in the folder of a store, and check the size of its samples.
 
     Raises:
-        DamagedFile: if the description is damaged or the size of the samples is wrong; it names that file.
+        DamagedFile: if the description is damaged, or if the size of the samples does not match it. The error names the
+            damaged file.
         InputError: if a file is missing or cannot be read.
     """
     file, samples = shard_path(folder, shard, ".json"), shard_path(folder, shard)
@@ -303,10 +311,13 @@ def read_description(folder: Path, shard: str) -> ShardDescription:
 
 
 def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:
-    """Return the path of a shard's samples, or with suffix ".json" of its description."""
+    """Return the path of the samples of a shard or, for the suffix ".json", of its description.
+
+    `folder` is the folder of the store.
+    """
     return folder / SHARDS / f"{shard}{suffix}"
 
 
 def is_store(path: str | Path) -> bool:
-    """Return whether a path is the folder of a store; any URL counts as a store."""
+    """Return whether a path is the folder of an audio store. The result is True for any URL."""
     return "://" in str(path) or (user_path(path) / STORE_FILE).is_file()

@@ -1,7 +1,7 @@
-"""Parquet files that are named by a hash of the content of their table.
+"""Reading and writing of Parquet files whose name contains a hash of their table.
 
-The bytes of a Parquet file depend on the version of the library that writes it. The hash is therefore computed from the
-names, types and values of the columns.
+The same table can give different files with different versions of pyarrow. The hash is therefore computed from the
+names, types and values of the columns, and not from the file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ SUFFIX = ".parquet"
 
 
 def to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """Convert a data frame to an Arrow table, column by column, without a change of type.
+    """Convert a data frame to an Arrow table. The types of the columns are kept.
 
-    Missing cells become nulls. Cells with several values become lists. Columns without a common type become text.
+    Missing cells become nulls, and cells that are sets, tuples or arrays become lists. A column with values of several
+    types becomes text.
 
     Args:
-        frame: data frame with unique column names; its index is dropped.
+        frame: data frame with unique column names. Its index is dropped.
 
     Raises:
         InputError: if two columns have the same name.
@@ -56,13 +57,18 @@ def _array(cells: pd.Series) -> pa.Array:
         cells = cells.map(_plain)
     try:
         array = pa.array(cells, from_pandas=True)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):  # cells of several types, or beyond 64 bits
+    except (
+        pa.ArrowException,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ):  # cells of several types, or integers beyond 64 bits
         array = pa.array(cells.map(_text, na_action="ignore").astype(object), pa.large_string(), from_pandas=True)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _plain(cell: Any) -> Any:
-    """Return a cell in a type that Arrow supports: sets, tuples and arrays become lists, paths become text."""
+    """Convert a table cell to a type that Arrow supports: sets, tuples and arrays to lists, paths to text."""
     if isinstance(cell, set | frozenset):
         return sorted(cell, key=str)
     if isinstance(cell, tuple | np.ndarray):
@@ -79,7 +85,8 @@ def _text(cell: Any) -> str:
 def from_arrow(table: pa.Table) -> pd.DataFrame:
     """Convert an Arrow table to a data frame.
 
-    Whole numbers with missing values become `Int64`, booleans with missing values become objects, lists stay lists.
+    Integer columns with missing values have the dtype `Int64`. Boolean columns with missing values, and columns of
+    lists, have the dtype `object`.
     """
     import pyarrow as pa
 
@@ -113,7 +120,7 @@ def hash_table(table: pa.Table) -> str:
 
 
 def _update(digest: Any, array: Any) -> None:
-    """Update a digest with the type, the nulls and the values of an array, independent of its chunks and buffers."""
+    """Update a hash with the type, nulls and values of an Arrow array. It does not depend on the memory layout."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -146,7 +153,7 @@ def _update(digest: Any, array: Any) -> None:
     values = array.drop_null()
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         digest.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
-    else:  # dates, decimals and structures, which are rare in a track table
+    else:  # dates, decimals and structures, which are rare in track tables
         digest.update(repr(values.to_pylist()).encode(errors="surrogatepass"))
     return None
 
@@ -154,7 +161,7 @@ def _update(digest: Any, array: Any) -> None:
 def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
     """Write a table atomically to a file whose name contains the hash of the table.
 
-    An existing valid file with this name is kept, even if another version of pyarrow wrote different bytes.
+    If a valid file with this name exists, it is kept.
 
     Args:
         folder: folder of the file.
@@ -162,7 +169,7 @@ def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
         table: table to write.
 
     Returns:
-        The file name, and the checksum of the bytes of the file.
+        The file name, and the checksum of the file.
     """
     from pyarrow import parquet
 
@@ -170,21 +177,21 @@ def write_table(folder: Path, stem: str, table: pa.Table) -> tuple[str, str]:
     path = folder / name
     try:
         read_table(path, name)
-    except Exception:  # missing or damaged
+    except Exception:  # the file is missing or damaged
         with atomic_path(path) as temporary:
             parquet.write_table(table, temporary, compression="zstd")
     return name, file_hash(path)
 
 
 def read_table(path: Path, name: str) -> pa.Table:
-    """Read a table and check it against the hash in its name.
+    """Read a table, and verify that it matches the hash in its file name.
 
     Args:
         path: path of the file.
-        name: name that the file was written with, if `path` has another name.
+        name: name that `write_table` gave the file, which contains the hash. The file may have been renamed.
 
     Raises:
-        ValueError: if the content differs from the hash.
+        ValueError: if the table does not match the hash.
         pyarrow.ArrowException: if the file is not a Parquet file.
     """
     from pyarrow import parquet

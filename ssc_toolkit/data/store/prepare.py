@@ -1,4 +1,4 @@
-"""Creation and update of a store: decode missing tracks, then write the index and `store.json`."""
+"""Creation and update of an audio store, which contains the decoded audio of the tracks of a table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_TOLERANCE = 0.5  # by which headers and decoders may differ
+_SECONDS_TOLERANCE = 0.5  # durations in file headers may differ this much from the decoded audio
 
 
 def prepare_store(
@@ -56,33 +56,35 @@ def prepare_store(
     shard_megabytes: int = 256,
     progress: bool = True,
 ) -> None:
-    """Create or update a store with the tracks of a table, and decode only the tracks that it lacks.
+    """Create an audio store with the tracks of a table, or update an existing store.
 
-    Files are decoded in parallel, converted to mono, resampled, and rounded to 16 bits. The level is not normalized;
-    samples beyond full scale are clipped and counted. If the work ends early, complete shards are kept; rerun the same
-    call to resume. A file that has changed (by size and time, then by checksum) is decoded again. A file that no longer
-    exists keeps its audio in the store. Tracks that the table no longer lists are left out, but their audio is
-    kept.
+    Files are decoded in parallel, converted to mono, resampled, and rounded to 16 bits. The level is not normalized.
+    Samples beyond full scale are clipped. The audio is written to large files, called shards. After an interruption,
+    repeat the call to resume. Complete shards are kept.
 
-    Files that are unreadable, cut short, empty, silent or too short, or whose channels cancel each other, are left out,
-    reported in a warning, and listed in `unusable.csv` in the folder.
+    In an update, only new and changed files are decoded. A file has changed if its size differs, or if its modification
+    time and its checksum differ. If a file no longer exists, its track stays in the store. Tracks that are not in the
+    table are removed from the track table of the store, but their audio is kept.
+
+    Files that are unreadable, truncated, empty, silent or too short, or whose channels cancel each other in the mono
+    mix, are left out. A warning reports them, and `unusable.csv` in the folder lists them.
 
     Args:
-        tracks: track table, data frame with a `path` column, or path; the store keeps the other columns.
-        folder: folder of the store; it is created if it is missing.
+        tracks: track table, data frame with a column `path`, or path of a table. The store keeps the other columns.
+        folder: folder of the store. It is created if it is missing.
         sample_rate: sample rate of the stored audio in hertz.
-        channel: how files with several channels are converted to mono, as for `read_audio`: "mean", "left", "right" or
+        channel: conversion of files with several channels to mono, as for `read_audio`: "mean", "left", "right" or
             "loudest". It cannot be changed in an existing store.
-        min_seconds: minimum length in seconds; shorter tracks are left out.
-        max_unusable: fraction of the files that may be left out before an error is raised.
+        min_seconds: minimum duration in seconds. Shorter tracks are left out.
+        max_unusable: maximum fraction of the files that may be left out.
         strict: whether the first file that cannot be used is an error.
-        workers: number of decoding threads; one for each CPU core by default.
-        shard_megabytes: maximum size of a shard in MiB; a longer track gets a separate shard.
+        workers: number of decoding threads. By default, one thread for each CPU core.
+        shard_megabytes: maximum size of a shard in MiB. A longer track has its own shard.
         progress: whether to show a progress bar.
 
     Raises:
-        InputError: if a setting is invalid, the folder cannot be used or has other content, or too many files cannot be
-            used.
+        InputError: if a setting is invalid, if the folder cannot be written or contains other files, or if too many
+            files cannot be used.
     """
     tracks = as_track_table(tracks)
     _check_settings(folder, sample_rate, channel, min_seconds, max_unusable, shard_megabytes)
@@ -142,7 +144,10 @@ def _check_settings(
 
 
 def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
-    """Return the state of the store in a folder, after creating an empty store if needed and removing leftovers."""
+    """Return the state of the store in a folder, or of an empty store with the given sample rate and channel.
+
+    Temporary files in the folder are removed.
+    """
     info = StoreInfo(sample_rate, channel=channel)
     if (folder / STORE_FILE).exists():
         try:
@@ -174,7 +179,7 @@ def _is_foreign(entry: Path) -> bool:
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
-    """Delete damaged shards that contain no track of the current index."""
+    """Delete those of the damaged `shards` that are not in `served`, the names of shards that the index refers to."""
     for shard in shards - served:
         for suffix in (".json", ".pcm"):
             shard_path(folder, shard, suffix).unlink(missing_ok=True)
@@ -188,7 +193,19 @@ def _decode(
     enough: Callable[[dict[str, str]], bool],
     progress: bool,
 ) -> dict[str, str]:
-    """Decode files into new shards until done or `enough` is true; return the reason for each path that failed."""
+    """Decode audio files and write their samples to new shards.
+
+    Args:
+        paths: paths of the audio files.
+        folder: folder of the store.
+        new_shards: function that returns a `ShardWriter` for each thread.
+        workers: number of threads.
+        enough: function that takes the dictionary of failures so far. If it returns True, decoding stops.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A dictionary from the path of each file that failed to the reason.
+    """
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in paths:
         waiting.put(path)
@@ -219,7 +236,7 @@ def _decode(
                 for done in as_completed([pool.submit(work) for _ in range(min(workers, len(paths)))]):
                     done.result()
             finally:
-                stop.set()  # each worker then closes its shard, also after an error
+                stop.set()  # makes each worker close its shard, also after an error
     except OSError as error:
         raise InputError(
             f"out: cannot write to {folder} ({error.strerror}); rerun the same command to resume"
@@ -237,7 +254,17 @@ def _too_short(found: dict[str, Place | None], min_seconds: float, sample_rate: 
 
 
 def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: StoreInfo) -> set[str]:
-    """Write the index, the table and `store.json`; return the shards that are in use."""
+    """Write the index, the track table and `store.json` of a store.
+
+    Args:
+        folder: folder of the store.
+        tracks: track table.
+        usable: place of the samples of each usable track, by path. Other tracks are left out.
+        info: previous state of the store.
+
+    Returns:
+        The names of the shards that the index refers to.
+    """
     table = tracks.select([str(path) in usable for path in tracks["path"]]).frame
     places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
@@ -276,7 +303,7 @@ def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: St
 
 
 def _warn_of_replaced(table: pd.DataFrame, measured: Mapping[str, Any]) -> None:
-    """Warn about columns of the user that have the name of a measured column but other values."""
+    """Warn about columns of a track table that are replaced by different values, measured while decoding."""
     for name in measured.keys() & set(table.columns):
         own, new = table[name], pd.Series(measured[name], index=table.index)
         if name == "seconds" and pd.api.types.is_numeric_dtype(own):
@@ -285,7 +312,7 @@ def _warn_of_replaced(table: pd.DataFrame, measured: Mapping[str, Any]) -> None:
             is_other = own.astype(str) != new.astype(str)
         if is_other.any():
             logger.warning(
-                "column %r of the table is replaced by what was measured (%d rows differ)", name, is_other.sum()
+                "column %r of the table is replaced by measured values (%d rows differ)", name, is_other.sum()
             )
 
 

@@ -1,4 +1,4 @@
-"""Reader of audio stores, which returns random segments at memory speed."""
+"""Reader of audio stores."""
 
 from __future__ import annotations
 
@@ -40,23 +40,26 @@ _SHOWN = 5
 
 
 class AudioStore:
-    """Reader of a store: decoded audio in memory-mapped shards, and the table of its tracks.
+    """Reader of an audio store, which is a folder that contains decoded audio and a track table.
 
-    Every track is mono, at one sample rate, in 16 bits, with its level unchanged. `AudioStore.prepare` creates a store.
-    Any number of processes can read it at the same time. Workers of a DataLoader receive only the path.
+    `AudioStore.prepare` creates a store. Every track is stored as 16-bit mono audio at the same sample rate, with its
+    original level. The audio of several tracks is in one file, called a shard. Shards are memory-mapped, so segments
+    are read without decoding. Several processes can read a store at the same time. A pickled reader contains only the
+    path of the store and the settings.
 
     Args:
-        path: folder of the store, or a URL that fsspec opens (`s3://…`, `gs://…`, `https://…`). With a URL, each shard
-            is copied to this machine before its first use.
-        sample_rate: expected sample rate in hertz; None accepts the rate of the store.
-        cache: folder for the copies of shards at a URL; a folder in the user's cache by default.
+        path: folder of the store, or a URL that fsspec supports (`s3://…`, `gs://…`, `https://…`). With a URL, each
+            shard is copied to the local machine before it is read for the first time.
+        sample_rate: expected sample rate in hertz. None accepts any sample rate.
+        cache: folder for local copies if `path` is a URL. By default, a folder in the user's cache.
 
     Attributes:
-        sample_rate: sample rate in hertz.
-        lengths: (tracks,) int64, number of samples of every track.
+        sample_rate: sample rate of the store in hertz.
+        lengths: (tracks,) int64 number of samples of each track.
 
     Raises:
-        InputError: if there is no store, it is not finished, a newer version wrote it, or it has another sample rate.
+        InputError: if there is no store, if the store is incomplete, if a newer version of this library wrote it, or if
+            it has another sample rate.
 
     Examples:
         >>> import tempfile, soundfile
@@ -96,7 +99,7 @@ class AudioStore:
         sample_rate: int = 22050,
         **options: Any,
     ) -> AudioStore:
-        """Create or update a store and open it; see `prepare_store` for the options."""
+        """Create or update a store with `prepare_store`, and open it. `options` are arguments of `prepare_store`."""
         prepare_store(tracks, folder, sample_rate, **options)
         return cls(folder, sample_rate)
 
@@ -110,7 +113,7 @@ class AudioStore:
         return len(self._lengths)
 
     def check_rate(self, sample_rate: int) -> None:
-        """Raise InputError unless the store has the given sample rate in hertz."""
+        """Raise InputError if the store does not have the given sample rate in hertz."""
         if sample_rate != self.sample_rate:
             raise InputError(
                 f"store: expected {sample_rate} Hz, got {self._files.name} at {self.sample_rate} Hz; prepare "
@@ -123,9 +126,11 @@ class AudioStore:
 
     @cached_property
     def tracks(self) -> TrackTable:
-        """Track table that the store was prepared from, with `seconds`, `clipped` (samples) and `checksum`.
+        """Track table of the store.
 
-        `path` and `checksum` are those of the source files. Functions that get this table read audio from the store.
+        It has the columns of the table that the store was created from, and the columns `seconds` (duration), `clipped`
+        (number of clipped samples) and `checksum` (of the source file). `path` is the path of the source file.
+        Functions that receive this table read the audio from the store and not from the source files.
         """
         frame: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
         return TrackTable(frame, self._arguments[0], self._info.dataset)
@@ -137,7 +142,12 @@ class AudioStore:
         return tracks
 
     def _read(self, file: str, size: int, parse: Callable[[Path], Any]) -> Any:
-        """Read and check a file; a damaged copy of a file at a URL is transferred again."""
+        """Read a file of the store with the function `parse`, which verifies the file.
+
+        `size` is the expected size in bytes, or 0 if it is not known.
+
+        If the store is at a URL and the local copy is damaged, the file is copied again.
+        """
         bound = min(size or MAX_TABLE_BYTES, MAX_TABLE_BYTES)
         path = self._files.local(file, parse, max_bytes=bound)
         try:
@@ -154,16 +164,16 @@ class AudioStore:
         return pd.Series(np.arange(len(paths)), index=paths).groupby(level=0).first()
 
     def rows_of(self, paths: Sequence[str]) -> Tensor:
-        """Return the rows of tracks, given the paths of their source files.
+        """Return the row numbers of tracks, given the paths of their source files.
 
         Args:
-            paths: paths, as in the column `path` of the table.
+            paths: paths as in the column `path` of the track table.
 
         Returns:
-            (paths,) int64 rows.
+            (paths,) int64 row numbers.
 
         Raises:
-            InputError: if the store lacks some of them; the message names them.
+            InputError: if the store does not contain a path. The message names such paths.
         """
         rows = self._row_of_path.reindex(list(paths))
         lacking = rows.index[rows.isna()]
@@ -184,19 +194,19 @@ class AudioStore:
         """Read segments of tracks.
 
         Args:
-            rows: (n,) rows of the table.
-            starts: (n,) first sample of each segment, at least 0.
-            length: number of samples of a segment; it is padded with zeros after the end of a track.
-            dtype: float32, -1 to 1, or int16, -32768 to 32767, as stored. With int16 half as many bytes are moved, in a
-                third of the time.
+            rows: row number of the track of each of n segments, (n,).
+            starts: (n,) position of the first sample of each segment, at least 0.
+            length: number of samples of each segment. After the end of a track, a segment is padded with zeros.
+            dtype: float32 for values from -1 to 1, or int16 for the stored values from -32768 to 32767. int16 takes
+                about a third of the time of float32.
 
         Returns:
-            (n, length) segments.
+            (n, length) segments of the given dtype.
 
         Raises:
-            IndexError: if a row is outside the table.
-            ValueError: if a start is negative, `length` is below 1, `rows` and `starts` are not integers or differ
-                in number, or the dtype is neither float32 nor int16.
+            IndexError: if a row number is out of range.
+            ValueError: if a start is negative, if `length` is below 1, if `rows` and `starts` are not integers or have
+                different lengths, or if the dtype is neither float32 nor int16.
             InputError: if a shard is damaged or cannot be copied.
         """
         row, start = _whole("rows", rows), _whole("starts", starts)
@@ -216,28 +226,29 @@ class AudioStore:
             segment[:count] = self._samples(shard)[begin : begin + count]
             segment[count:] = 0
             if dtype == torch.float32:
-                segment *= scale  # scaled here, while the segment is in the CPU cache
+                segment *= scale  # scaled inside the loop, while the segment is in the CPU cache
         return segments
 
     def __getitem__(self, row: int) -> Tensor:
-        """Return a whole track, (samples,) float32."""
+        """Return all samples of a track, (samples,) float32."""
         return self.read([row], [0], max(1, int(self._lengths[row])))[0]
 
     def part(self, rank: int, world_size: int) -> Tensor:
-        """Return the rows for one of several processes.
+        """Return the row numbers that one of several processes should read.
 
-        Each process gets all tracks of some shards, so it needs to copy only these shards. The numbers of samples of
-        the processes are about equal.
+        Each row is assigned to exactly one process. All tracks of a shard (a file of samples) are assigned to the same
+        process, so each process copies only some shards from a URL. The numbers of samples of the processes are about
+        equal.
 
         Args:
-            rank: rank of this process.
+            rank: rank of this process, from 0 to `world_size` - 1.
             world_size: number of processes.
 
         Returns:
-            (tracks of this process,) int64 rows in ascending order. Every row belongs to exactly one process.
+            (tracks of this process,) int64 row numbers in ascending order.
 
         Raises:
-            ValueError: if `rank` is not from 0 to `world_size` - 1.
+            ValueError: if `rank` is out of range.
         """
         if not 0 <= rank < world_size:
             raise ValueError(f"rank: expected 0 to world_size - 1 = {world_size - 1}, got {rank}")
@@ -250,18 +261,28 @@ class AudioStore:
         return torch.from_numpy(np.flatnonzero(owner[self._shards] == rank))
 
     def fetch(self, rows: Sequence[int] | Tensor | None = None, progress: bool = True) -> None:
-        """Copy the shards of some rows (all by default) to this machine; a local store needs no copy."""
+        """Copy the shards (files of samples) that contain some tracks from a URL to the local machine.
+
+        For a store in a local folder, nothing is copied.
+
+        Args:
+            rows: row numbers of the tracks. None: all tracks.
+            progress: whether to show a progress bar.
+        """
         wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
         for shard in progress_bar(np.unique(wanted).tolist(), desc="copying shards", disable=not progress):
             self._shard_file(shard)
 
     def verify(self, rows: Sequence[int] | Tensor | None = None) -> None:
-        """Read the shards of some rows (all by default) and compare their content with the hashes in their names.
+        """Verify the samples of some tracks against the hashes in the names of their shards.
 
-        A shard that has not changed since this process verified it is not read again.
+        A shard that this process has already verified is read again only if its size or modification time has changed.
+
+        Args:
+            rows: row numbers of the tracks. None: all tracks.
 
         Raises:
-            DamagedFile: if the content of a shard differs from what was written.
+            DamagedFile: if the content of a shard does not match its hash.
         """
         wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
         for shard in np.unique(wanted).tolist():
@@ -281,7 +302,11 @@ class AudioStore:
         return self._open[shard]
 
     def _shard_file(self, shard: int) -> Path:
-        """Return the path of the samples of a shard, after checking that the file is as long as the index requires."""
+        """Return the path of the samples of a shard, given its position in the list of shards of the store.
+
+        Raises:
+            InputError: if the file is missing or too short.
+        """
         name, size = self._info.shards[shard], int(self._ends[shard]) * SAMPLE.itemsize
         file = f"{SHARDS}/{name}.pcm"
         if isinstance(self._files, LocalFiles):
@@ -296,7 +321,15 @@ class AudioStore:
         return path
 
     def _transferred(self, file: str, shard: str, size: int) -> Path:
-        """Copy a shard to this machine if there is no copy, and check it against the hash in its name."""
+        """Copy the samples of a shard to the local machine, verify the copy, and return its path.
+
+        An existing copy is used.
+
+        Args:
+            file: path of the samples, relative to the folder of the store.
+            shard: name of the shard.
+            size: minimum size of the samples in bytes.
+        """
         description: ShardDescription = self._read_description(f"{SHARDS}/{shard}.json", size)
 
         def check(path: Path) -> None:
@@ -320,14 +353,17 @@ class AudioStore:
 
     @cached_property
     def _ends(self) -> np.ndarray:
-        """Number of samples of every shard."""
+        """Number of samples of each shard that the index of the store refers to, (shards,)."""
         ends = np.zeros(len(self._info.shards), dtype=np.int64)
         np.maximum.at(ends, self._shards, self._offsets + self._lengths)
         return ends
 
 
 def _reopen(arguments: tuple[str, int | None, str | Path | None], index: str) -> AudioStore:
-    """Open a store in another process; raise InputError if its rows have changed since."""
+    """Open a store in another process, with the `arguments` of `AudioStore`.
+
+    Raise InputError unless the name of the index file of the store is `index`, because the store has then changed.
+    """
     store = AudioStore(*arguments)
     if store._info.index != index:
         raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it again")
@@ -336,15 +372,18 @@ def _reopen(arguments: tuple[str, int | None, str | Path | None], index: str) ->
 
 @lru_cache(maxsize=1 << 16)
 def _is_intact(path: Path, shard: str, description: ShardDescription, size: int, modified: int) -> bool:
-    """Return `is_intact`; size and modification time are the key of the in-memory cache."""
+    """Return the result of the function `is_intact`. Results are kept in memory for equal arguments."""
     return is_intact(path, shard, description)
 
 
 def _max_open() -> int:
-    """Return the maximum number of mapped shards; each needs a file descriptor, and a process has few of them."""
+    """Return the maximum number of shards that are memory-mapped at once.
+
+    It depends on the maximum number of open files of the process.
+    """
     try:
         import resource
-    except ImportError:  # not a Unix
+    except ImportError:  # not a Unix system
         return _MAX_OPEN // 8
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MAX_OPEN if soft < 0 else max(8, min(_MAX_OPEN, soft // 8))
@@ -358,21 +397,21 @@ def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:
 
 
 def _empty(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Return an empty tensor for segments; in a DataLoader worker it is in shared memory."""
+    """Return an uninitialized tensor. In a DataLoader worker, the tensor is in shared memory."""
     if dtype not in (torch.float32, torch.int16):
         raise ValueError(f"dtype: expected float32 or int16, got {dtype}")
     if torch.utils.data.get_worker_info() is None:
-        # NumPy requests large pages and torch does not, which halves the time for a batch.
+        # Unlike torch, NumPy requests large memory pages, which halves the time for a batch.
         return torch.from_numpy(np.empty(shape, dtype=np.float32 if dtype == torch.float32 else np.int16))
     storage = torch.UntypedStorage._new_shared(shape[0] * shape[1] * dtype.itemsize)
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def open_store_of(tracks: TrackTable, sample_rate: int) -> AudioStore | None:
-    """Open the store that a track table comes from.
+    """Open the audio store that a track table comes from.
 
     Args:
-        tracks: track table, such as some rows of `AudioStore.tracks`.
+        tracks: track table, such as `AudioStore.tracks` or a selection of its rows.
         sample_rate: expected sample rate in hertz.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Access to the files of a store, in a local folder or under a URL."""
+"""Access to the files of an audio store in a local folder or at a URL."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ from ssc_toolkit.hashing import text_hash
 _SILENT_SECONDS = 30
 
 MAX_BYTES = 2**38
-"""Maximum size of a file of a store, in bytes."""
+"""Maximum size, in bytes, of a file that is copied from a URL."""
 
 Check = Callable[[Path], Any]
-"""Function that reads a file and raises any exception if its content is wrong."""
+"""Type of a function that reads a file, and raises an exception of any type if its content is wrong."""
 
 
 class Files(Protocol):
-    """Access to the files of a store."""
+    """Protocol of a class that provides the files of an audio store at a folder or URL."""
 
     name: str
     advice: str
 
     def local(self, file: str, check: Check, *, fresh: bool = False, max_bytes: int = MAX_BYTES) -> Path:
-        """Return the path of a file on this machine, and copy the file first if needed.
+        """Return the local path of a file. If the store is at a URL, the file is copied first.
 
         Args:
-            file: name of the file, or its path below the folder of the store.
-            check: check that a copy has to pass before it gets its final name.
-            fresh: copy the file even if there is a copy.
-            max_bytes: maximum size of a copy in bytes; a larger transfer is an error.
+            file: path of the file relative to the folder of the store.
+            check: function that verifies a new copy.
+            fresh: whether to copy the file even if there is a local copy.
+            max_bytes: maximum size of a copy in bytes. Copying a larger file is an error.
         """
 
 
 class LocalFiles:
-    """Files of a store in a local folder."""
+    """Files of an audio store in a local folder."""
 
     advice = PREPARE_ADVICE
 
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        self._folder = folder.absolute()  # the process may change its working folder
+        self._folder = folder.absolute()  # stays valid if the process changes its working folder
 
     def local(self, file: str, check: Check, *, fresh: bool = False, max_bytes: int = MAX_BYTES) -> Path:
         return _inside(self._folder, file)
 
 
 class MirroredFiles:
-    """Files of a store under a URL; each is copied to this machine on first use, by one process at a time.
+    """Files of an audio store at a URL, with local copies.
 
-    A copy gets its final name only after its content has passed the check. If the check fails, the file is transferred
-    once more.
+    A file is copied when it is used for the first time. A lock prevents that several processes copy the same file at
+    once. A copy is verified before it is used. If this fails, the file is copied again, once.
 
     Args:
-        url: URL that fsspec opens.
-        cache: folder for the copies; a folder in the user's cache by default.
+        url: URL that fsspec supports.
+        cache: folder for the local copies. By default, a folder in the user's cache.
 
     Raises:
         InputError: if the URL cannot be opened.
@@ -78,7 +78,7 @@ class MirroredFiles:
         try:
             options = {"client_kwargs": {"timeout": _timeout()}} if url.startswith(("http://", "https://")) else {}
             self._remote, self._root = fsspec.core.url_to_fs(url, **options)
-        except Exception as error:  # every file system has its own errors
+        except Exception as error:  # each file system of fsspec raises other types of errors
             raise InputError(f"store: cannot open {self.name} ({_reason(error, url)})") from error
         self._url = url
         digest = text_hash(url, size=8)
@@ -96,7 +96,7 @@ class MirroredFiles:
             if fresh or not path.is_file():
                 try:
                     self._copy(file, path, check, max_bytes)
-                except DamagedFile:  # the transfer may have caused the damage
+                except DamagedFile:  # the damage may be due to the transfer, so try once more
                     self._copy(file, path, check, max_bytes)
         return path
 
@@ -106,7 +106,7 @@ class MirroredFiles:
                 self._remote.get_file(f"{self._root}/{file}", str(temporary), callback=_bounded(max_bytes))
             except FileNotFoundError:
                 raise InputError(f"store: there is no {file} in {self.name}; was it copied completely?") from None
-            except Exception as error:  # every file system of fsspec has its own errors
+            except Exception as error:  # each file system of fsspec raises other types of errors
                 reason = _reason(error, self._url)
                 raise InputError(f"store: cannot copy {self.name}/{file} ({reason})") from error
             with reading("store", f"{self.name}/{file}", self.advice):
@@ -114,7 +114,7 @@ class MirroredFiles:
 
 
 def hide_secrets(url: str) -> str:
-    """Return a URL without user, password and query, for error messages.
+    """Return a URL without user name, password and query, for error messages.
 
     Examples:
         >>> hide_secrets("https://me:secret@host/store?token=1")
@@ -124,7 +124,7 @@ def hide_secrets(url: str) -> str:
 
 
 def _reason(error: Exception, url: str) -> str:
-    """Return the message of an error without the secrets of the URL, or its type if the message is empty."""
+    """Return the message of an error without the secrets in a URL, or the type of the error if it has no message."""
     text = str(error).replace(url, hide_secrets(url))
     for secret in re.findall(r"://([^/@]+)@|\?(.+)$", url):
         for part in filter(None, secret):
@@ -134,14 +134,14 @@ def _reason(error: Exception, url: str) -> str:
 
 
 def _timeout() -> Any:
-    """Return a timeout for a web server that sends nothing; the length of a whole transfer is not limited."""
+    """Return a timeout setting that stops waiting for a web server that sends no data. Long transfers are allowed."""
     import aiohttp
 
     return aiohttp.ClientTimeout(total=None, connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
 
 
 def _bounded(max_bytes: int) -> Any:
-    """Return a callback for fsspec that stops a transfer of more than `max_bytes` bytes."""
+    """Return a callback for fsspec that raises an error if more than `max_bytes` bytes are transferred."""
     import fsspec
 
     class Bounded(fsspec.Callback):
@@ -154,7 +154,7 @@ def _bounded(max_bytes: int) -> Any:
 
 
 def _inside(folder: Path, file: str) -> Path:
-    """Return the path of a file of a store, after checking that it is inside the folder."""
+    """Return the path of a file in the folder of a store. Raise InputError if it is outside the folder."""
     path = folder
     for part in file.split("/"):
         path = path_inside(path, part, "store")
@@ -164,4 +164,4 @@ def _inside(folder: Path, file: str) -> Path:
 
 
 def accept_any(_: Path) -> None:
-    """Accept a file without a check; for `store.json`, whose content is checked when it is read."""
+    """Accept any file, as the check of a copy of `store.json`. Its content is verified when it is read."""

@@ -1,4 +1,4 @@
-"""Writer of shards."""
+"""Writer of the shards of an audio store."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ _LOWEST, _HIGHEST = np.iinfo(SAMPLE).min, np.iinfo(SAMPLE).max
 
 
 class Stopped(Exception):
-    """Exception raised when the work is stopped in the middle of a file."""
+    """Exception that is raised if decoding is stopped in the middle of a file."""
 
 
 class ShardWriter:
-    """Writer of tracks to shards of bounded size; a context manager that closes the last shard on exit.
+    """Writer of decoded tracks to shards of limited size.
 
-    A file that cannot be decoded completely, or that is interrupted by `stop`, is removed from its shard.
+    The writer is a context manager. On exit, it closes the last shard. If a file cannot be decoded to its end, or if
+    decoding is stopped, its samples are removed from the shard.
 
     Args:
         folder: folder of the store.
         sample_rate: sample rate of the stored audio in hertz.
-        max_bytes: maximum size of a shard in bytes; a shard with a single track may be larger.
-        stop: event that stops the work at the next block.
-        generation: number of this `prepare` run.
-        channel: how files are converted to mono, as for `read_audio`.
+        max_bytes: maximum size of a shard in bytes. A shard with a single track may be larger.
+        stop: event that stops decoding at the next block of samples.
+        generation: number of the `prepare_store` call.
+        channel: conversion of audio files to mono, as for `read_audio`.
     """
 
     def __init__(
@@ -73,11 +74,14 @@ class ShardWriter:
         self._close()
 
     def add(self, path: str) -> None:
-        """Decode a file and append it to the shard.
+        """Decode an audio file and append its samples to the current shard, the file that is being written.
+
+        A full shard is closed first.
 
         Raises:
-            UnreadableAudio: if the file cannot be decoded to its end or is silent, or its channels cancel each other.
-            Stopped: if the work was stopped.
+            UnreadableAudio: if the file cannot be decoded to its end, if it is silent, or if its channels cancel each
+                other.
+            Stopped: if decoding was stopped.
         """
         info = check_decodes(path, self._channel)
         if self._tracks and self._samples + math.ceil(info.seconds * self._sample_rate) > self._max_samples:
@@ -97,7 +101,7 @@ class ShardWriter:
         self._tracks.append(track)
 
     def _decode(self, path: str) -> int:
-        """Write the samples of a file; return the number of clipped samples."""
+        """Write the samples of an audio file to the current shard, and return the number of clipped samples."""
         clipped, is_silent = 0, True
         for block in stream_audio(path, self._sample_rate, channel=self._channel):
             if self._stop.is_set():
@@ -115,7 +119,7 @@ class ShardWriter:
         return clipped
 
     def _close(self) -> None:
-        """Rename the samples to the name of the shard and write the description, or remove an empty shard."""
+        """Complete the current shard: rename its file, and write its description. Remove an empty shard."""
         with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -142,7 +146,10 @@ def is_intact(samples: Path, shard: str, description: ShardDescription) -> bool:
 
 
 def _shard_name(samples: Any, description: ShardDescription) -> str:
-    """Return the hash of samples and description; shards with the same samples of different files get two names."""
+    """Return the name of a shard, which is a hash of its samples and its description.
+
+    The description is included, so that shards with the same samples of different files have different names.
+    """
     digest = samples.copy()
     content = [description.sample_rate, description.generation, description.channel]
     content += map(astuple, description.tracks)
@@ -158,7 +165,7 @@ def _name_of_format_1(samples: Any, description: ShardDescription) -> str:
 
 
 def _identity(path: str) -> tuple[int, int, str]:
-    """Return the size in bytes, the modification time in nanoseconds, and the checksum of a source file."""
+    """Return the size in bytes, the modification time in nanoseconds, and the checksum of an audio file."""
     try:
         status = Path(path).stat()
         return status.st_size, status.st_mtime_ns, file_hash(path)
@@ -167,7 +174,7 @@ def _identity(path: str) -> tuple[int, int, str]:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove temporary files and incomplete shards of killed processes."""
+    """Remove temporary files and incomplete shards that killed processes left in the folder of a store."""
     clear_leftovers(folder / SHARDS)
     for file in (folder / SHARDS).glob("*.pcm"):
         if not file.with_suffix(".json").exists():

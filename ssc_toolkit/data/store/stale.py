@@ -1,4 +1,4 @@
-"""Stale parts of a store: damage and changes found by a verification, recorded for the next `prepare`."""
+"""Record of the damaged shards and changed source files that a verification of a store found."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _ADVICE = "`ssc-toolkit prepare --verify` restores it"
 
 @dataclass(frozen=True)
 class Stale:
-    """Source files and shards that `prepare` must check or decode again.
+    """Damaged shards and changed audio files of a store, which the next call of `prepare_store` must replace.
 
     Attributes:
-        paths: source files whose content has changed, even if their size and time have not.
+        paths: paths of audio files whose content has changed, even if size and modification time are the same.
         shards: names of damaged shards.
     """
 
@@ -28,8 +28,9 @@ class Stale:
 
     @classmethod
     def read(cls, folder: Path) -> Stale:
-        """Read the stale parts recorded in the folder of a store. If the file is damaged, a warning is logged and there
-        are none.
+        """Read the damaged shards and changed audio files from the file `marks.json` in the folder of a store.
+
+        If there is no such file, or if it is damaged, the result is empty. For a damaged file, a warning is issued.
 
         Raises:
             InputError: if the file cannot be read.
@@ -46,12 +47,12 @@ class Stale:
             return cls(set(), set())
 
     def write(self, folder: Path) -> None:
-        """Record the stale parts, or remove the file if there are none."""
+        """Write the shards and audio files to `marks.json` in the folder of a store, or remove it if there are none."""
         if self.paths or self.shards:
             write_checked_json(folder / MARKS, {"paths": sorted(self.paths), "shards": sorted(self.shards)})
         else:
             (folder / MARKS).unlink(missing_ok=True)
 
     def union(self, paths: Iterable[str], shards: Iterable[str]) -> Stale:
-        """Return these stale parts and the given ones."""
+        """Return a copy of this object with additional paths of changed audio files and names of damaged shards."""
         return Stale(self.paths.union(paths), self.shards.union(shards))

@@ -1,4 +1,4 @@
-"""Verification of a store: its own files, and the source files that it was made from."""
+"""Verification of the files of an audio store and of their source files."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of a verification.
+    """Result of the verification of an audio store.
 
     Attributes:
-        tracks: number of tracks that were checked.
-        shards: number of shards that were checked.
-        damaged: files of the store whose content differs from what was written.
-        changed: source files that have changed.
-        gone: number of source files that no longer exist, which is not an error.
-        lost: number of tracks in damaged shards whose source file no longer exists.
+        tracks: number of tracks that were verified.
+        shards: number of shards that were verified.
+        damaged: paths of files of the store that do not match their checksum or hash.
+        changed: paths of source files that have changed.
+        gone: number of source files that no longer exist. This is not an error.
+        lost: number of tracks that are in a damaged shard and whose source file no longer exists.
     """
 
     tracks: int
@@ -54,19 +54,19 @@ class Verification:
 
 
 def verify_store(folder: str | Path, progress: bool = True) -> Verification:
-    """Read a whole store and the source files that still exist, and compare their checksums.
+    """Verify the checksums of all files of an audio store, and of the source files that still exist.
 
-    Damaged shards and changed source files are recorded in the store, and the next `prepare_store` decodes them again.
+    Damaged shards and changed source files are recorded in the store. The next `prepare_store` decodes them again.
 
     Args:
         folder: local folder of the store.
         progress: whether to show a progress bar.
 
     Returns:
-        The result of the comparison.
+        The damaged files, the changed source files, and the numbers of verified tracks and shards.
 
     Raises:
-        InputError: if there is no store, or it is not finished.
+        InputError: if there is no store, or if the store is incomplete.
     """
     place = user_path(folder, "store")
     info = read_info(place / STORE_FILE, str(folder))
@@ -111,7 +111,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
 
 
 def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path | None]:
-    """Return the tracks of a shard (none if they cannot be read), and its damaged file or None."""
+    """Return the tracks of a shard, and the path of its damaged file, or None if no file is damaged."""
     try:
         description = read_description(folder, shard)
     except DamagedFile as error:
@@ -124,7 +124,7 @@ def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path 
 
 
 def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
-    """Record damage and changes for `prepare`, because size and time of a changed file may be the same as before."""
+    """Record damaged shards and changed audio files in the folder of a store, for the next call of `prepare_store`."""
     known = Stale.read(folder)
     more = known.union(changed, damaged)
     if more == known:
@@ -137,7 +137,7 @@ def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
 
 
 def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> list[dict[tuple[int, int], str]]:
-    """Return for each shard a dict from (offset, length) to the source path of each track in the index."""
+    """Return a dictionary for each shard, from offset and length of each track in it to the path of the audio file."""
     spans: list[dict[tuple[int, int], str]] = [{} for _ in range(shards)]
     for path, shard, offset, length in zip(paths, *(index[name].tolist() for name in INDEX), strict=True):
         spans[shard][offset, length] = path
@@ -147,5 +147,5 @@ def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> li
 def _is_unchanged(track: StoredTrack) -> bool:
     try:
         return Path(track.path).stat().st_size == track.size and file_hash(track.path) == track.checksum
-    except OSError:  # the file cannot be read; prepare reports it
+    except OSError:  # the file cannot be read, which prepare_store reports
         return False

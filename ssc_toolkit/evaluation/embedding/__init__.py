@@ -1,1 +1,1 @@
-"""Embeddings of tracks: models, windows, extraction, cache."""
+"""Computation of embeddings: models, windows of tracks, corruption of audio, and a disk cache."""

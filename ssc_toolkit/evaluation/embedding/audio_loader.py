@@ -1,4 +1,4 @@
-"""Load audio of tracks in batches, clean or corrupted."""
+"""Loading of the audio of tracks in batches, clean or corrupted."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ssc_toolkit.evaluation.embedding.models import DEFAULT_WINDOW_SECONDS
 from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
 
 MAX_CORRUPTED_SECONDS = MAX_WINDOWS * DEFAULT_WINDOW_SECONDS
-"""Number of seconds from the start of a track that are corrupted, unless the windows need more."""
+"""Length in seconds of the beginning of a track that is corrupted, unless its windows cover more."""
 
 Reader = Callable[[int, int, int], np.ndarray]
-"""Function of a row number, a first sample and a number of samples that returns this segment of the track."""
+"""Function from a row number of the track table, a first sample and a number of samples to that segment, (samples,)."""
 
 
 def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
-    """Return a function that reads segments of the tracks of a table, from their store or their files.
+    """Return a function that reads segments of tracks from the audio store of the table, or else from audio files.
 
     Args:
-        tracks: table with `path`.
+        tracks: track table with the column `path`.
         sample_rate: sample rate of the segments in hertz.
 
     Raises:
-        DamagedFile: if the samples of a track in a store differ from what was written. Caches of embeddings use the
-            checksums of the store as keys and must not hold embeddings of other samples.
+        DamagedFile: if the samples of a track in the store do not match their checksum. The keys of cached embeddings
+            contain these checksums, so embeddings of damaged samples must not be cached.
     """
     paths = tracks["path"].tolist()
     store = open_store_of(tracks, sample_rate)
@@ -48,21 +48,21 @@ def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
 
 @dataclass
 class AudioLoader:
-    """Audio of tracks in batches, at the sample rates of several models.
+    """Loader that yields the audio of tracks in batches, at the sample rates of several models.
 
-    A corruption is applied to the start of each track, in whole seconds, whatever the windows of the models are. The
-    result is resampled for models with another sample rate, so that all models receive the same corrupted audio.
+    A corruption is applied at its own sample rate. The result is resampled to the sample rate of each model, so that
+    all models receive the same corrupted audio. The length of the corrupted audio is a whole number of seconds.
 
     Args:
-        tracks: table with `path` and `seconds`.
+        tracks: track table with the columns `path` and `seconds`.
         rates: sample rate of each model in hertz.
-        needs: (tracks, models) number of samples of each track that each model needs, at the model's sample rate.
-        corruption: corruption of the tracks, or None for clean audio.
-        batch_size: number of tracks per batch.
-        max_unusable: maximum fraction of tracks that cannot be decoded.
+        needs: (tracks, models) number of samples of a track that a model needs, at the sample rate of the model.
+        corruption: corruption of the tracks. None loads clean audio.
+        batch_size: maximum number of tracks in a batch.
+        max_unusable: maximum fraction of tracks that may fail to decode.
 
     Attributes:
-        problems: messages about the tracks that could not be decoded so far.
+        problems: error messages of the tracks that failed to decode so far.
     """
 
     tracks: TrackTable
@@ -80,11 +80,11 @@ class AudioLoader:
             device: device on which corruptions are computed.
 
         Yields:
-            The number of tracks in the batch, the row numbers of the decodable ones, and their waveforms
-            (rows, 1, samples) by sample rate.
+            The number of tracks in the batch, a list of the row numbers of the tracks that could be decoded, and a
+            dictionary from sample rate to the waveforms (rows, 1, samples) of these tracks.
 
         Raises:
-            InputError: if too many tracks cannot be decoded.
+            InputError: if the fraction of tracks that failed to decode exceeds `max_unusable`.
         """
         lengths = self._lengths()
         readers = {
@@ -117,7 +117,7 @@ class AudioLoader:
         return self.corruption.sample_rate
 
     def _lengths(self) -> dict[int, np.ndarray]:
-        """Return the number of samples of each track to decode, by sample rate."""
+        """Return the number of samples to decode from each track, an array (tracks,) for each sample rate in hertz."""
         if self.corruption is None:
             wanted = np.asarray(self.rates)
             return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
@@ -127,7 +127,10 @@ class AudioLoader:
         return {self._own_rate: (seconds * self._own_rate).astype(int)}
 
     def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
-        """Yield row numbers in order, in groups of consecutive rows that need the same number of samples."""
+        """Yield lists of consecutive row numbers of tracks from which the same number of samples is decoded.
+
+        `lengths` are numbers of samples to decode, (tracks,) by sample rate.
+        """
         keys = list(zip(*self.needs.T.tolist(), *(length.tolist() for length in lengths.values()), strict=True))
         for _, group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
             rows = list(group)
@@ -138,12 +141,12 @@ class AudioLoader:
         if len(self.problems) > self.max_unusable * len(self.tracks):
             raise InputError(
                 f"tracks: {len(self.problems)} of {len(self.tracks)} could not be decoded, such as "
-                f"{self.problems[0]}. Fix or remove them"
+                f"{self.problems[0]}. Fix or remove these tracks"
             )
 
 
 def resample_waveforms(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
-    """Resample waveforms (N, 1, samples) with soxr."""
+    """Resample waveforms (N, 1, samples) from `sample_rate` hertz to `wanted` hertz with the library soxr."""
     if sample_rate == wanted:
         return waveforms
     signals = waveforms[:, 0].float().cpu().numpy()

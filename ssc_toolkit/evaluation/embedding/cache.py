@@ -1,4 +1,4 @@
-"""Disk cache for embeddings, with keys that depend on content."""
+"""Disk cache for embeddings, with keys computed from the model and the audio."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from ssc_toolkit.paths import user_path
 
 
 class EmbeddingCache:
-    """Cache for the embeddings of the tracks of a table, with one file for each model, window length and corruption.
+    """Folder that stores the embeddings of the tracks of a table, so that they are computed only once.
 
-    The key is a hash of the model (class, settings, weights), the audio, the window rule, the pooling, the corruption
-    with its draws, and the version of this library. Audio is identified by the content of the files, or by the
-    checksums that a store has of its sources. Files may therefore move, and a changed file gets a new key. Each cache
-    file ends with a checksum; a damaged file is computed again. If the folder exceeds its limit (20 GB, or the
-    environment variable `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
+    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key of a
+    file, by which it is found, is a hash of the model (class, settings, weights), the content of the audio files, the
+    window length and the maximum number of windows, the pooling, the corruption with its random values, and the version
+    of this library. For tracks in an audio store, the key contains the checksums that the store recorded. Moved audio
+    files keep their key, and changed audio files get a new key. Each cache file ends with a checksum. If a file is
+    damaged, the embeddings are computed again. If the folder exceeds its limit (20 GB, or the environment variable
+    `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
 
     Args:
         folder: folder of the cache.
-        tracks: table of the tracks.
-        window_pooling: name of the pooling.
+        tracks: track table with the column `path`.
+        window_pooling: name of the pooling, as for `embed_tracks`.
         corruption: corruption of the tracks, or None for clean audio.
 
     Raises:
@@ -45,11 +47,14 @@ class EmbeddingCache:
         self._described = (window_pooling, MAX_WINDOWS, None if corruption is None else corruption.fingerprint())
 
     def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
-        """Return the embeddings, or None if they are missing; a damaged file is named in a warning."""
+        """Return the stored embeddings (tracks, dim) of a model, or None if their file is missing or damaged.
+
+        For a damaged file, a warning is issued.
+        """
         return read_entry(self._path(model, window_seconds), self._read)
 
     def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
-        """Store the embeddings, unless a track could not be decoded; its file may be fixed before the next call."""
+        """Store embeddings (tracks, dim) of a model, unless some are NaN because tracks failed to decode."""
         if not np.isfinite(embeddings).all():
             return
 
@@ -75,7 +80,7 @@ class EmbeddingCache:
 
 
 def hash_audio(tracks: TrackTable) -> list[str]:
-    """Return a hash of the audio of each track: the store's checksum of its source, or the hash of the file."""
+    """Return a hash of the audio file of each track, or its stored checksum for tracks in an audio store."""
     if tracks.store is not None:
         stored = tracks if "checksum" in tracks else _in_store(tracks, tracks.store)
         return list(map(str, stored["checksum"]))
@@ -98,5 +103,8 @@ def _content(path: str) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
-    """Return a hash of the content of a file; size and modification time are the key of the in-memory cache."""
+    """Return a hash of the content of a file.
+
+    Results are kept in memory by the arguments: path, size in bytes and modification time.
+    """
     return file_hash(path)

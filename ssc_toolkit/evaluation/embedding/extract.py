@@ -1,4 +1,4 @@
-"""Embeddings of tracks."""
+"""Computation of the embeddings of tracks and of their windows."""
 
 from __future__ import annotations
 
@@ -47,30 +47,32 @@ def embed_tracks(
     """Compute one embedding per track, by default the mean of the embeddings of its windows.
 
     A track is cut into non-overlapping windows. A partial window at the end is dropped, and at most the first 64
-    windows are used. A module is run in eval mode; afterwards its mode is restored.
+    windows are used. If the model is an `nn.Module`, it runs in eval mode, and its previous mode is restored.
 
     Args:
-        model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has a
-            `sample_rate`. `as_model` converts any function into such a model.
-        tracks: track table, data frame or path, with `path` and `seconds`, which `check_audio` and
-            `AudioStore.tracks` have.
-        window_seconds: length of a window in seconds; by default the model's attribute `window_seconds`, or 3.
-        window_pooling: "mean", "max" or "mean+std" over the windows.
-        corruption: transform applied to each track before it is cut into windows: to its first 192 s, or to more if the
-            windows need more. The draw of an `Augmentation` for a track depends only on the seed and the row of the
-            track; a `FixedCorruption` uses its stored draws.
+        model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has an attribute
+            `sample_rate` in hertz. `as_model` adds this attribute to a function or module.
+        tracks: track table, data frame or path of a table, with the columns `path` and `seconds` (duration). The tables
+            from `check_audio` and `AudioStore.tracks` have both columns.
+        window_seconds: length of a window in seconds. By default, the model's attribute `window_seconds`, or 3 if the
+            model has none.
+        window_pooling: pooling of the window embeddings of a track: "mean", "max" or "mean+std" (concatenated).
+        corruption: transform that corrupts each track before the track is cut into windows. It is applied to at most
+            the first 192 s, or to more if the windows cover more. The random values of an `Augmentation` for a track
+            depend only on `seed` and the row of the track. A `FixedCorruption` uses its stored random values.
         seed: seed of the corruption.
         batch_size: number of tracks processed at once.
-        max_unusable: maximum fraction of tracks that cannot be decoded.
-        cache: folder of the embedding cache. Its keys depend on the model's settings and weights and on the content of
-            the audio.
-        progress: show a progress bar.
+        max_unusable: maximum fraction of tracks that may fail to decode.
+        cache: folder of the embedding cache. Its keys depend on the settings and weights of the model and on the
+            content of the audio files. None stores nothing.
+        progress: whether to show a progress bar.
 
     Returns:
-        (tracks, dim) float32. The row of a track that cannot be decoded is NaN, and a warning names the track.
+        (tracks, dim) float32 embeddings. If a track cannot be decoded, its row is NaN, and a warning names the track.
 
     Raises:
-        InputError: if a track is shorter than a window, or if too many tracks cannot be decoded.
+        InputError: if a track is shorter than a window, if all tracks failed to decode, or if the fraction of tracks
+            that failed to decode exceeds `max_unusable`.
     """
     (embeddings,) = embed_models(
         {"": model},
@@ -100,15 +102,16 @@ def embed_models(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Compute embeddings under several models in one pass; audio is decoded and corrupted once for all models.
+    """Compute the embeddings of several models, and decode and corrupt the audio only once for all models.
 
     Args:
         models: models by name.
         tracks: as for `embed_tracks`.
-        window_seconds: length of a window in seconds for all models; by default the window length of each model.
+        window_seconds: length of a window in seconds for all models. By default, each model uses its own window length,
+            as in `embed_tracks`.
         window_pooling: as for `embed_tracks`.
-        corruption: as for `embed_tracks`. Models with different sample rates need a `FixedCorruption`, which has its
-            own sample rate.
+        corruption: as for `embed_tracks`. If the models have different sample rates, it must be a `FixedCorruption`,
+            which has its own sample rate.
         seed: as for `embed_tracks`.
         batch_size: as for `embed_tracks`.
         max_unusable: as for `embed_tracks`.
@@ -116,11 +119,11 @@ def embed_models(
         progress: as for `embed_tracks`.
 
     Returns:
-        (tracks, dim) float32 embeddings by model.
+        A dictionary from model name to embeddings (tracks, dim) in float32.
 
     Raises:
-        InputError: as `embed_tracks`, or if the models have different sample rates and `corruption` is an
-            `Augmentation`.
+        InputError: in the same cases as `embed_tracks`, or if the models have different sample rates and
+            `corruption` is an `Augmentation`.
     """
     tracks = as_track_table(tracks)
     pool = find_window_pooling(window_pooling)
@@ -146,11 +149,14 @@ def embed_models(
 
 
 def expand_rows(vectors: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Return embeddings with one row per track of a table: the given ones where `where` is True, NaN elsewhere.
+    """Expand the embeddings of selected tracks to one row per track of a table. The other rows are NaN.
 
     Args:
-        vectors: (chosen, dim) embeddings of the tracks where `where` is True, in their order.
-        where: (tracks,) bool.
+        vectors: (selected, dim) embeddings of the selected tracks, in the order of the table.
+        where: (tracks,) bool, True for the selected tracks.
+
+    Returns:
+        (tracks, dim) float32.
 
     Examples:
         >>> expand_rows(np.array([[1.0], [2.0]]), np.array([True, False, True])).ravel().tolist()
@@ -163,12 +169,12 @@ def expand_rows(vectors: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class WindowEmbeddings:
-    """Embeddings of the windows of tracks.
+    """Embeddings of all windows of several tracks.
 
     Attributes:
-        embeddings: (windows, dim) float32.
-        rows: (windows,) row number of the track of each window.
-        seconds: (windows,) start of each window in its track, in seconds.
+        embeddings: (windows, dim) float32 embedding of each window.
+        rows: (windows,) row number of the track that contains the window.
+        seconds: (windows,) start time of the window in its track, in seconds.
     """
 
     embeddings: np.ndarray
@@ -185,10 +191,12 @@ def embed_windows(
     max_unusable: float = 0.1,
     progress: bool = True,
 ) -> WindowEmbeddings:
-    """Compute the embeddings of the windows of tracks, without pooling.
+    """Compute one embedding per window of each track, without pooling.
 
-    The arguments and errors are those of `embed_tracks`. A track that cannot be decoded has no windows, and a warning
-    names it.
+    The arguments and errors are the same as for `embed_tracks`.
+
+    Returns:
+        The embeddings of all windows. There are none for a track that cannot be decoded, and a warning names it.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)
@@ -213,7 +221,18 @@ def _by_row(
     max_unusable: float,
     progress: bool,
 ) -> dict[str, dict[int, np.ndarray]]:
-    """Return the pooled embeddings of each decodable track, by model and row number."""
+    """Compute pooled embeddings of the tracks that can be decoded, as a dictionary by row number for each model name.
+
+    Args:
+        models: models by name.
+        tracks: track table.
+        seconds: length of a window in seconds, by model name.
+        pool: function that pools the embeddings of the windows of a track.
+        corruption: corruption of the tracks. None: clean audio.
+        batch_size: as for `embed_tracks`.
+        max_unusable: as for `embed_tracks`.
+        progress: as for `embed_tracks`.
+    """
     sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
     needs = np.stack(
         [count_windows(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
@@ -251,7 +270,10 @@ def _fixed(
     tracks: TrackTable,
     seed: int,
 ) -> FixedCorruption | None:
-    """Return the corruption with a draw for each track."""
+    """Return a corruption with fixed random values for each track, drawn from `seed` if they are not fixed yet.
+
+    Return None for clean audio.
+    """
     if corruption is None or isinstance(corruption, FixedCorruption):
         return corruption
     rates = {model.sample_rate for model in models.values()}

@@ -1,4 +1,4 @@
-"""Files of embeddings with metadata."""
+"""Writing of embeddings and metadata to .npz and Parquet files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from ssc_toolkit.hashing import text_hash
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
-"""Name of the metadata: in .npz files an array with JSON text, in .parquet files a key of the schema."""
+"""Name under which files contain metadata as JSON, an array in .npz files and a schema key in .parquet files."""
 _OLD_CHECKSUM = b"ssc_toolkit_checksum"
-"""Key of the checksum in .parquet files of earlier versions, which covers only the metadata."""
+"""Schema key of the checksum of the metadata in .parquet files of earlier versions of this library."""
 
 
 def write_embeddings(
     path: Path, embeddings: np.ndarray, columns: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
-    """Write embeddings with further columns and metadata to a file atomically.
+    """Write embeddings, additional columns and metadata to a file atomically.
 
     Args:
-        path: path with the suffix .npz (for `numpy.load`) or .parquet (for pandas, DuckDB and others).
-        embeddings: (N, dim) values of the column `embeddings`, in Parquet a list of fixed length.
-        columns: further columns (N,) by name.
-        metadata: metadata that JSON can hold.
+        path: path with the suffix .npz (readable by `numpy.load`) or .parquet (readable by pandas, DuckDB and others).
+        embeddings: (N, dim) embeddings. They are stored as the array or column `embeddings`. A Parquet cell is a list
+            of length dim.
+        columns: additional columns (N,) by name.
+        metadata: metadata whose values can be written as JSON.
 
     Examples:
         >>> import tempfile
@@ -49,9 +50,9 @@ def write_embeddings(
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a file that `write_embeddings` wrote.
+    """Return the metadata dictionary of a file that `write_embeddings` wrote.
 
-    The whole file is verified, with the embeddings, unless an earlier version wrote it.
+    The checksum of the whole file is verified. Files of earlier versions have no such checksum.
 
     Raises:
         InputError: if the file is missing or damaged.

@@ -1,4 +1,4 @@
-"""Models that can be evaluated: encoders, and other functions from waveforms to embeddings."""
+"""Models that can be evaluated: encoders, and other callables from waveforms to embeddings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
-"""File that a training writes next to the folder of its encoder."""
+"""Name of the file with settings that `pretrain` writes next to the folder of the encoder."""
 _FILES_OF_A_RUN = ("last.ckpt", "history.csv")
-"""Files that show that the folder above an encoder is the folder of its training."""
+"""Names of files by which an output folder of `pretrain` is recognized."""
 FUSED_TOLERANCE = 1e-4
-"""Maximum difference between the embeddings of a fused and the original encoder, as a fraction of their norm."""
+"""Maximum distance between embeddings of a fused and the original encoder, as a fraction of their norm."""
 DEFAULT_WINDOW_SECONDS = 3.0
-"""Default length of a window, if neither the caller nor the model specifies one."""
+"""Length of a window in seconds, if neither the user nor the model specifies one."""
 _NOT_THE_USERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     str(Path(__file__).parents[2]),
@@ -39,7 +39,10 @@ _NOT_THE_USERS = (
 
 
 class WaveformModel(Protocol):
-    """A callable from waveforms (N, 1, samples) at `sample_rate` hertz to embeddings (N, dim)."""
+    """Protocol of a callable that takes waveforms (N, 1, samples) and returns embeddings (N, dim).
+
+    The attribute `sample_rate` is the sample rate of the waveforms in hertz.
+    """
 
     sample_rate: int
 
@@ -47,7 +50,7 @@ class WaveformModel(Protocol):
 
 
 class WrappedModel(nn.Module):
-    """A user's callable, wrapped as a model that can be evaluated; `as_model` creates it."""
+    """Result of `as_model`: a callable of the user, wrapped as a model that can be evaluated."""
 
     def __init__(
         self, function: Callable[..., Any], sample_rate: int, window_seconds: float | None, identity: str | None
@@ -78,15 +81,13 @@ def as_model(
 ) -> WrappedModel:
     """Convert any callable from waveforms (N, samples) to embeddings (N, dim) into a model that can be evaluated.
 
-    A module is run in eval mode and stays on its device.
-
     Args:
         function: callable that takes a float tensor (N, samples) with values from -1 to 1 and returns a tensor or array
-            (N, dim).
+            (N, dim). During evaluation, an `nn.Module` runs in eval mode and on its current device.
         sample_rate: sample rate, in hertz, of the waveforms that the callable expects.
-        window_seconds: length, in seconds, of the windows that the callable expects.
-        identity: unique name of the function, such as "openl3 1.2", for the keys of the embedding cache. A module needs
-            no name, because its weights identify it.
+        window_seconds: length, in seconds, of the windows that the callable expects. If None, 3 s are used.
+        identity: unique name of the function, such as "openl3 1.2". It is required only for the embedding cache, as a
+            part of its keys. An `nn.Module` needs no name, because its weights identify it.
 
     Raises:
         InputError: if the sample rate is not positive.
@@ -102,14 +103,14 @@ def as_model(
 
 
 def open_model(source: str) -> WaveformModel:
-    """Open a model by the name used on the command line.
+    """Open a saved encoder, or a model that a Python function creates.
 
     Args:
-        source: folder of a saved encoder, or "module:function". The function takes no arguments and returns a model;
-            the module must be importable, and may be in the current folder.
+        source: folder of a saved encoder, or "module:function". The function takes no arguments and returns a model.
+            The module must be importable, or be in the current folder.
 
     Raises:
-        InputError: if neither a folder nor a function exists, or if the function fails or does not return a model.
+        InputError: if the folder or the function does not exist, or if the function fails or does not return a model.
     """
     source = local_path(source, "encoder")
     if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
@@ -120,7 +121,7 @@ def open_model(source: str) -> WaveformModel:
     with _importable_from_here():
         try:
             made = getattr(importlib.import_module(module), name)()
-        except (Exception, SystemExit) as error:  # the user's code may raise any exception
+        except (Exception, SystemExit) as error:  # the code of the user may raise any exception
             raise InputError(f"encoder: expected {source} to return a model, got {_describe_error(error)}") from error
     if not callable(made) or not isinstance(getattr(made, "sample_rate", None), int):
         raise InputError(
@@ -131,7 +132,10 @@ def open_model(source: str) -> WaveformModel:
 
 
 def choose_window_seconds(model: WaveformModel, window_seconds: float | None = None) -> float:
-    """Return the window length in seconds: `window_seconds` if given, or else the model's window length, or else 3.
+    """Return the length of a window in seconds.
+
+    It is the argument `window_seconds`, or the attribute `window_seconds` of the model if the argument is None, or 3 if
+    both are None.
 
     Raises:
         InputError: if the length is not a positive finite number.
@@ -173,14 +177,14 @@ def is_trainable(model: WaveformModel) -> bool:
 
 
 def find_device(model: WaveformModel) -> torch.device:
-    """Return the device of a model; the CPU if it has no parameters."""
+    """Return the device of the parameters of a model, or the CPU if it has no parameters."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 @contextmanager
 def eval_mode(*models: WaveformModel) -> Iterator[None]:
-    """Put modules in eval mode and turn gradients off; restore the mode of each module on exit."""
+    """Put those models that are modules in eval mode and disable gradients. On exit, restore their previous modes."""
     modules = [model for model in models if isinstance(model, nn.Module)]
     were_training = [module.training for module in modules]
     for module in modules:
@@ -194,22 +198,24 @@ def eval_mode(*models: WaveformModel) -> Iterator[None]:
 
 
 def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
-    """Return a fused copy of an encoder on a CPU, which embeds up to twice as fast, if its embeddings are the same.
+    """Return a fused copy of an encoder on a CPU if both give the same embeddings, otherwise the model itself.
+
+    `Encoder.fuse` creates the copy, which is up to twice as fast.
 
     Args:
-        model: the model, in eval mode. Only encoders whose class is `rearrangeable`, such as those of this library, are
+        model: the model, in eval mode. Only encoders with `rearrangeable = True`, such as those of this library, are
             fused.
-        windows: (N, 1, samples) windows; both encoders embed the first 8.
+        windows: (N, 1, samples) windows. Both encoders embed the first 8 windows.
 
     Returns:
-        The copy, if each embedding differs by at most `FUSED_TOLERANCE` of its norm; otherwise the model itself.
+        The fused copy, if each embedding differs by at most `FUSED_TOLERANCE` of its norm. Otherwise, the model.
     """
     if not isinstance(model, Encoder) or not model.rearrangeable or model.fused or find_device(model).type != "cpu":
         return model
     fused = model.fuse()
     try:
         expected, found = compute_embeddings(model, windows[:8]), compute_embeddings(fused, windows[:8])
-    except InputError:  # the model itself raises it again, if it is the reason
+    except InputError:  # if the model is the reason, it raises the error again later
         return model
     difference = torch.linalg.vector_norm(found - expected, dim=1)
     is_equal = difference <= FUSED_TOLERANCE * torch.linalg.vector_norm(expected, dim=1)
@@ -220,7 +226,7 @@ def compute_embeddings(model: WaveformModel, windows: Tensor) -> Tensor:
     """Compute the embeddings (N, dim) of windows (N, 1, samples) in float32.
 
     Raises:
-        InputError: if the result has another shape or is not finite, or if the user's code raises.
+        InputError: if the result has another shape or is not finite, or if a model of the user raises an exception.
     """
     try:
         embeddings = model(windows)
@@ -239,7 +245,7 @@ def compute_embeddings(model: WaveformModel, windows: Tensor) -> Tensor:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Return type and message of an exception, and the line in the user's own files that raised it."""
+    """Return a text with the type and message of an exception, and the line in a file of the user that raised it."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
     ]
@@ -248,11 +254,14 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _view_seconds(folder: Path) -> float | None:
-    """Return the view length of an encoder's training in seconds, if the training settings are next to its folder.
+    """Return the length in seconds of the views that the encoder in a folder was trained on.
+
+    The length is read from the settings that `pretrain` writes next to the folder of the encoder.
+
+    Return None if there are no settings, or if the file with this name is unrelated to `pretrain`.
 
     Raises:
-        InputError: if these settings are damaged, or missing in the folder of a run; an unrelated file with the same
-            name is ignored.
+        InputError: if the settings are damaged, or if they are missing in an output folder of `pretrain`.
     """
     path = folder.absolute().parent / SETTINGS
     is_run = any((path.parent / name).exists() for name in _FILES_OF_A_RUN)
@@ -266,7 +275,7 @@ def _view_seconds(folder: Path) -> float | None:
     try:
         settings = read_checked_json(path, "encoder", advice, required=False)
     except InputError:
-        if is_run or b'"view_seconds"' in content or b'"checksum"' in content:  # the settings of a training
+        if is_run or b'"view_seconds"' in content or b'"checksum"' in content:  # the file is from `pretrain`
             raise
         return None
     found = settings.get("view_seconds")

@@ -1,4 +1,4 @@
-"""Windows of a track, and pooling of their embeddings."""
+"""Number of windows of a track, and pooling of window embeddings."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ssc_toolkit.data import TrackTable
 from ssc_toolkit.errors import InputError
 
 MAX_WINDOWS = 64
-"""Maximum number of windows per track, counted from its beginning (the paper's rule)."""
+"""Maximum number of windows of a track. Only the first ones are used (Guinot, Quinton and Fazekas, ISMIR 2024)."""
 
 WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda windows: windows.mean(dim=1),
     "max": lambda windows: windows.amax(dim=1),
     "mean+std": lambda windows: torch.cat([windows.mean(dim=1), windows.std(dim=1, correction=0)], dim=1),
 }
-"""Pooling functions by name, from window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
+"""Pooling functions by name. Each maps window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
 
 
 def find_window_pooling(name: str) -> Callable[[Tensor], Tensor]:
-    """Return a pooling function by its name.
+    """Return the function that pools the embeddings of the windows of a track, by its name such as "mean".
 
     Raises:
-        InputError: for an unknown name.
+        InputError: if the name is unknown.
     """
     if name not in WINDOW_POOLINGS:
         raise InputError(f"window_pooling: expected one of {', '.join(WINDOW_POOLINGS)}, got {name!r}")
@@ -37,12 +37,12 @@ def count_windows(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarr
     """Return the number of windows of each track, at most 64.
 
     Args:
-        tracks: table with `path` and `seconds`.
+        tracks: track table with the columns `path` and `seconds`.
         sample_rate: sample rate in hertz.
         window: length of a window in samples.
 
     Returns:
-        (tracks,) integers.
+        (tracks,) numbers of windows.
 
     Raises:
         InputError: if a track is shorter than a window, or if the table has no `seconds`.

@@ -1,1 +1,1 @@
-"""Metrics, their confidence intervals, and records of scores."""
+"""Metrics of predictions, and their bootstrap confidence intervals."""

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling groups of tracks."""
+"""Bootstrap confidence intervals that resample groups of tracks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COVERAGE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % bootstrap interval.
+    """A value with its 95 % bootstrap confidence interval.
 
     Attributes:
-        value: value on the whole sample.
-        low, high: 2.5th and 97.5th percentiles over the resamples.
+        value: value on all tracks.
+        low, high: 2.5th and 97.5th percentiles of the values on the resampled tracks.
 
     Examples:
         >>> print(Interval(0.5, 0.4, 0.61), "and", Interval(np.nan, np.nan, np.nan))
@@ -37,15 +37,18 @@ class Interval:
 
 
 def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Interval:
-    """Compute the mean of per-track values, with an interval from resampling whole groups (Efron 1979).
+    """Compute the mean of one value per track, and its bootstrap interval (Efron, 1979) over groups of tracks.
 
-    Tracks of one group (versions of a tune, pieces of an artist) are not independent, so they are drawn together. For a
-    paired comparison, pass the differences of two models on the same tracks. NaN values are ignored.
+    Tracks of one group, such as the tracks of an artist, are not independent. The bootstrap therefore resamples whole
+    groups. For a paired comparison of two models, pass their differences on the same tracks. NaN values are ignored.
 
     Args:
-        values: (tracks,) numbers.
+        values: (tracks,) value of each track.
         groups: (tracks,) group of each track.
-        seed: seed of the resampling.
+        seed: seed of the bootstrap.
+
+    Returns:
+        The mean over all tracks, with its 95 % interval.
 
     Examples:
         >>> interval = bootstrap_mean(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 2]))
@@ -64,7 +67,7 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
 
 
 def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
-    """Return the groups of tracks, with each unknown group (NaN or None) replaced by a separate group.
+    """Replace each unknown group (NaN or None) in groups (tracks,) by a group that contains only that track.
 
     Examples:
         >>> separate_unknown_groups(np.array(["x", None, "x", None], dtype=object)).tolist()
@@ -77,15 +80,15 @@ def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
 
 
 def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.ndarray:
-    """Count how often each track is drawn when whole groups are resampled.
+    """Resample whole groups with replacement, and count how often each resample contains each track.
 
     Args:
         groups: (tracks,) group of each track.
-        seed: seed of the resampling.
+        seed: seed of the bootstrap.
         resamples: number of resamples.
 
     Returns:
-        (resamples, tracks) integers.
+        (resamples, tracks) integer counts.
     """
     names, group = np.unique(groups, return_inverse=True)
     random = np.random.default_rng(seed)
@@ -96,17 +99,21 @@ def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.
 def interval_over_runs(
     values: np.ndarray, resampled: np.ndarray, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> Interval:
-    """Compute the mean over S runs (seeds of a probe, subsets of the labels), with an interval over tracks and runs.
+    """Compute the mean of a metric over S runs, and its bootstrap interval over tracks and runs.
 
-    Each resample of the tracks also draws S runs with replacement. Drawing from S runs reduces their variance by the
-    factor (S - 1) / S, so the deviations are multiplied by sqrt(S / (S - 1)) (Davison and Hinkley, Bootstrap Methods
-    and their Application, 1997, section 3.8).
+    A run is one fit of a probe, with its own seed and selection of labels. Each resample draws tracks, and also draws
+    S runs with replacement. The variance of the drawn runs is too small by the factor (S - 1) / S. The
+    deviations from the mean over the runs are therefore multiplied by sqrt(S / (S - 1)) (Davison and Hinkley, Bootstrap
+    Methods and their Application, 1997, section 3.8).
 
     Args:
-        values: (S,) value of each run on all tracks.
-        resampled: (resamples, S) values of each run on resampled tracks.
-        seed: seed of the draws of runs.
-        bounds: minimum and maximum of the metric; the interval is clipped to them.
+        values: (S,) metric of each run on all tracks.
+        resampled: (resamples, S) metric of each run on resampled tracks.
+        seed: seed of the resampling of runs.
+        bounds: minimum and maximum of the metric. The interval is clipped to them.
+
+    Returns:
+        The mean over the runs, with its 95 % interval.
 
     Examples:
         >>> interval = interval_over_runs(np.array([0.4, 0.6]), np.tile([0.4, 0.6], (200, 1)))
@@ -123,7 +130,7 @@ def interval_over_runs(
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:
-    """Count how often each group is drawn in each resample, (RESAMPLES, groups)."""
+    """Return how often each of `RESAMPLES` bootstrap resamples contains each of the groups, (resamples, groups)."""
     return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of predictions, from scikit-learn and mir_eval, without the undefined classes."""
+"""Metrics of predictions from scikit-learn and mir_eval, averaged over the classes for which they are defined."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from ssc_toolkit.evaluation.metrics.key import are_keys, compute_key_weights
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of outputs (tracks, classes or columns) against the truth in the form of `Labels.values`.
+    """A metric that compares the outputs of a probe with the true labels.
+
+    The outputs have the shape (tracks, classes or columns). The true labels have the format of `Labels.values`.
 
     Attributes:
-        value: function of outputs and truth that returns the value of the metric.
-        resampled: function of outputs, truth and weights (resamples, tracks) that returns (resamples,) values.
+        value: function that takes outputs and true labels, and returns the value of the metric.
+        resampled: function that takes outputs, true labels and weights (resamples, tracks), and returns one value per
+            resample.
         bounds: minimum and maximum of the metric.
     """
 
@@ -30,21 +33,24 @@ class Metric:
 
 
 def find_metrics(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
-    """Return the metrics of a kind of label, the headline metric first.
+    """Return the metrics for a kind of labels. The first one is the headline (main) metric.
 
-    | labels | metrics |
+    | `kind` | metrics |
     |---|---|
-    | one class | accuracy; macro recall over the classes that occur; weighted key score (MIREX) if they are keys |
-    | several classes | average precision and area under the ROC curve, macro over the defined classes |
-    | numbers | R², as the mean over the defined columns and for each column by name |
+    | "class" | accuracy, macro recall over the classes that occur, and (if all classes are keys) MIREX weighted score |
+    | "multi-hot" | average precision and area under the ROC curve, averaged over classes |
+    | "number" | R² averaged over columns, and R² of each column |
 
-    Average precision and the ROC curve are undefined for a class without a positive or without a negative track. R² is
-    undefined for a column whose numbers are all the same. The means omit undefined classes and columns, and
-    `undefined_classes` counts them.
+    Average precision and the area under the ROC curve are undefined for a class without a positive track or without a
+    negative track. R² is undefined for a column whose numbers are all the same. The averages omit undefined classes and
+    columns. `undefined_classes` counts them.
 
     Args:
-        kind: kind of the labels.
+        kind: "class", "multi-hot" or "number", as in `Labels`.
         names: names of the classes or columns.
+
+    Returns:
+        The metrics by name.
     """
     if kind == "multi-hot":
         return {
@@ -63,7 +69,13 @@ def find_metrics(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
 
 
 def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
-    """Count the classes, or columns of numbers, that the macro means omit."""
+    """Count the classes or number columns that the averages of `find_metrics` omit because their metric is undefined.
+
+    Args:
+        kind: "class", "multi-hot" or "number", as in `Labels`.
+        names: names of the classes or columns.
+        truth: true labels of the scored tracks, as `Labels.values`.
+    """
     if kind == "number":
         return len(names) - len(_varying(truth, slice(None)))
     if kind == "class":
@@ -72,10 +84,10 @@ def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> 
 
 
 def defined_classes(truth: np.ndarray) -> np.ndarray:
-    """Return a mask (classes,) of the classes that have both a positive and a negative track.
+    """Return a mask (classes,) that is True for classes with both a positive and a negative track.
 
     Args:
-        truth: (tracks, classes) multi-hot rows.
+        truth: (tracks, classes) multi-hot labels.
     """
     return np.asarray((truth > 0).any(axis=0) & (truth <= 0).any(axis=0))
 
@@ -85,7 +97,10 @@ def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _mean_of(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
-    """Return a metric that is the mean of one value per track."""
+    """Return a metric that is the mean of one value per track.
+
+    `values` is a function from outputs and true labels to these values, (tracks,).
+    """
     return Metric(
         lambda outputs, truth: float(values(outputs, truth).mean()),
         lambda outputs, truth, weights: weighted.weighted_mean(values(outputs, truth), weights),
@@ -103,7 +118,15 @@ def _resampled_macro_recall(outputs: np.ndarray, truth: np.ndarray, weights: np.
 def _macro(
     metric: Callable[..., float], resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 ) -> Metric:
-    """Return the mean of a metric over the classes for which it is defined; NaN if there are none."""
+    """Return a metric of multi-hot labels that averages over the classes for which it is defined.
+
+    It is NaN if there are no such classes.
+
+    Args:
+        metric: function from the labels and outputs of one class, (tracks,) each, to its value.
+        resampled: function from the outputs and labels of one class, (tracks,) each, and weights (resamples, tracks) to
+            the values on all resamples, (resamples,).
+    """
 
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
         values = [metric(truth[:, c], outputs[:, c]) for c in np.flatnonzero(defined_classes(truth))]
@@ -118,7 +141,10 @@ def _macro(
 
 
 def _r2(columns: slice) -> Metric:
-    """Return the mean of R² over the columns that are not constant; NaN if there are none."""
+    """Return a metric that averages R² over those of the given `columns` whose true numbers are not constant.
+
+    It is NaN if there are no such columns.
+    """
 
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
         chosen = _varying(truth, columns)
@@ -133,13 +159,13 @@ def _r2(columns: slice) -> Metric:
 
 
 def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
-    """Return the selected columns of (tracks, columns) numbers that are not constant."""
+    """Return the indices of those `columns` of true numbers `truth`, (tracks, columns), that are not constant."""
     chosen = np.arange(truth.shape[1])[columns]
     return chosen[(truth[:, chosen] != truth[:1, chosen]).any(axis=0)]
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """Return the (resamples,) means over the values (classes, resamples) that are not NaN."""
+    """Average values (classes, resamples) over classes, ignoring NaN. The result has the shape (resamples,)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice")
         return np.nanmean(values, axis=0)

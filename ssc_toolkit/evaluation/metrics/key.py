@@ -1,4 +1,4 @@
-"""Classes that are musical keys, and the MIREX weights of key estimates."""
+"""Detection of classes that are musical keys, and the MIREX weights of key estimates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssc_toolkit.data.key_names import KEYS, key_number
 
 
 def are_keys(names: tuple[str, ...]) -> bool:
-    """Return whether all classes are keys and at least one of them has a mode.
+    """Return whether all class names are musical keys and at least one name has a mode, such as "minor".
 
     Examples:
         >>> are_keys(("C", "Am")), are_keys(("A", "B", "C"))
@@ -20,9 +20,9 @@ def are_keys(names: tuple[str, ...]) -> bool:
 
 
 def find_unlike_keys(names: tuple[str, ...]) -> list[str]:
-    """Return the classes that are not keys, if more than half of the classes are keys with a mode.
+    """Return the class names that are not keys, if more than half of the names are keys with a mode.
 
-    Because of these classes, there is no weighted key score.
+    Such names prevent the computation of the weighted key score, which requires that all classes are keys.
 
     Examples:
         >>> find_unlike_keys(("C major", "A minor", "unknown")), find_unlike_keys(("jazz", "rock"))
@@ -34,13 +34,16 @@ def find_unlike_keys(names: tuple[str, ...]) -> list[str]:
 
 @cache
 def compute_key_weights(names: tuple[str, ...]) -> np.ndarray:
-    """Compute the MIREX weights of keys (reference, estimate) with `mir_eval.key.weighted_score`.
+    """Compute the MIREX weights of all pairs of keys with `mir_eval.key.weighted_score`.
 
     The weight is 1 for the same key, 0.5 for an estimate a fifth above the reference (not below), 0.3 for the relative
-    key, and 0.2 for the parallel key.
+    key, 0.2 for the parallel key, and 0 for other keys.
 
     Args:
         names: names of the keys, in any spelling that `key_number` accepts.
+
+    Returns:
+        (keys, keys) weights. Rows are reference keys, and columns are estimated keys.
 
     Examples:
         >>> compute_key_weights(("C major", "G:maj", "Am", "c minor"))[0].tolist()

@@ -17,11 +17,11 @@ class Predictions:
     """Predictions for tracks, with the true labels.
 
     Attributes:
-        outputs: (tracks, classes) class scores, or (tracks, columns) numbers.
-        truth: (tracks,) class indices, (tracks, classes) multi-hot rows, or (tracks, columns) numbers.
+        outputs: (tracks, classes) predicted class scores, or (tracks, columns) predicted numbers.
+        truth: true labels: (tracks,) class indices, (tracks, classes) multi-hot labels, or (tracks, columns) numbers.
         rows: (tracks,) row number of each track in the table.
-        groups: (tracks,) group of each track.
-        kind: kind of the labels.
+        groups: (tracks,) group of each track. The bootstrap resamples groups.
+        kind: "class", "multi-hot" or "number", as in `Labels`.
         names: names of the classes or columns.
     """
 
@@ -38,19 +38,20 @@ class Score:
     """Metrics of predictions on tracks, with confidence intervals.
 
     Attributes:
-        metric: name of the headline metric: "accuracy", "average precision" (macro), "r2", "mAP".
-        headline: value of the headline metric with a 95 % interval over groups of tracks, and over seeds if there are
-            several.
+        metric: name of the headline (main) metric: "accuracy", "average precision" (macro average), "r2" or "mAP".
+        headline: value of the headline metric with its 95 % interval. The interval is over groups of tracks and, if
+            there are several seeds, over seeds.
         others: values of the other metrics by name.
-        tracks: number of tracks.
-        undefined_classes: number of classes that the macro means omit. In a single-label task these are the classes
-            that do not occur; in a multi-label task those without a positive or without a negative track; for numbers,
-            the constant columns.
+        tracks: number of scored tracks. For retrieval, number of queries.
+        undefined_classes: number of classes that macro averages omit. For single-label classification, these are the
+            classes that do not occur. For multi-label classification, they are the classes without a positive track or
+            without a negative track. For regression, they are the constant columns.
         intervals: 95 % intervals of the other metrics by name.
         seeds: number of seeds that the values are averaged over.
-        correct: (tracks,) 0 or 1 for each track of a single-label task with one seed, for paired comparisons.
+        correct: (tracks,) 1 if the predicted class is correct, else 0. None unless the task is single-label
+            classification with one seed.
         rows: (tracks,) row number of each track in the table.
-        predictions: the scored predictions, one element per seed.
+        predictions: the predictions that were scored, one element per seed. Empty for retrieval.
     """
 
     metric: str
@@ -66,14 +67,16 @@ class Score:
 
 
 def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
-    """Score the predictions of one or several seeds for the same tracks.
+    """Compute the metrics of predictions, averaged over seeds.
 
-    The values are means over the seeds. The intervals come from resampling groups of tracks and seeds
-    (`interval_over_runs`).
+    The confidence intervals come from a bootstrap over groups of tracks and over seeds (`interval_over_runs`).
 
     Args:
-        predictions: predictions, one element per seed.
+        predictions: predictions for the same tracks, one element per seed of the probe.
         seed: seed of the bootstrap.
+
+    Returns:
+        The values of all metrics for the kind of labels, with 95 % confidence intervals.
 
     Raises:
         ValueError: if the predictions are for different tracks.
@@ -104,15 +107,18 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
 
 
 def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
-    r"""Compute the fraction of the main metric (`headline`) that is lost, \(1 - m_\text{corrupted} / m_\text{clean}\).
+    r"""Compute the relative drop of the headline metric m, \(1 - m_\text{corrupted} / m_\text{clean}\).
 
-    The interval comes from a paired bootstrap: both metrics are computed on the same resampled tracks and seeds. The
-    drop is NaN where the clean metric is 0 or below.
+    The interval comes from a paired bootstrap, which computes both metrics on the same resampled tracks and seeds. If
+    the clean metric is not above 0, the drop is NaN.
 
     Args:
         clean: score on clean audio.
         corrupted: score of the same probes on the same tracks after corruption.
         seed: seed of the bootstrap.
+
+    Returns:
+        The relative drop with its 95 % interval.
 
     Raises:
         ValueError: if the two scores have different tracks, seeds or metrics.
@@ -126,15 +132,18 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
 
 
 def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
-    """Compute the difference of two headline metrics, first minus second, with the interval of a paired bootstrap.
+    """Compute the difference of the headline metrics of two scores, first minus second.
 
-    Both metrics are computed on the same resampled groups of tracks. With several seeds, both have the same seeds, or
-    one of them has a single result, which is used for every seed.
+    The interval comes from a paired bootstrap, which computes both metrics on the same resampled groups of tracks. Both
+    scores have the same number of seeds, or one score has a single seed, which is paired with every seed of the other.
 
     Args:
         first: score of one model on a task.
         second: score of another model on the same task.
         seed: seed of the bootstrap.
+
+    Returns:
+        The difference with its 95 % interval.
 
     Raises:
         ValueError: if the two scores have different tracks, seeds or metrics.
@@ -145,10 +154,12 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
 
 
 def _paired(names: str, first: Score, second: Score, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the headline metrics of two scores by run, on all tracks and on the same resampled tracks.
+    """Compute the headline metrics of two scores for each seed, on all tracks and on the same resampled tracks.
+
+    `names` are the names of the two scores in error messages.
 
     Returns:
-        Two arrays (1 + resamples, runs), with the value on all tracks in the first row.
+        Two arrays (1 + resamples, seeds), one per score. The first row is the metric on all tracks.
     """
     mine, other = first.predictions, second.predictions
     runs = {len(mine), len(other)} - {1}
@@ -166,7 +177,10 @@ def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.nd
 
 
 def _by_run(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> np.ndarray:
-    """Return the metric of each run, (1 + resamples, runs): on all tracks, then on resampled tracks."""
+    """Compute a metric of the predictions of each seed, as an array (1 + resamples, seeds).
+
+    The first row is the metric on all tracks, and each other row that on one bootstrap resample.
+    """
     return np.stack(
         [
             np.append(metric.value(one.outputs, one.truth), metric.resampled(one.outputs, one.truth, weights))

@@ -1,8 +1,8 @@
-"""Metrics for many weightings of the tracks at once, for the bootstrap.
+"""Metrics on all bootstrap resamples at once.
 
-scikit-learn's metrics take one weighting per call, so a hundred classes and hundreds of resamples would take minutes.
-These functions sort the scores once and evaluate all resamples together. The weights (resamples, tracks) count how
-often each track was drawn.
+The weights (resamples, tracks) count how often each resample contains each track. scikit-learn's metrics take the
+weights of one resample per call, which would take minutes for a hundred classes and hundreds of resamples. The
+functions in this file sort the scores once for all resamples.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import numpy as np
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the weighted means (resamples,) of values (tracks,)."""
+    """Compute the mean of values (tracks,) on each bootstrap resample, as an array (resamples,).
+
+    `weights`, (resamples, tracks), count how often each resample contains each track.
+    """
     return (weights @ values) / weights.sum(axis=1)
 
 
 def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the recalls (resamples,), averaged over the classes that occur in each resample.
+    """Compute the macro recall on each bootstrap resample, over the classes in the resample, as an array (resamples,).
 
     Args:
         correct: (tracks,) 1 where the prediction is correct, else 0.
-        truth: (tracks,) class indices.
-        weights: (resamples, tracks).
+        truth: (tracks,) true class indices.
+        weights: (resamples, tracks) number of times that each resample contains each track.
     """
     members = (truth[:, None] == np.unique(truth)).astype(float)
     hits, counts = weights @ (members * correct[:, None]), weights @ members
@@ -30,25 +33,29 @@ def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.nd
 
 
 def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute R² (resamples,) of numbers (tracks,); NaN where all numbers of a resample are the same."""
+    """Compute R² of predicted and true numbers (tracks,) on each bootstrap resample, as an array (resamples,).
+
+    `weights`, (resamples, tracks), count how often each resample contains each track. R² is NaN if all true numbers of
+    a resample are the same.
+    """
     total, truth = weights.sum(axis=1), truth.astype(float)
     centered = truth - truth.mean()
     squares = (weights @ centered**2) / total
     variance = squares - ((weights @ centered) / total) ** 2
     error = (weights @ (truth - predicted) ** 2) / total
-    varies = variance > 1e-12 * squares  # smaller values are rounding errors
+    varies = variance > 1e-12 * squares  # a smaller variance is a rounding error
     return np.where(varies, 1 - error / np.where(varies, variance, 1.0), np.nan)
 
 
 def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the average precisions (resamples,) of one class.
+    """Compute the average precision of one class on each bootstrap resample, as an array (resamples,).
 
-    A resample without a positive or without a negative track gives NaN.
+    The value is NaN for a resample without a positive track or without a negative track.
 
     Args:
-        scores: (tracks,) scores; a higher score means a more likely positive.
-        positive: (tracks,) bool.
-        weights: (resamples, tracks) number of times that each bootstrap resample contains each track.
+        scores: (tracks,) scores. A track with a higher score is more likely to be positive.
+        positive: (tracks,) bool, True for positive tracks.
+        weights: (resamples, tracks) number of times that each resample contains each track.
     """
     hits, drawn = _cumulated(scores, positive, weights)
     found = np.diff(hits, axis=1, prepend=0)
@@ -57,10 +64,10 @@ def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights
 
 
 def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the areas under the ROC curve (resamples,) of one class.
+    """Compute the area under the ROC curve of one class on each bootstrap resample, as an array (resamples,).
 
-    A resample without a positive or without a negative track gives NaN. The arguments are those of
-    `weighted_average_precision`.
+    The value is NaN for a resample without a positive track or without a negative track. The arguments are the same as
+    for `weighted_average_precision`.
     """
     hits, drawn = _cumulated(scores, positive, weights)
     misses = drawn - hits
@@ -71,9 +78,11 @@ def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarr
 
 
 def _cumulated(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count the positives, and all tracks, at or above each distinct score in descending order.
+    """Count for each distinct score the positive tracks, and all tracks, with at least this score on each resample.
 
-    Both counts have the shape (resamples, distinct scores).
+    Arguments are as for `weighted_average_precision`.
+
+    Both counts have the shape (resamples, distinct scores). The distinct scores are in descending order.
     """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)

@@ -1,1 +1,1 @@
-"""Probes on frozen embeddings, few labels, fine-tuning."""
+"""Probes on frozen embeddings, scores with few labels, and fine-tuning."""

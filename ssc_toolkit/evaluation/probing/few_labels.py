@@ -1,4 +1,4 @@
-"""Scores as a function of the number of labels."""
+"""Scores of probes as a function of the fraction of labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.probe import fit_probe
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-"""Default fractions of the labeled training tracks."""
+"""Default fractions of the labeled training tracks that probes are fitted to."""
 
 
 def few_label_curve(
@@ -27,11 +27,12 @@ def few_label_curve(
     seeds: Sequence[int] = (0, 1, 2),
     kind: Kind | None = None,
 ) -> dict[float, Score]:
-    """Score a head that is fitted to increasing fractions of the training labels.
+    """Score probes that are fitted to increasing fractions of the labeled training tracks.
 
-    For each seed, the training tracks are ordered once, with a track of every class at the beginning. A fraction takes
-    the first tracks of this order, so the tracks of 1 % are among those of 5 %. The whole validation set is used at
-    every fraction. Each score is the mean over the seeds, with an interval over test groups and seeds.
+    For each seed, the labeled training tracks are put in a random order that begins with one track of every class. Each
+    fraction uses the first tracks of this order. A larger fraction therefore contains all tracks of a smaller fraction.
+    Every fraction uses the whole validation set. Each score is the mean over the seeds. Its interval is over the groups
+    of test tracks and over the seeds.
 
     Args:
         embeddings: as for `fit_probe`.
@@ -40,13 +41,14 @@ def few_label_curve(
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
         label_fractions: fractions of the labeled training tracks, each in (0, 1].
-        seeds: seeds of the order and of the head.
+        seeds: seeds of the random order and of the weights of the probe.
 
     Returns:
-        Score on the test set by fraction.
+        A dictionary from fraction to the `Score` on the test set.
 
     Raises:
-        InputError: as `fit_probe`, if there is no fraction or no seed, or if a fraction is not in (0, 1].
+        InputError: in the same cases as `fit_probe`, if there is no fraction or no seed, or if a fraction is not in
+            (0, 1].
 
     Examples:
         >>> random = np.random.default_rng(0)
@@ -61,7 +63,7 @@ def few_label_curve(
     tracks = as_track_table(tracks)
     check_fractions("label_fractions", label_fractions)
     if not len(seeds):
-        raise InputError("seeds: expected at least one, got none")
+        raise InputError("seeds: expected at least one seed, got none")
     return {
         share: measure(
             [
@@ -83,12 +85,12 @@ def prototypes(
     label_fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] = (0, 1, 2),
 ) -> dict[float, Score]:
-    """Score prototype classification, which trains no weights, for increasing fractions of the training labels.
+    """Score classification by prototypes for increasing fractions of the labeled training tracks.
 
-    Each test track is assigned to the class with the most similar prototype. The prototype of a class is the mean of
-    the unit embeddings of its labeled training tracks (`heads.fit_prototypes` has the equation). The embeddings may be
-    representations or projections. For projections, pass
-    `as_model(lambda x: model.projector(model.encoder(x)), sample_rate)` to `embed_tracks`.
+    The prototype of a class is the mean of the normalized embeddings of its labeled training tracks. Each test track is
+    assigned to the class whose prototype has the highest cosine similarity (see `heads.fit_prototypes`). No weights are
+    trained. The embeddings can be outputs of the encoder or of the projector. For outputs of the projector, call
+    `embed_tracks` with `as_model(lambda x: model.projector(model.encoder(x)), sample_rate)`.
 
     Args:
         embeddings: as for `few_label_curve`.
@@ -97,7 +99,10 @@ def prototypes(
         label_fractions: as for `few_label_curve`.
         seeds: as for `few_label_curve`.
 
+    Returns:
+        A dictionary from fraction to the `Score` on the test set.
+
     Raises:
-        InputError: as `few_label_curve`, or if the column holds numbers.
+        InputError: in the same cases as `few_label_curve`, or if the column holds numbers.
     """
     return few_label_curve(embeddings, tracks, column, "prototypes", label_fractions=label_fractions, seeds=seeds)

@@ -1,4 +1,4 @@
-"""Fine-tuning of a whole encoder with a linear head on labels."""
+"""Fine-tuning of an encoder together with a linear head."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ HEAD_LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A fine-tuned encoder and its head.
+    """Result of `finetune`: a fine-tuned encoder and its linear head.
 
     Attributes:
-        model: a copy of the encoder, with the weights that scored best on the validation set.
-        probe: probe on embeddings of that model. The `settings` of its head contain the step of the best weights.
+        model: the fine-tuned copy of the encoder, with the weights that scored best on the validation set.
+        probe: fitted probe that takes embeddings of `model`. `probe.head.settings` contains the step of the best
+            weights.
     """
 
     model: Any
@@ -57,29 +58,35 @@ def finetune(
     seed: int = 0,
     progress: bool = True,
 ) -> FineTuned:
-    """Train a copy of the encoder with a linear head on random windows of the labeled training tracks.
+    """Fine-tune a copy of an encoder, together with a linear head, on labeled training tracks.
 
-    The head takes the mean of the window embeddings, standardized by their statistics before training. Encoder and head
-    are trained by Adam with separate learning rates. Every `evaluate_every` steps, the validation tracks are embedded
-    as in `embed_tracks` and predicted, and the weights with the best score are kept. The test set is not used.
+    The model and the head are trained with Adam on random windows of the labeled training tracks. The head standardizes
+    embeddings with the mean and standard deviation of the training set before fine-tuning. Every `evaluate_every`
+    steps, the validation set is scored on the embeddings from `embed_tracks`. The weights with the best score are
+    returned. The test set is not used.
 
     Args:
-        model: an encoder or any module with a `sample_rate`; it is not changed.
-        tracks: track table, data frame or path, with `path`, `seconds`, `split` and the label column.
-        column: the label column.
-        window_seconds: length of a window in seconds; by default the window length of the model.
+        model: an encoder or any `nn.Module` with an attribute `sample_rate`. It is not changed.
+        tracks: track table, data frame or path of a table, with the columns `path`, `seconds` and `split` and the label
+            column.
+        column: name of the label column.
+        window_seconds: length of a window in seconds. By default, the window length of the model, as in `embed_tracks`.
         kind: as for `fit_probe`.
         label_fraction: as for `fit_probe`.
         steps: maximum number of optimizer steps.
         batch_size: number of windows in a batch.
-        learning_rate: learning rate of the encoder; that of the head is 1e-3.
+        learning_rate: learning rate of the encoder. The learning rate of the head is 1e-3.
         evaluate_every: number of steps between evaluations on the validation set.
         patience: number of evaluations without an improvement after which training stops.
-        seed: seed of the head, of the batches, and of the choice of labeled tracks.
-        progress: show a progress bar.
+        seed: seed of the head, of the batches, and of the selection of labeled tracks.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The fine-tuned copy of the encoder, and its head as a probe.
 
     Raises:
-        InputError: if the model cannot be trained, if the loss becomes NaN or infinite, or as `fit_probe`.
+        InputError: if the model has no trainable weights, if the loss becomes NaN or infinite, or in the same cases as
+            `fit_probe`.
     """
     for name, value in (("steps", steps), ("batch_size", batch_size), ("evaluate_every", evaluate_every)):
         check_integer(name, value, 1)
@@ -93,7 +100,7 @@ def finetune(
     seen = (tracks["split"] != "test").to_numpy()
     frozen = _embedded(model, tracks, seen, seconds)
     problem = make_problem(np.where(seen[:, None], frozen, 0.0), tracks, labels, column, label_fraction, seed)
-    usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # test tracks have NaN in `frozen`
+    usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # the rows of test tracks in `frozen` are NaN
     is_train, is_valid = ((tracks["split"] == split).to_numpy() & usable for split in ("train", "valid"))
     train = choose_training_rows(np.flatnonzero(is_train), labels, label_fraction, seed)
 
@@ -130,7 +137,7 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor, step: int) -> None:
 
 
 class _Best:
-    """The weights with the best score on the validation set."""
+    """Copies of the weights of modules with the best score on the validation set so far in fine-tuning."""
 
     def __init__(self, problem: Problem, *modules: nn.Module) -> None:
         self.problem, self.modules = problem, modules
@@ -152,7 +159,7 @@ class _Best:
 
 
 class _Windows:
-    """Batches of random windows that depend only on the seed and the step."""
+    """Batches of random windows of labeled training tracks, which depend only on the seed and the step."""
 
     def __init__(
         self, tracks: TrackTable, rows: np.ndarray, model: nn.Module, seconds: float, batch_size: int, seed: int
@@ -166,7 +173,10 @@ class _Windows:
         self.device = find_device(model)  # type: ignore[arg-type]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return row numbers of the table, and a window of each row (batch, 1, samples)."""
+        """Return the row numbers in the track table, (batch,), of random tracks, and a random window of each track.
+
+        The windows are waveforms (batch, 1, samples).
+        """
         generator = make_generator(self.seed, "fine-tuning", step)
         picked = torch.randint(len(self.rows), (self.batch_size,), generator=generator)
         starts = (torch.rand(self.batch_size, generator=generator) * (self.spare[picked] + 1)).long()
@@ -182,6 +192,9 @@ def _head(problem: Problem, seed: int) -> TorchHead:
 
 
 def _embedded(model: Any, tracks: TrackTable, chosen: np.ndarray, seconds: float) -> np.ndarray:
-    """Embed the chosen tracks; the result has one row per track of the table, with NaN for all other tracks."""
+    """Compute embeddings (tracks, dim) of the tracks where the mask `chosen`, (tracks,), is True. Other rows are NaN.
+
+    `seconds` is the length of a window.
+    """
     some = embed_tracks(model, tracks.select(chosen), seconds, progress=False)
     return expand_rows(some, chosen)

@@ -1,4 +1,4 @@
-"""Probes: simple heads on frozen embeddings that predict labels."""
+"""Probes, which predict labels from frozen embeddings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "make_
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted head for one label signal.
+    """A classifier or regressor that was fitted to embeddings and the labels of a column.
 
     Attributes:
-        column: the label column; the names of several columns of numbers are joined by "+".
-        head: the fitted head; its `settings` are selected on the validation set.
+        column: name of the label column. The names of several number columns are joined by "+".
+        head: the fitted classifier or regressor. `head.settings` are hyperparameters selected on the validation set.
         labels: labels of all tracks of the table.
-        method: fitting method, a key of `HEADS` or "finetune".
+        method: method of `fit_probe`, or "finetune".
     """
 
     column: str
@@ -42,12 +42,16 @@ class Probe:
         """Predict the labels of the test tracks.
 
         Args:
-            embeddings: (tracks, dim), one row per track of the whole table; only rows of the test set are used.
-            tracks: the table that the probe was fitted on.
-            subset: (tracks,) bool; only the test tracks where it is True are predicted.
+            embeddings: (tracks, dim) embeddings, one row per track of the table. Only rows of test tracks are used.
+            tracks: the track table that the probe was fitted on.
+            subset: (tracks,) bool. Only test tracks where `subset` is True are predicted. None predicts all.
+
+        Returns:
+            Predictions and true labels of the test tracks that have a label and a finite embedding.
 
         Raises:
-            InputError: if no test track is left, or if the number of embeddings or tracks is wrong.
+            InputError: if no test track has a label and a finite embedding, or if the number of embeddings or tracks is
+                wrong.
         """
         tracks = as_track_table(tracks)
         embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
@@ -61,7 +65,7 @@ class Probe:
         return Predictions(outputs, truth, rows, find_groups(tracks)[rows], self.labels.kind, self.labels.names)
 
     def score(self, embeddings: np.ndarray, tracks: Tracks, subset: np.ndarray | None = None, seed: int = 0) -> Score:
-        """Score the probe on the test set.
+        """Compute the metrics of the probe on the test set.
 
         Args:
             embeddings: as for `predict`.
@@ -69,8 +73,11 @@ class Probe:
             subset: as for `predict`.
             seed: seed of the bootstrap.
 
+        Returns:
+            The metrics, with 95 % confidence intervals.
+
         Raises:
-            InputError: if no test track is left.
+            InputError: as for `predict`.
         """
         return measure([self.predict(embeddings, tracks, subset)], seed)
 
@@ -85,29 +92,33 @@ def fit_probe(
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Probe:
-    """Fit a head to the embeddings of the training set.
+    """Fit a probe, which predicts labels from embeddings, to the embeddings of the training set.
 
-    | method | head |
+    | method | probe |
     |---|---|
-    | "linear" | logistic or ridge regression on standardized embeddings |
-    | "mlp" | one hidden layer of 512, trained as in the paper |
-    | "knn" | the mean of the labels of the k nearest tracks |
-    | "prototypes" | the cosine similarity to the mean of each class, without training |
+    | "linear" | logistic regression (classes) or ridge regression (numbers) on standardized embeddings |
+    | "mlp" | one hidden layer of 512 units (`heads.fit_mlp`) |
+    | "knn" | mean label of the k training tracks with the highest cosine similarity |
+    | "prototypes" | cosine similarity to the mean embedding of each class, without training |
 
-    Settings are selected on the validation set; the test set is not used. Tracks without a label, and tracks whose
-    embedding is NaN, are ignored.
+    Hyperparameters are selected on the validation set. The test set is not used. Tracks without a label, and tracks
+    whose embedding is NaN, are ignored.
 
     Args:
-        embeddings: (tracks, dim), one row per track.
-        tracks: track table, data frame or path, with a `split` column (train, valid, test), the label column, and,
-            optionally, `group`.
-        column: the label column, with one class per cell or several classes separated by "|"; or several columns of
-            numbers.
+        embeddings: (tracks, dim) embeddings, one row per track of the table.
+        tracks: track table, data frame or path of a table, with a column `split` ("train", "valid" or "test"), the
+            label column and, optionally, a column `group`. The bootstrap resamples groups.
+        column: name of the label column. A cell holds one class, several classes separated by "|", or a number. To
+            predict several numbers, pass a list of column names.
         method: one of the methods above.
-        kind: "class", "multi-hot" or "number"; by default determined by the dataset or the cells.
-        label_fraction: fraction of the labeled training tracks to use, in (0, 1]. The tracks of a smaller fraction are
-            among those of a larger one, and a track of every class comes first (`samplers.label_budget`).
-        seed: seed of the head's weights and of the choice of labeled tracks.
+        kind: "class", "multi-hot" or "number". By default, the kind in the metadata of the dataset. Without metadata,
+            `encode_labels` determines the kind from the cells.
+        label_fraction: fraction of the labeled training tracks to use, in (0, 1], selected by `samplers.label_budget`.
+            The selection starts with one track of every class, and contains all tracks that a smaller fraction selects.
+        seed: seed of the weights and of the selection of labeled tracks.
+
+    Returns:
+        The fitted probe.
 
     Raises:
         InputError: if the column is missing, if a split has no labeled track, if the training set has fewer than two
@@ -127,7 +138,7 @@ def fit_head(
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Probe:
-    """Fit a head to labels that are already encoded; arguments and errors are those of `fit_probe`."""
+    """Fit a probe to encoded `labels`. The other arguments and the errors are the same as for `fit_probe`."""
     if method not in HEADS:
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
     problem = make_problem(embeddings, tracks, labels, column, label_fraction, seed)
@@ -142,9 +153,9 @@ def make_problem(
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Problem:
-    """Return the data that a head is fitted to: the labeled tracks of the training set and the validation set.
+    """Return the embeddings and labels of the labeled training and validation tracks, to which a head is fitted.
 
-    Arguments and errors are those of `fit_probe`; `labels` are the labels of all tracks.
+    `labels` contains the labels of all tracks. The other arguments and the errors are the same as for `fit_probe`.
     """
     tracks = as_track_table(tracks)
     embeddings = check_embeddings(embeddings, len(tracks), of="tracks")
@@ -155,9 +166,9 @@ def make_problem(
 
 
 def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float, seed: int) -> np.ndarray:
-    """Select a fraction of the labeled training rows, in the order of the table.
+    """Select a fraction of the labeled training rows, and return them in the order of the table.
 
-    The rows of a smaller fraction are among those of a larger one, and a row of every class is selected first.
+    The selection starts with one row of every class, and contains all rows that a smaller fraction selects.
 
     Args:
         rows: row numbers of the labeled training tracks.
@@ -165,8 +176,11 @@ def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float
         label_fraction: fraction of the rows, in (0, 1].
         seed: seed of the selection.
 
+    Returns:
+        Selected row numbers.
+
     Raises:
-        InputError: if the fraction is not in (0, 1], or if it has fewer than two classes.
+        InputError: if the fraction is not in (0, 1], or if the selected rows have fewer than two classes.
     """
     check_fractions("label_fraction", [label_fraction])
     if label_fraction == 1:
@@ -183,10 +197,12 @@ def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float
 
 
 def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
-    """Return the labels of a column; if `kind` is None, the dataset's description determines it.
+    """Encode the labels in a column of a track table, or in several number columns, with `encode_labels`.
+
+    If `kind` is None, it is taken from the metadata of the dataset. Without metadata, `encode_labels` determines it.
 
     Raises:
-        InputError: as `encode_labels`.
+        InputError: as for `encode_labels`.
     """
     first = column if isinstance(column, str) else next(iter(column))
     tracks = as_track_table(tracks)
@@ -197,13 +213,13 @@ def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None 
 def check_labels(
     tracks: Tracks, labels: Labels, column: str, usable: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the row numbers of the labeled tracks of each split.
+    """Return the row numbers of the labeled tracks, by split.
 
     Args:
         tracks: table with a `split` column.
         labels: labels of all rows.
-        column: name of the label column, for errors.
-        usable: (tracks,) bool; only rows where it is True are used. All rows if None.
+        column: name of the label column for error messages.
+        usable: (tracks,) bool. Only rows where `usable` is True are returned. None returns all labeled rows.
 
     Raises:
         InputError: if a split has no labeled track, or if the labels of the training set are all the same.
@@ -236,20 +252,22 @@ def probe(
     kind: Kind | None = None,
     repeats: int = 1,
 ) -> Score:
-    """Fit a head on the training set and score it on the test set.
+    """Fit a probe on the training set and score it on the test set.
 
     Args:
         embeddings: as for `fit_probe`.
         tracks: as for `fit_probe`.
         column: as for `fit_probe`.
-        seed: seed of the bootstrap, and the first seed of the head.
+        seed: seed of the bootstrap, and first seed of the probes.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
-        repeats: number of seeds of the head, counted from `seed`. The score is the mean over the seeds, with an
-            interval over test groups and seeds.
+        repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on.
+
+    Returns:
+        The metrics on the test set, as means over the probes, with intervals over groups of test tracks and seeds.
 
     Raises:
-        InputError: as `fit_probe`.
+        InputError: as for `fit_probe`.
 
     Examples:
         >>> random = np.random.default_rng(0)
@@ -267,7 +285,7 @@ def probe(
 
 
 def find_groups(tracks: TrackTable) -> np.ndarray:
-    """Return the group (tracks,) of each track, for resampling; each unknown group becomes a separate group."""
+    """Return the group (tracks,) of each track for the bootstrap. A track of unknown group has its own group."""
     return separate_unknown_groups(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
 
 

@@ -1,1 +1,1 @@
-"""Nearest neighbors, ranking, and the geometry of an embedding."""
+"""Retrieval metrics, nearest neighbors, and the geometry of embeddings."""

@@ -1,4 +1,4 @@
-"""Expected ranking metrics over all orders of tied items."""
+"""Ranking metrics averaged over all orders of items that are equally similar to the query."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import numpy as np
 def average_over_ties(
     similarity: np.ndarray, relevant: np.ndarray, cutoffs: Sequence[int]
 ) -> tuple[float, list[float], list[float]]:
-    r"""Compute average precision, recall@k and precision@k of a ranking as means over all orders of tied items.
+    r"""Compute average precision, recall@k and precision@k of N ranked items, averaged over all orders of tied items.
 
-    Consider a tie of n items, of which r are relevant. It follows items of which R are relevant. The item at position j
-    of the tie is relevant with probability \(r / n\); if it is, the expected number of relevant items up to and
-    including it is \(R + 1 + (j - 1) (r - 1) / (n - 1)\). If m positions of the tie are within a cutoff, none of them
-    has a relevant item with probability \(\binom{n - r}{m} / \binom{n}{m}\) (McSherry and Najork, Computing Information
-    Retrieval Performance Measures Efficiently in the Presence of Tied Scores, ECIR 2008).
+    Items with equal similarity are tied. Let a tie have n items, r of which are relevant, and let R relevant items have
+    a higher similarity. The item at position j of the tie is relevant with probability \(r / n\). If it is relevant,
+    the expected number of relevant items up to and including it is \(R + 1 + (j - 1) (r - 1) / (n - 1)\). If the
+    first k ranks include m positions of the tie, all m items are irrelevant with probability
+    \(\binom{n - r}{m} / \binom{n}{m}\) (McSherry and Najork, Computing Information Retrieval Performance Measures
+    Efficiently in the Presence of Tied Scores, ECIR 2008).
 
     Args:
         similarity: (N,) similarities of the items, in descending order.
-        relevant: (N,) bool, at least one of them True.
-        cutoffs: the values of k, each at least 1.
+        relevant: (N,) bool, True for relevant items. At least one item must be relevant.
+        cutoffs: values of k, each at least 1.
 
     Returns:
-        The average precision, and lists of recall@k (whether a relevant item is among the first k) and precision@k.
+        The average precision, a list of recall@k (probability that a relevant item is among the first k), and a list of
+        precision@k.
 
     Examples:
         >>> average_over_ties(np.array([0.9, 0.9, 0.1]), np.array([True, False, False]), [1])

@@ -15,18 +15,18 @@ from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_r
 class Geometry:
     r"""Hubness and anisotropy of N embeddings.
 
-    \(N_k(i)\) is the number of items that have item i among their k nearest neighbors (its k-occurrence; the mean is
-    k). \(u_i\) are the embeddings divided by their norms. \(p_d\) are the singular values of the centered embeddings
-    divided by their sum.
+    The k-occurrence \(N_k(i)\) is the number of items that have item i among their k nearest neighbors. Its mean over
+    the items is k. \(u_i\) is embedding i divided by its norm. \(p_d\) is singular value d of the centered embeddings,
+    divided by the sum of all singular values.
 
     Attributes:
         hub_skewness: \(\mathrm{E}[(N_k - k)^3] / \sigma^3_{N_k}\) (Radovanovic, Nanopoulos and Ivanovic, Hubs in
-            Space, JMLR 2010); 0 without hubs.
-        robin_hood: \(\sum_i |N_k(i) - k| \,/\, (2 k (N - 1))\), the fraction of neighbor slots that would have to be
-            reassigned to make all k-occurrences equal, 0 to 1 (Feldbauer, Leodolter, Plant and Flexer, ICBK 2018).
+            Space, JMLR 2010). It is 0 if all k-occurrences are equal.
+        robin_hood: \(\sum_i |N_k(i) - k| \,/\, (2 k (N - 1))\), which is 0 if all k-occurrences are equal and near
+            1 if a few items are the neighbors of all others (Feldbauer, Leodolter, Plant and Flexer, ICBK 2018).
         anti_hubs: fraction of items that are not a neighbor of any other item, \(N_k(i) = 0\).
-        mean_cosine: \(\frac{1}{N (N - 1)} \sum_{i \ne j} u_i \cdot u_j\), 0 if the directions are spread evenly, 1 if
-            there is a single direction (Ethayarajh, EMNLP 2019).
+        mean_cosine: \(\frac{1}{N (N - 1)} \sum_{i \ne j} u_i \cdot u_j\), near 0 if the directions are spread evenly, 1
+            if all embeddings have the same direction (Ethayarajh, EMNLP 2019).
         effective_rank: \(\exp(-\sum_d p_d \ln p_d)\), from 1 to the embedding dimension (Roy and Vetterli, EUSIPCO
             2007).
         k: number of neighbors.
@@ -40,21 +40,21 @@ class Geometry:
     k: int
 
     def to_json(self) -> dict[str, float]:
-        """Return the numbers by name."""
+        """Return the attributes as a dictionary that can be written as JSON."""
         return asdict(self)
 
 
 def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
     """Compute the hubness and anisotropy of embeddings.
 
-    Similarities are computed in blocks, so memory never holds an N x N matrix.
+    Similarities are computed in blocks, so the matrix of all pairs is not held in memory.
 
     Args:
-        embeddings: (N, dim) embeddings; rows with NaN are ignored.
+        embeddings: (N, dim) embeddings of N items. Rows with NaN are ignored.
         k: number of neighbors of each item, by cosine similarity.
 
     Raises:
-        InputError: if the embeddings have another shape, or if k is not from 1 to N - 1.
+        InputError: if the embeddings do not have two dimensions, or if k is not between 1 and N - 1.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.arange(24) / 24)

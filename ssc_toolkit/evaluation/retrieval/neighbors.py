@@ -1,4 +1,4 @@
-"""Nearest neighbors of embeddings, and how often their labels agree."""
+"""Nearest neighbors of embeddings, and the agreement of their labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ssc_toolkit.data import Labels
 from ssc_toolkit.losses.unit_length import unit_length
 
 BLOCK = 1 << 25
-"""Number of similarities held in memory at once."""
+"""Maximum number of similarities that are held in memory at once."""
 
 
 def normalize_rows(vectors: np.ndarray) -> np.ndarray:
-    """Divide each row by its Euclidean norm, (N, dim) float32; rows of zeros stay zeros."""
+    """Divide each row of `vectors` (N, dim) by its Euclidean norm. Rows of zeros stay zero. The result is float32."""
     vectors = np.asarray(vectors)
     rows = vectors.astype(np.float64 if vectors.dtype == np.float64 else np.float32)
     return unit_length(torch.from_numpy(rows)).float().numpy()
@@ -25,15 +25,15 @@ def normalize_rows(vectors: np.ndarray) -> np.ndarray:
 def similarity_blocks(
     queries: np.ndarray, database: np.ndarray, block: int = BLOCK
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Compute the cosine similarities of queries with all items of a database, one block of queries at a time.
+    """Compute the cosine similarities between queries and all items of a database in blocks of queries.
 
     Args:
-        queries: (Q, dim).
-        database: (N, dim).
-        block: number of similarities per block.
+        queries: (Q, dim) embeddings of Q queries.
+        database: (N, dim) embeddings of the N items of the database.
+        block: maximum number of similarities per block.
 
     Yields:
-        The slice of the queries, and their (q, N) cosine similarities.
+        The slice of the queries in the block, and their cosine similarities (queries in the block, N).
     """
     first, second = torch.from_numpy(normalize_rows(queries)), torch.from_numpy(normalize_rows(database))
     size = max(1, block // max(1, len(second)))
@@ -43,14 +43,14 @@ def similarity_blocks(
 
 
 def find_nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
-    """Return the nearest neighbors of each item among the other items by cosine similarity, nearest first.
+    """Return the nearest neighbors of each item among the other items by cosine similarity.
 
     Args:
-        embeddings: (N, dim).
+        embeddings: (N, dim) embeddings of the items.
         count: number of neighbors, 1 to N - 1.
 
     Returns:
-        (N, count) row numbers.
+        (N, count) row numbers of the neighbors, nearest first.
 
     Examples:
         >>> find_nearest(np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 1]]), 1)[:, 0].tolist()
@@ -67,14 +67,14 @@ def find_nearest(embeddings: np.ndarray, count: int) -> np.ndarray:
 def neighbor_agreement(embeddings: np.ndarray, labels: Labels) -> float:
     """Compute the fraction of labeled items whose nearest labeled neighbor (by cosine similarity) has the same label.
 
-    Multi-label items agree if they have a label in common.
+    With multi-hot labels, two items have the same label if they have at least one label in common.
 
     Args:
-        embeddings: (N, dim).
-        labels: labels of the same N items.
+        embeddings: (N, dim) embeddings of the items.
+        labels: labels of the N items.
 
     Returns:
-        The fraction, 0 to 1; NaN if fewer than two items are labeled.
+        The fraction, from 0 to 1. NaN if fewer than two items are labeled.
 
     Raises:
         InputError: if the numbers of embeddings and labels differ.

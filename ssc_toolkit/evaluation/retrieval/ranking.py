@@ -1,4 +1,4 @@
-"""Retrieval: ranking of items by similarity, scored by labels."""
+"""Ranking of items by similarity, and retrieval metrics of the ranking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows, similarit
 
 CUTOFFS = (1, 5, 10)
 
-_BLOCK = 1 << 23  # number of similarities per block; sorting needs several times their memory
+_BLOCK = 1 << 23  # number of similarities per block. Sorting needs several times the memory of a block
 
 
 def retrieval(
@@ -38,11 +38,11 @@ def retrieval(
     cutoffs: Sequence[int] = CUTOFFS,
     seed: int = 0,
 ) -> Score:
-    r"""Rank a database by cosine similarity for each query, and score the ranks of items with the same label.
+    r"""Rank the items of a database by cosine similarity to each query, and compute retrieval metrics.
 
-    An item is relevant if it has the same class as the query, or a label in common with it. A query is removed from its
-    own ranking; in a separate database it is recognized by its id. \(r_j \in \{0, 1\}\) is the relevance of the item at
-    rank j, and R is the number of relevant items:
+    An item is relevant if it has the same class as the query or, for multi-hot labels, a label in common with it. A
+    query is removed from its own ranking. If there is a separate database, items with the id of the query are removed.
+    \(r_j \in \{0, 1\}\) is the relevance of the item at rank j, and R is the number of relevant items:
 
     \[
     \mathrm{AP} = \frac{1}{R} \sum_j r_j \frac{\sum_{i \le j} r_i}{j}, \qquad
@@ -51,32 +51,33 @@ def retrieval(
     \]
 
     mAP is the mean of AP over the queries (Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008,
-    section 8.4). Recall@k, as in metric learning, is the fraction of queries with a relevant item among the first k
-    (Jégou, Douze and Schmid, TPAMI 2011). Queries without a relevant item have no AP and are omitted; their number is
-    `undefined_queries` in `others`. If items are equally similar to a query, each metric is the mean over all orders of
-    these items (`ties.average_over_ties`), so the order of the rows does not matter.
+    section 8.4). The mean of recall@k is the fraction of queries with a relevant item among the first k, as in metric
+    learning (Jégou, Douze and Schmid, TPAMI 2011). Queries without a relevant item have no AP and are omitted. Their
+    number is `others["undefined_queries"]` of the score. If several items are equally similar to a query, each metric
+    is the mean over all orders of these items, so the order of the rows does not matter.
 
     Args:
-        embeddings: (Q, dim) embeddings of the queries.
-        labels: class or multi-hot labels of the queries. They may be labels that the model was not trained on.
-        groups: (Q,) group of each query, such as its tune or artist, for the intervals and for `other_groups_only`.
-        ids: (Q,) identifier of each query, such as its path. Items with the same id are removed from its ranking.
-            Needed if the database may contain the queries. Without a database, queries are identified by their rows.
-        database: (N, dim) embeddings of the items to rank; the queries themselves if None.
-        database_labels: labels of the database; classes are matched by their names.
-        database_groups: (N,) group of each item of the database.
-        database_ids: (N,) id of each item of the database; requires `ids`.
-        other_groups_only: remove items of the query's own group from its ranking. Versions of a tune or tracks of an
-            artist are similar for reasons other than the label.
-        cutoffs: the values of k.
-        seed: seed of the bootstrap over the groups of the queries.
+        embeddings: (Q, dim) embeddings of the Q queries.
+        labels: class or multi-hot labels of the queries.
+        groups: (Q,) group of each query, such as its artist. The bootstrap resamples groups, and `other_groups_only`
+            needs them. If None, every query is its own group in the bootstrap.
+        ids: (Q,) identifier of each query, such as its path. They are required if `database` contains the queries.
+            Without `database`, queries are identified by their row numbers.
+        database: (N, dim) embeddings of the N items to rank. If None, the items are the queries.
+        database_labels: labels of the items. Classes of queries and items are matched by name.
+        database_groups: (N,) group of each item. It is required if `other_groups_only` is True.
+        database_ids: (N,) identifier of each item. It is required if `ids` is given.
+        other_groups_only: whether to remove the items of the query's own group from its ranking. For example, tracks of
+            the same artist are similar for reasons other than the label.
+        cutoffs: values of k, each at least 1.
+        seed: seed of the bootstrap.
 
     Returns:
-        A score with the headline metric "mAP", and with recall@k and precision@k for each cutoff.
+        A score with the headline metric "mAP". `others` contains recall@k and precision@k for each cutoff.
 
     Raises:
-        InputError: if labels are numbers, if groups or ids are missing, if lengths or dimensions differ, if there is no
-            cutoff or a cutoff is below 1, or if no query has a relevant item.
+        InputError: if labels are numbers, if required groups or ids are missing, if lengths or dimensions differ, if
+            `cutoffs` is empty or a cutoff is below 1, or if no query has a relevant item.
 
     Examples:
         >>> labels = Labels(torch.tensor([0, 0, 1, 1]), torch.ones(4, dtype=torch.bool), ("a", "b"))
@@ -107,7 +108,7 @@ def retrieval(
 
 @dataclass(frozen=True)
 class _Side:
-    """Embeddings of the queries or of the database, with labels, groups and ids."""
+    """Embeddings, labels, groups and ids of the queries or of the database."""
 
     embeddings: np.ndarray
     labels: Labels
@@ -118,7 +119,10 @@ class _Side:
     def checked(
         cls, prefix: str, embeddings: np.ndarray, labels: Labels, groups: np.ndarray | None, ids: np.ndarray | None
     ) -> _Side:
-        """Return a side after a check of its shapes; `prefix` is the prefix of its arguments' names."""
+        """Check the shapes of the arguments of `retrieval` for queries or database, and return them.
+
+        `prefix` is the prefix of the argument names in error messages.
+        """
         count = len(labels.labeled)
         embeddings = check_embeddings(embeddings, count, prefix.rstrip("_") or "embeddings", f"{prefix}labels")
         check_length(f"{prefix}groups", groups, count, f"{prefix}labels")
@@ -126,16 +130,24 @@ class _Side:
         return cls(embeddings, labels, groups, ids)
 
     def usable(self) -> np.ndarray:
-        """Return the row numbers with a label and a finite embedding."""
+        """Return the indices of the rows that have a label and a finite embedding."""
         return np.flatnonzero(self.labels.labeled.numpy() & np.isfinite(self.embeddings).all(axis=1))
 
 
 def _rankings(
     queries: _Side, ranked: _Side, rows: np.ndarray, other_groups_only: bool, cutoffs: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Compute average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs) of the queries in `rows`.
+    """Rank the items for the queries in `rows`, and compute the metrics of the rankings.
 
-    Return None if there is no usable query or no usable item.
+    Args:
+        queries: queries of `retrieval`.
+        ranked: items of the database.
+        rows: indices of the Q queries to use, (Q,).
+        other_groups_only: as for `retrieval`.
+        cutoffs: as for `retrieval`.
+
+    Returns:
+        Average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs), or None without usable items.
     """
     first, second = _hot(queries.labels, queries.labels.names), _hot(ranked.labels, queries.labels.names)
     known = ranked.usable()
@@ -158,9 +170,10 @@ def _rankings(
 
 
 def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
-    """Return the distinct rows of the normalized vectors, and the index of each row among them.
+    """Normalize vectors (N, dim), and return the distinct ones, and for each vector its index among them, (N,).
 
-    Equal rows then have exactly equal similarities, wherever they are in a matrix product.
+    Rounding in a matrix product depends on the position of a row. Each distinct row is therefore multiplied only once,
+    so that equal rows have exactly equal similarities.
     """
     unit = np.ascontiguousarray(normalize_rows(vectors))
     rows = unit.view(np.dtype((np.void, unit.itemsize * unit.shape[1])))[:, 0]
@@ -171,7 +184,16 @@ def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
 def _ranked(
     similarity: Tensor, relevant: Tensor, excluded: Tensor, cutoffs: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the metrics of `_rankings` for a block of queries; NaN for a query without a relevant item."""
+    """Compute the metrics that `_rankings` returns for a block of B queries and N items.
+
+    Average precision is NaN for a query without a relevant item.
+
+    Args:
+        similarity: (B, N) cosine similarities.
+        relevant: bool (B, N), True for relevant items.
+        excluded: bool (B, N), True for items that are removed from the ranking of a query.
+        cutoffs: as for `retrieval`.
+    """
     similarity, order = similarity.masked_fill(excluded, -torch.inf).sort(dim=1, descending=True)
     ranked = (relevant & ~excluded).gather(1, order)
     found = ranked.cumsum(dim=1)
@@ -180,7 +202,9 @@ def _ranked(
     early = torch.stack([found[:, min(k, found.shape[1]) - 1] for k in cutoffs], dim=1).numpy()
     recall, precision = (early > 0).astype(float), early / np.array(cutoffs)
     tied = (similarity[:, 1:] == similarity[:, :-1]) & (ranked[:, 1:] != ranked[:, :-1])
-    for row in tied.any(dim=1).nonzero()[:, 0].tolist():  # only ties between relevant and other items matter
+    for row in (
+        tied.any(dim=1).nonzero()[:, 0].tolist()
+    ):  # only ties between relevant and irrelevant items change the metrics
         average[row], recall[row], precision[row] = average_over_ties(
             similarity[row].numpy(), ranked[row].numpy(), cutoffs
         )
@@ -210,7 +234,7 @@ def _score(
 
 
 def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
-    """Return labels as multi-hot rows (N, classes) in the order of `names`; classes not in `names` are dropped."""
+    """Return the labels of N items as multi-hot rows (N, classes) of the classes `names`, in their order."""
     if labels.kind == "number":
         raise InputError("labels: retrieval expected classes, got numbers")
     hot = labels.values if labels.is_multi_hot else torch.nn.functional.one_hot(labels.values, len(labels.names))
@@ -220,7 +244,7 @@ def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
 
 
 def _codes(groups: np.ndarray | None, item_groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the groups of queries and items as comparable codes; an unknown group matches no other group."""
+    """Return the groups of queries and of items as integers, which are equal if the groups are equal and known."""
     first, second = ([] if own is None else format_cells(own) for own in (groups, item_groups))
     codes, _ = pd.factorize(np.array([*first, *second], dtype=object))
     own, other = codes[: len(first)], codes[len(first) :]

@@ -1,4 +1,4 @@
-"""Heads on frozen embeddings, with one fitting function for each."""
+"""Heads, which are classifiers or regressors on frozen embeddings, and the functions that fit them."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,6 +14,6 @@ HEADS: Mapping[str, Callable[[Problem, int], Head]] = {
     "knn": fit_knn,
     "prototypes": fit_prototypes,
 }
-"""Fitting functions by method; each takes a problem and a seed."""
+"""Fitting functions by method name. Each function takes a `Problem` and a seed, and returns a fitted head."""
 
 __all__ = ["HEADS", "Head", "Problem", "fit_knn", "fit_linear", "fit_mlp", "fit_prototypes"]

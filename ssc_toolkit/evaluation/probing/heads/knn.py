@@ -1,4 +1,4 @@
-"""A head that averages the labels of the nearest training tracks."""
+"""k-nearest-neighbors head, which averages the labels of the nearest training tracks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScale
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 COUNTS = (1, 3, 5, 10, 20, 50)
-"""Numbers of neighbors; the validation set selects one."""
+"""Numbers of neighbors k from which the best one on the validation set is selected."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class NeighborHead:
     """A fitted k-nearest-neighbors head.
 
     Attributes:
-        model: scikit-learn pipeline of scaling and neighbors.
-        settings: number of neighbors, and whether embeddings are standardized first.
+        model: scikit-learn pipeline that normalizes embeddings and averages the labels of neighbors.
+        settings: `neighbors`, the number of neighbors, and `standardized`, whether embeddings are standardized first.
     """
 
     model: Any
@@ -34,10 +34,10 @@ class NeighborHead:
 
 
 def fit_knn(problem: Problem, seed: int = 0) -> NeighborHead:
-    """Fit a head that predicts the mean label of the k nearest training tracks by cosine similarity.
+    """Fit a head that averages the labels of the k training tracks with the highest cosine similarity.
 
-    k, and whether the embeddings are standardized first, are selected on the validation set. No weights are trained, so
-    the seed has no effect.
+    The number k, and whether the embeddings are standardized first, are selected on the validation set. No weights are
+    trained, so the seed has no effect.
     """
     best: tuple[float, NeighborHead] | None = None
     for standardized in (False, True):

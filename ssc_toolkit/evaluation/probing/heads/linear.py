@@ -1,4 +1,4 @@
-"""A linear head: logistic or ridge regression."""
+"""Linear head, which is logistic regression for classes and ridge regression for numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 INVERSE_STRENGTHS = (0.01, 0.1, 1.0)
-"""Inverse regularization strengths of logistic regression; the validation set selects one."""
+"""Inverse regularization strengths of logistic regression, from which the best one is selected."""
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""Penalties of ridge regression; the validation set selects one."""
+"""Penalties of ridge regression, from which the best one is selected."""
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A fitted scikit-learn pipeline of standardization and regression.
+    """A fitted head: a scikit-learn pipeline of standardization and logistic or ridge regression.
 
     Attributes:
         model: the pipeline.
-        regularization: inverse strength of logistic regression, or penalty of ridge regression, selected on the
-            validation set.
+        regularization: inverse regularization strength of logistic regression, or penalty of ridge regression. It was
+            selected on the validation set.
         outputs: number of classes or columns.
     """
 
@@ -54,7 +54,7 @@ class LinearHead:
 
 
 def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
-    """Fit logistic regression (one-vs-rest for multi-hot labels), or ridge regression for numbers.
+    """Fit logistic regression for classes (one-vs-rest for multi-hot labels), or ridge regression for numbers.
 
     Embeddings are standardized by the mean and standard deviation of the training set. The regularization with the best
     score on the validation set is selected. The problem is convex, so the seed has no effect.
@@ -63,7 +63,7 @@ def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
     for regularization in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
         model = make_pipeline(StandardScaler(), _regression(problem.kind, regularization))
         with warnings.catch_warnings():
-            # Stopping at max_iter acts as further regularization, and a class may have no positive track.
+            # Both warnings are harmless: stopping at max_iter regularizes, and a class may have no positive track.
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
             model.fit(problem.train_x, problem.train_y)

@@ -1,4 +1,4 @@
-"""A head with one hidden layer, as the paper trains it."""
+"""MLP head with one hidden layer, trained as in Guinot, Quinton and Fazekas (ISMIR 2024)."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ PATIENCE = 10
 
 
 def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
-    """Fit a head with one hidden layer of 512 units and ReLU, by Adam with early stopping.
+    """Fit an MLP head with one hidden layer of 512 units and ReLU, using Adam and early stopping.
 
-    The learning rate is 3e-4, the weight decay 1e-6 and the batch size 64. Embeddings, and numbers to predict, are
-    standardized by the mean and standard deviation of the training set. The loss is cross-entropy for classes, binary
-    cross-entropy for multi-hot labels and the mean squared error for numbers. The head of the epoch with the best
-    score on the validation set is returned (Guinot, Quinton and Fazekas, ISMIR 2024).
+    The learning rate is 3e-4, the weight decay is 1e-6 and the batch size is 64. Embeddings, and labels that are
+    numbers, are standardized with the mean and standard deviation of the training set. The loss is cross-entropy for
+    classes, binary cross-entropy for multi-hot labels and mean squared error for numbers. The weights of the epoch with
+    the best score on the validation set are returned (Guinot, Quinton and Fazekas, ISMIR 2024).
 
     Args:
-        problem: data to fit to.
-        seed: seed of the weights and of the order of the tracks.
+        problem: embeddings and labels to fit the head to.
+        seed: seed of the initial weights and of the order of the tracks in each epoch.
+
+    Returns:
+        The fitted head.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""A head that scores classes by the cosine similarity to the mean of their labeled tracks."""
+"""Prototype head, which scores a class by the cosine similarity to the mean embedding of its training tracks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 
 @dataclass(frozen=True)
 class PrototypeHead:
-    """Prototypes of the classes.
+    """A head that contains one prototype per class.
 
     Attributes:
-        prototypes: (classes, dim) unit vectors; zeros for a class without a training track.
-        settings: always empty, because there are no settings to select.
+        prototypes: (classes, dim) unit vectors. The vector of a class without a training track is zero.
+        settings: always empty, because no hyperparameters are selected.
     """
 
     prototypes: np.ndarray
@@ -31,20 +31,21 @@ class PrototypeHead:
 
 
 def fit_prototypes(problem: Problem, seed: int = 0) -> PrototypeHead:
-    r"""Compute the prototype of each class: the mean of the unit embeddings of its training tracks.
+    r"""Compute the prototype of each class, which is the normalized sum of the unit embeddings of its tracks.
 
-    The score \(s_c\) of class c for embedding z is the cosine similarity to the prototype \(p_c\):
+    The sum for class c is over its training tracks i with embeddings \(z_i\). The score \(s_c\) of the class for an
+    embedding z is the cosine similarity to the prototype \(p_c\):
 
     \[
     p_c = \sum_{i \in c} \frac{z_i}{\lVert z_i \rVert}, \qquad
     s_c(z) = \frac{z \cdot p_c}{\lVert z \rVert \, \lVert p_c \rVert}
     \]
 
-    (Snell, Swersky and Zemel, Prototypical Networks, NeurIPS 2017, with the cosine as in Guinot, Quinton and Fazekas,
-    ISMIR 2024.) Nothing is trained or selected, so the validation set and the seed have no effect.
+    Prototypes are from Snell, Swersky and Zemel (Prototypical Networks, NeurIPS 2017), the cosine similarity is from
+    Guinot, Quinton and Fazekas (ISMIR 2024). The validation set and the seed have no effect.
 
     Raises:
-        InputError: if the labels are numbers, which have no classes.
+        InputError: if the labels are numbers.
     """
     if problem.kind == "number":
         raise InputError(f"methods: prototypes expected classes, got numbers in {', '.join(problem.names)}")

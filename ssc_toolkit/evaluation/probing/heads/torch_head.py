@@ -1,4 +1,4 @@
-"""A head trained by gradient descent, alone or together with the encoder."""
+"""Head that is trained by gradient descent, with frozen embeddings or together with the encoder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 
 class TorchHead(nn.Module):
-    """Standardization, layers, and the loss for the kind of labels.
+    """A head that standardizes embeddings and applies layers. It computes the loss for its kind of labels.
 
     Args:
-        layers: module from (N, dim) to (N, classes or columns).
-        problem: data of the head. Its training set gives the mean and standard deviation of the embeddings, and of
-            numbers to predict.
+        layers: module that maps embeddings (N, dim) to outputs (N, classes or columns).
+        problem: data that the head is fitted to. The mean and standard deviation of the training set standardize the
+            embeddings and, for regression, the labels.
     """
 
     input_mean: Tensor
@@ -40,11 +40,20 @@ class TorchHead(nn.Module):
             self.register_buffer(f"{name}_std", std)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Compute logits or standardized numbers, from (N, dim) to (N, classes or columns)."""
+        """Predict labels from embeddings (N, dim).
+
+        Returns:
+            Class logits (N, classes), or for numeric labels the predicted values on the standardized scale, one column
+            for each label (N, labels).
+        """
         return self.layers((embeddings - self.input_mean) / self.input_std)
 
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Compute the cross-entropy, binary cross-entropy, or mean squared error of standardized numbers."""
+        """Compute the mean loss, a scalar, from embeddings (N, dim) and their labels.
+
+        It is cross-entropy for class indices (N,), binary cross-entropy for multi-hot labels (N, classes), and the
+        squared error of standardized numbers for numbers (N, columns).
+        """
         outputs = self(embeddings)
         if self.kind == "class":
             return functional.cross_entropy(outputs, labels)
@@ -54,7 +63,7 @@ class TorchHead(nn.Module):
 
     @torch.no_grad()
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        """Predict class probabilities or numbers, from (N, dim) to (N, classes or columns)."""
+        """Predict class probabilities (N, classes) or numbers (N, columns) from embeddings (N, dim)."""
         outputs = self(torch.as_tensor(embeddings, dtype=torch.float32, device=self.input_mean.device))
         if self.kind == "class":
             outputs = outputs.softmax(dim=1)
@@ -66,6 +75,9 @@ class TorchHead(nn.Module):
 
 
 def _moments(values: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation of each column, with 1 as the deviation of a constant column."""
+    """Return the mean and standard deviation of each column of values (N, columns), as tensors (columns,).
+
+    For a constant column, the standard deviation is set to 1.
+    """
     mean, std = values.mean(axis=0), values.std(axis=0)
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std > 0, std, 1.0), dtype=torch.float32)
