@@ -228,16 +228,6 @@ def test_transforms_of_functions_use_the_layers():
             assert_close(found[name], weight.grad, 1e-3)
 
 
-def test_a_compiled_step_equals_one_in_slices():
-    encoder = MelCNN(n_mels=24, channels=4, embedding_dim=16).train().double()
-    compiled, waveforms = copy.deepcopy(encoder), noise(6, 8000).double()
-    expected = step(encoder, waveforms)
-    output = torch.compile(compiled, backend="aot_eager", fullgraph=True)(waveforms)
-    (output * noise(*output.shape).double()).sum().backward()
-    gradients = {name: parameter.grad for name, parameter in compiled.named_parameters()}
-    assert_same_step((output.detach(), gradients, dict(compiled.named_buffers())), expected, 1e-8)
-
-
 def test_a_layer_that_mixes_examples_is_called_once():
     class Center(nn.Module):
         def forward(self, features):
