@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.losses.batch import Pairs, Rows, describe_pairs
-from ssc_toolkit.losses.weighting import Weighting
-from ssc_toolkit.targets import Target
+from ssc_toolkit.losses.settings import LossSettings
 
 
 class PairSettings(NamedTuple):
@@ -21,21 +20,15 @@ class PairSettings(NamedTuple):
         contrasts: rows of the keys, with ids, labels and masks of their items.
         itself: index of the key that is the first query, so that query i is key i + itself. None: the queries are not
             among the keys.
-        target: target that computes the weights of pairs of labeled items.
-        decoupled: whether positives are left out of the denominator.
-        label_weight: factor of the weights that the target computes.
+        settings: settings of the loss.
         ignored: bool (items of the anchors, items of the contrasts), True where a pair is ignored. None: no pair is.
-        weighting: settings of the weighting of negatives and positives.
     """
 
     anchors: Rows
     contrasts: Rows
     itself: int | None
-    target: Target
-    decoupled: bool
-    label_weight: float = 1.0
+    settings: LossSettings
     ignored: Tensor | None = None
-    weighting: Weighting = Weighting()
 
     def rows(self, start: int, stop: int) -> slice:
         """Return the slice of the rows of items `start` to `stop - 1` of the anchors."""
@@ -44,7 +37,8 @@ class PairSettings(NamedTuple):
     def describe(self, start: int, stop: int) -> Pairs:
         """Compute target weights and ignored pairs, (rows, M), of items `start` to `stop - 1` of the anchors."""
         ignored = None if self.ignored is None else self.ignored[start:stop]
-        return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
+        target, label_weight = self.settings.target, self.settings.label_weight
+        return describe_pairs(self.anchors.part(start, stop), self.contrasts, target, label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Compute target weights, and a mask of the pairs that are in the loss, (rows, M) each.
