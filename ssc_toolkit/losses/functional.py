@@ -131,7 +131,8 @@ def semi_supcon_loss(
     With `gather`, every process compares its own anchors with the rows of all processes. "mean" and "sum" return the
     loss of the whole batch on every process. Its gradient is multiplied by the number of processes, so the average
     that DistributedDataParallel computes is the gradient of the loss of the whole batch. "none" returns the losses of
-    the anchors of this process, and their gradient is not multiplied.
+    the anchors of this process, and their gradient is not multiplied. All processes must compute the loss equally
+    often: a process whose batch is missing on the others waits for them until the timeout of the process group.
 
     With `beta` or `tau_plus` above 0, \(G_i\) replaces the sum over the \(N_i\) negatives of anchor i in the
     denominator. Here k are the negatives and j the positives:

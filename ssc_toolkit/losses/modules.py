@@ -41,7 +41,8 @@ class SemiSupConLoss(nn.Module):
             2022, arXiv 2110.06848).
         implementation: "auto", "dense" or "tiled". All compute the same value and gradient; "tiled" uses less memory.
         gather: whether k and j are the rows of all processes. "mean" and "sum" then return the loss of the whole batch
-            on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
+            on every process, with a gradient that is correct after the averaging of DistributedDataParallel. Each
+            process waits until all processes compute the loss.
         label_weight: factor of the weights that the target computes, at least 0. Views of one item keep the weight 1.
         beta: concentration of the hard negatives (Robinson et al. 2021, arXiv 2010.04592), at least 0.
         tau_plus: probability that a negative is in fact a positive, at least 0 and below 1.

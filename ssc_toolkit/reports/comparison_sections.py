@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 
-from ssc_toolkit.data import TrackTable
+from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.comparison import RETRIEVAL
 from ssc_toolkit.evaluation.conditions import name_condition
 from ssc_toolkit.evaluation.results import CLEAN, select_headlines, sort_in_order
@@ -139,7 +140,7 @@ def retrieval_section(frame: pd.DataFrame) -> Section:
 def explorer_section(
     embeddings: Mapping[str, np.ndarray],
     tracks: TrackTable,
-    columns: Iterable[str],
+    labels: Mapping[str, Labels],
     clips: int = 200,
     seed: int = 0,
 ) -> Section:
@@ -148,21 +149,26 @@ def explorer_section(
     Args:
         embeddings: (tracks, dim) embeddings of all tracks by model. The first model is shown first.
         tracks: table of all tracks; the map shows the test set.
-        columns: label columns to color by.
+        labels: labels of all tracks to color by, by column.
         clips: number of clips whose audio is included.
         seed: seed of t-SNE and of the choice of clips.
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
+    shown = torch.from_numpy(is_test)
     content = make_map_data(
-        {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
+        {model: vectors[is_test] for model, vectors in embeddings.items()},
+        test,
+        {column: signal[shown] for column, signal in labels.items()},
+        clips=clips,
+        seed=seed,
     )
-    shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
+    heard = sum(clip is not None for clip in content["clips"])
     text = (
-        f"Each point is one of {shown} test clips. The {heard} filled points have audio of three seconds each; for the "
-        "larger ones, the audio of all their neighbors is included too. Select a point to play it. Its nearest "
-        "neighbors (largest cosine similarity of the embeddings) are then marked on the map and listed below it for "
-        "every model, where you can play them."
+        f"Each point is one of {len(content['titles'])} test clips. The {heard} filled points have audio of three "
+        "seconds each; for the larger ones, the audio of all their neighbors is included too. Select a point to play "
+        "it. Its nearest neighbors (largest cosine similarity of the embeddings) are then marked on the map and listed "
+        "below it for every model, where you can play them."
     )
     return Section("Map of the test clips", [text], explorer=content)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from ssc_toolkit.data.labels import Labels
 from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
 from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_rows
 from ssc_toolkit.progress import progress_bar
@@ -29,7 +31,7 @@ _HEARD_A_SEED = 40
 def make_map_data(
     embeddings: Mapping[str, np.ndarray],
     tracks: Tracks,
-    columns: Iterable[str],
+    labels: Mapping[str, Labels],
     *,
     clips: int = 200,
     seed: int = 0,
@@ -43,8 +45,8 @@ def make_map_data(
 
     Args:
         embeddings: (tracks, dim) embeddings by model; a row that is NaN in any of them is omitted.
-        tracks: table with `path`, `seconds`, label columns and, optionally, `title`; one row per embedding.
-        columns: label columns to color by.
+        tracks: table with `path`, `seconds` and, optionally, `title`; one row per embedding.
+        labels: labels of all tracks to color by, by column.
         clips: number of tracks whose audio is included; each adds 12.6 kB to the page.
         seed: seed of t-SNE and of the random draws.
         progress: show progress bars.
@@ -75,7 +77,11 @@ def make_map_data(
         "height": HEIGHT,
         "titles": _titles(tracks),
         "clips": [uris.get(row) for row in range(len(tracks))],
-        "columns": [coloring for column in columns for coloring in make_colorings(tracks, column)],
+        "columns": [
+            coloring
+            for column, signal in labels.items()
+            for coloring in make_colorings(signal[torch.from_numpy(shown)], column)
+        ],
         "models": models,
     }
 

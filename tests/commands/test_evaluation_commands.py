@@ -94,10 +94,15 @@ def test_prototypes_from_few_labels(shared, cache, tmp_path):
     assert all(r["undefined_classes"] == 1 for r in tagged)  # every track is a tone
 
 
-def test_commands_encode_each_label_column_once(shared, music, encoded):
+def test_commands_encode_each_label_column_once(shared, music, encoded, tmp_path):
     code, _, errors = call("probe", *shared, "--labels=pitch,tags", "--methods=prototypes,knn", "--repeats=2")
     assert code == 0, errors
     assert sorted(encoded) == ["pitch", "tags"]
+    encoded.clear()
+    options = ["--labels=pitch", "--methods=finetune", "--finetune_steps=2", "--repeats=2"]
+    code, _, errors = call("probe", *shared, *options, f"--out={tmp_path / 'tuned'}")
+    assert code == 0, errors
+    assert encoded == ["pitch"]
     encoded.clear()
     code, _, errors = call("retrieval", *shared, "--labels=pitch,tags", f"--database={music / 'other.csv'}")
     assert code == 0, errors

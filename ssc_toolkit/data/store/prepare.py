@@ -100,7 +100,11 @@ def prepare_store(
         paths = list(dict.fromkeys(map(str, tracks["path"])))
         known = stored.keys() | {path for path, _, _ in served_before}
         if earlier.index and known and known.isdisjoint(paths):
-            raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
+            raise InputError(
+                f"out: {folder} is a store of other tracks: it contains {min(known)} and so on, but none of the given "
+                f"tracks, such as {paths[0]}. Tracks are compared by their paths; if the files were moved or copied, "
+                "choose another folder, or delete the store"
+            )
         found = {path: current_version(path, stored.get(path, []), stale) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(exceeds_limit, total=len(paths), max_unusable=max_unusable, strict=strict)

@@ -266,7 +266,8 @@ def probe(
     """
     check_integer("repeats", repeats, 1)
     tracks = as_track_table(tracks)
-    fitted = [fit_probe(embeddings, tracks, column, method, kind=kind, seed=seed + n) for n in range(repeats)]
+    labels = label_signal(tracks, column, kind)
+    fitted = [fit_head(embeddings, tracks, labels, column, method, seed=seed + n) for n in range(repeats)]
     return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 
 
