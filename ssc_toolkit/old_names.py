@@ -11,10 +11,11 @@ ENCODER_ARGUMENTS = {"lowest_hz": "min_hz", "highest_hz": "max_hz", "minimum_sam
 OPTIONS = {
     "minimum_shared": "min_shared",
     "most_skipped": "max_unusable",
+    "database_root": "database.root",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",
 }
-"""Options in the settings and the config file of a training run."""
+"""Options in config files, and in the settings of a training run."""
 
 SAMPLER_STATE = {"items_and_shares": "settings_hash"}
 """Entries of the state of a batch sampler."""

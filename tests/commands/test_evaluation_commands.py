@@ -159,7 +159,7 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
     assert {r["tracks"] for r in records} == {10}  # the test split
     code, _, errors = call(
         "retrieval", *shared[::2], f"--tracks={music / 'other.csv'}", "--labels=pitch",
-        f"--database={music / 'my.csv'}", f"--out={tmp_path / 'o'}",
+        f"--database.tracks={music / 'my.csv'}", f"--database.root={music}", f"--out={tmp_path / 'o'}",
     )  # fmt: skip
     assert code == 0, errors
     told = report(tmp_path / "o")["provenance"]
@@ -228,7 +228,8 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
-        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: expected database"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "did you mean --database.root?"),
+        (["retrieval", "--labels=pitch", "--database.root=x"], "database.root: expected database.tracks as well"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
         (
             ["probe", "--labels=pitch", "--window_seconds=0.1"],

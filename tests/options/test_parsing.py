@@ -17,6 +17,7 @@ from ssc_toolkit.options import (
     PrepareOptions,
     PretrainOptions,
     ProbeOptions,
+    RetrievalOptions,
     SweepOptions,
     TrackSource,
 )
@@ -203,6 +204,9 @@ def test_configs_of_earlier_versions_are_read(tmp_path):
     assert pretraining(f"--config={tmp_path}/e.yaml").unlabeled == TrackSource(tracks="fma", root="/fma")
     (tmp_path / "d.yaml").write_text("unlabeled: null\nunlabeled_root: null\nunlabeled_variant: null\n")
     assert pretraining(f"--config={tmp_path}/d.yaml").unlabeled is None
+    (tmp_path / "r.yaml").write_text("encoder: a:b\nlabels: [key]\ndatabase: gtzan\ndatabase_root: /gtzan\n")
+    ranked = CommandLine(RetrievalOptions, [f"--config={tmp_path}/r.yaml"]).options
+    assert ranked.database == TrackSource(tracks="gtzan", root="/gtzan")
 
 
 @pytest.mark.parametrize(
