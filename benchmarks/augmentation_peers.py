@@ -1,4 +1,4 @@
-"""Registry of the transforms and their peers in other libraries, which `augmentations.py` checks and times."""
+"""Registry of our transforms and the same transforms of other libraries, which `augmentations.py` compares."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass
 class Entry:
-    """A transform and its peers with the same effect.
+    """A transform of this library, and its peers (transforms of other libraries with the same effect).
 
     Attributes:
-        make: our transform; called with True for fixed settings, with False for ranges.
-        torch_peers: the same for peers that take torch batches, by name.
-        others: peers that take one clip at a time or do not run on a GPU, by name.
-        measure: measure that has to agree with ours; None if no peer has the same effect.
+        make: function that returns our transform, with fixed settings if called with True, with random settings if
+            called with False.
+        torch_peers: functions that return peers that take torch batches, by name.
+        others: functions that return peers that take one clip at a time or do not run on a GPU, by name.
+        measure: measure of the effect that must agree; None if no peer has the same effect.
         signal: name of the test signal.
     """
 
@@ -62,7 +63,7 @@ UNCHECKED = (
 
 
 def one_by_one(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """Apply a numpy function of one clip to a batch."""
+    """Return a function that applies a NumPy function of one clip to each clip of a batch."""
 
     def changed(waveforms: Tensor) -> Tensor:
         out = np.zeros_like(waveforms[:, 0].numpy())
@@ -80,7 +81,7 @@ def drawn(low: float, high: float, fixed: float, is_fixed: bool) -> float:
 
 
 def registry(folder: str) -> dict[str, Entry]:
-    """Return every transform with its contenders; `folder` has the recordings that some of them need."""
+    """Return every transform with its peers. `folder` contains recordings that some of them need."""
     rate = {"sample_rate": RATE}
     entries = {
         "Gain": Entry(lambda f: ours.Gain(-6.0 if f else (-15, 5)), measure=samples, tolerance=1e-4, says="samples"),
@@ -324,7 +325,7 @@ def add_torchaudio(entries: dict[str, Entry], folder: str) -> None:
 
 
 def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
-    """Add audiomentations: numpy, one clip at a time."""
+    """Add audiomentations, which uses NumPy and takes one clip at a time."""
     import audiomentations as theirs
 
     def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
@@ -369,7 +370,7 @@ def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
 
 
 def add_pedalboard(entries: dict[str, Entry]) -> None:
-    """Add pedalboard: C++, one clip at a time."""
+    """Add pedalboard, which is written in C++ and takes one clip at a time."""
     import pedalboard as theirs
 
     def effect(kind: Any, fixed: dict[str, Any], ranges: dict[str, tuple[float, float]]) -> Callable[[bool], Change]:
@@ -403,7 +404,7 @@ def add_pedalboard(entries: dict[str, Entry]) -> None:
 
 
 def add_librosa(entries: dict[str, Entry]) -> None:
-    """Add librosa: numpy, one clip at a time."""
+    """Add librosa, which uses NumPy and takes one clip at a time."""
     import librosa
 
     entries["PitchShift"].others["librosa"] = lambda f: one_by_one(
@@ -415,7 +416,7 @@ def add_librosa(entries: dict[str, Entry]) -> None:
 
 
 def record(folder: Path) -> None:
-    """Write an impulse response and a minute of noise."""
+    """Write audio files with an impulse response and a minute of noise."""
     made = np.random.default_rng(0)
     decay = np.exp(-np.arange(RATE) / (0.1 * RATE))
     soundfile.write(folder / "room.wav", 0.3 * made.uniform(-1, 1, RATE) * decay, RATE)

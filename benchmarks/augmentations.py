@@ -1,10 +1,11 @@
-"""Time of the augmentations compared with other libraries, on equal work.
+"""Time of the augmentations compared with the same transforms of other libraries.
 
-A registry lists, for each transform, ours and the peers with the same settings. Each contender is first checked: with
-fixed settings it must change a test signal like ours, by the measure named in the table. Then all contenders of a
-transform run in turns, in random order, in one process, on 192 clips of 59 535 samples, with parameters drawn for each
-example. The results are the medians of their ratios to ours. Peers that process torch batches and numpy and C++ peers,
-which process one clip at a time, are in separate columns.
+A registry lists our transforms, and for each its peers, which are transforms of other libraries with the same settings.
+Each peer is first checked. With fixed settings, it must change a test signal as ours does, according to the measure
+named in the table. Then our transform and its peers (the contenders) run in turns, in random order, in one process, on
+192 clips of 59 535 samples. Parameters are drawn for each example. The results are the medians of the ratios of a
+peer's time to ours. Peers that process torch batches are in one column. NumPy and C++ peers, which process one clip at
+a time, are in another column.
 
     python benchmarks/augmentations.py --out=docs/benchmarks     # writes augmentations-cpu.md, .json and .svg there
 
@@ -33,7 +34,7 @@ CLIPS = 192
 
 
 def check(name: str, entry: Entry) -> None:
-    """Exit with an error unless every contender changes the test signal like ours."""
+    """Exit with an error unless every peer changes the test signal as our transform does."""
     if entry.measure is None:
         return
     before = SIGNALS[entry.signal]()
@@ -48,7 +49,7 @@ def check(name: str, entry: Entry) -> None:
 
 
 def floors(waveforms: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """Yield lower bounds of the time: a copy of the batch, and one pair of FFTs."""
+    """Yield two lower bounds of the time, a copy of the batch and one pair of FFTs."""
     yield "copy", lambda: waveforms.clone()
     yield "FFT pair", lambda: torch.fft.irfft(torch.fft.rfft(waveforms), n=waveforms.shape[-1])
 
@@ -97,7 +98,7 @@ def measure(device: str, names: list[str], budget: float) -> list[dict[str, Any]
 
 
 def kind_of(peer: str, entry: Entry) -> str:
-    """Return the kind of a contender."""
+    """Return the kind of a contender, which decides its column."""
     if peer in ("copy", "FFT pair"):
         return "floor"
     if peer == "ssc_toolkit":
@@ -106,7 +107,7 @@ def kind_of(peer: str, entry: Entry) -> str:
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], device: str, budget: float) -> dict[str, list[float]]:
-    """Return the seconds of every run; contenders run in turns of random order until a time budget is used."""
+    """Return the seconds of every run. Contenders run in turns of random order until the budget (s) is used."""
     first = {name: seconds(run, device) for name, run in runs.items()}
     repeats = int(min(30, max(5, budget / sum(first.values()))))
     times: dict[str, list[float]] = {name: [] for name in runs}

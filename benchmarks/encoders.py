@@ -1,14 +1,15 @@
-"""Clips per second of the encoders, compared with the minimum time of their arithmetic and memory traffic.
+"""Clips per second of the encoders, compared with lower bounds of the time for arithmetic and memory traffic.
 
-Each encoder embeds and trains on clips of its usual length in several modes: plain (layer by layer), fused (`fuse()`),
-compiled (`torch.compile`), and under bfloat16 autocast. All modes of an encoder run in turns in one process; ratios are
-medians over the same turns. Each mode is first checked to give the embeddings of the plain encoder.
+The script times inference and training of each encoder on clips of its usual length. There are four modes: plain (layer
+by layer), fused (`fuse()`), compiled (`torch.compile`), and bfloat16 autocast. All modes of an encoder run in turns in
+one process. A ratio is the median of the ratios in the same turn. The script first checks that each mode gives the same
+embeddings as the plain encoder.
 
 There are two bounds. The bound of the arithmetic is the number of multiply-adds counted by `FlopCounterMode`, two
-operations each, divided by the measured rate of a float32 matrix product. The bound of the memory is the minimum
-number of bytes (waveforms, weights and embeddings once each), divided by the measured rate of a copy. The larger bound
-applies.
-For a training step, the operations are those of the forward and backward pass, and the bytes count twice.
+operations each, divided by the measured rate of a float32 matrix product. The bound of the memory is the minimum number
+of bytes (waveforms, weights and embeddings once each), divided by the measured rate of a copy. The larger bound
+applies. For a training step, the operations are those of the forward and backward pass, and the number of bytes is
+doubled.
 
     python benchmarks/encoders.py --out=docs/benchmarks   # writes encoders-cpu.md, .json and .svg there
     python benchmarks/encoders.py --quick                 # checks that the script runs
@@ -72,7 +73,7 @@ def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
 
 
 def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], Tensor]:
-    """Return the same function under bfloat16 autocast."""
+    """Return a function that makes the call under bfloat16 autocast."""
 
     def run(waveforms: Tensor) -> Tensor:
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -82,7 +83,7 @@ def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor]
 
 
 def has_images(encoder: Encoder) -> bool:
-    """Return whether the encoder has 2-D convolutions, for which the memory layout can be chosen."""
+    """Return whether the encoder has 2-D convolutions, which support the channels-last memory layout."""
     return any(isinstance(module, nn.Conv2d) for module in encoder.modules())
 
 
@@ -92,7 +93,7 @@ def channels_last(encoder: Encoder) -> Encoder:
 
 
 def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
-    """Return the modes of embedding, the plain one first."""
+    """Return the forward pass in each mode, with the plain mode first."""
     fused = encoder.fuse()
     calls: dict[str, Callable[[Tensor], Tensor]] = {
         "plain": encoder,
@@ -118,7 +119,7 @@ def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
 
 
 def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
-    """Return the modes of the forward and backward pass of a step, the plain one first."""
+    """Return the forward and backward pass of a training step in each mode, with the plain mode first."""
 
     def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False, trained: Encoder = encoder) -> Run:
         def run() -> Tensor:
@@ -167,7 +168,7 @@ def bounds(run: Run, encoder: Encoder, waveforms: Tensor, peak: tuple[float, flo
 
 
 def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[float]]:
-    """Return the seconds of every mode in every turn; the order is random in each turn."""
+    """Return the seconds of every mode in every turn. The order of the modes is random in each turn."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name in random.sample(list(runs), len(runs)):

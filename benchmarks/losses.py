@@ -1,10 +1,10 @@
-"""Time and memory of the losses compared with other libraries, on equal work.
+"""Time and memory of the losses compared with the same losses of other libraries.
 
-There are three tasks: multi-hot labels (positives share a label), classes, and no labels. Each contender is first
-checked to give the same value as ours. Then all contenders of a task run in turns in one process, forward and backward,
-including the computation of masks. The results are the medians of their ratios to ours. Extra memory is the peak of the
-memory that a step allocates. A contender "does not fit" if it would need more than 20 GB, estimated from its memory at
-the previous size.
+There are three tasks: multi-hot labels (positives have a label in common), classes, and no labels. The script first
+checks that each contender, which is an implementation of the loss of a task, gives the same value as ours. Then all
+contenders of a task run in turns in one process. A run is a forward and backward pass, including the computation of
+masks. The results are the medians of the ratios to our time. Extra memory is the peak of the memory that a step
+allocates. A contender "does not fit" if it would need more than 20 GB, estimated from its memory at the previous size.
 
     python benchmarks/losses.py --out=docs/benchmarks     # writes losses-cpu.md, .json and .svg there
 
@@ -34,7 +34,7 @@ LIMIT_BYTES = 20e9
 SECONDS_A_SIZE = 15.0
 MOST_REPEATS, LEAST_REPEATS = 60, 3
 SLOW_SECONDS = 10.0
-"""Number of seconds; a longer step is timed once."""
+"""Number of seconds. A step that takes longer is timed only once."""
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Function of embeddings (items, views, dim), tags (items, classes) and classes (items,) that returns a scalar."""
@@ -53,12 +53,12 @@ def sup_contrast(embeddings: Tensor, mask: Tensor) -> Tensor:
 
 
 def share_a_tag(tags: Tensor) -> Tensor:
-    """Return the mask of item pairs that have a common tag or are the same item."""
+    """Return the mask of pairs of items that have a common tag or are the same item."""
     return ((tags.float() @ tags.float().T > 0) | torch.eye(len(tags), dtype=torch.bool, device=tags.device)).float()
 
 
 def published(embeddings: Tensor, tags: Tensor) -> Tensor:
-    """Compute the loss of the published SemiSupCon from its description: broadcast cosine, all label triples."""
+    """Compute the loss of the published SemiSupCon as described, with broadcast cosines and label comparisons."""
     rows, labels = embeddings.flatten(0, 1), tags.repeat_interleave(embeddings.shape[1], 0)
     items = torch.arange(len(tags), device=tags.device).repeat_interleave(embeddings.shape[1])
     similarity = F.cosine_similarity(rows[:, None, :], rows[None, :, :], dim=-1) / TEMPERATURE
@@ -71,7 +71,7 @@ def published(embeddings: Tensor, tags: Tensor) -> Tensor:
 
 
 def contenders() -> dict[str, dict[str, Loss]]:
-    """Return losses by task and name; ours come first."""
+    """Return losses by task and name. Our loss is the first of each task."""
     tasks: dict[str, dict[str, Loss]] = {"multi-hot labels": {}, "classes": {}, "no labels": {}}
     for implementation in ("tiled", "dense"):
         options: Any = {"temperature": TEMPERATURE, "implementation": implementation}
@@ -206,7 +206,7 @@ def measure_size(
 
 
 def markdown(rows: list[dict[str, Any]], header: str) -> str:
-    """Return a table for each task: time as a ratio to ours, and extra memory."""
+    """Return a table for each task with the time as a ratio to ours, and the extra memory."""
     parts = [header]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]

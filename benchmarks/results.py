@@ -37,7 +37,7 @@ def report(
     Args:
         name: name of the benchmark and of its files.
         rows: results.
-        about: description of the measurement, which follows date, machine and version.
+        about: description of the measurement, which is written after date, machine and version.
         markdown: function that converts rows and header to a table.
         plot: function that draws the rows to a file.
         options: options parsed with `options_of`.

@@ -1,8 +1,8 @@
 """Time of the parts of a training step.
 
 The script times the parts of a step on random waveforms: the augmentation chain, the forward pass, the loss, and the
-backward pass with the optimizer. It prints a Markdown table of medians. On other machines, expect the fractions of the
-step to be similar, not the times.
+backward pass with the optimizer. It prints a Markdown table of medians. On other machines the times differ, but the
+fractions of the step are similar.
 
     python benchmarks/training_step.py
 """

@@ -30,10 +30,10 @@ def robustness(options: RobustnessOptions) -> Results:
         options: options, as on the command line.
 
     Returns:
-        All scores.
+        All scores. `Results.frame` is a table of them.
 
     Raises:
-        InputError: if an option or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid. The error is raised before the work starts.
     """
     options.check()
     with optional_folder(options.out) as folder:

@@ -35,7 +35,7 @@ from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
 _CPU_SLICE = 8  # number of clips that a fused encoder embeds at once, so that activations fit in the cache
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
-"""Options of `from_pretrained` that apply to models on the Hugging Face Hub."""
+"""Names of the options of `from_pretrained` that apply to downloads from the Hugging Face Hub."""
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -74,8 +74,11 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     """
 
     rearrangeable: ClassVar[bool] = False
-    """Whether `fuse` may replace and reorder layers. Set it to True only if `encode_frames` of this class calls each
-    `nn.Sequential` as a whole and does not keep the output of a layer inside it."""
+    """Whether the method `fuse` may replace and reorder layers.
+
+    Set it to True only if `encode_frames` of this class calls each `nn.Sequential` as a whole and does not keep the
+    output of a layer inside it.
+    """
 
     _unsaved: tuple[str, ...] = ()
 
@@ -107,7 +110,10 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
     @abstractmethod
     def encode_frames(self, signals: Tensor) -> Tensor:
-        """Compute framewise features (N, embedding_dim, frames) of mono signals (N, samples).
+        """Compute framewise features of mono signals (N, samples).
+
+        Returns:
+            (N, embedding_dim, frames) features.
 
         The signals have the dtype of the waveforms that were passed to `forward`. A subclass casts them to the dtype of
         its first layer.
@@ -123,7 +129,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         Args:
             waveforms: (N, samples), (N, channels, samples) or (items, views, channels, samples), floating point, -1
                 to 1.
-            frames: return the features of each frame instead of one embedding per waveform.
+            frames: whether to return the features of each frame instead of one embedding per waveform.
 
         Returns:
             Embeddings (N, embedding_dim) or (items, views, embedding_dim), in the dtype of the weights or of autocast;
@@ -143,11 +149,11 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     def fuse(self) -> Self:
         """Return a faster copy of the encoder for inference.
 
-        Batch norms are folded into the preceding convolutions, and layers use memory layouts that are fast on a CPU.
-        If the class is not `rearrangeable`, as with adapters, batch norms are folded only in each `nn.Sequential` that
-        is called as a whole, and nothing else is changed. The embeddings of the copy equal those of this encoder in
-        eval mode, up to rounding errors. The copy stays in eval mode, its parameters require no gradients, and it
-        cannot be saved.
+        Batch norms are folded into the preceding convolutions, and layers use memory layouts that are fast on a CPU. If
+        the class attribute `rearrangeable` is False, as in `EncoderAdapter`, batch norms are folded only in each
+        `nn.Sequential` that is called as a whole, and nothing else is changed. The embeddings of the copy equal those
+        of this encoder in eval mode, up to rounding errors. The copy stays in eval mode, its parameters require no
+        gradients, and it cannot be saved.
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         author = next(kind for kind in type(self).__mro__ if "encode_frames" in vars(kind))
@@ -158,7 +164,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
         """Enable or disable gradient checkpointing, which reduces the memory for training.
 
-        With gradient checkpointing, the forward pass stores only the input of each `stage`, and the backward pass
+        With gradient checkpointing, the forward pass stores only the inputs of groups of layers, and the backward pass
         recomputes the other activations. Outputs, gradients and running statistics do not change. A training step takes
         about a third longer.
         """
@@ -166,7 +172,17 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return self
 
     def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:
-        """Apply layers as one stage of gradient checkpointing. `encode_frames` of a subclass calls this method."""
+        """Apply layers, and recompute their activations in the backward pass if gradient checkpointing is enabled.
+
+        The method `encode_frames` of a subclass calls this method.
+
+        Args:
+            layers: module to apply.
+            inputs: inputs of the module.
+
+        Returns:
+            Output of the module.
+        """
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return run_checkpointed(layers, *inputs)
         return layers(*inputs)
@@ -249,7 +265,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return encoder.eval()
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Return the model card, the content of `README.md` in the folder."""
+        """Return the model card, which `save_pretrained` writes to `README.md` in the folder of the encoder."""
         module = type(self).__module__
         module = "ssc_toolkit.encoders" if module.startswith("ssc_toolkit.encoders.") else module
         return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
@@ -281,14 +297,17 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
 
 def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Make the tensors of a state dict contiguous, as file formats require."""
+    """Make the buffers of `module` in a state dict contiguous, as file formats require.
+
+    This is a hook of `state_dict`. The names of the buffers begin with `prefix`.
+    """
     for name, value in state.items():
         if name.startswith(prefix) and isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             state[name] = value.contiguous()
 
 
 def _dictionary(config: Any) -> dict[str, Any]:
-    """Return a configuration, which may be a data class or None, as a dictionary."""
+    """Return a configuration, which may be a mapping, a data class or None, as a dictionary."""
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})
 
 

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 MAX_DENSE_PAIRS = {"cpu": 0, "cuda": 2**24}
-"""Maximum number of pairs for which "auto" is "dense". On a CPU, "tiled" is faster for any number of pairs."""
+"""Maximum number of pairs for which `implementation="auto"` selects "dense", by device type.
+
+On a CPU, "tiled" is faster for any number of pairs.
+"""
 
 
 def semi_supcon_loss(
@@ -219,12 +222,12 @@ def _contrast(
     ignored: Tensor | None,
     anchor_weights: Tensor | None,
 ) -> Tensor:
-    """Compute the loss of anchors and contrasts that are already checked.
+    """Compute the loss of anchors and contrasts whose embeddings and labels were checked by the calling function.
 
     Args:
-        anchors: N rows.
-        contrasts: M rows; with `gather`, the rows of all processes.
-        itself: index of the contrast that is the first anchor, so that anchor i is contrast i + itself. None: the
+        anchors: batch whose N rows of embeddings are the anchors.
+        contrasts: batch whose M rows of embeddings are the contrasts; with `gather`, those of all processes.
+        itself: index of the first anchor among the contrasts. Anchor i is then the contrast `i + itself`. None: the
             anchors are not among the contrasts.
         settings: settings of the loss.
         ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
@@ -267,14 +270,17 @@ def _contrast(
 
 
 def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
-    """Compute the sum over processes. After averaging by DDP, its gradient is the gradient of the whole batch."""
+    """Compute the sum of `share` over the processes, with a gradient multiplied by the number of processes.
+
+    DistributedDataParallel averages gradients. The average is then the gradient of the sum.
+    """
     scaled = share * count_processes(group)
     return scaled + (sum_over_processes(share, group) - scaled.detach())
 
 
 @torch.no_grad()
 def _log_mean(queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None, is_dense: bool) -> Tensor:
-    """Compute log E, with E as in `semi_supcon_loss`, over the anchors of all processes that gather."""
+    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`."""
     assert lowest is not None
     group, gathers = pairs.settings.process_group, pairs.settings.gathers
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
@@ -306,7 +312,7 @@ def _check_ignored(ignored: Tensor | None, anchors: Rows, contrasts: Rows) -> No
 
 
 def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
-    """Check the weights of the items, and return the weight of each anchor, (N,), or None."""
+    """Check weights of items (items,), and repeat them for the views of each item, (N,). Return None for None."""
     if weights is None:
         return None
     if not isinstance(weights, Tensor) or weights.is_complex():
@@ -349,7 +355,11 @@ def _as_keys(
     groups: Tensor | None,
     target: Target,
 ) -> Rows:
-    """Return the rows of the keys. Keys without ids are views of the items of the anchors, in the same order."""
+    """Check the keys of `semi_supcon_loss`, and convert them to a batch.
+
+    Keys without ids are views of the items of the anchors, in the same order. `anchors` is the batch of `embeddings`,
+    and the arguments from `labels` to `groups` are those of the keys.
+    """
     if not isinstance(keys, Tensor):
         raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:

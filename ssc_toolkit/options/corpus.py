@@ -9,22 +9,22 @@ from ssc_toolkit.checks import check_integer
 from ssc_toolkit.options.checks import check_choices
 
 MIN_CLIPS = 40
-"""Minimum number of clips of a corpus, which gives every split clips of every kind."""
+"""Minimum number of clips of a corpus. With fewer clips, some kinds of clips would be missing in a split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
-    """Options of `corpus`, which renders a corpus that needs no download, if it does not exist yet.
+    """Options of `corpus`, which renders a labeled corpus if it does not exist yet.
 
-    The command prints the path of the track table.
+    The corpus needs no download. The command prints the path of its track table.
 
     Args:
         kind: "scores" for passages of real compositions, "notes" for single notes.
         clips: number of clips, at least 40.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
-        describe: also print the number of clips of each label, and write a few clips for listening.
-        examples: folder for these clips, one for each instrument family in the test split, named by their labels.
+        describe: also print the number of clips of each label, and copy a few clips to `examples`.
+        examples: folder for the copied clips: one clip of each instrument family in the test set, named by its labels.
     """
 
     kind: Literal["scores", "notes"] = "scores"
@@ -35,7 +35,7 @@ class CorpusOptions:
     examples: str = "corpus-examples"
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid, before anything is rendered."""
         check_choices(self)
         check_integer("clips", self.clips, MIN_CLIPS)
         check_integer("seed", self.seed, 0)

@@ -1,4 +1,4 @@
-"""A report as JSON, Markdown and one self-contained HTML page."""
+"""Functions that write a report as JSON, Markdown and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import environment
 from ssc_toolkit.files import atomic_path, format_json
 
-# Not escaped: brackets around numbers only (intervals), underscores within words, and colons without //.
+# The pattern does not match brackets that contain only numbers (intervals), underscores within words, and colons
+# without //.
 _MARKUP = re.compile(
     r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \xa0\u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
     re.IGNORECASE,
@@ -28,7 +29,7 @@ _MARKUP = re.compile(
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 REPORTS = ("report.json", "report.md", "report.html")
-"""File names of a report."""
+"""Names of the files of a report."""
 
 
 @dataclass
@@ -36,11 +37,11 @@ class Section:
     """Section of a report, with a heading, paragraphs and, optionally, a table, figures and an interactive map.
 
     Attributes:
-        title: heading.
+        title: heading of the section.
         text: paragraphs.
         header, rows: header and rows of the table; all cells are text.
-        figures: SVG texts by caption; only the HTML page shows them.
-        explorer: data of an interactive map, as `explorer.make_map_data` returns it; only the HTML page shows it.
+        figures: figures as SVG texts, by caption. Only the HTML page shows them.
+        explorer: data of an interactive map, as `make_map_data` returns it. Only the HTML page shows the map.
     """
 
     title: str
@@ -64,9 +65,9 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
     Args:
         folder: output folder.
         title: title of the report.
-        lead: introduction, one paragraph.
+        lead: introduction of one paragraph.
         sections: sections of the Markdown and HTML reports.
-        content: content of the JSON report; versions, date and machine are added.
+        content: content of the JSON report. Versions, date and machine are added to it.
 
     Raises:
         InputError: if a folder has the name of one of the files.
@@ -81,11 +82,14 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
     with ExitStack() as files_to_rename:
         for name, text in zip(REPORTS, texts, strict=True):
             temporary = files_to_rename.enter_context(atomic_path(folder / name))
-            temporary.write_bytes(text.encode(errors="backslashreplace"))  # file names may not be valid UTF-8
+            temporary.write_bytes(text.encode(errors="backslashreplace"))  # file names may be invalid UTF-8
 
 
 def render_markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """Return the report in Markdown, without figures."""
+    """Return the text of a report in Markdown, without figures.
+
+    Arguments are as for `write_report`. `provenance` are versions, date and machine by name.
+    """
     parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
         parts += [f"## {_line(section.title)}", *map(_line, section.text)]
@@ -100,10 +104,10 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], provenan
 
 
 def render_html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """Return the report as a self-contained HTML page.
+    """Return the text of a report as a self-contained HTML page. Arguments are as for `render_markdown`.
 
-    The content of the sections is escaped. In addition, the content security policy of the page forbids the browser to
-    load any resource, and to run any script except those of this package.
+    The content of the sections is escaped. In addition, the page has a content security policy. With it, the browser
+    loads no external resources and runs no scripts except those of this package.
     """
     names = ["page.js"] + ["embedding_map.js"] * any(section.explorer for section in sections)
     scripts = [_part(name) for name in names]
@@ -121,7 +125,7 @@ def render_html(title: str, lead: str, sections: Sequence[Section], provenance: 
 
 
 def _visible(value: Any) -> Any:
-    """Replace control characters, which HTML does not allow."""
+    """Replace control characters in a text, because HTML does not allow them. Other values are returned unchanged."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
     return value
@@ -132,7 +136,7 @@ def _part(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Return a content security policy (W3C CSP 3) without external resources and with scripts allowed by hash."""
+    """Return a content security policy (W3C CSP 3) that allows no external resources and only the given scripts."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -151,12 +155,12 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _line(text: str) -> str:
-    """Escape a paragraph or heading, so that it does not start a list, a quotation or a rule."""
+    """Escape a paragraph or heading for Markdown, so that its beginning is not read as a list, quotation or line."""
     return re.sub(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[-+=>:]))", r"\1\\", _plain(text))
 
 
 def _plain(text: str) -> str:
-    """Return the text as one escaped line of Markdown; no-break spaces are kept."""
+    """Return a text as one escaped line of Markdown. No-break spaces are kept."""
     line = re.sub(r"[^\S\xa0]+", " ", text).strip()
     line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
     return _MARKUP.sub(lambda found: f"\\{found[0]}", line)
