@@ -11,6 +11,7 @@ ENCODER_ARGUMENTS = {"lowest_hz": "min_hz", "highest_hz": "max_hz", "minimum_sam
 OPTIONS = {
     "minimum_shared": "min_shared",
     "most_skipped": "max_unusable",
+    "clips": "audio_clips",
     "database_root": "database.root",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssc_toolkit.data import Labels, add_splits, check_audio, load_tracks
-from ssc_toolkit.data.store import open_store_of
+from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.errors import InputError

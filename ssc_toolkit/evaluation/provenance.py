@@ -13,7 +13,8 @@ from typing import Any
 from ssc_toolkit import __version__
 from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import format_cells
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
 from ssc_toolkit.hashing import lines_hash
 

@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ssc_toolkit.data.labels import Labels
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_rows
 from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.reports.audio_clips import encode_clips

@@ -31,7 +31,8 @@ from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shard_writer import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.data.store.versions import Place, current_version, read_shards, served_places, stored_versions
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, is_leftover, lock_folder, make_writable_folder

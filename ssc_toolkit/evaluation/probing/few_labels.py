@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ssc_toolkit.checks import check_fractions
-from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.cells import Kind
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.probe import fit_head, label_signal

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_fractions, check_integer
-from ssc_toolkit.data.labels import Kind, Labels
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.cells import Kind
+from ssc_toolkit.data.labels import Labels
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import make_reader
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
