@@ -281,6 +281,7 @@ def small(tmp_path_factory):
         (["--omit=hiss"], "omit: expected some of"),
         (["--methods=magic"], "methods: expected some of linear"),
         (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
+        (["--clips=3"], "did you mean --audio_clips?"),
         (["--audio_clips=-1"], "audio_clips: expected an integer of at least 0"),
         (["--repeats=0"], "repeats: expected an integer of at least 1"),
         (["--seed=-1"], "seed: expected an integer of at least 0"),
