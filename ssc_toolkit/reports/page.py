@@ -15,8 +15,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ssc_toolkit.environment import describe_environment
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.provenance import environment
 from ssc_toolkit.files import atomic_path, format_json
 
 # The pattern does not match brackets that contain only numbers (intervals), underscores within words, and colons
@@ -73,7 +73,7 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         InputError: if a folder has the name of one of the files.
     """
     check_report_files(folder)
-    provenance = environment()
+    provenance = describe_environment()
     texts = (
         format_json({"title": title, "environment": provenance, **content}),
         render_markdown(title, lead, sections, provenance),
