@@ -285,7 +285,7 @@ def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["index-", "tracks-", "shards/"])
 def test_endless_files_are_given_up(made, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("ssc_toolkit.data.store.stored_tracks.MAX_DESCRIPTION_BYTES", 2**21)
+    monkeypatch.setattr("ssc_toolkit.data.store.reader.MAX_DESCRIPTION_BYTES", 2**21)
     sent = []
 
     def answer(request):
