@@ -91,7 +91,7 @@ def demo(options: DemoOptions) -> Path:
     """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the HTML report.
@@ -220,7 +220,15 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 def batch_section(
     encoders: dict[str, Encoder], tracks: TrackTable, labels: Labels, seed: int, items: int = 32
 ) -> Section:
-    """Return a report section with the target weights of a batch of test clips and similarities of their embeddings."""
+    """Return a report section with target weights and similarities of embeddings for a batch of test clips.
+
+    Args:
+        encoders: encoders by name.
+        tracks: track table.
+        labels: labels of all tracks.
+        seed: seed of the choice of clips.
+        items: number of clips.
+    """
     is_test = (tracks["split"] == "test").to_numpy()
     test, labels = tracks.select(is_test), labels[torch.from_numpy(is_test)]
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)

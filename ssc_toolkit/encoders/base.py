@@ -112,11 +112,11 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     def encode_frames(self, signals: Tensor) -> Tensor:
         """Compute framewise features of mono signals (N, samples).
 
-        Returns:
-            (N, embedding_dim, frames) features.
-
         The signals have the dtype of the waveforms that were passed to `forward`. A subclass casts them to the dtype of
         its first layer.
+
+        Returns:
+            (N, embedding_dim, frames) features.
         """
 
     def pool_frames(self, features: Tensor) -> Tensor:

@@ -231,6 +231,9 @@ def _contrast(
             anchors are not among the contrasts.
         settings: settings of the loss.
         ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
+
+    Returns:
+        A scalar, or for reduction="none" the loss of each anchor, (N,).
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)
@@ -280,7 +283,10 @@ def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
 
 @torch.no_grad()
 def _log_mean(queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None, is_dense: bool) -> Tensor:
-    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`."""
+    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`.
+
+    `queries`, `keys`, `pairs` and `lowest` are as for `dense_losses`.
+    """
     assert lowest is not None
     group, gathers = pairs.settings.process_group, pairs.settings.gathers
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors

@@ -21,13 +21,13 @@ from ssc_toolkit.paths import user_path
 class EmbeddingCache:
     """Folder that stores the embeddings of the tracks of a table, so that they are computed only once.
 
-    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key is a
-    hash of the model (class, settings, weights), the content of the audio files, the window length and the maximum
-    number of windows, the pooling, the corruption with its random values, and the version of this library. For tracks
-    in an audio store, the key contains the checksums that the store recorded. Moved audio files keep their key, and
-    changed audio files get a new key. Each cache file ends with a checksum. If a file is damaged, the embeddings are
-    computed again. If the folder exceeds its limit (20 GB, or the environment variable `SSC_TOOLKIT_CACHE_GB`), the
-    least recently used files are removed.
+    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key of a
+    file, by which it is found, is a hash of the model (class, settings, weights), the content of the audio files, the
+    window length and the maximum number of windows, the pooling, the corruption with its random values, and the version
+    of this library. For tracks in an audio store, the key contains the checksums that the store recorded. Moved audio
+    files keep their key, and changed audio files get a new key. Each cache file ends with a checksum. If a file is
+    damaged, the embeddings are computed again. If the folder exceeds its limit (20 GB, or the environment variable
+    `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
 
     Args:
         folder: folder of the cache.
