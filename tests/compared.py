@@ -88,7 +88,7 @@ def command(table: Path, encoders: tuple[Path, Path], out: Path, *options: str) 
     return [
         *(sys.executable, "-m", "ssc_toolkit.cli", "compare", f"--encoders={json.dumps(list(map(str, encoders)))}"),
         *(f"--names={json.dumps(MODELS)}", f"--tracks={table}", "--labels=key,tags", f"--window_seconds={WINDOW}"),
-        *("--corruptions=chain,bitcrush", "--severities=0,1", "--clips=12", f"--out={out}", *options),
+        *("--corruptions=chain,bitcrush", "--severities=0,1", "--audio_clips=12", f"--out={out}", *options),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssc_toolkit.data import Labels, add_splits, check_audio, load_tracks
-from ssc_toolkit.data.store import open_store_of
+from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.errors import InputError
@@ -23,7 +23,7 @@ from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
-from ssc_toolkit.reports.page import REPORTS, Section, render_table, write_report
+from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, render_table, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,11 @@ def output_folder(out: str) -> Iterator[Path]:
     """Context manager that creates and locks the output folder of a command, and yields its path.
 
     Raises:
-        InputError: if the folder is not writable, or if another process uses it.
+        InputError: if the folder is not writable, if a report cannot be written to it, or if another process uses it.
     """
     folder = make_writable_folder(user_path(out, "out"), "out")
     with lock_folder(folder, "out"):
+        check_report_files(folder)
         clear_leftovers(folder, names=REPORTS)
         yield folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ssc_toolkit.commands.inputs import (
@@ -15,6 +15,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     usable_probed_tracks,
 )
+from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks
@@ -63,7 +64,9 @@ def probe(options: ProbeOptions) -> Results:
         )
         results = comparison.results
         if FINETUNE in options.methods:
-            results = Results.joined([results, Results.of(_fine_tuned(models, tracks, seconds, options, seeds))])
+            results = Results.joined(
+                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds))]
+            )
         sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
         content = {
             "provenance": provenance_of(tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder),
@@ -74,13 +77,19 @@ def probe(options: ProbeOptions) -> Results:
 
 
 def _fine_tuned(
-    models: Models, tracks: TrackTable, seconds: float, options: ProbeOptions, seeds: Sequence[int]
+    models: Models,
+    tracks: TrackTable,
+    signals: Mapping[str, Labels],
+    seconds: float,
+    options: ProbeOptions,
+    seeds: Sequence[int],
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
 
-    `seconds` is the window length, and `seeds` are those of the fine-tuning.
+    `signals` are the labels of all tracks by column, `seconds` is the window length, and `seeds` are those of the
+    fine-tuning.
     """
-    for column in dict.fromkeys(options.labels):
+    for column, labels in signals.items():
         for fraction in options.label_fractions:
             for name, own in models.items():
                 if not is_trainable(own[0]):
@@ -92,7 +101,7 @@ def _fine_tuned(
                         tracks,
                         column,
                         seconds,
-                        kind="number" if column in options.numbers else None,
+                        labels=labels,
                         label_fraction=fraction,
                         steps=options.finetune_steps,
                         seed=seed,

@@ -37,7 +37,7 @@ class CompareOptions(TrackSource):
         repeats: number of seeds of probes and random encoders, starting at `seed`. A score is the mean over the seeds.
         window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
             mean over its windows. The default is the view length of each encoder's training, or 3 if it is not known.
-        clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
+        audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
             left out.
         seed: seed of the corruptions and the split, and first seed of random encoders and probes.
@@ -56,14 +56,14 @@ class CompareOptions(TrackSource):
     methods: tuple[str, ...] = ("linear",)
     repeats: int = 1
     window_seconds: float | None = None
-    clips: int = 200
+    audio_clips: int = 200
     max_unusable: float = 0.1
     seed: int = 0
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_integer("seed", self.seed, 0)
-        check_integer("clips", self.clips, 0)
+        check_integer("audio_clips", self.audio_clips, 0)
         check_integer("repeats", self.repeats, 1)
         check_names("methods", self.methods, METHODS)
         check_fraction("max_unusable", self.max_unusable)

@@ -281,7 +281,8 @@ def small(tmp_path_factory):
         (["--omit=hiss"], "omit: expected some of"),
         (["--methods=magic"], "methods: expected some of linear"),
         (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
-        (["--clips=-1"], "clips: expected an integer of at least 0"),
+        (["--clips=3"], "did you mean --audio_clips?"),
+        (["--audio_clips=-1"], "audio_clips: expected an integer of at least 0"),
         (["--repeats=0"], "repeats: expected an integer of at least 1"),
         (["--seed=-1"], "seed: expected an integer of at least 0"),
         (["--window_seconds=0.01"], "window_seconds: expected at least"),
@@ -308,7 +309,13 @@ def test_invalid_arguments_give_one_line_errors_before_work(small, tmp_path, mon
 
 def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
     table, encoders = small
-    options = {"encoders": encoders[0], "labels": "key,key", "tracks": table, "window_seconds": WINDOW, "clips": 0}
+    options = {
+        "encoders": encoders[0],
+        "labels": "key,key",
+        "tracks": table,
+        "window_seconds": WINDOW,
+        "audio_clips": 0,
+    }
     options |= {"severities": 0, "out": tmp_path}
     assert main(["compare", *(f"--{name}={value}" for name, value in options.items())]) == 0
     assert "| one " in capfd.readouterr().out
@@ -333,7 +340,7 @@ def test_compare_and_robustness_share_methods_seeds_and_draws(small, tmp_path, c
     shared = {"tracks": table, "labels": "key", "window_seconds": WINDOW, "severities": 1}
     methods = {"methods": "linear,prototypes", "corruptions": "gain,reverse"}
     out = tmp_path / "compare"
-    assert call("compare", encoders=encoders[0], out=out, clips=0, repeats=2, seed=3, **shared, **methods) == 0
+    assert call("compare", encoders=encoders[0], out=out, audio_clips=0, repeats=2, seed=3, **shared, **methods) == 0
     found = json.loads((out / "report.json").read_text())
     assert found["provenance"]["seeds"] == [3, 4]
     probed = [r for r in found["records"] if r["method"] != "retrieval" and r["metric"] == "accuracy"]

@@ -163,7 +163,10 @@ PROBED = {"encoder": "a:b", "labels": ("key",)}
         (RobustnessOptions(**PROBED, corruptions=("wobble",)), "corruptions: expected some of chain"),
         (RobustnessOptions(**PROBED, severities=(0,)), "severities: expected at least one above 0"),
         (RetrievalOptions(**PROBED, database="nowhere"), "database: there is no file or folder nowhere"),
-        (RetrievalOptions(**PROBED, database_root="x"), "database_root: expected database as well"),
+        (
+            RetrievalOptions(**PROBED, database=TrackSource(tracks="scores", variant="small")),
+            "database.variant: expected a dataset",
+        ),
         (CompareOptions(encoders=("a:b",), labels=(), out="a"), "labels: expected at least one label column"),
         (EmbedOptions(encoder="a:b", tracks="music", out="a.txt"), "out: expected a file name ending in .npz"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import soundfile
 
 from ssc_toolkit.caches import find_cache_root, limit_corpora
 from ssc_toolkit.csv_files import format_csv
+from ssc_toolkit.environment import installed_version
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
     CHECKSUMS,
@@ -51,12 +51,13 @@ def read_package_versions() -> dict[str, str]:
     Raises:
         InputError: if one of the packages is not installed.
     """
-    try:
-        return {name: importlib.metadata.version(name) for name in CORPUS_PACKAGES}
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError(
-            f"the rendered corpora need the package {error.name}; fix: pip install 'ssc-toolkit[corpus]'"
-        ) from error
+    versions = {}
+    for name in CORPUS_PACKAGES:
+        version = installed_version(name)
+        if version is None:
+            raise InputError(f"the rendered corpora need the package {name}; fix: pip install 'ssc-toolkit[corpus]'")
+        versions[name] = version
+    return versions
 
 
 def hash_content(content: Any) -> str:

@@ -31,7 +31,8 @@ from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shard_writer import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.data.store.versions import Place, current_version, read_shards, served_places, stored_versions
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, is_leftover, lock_folder, make_writable_folder
@@ -100,7 +101,11 @@ def prepare_store(
         paths = list(dict.fromkeys(map(str, tracks["path"])))
         known = stored.keys() | {path for path, _, _ in served_before}
         if earlier.index and known and known.isdisjoint(paths):
-            raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
+            raise InputError(
+                f"out: {folder} is a store of other tracks: it contains {min(known)} and so on, but none of the given "
+                f"tracks, such as {paths[0]}. Tracks are compared by their paths; if the files were moved or copied, "
+                "choose another folder, or delete the store"
+            )
         found = {path: current_version(path, stored.get(path, []), stale) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(exceeds_limit, total=len(paths), max_unusable=max_unusable, strict=strict)

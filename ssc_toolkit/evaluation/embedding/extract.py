@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import AudioLoader
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
