@@ -10,7 +10,7 @@ from torch import Tensor
 
 SAMPLES, RATE = 59535, 22050
 Measure = Callable[[Tensor, Tensor], Tensor]
-"""Function of input and output whose result has to agree between contenders."""
+"""Function that takes input and output of a transform. Its result must agree between all libraries."""
 
 
 def noise() -> Tensor:
@@ -32,7 +32,7 @@ def samples(before: Tensor, after: Tensor) -> Tensor:
 
 
 def band_levels(before: Tensor, after: Tensor) -> Tensor:
-    """Return the gain in dB, at least -20 dB, in four bands away from the edges of the filters."""
+    """Return the gain in dB in four frequency bands that exclude the filters' cutoffs. Lower gains become -20 dB."""
     power = [torch.fft.rfft(x, dim=-1).abs().square() for x in (before, after)]
     frequencies = torch.fft.rfftfreq(SAMPLES, 1 / RATE)
     levels = []
@@ -55,7 +55,7 @@ def strongest_hz(before: Tensor, after: Tensor) -> Tensor:
 
 
 def error_db(before: Tensor, after: Tensor) -> Tensor:
-    """Return the ratio of signal to coding error in dB, after the best gain."""
+    """Return the ratio of signal to coding error in dB, after the levels are matched."""
     gain = (before * after).sum(-1, keepdim=True) / after.square().sum(-1, keepdim=True)
     return 10 * torch.log10(before.square().sum(-1) / (gain * after - before).square().sum(-1))
 

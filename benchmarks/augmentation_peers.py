@@ -1,4 +1,4 @@
-"""Registry of the transforms and their peers in other libraries, which `augmentations.py` checks and times."""
+"""Registry of our transforms and the same transforms of other libraries, which `augmentations.py` compares."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass
 class Entry:
-    """A transform and its peers with the same effect.
+    """A transform of this library, and its peers (transforms of other libraries with the same effect).
 
     Attributes:
-        make: our transform; called with True for fixed settings, with False for ranges.
-        torch_peers: the same for peers that take torch batches, by name.
-        others: peers that take one clip at a time or do not run on a GPU, by name.
-        measure: measure that has to agree with ours; None if no peer has the same effect.
+        make: function that returns our transform, with fixed settings if called with True, with random settings if
+            called with False.
+        torch_peers: functions that return peers that take torch batches, by name.
+        others: functions that return peers that take one clip at a time or do not run on a GPU, by name.
+        measure: measure of the effect that must agree; None if no peer has the same effect.
         signal: name of the test signal.
     """
 
@@ -62,7 +63,7 @@ UNCHECKED = (
 
 
 def one_by_one(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """Apply a numpy function of one clip to a batch."""
+    """Return a function that applies a NumPy function of one clip to each clip of a batch."""
 
     def changed(waveforms: Tensor) -> Tensor:
         out = np.zeros_like(waveforms[:, 0].numpy())
@@ -79,8 +80,13 @@ def drawn(low: float, high: float, fixed: float, is_fixed: bool) -> float:
     return fixed if is_fixed else random.uniform(low, high)
 
 
-def registry(folder: str) -> dict[str, Entry]:
-    """Return every transform with its contenders; `folder` has the recordings that some of them need."""
+def registry(folder: str, torch_only: bool = False) -> dict[str, Entry]:
+    """Return every transform with its peers.
+
+    Args:
+        folder: folder that contains recordings that some of them need.
+        torch_only: whether to leave out peers that take one clip at a time, some of which take seconds to import.
+    """
     rate = {"sample_rate": RATE}
     entries = {
         "Gain": Entry(lambda f: ours.Gain(-6.0 if f else (-15, 5)), measure=samples, tolerance=1e-4, says="samples"),
@@ -180,6 +186,8 @@ def registry(folder: str) -> dict[str, Entry]:
         ("pedalboard", add_pedalboard),
         ("librosa", add_librosa),
     ):
+        if torch_only:
+            continue
         if find_spec(package):
             add(entries)
         else:
@@ -194,14 +202,13 @@ def whole_chain(omit: tuple[str, ...]) -> ours.Chain:
     return chain
 
 
-def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
-    """Add torch-audiomentations, which works on torch batches and draws parameters for each example."""
-    import torch_audiomentations as theirs
+def make_echo(**options: Any) -> Any:
+    """Return the echo of the published chain, from its description; torch-audiomentations has none."""
     from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
     from torch_audiomentations.utils.object_dict import ObjectDict
 
     class Echo(BaseWaveformTransform):
-        """The echo of the published chain, from its description; torch-audiomentations has none."""
+        """Two echoes in a loop over the batch."""
 
         def __init__(self, low_ms: float = 100, high_ms: float = 500, **options: Any) -> None:
             super().__init__(**options)
@@ -218,13 +225,49 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
                     row[:, delay * number :] += 0.5**number * clip[:, : clip.shape[-1] - delay * number]
             return ObjectDict(samples=out, sample_rate=sample_rate, targets=None, target_rate=None)
 
+    return Echo(**options)
+
+
+BANDS = {
+    "min_center_frequency": 200,
+    "max_center_frequency": 4000,
+    "min_bandwidth_fraction": 0.5,
+    "max_bandwidth_fraction": 1.99,
+}
+
+
+def torch_audiomentations_chain(pitch: bool = True, p: float = 1.0) -> Change:
+    """Return the published chain of torch-audiomentations, applied to a batch with probability p."""
+    import torch_audiomentations as theirs
+
+    own = {"output_type": "dict", "sample_rate": RATE}
+    filters = [
+        theirs.BandPassFilter(p=1.0, **BANDS, **own),
+        theirs.BandStopFilter(p=1.0, **BANDS, **own),
+        theirs.HighPassFilter(p=1.0, min_cutoff_freq=200, max_cutoff_freq=2400, **own),
+        theirs.LowPassFilter(p=1.0, min_cutoff_freq=150, max_cutoff_freq=7500, **own),
+    ]
+    stages = [
+        theirs.Gain(p=0.4, min_gain_in_db=-15, max_gain_in_db=5, **own),
+        theirs.PolarityInversion(p=0.6, **own),
+        theirs.AddColoredNoise(p=0.6, min_snr_in_db=3, max_snr_in_db=30, min_f_decay=-2, max_f_decay=2, **own),
+        # torch-audiomentations chooses one filter for the whole batch and applies it to p = .3 of the examples.
+        theirs.OneOf([_with_p(f, 0.3) for f in filters], output_type="dict"),
+        *([theirs.PitchShift(p=0.6, min_transpose_semitones=-4, max_transpose_semitones=4, **own)] * pitch),
+        make_echo(p=0.6, **own),
+    ]
+    return theirs.Compose(stages, output_type="tensor", p=p)
+
+
+def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
+    """Add torch-audiomentations, which works on torch batches and draws parameters for each example."""
+    import torch_audiomentations as theirs
+
     common = {"p": 1.0, "output_type": "tensor", "sample_rate": RATE}
 
     def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
         return lambda f: kind(**(fixed if f else ranges), **common)
 
-    low_high = {"min_center_frequency": 200, "max_center_frequency": 4000}
-    low_high |= {"min_bandwidth_fraction": 0.5, "max_bandwidth_fraction": 1.99}
     one_band = {"min_center_frequency": 1999.9, "max_center_frequency": 2000}
     one_band |= {"min_bandwidth_fraction": 0.5999, "max_bandwidth_fraction": 0.6}
     cutoff = {"min_cutoff_freq": 1399.9, "max_cutoff_freq": 1400}
@@ -236,8 +279,8 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
         "ColoredNoise": both(theirs.AddColoredNoise, {"min_snr_in_db": 9.99, "max_snr_in_db": 10, **decay}, {}),
         "LowPass": both(theirs.LowPassFilter, cutoff, {"min_cutoff_freq": 150, "max_cutoff_freq": 7500}),
         "HighPass": both(theirs.HighPassFilter, cutoff, {"min_cutoff_freq": 200, "max_cutoff_freq": 2400}),
-        "BandPass": both(theirs.BandPassFilter, one_band, low_high),
-        "BandStop": both(theirs.BandStopFilter, one_band, low_high),
+        "BandPass": both(theirs.BandPassFilter, one_band, BANDS),
+        "BandStop": both(theirs.BandStopFilter, one_band, BANDS),
         "PitchShift": both(theirs.PitchShift, {"min_transpose_semitones": 3.8, "max_transpose_semitones": 4.2}, {}),
         "Reverse": both(theirs.TimeInversion, {}, {}),
         "TimeShift": both(
@@ -250,28 +293,13 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
     for name, make in makers.items():
         entries[name].torch_peers["torch-audiomentations"] = make
 
-    def chain(pitch: bool) -> Change:
-        own = {"output_type": "dict", "sample_rate": RATE}
-        filters = [
-            theirs.BandPassFilter(p=1.0, **low_high, **own),
-            theirs.BandStopFilter(p=1.0, **low_high, **own),
-            theirs.HighPassFilter(p=1.0, min_cutoff_freq=200, max_cutoff_freq=2400, **own),
-            theirs.LowPassFilter(p=1.0, min_cutoff_freq=150, max_cutoff_freq=7500, **own),
-        ]
-        stages = [
-            theirs.Gain(p=0.4, min_gain_in_db=-15, max_gain_in_db=5, **own),
-            theirs.PolarityInversion(p=0.6, **own),
-            theirs.AddColoredNoise(p=0.6, min_snr_in_db=3, max_snr_in_db=30, min_f_decay=-2, max_f_decay=2, **own),
-            # torch-audiomentations chooses one filter for the whole batch and applies it to p = .3 of the examples.
-            theirs.OneOf([_with_p(f, 0.3) for f in filters], output_type="dict"),
-            *([theirs.PitchShift(p=0.6, min_transpose_semitones=-4, max_transpose_semitones=4, **own)] * pitch),
-            Echo(p=0.6, **own),
-        ]
-        return theirs.Compose(stages, output_type="tensor")
-
-    entries["chain at severity 1"].torch_peers["torch-audiomentations"] = lambda f: chain(pitch=True)
-    entries["chain without pitch shift"].torch_peers["torch-audiomentations"] = lambda f: chain(pitch=False)
-    entries["Delay"].torch_peers["published, a loop over the batch"] = both(Echo, {"low_ms": 250, "high_ms": 250}, {})
+    entries["chain at severity 1"].torch_peers["torch-audiomentations"] = lambda f: torch_audiomentations_chain()
+    entries["chain without pitch shift"].torch_peers["torch-audiomentations"] = lambda f: torch_audiomentations_chain(
+        pitch=False
+    )
+    entries["Delay"].torch_peers["published, a loop over the batch"] = both(
+        make_echo, {"low_ms": 250, "high_ms": 250}, {}
+    )
 
 
 def _with_p(transform: Any, p: float) -> Any:
@@ -324,7 +352,7 @@ def add_torchaudio(entries: dict[str, Entry], folder: str) -> None:
 
 
 def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
-    """Add audiomentations: numpy, one clip at a time."""
+    """Add audiomentations, which uses NumPy and takes one clip at a time."""
     import audiomentations as theirs
 
     def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
@@ -369,7 +397,7 @@ def add_audiomentations(entries: dict[str, Entry], folder: str) -> None:
 
 
 def add_pedalboard(entries: dict[str, Entry]) -> None:
-    """Add pedalboard: C++, one clip at a time."""
+    """Add pedalboard, which is written in C++ and takes one clip at a time."""
     import pedalboard as theirs
 
     def effect(kind: Any, fixed: dict[str, Any], ranges: dict[str, tuple[float, float]]) -> Callable[[bool], Change]:
@@ -403,7 +431,7 @@ def add_pedalboard(entries: dict[str, Entry]) -> None:
 
 
 def add_librosa(entries: dict[str, Entry]) -> None:
-    """Add librosa: numpy, one clip at a time."""
+    """Add librosa, which uses NumPy and takes one clip at a time."""
     import librosa
 
     entries["PitchShift"].others["librosa"] = lambda f: one_by_one(
@@ -415,7 +443,7 @@ def add_librosa(entries: dict[str, Entry]) -> None:
 
 
 def record(folder: Path) -> None:
-    """Write an impulse response and a minute of noise."""
+    """Write audio files with an impulse response and a minute of noise."""
     made = np.random.default_rng(0)
     decay = np.exp(-np.arange(RATE) / (0.1 * RATE))
     soundfile.write(folder / "room.wav", 0.3 * made.uniform(-1, 1, RATE) * decay, RATE)

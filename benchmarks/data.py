@@ -2,10 +2,12 @@
 
 The script measures:
 
-- random segments of 2.7 s per second, from a store in the page cache, through a DataLoader with 0, 1 and 2 workers, and
-  from single files, compared with a memory copy of the same bytes;
-- hours of audio that `prepare` decodes per minute, and its processor time compared with decoder and resampler alone;
-- milliseconds that the samplers take for a batch of ten million tracks.
+- the number of random segments of 2.7 s that are read per second, from a store in the page cache, through a DataLoader
+  with 0, 1 and 2 workers, and from single files, compared with a memory copy of the same bytes;
+- the hours of audio that `prepare` decodes per minute, and its processor time compared with decoder and resampler
+  alone;
+- the time in milliseconds that the samplers need to draw a batch from ten million tracks, and that a process needs to
+  draw the random parameters of the augmentation.
 
     python benchmarks/data.py --out=docs/benchmarks
 """
@@ -34,6 +36,7 @@ from results import Rows, options_of, report
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssc_toolkit.augmentations import Augmentation, semisupcon_chain
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, check_audio, load_tracks, prepare_store
 from ssc_toolkit.samplers import (
     AdjacentSegments,
@@ -42,6 +45,7 @@ from ssc_toolkit.samplers import (
     SameLabelTracks,
     SemiSupervisedBatchSampler,
 )
+from ssc_toolkit.seeds import make_generator
 
 RATE = 22050
 SAMPLES = 59_535  # a view of 2.7 s
@@ -56,7 +60,7 @@ Read = Callable[[Tensor, Tensor], Tensor]
 
 
 def music(seconds: float, rate: int, channels: int, seed: int) -> np.ndarray:
-    """Return a gliding chord with noise."""
+    """Return a chord with gliding pitch and noise."""
     generator = np.random.default_rng(seed)
     time_seconds = np.arange(round(seconds * rate)) / rate
     tones = [np.sin(2 * np.pi * hertz * (1 + 0.01 * time_seconds) * time_seconds) for hertz in (220, 330, 440, 660)]
@@ -123,7 +127,7 @@ def by_soundfile(paths: list[str]) -> Read:
 
 
 def by_librosa(paths: list[str]) -> Read:
-    """Return a function that loads each segment with librosa at the file's own rate."""
+    """Return a function that loads each segment with librosa at the sample rate of the file."""
     import librosa
 
     def read(rows: Tensor, starts: Tensor) -> Tensor:
@@ -148,14 +152,14 @@ def by_ours(paths: list[str]) -> Read:
 
 
 def places(tracks: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw random rows, and starts at which a segment fits into its track."""
+    """Draw random rows, and random starts at which the segment is within the track."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(tracks, (count,), generator=generator)
     return rows, torch.randint(round(TRACK_SECONDS * RATE) - SAMPLES - 2000, (count,), generator=generator)
 
 
 def check(name: str, read: Read, store: AudioStore, exact: bool) -> None:
-    """Raise AssertionError unless a contender reads the same samples as the store."""
+    """Raise AssertionError unless a function reads the same samples as the store."""
     rows, starts = places(len(store), 8, seed=123)
     difference = (read(rows, starts).float() - store.read(rows, starts, SAMPLES)).abs().max()
     if exact and difference > 1e-4:
@@ -163,7 +167,7 @@ def check(name: str, read: Read, store: AudioStore, exact: bool) -> None:
 
 
 def measure_reading(folder: Path, repeats: int) -> Rows:
-    """Return segments per second of every contender in turns of random order, and the ratio to the store's turn."""
+    """Return segments per second of every way to read, and the ratio to the store in the same turn."""
     store = AudioStore.prepare(load_tracks(folder / "wav"), folder / "store", RATE, progress=False)
     for shard in (folder / "store" / "shards").iterdir():
         shard.read_bytes()  # loads the shard into the page cache
@@ -198,7 +202,7 @@ def measure_reading(folder: Path, repeats: int) -> Rows:
 
 
 def measure_loaders(store: AudioStore, folder: Path, alone: dict[str, list[float]]) -> Rows:
-    """Return segments per second of DataLoaders, one after the other, because workers take time to start."""
+    """Return segments per second of DataLoaders. They run one after another, because workers take time to start."""
     batches = 60
     rows = []
     files = check_audio(load_tracks(folder / "wav"), progress=False)
@@ -227,7 +231,7 @@ def measure_loaders(store: AudioStore, folder: Path, alone: dict[str, list[float
 
 
 def row(part: str, name: str, seconds: list[float], ours: list[float]) -> dict[str, Any]:
-    """Return a row of the results; the ratio is that of the times of the same turn."""
+    """Return a row of the results. The ratio is the median of the ratios to our time in the same turn."""
     ratio = statistics.median(one / other for one, other in zip(seconds, ours, strict=True))
     return {
         "part": part,
@@ -239,7 +243,7 @@ def row(part: str, name: str, seconds: list[float], ours: list[float]) -> dict[s
 
 
 def measure_prepare(folder: Path, repeats: int) -> Rows:
-    """Return hours of audio that are decoded per minute and thread."""
+    """Return the hours of audio that one thread decodes per minute."""
     rows = []
     hours = 60 * TRACK_SECONDS / 3600
     taken: dict[tuple[str, int], list[float]] = {}
@@ -279,7 +283,7 @@ def measure_mixed(folder: Path, repeats: int) -> Rows:
 
 
 def measure_sampling(repeats: int) -> Rows:
-    """Return milliseconds for successive batches of ten million tracks, and for the views of their items."""
+    """Return milliseconds for successive batches from ten million tracks, and for the views of their items."""
     classes = torch.randint(1000, (MANY,), generator=torch.Generator().manual_seed(0))
     many = dict.fromkeys((1, 8), ())
     contenders: dict[str, Callable[[int], Any]] = {}
@@ -296,6 +300,11 @@ def measure_sampling(repeats: int) -> Rows:
     for sampler in (AdjacentSegments(), RandomSegments(), SameLabelTracks(classes)):
         name = f"{type(sampler).__name__}, {ITEMS} items"
         contenders[name] = functools.partial(views, sampler, items, lengths)
+    chain = semisupcon_chain(RATE)
+    for processes in (1, 64):
+        places = torch.arange(processes - 1, ITEMS * processes, processes)
+        name = f"semisupcon_chain, draw of process {processes} of {processes}"
+        contenders[name] = functools.partial(draw_part, chain, places)
     rows = []
     for name, draw in contenders.items():
         draw(0)  # the first batch shuffles a whole epoch
@@ -321,6 +330,11 @@ def views(sampler: Any, items: Tensor, lengths: Tensor, _: int) -> Any:
     return sampler.views_of(items, lengths, SAMPLES, VIEWS)
 
 
+def draw_part(chain: Augmentation, places: Tensor, number: int) -> Any:
+    """Draw the parameters of the views of items at some places of a batch of several processes."""
+    return chain.draw(len(places) * VIEWS, make_generator(number), views=VIEWS, places=places)
+
+
 def markdown(rows: Rows, header: str) -> str:
     """Return four tables."""
     by_part = {
@@ -344,7 +358,7 @@ def markdown(rows: Rows, header: str) -> str:
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """Plot segments per second of every contender."""
+    """Plot segments per second of every way to read."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -1,14 +1,15 @@
-"""Clips per second of the encoders, compared with the minimum time of their arithmetic and memory traffic.
+"""Clips per second of the encoders, compared with lower bounds of the time for arithmetic and memory traffic.
 
-Each encoder embeds and trains on clips of its usual length in several modes: plain (layer by layer), fused (`fuse()`),
-compiled (`torch.compile`), and under bfloat16 autocast. All modes of an encoder run in turns in one process; ratios are
-medians over the same turns. Each mode is first checked to give the embeddings of the plain encoder.
+The script times inference and training of each encoder on clips of its usual length. There are four modes: plain (layer
+by layer), fused (`fuse()`), compiled (`torch.compile`), and bfloat16 autocast. All modes of an encoder run in turns in
+one process. A ratio is the median of the ratios in the same turn. The script first checks that each mode gives the same
+embeddings as the plain encoder.
 
 There are two bounds. The bound of the arithmetic is the number of multiply-adds counted by `FlopCounterMode`, two
-operations each, divided by the measured rate of a float32 matrix product. The bound of the memory is the minimum
-number of bytes (waveforms, weights and embeddings once each), divided by the measured rate of a copy. The larger bound
-applies.
-For a training step, the operations are those of the forward and backward pass, and the bytes count twice.
+operations each, divided by the measured rate of a float32 matrix product. The bound of the memory is the minimum number
+of bytes (waveforms, weights and embeddings once each), divided by the measured rate of a copy. The larger bound
+applies. For a training step, the operations are those of the forward and backward pass, and the number of bytes is
+doubled.
 
     python benchmarks/encoders.py --out=docs/benchmarks   # writes encoders-cpu.md, .json and .svg there
     python benchmarks/encoders.py --quick                 # checks that the script runs
@@ -19,13 +20,15 @@ from __future__ import annotations
 import copy
 import random
 import statistics
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from results import Rows, options_of, report
+from roofline import copy_rate, product_rate
+from timing import paired_ratio, seconds_of, take_turns
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,31 +42,16 @@ TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 0.1
 Run = Callable[[], Tensor]
 
 
-def wait(device: str) -> None:
-    """Wait until the device has finished its work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds_of(run: Callable[[], Any], device: str) -> float:
-    """Return the seconds of one call."""
-    wait(device)
-    begin = time.perf_counter()
-    run()
-    wait(device)
-    return time.perf_counter() - begin
-
-
 def rates(device: str, quick: bool) -> tuple[float, float]:
     """Return operations per second of the fastest float32 matrix product and bytes per second of the fastest copy."""
     side = 512 if quick else 4096 if device == "cuda" else 2048
-    left, right = torch.randn(2, side, side, device=device)
-    source = torch.randn(side * side * 8, device=device)
-    target = torch.empty_like(source)
     repeats = 3 if quick else 40
-    product = min(seconds_of(lambda: left @ right, device) for _ in range(repeats))
-    copy = min(seconds_of(lambda: target.copy_(source), device) for _ in range(repeats))
-    return 2 * side**3 / product, 2 * source.nbytes / copy
+    return product_rate(device, side, repeats), copy_rate(device, side * side * 8, repeats)
+
+
+def clips_of(name: str, count: int, device: str) -> Tensor:
+    """Return noise clips (count, 1, samples) of the usual length of an encoder."""
+    return 0.1 * torch.randn(count, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
 
 
 def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
@@ -72,7 +60,7 @@ def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
 
 
 def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor], Tensor]:
-    """Return the same function under bfloat16 autocast."""
+    """Return a function that makes the call under bfloat16 autocast."""
 
     def run(waveforms: Tensor) -> Tensor:
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -82,7 +70,7 @@ def autocast(call: Callable[[Tensor], Tensor], device: str) -> Callable[[Tensor]
 
 
 def has_images(encoder: Encoder) -> bool:
-    """Return whether the encoder has 2-D convolutions, for which the memory layout can be chosen."""
+    """Return whether the encoder has 2-D convolutions, which support the channels-last memory layout."""
     return any(isinstance(module, nn.Conv2d) for module in encoder.modules())
 
 
@@ -92,7 +80,7 @@ def channels_last(encoder: Encoder) -> Encoder:
 
 
 def forwards(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
-    """Return the modes of embedding, the plain one first."""
+    """Return the forward pass in each mode, with the plain mode first."""
     fused = encoder.fuse()
     calls: dict[str, Callable[[Tensor], Tensor]] = {
         "plain": encoder,
@@ -118,18 +106,8 @@ def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
 
 
 def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
-    """Return the modes of the forward and backward pass of a step, the plain one first."""
-
-    def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False, trained: Encoder = encoder) -> Run:
-        def run() -> Tensor:
-            trained.zero_grad()
-            encoder.gradient_checkpointing_(checkpointing)
-            embeddings = call(waveforms)
-            embeddings.float().square().mean().backward()
-            return embeddings.detach()
-
-        return run
-
+    """Return the forward and backward pass of a training step in each mode, with the plain mode first."""
+    step = partial(make_step, encoder, waveforms)
     steps = {
         "plain": step(encoder),
         "gradient checkpointing": step(encoder, checkpointing=True),
@@ -138,8 +116,23 @@ def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str
     }
     if has_images(encoder):
         other = channels_last(encoder)
-        steps["channels last"] = step(other, trained=other)
+        steps["channels last"] = make_step(other, waveforms, other)
     return steps
+
+
+def make_step(
+    encoder: Encoder, waveforms: Tensor, call: Callable[[Tensor], Tensor], checkpointing: bool = False
+) -> Run:
+    """Return the forward and backward pass of a step; `call` is a way to run the encoder that is trained."""
+
+    def run() -> Tensor:
+        encoder.zero_grad()
+        encoder.gradient_checkpointing_(checkpointing)
+        embeddings = call(waveforms)
+        embeddings.float().square().mean().backward()
+        return embeddings.detach()
+
+    return run
 
 
 def check(name: str, found: Tensor, expected: Tensor) -> None:
@@ -166,21 +159,12 @@ def bounds(run: Run, encoder: Encoder, waveforms: Tensor, peak: tuple[float, flo
     }
 
 
-def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[float]]:
-    """Return the seconds of every mode in every turn; the order is random in each turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name in random.sample(list(runs), len(runs)):
-            seconds[name].append(seconds_of(runs[name], device))
-    return seconds
-
-
 def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> Iterator[dict[str, Any]]:
     """Return the rows of one encoder: embedding, then training."""
     device = options.device
     torch.compiler.reset()  # otherwise earlier encoders use up the allowed number of compilations
     encoder = ENCODERS[name]().to(device)
-    waveforms = 0.1 * torch.randn(clips, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
+    waveforms = clips_of(name, clips, device)
     for part, make, passes in (("embedding", forwards, 1), ("training", training_steps, 2)):
         encoder.train(part == "training")
         runs = make(encoder, waveforms, device)
@@ -192,16 +176,15 @@ def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> I
             if part == "embedding":
                 check(f"{name}, {contender}", found, expected)
         limit = bounds(runs["plain"], encoder, waveforms, peak, passes)
-        seconds = turns(runs, options.repeats, device)
+        seconds = take_turns({mode: partial(seconds_of, run, device) for mode, run in runs.items()}, options.repeats)
         for contender, times in seconds.items():
-            pairs = zip(seconds["plain"], times, strict=True)
             yield {
                 "encoder": name,
                 "part": part,
                 "contender": contender,
                 "clips": clips,
                 "clips_per_second": clips / statistics.median(times),
-                "speedup": statistics.median(plain / own for plain, own in pairs),
+                "speedup": paired_ratio(seconds["plain"], times),
                 "of_the_bound": max(limit["arithmetic_seconds"], limit["traffic_seconds"]) / statistics.median(times),
                 "repeats": len(times),
                 **limit,

@@ -1,10 +1,12 @@
-"""Study of the effect of labels on the default corpus; it takes hours on two cores and can be resumed.
+"""Study of the effect of labels on the default corpus.
+
+It takes hours on two cores and can be resumed.
 
     python benchmarks/study.py --out=study --results=docs/study
 
 The script trains every run of `study_runs.py`, embeds clean and corrupted clips, evaluates the embeddings, and writes
-one file of results for each run. A run that has results is skipped, so the script completes the results that come with
-the repository. `benchmarks/study_page.py` converts the results to tables and figures.
+one file of results for each run. A run that has results is skipped. The repository contains results, so the script runs
+only the missing runs. `benchmarks/study_page.py` converts the results to tables and figures.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ssc_toolkit.training import PretrainOptions, pretrain
 
 
 def main() -> None:
-    """Run the missing runs."""
+    """Run the runs that have no results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and embeddings")
     parser.add_argument("--results", type=Path, required=True, help="folder for the results, with a file for each run")
@@ -46,7 +48,7 @@ def main() -> None:
 
 
 def claim(results: Path, size: Size) -> None:
-    """Write the test clips that the results refer to, or check that existing results refer to the same clips."""
+    """Write the list of test clips of the results, or check that existing results have the same test clips."""
     path, text = results / "tracks.json", json.dumps(tracks_of(size)) + "\n"
     if not path.exists():
         write_text(path, text)

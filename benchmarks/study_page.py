@@ -2,8 +2,7 @@
 
     python benchmarks/study_page.py docs/study
 
-Every number on the page docs/study.md comes from these tables, and every number in the tables comes from a file of
-results.
+The numbers on the page docs/study.md are copied from these tables. The tables are computed from the files of results.
 """
 
 from __future__ import annotations
@@ -50,18 +49,18 @@ class Results:
 
     Attributes:
         runs: results by setting, one for each seed.
-        groups: tune of each test clip, by task.
+        groups: tune of each test clip, for each task.
     """
 
     runs: Mapping[str, Sequence[Mapping[str, Any]]]
     groups: Mapping[str, Sequence[int]]
 
     def there(self, *settings: str) -> list[str]:
-        """Return those of the settings that have results."""
+        """Return the settings that have results."""
         return [name for name in dict.fromkeys(settings) if name in self.runs]
 
     def correct(self, setting: str, task: str, *conditions: str) -> np.ndarray:
-        """Return how often the probe was right for each test clip, (seeds, clips), averaged over conditions."""
+        """Return the fraction of conditions in which the probe was right for each test clip, (seeds, clips)."""
         return np.mean([self._correct_in(setting, task, condition) for condition in conditions], axis=0)
 
     def _correct_in(self, setting: str, task: str, condition: str) -> np.ndarray:
@@ -70,7 +69,7 @@ class Results:
         return np.unpackbits(np.stack(bits), axis=1)[:, : records[0]["clips"]].astype(float)
 
     def accuracy(self, setting: str, task: str, condition: str = CLEAN) -> Interval:
-        """Return the mean over seeds."""
+        """Return the mean accuracy over seeds and test clips."""
         return interval(self.correct(setting, task, condition), self._groups(task))
 
     def difference(self, setting: str, other: str, task: str, *conditions: str) -> Interval:
@@ -82,7 +81,7 @@ class Results:
         return interval(first - second, self._groups(task))
 
     def relative_drop(self, setting: str, task: str, condition: str) -> float:
-        """Return the fraction of the clean accuracy that is lost under corruption."""
+        """Return the fraction of the clean accuracy that a corruption loses."""
         clean, corrupted = (self.correct(setting, task, name).mean() for name in (CLEAN, condition))
         return float((clean - corrupted) / clean)
 
@@ -95,7 +94,7 @@ def interval(values: np.ndarray, groups: np.ndarray) -> Interval:
 
     Args:
         values: (seeds, clips) values.
-        groups: (clips,) tune of each clip; clips of one tune are resampled together.
+        groups: (clips,) tune of each clip. Clips of the same tune are resampled together.
     """
     _, group = np.unique(groups, return_inverse=True)
     counts = np.bincount(group)
@@ -110,7 +109,7 @@ def interval(values: np.ndarray, groups: np.ndarray) -> Interval:
 
 @cache
 def redrawn(groups: int) -> np.ndarray:
-    """Return how often each group occurs in each resample, (resamples, groups)."""
+    """Return the number of occurrences of each group in each resample, (resamples, groups)."""
     return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES).astype(float)
 
 
@@ -155,7 +154,7 @@ def signal_table(results: Results) -> str:
 
 
 def transfer_table(results: Results) -> str:
-    """Return the accuracy of the pitch of single notes, which no run was trained on, by label signal."""
+    """Return the accuracy for the pitch of single notes by label signal. No run was trained on single notes."""
     return accuracies(results, (RANDOM, STATISTICS, SUPERVISED, *SIGNAL_ROWS), NOTE_TASKS)
 
 
@@ -234,7 +233,7 @@ def robustness_table(results: Results) -> str:
 
 
 def drop_table(results: Results) -> str:
-    """Return the fraction of the clean accuracy that is lost under corruption, averaged over nine unseen ones."""
+    """Return the fraction of the clean accuracy that corruptions lose, averaged over nine unseen corruptions."""
     rows = []
     for setting in results.there(*MAIN_ROWS):
         cells = []
@@ -247,7 +246,7 @@ def drop_table(results: Results) -> str:
 
 
 def retrieval_table(results: Results) -> str:
-    """Return the mean average precision of retrieval by label: the mean over seeds, and their range."""
+    """Return the mean average precision of retrieval by label, as mean and range over seeds."""
     rows = []
     for setting in results.there(*MAIN_ROWS, *SIGNAL_ROWS):
         cells = []
@@ -293,7 +292,7 @@ def severity_figure(results: Results) -> str:
 
 
 def text(value: Interval) -> str:
-    """Return a value and its interval without leading zeros; the interval does not break at the end of a line."""
+    """Return a value and its interval without leading zeros. A no-break space keeps the interval on one line."""
     return f"{value.value:.3f} [{value.low:.3f},\N{NO-BREAK SPACE}{value.high:.3f}]".replace("0.", ".")
 
 

@@ -1,4 +1,4 @@
-"""Runs of the study: a main comparison over five seeds, and sweeps over three seeds that change one setting each."""
+"""Runs of the study, which are a main comparison over five seeds and sweeps of one setting over three seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 SEEDS, SWEEP_SEEDS = 5, 3
 OMIT = ("pitch_shift",)
-"""Omitted because keys are labels and tasks: a clip that is shifted in pitch has another key than its label."""
+"""Stages omitted from the augmentation chain. The labels are keys, and pitch shift changes the key of a clip."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ SETTINGS = {setting.name: setting for setting in (*BASELINES, *MAIN, *BUDGETS, *
 
 @dataclass(frozen=True)
 class Run:
-    """Run of the study: a setting and a seed."""
+    """Run of the study, which is a setting with a seed."""
 
     setting: Setting
     seed: int
@@ -98,7 +98,7 @@ class Run:
 
 
 def blocks() -> list[list[Run]]:
-    """Return all runs, in groups that are evaluated together, the most important group first."""
+    """Return all runs in groups that are evaluated together. The most important group is the first."""
     sweeps = (*BUDGETS, *FRACTIONS, *SIGNALS)
     order = [((*BASELINES, *MAIN), seed) for seed in range(SWEEP_SEEDS)]
     order += [(sweeps, seed) for seed in range(SWEEP_SEEDS)]

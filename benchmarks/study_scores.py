@@ -1,4 +1,4 @@
-"""Evaluation of an encoder in the study: probes, transfer, retrieval, robustness."""
+"""Evaluation of an encoder in the study by probes, transfer, retrieval and robustness."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def notes(size: Size) -> TrackTable:
 
 
 def conditions(sample_rate: int) -> dict[str, Augmentation]:
-    """Return corruptions by name: the training chain at four severities, and nine that are not used in training."""
+    """Return corruptions by name (the training chain at four severities, and nine not used in training)."""
     chain = {f"chain {severity:g}": semisupcon_chain(sample_rate, severity, OMIT) for severity in SEVERITIES}
     return chain | {name: corruption(name, sample_rate) for name in UNSEEN}
 
 
 def embed(encoders: Mapping[str, Encoder], size: Size, folder: Path) -> None:
-    """Embed clips, notes and corrupted test clips with several encoders; each condition is computed once.
+    """Embed clips, notes and corrupted test clips with several encoders. Each clip is corrupted only once.
 
     Args:
         encoders: encoders by the name of their file.
         size: size of the study.
-        folder: folder for an .npz file of each encoder; encoders that have a file are skipped.
+        folder: folder for an .npz file of each encoder. Encoders that have a file are skipped.
     """
     missing = {name: encoder for name, encoder in encoders.items() if not (folder / f"{name}.npz").exists()}
     if not missing:
@@ -129,7 +129,7 @@ def measure(vectors: Mapping[str, np.ndarray], size: Size) -> dict[str, Any]:
 
 
 def found(embeddings: np.ndarray, asked: TrackTable, column: str) -> float:
-    """Return the mean average precision among the test clips, without versions of the query's tune."""
+    """Return the mean average precision on the test clips. Other clips of the query's tune are not ranked."""
     groups = asked["group"].to_numpy()
     score = retrieval(embeddings, encode_labels(asked, column), groups=groups, other_groups_only=True)
     return round(score.headline.value, 5)
@@ -159,7 +159,7 @@ def score_robustness(
 
 
 def record(score: Score) -> dict[str, Any]:
-    """Return a score in the form of the results: one bit for each clip that was right, in hexadecimal."""
+    """Return a score as stored in the results, with one bit for each clip (1 if right), in hexadecimal."""
     assert score.correct is not None
     others = {name: round(value, 5) for name, value in score.others.items()}
     correct = np.packbits(score.correct.astype(bool)).tobytes().hex()
@@ -167,7 +167,7 @@ def record(score: Score) -> dict[str, Any]:
 
 
 def tracks_of(size: Size) -> dict[str, Any]:
-    """Return the tune of each test clip of each task, in order; the results of all runs refer to these clips."""
+    """Return the tune of each test clip of each task, in the order of the clips in all results."""
     tracks = clips(size)
     test, new = tracks["split"] == "test", tracks["timbre"] == "new"
     asked = {column: test & tracks[column].notna() for column in COLUMNS}

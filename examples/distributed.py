@@ -1,7 +1,8 @@
-"""One loss over several processes, with DistributedDataParallel and torchrun.
+"""One loss over the batches of several processes, with DistributedDataParallel and torchrun.
 
-Every process has a part of each batch and contrasts it with the embeddings of all processes. Loss and gradient equal
-those of one process with the whole batch. The first step also prints the loss of the whole batch for comparison.
+Every process has a part of each batch. The loss compares the embeddings of this part with those of all processes. Loss
+and gradient equal those of one process with the whole batch. The first step also prints the loss of the whole batch for
+comparison.
 
     torchrun --nproc_per_node=2 examples/distributed.py --steps=20
 """
@@ -30,8 +31,8 @@ distributed.init_process_group("nccl" if on_gpu else "gloo")
 rank, processes = distributed.get_rank(), distributed.get_world_size()
 device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
 
-# The data must be the same on every process; here it is computed from a seed. A track is a tone, and its class is the
-# octave.
+# The data must be the same on every process. Here, each process computes them from the same seed. A track is a tone,
+# and its class is the octave.
 octave = torch.randint(4, (200,), generator=torch.Generator().manual_seed(1))
 hertz = 110 * 2 ** (octave + torch.rand(200, generator=torch.Generator().manual_seed(2)))
 tracks = 0.3 * torch.sin(2 * torch.pi * hertz[:, None] * torch.arange(16000) / 16000)

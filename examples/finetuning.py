@@ -29,14 +29,13 @@ torch.manual_seed(0)
 tracks = check_audio(load_tracks(build_corpus(options.clips) / "tracks.csv"), min_seconds=3.0)
 encoder = load_encoder(options.encoder) if options.encoder else MelCNN()
 
-# The frozen encoder: embed every track once, and fit a linear head to the embeddings. Scores are those
-# of the test set.
+# Frozen encoder: embed every track once, and fit a linear head to the embeddings. The scores are for the test set.
 frozen = embed_tracks(encoder, tracks)
 probe = fit_probe(frozen, tracks, options.labels, label_fraction=options.label_fraction)
 print(f"frozen:     {probe.score(frozen, tracks).headline}")
 
-# The whole encoder: train it with a head of the same shape. The learning rate of the encoder is a tenth of that of the
-# head. The weights with the best score on the validation set are kept.
+# Whole encoder: train it together with a head of the same shape. The learning rate of the encoder is a tenth of that of
+# the head. The weights with the best score on the validation set are kept.
 tuned = finetune(
     encoder,
     tracks,

@@ -39,8 +39,8 @@ class Contrastive(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.model = ContrastiveModel(MelCNN(sample_rate=16000))
-        # On several GPUs, gather=True contrasts with the rows of all GPUs; the sampler below then needs `rank` and
-        # `world_size`.
+        # On several GPUs, use gather=True to compare with the embeddings of all GPUs. The sampler below then needs
+        # `rank` and `world_size`.
         self.criterion = SemiSupConLoss(temperature=0.1, gather=True)
         # A pitch shift would make the key labels wrong.
         self.augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
@@ -72,7 +72,7 @@ labels = encode_labels(train, "key")
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=labels)
 
 # The sampler handles labels, budgets and epochs, so Lightning must not replace it (`use_distributed_sampler=False`).
-# `steps` sets the length of an epoch to that of the run.
+# `steps` makes one epoch as long as the whole run.
 sampler = SemiSupervisedBatchSampler(
     labeled=range(len(train)),
     unlabeled=[],

@@ -1,7 +1,7 @@
-"""The loss in a plain training loop: the effect of labels for one item in twenty on a representation.
+"""The loss in a plain training loop, with labels for one item in twenty.
 
 The example needs only the core of the library. The sounds are computed: eight timbres at any pitch, with noise. Without
-labels, the encoder learns to recognize a sound; with a few labels, it learns to recognize timbre at any pitch.
+labels, the encoder learns to recognize a single sound. With a few labels, it learns to recognize a timbre at any pitch.
 
     python examples/loss_alone.py --steps=100
 """
@@ -34,7 +34,7 @@ def sounds(count: int) -> tuple[Tensor, Tensor]:
 
 
 def view(spectra: Tensor) -> Tensor:
-    """Return the same sounds at another level and with other noise."""
+    """Return the sounds with a random level and random noise."""
     level = 0.5 + torch.rand(len(spectra), 1, generator=generator)
     return level * spectra + 0.1 * torch.randn(spectra.shape, generator=generator).abs()
 

@@ -1,7 +1,8 @@
-"""Supervision by several label signals at once, each known for different tracks: tags, key and tempo.
+"""Supervision by three label signals at once: tags, key and tempo. Each is known for different tracks.
 
-Tags make two tracks similar if they share two of them, keys by their relation, tempi by their distance on a logarithmic
-axis. The weight of a pair is the largest weight of its signals.
+Two tracks are positives by tags if they have two tags in common. By key, their weight depends on the relation of their
+keys. By tempo, it depends on the distance of their tempi on a logarithmic axis. The weight of a pair is the largest of
+the three weights.
 
     python examples/several_signals.py --steps=100
 """
@@ -38,7 +39,7 @@ train = train.assign(tags=train["family"] + "|" + train["mode"] + "|" + train["c
 
 
 def known_for(signal: Labels, share: float, seed: int) -> Labels:
-    """Return the signal with labels that are known for a random fraction of the tracks only."""
+    """Return a signal whose labels are known only for a random fraction of the tracks."""
     drawn = torch.rand(len(signal.labeled), generator=torch.Generator().manual_seed(seed)) < share
     return dataclasses.replace(signal, labeled=signal.labeled & drawn)
 
@@ -64,7 +65,7 @@ sampler = SemiSupervisedBatchSampler(
 )
 dataset = ContrastiveDataset(train, sample_rate=16000, view_seconds=3.0, labels=signals)
 
-# Pitch shift is left out because of the keys. The chain has no time stretch, which would change the tempi.
+# Pitch shift is omitted because it would change the keys. The chain has no time stretch, which would change the tempi.
 augment = semisupcon_chain(sample_rate=16000, omit=("pitch_shift",))
 model = ContrastiveModel(MelCNN(sample_rate=16000))
 target = MaxTarget({"tags": SharedLabels(minimum=2), "key": KeySimilarity(), "tempo": TempoKernel(0.06)})

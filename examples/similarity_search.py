@@ -1,4 +1,4 @@
-"""Search for similar tracks in a folder: nearest neighbors in the embedding space of an encoder.
+"""Search for similar tracks in a folder, which are nearest neighbors in the embedding space of an encoder.
 
 The search is exact: a query is compared with every track, which is fast even for hundreds of thousands of tracks. If
 FAISS is installed (`pip install faiss-cpu`), its flat index is used, with the same results.
@@ -59,7 +59,7 @@ asked, queries = paths, database
 if options.query:
     asked, queries = embed(pd.DataFrame({"path": [str(options.query.absolute())]}))
 
-# One neighbor more than requested: a query that is in the folder is its own nearest neighbor.
+# Search one more neighbor than requested, because a query that is in the folder is its own nearest neighbor.
 similarity, rows = exact_index(database, queries, min(options.neighbors + 1, len(paths)))
 for path, scores, places in zip(asked, similarity, rows, strict=True):
     others = [(paths[place], score) for place, score in zip(places, scores, strict=True) if paths[place] != path]

@@ -1,4 +1,4 @@
-"""Functions that read audio files as mono at a given sample rate: whole, by segment, or in blocks."""
+"""Functions that read audio files, or segments of them, as mono signals at a given sample rate."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SUFFIXES = (
 """File name suffixes of the audio files that libsndfile reads."""
 
 Channel = Literal["mean", "left", "right", "loudest"]
-"""How to convert several channels to mono: their mean, the first, the second, or the one with the most power."""
+"""Ways to convert audio to mono: mean of the channels, first channel, second, or the one with the most power."""
 
 _QUALITY = "VHQ"
 _CHECKED_BLOCK_SECONDS = 10.0
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower rate
 _CUT_SHORT = "is shorter than its header states; was it copied completely?"
 _EQUAL_POWER = (
-    0.99  # fraction of the largest power that counts as equal, because rounding makes opposite channels differ
+    0.99  # channels with this fraction of the largest power count as equally loud: opposite channels differ by rounding
 )
 _REASONS = {
     "does not exist": "no audio that can be decoded",  # message of libsndfile if no decoder recognizes the content
@@ -44,7 +44,7 @@ _REASONS = {
     "SF_INFO struct incomplete": "its header gives no sample rate, or no channels",
     "psf_fseek": _CUT_SHORT,
 }
-"""Parts of libsndfile's messages, and the messages that replace them."""
+"""Error messages that replace those of libsndfile, by a text that the message of libsndfile contains."""
 
 
 class UnreadableAudio(Exception):
@@ -71,7 +71,7 @@ class AudioInfo:
 
 
 def list_readable_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of files that can be read: `SUFFIXES`, and `CODEC_SUFFIXES` if PyAV is installed.
+    """Return the file name suffixes of readable audio files, which include more formats if PyAV is installed.
 
     Examples:
         >>> ".flac" in list_readable_suffixes()
@@ -81,7 +81,7 @@ def list_readable_suffixes() -> tuple[str, ...]:
 
 
 def describe_missing_codecs(suffixes: Iterable[str]) -> str:
-    """Return a hint on what to install to read files with these suffixes, or an empty string."""
+    """Return a text that says how to install support of those `suffixes` that need a missing package, or ""."""
     lacking = sorted({*suffixes}.intersection(CODEC_SUFFIXES).difference(list_readable_suffixes()))
     return f"; {', '.join(lacking)} can be read after `pip install 'ssc-toolkit[codecs]'`" if lacking else ""
 
@@ -101,13 +101,13 @@ def check_channel(channel: str) -> None:
 def read_audio_info(path: Path | str) -> AudioInfo:
     """Return the length and format of an audio file.
 
-    The length comes from the header where the header is reliable. Otherwise (MP3 files without a Xing or Info header,
-    joined MP3 files, chained OGG files, FLAC and WAV files that were written to a stream) the file is decoded to
-    measure it.
+    The length is read from the header if the header is reliable. Otherwise the whole file is decoded to measure its
+    length. This is necessary for MP3 files without a Xing or Info header, joined MP3 files, chained OGG files, and FLAC
+    and WAV files that were written to a stream.
 
     Raises:
-        UnreadableAudio: if the file does not exist, cannot be decoded, or is shorter than its header states, or if its
-            sample rate is not between 1 and 768 kHz.
+        UnreadableAudio: if the file does not exist, cannot be decoded, contains no audio, or is shorter than its header
+            states, or if its sample rate is not between 1 and 768 kHz.
     """
     with _reported(path), open_source(path) as source:
         info = AudioInfo(source.frames, source.sample_rate, source.channels)
@@ -127,8 +127,9 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
         Length and format of the file.
 
     Raises:
-        UnreadableAudio: if either end cannot be decoded or has NaN or infinite samples, if the whole file is silent,
-            or if its channels cancel each other.
+        UnreadableAudio: if the beginning or the end cannot be decoded or contains NaN or infinite samples, if the whole
+            file is silent, or if only its mono signal is silent (channels of opposite phase, or a silent chosen
+            channel).
         InputError: if `channel` is not a value of `Channel`.
     """
     check_channel(channel)
@@ -157,24 +158,26 @@ def read_audio(
 ) -> np.ndarray:
     """Decode a file, or a segment of it, to mono at a given sample rate.
 
-    The level is not normalized. A segment has the same samples as that span of the whole decoded and resampled file.
+    The level is not normalized. A segment equals the same part of the whole file after decoding and resampling.
 
     Args:
         path: WAV, FLAC, MP3, OGG or any other file that libsndfile reads. With the extra `codecs` installed, also AAC,
             WMA, APE and other files that PyAV reads.
         sample_rate: sample rate of the result in hertz.
         start: first sample of the segment, at `sample_rate`.
-        length: number of samples of the segment, at `sample_rate`. The segment is padded with zeros after the end of
-            the file. None reads to the end.
+        length: number of samples of the segment, at `sample_rate`. Zeros are appended if the file ends earlier. None:
+            read to the end of the file.
         channel: "mean" of all channels, "left" (the first), "right" (the second), or "loudest" (the one with the most
-            power in the whole file, which is decoded once to find it). Mono files give the same result for all four.
+            power). For "loudest", the whole file is decoded once to measure the power. For a mono file, all four give
+            the same result.
 
     Returns:
         (samples,) float32, -1 to 1.
 
     Raises:
         UnreadableAudio: if the file cannot be decoded.
-        InputError: if `channel` is unknown, or `sample_rate`, `start` or `length` is not an integer within its bounds.
+        InputError: if `channel` is unknown, or if `sample_rate`, `start` or `length` is not an integer. `start` may be
+            0, the others must be at least 1.
     """
     check_channel(channel)
     sample_rate, start = check_integer("sample_rate", sample_rate), check_integer("start", start, 0)
@@ -190,7 +193,7 @@ def read_audio(
 def stream_audio(
     path: Path | str, sample_rate: int, block_seconds: float = 30.0, channel: Channel = "mean"
 ) -> Iterator[np.ndarray]:
-    """Decode a whole file as `read_audio` does, in blocks, so that memory use does not grow with its length.
+    """Decode a whole file to mono in blocks, so that the memory use does not depend on the length of the file.
 
     Args:
         path: as for `read_audio`.
@@ -199,10 +202,11 @@ def stream_audio(
         channel: as for `read_audio`.
 
     Yields:
-        Blocks (samples,) float32, which together are the whole file.
+        Blocks (samples,) float32 in order. Concatenated, they equal the result of `read_audio`.
 
     Raises:
-        UnreadableAudio: if the file cannot be decoded to its end. It is raised at the first block that fails.
+        UnreadableAudio: if the file cannot be decoded to its end. The error is raised at the first block that cannot be
+            decoded.
         InputError: if `channel` is unknown, or `sample_rate` or `block_seconds` is not above 0.
     """
     check_channel(channel)
@@ -289,7 +293,7 @@ def _reported(path: Path | str) -> Iterator[None]:
 
 
 Mix = Callable[[np.ndarray], np.ndarray]
-"""(frames, channels) -> (frames,)."""
+"""Type of a function that converts samples (frames, channels) to mono (frames,)."""
 
 
 def _choose_mix(path: Path | str, source: Source, channel: str) -> Mix:
@@ -305,9 +309,10 @@ def _choose_mix(path: Path | str, source: Source, channel: str) -> Mix:
 
 @lru_cache(maxsize=100_000)
 def _find_loudest(path: str, size: int, modified_ns: int) -> int:
-    """Return the index of the loudest channel of a file; the first if several are equally loud.
+    """Return the index of the channel of an audio file with the most power, the first one if several have equal power.
 
-    `size` and `modified_ns` are part of the cache key, so a changed file is decoded again.
+    Results are kept in memory by path, `size` in bytes and modification time `modified_ns` in nanoseconds, so that a
+    changed file is decoded again.
     """
     with _reported(path), open_unmeasured(path) as source:
         power = np.zeros(source.channels)
@@ -320,7 +325,8 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     rate = source.sample_rate
     common = math.gcd(rate, sample_rate)
     step_in, step_out = rate // common, sample_rate // common
-    # Resampling starts at a sample that both rates share, early enough for the filter to settle before the segment.
+    # Start at a time that is a whole sample at both rates, and early enough for the filter to settle before the
+    # segment.
     margin = 0 if rate == sample_rate else math.ceil(_FILTER_REACH * max(1, rate / sample_rate) / step_in)
     first_step = max(0, start // step_out - margin)
     if first_step * step_in >= source.frames:
@@ -358,7 +364,10 @@ def _resample_blocks(
 
 
 def _rebatch(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Yield the same samples in blocks of one length; the last block is shorter and may be empty."""
+    """Yield the samples of blocks of any length in new blocks of `length` samples.
+
+    The last block is shorter and may be empty.
+    """
     parts: list[np.ndarray] = []
     gathered = 0
     for block in blocks:

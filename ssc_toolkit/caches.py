@@ -1,4 +1,4 @@
-"""Cache entries with checksums, the size limit of cache folders, and the list of all caches."""
+"""Functions that read, write, list, limit and remove cached files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssc_toolkit.files import append_checksum, atomic_path, is_leftover, lock_fo
 logger = logging.getLogger(__name__)
 
 LIMIT_VARIABLE = "SSC_TOOLKIT_CACHE_GB"
-"""Environment variable with the limit of a cache folder in gigabytes."""
+"""Name of the environment variable that sets the maximum size of a cache folder in gigabytes."""
 DEFAULT_LIMIT_GB = 20.0
 _ENTRY = re.compile(r"[0-9a-f]{32}\.np[yz]")
 _ADVICE = "it is computed again"
@@ -33,24 +33,25 @@ STORE_COPY = "store copied from a URL"
 CORPUS = "rendered corpus"
 PIECES = "pieces of rendered corpora"
 _IN_OUTPUTS = ("cache", "evaluation")
-"""Folders of cache entries in the outputs of a comparison and of a demonstration."""
+"""Names of the cache folders in the output folders of `compare` and `demo`."""
 _KEPT_SECONDS = 24 * 3600
 
 Content = TypeVar("Content")
 _unwritable: set[Path] = set()
-"""Cache folders whose first failed write was reported."""
+"""Cache folders for which a warning about a failed write was already logged."""
 
 
 def read_entry(path: Path, read: Callable[[Path], Content]) -> Content | None:
-    """Return the content of a cache entry, or None if it is missing or damaged.
+    """Return the content of an entry of a cache folder, or None if it is missing or damaged.
 
-    The checksum is verified first, so that `read` never gets a damaged file. A damaged entry gives a warning.
+    A cache entry is a file with a checksum, which is verified before `read` is called. For a damaged entry, a warning
+    is logged.
 
     Args:
         path: path of the entry.
-        read: function that returns the content of a file.
+        read: function that takes the path of a file and returns its content.
     """
-    if not path.is_file():  # a pipe or a folder in its place is no entry
+    if not path.is_file():  # a pipe or a folder is not a cache entry
         return None
     try:
         verify_checksum(path, "cache", _ADVICE)
@@ -60,21 +61,22 @@ def read_entry(path: Path, read: Callable[[Path], Content]) -> Content | None:
         logger.warning("%s", error)
         return None
     with contextlib.suppress(OSError):  # the file of another user, or a read-only disk
-        os.utime(path)  # the entries used least recently are removed first
+        os.utime(path)  # the entries that were used least recently are removed first
     return content
 
 
 def write_entry(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a cache entry with a checksum, then remove the least recently used entries above the folder's limit.
+    """Write a cache entry with a checksum, and limit the size of the folder.
 
-    If the disk is full or read-only, one warning is logged for each folder, and the work continues without the cache.
+    If the folder exceeds the limit (`read_limit_gb`), the least recently used entries are removed. If the entry cannot
+    be written, for example because the disk is full, no error is raised. The first failure in a folder logs a warning.
 
     Args:
         path: path of the entry, in an existing folder.
         write: function that writes the content to a path.
 
     Raises:
-        InputError: if the limit in the environment is not a number.
+        InputError: if `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     limit_bytes = round(read_limit_gb() * 1e9)
     try:
@@ -84,17 +86,19 @@ def write_entry(path: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         if path.parent not in _unwritable:
             _unwritable.add(path.parent)
-            reason = error.strerror or next(iter(error.args), type(error).__name__)  # NumPy gives no number
-            logger.warning("cache: cannot write to %s (%s); the work continues without it", path.parent, reason)
+            reason = error.strerror or next(
+                iter(error.args), type(error).__name__
+            )  # NumPy raises errors without a number
+            logger.warning("cache: cannot write to %s (%s); the work continues without the cache", path.parent, reason)
         return
     _evict(path.parent, limit_bytes, path)
 
 
 def read_limit_gb() -> float:
-    """Return the limit of a cache folder in gigabytes.
+    """Return the maximum size of a cache folder in gigabytes.
 
     Raises:
-        InputError: if the environment variable is not a number of at least 0.
+        InputError: if the environment variable `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     text = os.environ.get(LIMIT_VARIABLE, "")
     try:
@@ -116,7 +120,7 @@ def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
 
 
 def _list_entries(folder: Path) -> list[tuple[int, int, Path]]:
-    """Return the time of the last use, the size and the path of the entries of a cache folder."""
+    """Return the time of last use (nanoseconds), the size (bytes) and the path of each entry of a cache folder."""
     entries = []
     for path in folder.iterdir() if folder.is_dir() else ():
         if _ENTRY.fullmatch(path.name) and not path.is_symlink():
@@ -130,12 +134,12 @@ def _list_entries(folder: Path) -> list[tuple[int, int, Path]]:
 
 @dataclass(frozen=True)
 class CachePlace:
-    """Cache folder or file, which this library can create again.
+    """Folder or file of a cache, whose content this library can create again.
 
     Attributes:
         path: path of the folder or file.
         holds: description of the content.
-        bytes: size of its files in bytes; in folders given by the user, only of its cache entries.
+        bytes: total size of the files in bytes. In a folder that the user gave, only cache entries are counted.
     """
 
     path: Path
@@ -144,14 +148,14 @@ class CachePlace:
 
 
 def find_cache_root() -> Path:
-    """Return the user's cache folder of this library."""
+    """Return the path of the folder in which this library stores caches of the current user."""
     return Path(platformdirs.user_cache_dir("ssc-toolkit", appauthor=False))
 
 
 def list_caches(folders: Sequence[Path] = ()) -> list[CachePlace]:
     """Return the caches in the user's cache folder and in other folders.
 
-    The user's cache folder has copies of stores at URLs, and rendered corpora.
+    The user's cache folder contains copies of audio stores that were read from URLs, and rendered corpora.
 
     Args:
         folders: cache folders, or output folders of `compare` or `demo`.
@@ -178,16 +182,16 @@ def list_caches(folders: Sequence[Path] = ()) -> list[CachePlace]:
 
 
 def _content_of(path: Path) -> str:
-    """Return what a folder in the user's cache folder holds; an empty text if it is not of this library."""
+    """Return a description of the content of a folder, or an empty string if this library did not write it."""
     if (path / "corpus.json").is_file():
         return CORPUS
     return PIECES if path.name.startswith("pieces-") else ""
 
 
 def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[Path]]:
-    """Remove the caches that `list_caches` returns, unless another process uses them, and temporary files.
+    """Remove temporary files and the caches that `list_caches` returns, except those that another process uses.
 
-    Other files are kept, and symbolic links are not followed.
+    Other files are kept. Symbolic links are not followed.
 
     Args:
         folders: as for `list_caches`.
@@ -211,31 +215,31 @@ def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[P
 
 
 def limit_store_copies(kept: Path) -> None:
-    """Remove copies of stores, the least recently used first, until all copies together are within the limit.
+    """Remove the least recently used copies of stores until the total size of all copies is within the limit.
 
-    The store in use, and those that another process is copying, are kept. A process that reads a removed copy copies
-    the missing files again.
+    The copy `kept` is not removed, and neither are copies that another process is writing. If another process reads a
+    removed copy, it copies the missing files again.
 
     Args:
-        kept: folder of the store in use, in the user's cache folder.
+        kept: folder of the copy in use, in the user's cache folder.
 
     Raises:
-        InputError: if the limit in the environment is not a number.
+        InputError: if `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     _limit_folders(kept, STORE_COPY)
 
 
 def limit_corpora(used: Path) -> None:
-    """Remove rendered corpora, the least recently used first, until all corpora together are within the limit.
+    """Remove the least recently used rendered corpora until the total size of all corpora is within the limit.
 
-    The corpus in use, those that another process renders, and those that were used in the last day, which another
-    process may read, are kept.
+    The corpus `used` is not removed, and neither are corpora that another process is rendering, or that were used in
+    the last 24 hours, because another process may be reading them.
 
     Args:
         used: folder of the corpus in use, in the user's cache folder.
 
     Raises:
-        InputError: if the limit in the environment is not a number.
+        InputError: if `SSC_TOOLKIT_CACHE_GB` is not a number of at least 0.
     """
     _limit_folders(used, CORPUS, _KEPT_SECONDS)
 
@@ -256,11 +260,13 @@ def _limit_folders(used: Path, holds: str, kept_seconds: float = 0.0) -> None:
         except (InputError, OSError):
             continue
         total -= place.bytes
-        logger.info("cache: removed %s (%s, %.1f MB), above the limit", place.path, place.holds, place.bytes / 1e6)
+        logger.info(
+            "cache: removed %s (%s, %.1f MB) to stay within the limit", place.path, place.holds, place.bytes / 1e6
+        )
 
 
 def _list_leftovers() -> list[CachePlace]:
-    """Return temporary files in the user's cache folder, and folders whose removal was interrupted."""
+    """Return the paths of temporary files in the user's cache folder, and of folders whose removal was interrupted."""
     root, stores = find_cache_root(), find_cache_root() / "stores"
     parents = [*([root] if root.is_dir() else []), *([stores] if stores.is_dir() and not stores.is_symlink() else [])]
     found = [path for parent in parents for path in parent.iterdir() if is_leftover(path) and not path.is_symlink()]
@@ -275,7 +281,7 @@ def _remove_entries(folder: Path) -> None:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a folder.
+    """Remove a cache folder if no process uses it.
 
     Raises:
         InputError: if another process holds a lock in it.
@@ -283,7 +289,7 @@ def _remove_unused(folder: Path) -> None:
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:16]}.tmp")
     with ExitStack() as locks:
         locks.enter_context(lock_folder(folder, "cache"))
-        for path in folder.rglob(".*.lock"):  # locks of the files of a store that are being copied
+        for path in folder.rglob(".*.lock"):  # locks of files that a process is copying to a store
             try:
                 locks.enter_context(FileLock(path).acquire(timeout=0))
             except Timeout as error:

@@ -1,4 +1,4 @@
-"""Checks of arguments that are numbers, ranges or fractions; they return plain Python values."""
+"""Functions that check arguments and convert them to plain Python values."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_FINITE = 1e36
-"""Largest number for an optimizer: ten times as much, which it may compute, is still finite in float32."""
+"""Largest accepted value of a number without another limit, such as the learning rate.
+
+Ten times this value is still finite in float32.
+"""
 
 _MAX_INTEGER = 2**63 - 1
 _MAX_SHOWN = 200
 
 Range = tuple[float, float] | Sequence[float] | float
-"""A (low, high) pair, or a single number for both."""
+"""Type of a range: a pair (low, high), or a single number for both."""
 
 
 def check_bool(name: str, value: Any) -> bool:
-    """Return True or False of Python or NumPy as a Python bool.
+    """Check a boolean of Python or NumPy, and return it as a Python bool.
 
     Args:
         name: name of the argument.
         value: value that the user passed.
 
     Raises:
-        InputError: for any other value, such as the text "no", which would count as true.
+        InputError: if the value is not a boolean, such as the text "no".
 
     Examples:
         >>> check_bool("gather", "no")
@@ -44,7 +47,7 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_integer(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER) -> int:
-    """Return an integer of Python, NumPy or PyTorch as a Python integer.
+    """Check an integer of Python, NumPy or PyTorch, and return it as a Python integer.
 
     Args:
         name: name of the argument.
@@ -53,7 +56,7 @@ def check_integer(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER)
         high: upper bound, included.
 
     Raises:
-        InputError: if the value is not an integer (floats and booleans are not), or is outside the bounds.
+        InputError: if the value is not an integer, or is outside the bounds. Floats and booleans are not accepted.
 
     Examples:
         >>> import numpy as np
@@ -75,7 +78,7 @@ def check_integer(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER)
 
 
 def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, unit: str = "") -> float:
-    """Return a finite number of Python, NumPy or PyTorch as a Python float.
+    """Check a finite number of Python, NumPy or PyTorch, and return it as a Python float.
 
     Args:
         name: name of the argument.
@@ -99,7 +102,7 @@ def check_number(name: str, value: Any, low: float = -math.inf, high: float = ma
 
 
 def check_positive(name: str, value: Any, unit: str = "", high: float = math.inf) -> float:
-    """Return a finite number above 0 as a Python float.
+    """Check a finite number above 0, and return it as a Python float.
 
     Args:
         name: name of the argument.
@@ -123,7 +126,7 @@ def check_positive(name: str, value: Any, unit: str = "", high: float = math.inf
 
 
 def check_fraction(name: str, value: Any, *, allow_zero: bool = True) -> float:
-    """Return a number from 0 to 1 as a Python float.
+    """Check a number from 0 to 1, and return it as a Python float.
 
     Args:
         name: name of the argument.
@@ -131,7 +134,7 @@ def check_fraction(name: str, value: Any, *, allow_zero: bool = True) -> float:
         allow_zero: whether 0 is allowed.
 
     Raises:
-        InputError: if the value is not such a number.
+        InputError: if the value is not a number from 0 to 1, or is 0 although `allow_zero` is False.
 
     Examples:
         >>> check_fraction("label_budget", 0, allow_zero=False)
@@ -146,13 +149,18 @@ def check_fraction(name: str, value: Any, *, allow_zero: bool = True) -> float:
 
 
 def check_fractions(name: str, values: Iterable[float]) -> None:
-    """Raise InputError unless there is at least one value, and all are fractions above 0 and up to 1."""
+    """Raise InputError unless there is at least one value, and all values are above 0 and at most 1.
+
+    The message begins with `name`, the name of the argument.
+    """
     for value in list(values) or [math.nan]:
         check_fraction(name, value, allow_zero=False)
 
 
 def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
-    """Raise InputError unless there is at least one value, and all are known names.
+    """Raise InputError unless there is at least one value, and all values are in `known`.
+
+    The message begins with `name`, the name of the argument.
 
     Examples:
         >>> check_names("methods", ["forest"], ("linear", "knn"))
@@ -165,7 +173,7 @@ def check_names(name: str, values: Iterable[str], known: Collection[str]) -> Non
 
 
 def check_range(name: str, value: Range, low: float, high: float) -> tuple[float, float]:
-    """Return a (low, high) range as a pair of Python floats; a single number is used for both.
+    """Check a (low, high) range, and return it as two Python floats. A single number is used for both.
 
     Args:
         name: name of the argument.
@@ -194,7 +202,7 @@ def check_range(name: str, value: Range, low: float, high: float) -> tuple[float
 
 
 def check_integer_range(name: str, value: Range, low: int, high: float) -> tuple[int, int]:
-    """Return a (low, high) range of integers, both included; like `check_range`, and 2.0 counts as 2."""
+    """Check a range as `check_range` does, and return it as two integers. Whole floats such as 2.0 are accepted."""
     begin, end = check_range(name, value, low, high)
     if begin != int(begin) or end != int(end):
         raise InputError(f"{name}: expected integers, got ({begin:g}, {end:g})")
@@ -202,19 +210,22 @@ def check_integer_range(name: str, value: Range, low: int, high: float) -> tuple
 
 
 def check_length(name: str, values: Sized | None, count: int, of: str) -> None:
-    """Raise InputError unless `values` is None or has `count` elements."""
+    """Raise InputError unless `values` is None or has `count` elements.
+
+    In the message, `name` is the argument, and `of` is what the elements belong to.
+    """
     if values is not None and len(values) != count:
         raise InputError(f"{name}: expected {count}, one for each of the {of}, got {len(values)}")
 
 
 def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: str = "labels") -> np.ndarray:
-    """Return embeddings as an array, after checking the number of rows.
+    """Check the shape of embeddings, and return them as an array.
 
     Args:
         embeddings: (count, dim) embeddings.
         count: expected number of rows.
         name: name of the argument.
-        of: name of the items of the rows, for the error message.
+        of: name of what the rows represent, such as "tracks", for the error message.
 
     Raises:
         InputError: if the shape is not (count, dim).
@@ -225,7 +236,7 @@ def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: 
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: embeddings: expected (4, dim), a row for each of the tracks, got (3, 8)
     """
-    import numpy as np  # the command line checks options without it
+    import numpy as np  # not at the top, because the command line checks options without NumPy
 
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) != count:
@@ -238,7 +249,7 @@ def _is_bool(value: Any) -> bool:
 
 
 def _real(value: Any) -> float:
-    """Return a number as a float, or NaN for any other value, including text and booleans."""
+    """Return a number as a float, or NaN for any other value, such as a text or boolean."""
     try:
         return math.nan if isinstance(value, str | bytes) or _is_bool(value) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):

@@ -35,16 +35,19 @@ COMMANDS: dict[str, tuple[type[Any], str]] = {
     "demo": (DemoOptions, "pretrain and evaluate encoders on the default corpus, in ten minutes"),
     "prepare": (PrepareOptions, "decode your music or a dataset once, for fast training"),
     "pretrain": (PretrainOptions, "pretrain an encoder on your music and labels"),
-    "sweep": (SweepOptions, "run a study: several pretraining runs that a file describes"),
+    "sweep": (SweepOptions, "run several pretrainings that a study file describes"),
     "probe": (ProbeOptions, "evaluate a pretrained encoder with probes or fine-tuning"),
-    "robustness": (RobustnessOptions, "evaluate the same probes on corrupted audio"),
-    "retrieval": (RetrievalOptions, "evaluate nearest neighbors under an encoder"),
+    "robustness": (RobustnessOptions, "evaluate an encoder with probes on corrupted audio"),
+    "retrieval": (RetrievalOptions, "evaluate an encoder by retrieval of nearest neighbors"),
     "compare": (CompareOptions, "compare several models in one report with audio"),
     "embed": (EmbedOptions, "write embeddings of your files to one file"),
     "corpus": (CorpusOptions, "render the default corpus and describe it"),
     "doctor": (DoctorOptions, "check versions, devices, codecs and caches"),
 }
-"""Options and description of each command, whose function has its name and is in a file of this name."""
+"""Class of the options, and description, of each command by name.
+
+The function of a command is in the module with its name in `ssc_toolkit.commands`.
+"""
 
 RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "corpus")
 
@@ -53,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: command and options; those of the process by default.
+        arguments: name of the command and its options; by default the arguments of this process.
 
     Returns:
-        Exit status: 0, 2 for an error that the user can fix, or 130 for an interruption.
+        Exit status: 0 for success, 2 for an error that the user can fix, or 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -114,7 +117,10 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _description(kind: type, about: str) -> str:
-    """Return the text at the top of `--help`."""
+    """Return the text at the top of `--help` of a command.
+
+    `kind` is the class of its options, and `about` its short description.
+    """
     more = (inspect.getdoc(kind) or "").partition("\n\n")[2].partition("Args:")[0].strip()
     return f"{about[0].upper()}{about[1:]}.\n\n{more}"
 
@@ -134,7 +140,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "ssc-toolkit COMMAND --help explains its options.",
+            "ssc-toolkit COMMAND --help explains the options of a command.",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""CSV files: writing that is safe to open in spreadsheets, and strict reading with line numbers in errors."""
+"""Functions that write CSV files that are safe to open in spreadsheets, and that read and check CSV files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MAX_SHOWN = 40
 def format_csv(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     r"""Return the text of a CSV file.
 
-    A cell that a spreadsheet would treat as a formula (it begins with =, +, -, @, a tab or a line end) is written with
-    an apostrophe in front. This also applies to a cell that begins with apostrophes before such a sign. `read_csv`
-    removes the apostrophe. Numbers are written unchanged.
+    A cell that begins with =, +, -, @, a tab or a line end is written with an apostrophe in front, because a
+    spreadsheet would treat it as a formula. A cell that begins with apostrophes followed by one of these characters
+    gets one more apostrophe. `read_csv` removes the added apostrophe. Numbers are written unchanged.
 
     Args:
         columns: names of the columns.
@@ -65,22 +65,22 @@ def read_csv(
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     r"""Read a CSV file with a header.
 
-    The file is text in UTF-8, with or without a byte order mark. Cells are separated by commas and quoted where
-    needed. Every row must have as many cells as the header. Spaces at the start of a cell that is not quoted, empty
-    lines, and the apostrophes that `format_csv` adds are dropped.
+    The file is text in UTF-8, with or without a byte order mark. Cells are separated by commas and quoted where needed.
+    Every row must have as many cells as the header. Empty lines, spaces at the start of an unquoted cell, and the
+    apostrophes that `format_csv` adds are removed.
 
     Args:
         path: path of the file.
         argument: name of the argument that gave the path, for error messages.
         required: name of a column that the file must have.
-        keeps_blanks: function of a cell of this column that begins with spaces; they are kept if it returns True.
+        keeps_blanks: function that takes a cell of the required column that begins with spaces, and returns True to
+            keep the spaces.
 
     Returns:
-        The column names, and the rows, each with the number of the line where it begins.
+        The column names and the rows. Each row is the number of its first line and its cells.
 
     Raises:
-        InputError: if the file cannot be read or is malformed. The message names the file, and the line where there is
-            one.
+        InputError: if the file cannot be read or is malformed. The message names the file and, if possible, the line.
 
     Examples:
         >>> import tempfile
@@ -131,7 +131,11 @@ def _text(path: Path, argument: str) -> str:
 
 
 def _rows(text: str, name: str) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Yield the first line's number of each row that is not blank, its cells, and the cells with leading spaces."""
+    """Yield the rows of a CSV text that are not blank.
+
+    A row is a line number, a list of cells without leading spaces, and a list of cells with leading spaces. `name` is
+    the file for error messages.
+    """
     place, line = 0, 1
     while place < len(text):
         end_of_line = _LINE.match(text, place)
@@ -147,7 +151,11 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str], list[str]]]:
 
 
 def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], list[str], int, int]:
-    """Return the cells of a row that has quotes, the cells with leading spaces, its end, and its number of lines."""
+    """Read a row with quotes that begins at position `place` of a CSV text.
+
+    Return the cells without and with leading spaces, the position of the end of the row, and its number of lines.
+    `where` is the file and line for error messages.
+    """
     cells: list[str] = []
     with_blanks: list[str] = []
     ends = 1

@@ -1,4 +1,4 @@
-"""File operations: atomic writes, checksums, locks, and errors that name damaged files."""
+"""Functions for atomic writes, checksums, locks, and errors that name damaged files."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ CHECKSUMS = "checksums.json"
 _TRAILER = b"\nblake2b-128 "
 _TRAILER_BYTES = len(_TRAILER) + 32 + 1
 _ZIP_END = b"PK\x05\x06"
-_ZIP_END_BYTES = 22  # of the end record of a zip archive without a comment
+_ZIP_END_BYTES = 22  # size of the end record of a zip archive without a comment
 _PARQUET_END = b"PAR1"
-_PARQUET_END_BYTES = 8  # the length of the footer and the magic number
+_PARQUET_END_BYTES = 8  # size of the footer's length and of the magic number
 
 
 class DamagedFile(InputError):
-    """Error raised for a file whose content differs from what was written.
+    """Error raised for a file whose content is invalid or has changed since it was written.
 
     Args:
         argument: name of the argument that gave the file.
         path: path or URL of the file.
-        reason: what is wrong with it.
+        reason: what is wrong with the file.
         advice: what the user can do.
 
     Attributes:
@@ -51,7 +51,7 @@ class DamagedFile(InputError):
 
 @contextmanager
 def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
-    """Convert any error raised while a file is read into an error that names the file.
+    """Context manager for code that reads a file, which converts errors to errors that name the file.
 
     Args:
         argument: name of the argument that gave the file.
@@ -59,8 +59,8 @@ def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
         advice: what the user can do.
 
     Raises:
-        DamagedFile: for any error of a parser or a codec, or about the content.
-        InputError: if the file does not exist or cannot be read. An InputError raised in the block passes unchanged.
+        DamagedFile: for an error of a parser or a codec, or any other error in the code.
+        InputError: if the file does not exist or cannot be read. An InputError in the code is raised unchanged.
 
     Examples:
         >>> with reading("config", "my.yaml", "correct it"):
@@ -76,7 +76,7 @@ line 1 column 2 (char 1)); correct it
     except FileNotFoundError as error:
         raise InputError(f"{argument}: there is no file {path}") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # parsers also raise OSError, without a number
+        if isinstance(error, OSError) and error.errno is not None:  # parsers raise OSError without a number
             raise InputError(f"{argument}: cannot read {path} ({error.strerror or error})") from error
         text = " ".join(str(error).split())
         reason = text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}"
@@ -84,7 +84,7 @@ line 1 column 2 (char 1)); correct it
 
 
 def path_inside(folder: Path, name: Any, argument: str) -> Path:
-    """Return the path of a file in a folder, where the name comes from an untrusted file.
+    """Return the path of a file in a folder. The file name may come from an untrusted source.
 
     Args:
         folder: folder that must contain the file.
@@ -92,7 +92,7 @@ def path_inside(folder: Path, name: Any, argument: str) -> Path:
         argument: name of the argument for the error message.
 
     Raises:
-        InputError: if the name is not plain, or is a symbolic link that leads out of the folder.
+        InputError: if the name is not a plain file name, or names a symbolic link to a place outside of the folder.
 
     Examples:
         >>> path_inside(Path("store"), "../key", "index")
@@ -113,10 +113,12 @@ def _is_reserved(name: str) -> bool:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, and rename it to `path` when the block ends without an error.
+    """Context manager that yields a temporary path, and renames the file there to `path` at the end of the code.
 
-    The temporary name is unique among processes and machines. A temporary file of a killed process is removed once it
-    is a day old, or at once by `clear_leftovers`.
+    After an error in the code, the file is not renamed.
+
+    The temporary name is unique among processes and machines. If the process is killed, the temporary file remains. A
+    later call for the same path removes it when it is a day old. `clear_leftovers` removes it immediately.
     """
     clear_leftovers(path.parent, _LEFTOVER_SECONDS, [path.name])
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:16]}.tmp")
@@ -125,18 +127,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.filename in (None, str(temporary), temporary):
-            error.filename = str(path)  # most writers give no file name when a disk is full
+            error.filename = str(path)  # most errors about a full disk have no file name
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def is_leftover(path: Path, name: str | None = None) -> bool:
-    """Return whether a file name is one of the temporary names of this library.
+    """Return whether a file has a name that this library gives to temporary files.
 
     Args:
-        path: path, of which only the name is used.
-        name: name of the file that was being written; by default any.
+        path: path of the file. Only its name is used; the file need not exist.
+        name: name of the file for which the temporary file was written; by default any name.
 
     Examples:
         >>> is_leftover(Path(".store.json.1234.tmp")), is_leftover(Path("song.tmp"))
@@ -152,9 +154,9 @@ def clear_leftovers(folder: Path, min_age_seconds: float = 0.0, names: Collectio
     Call it only if the folder belongs to this library, because other files may have similar names.
 
     Args:
-        folder: the folder. Its subfolders are not searched. It may be missing.
-        min_age_seconds: younger files are kept; 0 is safe only while other processes are locked out.
-        names: names of the files that were written; by default all names.
+        folder: folder whose files are removed. Subfolders are not searched. The folder may be missing.
+        min_age_seconds: minimum age of the removed files in seconds. Use 0 only while a lock excludes other processes.
+        names: names of the files for which the temporary files were written; by default all names.
     """
     wanted = [None] if names is None else names
     try:
@@ -181,7 +183,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def format_json(content: Any) -> str:
-    """Return the text that `write_json` writes."""
+    """Return the JSON text of content, as `write_json` writes it."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace").decode()  # paths may be invalid UTF-8
 
@@ -201,7 +203,7 @@ def read_checked_json(path: Path, argument: str, advice: str, *, required: bool 
         required: whether a file without a checksum is an error.
 
     Returns:
-        The object, without the checksum.
+        The JSON object as a dictionary, without the checksum.
 
     Raises:
         DamagedFile: if any byte of the file differs from what was written.
@@ -212,7 +214,9 @@ def read_checked_json(path: Path, argument: str, advice: str, *, required: bool 
 
 
 def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """Read a file that `write_checked_json` wrote, inside a `reading` block that names the file differently.
+    """Read a file that `write_checked_json` wrote. Errors do not name the file.
+
+    Call this function within the context manager `reading`, which adds the name to errors.
 
     Args:
         path: path of the file.
@@ -220,7 +224,7 @@ def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
 
     Raises:
         ValueError: if any byte of the file differs from what was written.
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     text = path.read_bytes().decode("utf-8")
     content = json.loads(text)
@@ -242,8 +246,8 @@ def _checked_text(content: Mapping[str, Any]) -> str:
 def append_checksum(path: Path) -> None:
     """Append the checksum of a file's content to the file.
 
-    Zip archives and Parquet files stay valid: the checksum is the comment of an archive, and it is written before the
-    footer of a Parquet file, where no reader looks. `verify_checksum` checks it.
+    Zip archives and Parquet files stay valid. In a zip archive, the checksum is stored as the comment of the archive.
+    In a Parquet file, it is stored before the footer, where readers ignore it. Use `verify_checksum` to check the file.
     """
     with path.open("r+b") as file:
         size = file.seek(0, 2)
@@ -268,7 +272,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
         path: path of the file.
         argument: name of the argument that gave the path, for the error message.
         advice: what the user can do.
-        required: whether a zip archive without a checksum, as earlier versions wrote them, is an error.
+        required: whether a zip archive without a checksum is an error. Earlier versions wrote archives without one.
     """
     with reading(argument, path, advice), path.open("rb") as file:
         size = file.seek(0, 2)
@@ -295,7 +299,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
 
 
 def _footer_bytes(file: BinaryIO) -> int:
-    """Return the number of bytes after the data of a Parquet file, or 0 for any other file."""
+    """Return the size in bytes of the footer of a Parquet file, or 0 for any other file."""
     size = file.seek(0, 2)
     if size < _PARQUET_END_BYTES:
         return 0
@@ -306,11 +310,11 @@ def _footer_bytes(file: BinaryIO) -> int:
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the checksums of files of a folder to its `checksums.json`, sorted by name.
+    """Write the checksums of files of a folder to the file `checksums.json` in this folder, sorted by name.
 
     Args:
         folder: folder of the files.
-        names: paths of the files below the folder, with slashes.
+        names: paths of the files relative to the folder, separated by /.
     """
     ordered = sorted(names)
     with ThreadPoolExecutor() as pool:
@@ -322,16 +326,16 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
     """Raise DamagedFile if a file of a folder has changed since `write_checksums` was called.
 
     Args:
-        folder: folder of the files. Nothing is checked if it has no `checksums.json`, as in earlier versions.
+        folder: folder of the files. If it has no `checksums.json`, as in earlier versions, nothing is checked.
         argument: name of the argument that gave the folder, for the error message.
         advice: what the user can do.
         names: files to check; by default all listed files.
 
     Returns:
-        The missing files.
+        The names of missing files.
 
     Raises:
-        DamagedFile: if a file has changed or is not listed; it names the first such file.
+        DamagedFile: if a file has changed or is not listed. The message names the first such file.
     """
     if not (folder / CHECKSUMS).exists():
         return []
@@ -355,16 +359,16 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
 
 @contextmanager
 def lock_folder(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
-    """Lock a folder against other processes during the block.
+    """Context manager that locks a folder, so that no other process can lock it at the same time.
 
-    A process that ends, in whatever way, releases the lock. The lock file takes the folder's permissions, so every
-    member of a group that may write to the folder can lock it. No other file in the folder changes; call
+    The lock is also released if the process is killed. The lock file has the permissions of the folder, so every user
+    who can write to the folder can lock it. No other file in the folder changes. To remove temporary files, call
     `clear_leftovers` after you have checked that the folder belongs to this library.
 
     Args:
         folder: an existing folder that can be written.
         name: name of the argument that gave the folder, for the error message.
-        wait: whether to wait for another process that holds the lock.
+        wait: whether to wait until another process releases the lock, instead of raising an error.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
@@ -375,7 +379,9 @@ def lock_folder(folder: Path, name: str, *, wait: bool = False) -> Iterator[None
 
 @contextmanager
 def lock_file(path: Path, name: str) -> Iterator[None]:
-    """Lock a file against writes of other processes during the block; other files of the folder are not locked.
+    """Context manager that locks a file, so that no other process can lock it at the same time.
+
+    Other files in the folder are not locked.
 
     Args:
         path: path of the file, in an existing folder that can be written.

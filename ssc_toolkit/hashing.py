@@ -1,6 +1,7 @@
 """Hashes of text and files.
 
-The results are stored in file names, caches, stores and settings of runs, so the functions must not change.
+The hashes are stored in file names, caches, stores and settings of runs, so the functions must always return the same
+hashes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 
 
 def new_digest(content: bytes = b"", size: int = 16) -> Any:
-    """Return a BLAKE2b digest, as `hashlib.blake2b`, of `size` bytes; names and checksums of files have 16."""
+    """Return a `hashlib.blake2b` object that has hashed `content` and has a digest of `size` bytes.
+
+    File names and checksums use 16 bytes.
+    """
     return hashlib.blake2b(content, digest_size=size)
 
 
@@ -38,12 +42,14 @@ def file_hash(path: str | Path, size: int = 16) -> str:
 
 
 def stream_digest(file: BufferedIOBase, size: int = 16) -> Any:
-    """Return the BLAKE2b digest of an open file, from its position to its end."""
+    """Return a `hashlib.blake2b` object of the bytes of an open file from its current position to its end."""
     return hashlib.file_digest(file, lambda: new_digest(size=size))
 
 
 def short_hash(text: str, digits: int = 16) -> str:
-    """Return the first hexadecimal digits of the SHA-256 hash of a text, which identify splits, tables and settings.
+    """Return the first hexadecimal digits of the SHA-256 hash of a text.
+
+    These hashes identify splits, tables and settings.
 
     Examples:
         >>> short_hash("jazz", digits=10)
@@ -53,7 +59,7 @@ def short_hash(text: str, digits: int = 16) -> str:
 
 
 def lines_hash(lines: Iterable[str]) -> str:
-    r"""Return the short hash of lines of text, joined by line feeds.
+    r"""Return the `short_hash` of lines of text that are joined by line feeds.
 
     Examples:
         >>> lines_hash(["a.wav\ttrain", "b.wav\ttest"]) == short_hash("a.wav\ttrain\nb.wav\ttest")

@@ -1,4 +1,4 @@
-"""Names in files of earlier versions, by which such files can still be read."""
+"""Old names of arguments and options, which are needed to read files of earlier versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 ENCODER_ARGUMENTS = {"lowest_hz": "min_hz", "highest_hz": "max_hz", "minimum_samples": "min_samples"}
-"""Arguments in `config.json` of saved encoders."""
+"""New names by old names of arguments in `config.json` of saved encoders."""
 
 OPTIONS = {
     "minimum_shared": "min_shared",
@@ -14,21 +14,22 @@ OPTIONS = {
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",
 }
-"""Options in the settings and the config file of a training run."""
+"""New names by old names of options in the settings and the config file of a training run."""
 
 SAMPLER_STATE = {"items_and_shares": "settings_hash"}
-"""Entries of the state of a batch sampler."""
+"""New names by old names of entries in the state of a batch sampler."""
 
 
 def with_new_names(
     content: Mapping[str, Any], names: Mapping[str, str], known: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Return the content of a file with new names in place of old ones, in the same order.
+    """Return values by name with old names replaced by new names, in the same order.
 
     Args:
-        content: values by name.
+        content: values by name, from a file of any version.
         names: new names by old name.
-        known: if given, a name is only changed if the old one is not known here and the new one is.
+        known: names that are accepted. If given, an old name is replaced only if it is not accepted and the new name
+            is.
 
     Examples:
         >>> with_new_names({"n_mels": 64, "highest_hz": 5000}, ENCODER_ARGUMENTS)

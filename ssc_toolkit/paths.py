@@ -1,4 +1,4 @@
-"""Paths given by users: home folders, file:// URLs, folders of audio, and hints for paths that do not exist."""
+"""Functions that expand the paths that users give, find audio files, and describe missing or skipped files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
     """Return the path that a user gave, with `~/` expanded and a `file://` URL converted to a path.
 
     Args:
-        written: path or URL. Any other text, such as another kind of URL, is returned unchanged.
+        written: path or URL. URLs of other kinds are returned unchanged.
         argument: name of the argument for the error message.
 
     Raises:
-        InputError: for a file:// URL of another machine, or one without a path.
+        InputError: if a file:// URL names another machine, has no path, or contains a zero byte.
 
     Examples:
         >>> local_path("file:///music/a%20b.wav"), local_path("http://a.org/store"), local_path("a%20b.wav")
@@ -48,22 +48,22 @@ def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
 
 
 def user_path(path: str | os.PathLike[str], argument: str = "path") -> Path:
-    """Return the result of `local_path` as a path."""
+    """Return the path that a user gave as a `Path`, converted as by `local_path`."""
     return Path(local_path(path, argument))
 
 
 def missing_hint(path: str | Path) -> str:
-    r"""Return a hint if a missing path exists in another spelling, or an empty string.
+    r"""Return a text for an error message if a missing path exists with another spelling, or an empty string.
 
-    Other spellings are / instead of \, and the same letters in another Unicode normal form (macOS stores letters and
-    accents separately).
+    The other spellings are / instead of \, and the same letters in another Unicode normal form. For example, macOS
+    stores letters and accents separately.
 
     Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> (folder / "u\u0308ber.wav").touch()
         >>> missing_hint(folder / "\xfcber.wav")
-        '; there is a file of that name with its accents in another Unicode form (NFD): rename it, or write the name so'
+        '; there is a file of that name with its accents in another Unicode form (NFD): rename it, or use that form'
     """
     text = str(path)
     for form, words in (
@@ -77,12 +77,12 @@ def missing_hint(path: str | Path) -> str:
             return f"; there is {found}: {words}"
         normal = next((name for name in ("NFC", "NFD") if unicodedata.is_normalized(name, found.name)), "mixed")
         hint = f"; there is a file of that name with its accents in another Unicode form ({normal}): rename it, or "
-        return f"{hint}write the name so" + (f", and {words}" if words else "")
+        return f"{hint}use that form" + (f", and {words}" if words else "")
     return ""
 
 
 def _other_normal_form(path: Path) -> Path | None:
-    """Return the existing path with the same letters in any Unicode normal form, or None."""
+    """Return an existing path with the same letters in another Unicode normal form, or None."""
     found = Path(path.anchor)
     for part in path.parts[len(found.parts) :]:
         if not os.path.lexists(found / part):
@@ -101,16 +101,16 @@ def _other_normal_form(path: Path) -> Path | None:
 def audio_paths(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str], list[Path]]:
     """Find the audio files below a folder.
 
-    Links to folders are followed. Every folder is visited once, by its own path rather than by a link. Hidden files and
-    folders, and those that macOS adds to archives (`._name`, `__MACOSX`), are left out.
+    Links to folders are followed. Every folder is searched only once, under its own path if it is below `folder`,
+    otherwise under the path of a link. Hidden files and folders are skipped, and so are those that macOS adds to
+    archives (`._name`, `__MACOSX`).
 
     Args:
         folder: folder to search, including its subfolders.
         suffixes: suffixes of audio files, in lower case.
 
     Returns:
-        The sorted paths, the number of other files for each suffix, and the links to files or folders that do not
-        exist, with any suffix.
+        The sorted paths, the number of other files for each suffix, and all links whose target does not exist.
 
     Raises:
         InputError: if a folder cannot be read.

@@ -1,4 +1,4 @@
-"""Start Python processes that do not import modules from the working folder."""
+"""Environment for Python processes that do not import modules from the working folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _SAFE = "PYTHONSAFEPATH"
 
 
 def safe_environment() -> dict[str, str]:
-    """Return the environment for a Python process that imports nothing from the working folder.
+    """Return the environment variables for a Python process that imports nothing from the working folder.
 
-    Its own child processes inherit this. `PYTHONPATH` is kept, without the empty entries that stand for the working
-    folder. The folder of this library is added if it is the working folder, as in a clone without an installation.
+    The child processes of that process also import nothing from the working folder. `PYTHONPATH` is kept, except for
+    empty entries, which Python reads as the working folder. If the working folder contains this library, as in a clone
+    that is not installed, the folder is added to `PYTHONPATH`.
 
     Examples:
         >>> safe_environment()["PYTHONSAFEPATH"]
@@ -33,7 +34,7 @@ def safe_environment() -> dict[str, str]:
 
 @contextmanager
 def safe_children() -> Iterator[None]:
-    """Start the Python processes of the block, such as workers of joblib and `DataLoader`, with `safe_environment`."""
+    """Context manager in which new processes, such as workers of joblib or `DataLoader`, get `safe_environment`."""
     before = {name: os.environ.get(name) for name in (_SAFE, "PYTHONPATH")}
     safe = safe_environment()
     try:

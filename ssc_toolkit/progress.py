@@ -11,7 +11,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def progress_bar(*args: Any, **kwargs: Any) -> tqdm:
-    """Return a tqdm bar on stderr; when stderr is not a terminal, it updates every 15 seconds."""
+    """Return a tqdm progress bar on stderr. If stderr is not a terminal, the bar is updated every 15 seconds."""
     if not sys.stderr.isatty():
         kwargs = {"mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1, **kwargs}
     return tqdm(*args, **kwargs)

@@ -22,18 +22,20 @@ from ssc_toolkit import augmentations as aug
 
 INTRODUCTION = """# Gallery
 
-See and hear every transform on the same five seconds of a chorale by Bach (*{title}*, rendered from its score with a
-piano): the original, then the result of three settings, as waveform, spectrogram and sound.
+View and listen to every transform on the same five seconds of a chorale by Bach (*{title}*, rendered from its score
+with a piano). For each transform, the page has the original and the result of one to three settings, with waveform,
+spectrogram and sound.
 
-"Severity" is that of `corruption(name, sample_rate, severity)`. Each sound uses one random draw.
+"Severity" is the argument of `corruption(name, sample_rate, severity)` or of the chain. Each result uses one random
+draw.
 """
-RESPONSE = """## What the chain does to the spectrum
+RESPONSE = """## Frequency response of the chain
 
 ![Level over frequency, eight draws of the published chain at three severities](gallery/response.png)
 
 The picture shows the frequency response of `semisupcon_chain`, averaged over sixths of octaves, for eight draws at each
-severity. Noise and pitch shift are left out, because they have no response. A level line is a clip to which only a gain
-or nothing applies. To the other clips, one of four filters or an echo applies as well.
+severity. Noise and pitch shift are left out, because they have no frequency response. A horizontal line belongs to a
+clip that gets only a gain or no transform. The other clips also get one of four filters or an echo.
 """
 
 

@@ -1,4 +1,4 @@
-"""Background noise from recordings."""
+"""Background noise from recordings or from other items of the batch."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, check_count, draw_uniform, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, per_clip, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.noise import add_at_ratio
 from ssc_toolkit.augmentations.recordings import Recordings, list_file_names, read_files
 from ssc_toolkit.checks import Range, check_range
 
 
 class BackgroundNoise(Transform):
-    """Mix in an excerpt of a recording, or of another item of the batch, at a given signal-to-noise ratio.
+    """Add background noise from recordings, or from other items of the batch, at a given signal-to-noise ratio.
 
-    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as
-    16-bit samples (160 MB per hour at 22 050 Hz). Each example gets a random excerpt of a random file. A file
-    that is shorter than the clip is repeated. The ratio is exact, as for `ColoredNoise`.
+    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as 16-bit samples
+    (160 MB per hour at 22 050 Hz). Each clip of a batch gets a random excerpt of a random file. A file that is shorter
+    than the clip is repeated. The energy of the clip divided by the energy of the noise is exactly the drawn ratio.
 
-    Without files, the noise is a clip of another item of the same batch, as it is at this point of the chain. A
-    batch with a single item is returned unchanged. Such a draw depends on the whole batch: it cannot be indexed,
-    and the batch is processed at once.
+    If `files` is None, the noise is a random view of another item of the batch, to which the preceding transforms of
+    the chain have been applied. A batch with a single item is returned unchanged. Without `files`, the random
+    parameters (a `Draw`) refer to positions in the batch. They cannot be indexed, and the whole batch is processed at
+    once. With several processes, each process mixes the items of its own batch.
 
     Args:
-        files: a folder, searched recursively, or a list of files; None to use other items of the batch.
-        snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
+        files: audio files, as a list or as a folder that is searched recursively; None to use other items of the
+            batch.
+        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz; required with `files`.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if a file is missing, empty or not audio.
@@ -67,24 +70,23 @@ class BackgroundNoise(Transform):
             self.register_buffer("begins", lengths.cumsum(0) - lengths, persistent=False)
             self.register_buffer("lengths", lengths, persistent=False)
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        drawn = super().draw(count, generator)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        drawn = super().draw_examples(generator)
         if self.files is not None:
             return drawn
-        check_count(count, views)
-        views = max(views, 1)
+        count, views = len(generator), max(generator.views, 1)
         items = count // views
-        ahead = torch.randint(1, max(items, 2), (count,), generator=generator)
-        view = torch.randint(views, (count,), generator=generator)
+        ahead = generator.integers((1, max(items - 1, 1)))
+        view = generator.integers((0, views - 1))
         partner = (torch.arange(count) // views + ahead) % max(items, 1) * views + view
         applied = drawn.applied if items > 1 else torch.zeros_like(drawn.applied)
         return Draw(drawn.transform, applied, {**drawn.values, "partner": partner}, whole=True)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        values = {"snr_db": draw_uniform(count, self.snr_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        values = {"snr_db": generator.uniform(self.snr_db)}
         if self.files is not None:
-            values["file"] = torch.randint(len(self.lengths), (count,), generator=generator)
-            values["place"] = torch.rand(count, generator=generator, dtype=torch.float64)
+            values["file"] = generator.integers((0, len(self.lengths) - 1))
+            values["place"] = generator.uniform(dtype=torch.float64)
         return values
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -102,7 +104,10 @@ class BackgroundNoise(Transform):
         return add_at_ratio(waveforms, noise[:, None], values["snr_db"])
 
     def _stretches(self, samples: int, values: Mapping[str, Tensor], device: torch.device) -> Tensor:
-        """Return the drawn excerpts of the recordings, (N, samples) int16."""
+        """Return the excerpt of a recording that was drawn for each of N clips, (N, samples) int16.
+
+        `values` are the drawn parameters, as from `draw_values`.
+        """
         recordings = self.recordings.to(device)
         length = self.lengths.to(device)[values["file"]]
         begin = self.begins.to(device)[values["file"]]

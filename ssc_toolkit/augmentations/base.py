@@ -1,10 +1,10 @@
-"""Base classes of the transforms, which separate drawing random parameters from applying them."""
+"""Base classes of the transforms. Drawing random parameters and applying them are separate steps."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, overload
 
@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import check_integer, check_number
 from ssc_toolkit.errors import InputError
 
@@ -20,61 +21,103 @@ from ssc_toolkit.errors import InputError
 class Augmentation(nn.Module, ABC):
     """Base class of transforms and containers.
 
-    An augmentation first draws random parameters on the CPU for each example (`draw`), then applies
-    them as a pure function of tensors (`apply_draw`). Calling it does both.
+    `draw` draws random parameters for each example of a batch, on the CPU. `apply_draw` applies these parameters to
+    waveforms without drawing new ones. Calling the augmentation does both. An example is one clip, an array
+    (channels, samples). In a batch with views, each view is an example.
 
     Args:
-        p: probability that an example is transformed, 0 to 1, drawn for each example.
+        p: probability that an example is transformed, 0 to 1. This is decided separately for each example.
         sample_rate: sample rate of the waveforms in hertz, for transforms that need it.
 
     Shape:
         - input: (batch, channels, samples) or (items, views, channels, samples), floating point.
-          Each clip, and so each view, has its own random parameters; the channels of a clip share them.
-        - output: same shape, dtype and device. float16 and bfloat16 are computed in float32,
-          also under autocast; results beyond their range become infinite.
+          Each clip has its own random parameters. All channels of a clip have the same parameters.
+        - output: same shape, dtype and device. float16 and bfloat16 waveforms are converted to float32 for the
+          computation, also under autocast. Results outside the range of the input dtype become infinite.
     """
 
     cpu_slice_size: int | None = 16
-    """Number of clips processed at once on a CPU, so that they fit in the cache; None for all."""
+    """Number of clips processed at once on a CPU, such that they fit in the cache. None: all clips."""
     device_slice_size: int | None = None
-    """Number of clips processed at once on other devices; None for all. A number limits the memory."""
+    """Number of clips processed at once on other devices, to limit the memory. None: all clips."""
 
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
         self.p = check_number("p", p, 0, 1)
         self.sample_rate = None if sample_rate is None else require_sample_rate(sample_rate)
 
-    @abstractmethod
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        views: int = 1,
+        places: Sequence[int] | Tensor | None = None,
+    ) -> Draw:
         """Draw random parameters for a batch.
+
+        The generator gives one seed. The parameters of a clip depend on this seed, the place of its item, and its
+        number among the views, but not on the other clips. With the same state of the generator, several processes
+        that draw for parts of a batch therefore draw what one process draws for the whole batch.
 
         Args:
             count: number of clips; each view is one clip.
-            generator: CPU generator; the global generator of PyTorch if None.
-            views: number of successive clips that are views of the same item.
+            generator: random generator on the CPU; the global generator of PyTorch if None.
+            views: number of consecutive clips that are views of the same item.
+            places: position of each item in the batch of all processes, at least 0; 0 to the number of items - 1 if
+                None.
 
         Returns:
-            Draw of `count` examples, for `apply_draw`.
+            The drawn parameters of all clips, which can be passed to `apply_draw`.
+
+        Raises:
+            ValueError: if `count` is not a multiple of `views`, or the number of `places` is not the number of items.
+            TypeError: if `places` are not integers.
+
+        Examples:
+            >>> from ssc_toolkit.augmentations import Gain
+            >>> whole = Gain().draw(4, torch.Generator().manual_seed(0))
+            >>> part = Gain().draw(2, torch.Generator().manual_seed(0), places=[1, 3])
+            >>> torch.equal(part.values["gain_db"], whole.values["gain_db"][[1, 3]])
+            True
         """
+        check_count(count, views)
+        check_generator(generator)
+        if torch.compiler.is_compiling():  # numbers are drawn with NumPy, which a graph would not compute correctly
+            return torch.compiler.disable(self._draw)(count, generator, views, places)
+        return self._draw(count, generator, views, places)
+
+    def _draw(
+        self,
+        count: int,
+        generator: torch.Generator | None,
+        views: int,
+        places: Sequence[int] | Tensor | None,
+    ) -> Draw:
+        return self.draw_examples(ExampleGenerator.from_torch(generator, count, views, places))
+
+    @abstractmethod
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        """Draw random parameters for the examples of a generator."""
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply a draw to clips (N, channels, samples) in float32 or float64."""
+        """Apply the random parameters of a draw for N clips to clips (N, channels, samples) in float32 or float64."""
 
     def apply_draw(self, waveforms: Tensor, draw: Draw, *, inplace: bool = False) -> Tensor:
-        """Apply a draw; a pure function of its arguments.
+        """Apply the random parameters of a draw. The same draw gives the same result for the same waveforms.
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
-            draw: draw by this augmentation for the same number of clips.
-            inplace: write the result over the waveforms, which saves the memory of a second batch.
+            draw: parameters that the method `draw` of this augmentation returned for the same number of clips.
+            inplace: whether to write the result into `waveforms`, which saves the memory of a second batch.
 
         Returns:
             Transformed waveforms, of the same shape, dtype and device.
 
         Raises:
-            ValueError: if the shape is not one of those above, or the draw was made for a different number of
-                clips, by a different augmentation, or by a container with different members.
+            ValueError: if `waveforms` has another shape, or the draw was made for a different number of clips, by a
+                different augmentation, or by a container with different members.
             TypeError: if the waveforms are not floating point.
         """
         check_waveforms(waveforms)
@@ -107,7 +150,7 @@ class Augmentation(nn.Module, ABC):
             raise InputError(f"draw: expected a draw by {type(self).__name__}, got one by {draw.transform}")
 
     def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply in float32 or higher, and return the result in the dtype of the clips."""
+        """Apply a draw to clips (N, channels, samples), computed in float32 or float64. The dtype stays the same."""
         wide = clips.float() if clips.dtype in (torch.float16, torch.bfloat16) else clips
         kind = clips.device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
@@ -115,7 +158,12 @@ class Augmentation(nn.Module, ABC):
 
     @overload
     def __call__(
-        self, waveforms: Tensor, *, generator: torch.Generator | None = None, inplace: bool = False
+        self,
+        waveforms: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
+        inplace: bool = False,
     ) -> Tensor: ...
     @overload
     def __call__(
@@ -123,6 +171,7 @@ class Augmentation(nn.Module, ABC):
         waveforms: Tensor,
         *,
         generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
         inplace: bool = False,
         return_draw: Literal[True],
     ) -> tuple[Tensor, Draw]: ...
@@ -134,6 +183,7 @@ class Augmentation(nn.Module, ABC):
         waveforms: Tensor,
         *,
         generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
         inplace: bool = False,
         return_draw: bool = False,
     ) -> Tensor | tuple[Tensor, Draw]:
@@ -141,33 +191,36 @@ class Augmentation(nn.Module, ABC):
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
-            generator: CPU generator; the global generator of PyTorch if None. The same state gives the same result.
-            inplace: write the result over the waveforms.
-            return_draw: also return the draw, which `apply_draw` can replay.
+            generator: random generator on the CPU; the global generator of PyTorch if None. Generators in the same
+                state give the same result.
+            places: position of each item in the batch of all processes, as for `draw`.
+            inplace: whether to write the result into `waveforms`.
+            return_draw: whether to also return the random parameters as a `Draw`, which `apply_draw` can apply again.
 
         Returns:
             Transformed waveforms, of the same shape, dtype and device; with `return_draw`, also the draw.
         """
         check_waveforms(waveforms)
         views = waveforms.shape[1] if waveforms.dim() == 4 else 1
-        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views)
+        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views, places=places)
         result = self.apply_draw(waveforms, draw, inplace=inplace)
         return (result, draw) if return_draw else result
 
     def extra_repr(self) -> str:
-        """Return the settings as one line of text."""
+        """Return the settings as one line of text, which PyTorch shows in the text of the module."""
         names = inspect.signature(type(self).__init__).parameters
         settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return ", ".join(f"{k}={v!r}" for k, v in settings.items() if not isinstance(v, nn.Module))
 
     def to_config(self) -> dict[str, Any]:
-        """Return class name and constructor arguments as a dictionary that JSON and YAML can represent.
+        """Return the class name and the constructor arguments as a dictionary that JSON and YAML can represent.
 
-        The dictionary of a container includes those of its members. `from_config` constructs the same transform from
-        it.
+        The dictionary of a container includes the dictionaries of its members. `from_config` constructs a transform
+        with the same arguments from the dictionary.
 
         Raises:
-            ValueError: if a transform does not store its arguments in attributes, or an argument is not plain data.
+            ValueError: if a transform does not store its arguments in attributes of the same names, or if an argument
+                is not a string, number, bool, None, transform, or list of these.
 
         Examples:
             >>> from ssc_toolkit.augmentations import Gain
@@ -185,34 +238,47 @@ class Augmentation(nn.Module, ABC):
 
 
 class Transform(Augmentation):
-    """Base class of transforms, as opposed to containers.
+    """Base class of single transforms. `Container` is the base class of combinations of transforms.
 
-    A subclass stores every constructor argument in an attribute of the same name and defines
-    `draw_values`, which draws its parameters for every example, and `transform`, which changes waveforms
-    by given parameters. An expensive transform sets `selective = True`, so that it is computed only for the
-    examples to which it applies.
+    A subclass stores every constructor argument in an attribute of the same name. It defines `draw_values`, which draws
+    the parameters of each clip, and `transform`, which applies given parameters to waveforms. A subclass with an
+    expensive computation sets `selective = True`. It is then computed only for the clips that are transformed.
     """
 
     selective = False
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Draw the parameters of `count` examples, as tensors (count, ...) on the CPU by the name of the parameter."""
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        """Draw the random parameters of N clips.
+
+        Args:
+            generator: random generator whose methods `uniform`, `log_uniform` and `integers` return a number for each
+                clip.
+
+        Returns:
+            Dictionary of CPU tensors (N, ...) by name of the parameter.
+        """
         return {}
 
     @abstractmethod
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Transform waveforms (N, channels, samples) by parameters (N, ...); the result has the same shape."""
+        """Apply given parameters to N clips.
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_count(count, views)
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        values = self.draw_values(count, generator)
-        self._check_values(values, count)
+        Args:
+            waveforms: (N, channels, samples).
+            values: parameters by name, as from `draw_values`, tensors (N, ...) on the device of the waveforms.
+
+        Returns:
+            Transformed waveforms, (N, channels, samples).
+        """
+
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        values = self.draw_values(generator)
+        self._check_values(values, len(generator))
         return Draw(type(self).__name__, applied, values)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        if not torch.compiler.is_compiling():  # in a graph, the number of rows cannot depend on the draw
+        if not torch.compiler.is_compiling():  # in a compiled graph, shapes cannot depend on the draw
             touched = len(draw.chosen)
             if touched == 0:
                 return clips
@@ -224,7 +290,7 @@ class Transform(Augmentation):
         return torch.where(per_clip(draw.mask), self._transformed(clips, draw.values), clips)
 
     def _transformed(self, clips: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Call `transform`, and check that the result has the shape of the clips."""
+        """Call the method `transform`, and check that the result has the shape of `clips`, (N, channels, samples)."""
         changed = self.transform(clips, values)
         if not isinstance(changed, Tensor) or changed.shape != clips.shape:
             raise InputError(
@@ -234,7 +300,7 @@ class Transform(Augmentation):
         return changed
 
     def _check_values(self, values: Mapping[str, Tensor], count: int) -> None:
-        """Raise InputError unless `draw_values` returned tensors with one row per example."""
+        """Raise InputError unless the result of `draw_values` is a dictionary of tensors with `count` rows each."""
         place = f"{type(self).__name__}.draw_values"
         if not isinstance(values, Mapping):
             raise InputError(f"{place}: expected to return a dictionary of tensors by name, got {_form(values)}")
@@ -244,7 +310,7 @@ class Transform(Augmentation):
 
 
 def check_waveforms(waveforms: Tensor) -> None:
-    """Raise an error unless the tensor is a batch of waveforms."""
+    """Raise TypeError or ValueError unless waveforms are floating point with a shape that `Augmentation` accepts."""
     if not isinstance(waveforms, Tensor):
         raise TypeError(f"waveforms: expected a tensor, got {type(waveforms).__name__}")
     if waveforms.dim() not in (3, 4):
@@ -259,7 +325,7 @@ def check_waveforms(waveforms: Tensor) -> None:
 
 
 def check_count(count: int, views: int) -> None:
-    """Raise an error unless `count` is a multiple of `views`."""
+    """Raise ValueError unless the number of clips `count` is a multiple of the number of views per item."""
     if not isinstance(count, int) or count < 0:
         raise ValueError(f"count: expected an integer, got {count!r}")
     if views < 0 or (count and (views == 0 or count % views)):
@@ -267,7 +333,7 @@ def check_count(count: int, views: int) -> None:
 
 
 def check_generator(generator: torch.Generator | None) -> None:
-    """Raise an error unless the generator is a CPU generator or None."""
+    """Raise InputError unless the generator is None or on the CPU."""
     if generator is None or (isinstance(generator, torch.Generator) and generator.device.type == "cpu"):
         return
     got = generator.device if isinstance(generator, torch.Generator) else repr(generator)
@@ -275,7 +341,7 @@ def check_generator(generator: torch.Generator | None) -> None:
 
 
 def require_sample_rate(sample_rate: int | None) -> int:
-    """Return the sample rate of a transform that requires one, and check it."""
+    """Check that a sample rate is an integer from 1 to 1 000 000 Hz and not None, and return it."""
     if sample_rate is None:
         raise ValueError("sample_rate: expected the sample rate of the waveforms in hertz, got None")
     if type(sample_rate) is int and 1 <= sample_rate <= _MAX_RATE:  # a fast path, because the check is repeated often
@@ -286,30 +352,13 @@ def require_sample_rate(sample_rate: int | None) -> int:
 _MAX_RATE = 1_000_000
 
 
-def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) numbers uniformly from [low, high)."""
-    low, high = bounds
-    return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) positive numbers whose logarithm is uniform."""
-    low, high = bounds
-    return low * (high / low) ** torch.rand(count, generator=generator)
-
-
-def draw_integers(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) integers uniformly from low to high, both included."""
-    return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
-
-
 def per_clip(value: Tensor) -> Tensor:
-    """Reshape (N,) to (N, 1, 1), to broadcast with (N, channels, samples)."""
+    """Reshape one value per clip, (N,), to (N, 1, 1), to broadcast with clips (N, channels, samples)."""
     return value[:, None, None]
 
 
 def db_to_amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert decibels to an amplitude factor, 10^(decibels / 20)."""
+    """Convert decibels to amplitude factors of `dtype` in the same shape, 10^(decibels / 20)."""
     return 10 ** (decibels.to(dtype) / 20)
 
 

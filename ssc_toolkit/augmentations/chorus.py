@@ -1,4 +1,4 @@
-"""Chorus."""
+"""Chorus effect."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_number, check_range
 
 
 class Chorus(Transform):
-    """Mix the waveform with a copy whose delay varies periodically, which varies its pitch.
+    """Mix the waveform with a copy whose delay, and therefore pitch, varies periodically.
 
         y[n] = (1 - mix) * x[n] + mix * x[n - d[n]]
         d[n] = delay_ms * (1 + depth * sin(2 pi (rate_hz * n / sample_rate + phase)))
 
-    The delay d is in milliseconds. Each example has its own random phase. Delays that are not whole samples are
-    read by cubic (Lagrange) interpolation.
+    The second line gives the delay d in milliseconds; in the first line, it is converted to samples. Each clip of a
+    batch has a random phase between 0 and 1. At fractional delays, the waveform is interpolated by a cubic (Lagrange)
+    polynomial.
 
     Args:
-        rate_hz: (low, high) modulation frequency, 0.01 to 100 Hz, drawn uniformly.
-        depth: (low, high) modulation depth as a fraction of the delay, 0 to 1, drawn uniformly.
+        rate_hz: modulation frequency, 0.01 to 100 Hz; a number, or (low, high) to draw from uniformly.
+        depth: modulation depth as a fraction of the delay, 0 to 1; a number, or (low, high) to draw from uniformly.
         delay_ms: mean delay of the copy, 0 to 100 ms.
         mix: fraction of the copy in the result, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -53,11 +55,11 @@ class Chorus(Transform):
         self.delay_ms = check_number("delay_ms", delay_ms, 0, 100)
         self.mix = check_number("mix", mix, 0, 1)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "rate_hz": draw_uniform(count, self.rate_hz, generator),
-            "depth": draw_uniform(count, self.depth, generator),
-            "phase": torch.rand(count, generator=generator),
+            "rate_hz": generator.uniform(self.rate_hz),
+            "depth": generator.uniform(self.depth),
+            "phase": generator.uniform(),
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -72,12 +74,16 @@ class Chorus(Transform):
 
 
 def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
-    """Delay each clip by a time-varying number of samples; zeros precede the clip.
+    """Delay N clips by a time-varying number of samples. Before its first sample, a clip is taken to be 0.
 
     Args:
         waveforms: (N, channels, samples).
-        delay: (N, samples), in samples, 0 to `max_delay`; fractional delays use cubic interpolation.
-        max_delay: upper bound of `delay`, as a Python number, so that no value is read from the device.
+        delay: (N, samples) delay at each sample of each clip, in samples, 0 to `max_delay`; fractional delays use cubic
+            interpolation.
+        max_delay: upper bound of `delay`. It is a Python number, because reading a tensor would wait for the GPU.
+
+    Returns:
+        The delayed clips, (N, channels, samples).
     """
     samples = waveforms.shape[-1]
     whole = delay.floor()

@@ -8,28 +8,32 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_range
 
 
 class Compression(Transform):
     """Reduce the level of samples that are louder than a threshold.
 
-    The level of a sample is 20 log10 |x| decibels, with |x| the maximum over the channels. The excess over the
-    threshold is reduced to the fraction 1 / ratio. The reduction in decibels rises immediately, falls with the
-    release time, and is then smoothed by a one-pole filter with the attack time
-    (the decoupled peak detector in the log domain of Giannoulis, Massberg and Reiss, Digital Dynamic Range
-    Compressor Design, Journal of the Audio Engineering Society 60(6), 2012). A steady tone is reduced
-    by (1 - 1 / ratio) times the number of decibels by which its peaks exceed the threshold.
+    The level of a sample is 20 log10 |x| decibels, where |x| is the largest magnitude over the channels. A level of
+    e decibels above the threshold requires a reduction of e (1 - 1 / ratio) decibels. If the required reduction
+    increases, the applied reduction follows immediately. If it decreases, the applied reduction decays exponentially
+    with the release time. The applied reduction is then smoothed by a one-pole filter with the attack time. This is the
+    decoupled peak detector in the log domain of Giannoulis, Massberg and Reiss, Digital Dynamic Range Compressor
+    Design, Journal of the Audio Engineering Society 60(6), 2012. A steady tone whose peaks are e decibels above the
+    threshold is reduced by e (1 - 1 / ratio) decibels.
+
+    Each of the first five arguments is a number, or (low, high) to draw from uniformly.
 
     Args:
-        threshold_db: (low, high) in decibels of full scale, -120 to 0, drawn uniformly.
-        ratio: (low, high), 1 to 100, drawn uniformly.
-        attack_ms: (low, high) time constant, 0.01 to 1000 ms, drawn uniformly.
-        release_ms: (low, high) time constant, 0.01 to 10000 ms, drawn uniformly.
-        make_up_db: (low, high) gain after the compression in decibels, -60 to 60, drawn uniformly.
+        threshold_db: threshold in decibels relative to full scale, a magnitude of 1; -120 to 0.
+        ratio: compression ratio, 1 to 100.
+        attack_ms: time constant of the smoothing of the reduction, 0.01 to 1000 ms.
+        release_ms: time constant with which the reduction decays, 0.01 to 10000 ms.
+        make_up_db: gain after the compression in decibels, -60 to 60.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -58,9 +62,9 @@ class Compression(Transform):
         self.release_ms = check_range("release_ms", release_ms, 0.01, 10000)
         self.make_up_db = check_range("make_up_db", make_up_db, -60, 60)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         names = ("threshold_db", "ratio", "attack_ms", "release_ms", "make_up_db")
-        return {name: draw_uniform(count, getattr(self, name), generator) for name in names}
+        return {name: generator.uniform(getattr(self, name)) for name in names}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         per_sample = {name: value.to(waveforms.dtype)[:, None] for name, value in values.items()}
@@ -75,18 +79,21 @@ class Compression(Transform):
 
 
 _DECIBELS = 20 / math.log(10)
-_NEGLIGIBLE = 16.0  # time constants after which an exponential decay is below single precision
+_NEGLIGIBLE = 16.0  # number of time constants after which an exponential decay is below single precision
 
 
 def apply_release(signal: Tensor, time_constant: Tensor) -> Tensor:
     """Compute y[n] = max(x[n], e^(-1 / time_constant) y[n - 1]) without a loop over the samples.
 
-    An exponential decay is linear in the logarithm, so log y[n] + n / time_constant is the running maximum of
-    log x[n] + n / time_constant.
+    The logarithm of an exponential decay is linear in n. Therefore, log y[n] + n / time_constant is the running maximum
+    of log x[n] + n / time_constant.
 
     Args:
-        signal: (N, samples), at least 0.
-        time_constant: (N, 1), in samples.
+        signal: N signals x, (N, samples), with values of at least 0.
+        time_constant: (N, 1) time constant of each signal, in samples.
+
+    Returns:
+        (N, samples) signals y.
     """
     line = torch.arange(signal.shape[-1], device=signal.device, dtype=signal.dtype) / time_constant
     highest = (signal.clamp(min=1e-20).log() + line).cummax(-1).values
@@ -96,13 +103,17 @@ def apply_release(signal: Tensor, time_constant: Tensor) -> Tensor:
 def smooth(signal: Tensor, time_constant: Tensor, max_time_constant: float) -> Tensor:
     """Compute y[n] = a y[n - 1] + (1 - a) x[n], a = e^(-1 / time_constant), without a loop over the samples.
 
-    Each step doubles the number of terms in the sum of a^k x[n - k], until the remaining terms are negligible.
+    The result is the sum of (1 - a) a^k x[n - k] over k = 0, 1, 2, ... The loop doubles the number of terms until the
+    remaining terms are negligible.
 
     Args:
-        signal: (N, samples).
-        time_constant: (N, 1), in samples.
-        max_time_constant: upper bound of the time constants, as a Python number, so that no value is read from the
-            device.
+        signal: N signals x, (N, samples).
+        time_constant: (N, 1) time constant of each signal, in samples.
+        max_time_constant: upper bound of the time constants. It is a Python number, because reading a tensor would
+            wait for the GPU.
+
+    Returns:
+        (N, samples) signals y.
     """
     total = signal * -torch.expm1(-1 / time_constant)
     covered = 1

@@ -18,9 +18,9 @@ def from_config(
     """Construct the transform or chain that a dictionary describes.
 
     Args:
-        config: the `name` of a class and its arguments, as `to_config` returns them. Ranges may be lists, and
-            omitted arguments take their defaults.
-        classes: additional classes by name; those of `ssc_toolkit.augmentations` are always known.
+        config: dictionary as `to_config` returns it: the key `name` holds the name of the class, and the other keys
+            are its constructor arguments. A range may be a list. Omitted arguments have their default values.
+        classes: additional classes by name. The classes of `ssc_toolkit.augmentations` are always available.
         open_files: whether a transform may open the audio files in its `files` argument; pass False for a
             dictionary from an untrusted source.
 
@@ -28,8 +28,8 @@ def from_config(
         A new transform or chain.
 
     Raises:
-        ValueError: if the dictionary has no name, names an unknown class, has missing or unknown arguments, or
-            names files although `open_files` is False.
+        ValueError: if the dictionary has no `name`, names an unknown class, has missing or unknown arguments, or
+            has a `files` argument although `open_files` is False.
 
     Examples:
         >>> chain = from_config({"name": "Chain", "transforms": [{"name": "Gain", "gain_db": [-6, 0]}]})

@@ -11,18 +11,23 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, draw_integers
+from ssc_toolkit.augmentations.base import Augmentation, check_waveforms
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.fusion import Stage, join_alternatives, join_stages, make_stage
 from ssc_toolkit.checks import check_integer_range, check_number
 from ssc_toolkit.errors import InputError
 
 
 class Container(Augmentation):
-    """Base class of Chain, OneOf and SomeOf, which apply members in order, each to selected examples."""
+    """Base class of `Chain`, `OneOf` and `SomeOf`.
+
+    The members of a container are transforms or other containers. They are applied in order. For each member, the
+    container selects the examples (clips) to which the member can apply.
+    """
 
     per_item: ClassVar[bool] = False
-    """Whether p and the choice of members are drawn once per item; members always draw for each view."""
+    """Whether the container decides once per item, not per view, whether it applies and which members it chooses."""
 
     def __init__(self, transforms: Sequence[Augmentation], *, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -35,25 +40,33 @@ class Container(Augmentation):
         _check_rates(self)
 
     def members(self) -> Iterator[Augmentation]:
-        """Return the transforms in order."""
+        """Return an iterator over the members, transforms or containers, in the order in which they are applied."""
         return cast(Iterator[Augmentation], iter(self.transforms))
 
     @abstractmethod
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Return the drawn values by name and, for each member, (N,) bool: the examples to which it can apply."""
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Choose at random which members can apply to each of N clips.
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_count(count, views)
-        check_generator(generator)
-        alike = max(1, views) if self.per_item else 1
-        applied = torch.rand(count // alike, generator=generator) < self.p
-        values, allowed = self.choose(applied, generator)
+        Args:
+            applied: (N,) bool, whether the container applies to each clip.
+            generator: random generator that returns a number for each clip.
+
+        Returns:
+            Drawn values (N, ...) by name, and for each member a mask, bool (N,), True for the clips to which it can
+            apply.
+        """
+
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        alike = max(1, generator.views) if self.per_item else 1
+        own = generator.of_items() if alike > 1 else generator
+        applied = own.uniform() < self.p
+        values, allowed = self.choose(applied, own)
         if alike > 1:
             applied, *allowed = (rows.repeat_interleave(alike) for rows in (applied, *allowed))
             values = {name: value.repeat_interleave(alike, dim=0) for name, value in values.items()}
         children = tuple(
-            transform.draw(count, generator, views=views).gated(meets)
-            for transform, meets in zip(self.members(), allowed, strict=True)
+            transform.draw_examples(generator.member(number)).gated(meets)
+            for number, (transform, meets) in enumerate(zip(self.members(), allowed, strict=True))
         )
         return Draw(type(self).__name__, applied, values, children)
 
@@ -70,10 +83,19 @@ class Container(Augmentation):
 
     @abstractmethod
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        """Join the stages of all members."""
+        """Merge stages (groups of transforms) that can be computed together.
+
+        `stages` contains the list of stages of each member.
+        """
 
     def stages(self, samples: int, path: tuple[int, ...] = ()) -> list[Stage]:
-        """Return the stages in order, for clips of `samples` samples; `path` is that of the draw of this container."""
+        """Return the stages in order: groups of transforms that are computed together.
+
+        Args:
+            samples: length of the clips in samples.
+            path: path to the draw of this container in the draw of the outermost container: the index in
+                `Draw.children` at each level.
+        """
         return self.join(
             [
                 member.stages(samples, (*path, index))
@@ -90,20 +112,20 @@ class Container(Augmentation):
 
 
 class Chain(Container):
-    """Apply transforms one after another; each draws its parameters for each example.
+    """Apply transforms one after another, each with separate random parameters for each clip of a batch.
 
-    Neighbors that have a frequency response (gain, polarity, filters, equalizer, delay, reverb, impulse
-    response) are fused into one multiplication or one FFT pair. `explain` prints the fused stages.
+    Neighboring transforms that have a frequency response (gain, polarity, filters, equalizer, delay, reverb, impulse
+    response) can be fused: they are computed together by one multiplication, or by one FFT pair, which is an FFT and
+    an inverse FFT. `explain` prints the fused stages.
 
     Args:
         transforms: members, applied in this order.
-        p: probability that the chain applies to an example.
-        fuse: "exact" fuses neighbors if the result equals that of applying them one after the other, up to rounding.
-            It does not fuse a pair of which one extends forward and the other backward in time, such as a
-            zero-phase filter and a delay, because applying them one after the other cuts off what the first one moves
-            beyond an end of the clip. "all" also fuses these pairs: the result is that of a clip surrounded by
-            silence and cut once at the end, and it differs only near the ends of the clip. Echoes that begin after
-            the clip are always left out. "none" fuses nothing.
+        p: probability with which the chain applies to a clip, 0 to 1.
+        fuse: "exact", "all" or "none". "exact" fuses neighbors only if the result equals that of applying them one
+            after the other, up to rounding. It does not fuse two neighbors if one spreads sound to earlier samples
+            and the other to later samples, such as a zero-phase filter and a delay. "all" fuses these neighbors too.
+            The waveform is then not cut to the length of the clip between them, so that the result differs near the
+            ends of the clip. "none" fuses nothing. Echoes that begin after the end of the clip are always left out.
 
     Raises:
         InputError: if members have different sample rates.
@@ -130,7 +152,7 @@ class Chain(Container):
             raise ValueError(f'fuse: expected "exact", "all" or "none", got {fuse!r}')
         self.fuse = fuse
 
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
         return {}, [applied] * len(self.transforms)
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
@@ -138,11 +160,14 @@ class Chain(Container):
 
     @torch.no_grad()
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
-        """Print the stages in order: transforms, method, fraction of examples that they apply to, and time.
+        """Print the stages, groups of transforms that are computed together, in order.
+
+        Each line lists the transforms, how they are computed, the percentage of clips to which they apply, and the
+        computing time per clip.
 
         Args:
-            waveforms: waveforms to measure with, on any device; by default, 64 noise clips of 59 535 samples.
-            repeats: number of timed draws; the median is printed.
+            waveforms: waveforms for the timing, on any device. If None, 64 clips of noise with 59 535 samples.
+            repeats: number of draws to time; the median time is printed.
 
         Examples:
             >>> from ssc_toolkit.augmentations import Delay, Gain, Reverb
@@ -167,10 +192,11 @@ class Chain(Container):
 
 
 class ItemChain(Chain):
-    """A `Chain` whose own p is drawn once for all views of an item; members draw for each view.
+    """A `Chain` that applies either to all views of an item or to none of them.
 
-    Arguments and errors are those of `Chain`. Pass batches of (items, views, channels, samples); in a batch of
-    (batch, channels, samples), every clip counts as an item.
+    This is decided once per item, with probability `p`. The random parameters of the members, and whether each member
+    applies, are drawn separately for each view. Arguments and errors are those of `Chain`. Pass batches of shape
+    (items, views, channels, samples). In a batch of shape (batch, channels, samples), every clip counts as an item.
 
     Examples:
         >>> import torch
@@ -184,12 +210,12 @@ class ItemChain(Chain):
 
 
 class OneOf(Container):
-    """Apply one of several transforms, chosen at random for each example, with its own p.
+    """Apply one of several transforms, chosen at random for each clip of a batch.
 
     Args:
-        transforms: members, at least one.
-        weights: weights of the members in the random choice, at least 0, with a positive sum; equal if None.
-        p: probability that one of the members is chosen for an example.
+        transforms: members, at least one. The chosen member applies with its own probability `p`.
+        weights: relative probabilities of the members, at least 0, with a positive sum; equal if None.
+        p: probability with which one of the members is chosen for a clip, 0 to 1.
 
     Raises:
         ValueError: if there are no members, the weights are not valid, or members have different sample rates.
@@ -217,9 +243,9 @@ class OneOf(Container):
             raise ValueError(f"weights: expected numbers >= 0 with a positive sum, got {weights}")
         self.weights = weights
 
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
         thresholds = torch.tensor(self.weights).cumsum(0)
-        picked = torch.bucketize(torch.rand(len(applied), generator=generator) * thresholds[-1], thresholds, right=True)
+        picked = torch.bucketize(generator.uniform() * thresholds[-1], thresholds, right=True)
         picked = picked.clamp(max=len(self.weights) - 1)
         return {"picked": picked}, [applied & (picked == index) for index in range(len(self.weights))]
 
@@ -228,9 +254,10 @@ class OneOf(Container):
 
 
 class ItemOneOf(OneOf):
-    """A `OneOf` that chooses once for all views of an item; members draw for each view, including their own p.
+    """A `OneOf` that chooses the same member for all views of an item.
 
-    Arguments and errors are those of `OneOf`; pass batches as for `ItemChain`.
+    The random parameters of the member, and whether it applies, are drawn separately for each view. Arguments and
+    errors are those of `OneOf`. Pass batches of shape (items, views, channels, samples), as for `ItemChain`.
 
     Examples:
         >>> import torch
@@ -244,13 +271,13 @@ class ItemOneOf(OneOf):
 
 
 class SomeOf(Container):
-    """Apply some of several transforms, chosen at random for each example, in the given order.
+    """Apply some of several transforms, chosen at random for each clip of a batch, in the given order.
 
     Args:
         transforms: members, at least one.
-        count: (low, high) number of members chosen for an example, drawn uniformly, both ends included, 0 to all
-            members. Each chosen member then applies with its own p.
-        p: probability that members are chosen for an example.
+        count: number of members chosen for a clip, 0 to the number of members; an integer, or (low, high) to draw from
+            uniformly, both ends included. Each chosen member applies with its own probability `p`.
+        p: probability with which members are chosen for a clip, 0 to 1.
 
     Raises:
         ValueError: if there are no members, the count is out of range, or members have different sample rates.
@@ -271,9 +298,9 @@ class SomeOf(Container):
             raise ValueError("transforms: SomeOf expects at least one transform, got none")
         self.count = check_integer_range("count", count, 0, len(transforms))
 
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-        wanted = draw_integers(len(applied), self.count, generator)
-        scores = torch.rand(len(applied), len(self.transforms), generator=generator)
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
+        wanted = generator.integers(self.count)
+        scores = generator.uniform(size=len(self.transforms))
         chosen = scores.argsort(1).argsort(1) < wanted[:, None]
         return {"picked": chosen}, [applied & column for column in chosen.unbind(1)]
 
@@ -282,7 +309,7 @@ class SomeOf(Container):
 
 
 def _check_rates(container: Container) -> None:
-    """Raise InputError if members at any depth have different sample rates."""
+    """Raise InputError if members of a container, or members of those, have different sample rates."""
     rated = [one for one in container.modules() if isinstance(one, Augmentation) and one.sample_rate is not None]
     for other in rated[1:]:
         if other.sample_rate != rated[0].sample_rate:

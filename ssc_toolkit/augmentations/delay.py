@@ -1,4 +1,4 @@
-"""Echoes."""
+"""Echoes at multiples of a delay."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_integer, check_number, check_range
 
 
 class Delay(Linear):
-    """Add echoes: echo r begins r delays after the sound, with the volume `volume * attenuation^(r - 1)`.
+    """Add echoes to the waveform. Each echo follows the previous one by the same delay.
 
         y[n] = x[n] + sum over r = 1 ... repeats of volume * attenuation^(r - 1) * x[n - r * delay]
 
     Args:
-        delay_ms: (low, high) in milliseconds, one sample to one minute, drawn uniformly and rounded to whole samples.
-        volume: volume of the first echo, 0 to 1.
+        delay_ms: delay in milliseconds, one sample to one minute; a number, or (low, high) to draw from uniformly. The
+            delay is rounded to whole samples.
+        volume: amplitude of the first echo relative to the waveform, 0 to 1.
         repeats: number of echoes, 1 to 1000.
-        attenuation: ratio of the volume of each echo to that of the previous echo, 0 to 1.
+        attenuation: amplitude of each echo divided by that of the previous echo, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -60,8 +62,8 @@ class Delay(Linear):
         self.attenuation = check_number("attenuation", attenuation, 0, 1)
         self.repeats = check_integer("repeats", repeats, self.min_repeats, 1000)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"delay_ms": draw_uniform(count, self.delay_ms, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"delay_ms": generator.uniform(self.delay_ms)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         delay, longest = self._delay(values), self._longest()
@@ -77,29 +79,35 @@ class Delay(Linear):
         return compute_echo_response(self._delay(values), self._echoes(grid.samples), grid)
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
-        """Return the number and level of each echo that can begin within a clip."""
+        """Yield a pair (r, amplitude) for each echo r = 1, 2, ... that can begin within a clip of `samples` samples."""
         shortest = math.floor(self.delay_ms[0] * require_sample_rate(self.sample_rate) / 1000)
         most = min(self.repeats, samples // max(1, shortest) + 1)
         return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, most + 1))
 
     def _longest(self) -> int:
-        """Return the longest delay that can be drawn, in samples."""
+        """Return the longest delay between two echoes that can be drawn, in samples."""
         return math.ceil(self.delay_ms[1] * require_sample_rate(self.sample_rate) / 1000)
 
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Return the delays (N,) in whole samples."""
+        """Return the delays of N clips, (N,) int64 in samples, from parameters as from `draw_values`."""
         return (values["delay_ms"] * (require_sample_rate(self.sample_rate) / 1000)).round().long()
 
 
 def compute_echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
-    """Compute the response (N, F) of a signal with echoes, without echoes that begin after the clip.
+    """Compute the frequency responses of echoes that are added to N clips.
+
+    Echoes that begin after the end of the clip are left out.
 
     Args:
-        delay: (N,) delays in whole samples.
-        echoes: pairs (r, level) of an echo that begins r delays after the sound; the level is a number or (N, 1).
+        delay: (N,) delays between two echoes in whole samples.
+        echoes: pairs (r, amplitude), one per echo. The delay of echo r is r times `delay`. The amplitude is a number or
+            a tensor (N, 1).
         grid: frequencies of the response.
+
+    Returns:
+        (N, frequencies) complex responses.
     """
-    # Count the phase in integer steps: in single precision, the angle of many turns would be inexact.
+    # Count the phase in integer steps, because a large angle would be inexact in single precision.
     step = -2 * math.pi / grid.length
     angles = torch.arange(grid.length, device=grid.cycles.device, dtype=grid.cycles.dtype) * step
     circle = torch.polar(torch.ones_like(angles), angles)
@@ -113,12 +121,15 @@ def compute_echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Ten
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, max_shift: int) -> Tensor:
-    """Delay each clip by its own number of samples; zeros precede the clip.
+    """Delay each of N clips by a separate number of samples, and fill its beginning with zeros.
 
     Args:
         waveforms: (N, channels, samples).
-        shift: (N,) whole samples, 0 to `max_shift`.
-        max_shift: upper bound of `shift`, as a Python number, so that no value is read from the device.
+        shift: (N,) delays in whole samples, 0 to `max_shift`.
+        max_shift: upper bound of `shift`. It is a Python number, because reading a tensor would wait for the GPU.
+
+    Returns:
+        The delayed clips, (N, channels, samples).
     """
     samples = waveforms.shape[-1]
     padding = min(max_shift, samples)

@@ -7,18 +7,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_integers, draw_uniform, per_clip
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, per_clip
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_integer_range, check_range
 
 
 class Distortion(Transform):
     """Distort the waveform by a hyperbolic tangent: y = tanh(10^(drive_db / 20) x).
 
-    Quiet signals are amplified by `drive_db`; no sample exceeds full scale.
+    Samples of small magnitude are amplified by about `drive_db`. The magnitude of the result is at most 1.
 
     Args:
-        drive_db: (low, high) in decibels, -60 to 60, drawn uniformly.
-        p: probability that an example is transformed.
+        drive_db: gain before the hyperbolic tangent in decibels, -60 to 60; a number, or (low, high) to draw from
+            uniformly.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -30,20 +32,20 @@ class Distortion(Transform):
         super().__init__(p=p)
         self.drive_db = check_range("drive_db", drive_db, -60, 60)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"drive_db": draw_uniform(count, self.drive_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"drive_db": generator.uniform(self.drive_db)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         return torch.tanh(waveforms * per_clip(db_to_amplitude(values["drive_db"], waveforms.dtype)))
 
 
 class Clipping(Transform):
-    """Clip samples to a level relative to the peak of the clip.
+    """Limit the magnitude of samples to a threshold relative to the peak of the waveform.
 
     Args:
-        threshold_db: (low, high) in decibels relative to the peak magnitude of the clip over all channels,
-            -60 to 0, drawn uniformly.
-        p: probability that an example is transformed.
+        threshold_db: threshold in decibels relative to the largest magnitude in any channel, -60 to 0; a number, or
+            (low, high) to draw from uniformly.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -55,8 +57,8 @@ class Clipping(Transform):
         super().__init__(p=p)
         self.threshold_db = check_range("threshold_db", threshold_db, -60, 0)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"threshold_db": draw_uniform(count, self.threshold_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"threshold_db": generator.uniform(self.threshold_db)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         limit = per_clip(measure_peak(waveforms) * db_to_amplitude(values["threshold_db"], waveforms.dtype))
@@ -66,11 +68,11 @@ class Clipping(Transform):
 class BitCrush(Transform):
     """Round samples to the levels of b-bit integers: y = round(2^(b - 1) x) / 2^(b - 1).
 
-    The rounding has the gradient of the identity (straight-through estimator).
+    The backward pass treats the rounding as the identity (straight-through estimator).
 
     Args:
-        bits: (low, high) integers, 1 to 24, drawn uniformly, both ends included.
-        p: probability that an example is transformed.
+        bits: number of bits b, 1 to 24; an integer, or (low, high) to draw from uniformly, both ends included.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -82,8 +84,8 @@ class BitCrush(Transform):
         super().__init__(p=p)
         self.bits = check_integer_range("bits", bits, 1, 24)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"bits": draw_integers(count, self.bits, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"bits": generator.integers(self.bits)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         levels = per_clip(2 ** (values["bits"].to(waveforms.dtype) - 1))
@@ -93,13 +95,13 @@ class BitCrush(Transform):
 
 
 def measure_peak(waveforms: Tensor) -> Tensor:
-    """Return the peak magnitudes (N,) of waveforms (N, channels, samples)."""
+    """Return the largest magnitude in each clip, (N,), of waveforms (N, channels, samples)."""
     lowest, highest = waveforms.flatten(1).aminmax(dim=1)
     return torch.maximum(highest, -lowest)
 
 
 def straight_through(waveforms: Tensor, changed: Tensor) -> Tensor:
-    """Return the changed waveforms with the gradient of the unchanged ones."""
+    """Return `changed`, with the gradient of the identity with respect to `waveforms` (straight-through estimator)."""
     if torch.is_grad_enabled() and waveforms.requires_grad:
         return waveforms + (changed - waveforms).detach()
     return changed

@@ -1,4 +1,4 @@
-"""Random parameters of a transform for a batch, which can be indexed, moved, saved and replayed."""
+"""Draws: the random parameters of a transform for a batch, which can be indexed, saved and applied again."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _ALIGNMENT = 8  # in bytes, so that tensors of any dtype can be views of the pac
 
 @dataclass(frozen=True)
 class Draw:
-    """Random parameters of a transform, and of the members of a container, for a batch of N examples.
+    """Random parameters of a transform or container for a batch of N examples (clips).
 
     Attributes:
-        transform: class name of the transform that made the draw.
-        applied: (N,) bool, whether the transform applies to each example. It stays on the CPU, so that counting
-            the examples does not wait for the device.
-        values: parameters by name, each (N, ...); drawn for every example, even if the transform does not apply.
-        children: draws of the members of a container.
-        whole: whether the parameters of an example refer to other examples; such a draw cannot be indexed.
+        transform: class name of the transform or container that made the draw.
+        applied: (N,) bool, whether the transform applies to each example. It is always on the CPU, so that counting
+            these examples does not wait for the GPU.
+        values: parameters by name, tensors (N, ...). They are drawn for all examples, also for those to which the
+            transform does not apply.
+        children: draws of the members of a container; empty for a single transform.
+        whole: whether the parameters of an example refer to other examples. If True, the draw cannot be indexed.
         mask: `applied` on the device of the values.
-        chosen: (K,) indices of the examples to which the transform applies, on the device of the values.
+        chosen: indices of the K examples to which the transform applies, (K,), on the device of the values.
     """
 
     transform: str
@@ -45,22 +46,22 @@ class Draw:
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
+        """Device of the parameters `values`."""
         return self.mask.device
 
     @property
     def needs_all(self) -> bool:
-        """Whether this draw, or that of a member, can only be applied to the whole batch."""
+        """Whether this draw, or one of those in `children`, can only be applied to the whole batch."""
         return self.whole or any(child.needs_all for child in self.children)
 
     def chosen_values(self) -> Mapping[str, Tensor]:
-        """Return the parameters of the examples to which the transform applies, each (K, ...)."""
+        """Return the parameters by name of the K examples to which the transform applies, (K, ...) each."""
         if len(self.chosen) == len(self):
             return self.values
         return {name: value[self.chosen] for name, value in self.values.items()}
 
     def __getitem__(self, index: int | slice | Tensor) -> Draw:
-        """Return the draw of some examples; an integer index keeps the batch axis, with length 1.
+        """Return the parameters of the examples at `index` as a `Draw`. For an integer, it has one example.
 
         Raises:
             ValueError: if the parameters of an example refer to other examples.
@@ -81,7 +82,7 @@ class Draw:
         ).to(self.device)
 
     def to(self, device: torch.device | str) -> Draw:
-        """Return the draw with its parameters on another device, transferred in a single copy."""
+        """Return the draw with its parameters on another device. All tensors are transferred by a single copy."""
         device = torch.empty(0, device=device).device
         if device == self.device:
             return self
@@ -98,12 +99,12 @@ class Draw:
         return self._rebuilt(moved)
 
     def gated(self, allowed: Tensor) -> Draw:
-        """Return the draw, with this transform and its members applied only where `allowed` (N,) is also True."""
+        """Return a copy of the draw that does not apply to the examples for which `allowed`, bool (N,), is False."""
         children = tuple(child.gated(allowed) for child in self.children)
         return Draw(self.transform, self.applied & allowed, self.values, children, self.whole)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the draw as dictionaries, lists and tensors, for `torch.save` and loading with `weights_only`."""
+        """Return the draw as a dictionary that `torch.load` can read with `weights_only=True` after `torch.save`."""
         return {
             "transform": self.transform,
             "applied": self.applied,
@@ -117,7 +118,7 @@ class Draw:
         """Construct a draw on the CPU from the result of `state_dict`.
 
         Raises:
-            ValueError: if keys are missing.
+            ValueError: if a key is missing.
         """
         lacking = {"transform", "applied", "values", "children", "whole"} - set(state)
         if lacking:
@@ -131,7 +132,7 @@ class Draw:
         )
 
     def describe(self) -> list[str]:
-        """Return one line per example: the transforms that apply to it, with their parameters."""
+        """Return a list with one text per example: the transforms that apply to it, with their parameters."""
         on_cpu = self.to("cpu")
         return ["; ".join(on_cpu._touches(row)) or "unchanged" for row in range(len(self))]
 
@@ -144,7 +145,7 @@ class Draw:
         return [f"{self.transform}({values})"]
 
     def _tensors(self) -> Iterator[Tensor]:
-        """Yield the tensors to transfer, in the order in which `_rebuilt` takes them."""
+        """Yield the tensors of the draw that must be copied to another device, in the order that `_rebuilt` needs."""
         yield from (self.mask, self.chosen, *self.values.values())
         for child in self.children:
             yield from child._tensors()

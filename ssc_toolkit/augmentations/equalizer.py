@@ -10,27 +10,28 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations.base import db_to_amplitude, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_number, check_range
 
 EDGE_OCTAVES = 0.15
-"""Standard deviation of the transition between two bands, in octaves."""
+"""Width of the transition between two bands in octaves: the standard deviation of a Gaussian."""
 _OCTAVE_BANDS_HZ = tuple(1000 * 2.0**octave for octave in range(-5, 5))
 
 
 class Equalizer(Linear):
-    """Apply a graphic equalizer: each frequency band has its own gain, and the phase is unchanged.
+    """Apply a graphic equalizer: each frequency band has a separate gain, and the phase is unchanged.
 
-    The bands meet halfway between their centers on the logarithmic frequency axis. The gain in
-    decibels passes from one band to the next along an integrated Gaussian with a standard deviation of 0.15
-    octaves. The lowest band extends to 0 Hz, the highest to the Nyquist frequency.
+    Neighboring bands meet at the geometric mean of their centers. There, the gain in decibels changes smoothly from
+    that of one band to that of the next, as the integral of a Gaussian with a standard deviation of 0.15 octaves. The
+    lowest band begins at 0 Hz, and the highest band ends at the Nyquist frequency.
 
     Args:
-        gain_db: (low, high) in decibels, -60 to 60, drawn uniformly for each band.
-        center_hz: centers of the bands in hertz, ascending, at least a third of an octave apart. By default, the
-            octaves from 31.25 Hz up to the Nyquist frequency.
+        gain_db: gain in decibels, -60 to 60; a number, or (low, high) to draw from uniformly for each band.
+        center_hz: ascending centers of the bands in hertz, at least a third of an octave apart. If None, 31.25, 62.5,
+            125, ... 16 000 Hz, as far as they are below the Nyquist frequency.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if centers are too close to each other, or not below the Nyquist frequency.
@@ -65,12 +66,11 @@ class Equalizer(Linear):
             )
         self.center_hz = tuple(centers)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        low, high = self.gain_db
-        return {"gain_db": low + (high - low) * torch.rand(count, len(self.center_hz), generator=generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"gain_db": generator.uniform(self.gain_db, size=len(self.center_hz))}
 
     def reach(self, samples: int) -> Reach:
-        # The lowest transition is the narrowest one in hertz; it sets the length of the impulse response.
+        # The lowest transition is the narrowest one in hertz, so it determines the length of the impulse response.
         edge_hz = (self._edges()[0] if len(self.center_hz) > 1 else math.inf) * math.log(2) * EDGE_OCTAVES
         half = math.ceil(6.5 / (2 * math.pi * edge_hz) * require_sample_rate(self.sample_rate))
         return Reach(half, half)
@@ -86,5 +86,5 @@ class Equalizer(Linear):
         return db_to_amplitude(level, level.dtype)
 
     def _edges(self) -> list[float]:
-        """Return the frequencies in hertz at which neighboring bands meet."""
+        """Return the frequencies in hertz at which neighboring bands meet, in ascending order."""
         return [math.sqrt(low * high) for low, high in pairwise(self.center_hz)]

@@ -1,13 +1,15 @@
-"""Low-pass, high-pass, band-pass and band-stop filters with a separate cutoff for each example.
+"""Low-pass, high-pass, band-pass and band-stop filters with separate cutoffs for each clip of a batch.
 
 All four are zero-phase Gaussian-windowed sinc filters. The frequency response of a low-pass filter with
-a cutoff of c hertz and a transition of w hertz is
+a cutoff of c hertz is
 
     H(f) = 1/2 [erf((f + c) / (sqrt(2) w)) - erf((f - c) / (sqrt(2) w))]
 
-The high-pass response is 1 - H, and the band filters are differences of two H. The response is -6 dB at the cutoff
-and -60 dB half an octave beyond it; narrow bands have steeper transitions. No transition is narrower than 4 Hz, so
-cutoffs below 50 Hz and bands of less than 25 Hz have a more gradual response.
+where w is the width of its transition in hertz, the standard deviation of a Gaussian. The high-pass response is 1 - H.
+The band-pass response is the difference of two low-pass responses, and the band-stop response is 1 minus this
+difference. The response is -6 dB at the cutoff and -60 dB half an octave beyond it. The transitions of narrow bands are
+steeper than that. The width w is at least 4 Hz, so that cutoffs below 50 Hz and bands of less than 25 Hz have a more
+gradual response.
 """
 
 from __future__ import annotations
@@ -19,19 +21,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_range
 
 EDGE_WIDTH = 0.09
-"""Standard deviation of the transition of a filter, as a fraction of its cutoff."""
+"""Width of the transition of a filter, the standard deviation of a Gaussian, as a fraction of its cutoff."""
 NARROWEST_EDGE_HZ = 4.0
-"""Minimum width of a transition in hertz; it keeps impulse responses shorter than 0.2 s."""
+"""Minimum width of a transition in hertz. It limits impulse responses to less than 0.2 s before and after time 0."""
 _EDGE_OF_A_BAND = 1 / 6  # maximum width of the transition of a band, as a fraction of its bandwidth
 
 
 class Filter(Linear):
-    """Base class of the four filters, which pass or stop the frequencies between two cutoffs."""
+    """Base class of the four filters, which pass or remove the frequencies between two cutoffs."""
 
     stops = False
 
@@ -40,14 +43,20 @@ class Filter(Linear):
 
     @abstractmethod
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
-        """Return the lower and upper cutoffs in hertz, each (N,); None if there is no lower cutoff."""
+        """Return lower and upper cutoffs in hertz, (N,) each, from the drawn parameters of N clips.
+
+        The lower cutoffs are None if the filter has only one cutoff.
+        """
 
     @abstractmethod
     def narrowest_edge_hz(self) -> float:
-        """Return the narrowest transition that can be drawn, in hertz; it sets the impulse response length."""
+        """Return the smallest width in hertz that the transition of the filter can have.
+
+        It determines the length of the impulse response.
+        """
 
     def reach(self, samples: int) -> Reach:
-        # Half the length of the Gaussian-windowed impulse response, to 4.5 standard deviations of its window.
+        # The impulse response has a Gaussian window, which is cut at 4.5 standard deviations.
         seconds = 4.5 / (2 * math.pi * max(self.narrowest_edge_hz(), NARROWEST_EDGE_HZ))
         half = math.ceil(seconds * require_sample_rate(self.sample_rate))
         return Reach(half, half)
@@ -69,10 +78,10 @@ class LowPass(Filter):
     """Pass the frequencies below a cutoff.
 
     Args:
-        cutoff_hz: (low, high) range of the -6 dB point, 1 Hz to the Nyquist frequency, drawn uniformly on the mel
-            scale. Below 50 Hz the response is more gradual.
+        cutoff_hz: cutoff in hertz, where the response is -6 dB, from 1 Hz to the Nyquist frequency; a number, or
+            (low, high) to draw from uniformly on the mel scale. For cutoffs below 50 Hz, the response is more gradual.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the cutoff is below 1 Hz or above the Nyquist frequency.
@@ -87,8 +96,8 @@ class LowPass(Filter):
         super().__init__(p=p, sample_rate=sample_rate)
         self.cutoff_hz = check_range("cutoff_hz", cutoff_hz, 1, sample_rate / 2)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"cutoff_hz": draw_mel_uniform(count, self.cutoff_hz, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"cutoff_hz": draw_mel_uniform(generator, self.cutoff_hz)}
 
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         return None, values["cutoff_hz"]
@@ -98,7 +107,7 @@ class LowPass(Filter):
 
 
 class HighPass(LowPass):
-    """Pass the frequencies above a cutoff; arguments and errors are those of `LowPass`.
+    """Pass the frequencies above a cutoff. Arguments and errors are those of `LowPass`.
 
     Examples:
         >>> import torch
@@ -110,15 +119,15 @@ class HighPass(LowPass):
 
 
 class BandPass(Filter):
-    """Pass the frequencies between two cutoffs, center * (1 -+ bandwidth_fraction / 2).
+    """Pass the frequencies between two cutoffs: center - bandwidth / 2 and center + bandwidth / 2.
 
     Args:
-        center_hz: (low, high) range of the center of the band, 1 Hz to the Nyquist frequency, drawn uniformly on
-            the mel scale.
-        bandwidth_fraction: (low, high) range of the bandwidth divided by the center, 0.01 to 1.999, drawn uniformly.
-            Bands of less than 25 Hz have a more gradual response.
+        center_hz: center of the band in hertz, from 1 Hz to the Nyquist frequency; a number, or (low, high) to draw
+            from uniformly on the mel scale.
+        bandwidth_fraction: bandwidth divided by the center, 0.01 to 1.999; a number, or (low, high) to draw
+            from uniformly. For bands of less than 25 Hz, the response is more gradual.
         sample_rate: sample rate of the waveforms in hertz. An upper cutoff above the Nyquist frequency has no effect.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the center is above the Nyquist frequency or the fraction is out of range.
@@ -142,10 +151,10 @@ class BandPass(Filter):
         self.center_hz = check_range("center_hz", center_hz, 1, sample_rate / 2)
         self.bandwidth_fraction = check_range("bandwidth_fraction", bandwidth_fraction, 0.01, 1.999)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "center_hz": draw_mel_uniform(count, self.center_hz, generator),
-            "bandwidth_fraction": draw_uniform(count, self.bandwidth_fraction, generator),
+            "center_hz": draw_mel_uniform(generator, self.center_hz),
+            "bandwidth_fraction": generator.uniform(self.bandwidth_fraction),
         }
 
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
@@ -158,7 +167,7 @@ class BandPass(Filter):
 
 
 class BandStop(BandPass):
-    """Remove the frequencies between two cutoffs; arguments and errors are those of `BandPass`.
+    """Remove the frequencies between two cutoffs. Arguments and errors are those of `BandPass`.
 
     Examples:
         >>> import torch
@@ -173,9 +182,16 @@ class BandStop(BandPass):
 def compute_low_pass_response(
     cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, max_edge_hz: Tensor | None = None
 ) -> Tensor:
-    """Compute the responses (N, F) of low-pass filters with cutoffs (N,) at frequencies (F,) from 0 to Nyquist.
+    """Compute the frequency responses of N low-pass filters at F frequencies.
 
-    `max_edge_hz` (N,), if given, limits the width of the transitions.
+    Args:
+        cutoff_hz: (N,) cutoffs in hertz.
+        frequencies: (F,) frequencies in hertz.
+        sample_rate: sample rate in hertz. A cutoff at half of it passes all frequencies.
+        max_edge_hz: (N,) maximum widths of the transitions in hertz. None: no maximum.
+
+    Returns:
+        (N, F) amplitude factors.
     """
     cutoff = cutoff_hz.to(frequencies.dtype)[:, None]
     edge = EDGE_WIDTH * cutoff
@@ -183,12 +199,12 @@ def compute_low_pass_response(
         edge = torch.minimum(edge, max_edge_hz.to(edge.dtype)[:, None])
     scale = math.sqrt(0.5) / edge.clamp(min=NARROWEST_EDGE_HZ)
     passed = torch.erf((frequencies + cutoff) * scale) - torch.erf((frequencies - cutoff) * scale)
-    # Add the image around the sample rate, so that a cutoff at the Nyquist frequency passes everything.
+    # Add the spectral image around the sample rate, so that a cutoff at the Nyquist frequency passes everything.
     image = 1 - torch.erf((sample_rate - frequencies - cutoff) * scale)
     return 0.5 * (passed + image)
 
 
-def draw_mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) frequencies in hertz, uniform on the mel scale 2595 log10(1 + f / 700)."""
+def draw_mel_uniform(generator: ExampleGenerator, bounds_hz: tuple[float, float]) -> Tensor:
+    """Draw (N,) frequencies between `bounds_hz`, uniformly on the mel scale 2595 log10(1 + f / 700), in hertz."""
     low, high = (math.log1p(bound / 700) for bound in bounds_hz)
-    return 700 * torch.expm1(draw_uniform(count, (low, high), generator))
+    return 700 * torch.expm1(generator.uniform((low, high)))

@@ -13,24 +13,28 @@ from torch import Tensor, nn
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
-from ssc_toolkit.augmentations.base import Augmentation, check_generator, require_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 
 
 class FromTorchAudiomentations(Augmentation):
     """Wrap a transform or composition of torch-audiomentations as a reproducible transform of ssc_toolkit.
 
-    The wrapper draws a seed, sets the global generators of Python, NumPy and PyTorch from it while the transform
-    runs, and restores them afterwards. The wrapped transform draws for a whole batch, so the draw cannot be indexed,
-    and the batch is processed at once. Like other transforms of ssc_toolkit, it also applies in evaluation mode.
+    The random parameters (a `Draw`) contain only a seed. While the wrapped transform runs, the global random generators
+    of Python, NumPy and PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws
+    for a whole batch, so the parameters cannot be indexed, the whole batch is processed at once, and the result
+    depends on the number of processes. Like other
+    transforms of ssc_toolkit, the wrapper also applies in evaluation mode.
 
     Args:
-        module: transform or composition of torch-audiomentations; its own probability applies in addition to `p`.
+        module: transform or composition of torch-audiomentations. It decides with its own probability whether to change
+            the clips that it gets.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is passed to the transform.
+        p: probability with which a clip is passed to `module`, 0 to 1.
 
     Raises:
-        TypeError: if `module` is not a module.
+        TypeError: if `module` is not an `nn.Module`.
 
     Examples:
         >>> import torch_audiomentations
@@ -48,10 +52,9 @@ class FromTorchAudiomentations(Augmentation):
             raise TypeError(f"module: expected a transform of torch-audiomentations, got {type(module).__name__}")
         self.theirs = module
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        seed = torch.randint(2**31, (1,), generator=generator).expand(count)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        seed = generator.integers((0, 2**31 - 1))[:1].expand(len(generator))
         return Draw(type(self).__name__, applied, {"seed": seed}, whole=True)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -64,7 +67,7 @@ class FromTorchAudiomentations(Augmentation):
         samples = changed if isinstance(changed, Tensor) else changed.samples
         if samples.shape[1:] != clips.shape[1:]:
             raise ValueError(
-                f"theirs: expected a transform that keeps the shape {tuple(clips.shape[1:])}, "
+                f"module: expected a transform that keeps the shape {tuple(clips.shape[1:])}, "
                 f"got {tuple(samples.shape[1:])}"
             )
         return clips.index_copy(0, draw.chosen, samples.to(clips.dtype))
@@ -73,12 +76,12 @@ class FromTorchAudiomentations(Augmentation):
 class ToTorchAudiomentations(BaseWaveformTransform):
     """Wrap a transform or chain of ssc_toolkit as a transform of torch-audiomentations, for its `Compose`.
 
-    It draws from the global generator of PyTorch; `freeze_parameters` keeps the draw. As is usual in
-    torch-audiomentations, it does nothing in evaluation mode.
+    The random parameters are drawn with the global generator of PyTorch. After `freeze_parameters`, the last parameters
+    are used again. In evaluation mode, waveforms are unchanged, as is usual in torch-audiomentations.
 
     Args:
         augmentation: transform or chain of ssc_toolkit.
-        p: probability that an example is transformed, in addition to the probability of `augmentation`.
+        p: probability with which a clip is passed to `augmentation`, which then applies with its own probability.
         output_type: "dict" or "tensor", as in torch-audiomentations.
 
     Raises:
@@ -105,13 +108,16 @@ class ToTorchAudiomentations(BaseWaveformTransform):
         self.augmentation = augmentation
 
     def randomize_parameters(self, samples: Any = None, sample_rate: Any = None, **ignored: Any) -> None:
-        """Draw parameters for the examples that the base class has selected."""
+        """Draw random parameters for `samples`, the clips that the base class has selected, (N, channels, samples)."""
         self.transform_parameters["draw"] = self.augmentation.draw(len(samples))
 
     def apply_transform(
         self, samples: Any = None, sample_rate: Any = None, targets: Any = None, target_rate: Any = None
     ) -> ObjectDict:
-        """Apply the drawn parameters."""
+        """Apply the drawn random parameters to `samples`, (N, channels, samples).
+
+        The other arguments are returned unchanged in the result. `sample_rate` is checked if it is given.
+        """
         rates = {m.sample_rate for m in self.augmentation.modules() if isinstance(m, Augmentation)} - {None}
         if sample_rate is not None and rates - {sample_rate}:
             raise ValueError(
@@ -123,7 +129,10 @@ class ToTorchAudiomentations(BaseWaveformTransform):
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global random generators, and restore them on exit."""
+    """Context manager that seeds the global random generators of Python, NumPy and PyTorch (CPU and `device`).
+
+    On exit, the previous states of the generators are restored.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the wrapped transforms use it
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

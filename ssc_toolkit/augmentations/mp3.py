@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.distortion import straight_through
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_range
 
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -30,32 +31,31 @@ BIT_RATES_KBPS = {
 """Bit rates in kbit/s that MP3 supports, by sample rate in hertz (ISO/IEC 11172-3 and 13818-3, MPEG 2.5)."""
 
 MAX_PEAK = 100.0
-"""Maximum magnitude of samples that are encoded; full scale is 1. At 10 000, LAME may abort."""
+"""Maximum magnitude of samples that are encoded (full scale is 1). At 10 000, LAME may end the Python process."""
 
 
 class MP3(Transform):
-    """Encode as MP3 at a constant bit rate, and decode.
+    """Encode waveforms as MP3 at a constant bit rate, and decode them.
 
-    The codec is LAME, through libsndfile. Each channel is encoded separately, on as many threads as PyTorch
-    uses. The delay and the padding of the codec are removed, and its gradient is that of the identity
-    (straight-through estimator).
+    There are two implementations. The codec is LAME, called through libsndfile. Each channel is encoded separately, on
+    as many threads as PyTorch uses. The delay and the padding of the codec are removed. The backward pass treats the
+    codec as the identity (straight-through estimator).
 
-    The approximation quantizes frames of 576 coefficients of a modified discrete cosine transform. The
-    quantization step of each critical band is proportional to the masking threshold set by the neighboring bands,
-    and is scaled to use the bits of a frame. Coefficients above the cutoff that LAME uses at this bit rate are
-    removed. The approximation processes whole batches on any device; only its rounding has the gradient of the
-    identity.
+    The approximation quantizes frames of 576 coefficients of a modified discrete cosine transform, on any device. The
+    quantization step of each critical band is proportional to the masking threshold that the band and its neighbors
+    produce. The steps of a frame are scaled to use the bits that are available at the bit rate. Coefficients above the
+    cutoff that LAME uses at this bit rate are removed. The backward pass treats only the rounding as the identity.
 
-    A clip that contains NaN, infinity or a sample beyond `MAX_PEAK` in any channel is returned unchanged, and so is
-    its gradient, because LAME could abort the process. The other clips of the batch are not affected.
+    A clip that contains NaN, infinity or a magnitude above 100 (`MAX_PEAK`) in any channel is returned unchanged,
+    because LAME could end the Python process. The other clips of the batch are not affected.
 
     Args:
-        bitrate_kbps: (low, high) in kilobits per second and channel. One of the bit rates in this range that MP3
-            supports at this sample rate (`BIT_RATES_KBPS`) is drawn.
-        implementation: "codec"; "approximation"; or "auto", which uses the codec for waveforms on a CPU and the
-            approximation on other devices, where the codec would have to copy the waveforms to the CPU.
+        bitrate_kbps: bit rate of each channel in kbit/s; a number, or a range (low, high). It is drawn uniformly from
+            the bit rates in the range that MP3 supports at this sample rate (`BIT_RATES_KBPS`).
+        implementation: "codec", "approximation" or "auto". "auto" uses the codec for waveforms on a CPU and the
+            approximation on other devices, because the codec would copy the waveforms to the CPU.
         sample_rate: sample rate of the waveforms in hertz, one of those in `BIT_RATES_KBPS`.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if MP3 does not support the sample rate, or the range contains no supported bit rate.
@@ -88,8 +88,8 @@ class MP3(Transform):
             raise ValueError(f'implementation: expected "auto", "codec" or "approximation", got {implementation!r}')
         self.implementation = implementation
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        picked = torch.randint(len(self._rates), (count,), generator=generator)
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        picked = generator.integers((0, len(self._rates) - 1))
         return {"bitrate_kbps": torch.tensor(self._rates)[picked]}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -107,7 +107,11 @@ class MP3(Transform):
 
 
 def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
-    """Return the bit rates in kbit/s that MP3 supports at a sample rate."""
+    """Return the bit rates in kbit/s that MP3 supports at a sample rate in hertz.
+
+    Raises:
+        ValueError: if MP3 does not support the sample rate.
+    """
     known = BIT_RATES_KBPS.get(sample_rate)
     if known is None:
         raise ValueError(f"sample_rate: expected one of {', '.join(map(str, BIT_RATES_KBPS))}, got {sample_rate}")
@@ -115,12 +119,12 @@ def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
 
 
 def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
-    """Return the supported bit rate nearest to `bitrate_kbps`; the higher one if two are equally near."""
+    """Return the bit rate of MP3 in kbit/s that is nearest to `bitrate_kbps`, the higher one if two are as near."""
     return min(list_bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
 
 
 def _encode_and_decode(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Encode and decode signals (N, samples) with the codec."""
+    """Encode mono signals (N, samples) as MP3 at `bit_rates`, (N,) in kbit/s, and decode them."""
     arrays = signals.detach().cpu().float().numpy()
     rates = bit_rates.tolist()
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -132,7 +136,7 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
     import soundfile
 
     known = BIT_RATES_KBPS[sample_rate]
-    # libsndfile maps 0 to the highest bit rate and 1 to the lowest, and rejects 1 itself.
+    # libsndfile maps a compression level of 0 to the highest bit rate and 1 to the lowest, and rejects exactly 1.
     level = min((known[-1] - bitrate_kbps) / (known[-1] - known[0]), 0.9999)
     file = io.BytesIO()
     soundfile.write(
@@ -144,7 +148,7 @@ def _code_one(samples: np.ndarray, bitrate_kbps: int, sample_rate: int) -> np.nd
         bitrate_mode="CONSTANT",
         compression_level=level,
     )
-    # If the bit rate leaves space for it, LAME stores its delay in a first frame without audio.
+    # If a frame at this bit rate is large enough, LAME stores its delay in a first frame without audio.
     header = file.getvalue()[:_HEADER_BYTES]
     begin = 0 if b"Info" in header or b"Xing" in header else _DELAY
     file.seek(0)
@@ -163,7 +167,7 @@ _SIDE_BITS = 136  # bits of a frame for header and side information
 
 
 def approximate_coding(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Apply the approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
+    """Apply the differentiable approximation of MP3 to signals (N, samples), at `bit_rates`, (N,) in kbit/s."""
     samples = signals.shape[-1]
     count = -(-samples // _FRAME) + 1
     window, basis = _cosine_transform(signals)
@@ -191,7 +195,7 @@ def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Return the cutoffs (N,) in hertz, above which coefficients are removed."""
+    """Return the frequencies (N,) in hertz above which MP3 removes all content at `bit_rates`, (N,) in kbit/s."""
     limit = _CUTOFF_SHARE * sample_rate / 2
     cutoffs = torch.full_like(bit_rates, limit, dtype=torch.float32)
     for below_kbps, cutoff_hz in reversed(_CUTOFFS):
@@ -202,11 +206,24 @@ def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
 _GAIN = 0.95  # LAME reduces the level slightly to avoid clipping
 _CUTOFF_SHARE = 0.907  # of the Nyquist frequency
 _CUTOFFS = ((16, 3000), (24, 5450), (32, 5850), (40, 8250), (48, 10250), (56, 11050), (64, 15100), (80, 16500))
-"""Pairs (bit rate in kbit/s, cutoff in hertz below that bit rate), measured on white noise with LAME 3.100."""
+"""Pairs (bit rate in kbit/s, cutoff in hertz below this bit rate), measured on white noise with LAME 3.100."""
 
 
 def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
-    """Return the steps (N, frames, 576) that use the bits of each frame, proportional to the masking thresholds."""
+    """Choose the quantization step of each coefficient.
+
+    The steps of a frame are proportional to the masking thresholds. They are scaled such that the coefficients need as
+    many bits as the bit rate allows.
+
+    Args:
+        coefficients: (N, frames, 576) coefficients of the cosine transform.
+        bit_rates: (N,) in kbit/s.
+        frequencies: (576,) frequencies of the coefficients in hertz.
+        sample_rate: sample rate in hertz.
+
+    Returns:
+        (N, frames, 576) quantization steps.
+    """
     bark = 26.81 * frequencies / (1960 + frequencies) - 0.53  # Traunmueller 1990
     band = (bark * (_BANDS / bark[-1])).long().clamp(0, _BANDS - 1)
     member = F.one_hot(band, _BANDS).to(coefficients.dtype)
@@ -229,7 +246,10 @@ def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies:
 
 
 def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
-    """Return the threshold in quiet as power of a coefficient (Terhardt 1979); full scale is 96 dB SPL."""
+    """Return the hearing threshold in quiet (Terhardt 1979) at `frequencies` in hertz, as powers.
+
+    A power is that of a coefficient of the cosine transform. Full scale is taken to be 96 dB SPL.
+    """
     khz = (frequencies / 1000).clamp(min=0.05)
     level = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
     full_scale = _FRAME / 2  # a sine of amplitude 1
@@ -237,6 +257,6 @@ def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
 
 
 def _bits(scaled: Tensor) -> Tensor:
-    """Estimate the bits of coefficients that are given in units of their step."""
+    """Estimate the number of bits of each coefficient, given coefficients divided by their quantization steps."""
     whole = scaled.abs().round()
     return torch.log2(1 + whole) * 1.5 + (whole > 0)

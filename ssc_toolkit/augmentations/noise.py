@@ -1,4 +1,4 @@
-"""Colored noise: noise with a power-law spectrum."""
+"""Colored noise, which has a power-law spectrum."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_uniform, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.spectrum import find_fast_length
 from ssc_toolkit.checks import Range, check_range
 
@@ -18,16 +19,16 @@ FLOOR_HZ = 20.0
 class ColoredNoise(Transform):
     """Add noise of power spectral density 1 / f^spectral_decay at a given signal-to-noise ratio.
 
-    The noise is Gaussian, has the length of the clip, and is generated from a random spectrum. A decay of 0 is
-    white, 1 pink, 2 brown, -1 blue, -2 violet: -3.01 dB per octave for each unit of decay. Below 20 Hz the density
-    is constant. The ratio is exact: it is the energy of the clip divided by the energy of the noise, over all
-    channels. Silent clips stay silent. All channels of a clip get the same noise.
+    A decay of 0 gives white noise, 1 pink noise, 2 brown noise, -1 blue noise and -2 violet noise. Each unit of decay
+    changes the density by -3.01 dB per octave. Below 20 Hz, the density is constant. The noise is Gaussian and differs
+    between the clips of a batch. All channels of a clip get the same noise. The energy of the clip divided by the
+    energy of the noise, both over all channels, is exactly the drawn ratio. Silent clips stay silent.
 
     Args:
-        snr_db: (low, high) signal-to-noise ratio in decibels, -200 to 200, drawn uniformly.
-        spectral_decay: (low, high) exponent, -10 to 10, drawn uniformly.
+        snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
+        spectral_decay: exponent, -10 to 10; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -50,11 +51,11 @@ class ColoredNoise(Transform):
         self.snr_db = check_range("snr_db", snr_db, -200, 200)
         self.spectral_decay = check_range("spectral_decay", spectral_decay, -10, 10)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "snr_db": draw_uniform(count, self.snr_db, generator),
-            "spectral_decay": draw_uniform(count, self.spectral_decay, generator),
-            "seed": torch.randint(2**31, (count,), generator=generator),
+            "snr_db": generator.uniform(self.snr_db),
+            "spectral_decay": generator.uniform(self.spectral_decay),
+            "seed": generator.integers((0, 2**31 - 1)),
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -75,12 +76,15 @@ class ColoredNoise(Transform):
 
 
 def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
-    """Add noise scaled to an exact signal-to-noise ratio, computed over all channels.
+    """Scale noise to a signal-to-noise ratio over all channels, and add it to waveforms.
 
     Args:
         waveforms: (N, channels, samples).
         noise: (N, channels, samples), or (N, 1, samples) to use the same noise for all channels.
         snr_db: (N,) signal-to-noise ratios in decibels.
+
+    Returns:
+        Waveforms with noise, (N, channels, samples).
     """
     dimensions = (1, 2)
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())
@@ -93,22 +97,24 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
 
 
 def draw_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, count) complex numbers of mean 0 whose real and imaginary parts are `draw_numbers`.
+    """Return random complex numbers of mean 0, (N, count), as the spectra of N noises.
 
-    Each sample of the noise is a sum of thousands of them and therefore approximately Gaussian.
+    `seed` is (N,) int64, and `dtype` is the dtype of the real and imaginary parts, which come from `draw_numbers`.
+
+    Each sample of the inverse FFT is a sum of thousands of these numbers and is therefore approximately Gaussian.
     """
     return torch.view_as_complex(draw_numbers(seed, 2 * count, dtype).unflatten(-1, (count, 2)))
 
 
 def draw_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, count) independent numbers, uniform between -32768 and 32768; a row depends on its seed only.
+    """Return (N, count) independent random numbers, uniformly distributed between -32768 and 32768.
 
-    This is a counter-based generator: a 32-bit integer hash (the finalizer of MurmurHash3) of seed and position.
-    The numbers are the same on every device and in any slice of a batch.
+    This is a counter-based generator: each number is a 32-bit integer hash (the finalizer of MurmurHash3) of the seed
+    of its row and its position in the row. The numbers are the same on every device and in any slice of a batch.
 
     Args:
         seed: (N,) int64, 0 to 2**31 - 1.
-        count: numbers per row, an even number.
+        count: number of columns, which is even.
         dtype: dtype of the numbers.
     """
     position = torch.arange(count // 2, device=seed.device, dtype=torch.int32)
@@ -118,7 +124,7 @@ def draw_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
 
 
 def _hash32(value: Tensor) -> Tensor:
-    """Hash 32-bit integers; products wrap around."""
+    """Hash 32-bit integers (the finalizer of MurmurHash3)."""
     value = (value ^ ((value >> 16) & 0xFFFF)) * -0x7A143595
     value = (value ^ ((value >> 13) & 0x7FFFF)) * -0x3D4D51CB
     return value ^ ((value >> 16) & 0xFFFF)

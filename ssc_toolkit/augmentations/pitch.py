@@ -1,19 +1,21 @@
-"""Pitch shifting of a batch, with a separate ratio for each example."""
+"""Pitch shifting of a batch, with a separate ratio for each clip."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
-from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
     analyze,
+    apply_in_slices,
     choose_window_length,
     find_peaks,
     hann_window,
@@ -24,20 +26,20 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class PitchShift(Transform):
-    """Shift the pitch by any real number of semitones, and keep the duration.
+    """Shift the pitch by a whole or fractional number of semitones, and keep the duration.
 
-    Each peak of the short-time spectrum is moved together with the bins around it, and its phase is rotated so
-    that the shifted partials stay coherent from frame to frame (Laroche and Dolson, New phase-vocoder
-    techniques for pitch-shifting, harmonizing and other exotic effects, WASPAA 1999). The spectral
-    envelope moves with the partials. Partials that would exceed the Nyquist frequency are removed. Gradients flow
-    through the spectrum, not through the selection of peaks.
+    Each peak of the short-time spectrum is moved together with the bins around it. Its phase is rotated so that the
+    shifted partials are continuous from frame to frame (Laroche and Dolson, New phase-vocoder techniques for
+    pitch-shifting, harmonizing and other exotic effects, WASPAA 1999). The spectral envelope is shifted too. Partials
+    that would exceed the Nyquist frequency are removed. Gradients flow through the spectrum, but not through the
+    selection of peaks.
 
     Args:
-        shift_semitones: (low, high) shift in semitones, -48 to 48, drawn uniformly.
+        shift_semitones: shift in semitones, -48 to 48; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        n_fft: window length in samples, a multiple of 4, at least 16. By default, the power of two nearest to 93 ms
-            (2048 at 22 050 Hz). Half of the default suits percussive music better.
-        p: probability that an example is transformed.
+        n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
+            (2048 at 22 050 Hz). For percussive music, half of this length is better.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the range or the window length is out of bounds.
@@ -63,18 +65,18 @@ class PitchShift(Transform):
         self.shift_semitones = check_range("shift_semitones", shift_semitones, -48, 48)
         self.n_fft = choose_window_length(sample_rate, n_fft)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": draw_uniform(count, self.shift_semitones, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_semitones": generator.uniform(self.shift_semitones)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
         ratio = 2 ** (values["shift_semitones"].to(waveforms.dtype) / 12)
         ratio = repeat(ratio, "clips -> (clips channels)", channels=waveforms.shape[1])
-        return shift_pitch(signals, ratio, self.n_fft).view_as(waveforms)
+        return apply_in_slices(partial(shift_pitch, n_fft=self.n_fft), signals, ratio).view_as(waveforms)
 
 
 def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
-    """Multiply every frequency of each signal by its own ratio.
+    """Multiply all frequencies in a signal by a ratio, separately for each of N signals.
 
     Args:
         signals: (N, samples).
@@ -87,15 +89,14 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
     window = hann_window(n_fft, signals)
     spectrum = analyze(signals, window)
     with torch.no_grad():
-        before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
         hanging = OVERLAP - 1
         first = torch.full((len(signals),), hanging, device=signals.device)
-        regions, frequency = find_peaks(spectrum, before, first, hanging)
+        regions, frequency = find_peaks(spectrum, spectrum[:, :-1], first, hanging)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
-        # A partial that is moved up by `moved` bins advances faster in phase from frame to frame, starting at the
-        # second frame, whose middle is the beginning of the signal. In addition, a shift by whole bins rotates
-        # the phase in the middle of a frame by half a cycle per bin.
+        # The phase of a partial that is moved up by `moved` bins advances by moved / OVERLAP more cycles per frame.
+        # It is counted from the second frame, whose middle is the beginning of the signal. In addition, a shift by
+        # whole bins rotates the phase in the middle of a frame by half a cycle per bin.
         steps = moved / OVERLAP
         steps[:, 0] *= -1
         angle = math.pi * (2 * regions.accumulate(steps) + whole_bins)
@@ -104,7 +105,10 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:
-    """Move each bin up by `shift` bins and sum; bins that leave the spectrum are dropped."""
+    """Move the bins of spectra (N, frames, bins) up by `shift` bins, (N, frames, bins).
+
+    Bins that move to the same place are added. Bins that leave the spectrum are dropped.
+    """
     bins = spectrum.shape[-1]
     numbers = torch.arange(1, bins + 1, device=spectrum.device)
     target = (shift + numbers).clamp_(0, bins + 1)  # one extra bin at either end, removed below

@@ -1,4 +1,4 @@
-"""Augmentation chains of publications, and corruptions by severity.
+"""Augmentation chains of publications, and corruptions with a severity for robustness tests.
 
 SemiSupCon: Guinot, Quinton and Fazekas, Semi-Supervised Contrastive Learning of Musical Representations, ISMIR
 2024 (arXiv 2407.13840). CLMR: Spijkervet and Burgoyne, Contrastive Learning of Musical Representations, ISMIR 2021
@@ -41,7 +41,7 @@ CORRUPTIONS = (
     "bitcrush",
     "mp3",
 )
-"""Names of corruptions: the stages of the chain, and corruptions that are not used in pretraining."""
+"""Names that `corruption` accepts: the stages of `semisupcon_chain`, and others that are not used in pretraining."""
 
 MAX_SEVERITY = 2.5
 _INAUDIBLE_DB = 200.0
@@ -52,40 +52,40 @@ def semisupcon_chain(
 ) -> Chain:
     """Return the augmentation chain of SemiSupCon.
 
-    Severity 1 is the chain used for pretraining, 0 is the identity. At severity s, the chain is applied with
-    p = min(1, .8 s), and its stages with
+    The severity s scales the chain: 1 gives the chain of the paper for pretraining, and 0 leaves waveforms unchanged.
+    The chain applies to a clip with probability min(1, .8 * s). Each stage has this range and probability p:
 
     | stage | range | p |
     |---|---|---|
-    | gain | -15 s ... +5 s dB | min(.7, .4 s) |
-    | polarity_inversion | | min(.8, .6 s) |
-    | colored_noise | SNR 3/s ... 30/s dB, spectral decay -2 s ... 2 s | min(.8, .6 s) |
-    | filter, one of four | as below | min(.6, .3 s) |
-    | pitch_shift | -4 s ... 4 s semitones | min(.75, .6 s) |
-    | delay | min(500, 100/s) ... 500 ms, volume and attenuation min(1, .5 s), round(2 s) echoes | min(.6, .6 s) |
+    | gain | -15 * s ... 5 * s dB | min(.7, .4 * s) |
+    | polarity_inversion | | min(.8, .6 * s) |
+    | colored_noise | SNR 3/s ... 30/s dB, spectral decay -2 * s ... 2 * s | min(.8, .6 * s) |
+    | filter | one of the four filters below | min(.6, .3 * s) |
+    | pitch_shift | -4 * s ... 4 * s semitones | min(.75, .6 * s) |
+    | delay | min(500, 100/s) ... 500 ms, volume and attenuation min(1, .5 * s), round(2 * s) echoes | min(.6, .6 * s) |
 
-    The filter is a band-pass or a band-stop (center 200 ... 4000 Hz, bandwidth fraction .5 s ... 1.99), a
-    high-pass (200 s ... 2400 s Hz) or a low-pass (max(75, 150/s) ... 7500/max(1, s) Hz). Every range is
-    clamped to low <= high <= Nyquist.
+    The filter is a band-pass or a band-stop (center 200 ... 4000 Hz, bandwidth fraction .5 * s ... 1.99), a
+    high-pass (200 * s ... 2400 * s Hz) or a low-pass (max(75, 150/s) ... 7500/max(1, s) Hz). The ends of a range are
+    limited to the Nyquist frequency, and its lower end to its upper end.
 
     With `as_published`, the chain follows the published code, which differs from the paper:
 
-    - It uses `PublishedDelay` (volume .5 s ± .2, attenuation min(1, .5 s) ± .2, int(2 s) ± 1 echoes),
+    - It uses `PublishedDelay` (volume .5 * s ± .2, attenuation min(1, .5 * s) ± .2, int(2 * s) ± 1 echoes),
       `PublishedPitchShift` and `PublishedNoise`.
-    - It draws once for all views of an item whether the chain applies, and the kind of filter. Pass batches of
-      (items, views, channels, samples), so that views are known.
-    - The published code fails for echoes below severity .5. Here, ranges are clamped as above, and the number of
-      echoes is at least 0.
+    - It decides once for all views of an item whether the chain applies, and which of the four filters is used. Pass
+      batches of shape (items, views, channels, samples), so that the views of an item are known.
+    - Below severity .5, the delay of the published code fails. Here, the number of echoes is at least 0, and ranges
+      are limited as above.
 
     Args:
         sample_rate: sample rate of the waveforms in hertz.
-        severity: 0 (the identity) to 2.5.
-        omit: stages to leave out. Omit a transform that changes the labels, such as "pitch_shift" if key or pitch is a
-            supervision signal or a probed task.
-        as_published: reproduce the published code.
+        severity: severity s, 0 to 2.5.
+        omit: names of the stages to leave out. Leave out transforms that change the labels: for example, "pitch_shift"
+            if you train or evaluate with labels of key or pitch.
+        as_published: whether to follow the published code instead of the paper.
 
     Returns:
-        The chain; without members at severity 0.
+        The chain. At severity 0, it has no members.
 
     Raises:
         ValueError: if the severity is out of range or `omit` contains an unknown stage; with `as_published`, if the
@@ -113,22 +113,23 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
     | stage | range | p |
     |---|---|---|
     | polarity_inversion | | .8 |
-    | colored_noise | white, .0001 ... .01 of the standard deviation of the clip: SNR 80 ... 40 dB | .01 |
+    | colored_noise | white, standard deviation .0001 ... .01 times that of the clip (SNR 80 ... 40 dB) | .01 |
     | gain | -20 ... -1 dB | .3 |
-    | filter, one of two | high-pass 200 ... 1200 Hz, low-pass 2200 ... 4000 Hz | .8 |
-    | delay | 200 ... 450 ms in steps of 50, volume .5, mean with the dry signal | .3 |
+    | filter | high-pass 200 ... 1200 Hz or low-pass 2200 ... 4000 Hz | .8 |
+    | delay | one echo after 200, 250, ... or 450 ms with volume .5; the sum with the waveform is divided by 2 | .3 |
     | pitch_shift | -7 ... 7 semitones | .6 |
     | reverb | RT60 .09 ... 6 s, direct-to-reverberant ratio 14 ... 27 dB, damping .44 ... .95 | .6 |
 
-    The published chain uses the reverb of SoX with reverberance, damping and room size uniform in 0 ... 100. Its eight
-    feedback comb filters have delays of 31 ms on average at full room size and a feedback of .3 ... .98. The feedback
-    determines the decay time at low frequencies and, with the loss in each pass, at the highest frequency. The energy
-    of the comb filters determines the direct-to-reverberant ratio. The ranges above contain at least 90 % of the
-    resulting values (for the RT60, their quartiles are .29, .8 and 2.1 s; those of the range are .26, .73 and 2.1 s).
+    The published chain uses the reverb of SoX, with reverberance, damping and room size drawn uniformly from 0 to 100.
+    The ranges of `Reverb` in the table were derived from the eight feedback comb filters of SoX, which have a mean
+    delay of 31 ms at full room size and a feedback of .3 ... .98. The RT60 follows from the feedback, the damping from
+    the loss at high frequencies in each pass, and the direct-to-reverberant ratio from the energy of the comb filters.
+    The ranges contain at least 90 % of the derived values. The quartiles of the derived RT60 are .29, .8 and 2.1 s;
+    those of the range in the table are .26, .73 and 2.1 s.
 
     Args:
         sample_rate: sample rate of the waveforms in hertz.
-        omit: stages to leave out, as for `semisupcon_chain`.
+        omit: names of the stages to leave out, as for `semisupcon_chain`.
 
     Returns:
         The chain.
@@ -162,19 +163,19 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
 
 
 def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentation:
-    """Return a corruption for a robustness test, which applies to every example.
+    """Return a corruption for a robustness test. It applies to every clip.
 
-    The stages of the chain ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay") have the
-    ranges of `semisupcon_chain`. The others have these settings at severity s > 0:
+    "gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift" and "delay" have the ranges that they have
+    in `semisupcon_chain` at the same severity. The other corruptions have these settings at severity s > 0:
 
     | name | setting |
     |---|---|
-    | time_stretch | rate in 1 ± min(.6, .3 s) |
-    | splice_out | 8 cuts of up to 100 s ms |
-    | reverb | RT60 2.5 s seconds, direct-to-reverberant ratio 0 dB |
-    | chorus | 5 Hz, depth min(1, s), equal mix |
-    | distortion | tanh, drive 9 s dB |
-    | compression | threshold max(-60, -30 s) dB, ratio 1 + 4 s, attack 1 ms, release 100 ms |
+    | time_stretch | rate 1 - r ... 1 + r, where r = min(.6, .3 * s) |
+    | splice_out | 8 cuts of up to 100 * s milliseconds |
+    | reverb | RT60 2.5 * s seconds, direct-to-reverberant ratio 0 dB |
+    | chorus | 5 Hz, depth min(1, s), mix .5 |
+    | distortion | tanh, drive 9 * s dB |
+    | compression | threshold max(-60, -30 * s) dB, ratio 1 + 4 * s, attack 1 ms, release 100 ms |
     | reverse | the whole clip, for any s |
     | bitcrush | round(4 / s) bits, 1 to 24 |
     | mp3 | the codec at the supported bit rate nearest to 32 / s kbit/s |
@@ -182,10 +183,10 @@ def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentati
     Args:
         name: one of the fifteen names above (`CORRUPTIONS`).
         sample_rate: sample rate of the waveforms in hertz.
-        severity: 0 (the identity) to 2.5.
+        severity: severity s, 0 to 2.5. At severity 0, waveforms are unchanged.
 
     Returns:
-        The transform, or an empty chain at severity 0.
+        The transform. At severity 0, a chain without members.
 
     Raises:
         ValueError: if the name is unknown, the severity is out of range, or MP3 does not support the sample rate.
@@ -226,7 +227,7 @@ def _probabilities(s: float) -> dict[str, float]:
 
 
 def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """Return one stage at severity s > 0."""
+    """Return the stage `name` of `semisupcon_chain` at severity s > 0, applied with probability `p`."""
     match name:
         case "gain":
             return Gain((-15 * s, 5 * s), p=p)
@@ -250,7 +251,10 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
 
 
 def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """Return one stage at severity s > 0 as in the published code."""
+    """Return the stage `name` of `semisupcon_chain` with `as_published=True`, at severity s > 0.
+
+    `p` is the probability with which it applies to a clip.
+    """
     match name:
         case "colored_noise":
             return PublishedNoise(_ratio_db(s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
@@ -272,7 +276,10 @@ def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augment
 
 
 def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
-    """Return one corruption that is not a stage of the chain, at severity s > 0."""
+    """Return the corruption `name` of the function `corruption` at severity s > 0.
+
+    The name is not that of a stage of `semisupcon_chain`.
+    """
     match name:
         case "time_stretch":
             spread = min(0.6, 0.3 * s)
@@ -309,7 +316,7 @@ def _filters(sample_rate: int, s: float, p: float = 1.0) -> list[Augmentation]:
 
 
 def _ratio_db(s: float) -> tuple[float, float]:
-    """Return the range of signal-to-noise ratios in decibels."""
+    """Return the range (low, high) of signal-to-noise ratios of the stage "colored_noise" at severity s in decibels."""
     return min(_INAUDIBLE_DB, 3 / s), min(_INAUDIBLE_DB, 30 / s)
 
 
@@ -318,6 +325,6 @@ def _delay_ms(s: float) -> tuple[float, float]:
 
 
 def _clamped(low: float, high: float, highest: float) -> tuple[float, float]:
-    """Clamp a range in hertz to 1 ... highest."""
+    """Return the range (low, high) in hertz, with both ends limited to between 1 and `highest`."""
     high = max(1.0, min(high, highest))
     return max(1.0, min(low, high)), high

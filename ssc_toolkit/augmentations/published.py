@@ -1,4 +1,4 @@
-"""Transforms of the published code of SemiSupCon that differ from the other transforms of this library.
+"""Transforms that follow the published code of SemiSupCon where it differs from the paper.
 
 The code is github.com/Pliploop/SemiSupCon by Guinot, Quinton and Fazekas, ISMIR 2024, which uses torch-audiomentations.
 """
@@ -12,33 +12,34 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import draw_integers, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import per_clip, require_sample_rate
 from ssc_toolkit.augmentations.delay import Delay, compute_echo_response, shift_right
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Reach
 from ssc_toolkit.augmentations.noise import ColoredNoise, draw_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.checks import Range
 
 SPREAD = 0.2
-"""Amount that is added to or subtracted from volume and attenuation of `PublishedDelay`."""
+"""Amount by which `PublishedDelay` increases or decreases volume and attenuation at random."""
 
 
 class PublishedDelay(Delay):
-    """Average the waveform and its echoes, of which the first is not delayed.
+    """Add echoes to the waveform, the first of them without a delay, and divide the sum by 2.
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example, .2 is added to or subtracted from volume and attenuation, and 1 from the number of echoes. With a
-    single echo, nothing is delayed: the result is a gain of (1 + volume) / 2.
+    For each clip, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each at
+    random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
 
     Args:
-        delay_ms: (low, high) in milliseconds, up to 10 seconds; drawn uniformly in whole samples.
-        volume: volume of the echoes, 0 to 2, before .2 is added or subtracted.
-        repeats: number of echoes, 0 to 1000, before 1 is added or subtracted; the result is at least 0.
-        attenuation: ratio of the volume of each echo to that of the previous echo, 0 to 1, before .2 is added or
-            subtracted.
+        delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw a whole number of samples
+            from uniformly.
+        volume: amplitude of the first echo before the random change, 0 to 2.
+        repeats: number of echoes before the random change, 0 to 1000. After the change, it is at least 0.
+        attenuation: amplitude of each echo divided by that of the previous echo, before the random change, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -57,12 +58,12 @@ class PublishedDelay(Delay):
     max_volume = 2.0
     min_repeats = 0
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         def either(low: float, high: float) -> Tensor:
-            return torch.tensor([low, high])[draw_integers(count, (0, 1), generator)]
+            return torch.tensor([low, high])[generator.integers((0, 1))]
 
         return {
-            "delay_samples": draw_integers(count, self._samples(), generator),
+            "delay_samples": generator.integers(self._samples()),
             "volume": either(self.volume - SPREAD, self.volume + SPREAD),
             "repeats": either(max(0, self.repeats - 1), self.repeats + 1),
             "attenuation": either(self.attenuation - SPREAD, self.attenuation + SPREAD),
@@ -84,22 +85,26 @@ class PublishedDelay(Delay):
         return compute_echo_response(values["delay_samples"], echoes, grid) / 2
 
     def _levels(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of each possible echo, from 0, and its level (N, 1), which is 0 if it was not drawn."""
+        """Yield pairs (r, amplitudes) for all possible echoes r = 0, 1, ... of N clips.
+
+        The amplitudes are (N, 1), and 0 for a clip that has no echo r. `values` are as from `draw_values`.
+        """
         volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
         for echo in range(self.repeats + 1):
             yield echo, torch.where(values["repeats"] > echo, volume * attenuation**echo, 0.0)[:, None]
 
     def _samples(self) -> tuple[int, int]:
-        """Return the shortest and longest delay in samples."""
+        """Return the shortest and longest delay between two echoes that can be drawn, in samples."""
         low, high = (int(ms * require_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
         return low, high
 
 
 class PublishedNoise(ColoredNoise):
-    """Add noise that repeats every second, with the spectrum of torch-audiomentations.
+    """Add noise that repeats every second, with the spectrum of the colored noise of torch-audiomentations.
 
-    Its amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay at f hertz, for a sample rate of r: constant up
-    to about 100 Hz, and -6.02 dB per octave for each unit of decay far above. Otherwise, it is like `ColoredNoise`.
+    At f hertz and a sample rate of r hertz, the amplitude is (1 + f (sqrt(r / 2) - 1) / (r / 2))^-spectral_decay. It is
+    nearly constant up to about 100 Hz. Far above 100 Hz, each unit of decay changes it by -6.02 dB per octave. The
+    level is set as in `ColoredNoise`.
 
     Args:
         snr_db: as for `ColoredNoise`.
@@ -123,19 +128,19 @@ class PublishedNoise(ColoredNoise):
 
 
 class PublishedPitchShift(PitchShift):
-    """Shift the pitch by one of the ratios that are fast in torch-pitch-shift, with equal probabilities.
+    """Shift the pitch by one of the frequency ratios that are fast in torch-pitch-shift, with equal probabilities.
 
-    These are the ratios, except 1, of two divisors above 1 of the sample rate. At 22 050 Hz, there are 14 ratios within
-    4 semitones, from -3.16 to 3.16 semitones. Each is computed as in `PitchShift`.
+    A ratio a / b is fast if a and b are two different divisors of the sample rate, both above 1. At 22 050 Hz, there
+    are 14 fast ratios within 4 semitones, from -3.16 to 3.16 semitones. The shift is computed as in `PitchShift`.
 
     Args:
-        shift_semitones: (low, high) range of the ratios in semitones.
+        shift_semitones: (low, high) range of the ratios in semitones, -48 to 48.
         sample_rate: as for `PitchShift`.
         n_fft: as for `PitchShift`.
         p: as for `PitchShift`.
 
     Raises:
-        ValueError: as for `PitchShift`, or if the sample rate has no such ratio in the range.
+        ValueError: as for `PitchShift`, or if there is no fast ratio in the range.
 
     Examples:
         >>> shift = PublishedPitchShift(shift_semitones=(-4, 4), sample_rate=22050)
@@ -156,16 +161,19 @@ class PublishedPitchShift(PitchShift):
         self.steps = [step for step in _fast_steps(require_sample_rate(sample_rate)) if low <= step <= high]
         if not self.steps:
             raise ValueError(
-                f"sample_rate: expected one with ratios of its divisors within {low:g} to {high:g} semitones, "
+                f"sample_rate: expected one with a ratio of two divisors within {low:g} to {high:g} semitones, "
                 f"got {sample_rate}"
             )
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": torch.tensor(self.steps)[draw_integers(count, (0, len(self.steps) - 1), generator)]}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_semitones": torch.tensor(self.steps)[generator.integers((0, len(self.steps) - 1))]}
 
 
 def _fast_steps(sample_rate: int) -> list[float]:
-    """Return the ratios of two different divisors above 1 of the sample rate, in semitones, in ascending order."""
+    """Return the pitch shifts in semitones, in ascending order, that are fast in torch-pitch-shift.
+
+    Their frequency ratios are a / b for two different divisors a and b of the sample rate, both above 1.
+    """
     divisors = [number for number in range(2, sample_rate + 1) if sample_rate % number == 0]
     ratios = {Fraction(a, b) for a in divisors for b in divisors if a != b}
     return sorted(12 * math.log2(ratio) for ratio in ratios)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 Recordings = str | Path | Sequence[str | Path]
-"""A folder, searched recursively, or the files themselves."""
+"""Audio files: a folder that is searched recursively, a file, or a list of files."""
 
 
 def list_file_names(files: Recordings) -> str | list[str]:
-    """Return the argument as strings, which a configuration can store."""
+    """Return a path as a string, or a list of paths as a list of strings, so that a configuration can store them."""
     if isinstance(files, (str, Path)):
         return str(files)
     if not isinstance(files, Sequence):
@@ -23,11 +23,11 @@ def list_file_names(files: Recordings) -> str | list[str]:
 def read_files(name: str, files: str | list[str], sample_rate: int) -> list[np.ndarray]:
     """Decode files to mono and resample them.
 
-    In a folder, all files with a readable audio suffix are read recursively, except hidden files.
+    In a folder and its subfolders, all files with the suffix of a readable audio format are read, except hidden files.
 
     Args:
         name: name of the argument, for error messages.
-        files: a folder or file names.
+        files: path of a folder or a file, or a list of paths of files.
         sample_rate: sample rate of the result in hertz.
 
     Returns:

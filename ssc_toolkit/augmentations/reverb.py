@@ -1,4 +1,4 @@
-"""Reverberation by synthesized and recorded impulse responses."""
+"""Reverberation with synthetic or recorded impulse responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import db_to_amplitude, draw_log_uniform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import db_to_amplitude, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.filters import compute_low_pass_response
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.augmentations.noise import draw_numbers
@@ -17,26 +18,26 @@ from ssc_toolkit.augmentations.recordings import Recordings, list_file_names, re
 from ssc_toolkit.checks import Range, check_range
 
 CROSSOVER_HZ = 2000.0
-"""Frequency in hertz above which damping applies."""
+"""Frequency in hertz above which the damping of `Reverb` applies."""
 _SIXTY_DB = 3 * math.log(10)  # 60 dB in nepers
 _AUDIBLE = 4 / 3  # the tail ends when it has decayed by this many times 60 dB
 
 
 class Reverb(Linear):
-    """Add reverberation: exponentially decaying noise that follows the direct sound.
+    """Convolve with a synthetic impulse response of a room: the direct sound, followed by decaying noise.
 
         h[0] = 1, h[n] = g * noise[n] * 10^(-3 n / (rt60_seconds * sample_rate)) for n > 0
 
-    The factor g sets the ratio of the energy of the direct sound to that of the reverberation (Polack's
-    statistical model of a room). With damping d, the decay time above 2 kHz is (1 - d) times `rt60_seconds`.
+    This is Polack's statistical model of a room. The factor g sets the ratio of the energy of the direct sound to that
+    of the reverberation. With damping d, the decay time above 2 kHz is (1 - d) times `rt60_seconds`.
 
     Args:
-        rt60_seconds: (low, high) time in seconds in which the reverberation decays by 60 dB, 0.01 to 60; its
-            logarithm is drawn uniformly.
-        direct_to_reverberant_db: (low, high) energy ratio in decibels, -60 to 60, drawn uniformly.
-        damping: (low, high) damping of the high frequencies, 0 to 0.95, drawn uniformly.
+        rt60_seconds: time in seconds in which the reverberation decays by 60 dB, 0.01 to 60; a number, or (low, high)
+            to draw from uniformly on a logarithmic scale.
+        direct_to_reverberant_db: energy ratio in decibels, -60 to 60; a number, or (low, high) to draw from uniformly.
+        damping: damping d of the high frequencies, 0 to 0.95; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -59,12 +60,12 @@ class Reverb(Linear):
         self.direct_to_reverberant_db = check_range("direct_to_reverberant_db", direct_to_reverberant_db, -60, 60)
         self.damping = check_range("damping", damping, 0, 0.95)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "rt60_seconds": draw_log_uniform(count, self.rt60_seconds, generator),
-            "direct_to_reverberant_db": draw_uniform(count, self.direct_to_reverberant_db, generator),
-            "damping": draw_uniform(count, self.damping, generator),
-            "seed": torch.randint(2**31, (count,), generator=generator),
+            "rt60_seconds": generator.log_uniform(self.rt60_seconds),
+            "direct_to_reverberant_db": generator.uniform(self.direct_to_reverberant_db),
+            "damping": generator.uniform(self.damping),
+            "seed": generator.integers((0, 2**31 - 1)),
         }
 
     def reach(self, samples: int) -> Reach:
@@ -75,7 +76,10 @@ class Reverb(Linear):
         return 1 + torch.fft.rfft(self._tail(values, grid), n=grid.length)
 
     def _tail(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        """Return the reverberation (N, tail samples), starting at time 0, where it is 0."""
+        """Return the impulse responses of N rooms without the direct sound, (N, samples). Their first sample is 0.
+
+        `values` are the drawn parameters, as from `draw_values`, and `grid` has the length of the clips.
+        """
         dtype = grid.cycles.dtype
         samples = self.reach(grid.samples).after + 1
         noise = draw_numbers(values["seed"], samples + samples % 2, dtype)[:, :samples]
@@ -88,14 +92,14 @@ class Reverb(Linear):
         else:
             tail = noise * decay
         tail[:, 0] = 0
-        # Only a fraction of the energy of the decay lies within these samples.
+        # Only a fraction of the energy of the decay lies within the samples of the tail.
         share = -torch.expm1(-2 * nepers[:, 0] * samples)
         wanted = db_to_amplitude(-values["direct_to_reverberant_db"], dtype) * share.sqrt()
         norm = torch.linalg.vector_norm(tail, dim=1).clamp(min=torch.finfo(dtype).tiny)
         return tail * (wanted / norm)[:, None]
 
     def _bands(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Split noise (N, samples) into the bands below and above the crossover."""
+        """Split noise (N, samples) into the bands below and above 2 kHz, (N, samples) each."""
         rate = require_sample_rate(self.sample_rate)
         samples = noise.shape[1]
         frequencies = torch.fft.rfftfreq(samples, 1 / rate, device=noise.device, dtype=noise.dtype)
@@ -109,14 +113,14 @@ class Reverb(Linear):
 class ImpulseResponse(Linear):
     """Convolve with a recorded impulse response, for example of a room or a loudspeaker.
 
-    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so
-    that white noise keeps its level. Silence at the beginning of a response delays the result. Each example gets a
-    random response.
+    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so that the
+    level of white noise does not change. Silence at the beginning of a response delays the result. Each clip of a batch
+    gets a random response.
 
     Args:
-        files: a folder, searched recursively, or a list of files, in a format that libsndfile reads.
+        files: audio files, as a list or as a folder that is searched recursively.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if there are no files, or a file is missing, empty, silent or not audio.
@@ -144,8 +148,8 @@ class ImpulseResponse(Linear):
         # Stored as integers, because casting the model to half precision would round the responses permanently.
         self.register_buffer("responses", bank.view(torch.int32), persistent=False)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"file": torch.randint(len(self.responses), (count,), generator=generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"file": generator.integers((0, len(self.responses) - 1))}
 
     def reach(self, samples: int) -> Reach:
         return Reach(0, min(samples, self.responses.shape[1]) - 1)

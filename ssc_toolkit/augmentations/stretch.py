@@ -1,18 +1,21 @@
-"""Time stretching of a batch, with a separate rate for each example."""
+"""Time stretching of a batch, with a separate rate for each clip."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
+    apply_in_slices,
     choose_window_length,
     count_frames,
     find_peaks,
@@ -24,18 +27,18 @@ from ssc_toolkit.checks import Range, check_range
 
 
 class TimeStretch(Transform):
-    """Change the tempo and keep the pitch; the result is cut or zero-padded to the length of the input.
+    """Change the tempo and keep the pitch. The result is cut or zero-padded to the length of the input.
 
     This is a phase vocoder with phases locked to spectral peaks (Laroche and Dolson, Improved phase vocoder
     time-scale modification of audio, IEEE Transactions on Speech and Audio Processing 7(3), 1999). Gradients flow
-    through the spectrum, not through the selection of peaks.
+    through the spectrum, but not through the selection of peaks.
 
     Args:
-        rate: (low, high) speed, 0.1 to 10, drawn uniformly; 2 is twice as fast.
+        rate: speed, 0.1 to 10, where 2 is twice as fast; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        n_fft: window length in samples, a multiple of 4, at least 16. By default, the power of two nearest to 93 ms
-            (2048 at 22 050 Hz). Half of the default suits percussive music better.
-        p: probability that an example is transformed.
+        n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
+            (2048 at 22 050 Hz). For percussive music, half of this length is better.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the range or the window length is out of bounds.
@@ -61,23 +64,24 @@ class TimeStretch(Transform):
         self.rate = check_range("rate", rate, 0.1, 10)
         self.n_fft = choose_window_length(sample_rate, n_fft)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"rate": draw_uniform(count, self.rate, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"rate": generator.uniform(self.rate)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
         rate = repeat(values["rate"], "clips -> (clips channels)", channels=waveforms.shape[1])
-        return stretch_time(signals, rate, self.n_fft, self.rate[0]).view_as(waveforms)
+        stretch = partial(stretch_time, n_fft=self.n_fft, min_rate=self.rate[0])
+        return apply_in_slices(stretch, signals, rate).view_as(waveforms)
 
 
 def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> Tensor:
-    """Change the tempo of each signal by its own rate.
+    """Change the tempo of each signal by a separate rate.
 
     Args:
-        signals: (N, samples).
-        rate: (N,) rates, above 0.
+        signals: N signals, (N, samples).
+        rate: (N,) speeds, above 0; 2 is twice as fast.
         n_fft: window length in samples; the hop size of the result is a quarter of it.
-        min_rate: lower bound of the rates, as a Python number, so that no value is read from the device.
+        min_rate: lower bound of the rates. It is a Python number, because reading a tensor would wait for the GPU.
 
     Returns:
         The stretched signals, cut or zero-padded to (N, samples).
@@ -93,7 +97,7 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> 
         most = min(source.shape[1] - 1, math.ceil(OVERLAP / 2 / min_rate) + 1)
         first = (source < n_fft // 2).sum(1).clamp(max=most)
         regions, frequency = find_peaks(current, before, first, most)
-        # A partial of the result needs the phase advance of the time by which the result is longer than its source.
+        # The result is later than its source by `lag` hops. Partials need the phase advance of this additional time.
         lag = (middle - source).to(signals.dtype) / hop
         missing = torch.diff(lag, dim=1, prepend=torch.zeros_like(lag[:, :1])) / OVERLAP
         turns = regions.accumulate(frequency * missing[:, :, None])
@@ -101,7 +105,7 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> 
 
 
 def _frames(signals: Tensor, middle: Tensor, window: Tensor) -> Tensor:
-    """Compute spectra (N, frames, bins) of windows centered at given samples (N, frames)."""
+    """Compute spectra (N, frames, bins) of signals (N, samples). `middle`, (N, frames), are the centers of windows."""
     n_fft, samples = len(window), signals.shape[-1]
     padded = F.pad(signals, (n_fft, n_fft)).unfold(-1, n_fft, 1)
     begin = (middle + n_fft // 2).clamp(0, samples + n_fft)  # beyond either end the signal is 0

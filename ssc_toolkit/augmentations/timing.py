@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_integer, check_number, check_range
 
 _MAX_REMOVED = 0.9  # maximum fraction of a clip
@@ -19,7 +20,7 @@ class Reverse(Transform):
     """Reverse the clip in time.
 
     Args:
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -38,10 +39,11 @@ class TimeShift(Transform):
     """Shift the clip in time; positive shifts move it later.
 
     Args:
-        shift_seconds: (low, high) shift in seconds, drawn uniformly and rounded to whole samples.
+        shift_seconds: shift in seconds, -36 000 to 36 000; a number, or (low, high) to draw from uniformly. The shift
+            is rounded to whole samples.
         mode: "roll" to shift circularly, "pad" to fill with zeros.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -67,8 +69,8 @@ class TimeShift(Transform):
             raise ValueError(f'mode: expected "roll" or "pad", got {mode!r}')
         self.mode = mode
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_seconds": draw_uniform(count, self.shift_seconds, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_seconds": generator.uniform(self.shift_seconds)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         samples = waveforms.shape[-1]
@@ -84,18 +86,19 @@ class TimeShift(Transform):
 
 
 class SpliceOut(Transform):
-    """Remove short segments, join the rest with crossfades, and zero-pad to the length of the input.
+    """Remove short segments, join the remaining ones with crossfades, and zero-pad to the length of the input.
 
     The method is that of Jain et al., SpliceOut: A simple and efficient audio augmentation method, Interspeech 2022.
-    The positions of the cuts are distributed uniformly over the remaining samples. If the cuts would leave less than
-    a tenth of the clip, all of them are shortened by the same factor.
+    The positions of the cuts are distributed uniformly over the remaining samples. If less than a tenth of the clip
+    would remain, all removed segments are shortened by the same factor.
 
     Args:
         cuts: number of segments to remove, 1 to 1000.
-        cut_ms: (low, high) length of a segment in milliseconds, 0 to 10 000, drawn uniformly for each segment.
-        crossfade_ms: length of a crossfade, 0 to 1000 ms; shorter if the clip is too short for it.
+        cut_ms: length of a removed segment in milliseconds, 0 to 10 000; a number, or (low, high) to draw from
+            uniformly for each segment.
+        crossfade_ms: length of a crossfade in milliseconds, 0 to 1000. It is shortened if the clip is too short for it.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -119,11 +122,10 @@ class SpliceOut(Transform):
         self.cut_ms = check_range("cut_ms", cut_ms, 0, 10_000)
         self.crossfade_ms = check_number("crossfade_ms", crossfade_ms, 0, 1000)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        low, high = self.cut_ms
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "cut_ms": low + (high - low) * torch.rand(count, self.cuts, generator=generator),
-            "place": torch.rand(count, self.cuts, generator=generator).sort(1).values,
+            "cut_ms": generator.uniform(self.cut_ms, size=self.cuts),
+            "place": generator.uniform(size=self.cuts).sort(1).values,
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -149,14 +151,17 @@ class SpliceOut(Transform):
 
 
 def _crossfaded(spliced: Tensor, source: Tensor, join: Tensor, skipped: Tensor, fade: int) -> Tensor:
-    """Crossfade from the segment before each join to the segment after it.
+    """Crossfade at each place where a segment was removed from one of N clips and the rest was joined.
 
     Args:
-        spliced: (N, channels, samples), joined without crossfades.
+        spliced: (N, channels, samples), clips with removed segments, joined without crossfades.
         source: (N, channels, samples + 1), the input waveforms and one zero.
         join: (N, cuts), positions of the joins in the result.
         skipped: (N, cuts), number of samples removed before the segment that ends at the join.
         fade: length of the crossfade in samples.
+
+    Returns:
+        Clips with crossfades, (N, channels, samples).
     """
     channels, samples = spliced.shape[1:]
     ramp = torch.arange(fade, device=spliced.device)

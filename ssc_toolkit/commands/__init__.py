@@ -1,1 +1,1 @@
-"""The commands of the command line, one file each, and what they share."""
+"""Commands of the command line, with one module per command, and functions that several commands use."""

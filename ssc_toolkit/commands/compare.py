@@ -48,13 +48,13 @@ def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the HTML report.
 
     Raises:
-        InputError: if an option or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid. The error is raised before the work starts.
     """
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
@@ -108,7 +108,10 @@ def compare(options: CompareOptions) -> Path:
 
 
 def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[str, ...]:
-    """Return the stages to omit from the chain, with pitch shift if a label is a key, which pitch shift changes.
+    """Return the names of the stages to omit from the augmentation chain.
+
+    They are those in the options, and pitch shift if a label column contains musical keys. `signals` are the labels of
+    all tracks by column.
 
     Raises:
         InputError: if pitch shift is a separate corruption and a label is a key.
@@ -126,7 +129,13 @@ def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[st
 
 
 def _sections(comparison: Comparison, drops: pd.DataFrame, differences: pd.DataFrame) -> list[Section]:
-    """Return all sections except the map."""
+    """Return all sections of the report except the interactive map.
+
+    Args:
+        comparison: scores of all models.
+        drops: table of relative drops (`Results.relative_drops`).
+        differences: table of paired differences (`Results.differences`).
+    """
     frame = comparison.results.frame
     probed = frame[frame["method"] != RETRIEVAL]
     tasks = probed["task"].unique()
@@ -144,7 +153,7 @@ def _lead(models: Iterable[str], tracks: TrackTable, options: CompareOptions, om
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
     lead = (
         f"Models {', '.join(models)} and untrained baselines on {', '.join(options.labels)}; tracks: {options.tracks} "
-        f"({sizes}). The intervals describe the choice of test tracks, not the variation between training runs."
+        f"({sizes}). The intervals account for the choice of test tracks, not for the variation between training runs."
     )
     if omitted:
         lead += f" Omitted from the chain: {', '.join(omitted)}"

@@ -1,4 +1,4 @@
-"""The `corpus` command."""
+"""The command `ssc-toolkit corpus`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _MAX_VALUES = 30
 
 
 def corpus(options: CorpusOptions) -> Path:
-    """Render a corpus that needs no download, if it does not exist yet, and print its path.
+    """Render a labeled corpus if it does not exist yet, and print the path of its track table.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
-        The folder, with `tracks.csv` and `audio/`.
+        The folder of the corpus, which contains `tracks.csv` and `audio/`.
 
     Raises:
-        InputError: if a package is missing or a folder cannot be used.
+        InputError: if a package of the extra `corpus` is missing, or an output folder cannot be used.
     """
     options.check()
     if options.describe:
@@ -45,7 +45,7 @@ def corpus(options: CorpusOptions) -> Path:
 
 
 def describe_tracks(tracks: pd.DataFrame) -> str:
-    """Return a text with the length of the corpus and the number of clips for each split and label."""
+    """Return a text with the total length of a corpus and its numbers of clips by split and label."""
     parts = [f"{len(tracks)} clips, {tracks['seconds'].sum() / 3600:.1f} hours", _counts(tracks["split"])]
     for column in tracks.columns.drop(["path", "seconds", "split", "title", "piece"], errors="ignore"):
         values = tracks[column]
@@ -63,7 +63,10 @@ def _counts(values: pd.Series) -> str:
 
 
 def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
-    """Copy one test clip of each instrument family to a folder, and name it by its labels."""
+    """Copy one test clip of each instrument family of a corpus to a folder.
+
+    The name of a copy contains the labels of the clip. `tracks` is the track table of the corpus.
+    """
     written = []
     for family, own in tracks[tracks["split"] == "test"].groupby("family"):
         row = own.iloc[0]

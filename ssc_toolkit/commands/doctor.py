@@ -1,4 +1,4 @@
-"""Check of the installation: versions, devices, codecs and caches, with a fix for each problem."""
+"""The command `ssc-toolkit doctor`, which checks the installation and suggests a fix for each problem."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def doctor(options: DoctorOptions) -> None:
     """Print versions, devices, codecs and caches, and print a fix for each problem found.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Raises:
-        InputError: if there is a problem.
+        InputError: if the installation has a problem.
     """
     named = [user_path(folder, "folders") for folder in options.folders]
     if options.clean:
@@ -55,11 +55,11 @@ def doctor(options: DoctorOptions) -> None:
         print(f"problem: {problem}")
     if problems:
         raise InputError(f"{len(problems)} problem found; see above")
-    print("everything fits together")
+    print("no problem found")
 
 
 def torchaudio_problem() -> str | None:
-    """Return in one line why torch and torchaudio do not work together and how to fix it; None if they do."""
+    """Return a line of text that says why torch and torchaudio are not compatible and how to fix it, or None."""
     fix = f"fix: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
     for module in ("torch", "torchaudio"):
         try:
@@ -71,7 +71,7 @@ def torchaudio_problem() -> str | None:
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             versions = f"torch {_version('torch')} and torchaudio {_version('torchaudio')}"
-            return f"{versions} do not fit together: importing {module} failed ({reason}); {_KNOWN_MISMATCH}; {fix}"
+            return f"{versions} are not compatible: importing {module} failed ({reason}); {_KNOWN_MISMATCH}; {fix}"
     return None
 
 

@@ -22,18 +22,18 @@ def embed(options: EmbedOptions) -> Path:
     """Write the embeddings of tracks or windows to a file, with paths, lengths in seconds and metadata.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
-        Path of the file.
+        Path of the written file.
 
     Raises:
-        InputError: if an option or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid. The error is raised before the work starts.
     """
     options.check()
     path = user_path(options.out, "out")
     if path.suffix == ".parquet":
-        importlib.import_module("pyarrow")  # fail before the work if it is missing
+        importlib.import_module("pyarrow")  # raise the error before the work starts if pyarrow is missing
     make_writable_folder(path.absolute().parent, "out")
     with lock_file(path, "out"):
         clear_leftovers(path.absolute().parent, names=[path.name])
@@ -62,5 +62,5 @@ def embed(options: EmbedOptions) -> Path:
 def _described(model: object, source: str) -> dict[str, str]:
     try:
         return {"source": source, "fingerprint": hash_model(model)}  # type: ignore[arg-type]
-    except InputError:  # a function without an identity
+    except InputError:  # the model is a function without an `identity`
         return {"source": source}

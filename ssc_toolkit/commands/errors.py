@@ -1,4 +1,4 @@
-"""Errors in the words of the command line: missing packages, and files that cannot be written."""
+"""Error messages of the command line for missing packages and for files that cannot be written."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ EXTRAS = {
     "midirenderer": "corpus",
     "joblib": "corpus",
 }
-"""Optional modules, and the extra that installs each of them."""
+"""Names of the extras of this package that install optional modules, by module."""
 
 _ADVICE = {
     errno.ENOSPC: "free some space, or choose another disk",
     errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
     errno.EFBIG: "the file would be larger than this disk or `ulimit -f` allows; choose another disk",
     errno.EROFS: "the disk is read only; choose another folder",
-    errno.EACCES: "you may not write there; choose another folder",
-    errno.EPERM: "you may not write there; choose another folder",
+    errno.EACCES: "you have no permission to write there; choose another folder",
+    errno.EPERM: "you have no permission to write there; choose another folder",
     errno.EISDIR: "a folder has the name of the file; remove it, or choose another folder",
     errno.ENOTDIR: "a file has the name of a folder; remove it, or choose another folder",
     errno.EIO: "the disk reports an error; choose another disk",
 }
-"""Advice for errors of writing, by error number."""
+"""Advice for errors of the operating system when a file is written, by error number."""
 
 
 def user_message(error: Exception) -> str | None:
-    """Return the message for an error that the user can fix, or None for any other error.
+    """Return the message of an error that the user can fix, such as a full disk, or None for any other error.
 
     Args:
         error: error that a command raised.
@@ -61,7 +61,7 @@ def _missing_extra(error: ModuleNotFoundError) -> str | None:
 
 
 def _unwritten(error: OSError) -> str | None:
-    if error.errno is None and error.filename is not None:  # NumPy gives no number
+    if error.errno is None and error.filename is not None:  # NumPy raises errors without a number
         advice = "free some space, or choose another disk"
     elif error.errno in _ADVICE:
         advice = _ADVICE[error.errno]

@@ -1,4 +1,4 @@
-"""Functions that several commands use: open models and tracks, lock the output folder, write the report."""
+"""Functions that several commands use to open models and tracks, lock the output folder, and write reports."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
 Models = dict[str, list[WaveformModel]]
-"""Models by name: one, or one for each seed."""
+"""Type of models by name. Each value is a list of one model, or of one model for each seed."""
 
 
 @contextmanager
 def output_folder(out: str) -> Iterator[Path]:
-    """Create and lock the output folder of a command, and yield its path.
+    """Context manager that creates and locks the output folder of a command, and yields its path.
 
     Raises:
         InputError: if the folder is not writable, or if another process uses it.
@@ -46,7 +46,7 @@ def output_folder(out: str) -> Iterator[Path]:
 
 
 def optional_folder(out: str | None) -> AbstractContextManager[Path | None]:
-    """Return the context of `output_folder`, or of None for a command without an output folder."""
+    """Return the context manager `output_folder`, or one that yields None if `out` is None."""
     return nullcontext() if out is None else output_folder(out)
 
 
@@ -59,7 +59,7 @@ def publish(
     *,
     printed: int | None = None,
 ) -> None:
-    """Print the tables of a report, and write the report to the output folder if there is one.
+    """Print the tables of a report, and write the report to a folder if one is given.
 
     Args:
         folder: output folder, or None.
@@ -73,14 +73,15 @@ def publish(
 
 
 def open_encoder(encoder: str, cache: str | Path | None) -> WaveformModel:
-    """Open a model, and check that its embeddings can be cached if `cache` is given.
+    """Open a model. If `cache` is given, check that the embeddings of the model can be cached.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         cache: folder of the cache, or None.
 
     Raises:
-        InputError: if the model cannot be opened, or if it cannot be cached because it has no identity.
+        InputError: if the model cannot be opened, or if its embeddings cannot be cached because it is a function
+            without an `identity`.
     """
     model = open_model(encoder)
     if cache is not None:
@@ -91,7 +92,7 @@ def open_encoder(encoder: str, cache: str | Path | None) -> WaveformModel:
 def encoder_and_baselines(
     encoder: str, cache: str | None, window_seconds: float | None, seeds: Sequence[int]
 ) -> tuple[Models, float]:
-    """Open an encoder.
+    """Open an encoder, and create the baselines to compare it with.
 
     Args:
         encoder: as for `open_encoder`.
@@ -100,10 +101,11 @@ def encoder_and_baselines(
         seeds: seeds of the random encoders.
 
     Returns:
-        A random encoder for each seed, log-mel statistics and the encoder, and the window length for all of them.
+        The models by name (a random encoder for each seed, log-mel statistics, and the encoder), and the window length
+        of all models in seconds.
 
     Raises:
-        InputError: as `open_encoder`, or if the windows are too short.
+        InputError: as for `open_encoder`, or if the windows are too short.
     """
     model = open_encoder(encoder, cache)
     models = {**baselines_by_seed({THIS: model}, seeds), THIS: [model]}
@@ -113,7 +115,7 @@ def encoder_and_baselines(
 
 
 def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int]) -> Models:
-    """Return the baselines of a comparison, with a random encoder for each seed."""
+    """Return the baselines of a comparison by name: a random encoder for each seed, and log-mel statistics."""
     by_seed = [make_baselines(models, seed) for seed in seeds]
     return {
         name: [found[name] for found in (by_seed if name.startswith(RANDOM) else by_seed[:1])] for name in by_seed[0]
@@ -121,12 +123,14 @@ def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int])
 
 
 def make_tasks(labels: Sequence[str]) -> list[Task]:
-    """Return a task for each label column."""
+    """Return a prediction task for each label column, with the name of the column."""
     return [Task(label, label) for label in dict.fromkeys(labels)]
 
 
 def choose_windows(models: Models, window_seconds: float | None) -> dict[str, float]:
-    """Return the window length of each model in seconds.
+    """Return the window length of each model in seconds, by name.
+
+    It is `window_seconds` or, if that is None, the window length of the model.
 
     Raises:
         InputError: if a window is too short for its model.
@@ -143,12 +147,14 @@ def choose_windows(models: Models, window_seconds: float | None) -> dict[str, fl
 
 
 def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
-    """Load the track table of a command, and check its store; no audio file is opened.
+    """Load the track table of a command without opening audio files.
+
+    If the tracks have decoded audio in a store, the sample rate of the store is compared with that of the models.
 
     Args:
-        models: the models that embed the tracks.
-        source: source of the tracks.
-        seed: seed of the split of a table without splits; None to leave it without splits.
+        models: models that embed the tracks.
+        source: track options of the command.
+        seed: seed of the random split of a table without splits. If None, no split is added.
 
     Raises:
         InputError: if an option or a file is invalid.
@@ -162,7 +168,7 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
 
 
 def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
-    """Return the labels of columns, of which those in `numbers` hold numbers.
+    """Return the labels of all tracks by label column. The columns in `numbers` contain numbers.
 
     Raises:
         InputError: if a column is missing or of another kind.
@@ -178,7 +184,15 @@ def probed_labels(
     label_fractions: Sequence[float] = (1.0,),
     seed: int = 0,
 ) -> dict[str, Labels]:
-    """Return the labels of columns after a check that probes can be fitted to each of them.
+    """Return the labels of all tracks by label column, after checking that probes can be fitted to them.
+
+    Args:
+        tracks: track table with a column `split`.
+        labels: names of the label columns.
+        numbers: names of those label columns that contain numbers.
+        methods: methods of the probes.
+        label_fractions: fractions of the labeled training tracks to fit probes to.
+        seed: seed of the selection of these fractions.
 
     Raises:
         InputError: if a column or an argument is invalid, or if a split has no labeled track.
@@ -203,10 +217,10 @@ def usable_tracks(
     max_unusable: float,
     signals: Mapping[str, Labels],
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the tracks that are readable and long enough for a window, and their labels.
+    """Return the tracks that are readable and at least as long as a window, and their labels by column.
 
     Args:
-        tracks: the table.
+        tracks: track table.
         window_seconds: length of the longest window in seconds.
         max_unusable: as for `check_audio`.
         signals: labels of all tracks by column.
@@ -222,7 +236,10 @@ def usable_tracks(
 def usable_probed_tracks(
     tracks: TrackTable, window_seconds: float, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the same as `usable_tracks`, after a check that every split keeps labeled tracks of each column."""
+    """Return the result of `usable_tracks`, and check that every split has labeled tracks in each column.
+
+    Arguments are as for `usable_tracks`.
+    """
     kept, own = usable_tracks(tracks, window_seconds, max_unusable, signals)
     for column, signal in own.items():
         check_labels(kept, signal, column)
@@ -237,18 +254,21 @@ def stored_conditions(
     draws: str | None,
     folder: Path | None,
 ) -> list[Condition]:
-    """Return the conditions with fixed corruptions of the test tracks.
+    """Fix the random values of corruptions for each test track, and store them if there is a folder for them.
 
     Args:
-        conditions: the conditions.
+        conditions: corruptions of the test tracks at a severity, and clean audio.
         sample_rate: sample rate of the corruptions in hertz.
         tracks: table of all tracks.
-        seed: seed of the draws.
-        draws: folder of stored corruptions, which are used, and in which missing ones are stored. None to draw all.
+        seed: seed of the random values.
+        draws: folder of stored corruptions. They are used, and missing ones are drawn and added. None: draw all.
         folder: output folder, in which corruptions are stored if `draws` is None.
 
+    Returns:
+        The same conditions with fixed corruptions.
+
     Raises:
-        InputError: as `fixed_conditions`.
+        InputError: as for `fixed_conditions`.
     """
     place = folder / "draws" if draws is None and folder is not None else draws
     return fixed_conditions(conditions, sample_rate, tracks, seed, place, replace=draws is None)

@@ -1,4 +1,4 @@
-"""The `prepare` command."""
+"""The command `ssc-toolkit prepare`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SHOWN = 10
 
 
 def prepare(options: PrepareOptions) -> Path:
-    """Decode audio once into a store that reads segments at memory speed, or verify or describe what is there.
+    """Decode audio into a store. With `verify` or `describe`, only check the store or describe the datasets.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
-        Path of the store.
+        Folder of the audio store.
 
     Raises:
         InputError: if an option is invalid, or files are missing or cannot be used.
@@ -58,15 +58,15 @@ def _verify(folder: str) -> Path:
     print(f"{found.tracks} tracks in {found.shards} shards{gone}")
     if found.changed:
         print(f"{len(found.changed)} source files have changed: {_some(found.changed)}")
-        print("the same `ssc-toolkit prepare` without --verify decodes them again")
+        print("run the same `ssc-toolkit prepare` without --verify to decode them again")
     if found.damaged:
         lost = (
             f" The source files of {found.lost} of their tracks no longer exist: restore them first, or restore a copy "
             "of the store."
         )
         raise InputError(
-            f"out: {len(found.damaged)} files are damaged: {_some(found.damaged)}. The same `ssc-toolkit prepare` "
-            f"without --verify restores them.{lost if found.lost else ''}"
+            f"out: {len(found.damaged)} files are damaged: {_some(found.damaged)}. Run the same `ssc-toolkit prepare` "
+            f"without --verify to restore them.{lost if found.lost else ''}"
         )
     print("the store is undamaged")
     return user_path(folder, "out")

@@ -29,16 +29,16 @@ from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_sect
 
 
 def probe(options: ProbeOptions) -> Results:
-    """Score an encoder, a random encoder and log-mel statistics by probes for each label, and print the scores.
+    """Fit probes for each label to an encoder, a random encoder and log-mel statistics, and print their scores.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
-        All scores.
+        All scores. `Results.frame` is a table of them.
 
     Raises:
-        InputError: if an option or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid. The error is raised before the work starts.
     """
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
@@ -76,7 +76,10 @@ def probe(options: ProbeOptions) -> Results:
 def _fine_tuned(
     models: Models, tracks: TrackTable, seconds: float, options: ProbeOptions, seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Fine-tune each model with weights on each label, and yield the scores."""
+    """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
+
+    `seconds` is the window length, and `seeds` are those of the fine-tuning.
+    """
     for column in dict.fromkeys(options.labels):
         for fraction in options.label_fractions:
             for name, own in models.items():

@@ -27,13 +27,13 @@ def robustness(options: RobustnessOptions) -> Results:
     """Fit probes to an encoder on clean audio, then score the probes on corrupted test tracks, and print the scores.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
-        All scores.
+        All scores. `Results.frame` is a table of them.
 
     Raises:
-        InputError: if an option or a file is invalid; it is raised before the work starts.
+        InputError: if an option or a file is invalid. The error is raised before the work starts.
     """
     options.check()
     with optional_folder(options.out) as folder:

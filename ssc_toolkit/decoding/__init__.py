@@ -1,1 +1,1 @@
-"""Decoders that read any span of an audio file sample-exactly, for all supported containers and codecs."""
+"""Decoders of audio files. A decoded section of a file equals the same section of the whole decoded file."""

@@ -1,4 +1,7 @@
-"""Streams of FLAC files: joined streams, and streams whose header gives no length or a wrong one."""
+"""Search for the streams in FLAC files.
+
+A file can contain several streams. The header of a stream can lack the length, or give a wrong length.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ssc_toolkit.decoding.spans import Span
 MAX_FRAMES = 2**36 - 1
 _MARK = b"fLaC"
 _STREAM_INFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # header of the block after the mark (RFC 9639, section 8.2)
-_BLOCK_SIZE_AT = 10  # offset of the largest block size in the stream
+_BLOCK_SIZE_AT = 10  # offset in the stream of the field with the largest block size
 _LENGTH_AT = 21  # offset in the stream: four bits of the sample size, then 36 bits of the length
 _LENGTH_BYTES = 5
 _MAX_FRAME_BYTES = 1 << 20  # number of bytes at the end of a stream that are searched for the last frame
@@ -27,8 +30,8 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
         begin: byte offset of the first stream.
 
     Returns:
-        None if the file is one stream whose header gives its length. Otherwise the streams. A stream whose header gives
-        no length, or one that is too small, gets a header with the length `MAX_FRAMES`.
+        None if the file is one stream whose header gives its length. Otherwise, the streams. If the header of a stream
+        gives no length, or a length that is too small, `Span.prefix` is a header that gives the length `MAX_FRAMES`.
     """
     size = raw.seek(0, os.SEEK_END)
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -42,12 +45,12 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
 
 def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
-    """Return a stream with another length in its header.
+    """Return a copy of a stream whose header gives the length `frames`.
 
     Args:
         raw: the file, open for reading bytes.
         span: stream of the file, or the result of an earlier call.
-        frames: number of samples per channel.
+        frames: the length as the number of samples per channel.
     """
     begin = span.begin - len(span.prefix)
     raw.seek(begin)
@@ -58,7 +61,10 @@ def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
 
 
 def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
-    """Yield the byte offsets where streams begin, which have the mark and the block that must follow it."""
+    """Yield the byte offset of each stream of a FLAC file. The first is `begin`.
+
+    Later streams begin with the bytes "fLaC", followed by a stream info block.
+    """
     place = begin
     while place >= 0:
         if content[place + 4 : place + 8] in _STREAM_INFO or place == begin:
@@ -67,13 +73,18 @@ def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
 
 
 def _declared(content: mmap.mmap, begin: int) -> int:
-    """Return the number of samples per channel that the header of a stream gives, or 0 if it gives none."""
+    """Return the number of samples per channel in the header of the stream at offset `begin`, or 0 if it has none."""
     head = content[begin + _LENGTH_AT : begin + _LENGTH_AT + _LENGTH_BYTES]
     return int.from_bytes(head, "big") & MAX_FRAMES
 
 
 def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
-    """Return the number of samples per channel up to the end of the last frame of a stream, or 0 if none is found."""
+    """Return the number of samples per channel of a stream from the header of its last frame.
+
+    Return 0 if no frame is found.
+
+    The stream consists of the bytes `begin` to `end - 1` of the file.
+    """
     block_size = int.from_bytes(content[begin + _BLOCK_SIZE_AT : begin + _BLOCK_SIZE_AT + 2], "big")
     place = end
     lowest = max(begin, end - _MAX_FRAME_BYTES)
@@ -85,7 +96,11 @@ def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
 
 
 def _frame_end(head: bytes, block_size: int) -> int:
-    """Return the number of samples up to the end of a frame (RFC 9639, section 9.1), or 0 if `head` is no header."""
+    """Return the number of samples from the beginning of a stream to the end of a frame, or 0 for an invalid header.
+
+    The number is in the header of the frame, `head` (RFC 9639, section 9.1). `block_size` is the number of samples per
+    frame in the stream.
+    """
     if len(head) < _MAX_HEADER_BYTES or head[1] not in (0xF8, 0xF9):
         return 0
     size_code, rate_code = head[2] >> 4, head[2] & 15
@@ -109,13 +124,13 @@ def _frame_end(head: bytes, block_size: int) -> int:
 
 
 def _coded_bytes(first: int) -> int:
-    """Return the length in bytes of a number that is coded like a UTF-8 character, or 0 for an invalid first byte."""
+    """Return the length in bytes of a number coded like a UTF-8 character, given the first byte; 0 if it is invalid."""
     ones = 8 - (first ^ 0xFF).bit_length()
     return 1 if ones == 0 else ones if 2 <= ones <= 7 else 0
 
 
 def _crc8(content: bytes) -> int:
-    """Return the checksum of a frame header, with the polynomial x^8 + x^2 + x + 1."""
+    """Return the checksum of a FLAC frame header, a CRC with the polynomial x^8 + x^2 + x + 1."""
     crc = 0
     for byte in content:
         crc ^= byte

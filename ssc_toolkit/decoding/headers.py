@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 TOLERATED_BYTES = 64
-"""Number of bytes that may be missing at the end of a file (padding, less than a millisecond of audio)."""
+"""Number of bytes that may be missing at the end of a usable file (padding, or less than a millisecond of audio)."""
 
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
-_W64_CHUNK = 24  # bytes of a chunk's name and size; the size counts them too
+_W64_CHUNK = 24  # number of bytes of a chunk's name and size, which the size includes
 _MAX_CHUNKS = 10_000
 # Ranges of sizes that programs write before the size is known: the largest values of 31 or 32 bits, minus
 # some bytes for the header or for rounding. SoX writes 0x7F000000 plus the header bytes for AIFF files.
@@ -21,7 +21,7 @@ _UNKNOWN_64 = 1 << 62
 
 @dataclass(frozen=True)
 class AudioData:
-    """Audio data of a file that consists of chunks.
+    """Position of the audio data in a file, and its size according to the header.
 
     Attributes:
         begin: byte offset of the audio data.
@@ -43,7 +43,7 @@ class AudioData:
 
     @property
     def is_open_ended(self) -> bool:
-        """Whether the size is a placeholder that a program wrote before the size was known."""
+        """Whether the size in the header is a placeholder that a program wrote before it knew the size."""
         if self.declared <= 0 or self.declared >= _UNKNOWN_64:
             return True
         return self.field_bytes == 4 and any(
@@ -56,7 +56,7 @@ class AudioData:
         return not self.is_open_ended and self.available < self.declared - TOLERATED_BYTES
 
     def header(self, raw: BinaryIO) -> bytes:
-        """Return the bytes before the audio data, with the real size in the size field."""
+        """Return the bytes of the file before the audio data, with the true size in the size field."""
         raw.seek(0)
         head = bytearray(raw.read(self.begin))
         size = min(self.available + self.extra, 256**self.field_bytes - 1)
@@ -88,7 +88,7 @@ def find_audio_data(raw: BinaryIO) -> AudioData | None:
 
 
 def _bytes_at(raw: BinaryIO, place: int, count: int, size: int) -> bytes:
-    """Return up to `count` bytes at an offset, or none if the offset is not inside the file.
+    """Return up to `count` bytes at offset `place`, or no bytes if this is not inside the file of `size` bytes.
 
     Damaged headers can give offsets that are too large to seek to.
     """

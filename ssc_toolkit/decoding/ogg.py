@@ -1,4 +1,4 @@
-"""Chained streams of OGG files, which follow one another in the file."""
+"""Search for chained streams in OGG files. Chained streams follow one another in the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OggPage:
         begin: byte offset where the page begins.
         end: byte offset after the page.
         is_first: whether the page is the first of a logical stream.
-        position: number of audio frames up to the end of the page, for most codecs.
+        position: granule position; for most codecs, the number of samples per channel up to the end of the page.
     """
 
     begin: int
@@ -89,5 +89,5 @@ def find_ogg_streams(raw: BinaryIO) -> list[Span] | None:
     if before is not None and before.end > size:
         raise CutShort
     if len(begins) > MAX_CHAINED_STREAMS:
-        raise UnusableFile(f"it is in {len(begins)} pieces")
+        raise UnusableFile(f"expected at most {MAX_CHAINED_STREAMS} chained streams, got {len(begins)}")
     return [Span(*ends) for ends in zip(begins, [*begins[1:], size], strict=True)] if len(begins) > 1 else None

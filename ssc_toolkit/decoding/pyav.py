@@ -36,7 +36,7 @@ def is_for_pyav(path: Path, head: bytes) -> bool:
 
     Args:
         path: path of the file.
-        head: first bytes of the file, after an ID3 tag.
+        head: first bytes of the file, or those after the ID3 tag if there is one.
     """
     is_adts = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head.startswith(_BEGINNINGS) or is_adts:
@@ -47,7 +47,7 @@ def is_for_pyav(path: Path, head: bytes) -> bool:
 
 @dataclass(frozen=True)
 class PyAVSource:
-    """Audio file that PyAV decodes, always from its beginning, because seeking in such files is not exact.
+    """Audio file that PyAV decodes. Decoding always begins at the start of the file, because seeking is not exact.
 
     Each call of `blocks` has its own decoder, so several threads can share the object. If the length is not measured, a
     complete call raises CutShort at the end if the file has less audio than its header states.
@@ -80,7 +80,7 @@ class PyAVSource:
             raise CutShort
 
     def _declared_seconds(self) -> float:
-        """Return the length in seconds that the header gives, or 0 if it gives none."""
+        """Return the length in seconds that the header of the file gives, or 0 if it gives none."""
         import av
 
         with av.open(self.path) as container:

@@ -1,4 +1,4 @@
-"""Audio sources whose spans are identical to the same span of the whole decoded file."""
+"""Classes that decode any section of an audio file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 """Range of accepted sample rates in hertz; other values indicate a damaged header."""
 
 MAX_BLOCK_FRAMES = 1 << 20
-_MAX_FRAMES_PER_BYTE = 1 << 16  # more than any codec reaches, even for silence
+_MAX_FRAMES_PER_BYTE = 1 << 16  # no codec reaches this number, even for silence
 _MAX_HEADER_BYTES = 1 << 24
 _MP3_RUN_UP = 16 * 1152  # longer than the bit reservoir of MP3 at any bit rate
 _OGG_PAGE = 65_307  # maximum size of a page in bytes
 _VORBIS_BLOCK = 8192  # maximum number of frames of a block
 _STANDARD_ERROR = 2
-_FREE_FORMAT = "MP3 of free format, which does not give its length; encode it at a standard bit rate"
+_FREE_FORMAT = "MP3 of free format, whose header does not give the frame size; encode it at a standard bit rate"
 
 
 class Source(Protocol):
@@ -59,22 +59,23 @@ class Source(Protocol):
     def is_measured(self) -> bool: ...
 
     def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
-        """Decode a span in blocks of bounded size.
+        """Decode a section in blocks.
 
         Args:
-            start: first frame of the span.
-            frames: number of frames of the span; None for all up to the end.
+            start: index of the first frame of the section.
+            frames: number of frames of the section; None for all frames up to the end of the file.
             block_frames: maximum number of frames of a block; blocks are smaller if there are many channels.
 
         Yields:
-            Blocks (frames, channels) float32; fewer than `frames` in total if the file ends earlier.
+            Blocks (frames, channels) float32. If the file ends early, they have fewer than `frames` frames in total.
         """
 
 
 class Quiet:
-    """Context manager that discards the process's standard error; several threads can enter it.
+    """Context manager that discards the standard error of the process. Several threads can enter it.
 
-    The MP3 decoder, which is written in C, prints a warning there whenever decoding starts in the middle of a file.
+    The MP3 decoder, which is written in C, prints a warning to standard error whenever decoding starts in the middle of
+    a file.
     """
 
     def __init__(self) -> None:
@@ -105,18 +106,21 @@ class Quiet:
 
 
 quiet = Quiet()
-"""Shared instance, entered around each call of the MP3 decoder."""
+"""Shared instance of `Quiet`, which is entered for each call of the MP3 decoder."""
 
 
 @contextmanager
 def open_source(path: Path | str) -> Iterator[Source]:
-    """Open an audio file. If its header does not give its length, the whole file is decoded to measure it.
+    """Context manager that opens an audio file. If its header gives no length, the whole file is decoded.
 
     Args:
-        path: path of a file that libsndfile reads, or PyAV if it is installed.
+        path: path of a file in a format that libsndfile reads, or that PyAV reads if it is installed.
+
+    Yields:
+        The opened file, which can be decoded from any position.
 
     Raises:
-        UnusableFile: if the header is invalid, or the package that reads such files is missing.
+        UnusableFile: if the header is invalid, or if PyAV is needed and not installed.
         CutShort: if the file is shorter than its header states.
         OSError: if the file cannot be read.
         soundfile.SoundFileError: if libsndfile cannot decode the file.
@@ -224,7 +228,10 @@ def _is_mpeg(content: bytes) -> bool:
 
 
 def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
-    """Return the streams of a file, or None if it is one stream with a correct header."""
+    """Return the streams of a file that is not FLAC, or None if it is one stream with a correct header.
+
+    `head` are the first bytes of the file.
+    """
     if is_mp3:
         return find_mp3_streams(raw)
     if head[:4] == b"OggS":
@@ -240,13 +247,13 @@ def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
 
 
 def _count(path: str, span: Span, is_mp3: bool) -> int:
-    """Return the number of frames of a stream by decoding it."""
+    """Decode a stream of an audio file, and return its number of frames (samples per channel)."""
     with _opened_span(path, span, is_mp3, None) as source:
         return sum(len(block) for block in source.blocks(0, None))
 
 
 class _SoundFile(soundfile.SoundFile):
-    """Sound file without the seek after each read, which is slow, and inexact in some codecs."""
+    """Sound file that does not seek after each read. Such a seek is slow, and inexact in some codecs."""
 
     def seekable(self) -> bool:
         return False
@@ -319,12 +326,15 @@ class _LibsndfileSource:
                 break
         count = total - remaining
         if self._min_frames is not None and count < self._min_frames:
-            raise UnusableFile(f"expected at least {self._min_frames} frames, only {count} can be decoded")
+            raise UnusableFile(f"expected at least {self._min_frames} frames, got {count} that can be decoded")
 
     def _run_up(self, start: int) -> int:
-        """Return how many frames to decode before a span, so that its samples equal those of a full decode."""
+        """Return how many frames to decode before the frame `start`, so that the decoded section is exact.
+
+        An exact section equals the same section of the whole decoded file.
+        """
         if self._file.format == "MP3":
-            # After a seek the decoder lacks the bits that earlier frames stored in the bit reservoir.
+            # After a seek, the decoder lacks the bits that earlier MP3 frames stored in the bit reservoir.
             return min(start, _MP3_RUN_UP)
         if self._file.format == "OGG" and self._file.subtype == "VORBIS":
             # libsndfile's seek is wrong in the last page, but exact in all others.
@@ -332,7 +342,7 @@ class _LibsndfileSource:
         return 0
 
     def _begin_of_last_page(self) -> int:
-        """Return the first frame of the last page of an OGG file, where the previous page ends; 0 if not found."""
+        """Return the index of the first frame of the last page of the OGG file, or 0 if it is not found."""
         if isinstance(self._content, SpanFile):
             place = self._content.tell()
             tail = _tail(self._content)
@@ -355,15 +365,15 @@ def _tail(raw: BinaryIO | SpanFile) -> bytes:
 
 
 class _Joined:
-    """Concatenation of several streams."""
+    """Source that concatenates the streams of a file."""
 
     def __init__(self, sources: list[Source]) -> None:
         rates = sorted({source.sample_rate for source in sources})
         if len(rates) > 1:
-            raise UnusableFile(f"it is joined from parts with different sample rates ({', '.join(map(str, rates))} Hz)")
+            raise UnusableFile(f"expected streams with the same sample rate, got {', '.join(map(str, rates))} Hz")
         self.channels = max(source.channels for source in sources)
         if any(source.channels not in (1, self.channels) for source in sources):
-            raise UnusableFile("it is joined from parts with different numbers of channels")
+            raise UnusableFile("expected streams with the same number of channels, got different numbers")
         self._sources = sources
         self.frames = sum(source.frames for source in sources)
         self.is_measured = all(source.is_measured for source in sources)

@@ -1,4 +1,4 @@
-"""Spans of a file that are read as separate files."""
+"""Sections of a file that are read as separate files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class UnusableFile(Exception):
 
 @dataclass(frozen=True)
 class Span:
-    """Span of a file, with a prefix that makes it a complete file.
+    """Section of a file, with bytes before it (a prefix) that make it a complete file.
 
     Attributes:
         begin: byte offset where the span begins.
         end: byte offset after the span.
-        prefix: bytes before the span, such as a header that gives the true length.
-        min_frames: minimum number of audio frames that decoding must give.
+        prefix: bytes that are read before those of the span, such as a header that gives the true length.
+        min_frames: minimum number of samples per channel that decoding must give.
     """
 
     begin: int
@@ -34,7 +34,7 @@ class Span:
 
 
 class SpanFile(io.RawIOBase):
-    """Span of a file, open for reading bytes.
+    """File object that reads the prefix and then the bytes of a span.
 
     Args:
         path: path of the file.

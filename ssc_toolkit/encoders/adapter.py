@@ -1,4 +1,4 @@
-"""Adapter that makes an encoder from any module with an output of fixed width."""
+"""Adapter that turns any module with an output of fixed width into an encoder."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ from ssc_toolkit.seeds import as_integer
 
 
 class EncoderAdapter(Encoder):
-    """Make an encoder from a module of another library, with a waveform or a mel spectrogram as its input.
+    """Encoder that wraps a module of another library, which takes a waveform or a mel spectrogram.
 
-    The output of the module is interpreted by its type and shape:
+    The framewise features are selected from the output of the module by its type and shape:
 
-    - (N, dim): one frame, which covers the whole input.
-    - (N, frames, dim): framewise features.
-    - (N, dim, bands, frames), the feature map of an image backbone: the mean over the bands.
-    - a tuple: its first element.
-    - a list of layers: the one with index `layer`.
-    - a dictionary or data class (a ModelOutput of Hugging Face): its `last_hidden_state`, or its
-      `hidden_states[layer]` if `layer` is not -1; index 0 is the input of the first layer.
+    - (N, dim): the output is a single frame.
+    - (N, frames, dim): the output contains one feature vector per frame.
+    - (N, dim, bands, frames), the feature map of an image backbone: the output is averaged over the bands.
+    - a tuple: its first element is used.
+    - a list with one output per layer: the output with index `layer` is used.
+    - a dictionary or data class (a ModelOutput of Hugging Face): its `last_hidden_state` is used, or its
+      `hidden_states[layer]` if `layer` is not -1. Index 0 is the input of the first layer.
 
-    Embeddings are the mean over the frames.
+    The embedding is the mean over the frames.
 
-    Some other layouts have the same number of axes and are not detected: (N, dim, frames), (N, bands, frames, dim), or
-    the tokens of a vision transformer, where the class token would count as a frame. For these, wrap the module in one
-    that reorders the axes, and pass `embedding_dim`, which is checked.
+    Outputs in some other layouts have the same number of axes and would be misinterpreted: (N, dim, frames), (N, bands,
+    frames, dim), and the tokens of a vision transformer, whose class token would count as a frame. For such an output,
+    wrap the module in a module that returns one of the layouts above. Pass `embedding_dim`, so that another width
+    raises an error.
 
     Args:
         module: module that takes (N, samples), or (N, image_channels, bands, frames) if `log_mel` is given.
         sample_rate: sample rate in hertz of the waveforms that the module expects.
-        log_mel: front end of an image backbone, with the same sample rate; None for a module over waveforms.
-        image_channels: number of copies of the spectrogram that an image backbone gets as channels, 1 or 3.
-        method: name of the method of the module to call.
+        log_mel: front end that computes the input of an image backbone, with the same sample rate. None if the module
+            takes waveforms.
+        image_channels: number of channels of the input of an image backbone, 1 or 3. All channels are equal.
+        method: name of the method of `module` that computes the output.
         layer: index into a list of layers, or into `hidden_states`; -1 for the last layer.
         min_samples: minimum length of a waveform in samples; one second if None.
-        embedding_dim: expected width of the output. If None, it is determined by embedding `min_samples` of
-            silence.
+        embedding_dim: expected width of the output, dim. If None, it is measured on `min_samples` samples of silence.
 
     Raises:
         ValueError: if `image_channels` is not 1 or 3, or more than 1 without `log_mel`; if `log_mel` has a different
             sample rate; if the module has no such method or layer, or fails on silence; or if the width is not
             `embedding_dim`.
-        TypeError: if `module` or `log_mel` has another type, or the output of the module is not one of those above.
+        TypeError: if `module` or `log_mel` has another type, or the output of the module is not in the list above.
 
     Shape:
+        - input: (N, samples), (N, channels, samples) or (items, views, channels, samples)
         - output: (N, embedding_dim) or (items, views, embedding_dim); with `frames=True`
           (..., frames, embedding_dim)
 
@@ -60,7 +62,7 @@ class EncoderAdapter(Encoder):
         >>> encoder.embedding_dim, encoder(torch.randn(4, 2, 1, 48000)).shape
         (24, torch.Size([4, 2, 24]))
 
-        The fourth layer of a pipeline of torchaudio:
+        To use the fourth layer of a model of a torchaudio bundle, write
         `EncoderAdapter(bundle.get_model(), sample_rate=bundle.sample_rate, method="extract_features", layer=3)`.
     """
 
@@ -109,10 +111,11 @@ class EncoderAdapter(Encoder):
         return features
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
-        """Raise an error if enabled: an adapter does not support gradient checkpointing.
+        """Do nothing if `enabled` is False. An adapter does not support gradient checkpointing.
 
         Raises:
-            ValueError: if enabled, because the stages of the module are not known; many modules have their own option.
+            ValueError: if `enabled` is True, because the layers of the wrapped module are not known. Many modules have
+                their own option for gradient checkpointing.
         """
         if enabled:
             raise ValueError(
@@ -121,10 +124,11 @@ class EncoderAdapter(Encoder):
         return self
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Raise an error: an adapter cannot be saved as a folder.
+        """Raise an error, because an adapter cannot be saved as a folder.
 
         Raises:
-            ValueError: always, because a folder cannot describe how to build the module; save its `state_dict`.
+            ValueError: always, because a folder cannot describe how to construct the wrapped module. Save the
+                `state_dict` of the module instead.
         """
         raise ValueError(
             f"encoder: an adapter of {type(self.module).__name__} cannot be saved as a folder; "
@@ -205,6 +209,6 @@ class EncoderAdapter(Encoder):
 
 
 def _entry(output: Any, *names: str) -> Any:
-    """Return the first of the named entries of a dictionary, or attributes of an object, that is not None."""
+    """Return the first value that is not None of the entries `names` of a dictionary, or attributes of an object."""
     found = (output.get(name) if isinstance(output, Mapping) else getattr(output, name, None) for name in names)
     return next((value for value in found if value is not None), None)

@@ -32,10 +32,10 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
 
-_CPU_SLICE = 8  # clips per slice in a fused encoder, so that activations stay in cache
+_CPU_SLICE = 8  # number of clips that a fused encoder embeds at once, so that activations fit in the cache
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
-"""Options of `from_pretrained` that apply to models on the Hugging Face Hub."""
+"""Names of the options of `from_pretrained` that apply to downloads from the Hugging Face Hub."""
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -51,16 +51,16 @@ An audio encoder of ssc_toolkit. Load it with
 class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", model_card_template=MODEL_CARD):
     """Base class of encoders, which map a waveform to one embedding, or to one embedding per frame.
 
-    A subclass defines `encode_frames` and passes the arguments below to this constructor. Encoders are saved and
-    loaded in the format of the Hugging Face Hub with `save_pretrained(folder)` and `from_pretrained(folder)`: a JSON
-    file with the constructor arguments and a safetensors file. For the encoders of this library, `load_encoder`
-    determines the class from the folder.
+    A subclass defines `encode_frames` and passes the arguments below to the constructor of this class.
+    `save_pretrained(folder)` and `from_pretrained(folder)` save and load an encoder in the format of the Hugging Face
+    Hub: a JSON file with the constructor arguments and a safetensors file with the weights. For the encoders of this
+    library, `load_encoder(folder)` finds the class in the JSON file.
 
     Args:
         embedding_dim: width of the embedding.
         sample_rate: sample rate in hertz of the waveforms that the encoder expects.
         min_samples: minimum length of a waveform in samples.
-        receptive_field_samples: number of samples that one frame depends on, zero padding included; None if a
+        receptive_field_samples: number of samples that one frame depends on, including zero padding. None if a
             frame depends on the whole input, or if the number is not known.
 
     Raises:
@@ -74,13 +74,16 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     """
 
     rearrangeable: ClassVar[bool] = False
-    """Whether `fuse` may replace and reorder layers: `encode_frames` of this class calls each `nn.Sequential` as a
-    whole and does not keep the output of a layer inside it."""
+    """Whether the method `fuse` may replace and reorder layers.
+
+    Set it to True only if `encode_frames` of this class calls each `nn.Sequential` as a whole and does not keep the
+    output of a layer inside it.
+    """
 
     _unsaved: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Store the arguments as plain values for `save_pretrained`."""
+        """Create the encoder, and store its constructor arguments as plain values for `save_pretrained`."""
         args, kwargs = tuple(map(to_plain, args)), to_plain(kwargs)
         encoder = super().__new__(cls, *args, **kwargs)
         given = dict(zip(list(cls._hub_mixin_init_parameters)[1:], args, strict=False)) | kwargs
@@ -107,9 +110,13 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
     @abstractmethod
     def encode_frames(self, signals: Tensor) -> Tensor:
-        """Compute framewise features (N, embedding_dim, frames) of mono signals (N, samples).
+        """Compute framewise features of mono signals (N, samples).
 
-        Signals have the dtype of the waveforms that were passed to `forward`; cast them to that of the first layer.
+        The signals have the dtype of the waveforms that were passed to `forward`. A subclass casts them to the dtype of
+        its first layer.
+
+        Returns:
+            (N, embedding_dim, frames) features.
         """
 
     def pool_frames(self, features: Tensor) -> Tensor:
@@ -120,16 +127,16 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         """Embed waveforms.
 
         Args:
-            waveforms: floating point of any precision, -1 to 1. Embeddings have the dtype of the weights, or that
-                of autocast.
-            frames: return the framewise features instead of the pooled embedding.
+            waveforms: (N, samples), (N, channels, samples) or (items, views, channels, samples), floating point, -1
+                to 1.
+            frames: whether to return the features of each frame instead of one embedding per waveform.
 
         Returns:
-            Embeddings (N, embedding_dim) or (items, views, embedding_dim); with `frames`,
-            (..., frames, embedding_dim).
+            Embeddings (N, embedding_dim) or (items, views, embedding_dim), in the dtype of the weights or of autocast;
+            with `frames`, (..., frames, embedding_dim).
 
         Raises:
-            ValueError: if the shape is not one of those above, or there are fewer samples than `min_samples`.
+            ValueError: if the waveforms have another shape, or fewer samples than `min_samples`.
             TypeError: if the waveforms are not a floating-point tensor.
         """
         self._check(waveforms)
@@ -140,11 +147,13 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return self.pool_frames(features).unflatten(0, mono.shape[:-1])
 
     def fuse(self) -> Self:
-        """Return a faster copy for inference, with batch norms folded and memory layouts chosen for the processor.
+        """Return a faster copy of the encoder for inference.
 
-        Its embeddings equal those of this encoder in eval mode up to rounding errors. It stays in eval mode, its
-        parameters require no gradients, and it cannot be saved. In classes that are not `rearrangeable`, such as
-        adapters, batch norms are folded where an `nn.Sequential` is called as a whole, and nothing else is changed.
+        Batch norms are folded into the preceding convolutions, and layers use memory layouts that are fast on a CPU. If
+        the class attribute `rearrangeable` is False, as in `EncoderAdapter`, batch norms are folded only in each
+        `nn.Sequential` that is called as a whole, and nothing else is changed. The embeddings of the copy equal those
+        of this encoder in eval mode, up to rounding errors. The copy stays in eval mode, its parameters require no
+        gradients, and it cannot be saved.
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         author = next(kind for kind in type(self).__mro__ if "encode_frames" in vars(kind))
@@ -153,21 +162,33 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return fused
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
-        """Enable gradient checkpointing: keep only the input of each stage and recompute the rest in the backward pass.
+        """Enable or disable gradient checkpointing, which reduces the memory for training.
 
-        It does not change output, gradients or running statistics. A training step takes about a third longer.
+        With gradient checkpointing, the forward pass stores only the inputs of groups of layers, and the backward pass
+        recomputes the other activations. Outputs, gradients and running statistics do not change. A training step takes
+        about a third longer.
         """
         self.gradient_checkpointing = check_bool("enabled", enabled)
         return self
 
     def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:
-        """Apply layers as one stage of gradient checkpointing; for use in `encode_frames`."""
+        """Apply layers, and recompute their activations in the backward pass if gradient checkpointing is enabled.
+
+        The method `encode_frames` of a subclass calls this method.
+
+        Args:
+            layers: module to apply.
+            inputs: inputs of the module.
+
+        Returns:
+            Output of the module.
+        """
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return run_checkpointed(layers, *inputs)
         return layers(*inputs)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; a fused encoder stays in eval mode."""
+        """Set training or eval mode. A fused encoder stays in eval mode."""
         return super().train(mode and not self.fused)
 
     def save_pretrained(self, save_directory: str | Path, *, config: Any = None, **kwargs: Any) -> str | None:
@@ -175,7 +196,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
         Args:
             save_directory: the folder; it is created if needed.
-            config: additional entries for `config.json`, next to the constructor arguments.
+            config: entries for `config.json` in addition to the constructor arguments.
             kwargs: options of `huggingface_hub.PyTorchModelHubMixin.save_pretrained`.
 
         Raises:
@@ -207,8 +228,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
         Args:
             pretrained_model_name_or_path: the folder, or the name of a model on the Hugging Face Hub.
-            options: options of `huggingface_hub.PyTorchModelHubMixin.from_pretrained`, except that `strict` is True
-                by default. Constructor arguments override the saved ones.
+            options: options of `huggingface_hub.PyTorchModelHubMixin.from_pretrained`, where `strict` is True by
+                default, and constructor arguments, which override the saved ones.
 
         Raises:
             InputError: if the folder contains no encoder, an encoder of another class, or weights of another model.
@@ -244,7 +265,7 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         return encoder.eval()
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """Return the model card, the content of `README.md` in the folder."""
+        """Return the model card, which `save_pretrained` writes to `README.md` in the folder of the encoder."""
         module = type(self).__module__
         module = "ssc_toolkit.encoders" if module.startswith("ssc_toolkit.encoders.") else module
         return super().generate_model_card(*args, module=module, encoder_class=type(self).__name__, **kwargs)
@@ -276,19 +297,22 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
 
 
 def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Make the tensors of a state dict contiguous, as file formats require."""
+    """Make the buffers of `module` in a state dict contiguous, as file formats require.
+
+    This is a hook of `state_dict`. The names of the buffers begin with `prefix`.
+    """
     for name, value in state.items():
         if name.startswith(prefix) and isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
             state[name] = value.contiguous()
 
 
 def _dictionary(config: Any) -> dict[str, Any]:
-    """Return a configuration, which may be a data class or None, as a dictionary."""
+    """Return a configuration, which may be a mapping, a data class or None, as a dictionary."""
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config or {})
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value of NumPy or PyTorch as one of JSON; lists, tuples and dictionaries are converted inside.
+    """Convert values of NumPy or PyTorch, also in lists, tuples and dictionaries, to values that JSON can represent.
 
     Examples:
         >>> import numpy as np

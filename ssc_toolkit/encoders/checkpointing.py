@@ -32,14 +32,17 @@ def run_checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
         >>> layers[1].num_batches_tracked
         tensor(1)
     """
-    if is_traced():  # a compiled backward pass recomputes values and writes no buffers
+    if is_traced():  # the recomputation in a compiled backward pass does not update buffers
         return checkpoint(layers, *inputs, use_reentrant=False)
     contexts = lambda: (contextlib.nullcontext(), _RunningStatisticsKept(layers))  # noqa: E731
     return checkpoint(layers, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 class _RunningStatisticsKept(contextlib.AbstractContextManager[None]):
-    """Context that disables updates of running statistics; it is reentered for each backward pass."""
+    """Context manager that disables updates of the running statistics of batch norms in `layers`.
+
+    The recomputation in each backward pass enters it.
+    """
 
     # A momentum of zero leaves the averages unchanged. Restoring a copy instead would mark the buffers
     # as modified, and the backward pass raises an error for saved tensors that were modified.

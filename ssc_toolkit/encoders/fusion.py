@@ -1,8 +1,9 @@
-"""Faster layers for inference: folded batch norms and memory layouts that suit a CPU.
+"""Faster layers for inference: folded batch norms and memory layouts that are fast on a CPU.
 
-Only neighbors in an `nn.Sequential` are folded, because their order of computation is known. In the encoders of this
-library, the folded layers replace the originals. Other modules may index a sequence or use the output of a layer in
-it, so there the originals are kept next to the folded layers.
+Folding merges a batch norm into the preceding convolution. Only neighbors in an `nn.Sequential` are folded, because
+their order of computation is known. In the encoders of this library, folded layers replace the original layers. Other
+modules may access single layers of a sequence or use their outputs. In these modules, the original layers are kept in
+addition to the folded layers.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ LayerType = TypeVar("LayerType", bound=nn.Module)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
 
 _FRESH = (*_CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
-"""Layers whose output a following ReLU may overwrite."""
+"""Classes of layers whose output a following ReLU may overwrite."""
 
 
 _COMPUTATION = ("__call__", "_conv_forward", "forward")
-"""Methods that a subclass of a layer may override to compute something else."""
+"""Names of the methods of a layer that determine what it computes."""
 
 
 class ChannelsLastConv1d(nn.Conv1d):
@@ -42,7 +43,7 @@ class ChannelsLastConv1d(nn.Conv1d):
 
 
 class ChannelsLastMaxPool1d(nn.MaxPool1d):
-    """A 1-D max-pooling that keeps the channels-last layout."""
+    """A 1-D max-pooling that keeps the channels-last memory layout of its input."""
 
     def forward(self, input: Tensor) -> Tensor:
         width, stride = cast("tuple[int, int]", (self.kernel_size, self.stride))
@@ -50,7 +51,10 @@ class ChannelsLastMaxPool1d(nn.MaxPool1d):
 
 
 class WindowedConv1d(nn.Conv1d):
-    """A 1-channel convolution with stride = kernel size, computed as a matrix product; channels-last output."""
+    """A 1-D convolution of one channel with stride = kernel size, computed as a matrix product.
+
+    The output has the channels-last memory layout.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         (width,) = self.kernel_size
@@ -60,7 +64,10 @@ class WindowedConv1d(nn.Conv1d):
 
 
 class WindowedConvTranspose1d(nn.ConvTranspose1d):
-    """A transposed convolution with stride = kernel size, computed as a matrix product; channels-last output."""
+    """A transposed 1-D convolution with stride = kernel size, computed as a matrix product.
+
+    The output has the channels-last memory layout.
+    """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         if output_size is not None:
@@ -71,9 +78,9 @@ class WindowedConvTranspose1d(nn.ConvTranspose1d):
 
 
 class FoldedSequential(nn.Sequential):
-    """A sequence that uses folded batch norms when it is called as a whole.
+    """An `nn.Sequential` that, when called as a whole, uses convolutions into which batch norms are folded.
 
-    Access to a single layer, by index or by name, returns the original layer.
+    Access by index or name returns the original layers.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -87,10 +94,10 @@ class FoldedSequential(nn.Sequential):
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold batch norms into the preceding convolutions of each `nn.Sequential` in place.
+    """Fold batch norms into the preceding convolutions in each `nn.Sequential` of a module, in place.
 
-    The folded layers are used when the sequence is called as a whole. The module must be in eval mode. Outputs
-    are unchanged up to rounding errors, even if the module also uses single layers.
+    The folded layers are used when the sequence is called as a whole. The module must be in eval mode. Its outputs
+    are unchanged up to rounding errors, even if it also uses single layers of a sequence.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()
@@ -107,10 +114,10 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def fuse_layers(module: nn.Module) -> None:
-    """Replace convolutions and batch norms by folded convolutions, and layers by faster ones, in place.
+    """Fold batch norms into convolutions, and replace layers of a module by faster layers, in place.
 
-    The module must be in eval mode, call its sequences as a whole, and not keep the output of a layer in them.
-    Outputs are unchanged up to rounding errors.
+    The module must be in eval mode. It must call each `nn.Sequential` as a whole, and must not use the output of a
+    single layer of an `nn.Sequential`. The outputs of the module are unchanged up to rounding errors.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()
@@ -131,7 +138,7 @@ def _sequences(module: nn.Module) -> list[nn.Sequential]:
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
-    """Return whether `layer` is a convolution and `norm` a batch norm that is affine in eval mode."""
+    """Return whether `layer` is a convolution and `norm` a batch norm that can be merged into it."""
     return (
         any(_is(layer, kind) for kind in _CONVOLUTIONS)
         and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
@@ -176,7 +183,10 @@ def _overwrite(sequence: nn.Sequential) -> None:
 
 
 def _is(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
-    """Return whether a layer computes the same as `kind`, from its own parameters."""
+    """Return whether a layer is an instance of the class `kind` and computes exactly what this class computes.
+
+    For example, a layer with hooks or with computed parameters does not.
+    """
     return (
         isinstance(layer, kind)
         and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTATION)

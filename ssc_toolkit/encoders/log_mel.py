@@ -13,16 +13,17 @@ from torch.nn import functional as F
 from ssc_toolkit.checks import check_bool, check_integer, check_number, check_positive
 from ssc_toolkit.encoders.tracing import is_traced
 
-_CPU_SLICE = 8  # clips per slice, so that their frames stay in cache
+_CPU_SLICE = 8  # number of clips computed at once, so that their frames fit in the cache
 _MIN_POWER = 1e-10  # minimum power relative to the reference, -100 dB
 
 
 class LogMel(nn.Module):
-    """Compute a log-mel spectrogram, always in float32, also under autocast or in a half-precision model.
+    """Log-mel spectrogram, which is computed in float32 even under autocast or in a half-precision model.
 
-    With scale "log1p", values are log(1 + compression * mel power), which is 0 for silence. With scale "decibels",
-    they are 10 log10(mel power / reference_power), at least -100. The triangular bands have a peak of 1 and are not
-    divided by their widths, as with `norm=None` in torchaudio and librosa; the default of librosa is "slaney".
+    With scale "log1p", the values are log(1 + compression * mel power), which is 0 for silence. With scale "decibels",
+    the values are 10 log10(mel power / reference_power), at least -100. The triangular bands have a peak of 1 and are
+    not divided by their widths, as with `norm=None` in torchaudio and librosa. The default of librosa, `norm="slaney"`,
+    gives other values.
 
     Args:
         sample_rate: sample rate of the signals in hertz.
@@ -32,19 +33,20 @@ class LogMel(nn.Module):
         min_hz: lower edge of the lowest band in hertz.
         max_hz: upper edge of the highest band in hertz, at most the Nyquist frequency; None for the Nyquist
             frequency.
-        compression: factor before the logarithm; ignored for decibels.
+        compression: factor of the mel power in the scale "log1p".
         scale: "log1p" or "decibels".
-        reference_power: mel power at 0 dB.
-        top_db: maximum difference in decibels to the highest value of the clip; lower values are raised to this
-            floor. None for no floor. Only used for decibels.
-        standardize: standardize each band of a clip to mean 0 and standard deviation 1 over time; constant bands
-            become 0.
-        center: pad by reflecting half a window at either end, so that frame k is centered on sample k * hop_length.
+        reference_power: mel power at 0 dB, in the scale "decibels".
+        top_db: values more than `top_db` decibels below the highest value of the clip are raised to `top_db` below it,
+            in the scale "decibels". None for no limit.
+        standardize: whether to standardize each band of a clip to mean 0 and standard deviation 1 over time. Constant
+            bands become 0.
+        center: whether to pad each end of the signal with half a window of reflected samples, so that frame k is
+            centered on sample k * hop_length.
         mel_scale: "slaney" (linear below 1 kHz) or "htk".
 
     Raises:
         ValueError: if a scale is unknown, a number is out of range, or no band contains a frequency bin. If only some
-            bands contain none, a warning is issued.
+            bands contain no bin, a warning is issued.
 
     Shape:
         - input: (N, samples), at least `n_fft` samples (`n_fft // 2 + 1` if `center`)
@@ -97,11 +99,14 @@ class LogMel(nn.Module):
 
     @property
     def min_samples(self) -> int:
-        """Minimum number of samples, for which there is one frame."""
+        """Minimum length of a signal in samples, which gives one frame."""
         return self.n_fft // 2 + 1 if self.center else self.n_fft
 
     def forward(self, signals: Tensor) -> Tensor:
-        """Compute the spectrograms (N, n_mels, frames) of signals (N, samples).
+        """Compute the log-mel spectrograms of signals (N, samples).
+
+        Returns:
+            (N, n_mels, frames) spectrograms.
 
         Raises:
             ValueError: if the shape is not (N, samples), or there are too few samples.
@@ -168,7 +173,7 @@ class LogMel(nn.Module):
         return decibels.maximum(decibels.amax(dim=(1, 2), keepdim=True) - self.top_db)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # Keep window and bands in float32 in a half-precision module: rounding would change the filterbank.
+        # Keep window and bands in float32 in a half-precision module, because rounding would change the filterbank.
         whole: dict[str, Any] = {"bands": self.bands, "window": self.window}
         super()._apply(fn, recurse)
         for name, buffer in whole.items():

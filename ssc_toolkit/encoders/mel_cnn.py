@@ -16,18 +16,19 @@ from ssc_toolkit.encoders.strided import StridedConv2d
 
 
 class MelCNN(Encoder):
-    """MelCNN: log-mel spectrogram, two strided 2-D convolutions, two 1-D convolutions over time, mean over time.
+    """Encoder with a small convolutional network over a log-mel spectrogram.
 
-    The input channels of the 1-D convolutions include all bands, so that features can depend on absolute pitch;
-    averaging over frequency would discard it. About a million parameters and 20 million multiply-adds per 3 s clip.
+    Two strided 2-D convolutions are followed by two 1-D convolutions over time and the mean over time. The channels of
+    the first 1-D convolution include all frequency bands, so that features can depend on absolute pitch. The network
+    has about a million parameters and needs 20 million multiply-adds for a clip of 3 s.
 
     Args:
         sample_rate: sample rate of the waveforms in hertz.
         n_mels: number of mel bands between 30 Hz and `max_hz`.
         n_fft: window length in samples; 128 ms by default, long enough to resolve semitones.
         hop_length: hop size in samples; 40 ms by default.
-        max_hz: upper edge of the bands in hertz, limited to half the sample rate.
-        channels: number of channels of the two 2-D convolutions.
+        max_hz: upper edge of the highest band in hertz, limited to half the sample rate.
+        channels: number of channels of each of the two 2-D convolutions.
         embedding_dim: width of the embedding.
 
     Raises:
@@ -35,10 +36,10 @@ class MelCNN(Encoder):
 
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least `n_fft`
-          samples (2 048)
-        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames; with
-          `frames=True` (..., frames, embedding_dim), one frame per four hops; frame k is centered on sample
-          2 560 k + 1 024
+          samples (2 048 by default)
+        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames. With `frames=True`, the
+          output is (..., frames, embedding_dim), with one frame per four hops of the spectrogram. By default, frame k
+          is centered on sample 2 560 k + 1 024
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Projector between the encoder and the loss, and the model of encoder and projector."""
+"""Projector between encoder and loss, and a model that consists of encoder and projector."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch import Tensor, nn
 from ssc_toolkit.checks import check_bool, check_integer
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-"""Normalization layers by name."""
+"""Classes of normalization layers by the value of the argument `norm` of `Projector`."""
 
 
 class Projector(nn.Sequential):
-    """Projector: linear layers with ReLU between them.
+    """Module between encoder and loss that consists of linear layers with ReLU between them.
 
-    SimCLR, CLMR and SemiSupCon use two layers without bias, with widths 512, 512 and 128.
+    SimCLR, CLMR and SemiSupCon use two layers without bias, with an input of width 512, a hidden width of 512 and an
+    output of width 128.
 
     Args:
         input_dim: width of the representation.
         hidden_dim: width of the hidden layers; `input_dim` if None.
         output_dim: width of the projection.
-        depth: number of linear layers; 1 is a linear map without ReLU.
+        depth: number of linear layers. With 1, the projector is linear.
         bias: whether the linear layers have a bias.
-        norm: "batch" or "layer" to normalize after each linear layer except the last, before its ReLU; None for no
-            normalization.
+        norm: "batch" or "layer" for batch or layer normalization before each ReLU; None for no normalization.
 
     Shape:
-        - input: (..., input_dim); batch normalization treats all leading dimensions as one batch
+        - input: (..., input_dim). For batch normalization, all leading dimensions are one batch
         - output: (..., output_dim)
 
     Raises:
@@ -72,7 +72,7 @@ class Projector(nn.Sequential):
         self.output_dim = output_dim
 
     def forward(self, representation: Tensor) -> Tensor:
-        """Project representations."""
+        """Project representations (..., input_dim) to (..., output_dim)."""
         rows = representation.reshape(-1, representation.shape[-1])
         return super().forward(rows).view(*representation.shape[:-1], self.output_dim)
 
@@ -90,7 +90,7 @@ class ModelOutput(NamedTuple):
 
 
 class ContrastiveModel(nn.Module):
-    """Model of an encoder followed by a projector.
+    """Model that consists of an encoder and a projector.
 
     Args:
         encoder: any module that maps waveforms to embeddings.
@@ -98,8 +98,8 @@ class ContrastiveModel(nn.Module):
 
     Raises:
         TypeError: if the encoder or the projector is not a module.
-        ValueError: if the width of a `Projector` differs from that of the encoder, or if the projector is None and
-            the encoder has no `embedding_dim`.
+        ValueError: if the input width of a `Projector` differs from the width of the embedding, or if the projector is
+            None and the encoder has no `embedding_dim`.
 
     Examples:
         >>> import torch
@@ -132,6 +132,6 @@ class ContrastiveModel(nn.Module):
         self.projector = projector
 
     def forward(self, waveforms: Tensor) -> ModelOutput:
-        """Compute representations and projections of waveforms; shapes and errors are those of the encoder."""
+        """Compute representations and projections of waveforms, with shapes and errors of the encoder."""
         representation = self.encoder(waveforms)
         return ModelOutput(representation, self.projector(representation))

@@ -40,28 +40,31 @@ _SHOWN = 3
 def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     """Load an encoder from a checkpoint of CLMR, SemiSupCon or sota-music-tagging-models, in eval mode.
 
-    The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a plain `state_dict`, or
-    safetensors. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`, `semisupcon.encoder.` or
-    `module.`. Projectors and classifiers next to the encoder are ignored, and the log lists them. No code in the file
-    is run. Models saved by `ContrastiveModel` or `SemiSupConModule` can be loaded as well.
+    The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a `state_dict`, or a
+    safetensors file. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`,
+    `semisupcon.encoder.` or `module.`. The weights of projectors and classifiers are ignored, and the names of these
+    modules are logged. No code in the file is run. Checkpoints of `ContrastiveModel` and `SemiSupConModule` can be
+    loaded as well.
 
-    The names and shapes of the weights determine the architecture: `SampleCNN` or `SampleCNNXL`, `TUNePlus`, or
-    `ShortChunkCNN` with or without `residual` (the published `ShortChunkCNN_Res`), of any width. The embedding of
-    `ShortChunkCNN` is the maximum over time, before the dense layers of the published network.
+    The names and shapes of the weights determine the architecture. The known architectures are `SampleCNN`,
+    `SampleCNNXL`, `TUNePlus` of any width, and `ShortChunkCNN` of any width, with or without `residual` (the published
+    `ShortChunkCNN_Res`). The embedding of `ShortChunkCNN` is the maximum over time, before the dense layers of the
+    published network.
 
     Args:
         path: path of the file. Unpack the file first if it was downloaded as a zip archive.
-        encoder: instance to fill, for any other architecture or sample rate. By default, a new one of the detected
-            architecture, at 22 050 Hz (`ShortChunkCNN` at 16 000 Hz). It is not changed if the weights do not match.
+        encoder: instance into which the weights are loaded, for another architecture or sample rate. It is not changed
+            if the weights do not match. If None, a new instance of the detected architecture is created, at 22 050 Hz
+            (`ShortChunkCNN`: 16 000 Hz).
 
     Returns:
         The encoder.
 
     Raises:
         TypeError: if `path` is not a path, or `encoder` is not an instance of `Encoder`.
-        InputError: if the file cannot be read or reading it could run code; if weights are missing, unexpected, not
-            finite, of another shape or contradictory (the first of them are named); or if the file contains a
-            different mel filterbank.
+        InputError: if the file cannot be read, or reading it could run code; if weights are missing, unexpected, of
+            another shape, NaN or infinite; if the file contains two different encoders; or if it contains a mel
+            filterbank or a window that differs from that of the encoder.
 
     References:
         Spijkervet and Burgoyne, "Contrastive Learning of Musical Representations", ISMIR 2021,
@@ -90,15 +93,15 @@ def load_published_model(path: str | Path, encoder: Encoder | None = None) -> Co
 
     The encoder is the same as that of `load_published`. The projector must have the form used in SimCLR, CLMR and
     SemiSupCon: linear layers, with or without bias, and ReLU between them. `ShortChunkCNN_Res` of CLMR has a dense
-    layer, batch norm and ReLU after its maximum over time. They become the first three layers of the projector, so
-    that the projection is that of CLMR.
+    layer, batch norm and ReLU after its maximum over time. These become the first three layers of the projector, so
+    that projections equal those of CLMR.
 
     Args:
         path: as for `load_published`.
         encoder: as for `load_published`.
 
     Returns:
-        Model of the encoder and the projector.
+        The model that contains the encoder and the projector.
 
     Raises:
         TypeError: as for `load_published`.
@@ -140,8 +143,8 @@ class _Found(NamedTuple):
     Attributes:
         weights: weights of the encoder, by their names in the encoder.
         prefix: prefix of the names of these weights in the file.
-        heads: weights of the ignored modules, by the name of the module.
-        surplus: names of unexpected weights.
+        heads: weights of modules that are not part of the encoder, such as projectors, by the name of the module.
+        surplus: names of weights that belong neither to the encoder nor to a known module.
     """
 
     weights: dict[str, Tensor]
@@ -151,7 +154,7 @@ class _Found(NamedTuple):
 
 
 def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
-    """Return the encoder to fill, and the sorted weights of the checkpoint.
+    """Return the encoder into which a checkpoint is loaded, and the weights of the checkpoint.
 
     Raises:
         TypeError: as for `load_published`.
@@ -176,7 +179,7 @@ def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
 
 
 def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Found:
-    """Separate the weights of the encoder from the others.
+    """Separate the weights of the encoder in a checkpoint from the other weights.
 
     CLMR registers its encoder twice, as `encoder` and as `model.encoder`, so that the same weights can have several
     prefixes.
@@ -194,7 +197,7 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
             copies.setdefault(prefix, {})[rest] = weight
         elif is_short_chunk and (buffer := FRONT_END.match(rest)):
             _check_front_end(path, encoder, buffer[1] or buffer[2], weight)
-        # A number is a layer of a classifier that is an `nn.Sequential`, as in the linear evaluation of CLMR.
+        # A number is the name of a layer of an `nn.Sequential`, here a classifier as in the linear evaluation of CLMR.
         elif top in left_out or top.isdecimal():
             heads.setdefault(f"{prefix}{top}", {})[below] = weight
         else:
@@ -214,7 +217,10 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
 
 
 def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Split a name into its prefix of wrappers and the rest, which is a name of the encoder if possible."""
+    """Split the name of a weight into prefixes such as "model.encoder." and the rest.
+
+    The rest is the name of a weight in `own`, the weights of the encoder, if possible.
+    """
     rest = name
     while rest not in own and translate_name(rest) not in own:
         top, _, below = rest.partition(".")
@@ -227,7 +233,10 @@ def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -> None:
-    """Raise InputError if the window or filterbank of a checkpoint differs from that of the encoder."""
+    """Raise InputError if the window or mel filterbank of a checkpoint differs from that of the encoder.
+
+    `buffer` is the name of the window or filterbank in the checkpoint, and `value` is its content.
+    """
     log_mel = encoder.get_submodule("log_mel")
     own = log_mel.get_buffer("window" if buffer == "window" else "bands")
     if not value.numel():  # old versions of torchaudio saved an empty window
@@ -245,7 +254,7 @@ def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -
 
 
 def _projector(path: str | Path, found: _Found, encoder: Encoder) -> Projector:
-    """Return the projector of a checkpoint, after the dense layer of CLMR if there is one."""
+    """Create the projector of a checkpoint. It begins with the dense layer of CLMR if the checkpoint has one."""
     heads = {name: head for name, head in found.heads.items() if name.rpartition(".")[2] in PROJECTORS}
     if not heads:
         raise InputError(
@@ -278,7 +287,7 @@ def _projector(path: str | Path, found: _Found, encoder: Encoder) -> Projector:
 
 
 def _made_projector(weights: Mapping[str, Tensor]) -> Projector | None:
-    """Return a projector with these weights; None if they are not those of a projector."""
+    """Create a projector with these weights, or return None if they are not the weights of a projector."""
     matrices = {
         int(found[1]): weight
         for name, weight in weights.items()
@@ -296,7 +305,7 @@ def _made_projector(weights: Mapping[str, Tensor]) -> Projector | None:
 
 
 def _fill(module: nn.Module, weights: Mapping[str, Tensor]) -> bool:
-    """Load weights into a module if names and shapes match, and return whether they do."""
+    """Load weights into a module if their names and shapes are those of the module, and return whether they are."""
     own = module.state_dict()
     if own.keys() != weights.keys() or any(own[name].shape != weight.shape for name, weight in weights.items()):
         return False

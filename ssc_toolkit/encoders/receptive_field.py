@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 
 def compute_receptive_field(layers: Iterable[tuple[int, int]]) -> int:
-    """Compute the receptive field of a chain of convolutions and poolings, zero padding included.
+    """Compute the receptive field of a chain of convolutions and poolings, including zero padding.
 
     Args:
-        layers: (kernel size, stride) of each layer, first to last.
+        layers: pairs (kernel size, stride), one per layer, from the first to the last layer.
 
     Returns:
-        Number of input samples that one output depends on.
+        Number of input samples that one sample of the output depends on.
 
     Examples:
         >>> compute_receptive_field([(3, 3), (3, 1), (3, 3)])                      # 3 * (3 * 1 + 2) samples

@@ -17,15 +17,16 @@ from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 class SampleCNN(Encoder):
     """SampleCNN, as used in CLMR and SemiSupCon (Lee et al. 2017, arXiv 1703.01789; Spijkervet and Burgoyne 2021).
 
-    A strided convolution, nine blocks of convolution and max-pooling by 3, and a last convolution: 59 049 = 3^10
-    samples (2.68 s at 22 050 Hz) give one frame. Longer inputs give several frames, which are averaged.
-    2 368 512 parameters. Names and order of the layers are those of CLMR, so that its weights can be loaded.
+    The network consists of a strided convolution, nine blocks of convolution and max-pooling by 3, and a last
+    convolution. 59 049 = 3^10 samples (2.68 s at 22 050 Hz) give one frame. Longer inputs give several frames, which
+    are averaged. The network has 2 368 512 parameters. The names and the order of the layers are those of CLMR, so that
+    weights of CLMR can be loaded.
 
     Args:
         sample_rate: sample rate of the waveforms in hertz.
-        strides: ten integers, at least 1: kernel size and stride of the first convolution, and pooling factors of the
-            nine blocks. Their product is the number of samples per frame and the minimum input length. The
-            convolutions of the blocks always have kernel size 3.
+        strides: ten integers, at least 1. The first is the kernel size and the stride of the first convolution, the
+            others are the pooling factors of the nine blocks. The product of all strides is the number of samples per
+            frame and the minimum input length. The convolutions of the blocks always have kernel size 3.
 
     Raises:
         ValueError: if there are not exactly ten strides, or one is not an integer of at least 1.
@@ -79,12 +80,17 @@ class SampleCNN(Encoder):
 def make_conv_block(width_in: int, width_out: int, pool: int | None = None) -> nn.Sequential:
     """Return a block of convolution, batch norm, optional max-pooling and ReLU.
 
+    Args:
+        width_in: number of input channels.
+        width_out: number of output channels.
+        pool: factor of the max-pooling. None: no max-pooling.
+
     Shape:
-        - input: (N, width_in, L)
-        - output: (N, width_out, L // pool), or (N, width_out, L) if `pool` is None
+        - input: (N, width_in, samples)
+        - output: (N, width_out, samples // pool), or (N, width_out, samples) if `pool` is None
     """
     layers: list[nn.Module] = [nn.Conv1d(width_in, width_out, kernel_size=3, padding=1), nn.BatchNorm1d(width_out)]
     if pool is not None:
-        # Max-pooling commutes with ReLU, also in the gradient; pooling first makes the ReLU cheaper.
+        # Max-pooling before the ReLU gives the same output and gradient as after it, and makes the ReLU cheaper.
         layers.append(nn.MaxPool1d(pool))
     return nn.Sequential(*layers, nn.ReLU())

@@ -10,8 +10,8 @@ from ssc_toolkit.encoders.sample_cnn import SampleCNN
 class SampleCNNXL(SampleCNN):
     """SampleCNN-XL: SampleCNN with up to 2048 channels.
 
-    Layers, arguments and shapes are those of `SampleCNN`, except that the embedding has a width of 2048. 25 190 400
-    parameters.
+    Layers, arguments and shapes are those of `SampleCNN`, except that the embedding has a width of 2048. The network
+    has 25 190 400 parameters.
 
     Examples:
         >>> import torch

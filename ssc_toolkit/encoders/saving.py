@@ -25,11 +25,11 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed the file on purpose"
 
 CLASS_KEY = "encoder_class"
-"""Key of the saved configuration that names the class of the encoder."""
+"""Key in `config.json` whose value is the name of the class of the encoder."""
 
 
 def find_saved_folder(name: Any, **download: Any) -> Path:
-    """Return the path of a local folder, or of the folder of a downloaded model of the Hugging Face Hub.
+    """Return the folder of a saved encoder. If it does not exist, download the model from the Hugging Face Hub.
 
     Args:
         name: path of a folder, or name of a model on the Hub.
@@ -37,7 +37,7 @@ def find_saved_folder(name: Any, **download: Any) -> Path:
 
     Raises:
         TypeError: if the name is neither a string nor a path.
-        InputError: if there is neither such a folder nor such a model on the Hub.
+        InputError: if the model cannot be downloaded.
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"encoder: expected the path of a folder, got {name!r}")
@@ -53,7 +53,7 @@ def find_saved_folder(name: Any, **download: Any) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read the configuration of a saved encoder from `config.json`.
+    """Read the configuration of a saved encoder from `config.json` in its folder.
 
     Raises:
         InputError: if the folder contains no encoder, or the file is damaged or does not name a class.
@@ -87,7 +87,13 @@ def verify(path: Path) -> None:
 
 
 def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
-    """Load the weights in a folder into an encoder, in their saved dtypes.
+    """Load the weights in the folder of a saved encoder into an encoder, in their saved dtypes.
+
+    Args:
+        encoder: encoder into which the weights are loaded. It is moved to `device`.
+        folder: folder with `model.safetensors`.
+        device: device of the encoder.
+        strict: whether missing or unexpected weights raise an error.
 
     Raises:
         InputError: if the weights are damaged, contain NaN or infinity, or belong to another model.
@@ -111,12 +117,12 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
 
 
 def name_of_infinite(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first tensor that contains NaN or infinity, None if there is none."""
+    """Return the name of the first tensor that contains NaN or infinity, or None if no tensor does."""
     return next((name for name, value in weights.items() if not value.isfinite().all()), None)
 
 
 def make_config_error(name: str, folder: Path, error: Exception) -> InputError:
-    """Return the error for a configuration that the class rejects."""
+    """Return the InputError for the case that the class `name` raised `error` for the configuration in `folder`."""
     return InputError(f"encoder: expected valid arguments of {name} in {folder / CONFIG}, got an error: {_line(error)}")
 
 

@@ -16,7 +16,7 @@ from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
 
 RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
-"""Settings of the paper: sample rate in hertz, window and hop in samples, number of mel bands."""
+"""Settings of the mel spectrogram in the paper: sample rate in hertz, window and hop in samples, number of bands."""
 
 CHANNEL_FACTORS = (1, 1, 2, 2, 2, 2, 4)
 """Number of channels after each layer, as a multiple of `channels`."""
@@ -25,17 +25,18 @@ CHANNEL_FACTORS = (1, 1, 2, 2, 2, 2, 4)
 class ShortChunkCNN(Encoder):
     """Short-chunk CNN of Won et al. 2020, "Evaluation of CNN-based automatic music tagging models".
 
-    A centered mel spectrogram in decibels (128 bands, windows of 512 samples, hops of 256) with batch norm, seven
-    layers of 3 x 3 convolution, batch norm, ReLU and 2 x 2 max-pooling, which reduce the bands to one, and the
-    maximum over time. 3 398 018 parameters. With `residual`, seven residual layers of stride 2 replace these layers;
+    The network begins with a centered mel spectrogram in decibels (128 bands, windows of 512 samples, hops of 256
+    samples) and batch norm. Seven layers follow, each of which consists of a 3 x 3 convolution, batch norm, ReLU and
+    2 x 2 max-pooling. They reduce the 128 bands to one. The embedding is the maximum over time. The network has
+    3 398 018 parameters. With `residual`, seven residual layers of stride 2 replace these layers, and the network has
     11 814 914 parameters.
 
     Args:
-        sample_rate: sample rate of the waveforms in hertz. At 16 kHz the windows are those of the paper. At higher
-            rates their length is the power of two nearest to 32 ms, so that low bands contain a frequency bin.
+        sample_rate: sample rate of the waveforms in hertz. At 16 kHz, the windows are those of the paper. At higher
+            rates, their length is the power of two nearest to 32 ms, so that low bands contain a frequency bin.
         channels: number of channels of the first layer; the last layer has four times as many.
-        residual: use residual layers: two convolutions, the first of stride 2, plus a shortcut convolution of
-            stride 2.
+        residual: whether to use residual layers. Each consists of two convolutions, the first of stride 2, plus a
+            shortcut convolution of stride 2.
 
     Raises:
         ValueError: if a number is not a positive integer.
@@ -44,8 +45,9 @@ class ShortChunkCNN(Encoder):
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least
           32 512 samples (2.04 s at 16 kHz; 257 samples with `residual`)
         - output: (N, 4 * channels) or (items, views, 4 * channels), the maximum of the frames; with
-          `frames=True` (..., frames, 4 * channels). With h = samples // 256 + 1 windows, there are h // 128
-          frames, frame k centered on sample 32 768 k + 16 256; with `residual` ceil(h / 128), centered on 32 768 k
+          `frames=True` (..., frames, 4 * channels). At 16 kHz, h = samples // 256 + 1 windows give h // 128 frames,
+          and frame k is centered on sample 32 768 k + 16 256. With `residual`, there are ceil(h / 128) frames, and
+          frame k is centered on sample 32 768 k
 
     Examples:
         >>> import torch
@@ -70,7 +72,7 @@ class ShortChunkCNN(Encoder):
             receptive_field_samples=compute_receptive_field([(n_fft, hop_length), *layer * len(CHANNEL_FACTORS)]),
         )
         with warnings.catch_warnings():
-            # As in the paper, one of the lowest bands, which are narrower than a bin of 31 Hz, contains no bin.
+            # As in the paper, one of the lowest bands contains no bin, because it is narrower than a bin of 31 Hz.
             warnings.filterwarnings("ignore", message="n_mels")
             self.log_mel = LogMel(
                 sample_rate, n_fft, hop_length, N_MELS, min_hz=0.0, scale="decibels", mel_scale="htk", center=True
@@ -92,7 +94,9 @@ class ShortChunkCNN(Encoder):
 
 
 class ResidualBlock(nn.Module):
-    """Residual block: two 3 x 3 convolutions, the first of stride 2, plus a shortcut convolution of stride 2; ReLU.
+    """Residual block, whose output is the ReLU of the sum of two paths.
+
+    One path has two 3 x 3 convolutions, the first of stride 2. The other path has one 3 x 3 convolution of stride 2.
 
     Shape:
         - input: (N, width_in, bands, frames)
@@ -120,6 +124,6 @@ def _block(width_in: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, kernel_size=3, padding=1),
         nn.BatchNorm2d(width_out),
-        nn.MaxPool2d(2),  # commutes with the ReLU
+        nn.MaxPool2d(2),  # before the ReLU, which gives the same result and is cheaper
         nn.ReLU(),
     )

@@ -10,11 +10,11 @@ from ssc_toolkit.encoders.tracing import is_traced
 
 
 class StridedConv2d(nn.Conv2d):
-    """A 2-D convolution that is also correct for outputs of a single column in bfloat16 on a CPU.
+    """A 2-D convolution that is also correct if the output is a single column in bfloat16 on a CPU.
 
-    In this case, oneDNN reads uninitialized memory, so that outputs differ between calls or are NaN. This class
-    therefore zero-pads the input on the right, computes a second column, and removes it; the first column has the same
-    values.
+    In this case, `nn.Conv2d` is wrong: oneDNN reads uninitialized memory, so that outputs differ between calls or are
+    NaN. This class therefore zero-pads the input on the right, so that the output has a second column, and removes this
+    column. The values of the first column do not change.
 
     Arguments are those of `torch.nn.Conv2d`; stride and padding must be numbers.
 
@@ -26,7 +26,7 @@ class StridedConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve images (N, in_channels, rows, columns)."""
+        """Convolve images (N, in_channels, rows, columns) as `torch.nn.Conv2d` does."""
         if is_traced() or input.device.type != "cpu" or not _is_bfloat16(input):
             return super().forward(input)
         kernel, stride, padding = self.kernel_size[1], self.stride[1], int(self.padding[1])
@@ -36,7 +36,7 @@ class StridedConv2d(nn.Conv2d):
 
 
 def _is_bfloat16(input: Tensor) -> bool:
-    """Return whether a convolution of the input is computed in bfloat16."""
+    """Return whether PyTorch computes a convolution of `input` in bfloat16, because of its dtype or autocast."""
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16
     return input.dtype == torch.bfloat16

@@ -20,14 +20,14 @@ _UNIT = 3 ** (len(WIDTH_FACTORS) - 1)
 class TUNePlus(Encoder):
     """TUNe+, the tailed U-Net (Vélez Vásquez and Burgoyne 2022, "Tailed U-Net: multi-scale music representation").
 
-    The encoder path has four poolings by 3, and the decoder path four transposed convolutions, each with a skip
-    connection from the encoder path. The tail pools down again, with skip connections from the decoder path, and ends
-    with five convolutions. 59 049 = 3^10 samples (2.68 s at 22 050 Hz) give one frame. Longer inputs give several
-    frames, which are averaged. 2 220 390 parameters.
+    The encoder path has four poolings by 3. The decoder path has four transposed convolutions, each with a skip
+    connection from the encoder path. The tail has poolings by 3 again, with skip connections from the decoder path, and
+    ends with five convolutions. 59 049 = 3^10 samples (2.68 s at 22 050 Hz) give one frame. Longer inputs give several
+    frames, which are averaged. The network has 2 220 390 parameters.
 
-    Any length from the minimum on is allowed. Up to 80 samples at the end, which do not fill a window of
-    81 = 3^4, are dropped, so that encoder and decoder paths have the same lengths. 59 049 and 59 535 are
-    multiples of 81, so nothing is dropped.
+    Inputs can have any length of at least 59 049 samples. Up to 80 samples at the end, which do not fill a window of
+    81 = 3^4 samples, are dropped, so that encoder path and decoder path have the same lengths. For 59 049 and 59 535
+    samples, which are multiples of 81, nothing is dropped.
 
     Args:
         sample_rate: sample rate of the waveforms in hertz.
@@ -93,7 +93,7 @@ class TUNePlus(Encoder):
 
 
 class _KaimingConv1d(nn.Conv1d):
-    """A convolution with uniform Kaiming initialization for a following ReLU (He et al. 2015)."""
+    """A 1-D convolution with uniform Kaiming initialization for a following ReLU (He et al. 2015)."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -107,7 +107,7 @@ def _block(width_in: int, width_out: int) -> nn.Sequential:
 
 
 def _receptive_field() -> int:
-    """Return the receptive field in samples along the longest path: encoder path, decoder path and tail."""
+    """Return the receptive field of `TUNePlus` in samples, along encoder path, decoder path and tail."""
     way = ["pool", "conv", "pool", *["conv", "pool"] * 8, *["conv", "upsample"] * 4, *["conv", "pool"] * 4, "conv"]
     first, last = 0, 0
     for layer in way:

@@ -1,4 +1,4 @@
-"""Call a loss with the arguments of a batch that it accepts."""
+"""Read from the signature of a loss which arguments it accepts, and call the loss with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = (
     "ignored",
     "anchor_weights",
 )
-"""Arguments that a loss can accept in addition to the embeddings."""
+"""Names of the arguments, other than the embeddings, that this library passes to a loss that accepts them."""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -31,13 +31,13 @@ _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class LossArguments:
-    """Arguments that a loss accepts, read from its signature once.
+    """Names of the arguments that a loss accepts, read from its signature.
 
     Attributes:
-        embeddings_by_name: whether the embeddings are passed by the keyword `embeddings`. Otherwise they are the first
-            argument.
-        taken: the names in `NAMES` that the loss accepts.
-        required: the names in `NAMES` that have no default.
+        embeddings_by_name: whether the embeddings are passed by the keyword `embeddings`. Otherwise they are passed as
+            the first argument.
+        taken: names that the loss accepts, of those in the constant `NAMES` of this module.
+        required: names in `taken` for which the loss has no default value.
     """
 
     embeddings_by_name: bool
@@ -46,41 +46,46 @@ class LossArguments:
 
     @classmethod
     def of(cls, loss: Callable[..., Any]) -> LossArguments:
-        """Read the arguments of a loss, which is a module or another callable.
+        """Read the arguments of a loss from its signature.
 
         Args:
-            loss: takes the embeddings as its argument `embeddings`, or else as its first argument.
+            loss: module or other callable that accepts the embeddings as its first argument, or as its argument
+                `embeddings`.
 
         Raises:
-            TypeError: if `loss` cannot be called with embeddings and some of `NAMES`.
+            TypeError: if `loss` accepts no embeddings, or requires an argument that is not in the constant `NAMES`.
         """
         outermost, parameters = _parameters(loss)
         takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
         by_keyword = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
         by_name = not (outermost and outermost[0].kind in _POSITIONAL and outermost[0].name not in NAMES)
         if by_name and not (takes_any or "embeddings" in by_keyword):
-            raise TypeError(f"loss: expected one that takes embeddings, got {_described(loss, parameters)}")
+            raise TypeError(f"loss: expected a loss that accepts embeddings, got {_described(loss, parameters)}")
         own = {"embeddings"} if by_name else {outermost[0].name, "embeddings"}
         needed = {one.name for one in parameters if one.default is one.empty and one.kind not in _SEVERAL} - own
         if needed - set(NAMES) or any(one.kind is one.POSITIONAL_ONLY and one.name in needed for one in parameters):
             raise TypeError(
-                f"loss: expected one that takes embeddings and, by keyword, some of {', '.join(NAMES[:3])}, got "
+                f"loss: expected a loss that requires only embeddings and keywords such as {', '.join(NAMES[:3])}, got "
                 f"{_described(loss, parameters)}"
             )
         taken = set(NAMES) if takes_any else set(NAMES) & by_keyword - own
         return cls(by_name, frozenset(taken), frozenset(needed))
 
     def call(self, loss: Callable[..., Any], embeddings: Tensor, given: Mapping[str, Any]) -> Any:
-        """Call the loss with the arguments that it accepts.
+        """Call a loss with the embeddings and with those of the given arguments that it accepts.
 
         Args:
-            loss: the loss from which these arguments were read.
+            loss: loss from which these arguments were read.
             embeddings: embeddings of the batch.
-            given: values by name, with names from `NAMES`. None means not given.
+            given: values of the other arguments by name. An argument with the value None is not passed, unless the loss
+                requires it.
+
+        Returns:
+            The value that `loss` returns.
 
         Raises:
-            ValueError: if the mask hides some labels and the loss accepts labels but no mask; if an argument that the
-                loss requires is not given.
+            ValueError: if some labels are unknown and the loss accepts labels but no mask of known labels, or if
+                `given` lacks an argument that the loss requires.
         """
         for labels, mask in (("labels", "labeled"), ("key_labels", "key_labeled")):
             if labels in self.taken and mask not in self.taken and hides_labels(given.get(mask)):
@@ -89,20 +94,24 @@ class LossArguments:
                 )
         missing = [name for name in sorted(self.required) if name not in given]
         if missing:
-            raise ValueError(f"{missing[0]}: {type(loss).__name__} needs it, and the batch has none")
+            raise ValueError(f"{missing[0]}: {type(loss).__name__} requires it, but the batch does not contain it")
         handed = {name: value for name, value in given.items() if name in self.taken and value is not None}
         handed |= {name: given[name] for name in self.required}
         return loss(embeddings=embeddings, **handed) if self.embeddings_by_name else loss(embeddings, **handed)
 
 
 def hides_labels(labeled: Any) -> bool:
-    """Return whether a mask, or one of several masks, has an unknown label. This reads the mask on the host."""
+    """Return whether a mask of known labels, or any mask in a dict, has an entry False. This waits for the device."""
     masks = labeled.values() if isinstance(labeled, Mapping) else [labeled]
     return any(mask is not None and not bool(mask.all()) for mask in masks)
 
 
 def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Parameter]]:
-    """Return the parameters of a loss, and the same with those of its base classes that it passes on by `**kwargs`."""
+    """Return two lists of the parameters of a loss.
+
+    The first list is that of its own signature. The second list also contains the parameters of base classes to which
+    the loss passes its `**kwargs`.
+    """
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss: expected a module or a function of embeddings, got {loss!r}")
     while isinstance(loss, nn.Module) and isinstance(inner := _wrapped(loss), nn.Module):
@@ -117,7 +126,7 @@ def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Paramet
 
 
 def _wrapped(loss: nn.Module) -> Any:
-    """Return the module that `torch.compile` or DistributedDataParallel wraps."""
+    """Return the module inside a wrapper of `torch.compile` or DistributedDataParallel, or None."""
     if isinstance(loss, nn.parallel.DistributedDataParallel):
         return loss.module
     return getattr(loss, "_orig_mod", None)

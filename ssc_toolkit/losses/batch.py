@@ -1,4 +1,4 @@
-"""Rows of a batch: the common form to which the losses convert their input."""
+"""Batch with one row per embedding, the form to which all losses convert their input."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, is_traced
 
 
 class Rows(NamedTuple):
-    """Embeddings (B * views, D) with views of an item next to each other, and ids, labels and masks of the B items.
+    """Batch of B items with one or more views each. Each view has one row of embeddings.
 
-    Ids (B,), labels (B, ...) and masks (B,) are stored once per item, so target weights are computed for pairs of items
-    and not for pairs of rows. Without a mask, all labels are known. Pairs of different items of one group (B,) are
-    ignored by the loss.
+    Ids, labels and masks have one entry per item. The target weight of two items holds for all pairs of their views.
+
+    Attributes:
+        embeddings: (B * views, dim), with the views of an item next to each other.
+        items: (B,) integer ids.
+        labels: (B, ...), or a dict of such tensors. None: the batch has no labels.
+        labeled: (B,) bool, True where the labels are known, or a dict of such masks. None: all labels are known.
+        views: number of views per item.
+        groups: (B,) integer ids of groups. The loss ignores pairs of different items of one group. None: no groups.
     """
 
     embeddings: Tensor
@@ -30,21 +36,21 @@ class Rows(NamedTuple):
     groups: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
-        """Return the items from `start` up to, not including, `stop`."""
+        """Return the items with indices `start` to `stop - 1`, with all their views."""
         if start == 0 and stop >= len(self.items):
             return self
         rows = self.embeddings[start * self.views : stop * self.views]
         return self._replace(embeddings=rows).map(lambda value: value[start:stop])
 
     def flat(self) -> Rows:
-        """Return the same rows with each row as a separate item, which has the id of the item that it is a view of."""
+        """Return the same embeddings as a batch with one view per item. Views of one item then have the same id."""
         if self.views == 1:
             return self
 
         return self._replace(views=1).map(lambda value: value.repeat_interleave(self.views, dim=0))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """Apply a function to every tensor that describes items, always in the same order."""
+        """Return a copy in which `function` was applied to ids, labels, masks and groups, in this order."""
         return self._replace(
             items=function(self.items),
             labels=map_signals(self.labels, function),
@@ -54,7 +60,7 @@ class Rows(NamedTuple):
 
 
 def map_signals(value: LabelTensors | None, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to every tensor of labels or masks, in the order of their names."""
+    """Apply a function to a tensor of labels or masks, or to each tensor of a dict in the order of the sorted names."""
     if isinstance(value, dict):
         return {name: function(value[name]) for name in sorted(value)}
     return None if value is None else function(value)
@@ -69,20 +75,22 @@ def as_rows(
     name: str = "",
     groups: Tensor | None = None,
 ) -> Rows:
-    """Check a batch and convert it to one row per embedding.
+    """Check a batch and convert it to `Rows`.
 
     Args:
         embeddings: (items, views, dim), or (N, dim).
-        labels: (items, ...), (N, ...) in the flat form, or a dict of such tensors.
+        labels: (items, ...), or (N, ...) for embeddings (N, dim), or a dict of such tensors.
         labeled: bool (items,) or (N,), or a dict of such masks.
-        items: integer ids (items,) or (N,). The default is 0, 1, …: each flat row is then an item, and flat rows need
-            labels.
-        target: target that checks the labels.
-        name: prefix of the arguments' names in errors: "key" or nothing.
+        items: integer ids (items,) or (N,). The default is 0, 1, …, so each row of embeddings (N, dim) is an item;
+            such embeddings without `items` require labels.
+        target: target whose `check` method checks the labels.
+        name: prefix of the names of the arguments in error messages, "key" or an empty string. With "key", they are
+            "keys", "key_labels" and so on.
         groups: integer ids (items,) or (N,) of the groups of items. Pairs of different items of one group are ignored.
 
     Raises:
-        ValueError, TypeError: for an invalid argument, which the error names.
+        ValueError: if a shape, a device or a value is invalid.
+        TypeError: if a type, dtype or layout is invalid.
     """
     names = {part: f"{name}_{part}" if name else part for part in ("items", "labels", "labeled", "groups")}
     names["embeddings"] = f"{name}s" if name else "embeddings"
@@ -90,14 +98,14 @@ def as_rows(
     views = embeddings.shape[1] if embeddings.dim() == 3 else 1
     if items is None and embeddings.dim() == 2 and labels is None:
         raise ValueError(
-            f"{names['items']}: flat {names['embeddings']} {tuple(embeddings.shape)} without labels need an item id "
-            "for each row, or pass them as (items, views, dim)"
+            f"{names['items']}: expected an item id for each row, because {names['embeddings']} "
+            f"{tuple(embeddings.shape)} have no labels, got None; or pass {names['embeddings']} (items, views, dim)"
         )
     items = torch.arange(len(embeddings), device=embeddings.device) if items is None else items
     items = _checked_ids(embeddings, items, names["items"])
     groups = None if groups is None else _checked_ids(embeddings, groups, names["groups"])
     if labels is None and labeled is not None:
-        raise ValueError(f"{names['labels']}: {names['labeled']} was given without labels")
+        raise ValueError(f"{names['labels']}: expected labels, because {names['labeled']} was given, got None")
     if labels is not None:
         _check_labels(embeddings, labels, labeled, names)
         labels = map_signals(labels, _signed)
@@ -107,7 +115,10 @@ def as_rows(
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
-    """Return the checked integer ids of the items, in a dtype that has arithmetic."""
+    """Check that there is one integer id per item, and return the ids in a dtype that supports arithmetic.
+
+    `name` is that of the argument in error messages.
+    """
     ids = _signed(_checked_tensor(ids, name, embeddings.device))
     if ids.shape != embeddings.shape[:1]:
         raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
@@ -129,7 +140,7 @@ def _check_embeddings(embeddings: Tensor, name: str) -> None:
 
 
 def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -> Tensor:
-    """Return the value if it is a dense tensor on the device of the embeddings."""
+    """Return `value`, or raise an error unless it is a dense tensor, on `device` if that is given."""
     if not isinstance(value, Tensor):
         kind = type(value).__name__
         raise TypeError(f"{name}: expected a tensor, got {kind}; convert lists and arrays with torch.as_tensor")
@@ -141,7 +152,7 @@ def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -
 
 
 def _signed(value: Tensor) -> Tensor:
-    """Return integers in a dtype that has arithmetic, which unsigned dtypes of more than 8 bits lack."""
+    """Convert unsigned integers of more than 8 bits, which PyTorch cannot compute with, to signed integers."""
     wider = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
     return value.to(wider[value.dtype]) if value.dtype in wider else value
 
@@ -152,7 +163,7 @@ def _check_by_target(
     if isinstance(labels, dict) and not target.takes_dicts:
         raise TypeError(
             f"{names['labels']}: {type(target).__name__} expects a tensor, got a dict; MaxTarget and WeightedSum "
-            "accept several signals"
+            "accept a dict of signals"
         )
     try:
         target.check(labels, labeled)
@@ -190,7 +201,10 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
 
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if both sets of rows have labels, and the label names or shapes of the second set differ."""
+    """Raise ValueError if two batches have labels whose signals (kinds of labels) differ in names or shapes.
+
+    `name` is that of the second labels in the error message.
+    """
     signals = [split_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
@@ -198,21 +212,26 @@ def check_same_signals(first: Rows, second: Rows, name: str) -> None:
 
 
 def split_by_signal(value: LabelTensors | None) -> dict[str, Tensor]:
-    """Return labels or masks as a dict. The name of a single signal is the empty string."""
+    """Return labels or masks as a dict by signal (kind of labels). A single tensor gets the name ""."""
     if value is None:
         return {}
     return value if isinstance(value, dict) else {"": value}
 
 
 def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
-    """Return rows with an explicit mask. With `other`, add the mask only if `other` has one."""
+    """Add a mask of True to a batch that has labels but no mask. With `other`, add it only if `other` has a mask."""
     if rows.labels is None or rows.labeled is not None or (other is not None and other.labeled is None):
         return rows
     return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
 
 
 class Pairs(NamedTuple):
-    """Target weights of pairs of rows, (anchors, contrasts), and True where a pair is ignored. None: no pair is."""
+    """Target weights and ignored pairs of N anchors and M contrasts.
+
+    Attributes:
+        weights: (N, M) target weights.
+        ignored: bool (N, M), True where a pair is ignored. None: no pair is ignored.
+    """
 
     weights: Tensor
     ignored: Tensor | None
@@ -222,14 +241,16 @@ class Pairs(NamedTuple):
 def describe_pairs(
     anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
 ) -> Pairs:
-    """Compute target weights and ignored pairs of rows. A row and itself count as views of one item.
+    """Compute target weights and ignored pairs of N anchors and M contrasts.
+
+    The pair of a row with itself has weight 1.
 
     Args:
-        anchors: N rows, the views of some items.
-        contrasts: M rows, the views of some items.
-        target: computes the weight of a pair of labeled items.
+        anchors: batch with N rows of embeddings.
+        contrasts: batch with M rows of embeddings.
+        target: target that computes the weight of a pair of labeled items.
         label_weight: factor of the weights that the target computes.
-        ignored: bool (items, items), True where a pair of different items is ignored.
+        ignored: bool (items of the anchors, items of the contrasts), True where a pair of different items is ignored.
     """
     same_item = anchors.items[:, None] == contrasts.items
     left_out = [] if ignored is None else [ignored]
@@ -256,18 +277,22 @@ def describe_pairs(
 
 
 def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
-    """Return the weights with a value at some places. The weights are changed in place if possible."""
-    # Under torch.func the places may have a dimension that the weights do not have.
+    """Set the weights to `value` where the mask `where` is True, in place if possible."""
+    # Under torch.func the mask may have a dimension that the weights do not have.
     return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
 
 
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
-    """Compute target weights of pairs of rows, (anchors, contrasts). A row and itself count as views of one item."""
+    """Compute target weights (N, M) of the N rows of `anchors` and M rows of `contrasts`, as `describe_pairs` does."""
     return describe_pairs(anchors, contrasts, target).weights
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """Repeat values of pairs of items for each pair of their rows, in new memory."""
+    """Repeat weights of pairs of items, (A, B), for all pairs of their views.
+
+    Returns:
+        (A * anchor_views, B * contrast_views) weights.
+    """
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape

@@ -16,23 +16,24 @@ def class_balanced_weights(
 ) -> Tensor:
     r"""Compute weights that balance classes by their effective numbers of items (Cui et al. 2019, arXiv 1901.05555).
 
-    An item of a class of n items has a weight proportional to \((1 - \beta) / (1 - \beta^n)\), which is 1 / n in the
-    limit \(\beta = 1\). The weights of labeled items have the mean 1, and each unlabeled item has the weight 1, so the
-    total weight of the labeled items does not change. Pass the result as `anchor_weights` to the losses.
+    An item of a class of n items has a weight proportional to \((1 - \beta) / (1 - \beta^n)\), or to 1 / n for
+    \(\beta = 1\). The weights are scaled to the mean 1 over the labeled items of the training set, or of the batch
+    without `counts`. Each unlabeled item has the weight 1. Pass the result as `anchor_weights` to a loss.
 
     Args:
-        labels: (items,) integer class indices.
-        labeled: bool (items,), True where the labels are known. None: all are.
+        labels: (items,) integer class indices, at least 0.
+        labeled: bool (items,), True where the labels are known. None: all labels are known.
         counts: (classes,) number of labeled items of each class in the training set. None: the numbers in this batch,
-            which vary between batches for rare classes.
-        beta: from 0, where all items have the same weight, to 1, where all classes have the same total weight.
+            which differ between batches, above all for rare classes.
+        beta: number from 0 to 1. With 0, all items have the same weight. With 1, all classes have the same total
+            weight.
 
     Returns:
-        (items,) float32.
+        (items,) float32 weights.
 
     Raises:
-        ValueError: for shapes that do not fit, a `beta` outside of 0 to 1, or a class for which `counts` is 0.
-        TypeError: for labels that are not integers, or a `labeled` that is not bool.
+        ValueError: if the shapes differ, `beta` is outside of 0 to 1, or `counts` is 0 for a class in `labels`.
+        TypeError: if the labels are not integers, or `labeled` is not bool.
 
     Examples:
         >>> from ssc_toolkit.losses import SupConLoss
@@ -53,7 +54,7 @@ def class_balanced_weights(
         raise ValueError(f"labeled: expected shape {tuple(labels.shape)}, got {tuple(labeled.shape)}")
     known = torch.where(labeled, labels.long(), 0)
     if values_are_readable(known) and bool((known < 0).any()):
-        raise ValueError("labels: a labeled item has a negative class index; mark unknown labels with labeled=False")
+        raise ValueError("labels: expected class indices >= 0, got a negative; mark unknown labels with labeled=False")
     if counts is None:
         # Classes are renumbered in the order of their indices, so that memory does not grow with the largest index.
         _, known, counts = torch.unique(torch.where(labeled, known, -1), return_inverse=True, return_counts=True)
@@ -76,7 +77,7 @@ def _check_counts(counts: Tensor, known: Tensor, labeled: Tensor) -> None:
     if not values_are_readable(known):
         return
     if not bool(((counts >= 0) & (counts < math.inf)).all()):
-        raise ValueError("counts: expected numbers of at least 0, got a negative or NaN")
+        raise ValueError("counts: expected numbers of at least 0, got a negative, infinite or NaN value")
     classes = known[labeled]
     if bool((classes >= len(counts)).any()) or not bool((counts[classes.to(counts.device)] > 0).all()):
         raise ValueError("counts: expected at least 1 item for every class in labels, got 0 for some")

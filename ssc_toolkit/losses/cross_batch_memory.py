@@ -15,30 +15,30 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, in_fake_mode, in_fun
 
 
 class CrossBatchMemory(nn.Module):
-    """Loss whose contrasts are the batch and a queue of earlier embeddings (Wang et al. 2020, arXiv 1912.06798).
+    """Loss that compares each anchor also with embeddings of earlier batches (Wang et al. 2020, arXiv 1912.06798).
 
-    The queue stores the last `size` rows that were contrasts, with their item ids, labels and masks. Positives and
-    negatives in the queue follow the same rules as those in the batch, for any target. No gradient flows into the
-    queue. A row that is not finite is stored as zeros. The queue is part of the state dict, changes in training mode
-    only, and is moved to the device of the batch. If the loss gathers, rows of all processes are stored, and the queue
-    is the same on every process.
+    The contrasts of an anchor are the rows of the batch and the rows of a queue. The queue stores the last `size` rows
+    of earlier batches with their item ids, labels and masks, so the target weights of pairs with the queue are computed
+    as for pairs in the batch. No gradient flows into the queue. A row with NaN or infinity is stored as zeros. The
+    queue changes in training mode only. It is part of the state dict, and it is moved to the device of the batch. If
+    the loss has `gather=True`, the queue stores the rows of all processes and is the same on every process.
 
-    The memory calls the loss with those of its own arguments that the loss accepts, so `NTXentLoss` gets no labels. For
-    your own subclass of a loss, it calls your `forward` method.
+    Only the arguments that the `forward` method of the loss accepts are passed to the loss. `NTXentLoss`, for example,
+    gets no labels.
 
-    The encoder changes while embeddings are in the queue. Use a long queue only with a small learning rate or with a
-    momentum encoder, whose embeddings you pass as `keys` and which are then stored in the queue (MoCo; He et al. 2020,
-    arXiv 1911.05722). Start with a queue of a few batches.
+    The rows in the queue are older than the current weights of the encoder. Use a long queue only with a small learning
+    rate, or with a momentum encoder (MoCo; He et al. 2020, arXiv 1911.05722). Pass the embeddings of the momentum
+    encoder as `keys`; the queue then stores the keys. Start with a queue of a few batches.
 
     Args:
-        loss: `SemiSupConLoss`, `SupConLoss`, `NTXentLoss` or a subclass, whose `forward` takes `items`.
+        loss: `SemiSupConLoss`, `SupConLoss`, `NTXentLoss` or a subclass whose `forward` accepts `items`.
         size: maximum number of rows in the queue, at least 1.
-        contrasts: "all": the contrasts are the batch, or its keys, and the queue. "queue": rows of other items of the
-            batch are left out, as in MoCo and in lightly's losses with a memory bank.
+        contrasts: "all": the contrasts are the rows of the batch (or its keys) and of the queue. "queue": the
+            contrasts are the other views of the item of the anchor and the rows of the queue, as in MoCo.
 
     Raises:
-        TypeError: for another loss, or a `size` that is not an integer.
-        ValueError: if `size` is below 1, if a batch has no item ids, or if its label signals differ from those of the
+        TypeError: if `loss` has another type, or `size` is not an integer.
+        ValueError: if `size` is below 1, if a batch has no item ids, or if a batch has other kinds of labels than the
             queue.
 
     Examples:
@@ -84,25 +84,28 @@ class CrossBatchMemory(nn.Module):
         key_groups: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a batch with the queue as additional contrasts, then add the batch or its keys to it.
+        """Compute the loss of a batch with the queue, then add the embeddings of the batch, or its keys, to the queue.
 
         Args:
             embeddings: as for `semi_supcon_loss`.
-            labels: as for `semi_supcon_loss`, with the same signals in every batch.
+            labels: as for `semi_supcon_loss`. All batches must have the same kinds of labels.
             labeled: as for `semi_supcon_loss`.
-            items: ids of the items, (items,) or (N,). An id must stand for the same item in every batch, such as the
-                track's row in the dataset.
-            keys: embeddings of a second encoder, which replace the batch as contrasts and in the queue.
+            items: integer ids of the items, (items,) or (N,). An id must stand for the same item in every batch, such
+                as the index of the track in the dataset.
+            keys: as for `semi_supcon_loss`. The queue then stores the keys instead of the embeddings.
             key_labels: as for `semi_supcon_loss`.
             key_labeled: as for `semi_supcon_loss`.
             key_items: as for `semi_supcon_loss`. An id must stand for the same item in every batch.
-            groups: as for `semi_supcon_loss`, in every batch or in none. An id must stand for the same group in every
-                batch.
+            groups: as for `semi_supcon_loss`. Pass groups for every batch or for none. An id must stand for the same
+                group in every batch.
             key_groups: as for `semi_supcon_loss`.
             anchor_weights: as for `semi_supcon_loss`.
+
+        Returns:
+            The loss, as from `loss`: a scalar, or one loss per anchor for reduction="none".
         """
         if items is None:
-            raise ValueError("items: expected ids of the items, the same in every batch, got None")
+            raise ValueError("items: expected an id for each item, got None")
         needed = {"keys": keys, "key_items": key_items, "groups": groups, "key_groups": key_groups}
         needed |= {"anchor_weights": anchor_weights}
         for name, value in needed.items():
@@ -129,11 +132,11 @@ class CrossBatchMemory(nn.Module):
         return 0 if self.queue is None else len(self.queue.items)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the queue for the state dict."""
+        """Return the stored rows of the queue for the state dict."""
         return {} if self.queue is None else self.queue._asdict()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Load the queue from a state dict."""
+        """Replace the queue by one from a state dict, as `get_extra_state` returned it."""
         if not state:
             self.queue = None
             return

@@ -1,4 +1,4 @@
-"""Gathering of the rows of all processes, with gradients and for batches of different sizes."""
+"""Gathering of the batches of all processes, which can have different sizes, with gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from ssc_toolkit.losses.batch import Rows, split_by_signal, with_mask
 
 
 class Gathered(NamedTuple):
-    """Rows of all processes in the order of their ranks, and the index of this process's first item."""
+    """Result of `gather_rows`.
+
+    Attributes:
+        rows: batches of all processes, concatenated in the order of the ranks.
+        start: index of the first item of this process in `rows`.
+    """
 
     rows: Rows
     start: int
@@ -26,20 +31,20 @@ def gather_rows(
     group: dist.ProcessGroup | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Gathered:
-    """Gather the rows of all processes. Gradients of the embeddings flow back to the process that they came from.
+    """Concatenate the batches of all processes. The gradient of an embedding flows back to its own process.
 
-    The host reads one small tensor that contains the sizes of the other batches.
+    The call waits for the device once, to read the sizes of the other batches.
 
     Args:
-        rows: rows of this process.
-        items_are_given: whether the caller passed item ids; an id then stands for the same item on all processes.
-            Otherwise different offsets are added, so that items of different processes never have the same id.
-        group: the processes that gather; all of them by default.
-        options: settings that must be equal on all processes: values of arguments, or whether an argument was passed.
+        rows: batch of this process.
+        items_are_given: whether the caller passed item ids. If True, an id stands for the same item on all processes.
+            If False, the ids are changed such that items of different processes have different ids.
+        group: processes that gather; all processes by default.
+        options: settings that must be equal on all processes, by name.
 
     Raises:
-        ValueError: on every process, if the processes have different label names, widths of embeddings or labels,
-            dtypes or options.
+        ValueError: on every process, if label names, the last dimensions of embeddings or labels, dtypes or `options`
+            differ between processes.
     """
     rows = with_mask(rows)
     shared = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
@@ -50,13 +55,13 @@ def gather_rows(
     differing = [name for name, column in zip(shared, columns, strict=True) if len(set(column)) > 1]
     if "labels" in differing:
         raise ValueError(
-            "labels: with gather=True, all processes must pass the same label signals and masks, or none, groups or "
-            "none, and embeddings of the same views, dim and dtype"
+            "labels: with gather=True, expected the same label signals, masks, groups, number of views, dim and dtypes "
+            "on all processes, got differences"
         )
     if differing:
-        reason = "; all or none must require gradients" if differing[0] == "embeddings" else ""
+        reason = "; they must require a gradient on all processes or on none" if differing[0] == "embeddings" else ""
         raise ValueError(
-            f"{', '.join(differing)}: with gather=True, expected the same on all processes, given on all or on none, "
+            f"{', '.join(differing)}: with gather=True, expected the same on all processes, passed on all or on none, "
             f"got differences{reason}"
         )
     start = sum(sizes[: dist.get_rank(group)])
@@ -83,7 +88,10 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Gather the rows of all processes. They are padded for the transfer, because collectives require equal shapes."""
+    """Concatenate `value` of all processes, where the tensors have `sizes` rows.
+
+    They are padded for the transfer, because `all_gather` requires equal shapes.
+    """
     is_bool = value.dtype == torch.bool
     sent = value.new_zeros((max(sizes), *value.shape[1:]), dtype=torch.uint8 if is_bool else value.dtype)
     sent[: len(value)] = value
@@ -94,7 +102,10 @@ def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None
 
 
 def structure(target: nn.Module) -> list[Any]:
-    """Return the classes and buffer shapes of a target. Processes can gather only if they are equal."""
+    """Return the classes of a target and its parts, and names, shapes and dtypes of its buffers.
+
+    They must be equal on all processes that gather.
+    """
     buffers = [(name, tuple(buffer.shape), str(buffer.dtype)) for name, buffer in target.named_buffers()]
     return [[type(module).__qualname__ for module in target.modules()], buffers]
 
@@ -108,7 +119,10 @@ def _hash(value: Any) -> int:
 
 
 def _kind(rows: Rows) -> list[Any]:
-    """Return the names, widths and dtypes of all tensors. Processes can gather only if they are equal."""
+    """Return the number of views, and names, shapes without the first dimension and dtypes of all tensors of a batch.
+
+    They must be equal on all processes that gather.
+    """
     described: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
         named = split_by_signal(value)
@@ -117,7 +131,7 @@ def _kind(rows: Rows) -> list[Any]:
 
 
 def count_processes(group: dist.ProcessGroup | None = None) -> int:
-    """Return the number of processes in a group, or of all processes; 1 without an initialized process group.
+    """Return the number of processes in a group, by default of all processes; 1 if none are initialized.
 
     Raises:
         ValueError: if this process is not a member of the group.
@@ -133,12 +147,12 @@ def count_processes(group: dist.ProcessGroup | None = None) -> int:
 
 
 def sum_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Compute the sum of a tensor over all processes, or those of a group, without a gradient."""
+    """Compute the sum of a tensor over the processes of a group, by default all processes, without a gradient."""
     return _reduced(value, "SUM", group)
 
 
 def max_over_processes(value: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Compute the maximum of a tensor over all processes, or those of a group, without a gradient."""
+    """Compute the maximum of a tensor over the processes of a group, by default all processes, without a gradient."""
     return _reduced(value, "MAX", group)
 
 

@@ -43,7 +43,10 @@ Denominator = Literal["all", "negatives"]
 Implementation = Literal["auto", "dense", "tiled"]
 
 MAX_DENSE_PAIRS = {"cpu": 0, "cuda": 2**24}
-"""Maximum number of pairs for which "auto" is dense. On a CPU, tiles are faster at any size."""
+"""Maximum number of pairs for which `implementation="auto"` selects "dense", by device type.
+
+On a CPU, "tiled" is faster for any number of pairs.
+"""
 
 
 def semi_supcon_loss(
@@ -73,72 +76,74 @@ def semi_supcon_loss(
     process_group: ProcessGroup | None = None,
     queue: ContrastQueue | None = None,
 ) -> Tensor:
-    r"""Compute the contrastive loss of views of items and, where labels are known, of similar items.
+    r"""Compute the semi-supervised contrastive loss of a batch in which some items are labeled.
 
-    Let z be the embeddings scaled to length 1 and \(s_{ij} = z_i \cdot z_j / \tau\). The target weight \(w_{ij}\) is 1
-    for two views of one item, `target(labels_i, labels_j)` for two labeled items, and 0 for other pairs and for i = j.
-    The loss of anchor i is
+    An item is, for example, a track, and its views are augmented segments of the track. Each view is one of the N rows
+    of embeddings. Each row is an anchor. The anchor is compared with its contrasts, by default all other rows.
+
+    Let z be the embeddings scaled to length 1, \(\tau\) the temperature, and \(s_{ij} = z_i \cdot z_j / \tau\). The
+    target weight \(w_{ij}\) is 1 for two views of one item, `target(labels_i, labels_j)` for two labeled items, and 0
+    for other pairs and for i = j. Contrasts with \(w_{ij} > 0\) are the positives of anchor i, and those with
+    \(w_{ij} = 0\) its negatives. The loss of anchor i is
 
     $$L_i = \log \sum_{k \neq i} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},
     \qquad W_i = \sum_j w_{ij}$$
 
-    An anchor without positives (W = 0) has loss 0 and is not counted in the mean. Without labels this is NT-Xent (Chen
-    et al. 2020, arXiv 2002.05709). With a class for every item it is SupCon (Khosla et al. 2020, arXiv 2004.11362, eq.
-    2). With some labels it is SemiSupCon (Guinot et al. 2024, arXiv 2407.13840). It is computed in float32, or in
-    float64 for float64 embeddings.
+    An anchor without positives has loss 0 and is not counted in the mean. If no item is labeled, this is NT-Xent (Chen
+    et al. 2020, arXiv 2002.05709). If every item has a class, it is SupCon (Khosla et al. 2020, arXiv 2004.11362, eq.
+    2). If some items are labeled, it is SemiSupCon (Guinot et al. 2024, arXiv 2407.13840). It is computed in float64
+    for float64 embeddings, otherwise in float32.
 
     Args:
-        embeddings: (items, views, dim) with any number of views, or flat rows (N, dim) with `items`, `labels` or
-            both. Floating point; need not be normalized.
-        labels: labels of each item, (items,) or (items, ...) as `target` expects, or (N, ...) for flat rows. For a
-            target of several signals, a dict with one tensor for each. None: no item is labeled.
-        labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask for each
-            signal. None: all given labels are known. Labels of unlabeled rows can have any value, such as NaN.
-        items: integer ids, (items,) or (N,). Rows with the same id are views of one item. By default all items are
-            different, and each flat row is an item.
-        keys: embeddings that replace the other anchors as contrasts, such as those of a second encoder or of earlier
-            batches: (items, views, dim) or (N, dim). Without `key_items` they must have the shape of `embeddings`;
-            they are then views of the same items and have the same labels.
+        embeddings: (items, views, dim), or "flat rows" (N, dim), which require `items`, `labels` or both. Floating
+            point; need not be normalized.
+        labels: labels of each item, (items,) or (items, ...) as `target` requires, or (N, ...) for flat rows. For a
+            target of several signals (kinds of labels), a dict with one tensor per signal. None: no item is labeled.
+        labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask per signal. None: all
+            labels are known. Labels that are not known can have any value, such as NaN.
+        items: integer ids, (items,) or (N,). Rows with the same id are views of one item. By default all ids differ.
+        keys: embeddings that replace the rows of `embeddings` as contrasts, (items, views, dim) or (N, dim), such as
+            embeddings from a second encoder or from earlier batches. Keys without `key_items` are views of the same
+            items as `embeddings`, in the same order and with the same labels.
         key_labels: labels of the keys. Requires `key_items`.
-        key_labeled: mask of the keys. Requires `key_items`.
-        key_items: ids of the items of the keys. A key with the id of an anchor is a view of the same item.
-        groups: integer ids, (items,) or (N,), such as the album or the artist. Pairs of different items of one group
-            are ignored: they are neither positives nor in the denominator.
+        key_labeled: mask of the known labels of the keys. Requires `key_items`.
+        key_items: integer ids of the items of the keys. A key with the id of an anchor is a view of the same item.
+        groups: integer ids of groups of items, such as albums or artists, (items,) or (N,). Pairs of different items
+            of one group are ignored: they are neither positives nor in the denominator.
         key_groups: groups of the keys. Requires `key_items`.
-        ignored: bool (items, items), (items, items of the keys) or (N, M), True where a pair of different items is
-            ignored. Views of one item are never ignored. With `gather`, rows are the items of this process and columns
-            those of all processes, in the order of their ranks.
-        anchor_weights: numbers of at least 0, (items,) or (N,), through which no gradient flows. The loss of each
-            anchor is multiplied by the weight of its item, and the mean is divided by the sum of these weights over the
-            anchors that have positives.
-        target: computes the weight of a pair of labeled items; `SameClass()` by default.
+        ignored: bool (items, items), (items, items of keys), or (N, M) for M flat keys, True where a pair of different
+            items is ignored. Views of one item are never ignored. With `gather`, the rows of this mask are the items of
+            this process, and its columns are the items of all processes in the order of the ranks.
+        anchor_weights: weights of the items, at least 0, (items,) or (N,). The loss of each anchor is multiplied by the
+            weight of its item, and the mean is a weighted mean. No gradient flows through the weights.
+        target: target or function that computes the weight of a pair of labeled items; `SameClass()` by default.
         temperature: positive number or scalar tensor by which the cosine similarities are divided.
-        reduction: "mean" over the anchors that have positives, "sum", or "none".
-        denominator: "all": the first term is a sum over all contrasts. "negatives": it is a sum over the contrasts with
-            w = 0 only (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848). An anchor without negatives
-            then has loss 0 and is not counted. Do not use "negatives" with a target that is never 0.
-        implementation: "dense" stores the matrix of all pairs; it can be compiled and differentiated
-            twice. "tiled" gives the same value and gradient with memory that grows as N (dim + classes).
-            "auto" is dense while a graph is compiled or traced, under `torch.func`, and for small batches on a
-            GPU, and tiled otherwise. "tiled" raises an error under `torch.func`.
-        gather: whether the contrasts are those of all processes of the initialized process group; see below.
-        label_weight: factor of the weights that `target` computes, at least 0. Views of one item keep the weight 1,
-            also if their labels agree.
-        beta: concentration of the hard negatives, at least 0 (Robinson et al. 2021, arXiv 2010.04592); see below.
+        reduction: "mean" over the anchors that are counted, "sum" over all anchors, or "none" for one loss per anchor.
+        denominator: "all": the first term of the loss sums over all contrasts. "negatives": it sums over the negatives
+            only (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848). An anchor without negatives then
+            has loss 0 and is not counted. Do not use "negatives" with a target whose weights are never 0.
+        implementation: "dense" stores the matrix of all pairs; it can be compiled and differentiated twice. "tiled"
+            computes the same value and gradient in memory proportional to N (dim + classes), and raises an error under
+            `torch.func`. "auto" selects "dense" during compilation or tracing, under `torch.func`, and for small
+            batches on a GPU, and otherwise "tiled".
+        gather: whether the contrasts are the rows of all processes of the initialized process group; see below.
+        label_weight: factor of the weights that `target` computes, at least 0. Two views of one item keep weight 1.
+        beta: concentration of the hard negatives, at least 0. A higher value gives negatives that are similar to the
+            anchor more weight (Robinson et al. 2021, arXiv 2010.04592); see below.
         tau_plus: probability that a negative is in fact a positive, at least 0 and below 1 (Robinson et al. 2021;
             Chuang et al. 2020, arXiv 2007.00224); see below.
-        sigma: width of the weighting of positives, which gives a higher weight to positives that are farther apart
-            (Yeh et al. 2022, arXiv 2110.06848); see below. None: no weighting.
-        process_group: processes whose contrasts `gather` uses; all processes by default.
-        queue: rows of earlier batches as additional contrasts, passed by `CrossBatchMemory`.
+        sigma: width of the weighting of positives, above 0, which gives more weight to positives that are farther from
+            the anchor (Yeh et al. 2022, arXiv 2110.06848); see below. None: no weighting.
+        process_group: processes whose rows `gather` uses; all processes by default.
+        queue: rows of earlier batches as additional contrasts. `CrossBatchMemory` passes this argument.
 
-    With `gather`, every process contrasts its own anchors with the rows of all processes. "mean" and "sum" return the
-    value of the whole batch on every process. Their gradient is multiplied by the number of processes, because
-    DistributedDataParallel divides by this number when it averages. Every parameter then gets the gradient that one
-    process would compute for the whole batch. "none" returns the losses of the local anchors, and its gradient is not
-    multiplied.
+    With `gather`, every process compares its own anchors with the rows of all processes. "mean" and "sum" return the
+    loss of the whole batch on every process. Its gradient is multiplied by the number of processes, so the average
+    that DistributedDataParallel computes is the gradient of the loss of the whole batch. "none" returns the losses of
+    the anchors of this process, and their gradient is not multiplied.
 
-    With `beta` or `tau_plus`, the denominator of anchor i contains its \(N_i\) negatives, the pairs with w = 0, as
+    With `beta` or `tau_plus` above 0, \(G_i\) replaces the sum over the \(N_i\) negatives of anchor i in the
+    denominator. Here k are the negatives and j the positives:
 
     $$G_i = \max\left(\frac{N_i}{1 - \tau^+} \left[
     \frac{\sum_k e^{(1 + \beta) s_{ik}}}{\sum_k e^{\beta s_{ik}}}
@@ -148,18 +153,17 @@ def semi_supcon_loss(
 
     With denominator="negatives", the logarithm contains only \(G_i\).
 
-    With `sigma`, the second term is \(\frac{1}{W_i} \sum_j w_{ij} v_{ij} s_{ij}\) with
-    \(v_{ij} = 2 - e^{c_{ij} / \sigma} / E\). Here c are cosines, and E is the mean of
+    With `sigma`, the second term of the loss is \(\frac{1}{W_i} \sum_j w_{ij} v_{ij} s_{ij}\) with
+    \(v_{ij} = 2 - e^{c_{ij} / \sigma} / E\). Here \(c_{ij}\) are the cosine similarities, and E is the mean of
     \(\frac{1}{W_i} \sum_j w_{ij} e^{c_{ij} / \sigma}\) over all anchors with positives. No gradient flows through v.
-    This requires a second pass over all pairs.
+    E requires a second pass over all pairs.
 
     Returns:
-        A scalar, or for "none" the loss of each anchor, (items, views) or (N,).
+        A scalar, or for reduction="none" the loss of each anchor, (items, views) or (N,).
 
     Raises:
-        ValueError: for shapes that do not fit, `temperature` <= 0, an unknown option, or labels
-            that `target` does not accept.
-        TypeError: for integer embeddings, a `labeled` or `ignored` that is not bool, or non-integer `items`.
+        ValueError: if a shape or an option is invalid, or `target` does not accept the labels.
+        TypeError: if `embeddings` are not floating point, `labeled` or `ignored` is not bool, or ids are not integers.
 
     Examples:
         >>> import torch
@@ -183,7 +187,7 @@ def semi_supcon_loss(
     anchors = as_rows(embeddings, labels, labeled, ids, target, groups=groups)
     if keys is None:
         if any(given is not None for given in (key_items, key_labels, key_labeled, key_groups)):
-            raise ValueError("keys: key_items, key_labels, key_labeled or key_groups were given without keys")
+            raise ValueError("keys: expected keys, because key_items, key_labels, key_labeled or key_groups was given")
         contrasts, itself = anchors, 0
     else:
         contrasts = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, key_groups, target)
@@ -251,16 +255,19 @@ def contrast(
     sigma: float | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """Compute the loss of anchors and contrasts, which are already checked. All public forms of the loss call this.
+    """Compute the loss of anchors and contrasts whose embeddings and labels were checked by the calling function.
 
     Args:
-        anchors: (N, ...).
-        contrasts: (M, ...), with `gather` the rows of all processes.
-        itself: index of the contrast that is the first anchor, so that anchor i is contrast i + itself. None: anchors
-            are not among the contrasts.
+        anchors: batch whose N rows of embeddings are the anchors.
+        contrasts: batch whose M rows of embeddings are the contrasts; with `gather`, those of all processes.
+        itself: index of the first anchor among the contrasts. Anchor i is then the contrast `i + itself`. None: the
+            anchors are not among the contrasts.
         target, temperature, reduction, denominator, implementation, gather: as for `semi_supcon_loss`.
-        ignored, anchor_weights: as for `semi_supcon_loss`; checked here.
+        ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
         label_weight, beta, tau_plus, sigma, process_group: as for `semi_supcon_loss`.
+
+    Returns:
+        A scalar, or for reduction="none" the loss of each anchor, (N,).
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)
@@ -303,7 +310,10 @@ def contrast(
 
 
 def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
-    """Sum a value over processes, with a gradient that equals that of the whole batch after DDP's averaging."""
+    """Compute the sum of `share` over the processes, with a gradient multiplied by the number of processes.
+
+    DistributedDataParallel averages gradients. The average is then the gradient of the sum.
+    """
     scaled = share * count_processes(group)
     return scaled + (sum_over_processes(share, group) - scaled.detach())
 
@@ -318,7 +328,10 @@ def _log_mean(
     gathers: bool,
     group: ProcessGroup | None,
 ) -> Tensor:
-    """Compute log(mean of exp(cosine / sigma)) over the anchors with positives of all processes that gather."""
+    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`.
+
+    `queries`, `keys`, `pairs` and `lowest` are as for `dense_losses`.
+    """
     assert lowest is not None
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
     for start, stop in [(0, len(pairs.anchors.items))] if is_dense else list_tiles(pairs):
@@ -349,7 +362,7 @@ def _check_ignored(ignored: Tensor | None, anchors: Rows, contrasts: Rows) -> No
 
 
 def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
-    """Return the checked weights of the rows."""
+    """Check weights of items (items,), and repeat them for the views of each item, (N,). Return None for None."""
     if weights is None:
         return None
     if not isinstance(weights, Tensor) or weights.is_complex():
@@ -392,7 +405,11 @@ def _as_keys(
     groups: Tensor | None,
     target: Target,
 ) -> Rows:
-    """Return the rows of the keys. Keys without ids are views of the anchors' items, in the same order."""
+    """Check the keys of `semi_supcon_loss`, and convert them to a batch.
+
+    Keys without ids are views of the items of the anchors, in the same order. `anchors` is the batch of `embeddings`,
+    and the arguments from `labels` to `groups` are those of the keys.
+    """
     if not isinstance(keys, Tensor):
         raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:
@@ -406,8 +423,8 @@ def _as_keys(
             raise ValueError("key_items: expected item ids, because the keys have labels or groups, got None")
         if keys.dim() != embeddings.dim() or len(keys) != len(embeddings):
             raise ValueError(
-                f"key_items: keys {tuple(keys.shape)} without ids must be of the same items as the embeddings "
-                f"{tuple(embeddings.shape)}, in the same form"
+                f"key_items: expected item ids, because the keys {tuple(keys.shape)} do not have the form and the "
+                f"number of items of the embeddings {tuple(embeddings.shape)}, got None"
             )
         rows = as_rows(keys, anchors.labels, anchors.labeled, anchors.items, target, "key", anchors.groups)
     if rows.embeddings.shape[1] != anchors.embeddings.shape[1]:
@@ -416,7 +433,7 @@ def _as_keys(
 
 
 def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
-    """Raise ValueError for a `gather` that is not a bool, or a group of processes without `gather`."""
+    """Raise an error if `gather` is not a bool, or if a process group is passed although `gather` is False."""
     check_bool("gather", gather)
     if process_group is not None and not gather:
         raise ValueError("process_group: expected None without gather=True, got a group")
@@ -428,7 +445,7 @@ def check_settings(
     denominator: str = "all",
     implementation: str = "auto",
 ) -> None:
-    """Raise ValueError for an unknown setting or an invalid temperature."""
+    """Raise ValueError if the temperature is not positive, or another argument is not a known option."""
     _check_temperature(temperature)
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),

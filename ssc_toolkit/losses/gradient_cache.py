@@ -1,4 +1,4 @@
-"""Gradient caching: training steps with batches that are larger than memory."""
+"""Gradient caching, for batches whose activations do not fit in memory."""
 
 from __future__ import annotations
 
@@ -24,41 +24,42 @@ def cached_backward(
     backward: Callable[[Tensor], Any] = torch.Tensor.backward,
     embeddings_of: Callable[[Any], Tensor] = lambda output: output,
 ) -> Tensor:
-    """Compute the gradients of the loss of a whole batch with the activations of one chunk in memory at a time.
+    """Compute the gradients of the loss of a batch while only the activations of one chunk of it are in memory.
 
-    A contrastive loss needs all embeddings at once, but the encoder can process the items in chunks. The model
-    therefore runs twice (Gao et al. 2021, arXiv 2101.06983). The first pass has no graph; it computes the embeddings
-    and the gradient of the loss with respect to them. The second pass runs chunk by chunk with a graph and propagates
-    this gradient to the parameters. The global random states of PyTorch, Python and NumPy are restored for the second
-    pass of each chunk, so dropout is the same, and the result equals that of the undivided batch up to rounding. The
-    state of a generator that the model owns is not restored: draw from it outside the model.
+    A contrastive loss requires the embeddings of the whole batch, but the encoder can process the items in chunks (Gao
+    et al. 2021, arXiv 2101.06983). This function runs the model twice. The first pass computes the embeddings without a
+    graph, and the gradient of the loss with respect to the embeddings. The second pass computes the embeddings of each
+    chunk with a graph and propagates this gradient to the parameters. Before the second pass of a chunk, the global
+    random states of PyTorch, Python and NumPy are restored, so dropout is the same in both passes. The gradients
+    equal those of the undivided batch up to rounding. The state of a random generator that the model contains is not
+    restored. Draw random numbers from such a generator outside of the model.
 
-    Batch normalization is an exception: its means and variances are those of a chunk and not of the batch. Its running
-    statistics are updated once, in the second pass. Choose a `chunk_size` that is large enough for these statistics,
-    put the layers in eval mode, or use a normalization of single items (group, layer).
+    With batch normalization the gradients differ, because means and variances are computed per chunk. The running
+    statistics are updated once, in the second pass. Choose a larger `chunk_size`, set these layers to eval mode, or use
+    group or layer normalization.
 
-    Under `DistributedDataParallel`, the processes are synchronized once, in the last chunk, and `criterion` may gather.
-    `static_graph=True` raises an error, because it allows only one backward pass per step. For mixed precision, call
-    this function within `torch.autocast`. With a gradient scaler, pass `backward=lambda loss:
-    scaler.scale(loss).backward()`.
+    Under `DistributedDataParallel`, the gradients are synchronized once, in the last chunk, and the loss may use
+    `gather=True`. The option `static_graph=True` of DistributedDataParallel is not supported, because it allows only
+    one backward pass per step. For mixed precision, call this function within `torch.autocast`. With a gradient scaler,
+    pass `backward=lambda loss: scaler.scale(loss).backward()`.
 
     Args:
-        model: called with a chunk of the inputs: one tensor, the arguments of a tuple or list, or the keyword
-            arguments of a mapping.
-        inputs: tensor (items, ...), or a tuple, list or mapping that contains such tensors, also in nested containers.
-            Scalars and values that are not tensors are passed to every chunk unchanged. No tensor may have a graph.
+        model: module that is called with each chunk of the inputs. A tuple or list is passed as positional arguments,
+            and a mapping as keyword arguments.
+        inputs: tensor (items, ...), or a tuple, list or mapping of such tensors, which can be nested. Tensors without
+            dimensions and other values are passed with every chunk. No tensor may have a graph.
         criterion: function of the embeddings of all items, (items, ...), that returns a scalar loss.
-        chunk_size: number of items in a chunk.
-        backward: called with the loss to compute its gradient.
-        embeddings_of: function that selects the embeddings in the output of the model.
+        chunk_size: number of items in a chunk, at least 1.
+        backward: function that is called with the loss and computes the gradient of the embeddings.
+        embeddings_of: function that returns the embeddings in an output of the model; by default, the output itself.
 
     Returns:
-        The loss, detached. Gradients are added to those of the parameters. Call the optimizer's step yourself.
+        The loss, detached. The gradients are added to the `grad` of the parameters; no optimizer step is made.
 
     Raises:
-        ValueError: if `chunk_size` is below 1; if the inputs contain no tensors, or tensors of different lengths or
-            with a graph; for `DistributedDataParallel(static_graph=True)`; for a loss that is not a scalar.
-        TypeError: for inputs of another type, a `chunk_size` that is not an integer, or an output that is not a tensor.
+        ValueError: if `chunk_size` is below 1; if the inputs contain no tensors, tensors of different lengths, or
+            tensors with a graph; if the model has `static_graph=True`; if the loss is not a scalar.
+        TypeError: if the inputs have another type, `chunk_size` is not an integer, or an output is not a tensor.
 
     Examples:
         >>> from ssc_toolkit.losses import NTXentLoss
@@ -73,7 +74,7 @@ def cached_backward(
     cache = GradientCache(model, inputs, chunk_size, embeddings_of)
     loss = criterion(cache.embeddings)
     if not isinstance(loss, Tensor):
-        raise TypeError(f"criterion: expected it to return a tensor, got {type(loss).__name__}")
+        raise TypeError(f"criterion: expected a function that returns a tensor, got {type(loss).__name__}")
     if loss.dim():
         raise ValueError(f"criterion: expected a scalar loss, got shape {tuple(loss.shape)}")
     backward(loss)
@@ -82,10 +83,11 @@ def cached_backward(
 
 
 class GradientCache:
-    """The two passes of `cached_backward` as separate calls, for a loop that calls the backward pass itself.
+    """Gradient caching for training loops that call `backward` of the loss themselves.
 
-    The constructor runs the first pass. Compute a loss of `embeddings`, call its `backward` method, and then call the
-    `backward` method of the cache. This is the second pass, which adds to the gradients of the parameters.
+    This class has the two passes of `cached_backward` as separate calls. The constructor runs the first pass. Compute a
+    loss from the attribute `embeddings` and call the `backward` method of the loss. Then call the `backward` method of
+    the cache, which runs the second pass and adds the gradients to those of the parameters.
 
     Args:
         model: as for `cached_backward`.
@@ -129,18 +131,18 @@ class GradientCache:
                     outputs.append(self._embed(chunk))
             finally:
                 buffers.put_back()
-        torch.clear_autocast_cache()  # the weights that were cast in the first pass have no graph
+        torch.clear_autocast_cache()  # autocast caches the weights of the first pass, which have no graph
         self._lengths = [len(output) for output in outputs]
         self.embeddings = torch.cat(outputs).requires_grad_()
 
     def backward(self) -> None:
-        """Propagate the gradient of the embeddings to the parameters, chunk by chunk.
+        """Run the second pass: propagate the gradient of the embeddings to the parameters, chunk by chunk.
 
         Raises:
             ValueError: if the embeddings have no gradient.
         """
         if self.embeddings.grad is None:
-            raise ValueError("criterion: the loss does not depend on the embeddings")
+            raise ValueError("criterion: expected a loss that depends on the embeddings, got one that does not")
         after_loss = _RandomState(self._gpus)
         gradients = self.embeddings.grad.split(self._lengths)
         last = len(self._chunks) - 1
@@ -151,7 +153,7 @@ class GradientCache:
             elif isinstance(self._model, nn.parallel.DistributedDataParallel):
                 with self._model.no_sync():
                     self._embed(chunk).backward(gradient)
-            elif count_processes() > 1:  # a wrapper around the model may have hooks on its parameters
+            elif count_processes() > 1:  # a wrapper of the model may have hooks on the parameters
                 _accumulate(self._model, self._inputs, self._embed(chunk), gradient)
             else:
                 self._embed(chunk).backward(gradient)
@@ -166,7 +168,14 @@ class GradientCache:
 
 
 def _accumulate(model: nn.Module, inputs: list[Tensor], embeddings: Tensor, gradient: Tensor) -> None:
-    """Add to the gradients of parameters and inputs without running the hooks that synchronize processes."""
+    """Compute gradients of parameters and inputs and add them to their `grad`, without synchronizing processes.
+
+    Args:
+        model: module whose parameters get gradients.
+        inputs: tensors that get gradients if they require them.
+        embeddings: embeddings of a chunk, with a graph.
+        gradient: gradient of the loss with respect to `embeddings`, in the same shape.
+    """
     leaves = [leaf for leaf in [*model.parameters(), *inputs] if leaf.requires_grad]
     found = torch.autograd.grad(embeddings, leaves, gradient, allow_unused=True)
     for leaf, own in zip(leaves, found, strict=True):
@@ -214,7 +223,7 @@ def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
 
 
 def _cut(value: Any, part: slice) -> Any:
-    """Return the slice of a value for one chunk, also in containers. Other values are returned unchanged."""
+    """Return the slice `part` of a tensor, or of all tensors in a container. Other values are returned unchanged."""
     if isinstance(value, Tensor):
         return value[part] if value.dim() else value
     if isinstance(value, Mapping):
@@ -226,7 +235,7 @@ def _cut(value: Any, part: slice) -> Any:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors that are divided into chunks."""
+    """Yield the tensors with at least one dimension in a value, which can be a nested container."""
     if isinstance(value, Tensor):
         yield from [value] if value.dim() else []
     elif isinstance(value, (Mapping, tuple, list)):
@@ -235,11 +244,11 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class _Buffers:
-    """Copies of a model's buffers before its first pass, to be restored after it.
+    """Copies of the buffers of a model, made before the first pass of gradient caching and restored after it.
 
     At the beginning of its forward pass, DistributedDataParallel copies the buffers of the first process to all others.
-    Buffers within it are recorded after this, so that restoring them does not undo the copy. A buffer that the first
-    pass creates is kept. A buffer that was None before the first pass is None again.
+    Its buffers are recorded after this copy, so that restoring does not undo the copy. A buffer that the first pass
+    creates is kept. A buffer that was None before the first pass becomes None again.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -273,7 +282,7 @@ class _Buffers:
 
 
 class _RandomState:
-    """States of the global generators: PyTorch's on the CPU and on the GPUs in use, Python's and NumPy's."""
+    """States of the global random generators of PyTorch (CPU and the given GPUs), Python and NumPy, to be restored."""
 
     def __init__(self, devices: Iterable[torch.device]) -> None:
         self._cpu = torch.get_rng_state()
@@ -290,6 +299,6 @@ class _RandomState:
 
 
 def _gpus(model: nn.Module, inputs: Inputs) -> list[torch.device]:
-    """Return the GPUs on which there are parameters, buffers or inputs."""
+    """Return the GPUs on which parameters or buffers of the model or inputs are."""
     tensors = (*model.parameters(), *model.buffers(), *_tensors(inputs))
     return sorted({tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=str)

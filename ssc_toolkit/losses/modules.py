@@ -1,4 +1,4 @@
-"""Losses as modules that store their settings."""
+"""Contrastive losses as modules that store their settings."""
 
 from __future__ import annotations
 
@@ -28,42 +28,45 @@ if TYPE_CHECKING:
 class SemiSupConLoss(nn.Module):
     r"""Semi-supervised contrastive loss (Guinot et al. 2024, arXiv 2407.13840).
 
-    Let z be the embeddings scaled to length 1 and \(s_{ij} = z_i \cdot z_j / \tau\). The loss of anchor i is
+    Every view of every item is an anchor. Let z be the embeddings scaled to length 1, \(\tau\) the temperature, and
+    \(s_{ij} = z_i \cdot z_j / \tau\). The loss of anchor i is
 
     $$L_i = \log \sum_{k \neq i} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},
     \qquad W_i = \sum_j w_{ij}$$
 
     where \(w_{ij}\) is 1 for two views of one item, the weight that the target computes for two labeled items, and 0
-    for other pairs and for i = j. The mean is over the anchors that have positives. Without labels this is NT-Xent;
-    with a class for every item it is SupCon. The functional form `ssc_toolkit.losses.semi_supcon_loss` has the
-    equations of the other options.
+    for other pairs and for i = j. If no item is labeled, this is NT-Xent. If every item has a class, it is SupCon. The
+    docstring of `ssc_toolkit.losses.semi_supcon_loss` has the equations for the other options.
 
     Args:
         temperature: positive number that divides the cosine similarities, or a `LearnableTemperature`.
-        target: computes the weight of a pair of labeled items: a target, or a function of two label blocks.
-            `SameClass()` by default.
-        reduction: "mean" over the anchors that have positives, "sum" or "none".
-        denominator: "all", or "negatives" for decoupled contrastive learning (Yeh et al. 2022, arXiv 2110.06848).
-        implementation: "auto", "dense" or "tiled". All give the same value and gradient; "tiled" needs less memory.
-        gather: whether the contrasts are those of all processes. "mean" and "sum" then return the whole batch's value
-            on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
-        label_weight: factor of the weights that the target computes. Views of one item keep the weight 1.
+        target: target, or a function of the labels of R anchors, (R, ...), and C contrasts, (C, ...), that computes the
+            weights (R, C) of their pairs; `SameClass()` by default.
+        reduction: "mean" over the anchors with positives (\(W_i > 0\)), "sum" over all anchors, or "none" for one loss
+            per anchor.
+        denominator: "all": the first term of the loss sums over all other rows k. "negatives": it sums over those with
+            \(w_{ik} = 0\) only (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848).
+        implementation: "auto", "dense" or "tiled". All compute the same value and gradient; "tiled" uses less memory.
+        gather: whether the contrasts are the rows of all processes. "mean" and "sum" then return the loss of the whole
+            batch on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
+        label_weight: factor of the weights that the target computes, at least 0. Views of one item keep the weight 1.
         beta: concentration of the hard negatives (Robinson et al. 2021, arXiv 2010.04592), at least 0.
         tau_plus: probability that a negative is in fact a positive, at least 0 and below 1.
-        sigma: width of the weighting of positives (Yeh et al. 2022). None: no weighting.
-        process_group: processes whose contrasts `gather` uses; all processes by default.
+        sigma: width of the weighting of positives (Yeh et al. 2022), above 0. None: no weighting.
+        process_group: processes whose rows `gather` uses; all processes by default.
 
     Shape:
-        - embeddings: (items, views, dim), or flat rows (N, dim) with `items`, `labels` or both
-        - labels: (items,) or (items, ...) as the target expects; (N, ...) for flat rows; a dict for several signals
-        - labeled: bool (items,) or (N,), True where the labels are known; a dict for several signals
+        - embeddings: (items, views, dim), or (N, dim) with one row per view and `items`, `labels` or both
+        - labels: (items,) or (items, ...) as the target requires, or (N, ...); for a target of several kinds of labels
+          (signals), a dict with one tensor per signal
+        - labeled: bool (items,) or (N,), True where the labels are known, or a dict with one mask per signal
         - items: integer ids, (items,) or (N,); rows with the same id are views of one item
-        - output: scalar, or for "none" (items, views) or (N,)
+        - output: scalar, or for reduction="none" (items, views) or (N,)
 
     Raises:
-        ValueError: for shapes that do not fit, a temperature that is not positive, an unknown option, or labels that
-            the target does not accept.
-        TypeError: for integer embeddings, a `labeled` or `ignored` that is not bool, or non-integer `items`.
+        ValueError: if a shape or an option is invalid, the temperature is not positive, or the target does not accept
+            the labels.
+        TypeError: if `embeddings` are not floating point, `labeled` or `ignored` is not bool, or ids are not integers.
 
     Examples:
         >>> import torch
@@ -120,7 +123,10 @@ class SemiSupConLoss(nn.Module):
         ignored: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a batch. Shapes, dtypes and errors are those of `semi_supcon_loss`."""
+        """Compute the loss of a batch, a scalar unless `reduction` is "none".
+
+        Arguments and errors are those of the function `semi_supcon_loss`.
+        """
         return semi_supcon_loss(
             embeddings,
             labels,
@@ -138,7 +144,7 @@ class SemiSupConLoss(nn.Module):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return the keyword arguments of `semi_supcon_loss` that this module stores."""
+        """Return the settings of this module as keyword arguments of the function `semi_supcon_loss`."""
         return {
             "target": self.target,
             "temperature": read_temperature(self.temperature),
@@ -169,22 +175,22 @@ class SemiSupConLoss(nn.Module):
 class SupConLoss(SemiSupConLoss):
     r"""Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
 
-    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and P(i) the other views of the class
-    of anchor i:
+    Let z be the embeddings scaled to length 1, \(\tau\) the temperature, \(s_{ij} = z_i \cdot z_j / \tau\), and P(i)
+    all other views of items with the class of anchor i. The loss of anchor i is
 
     $$L_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{e^{s_{ip}}}{\sum_{k \neq i} e^{s_{ik}}}$$
 
-    It equals `SemiSupConLoss`, with the same arguments and errors. Without labels it is the loss of SimCLR,
-    `NTXentLoss`, as in the authors' code. An item for which `labeled` is False counts as a class of one item.
+    This class computes the same as `SemiSupConLoss` and has the same arguments and errors. An item for which `labeled`
+    is False is treated as the only item of its class. Without labels, the loss is `NTXentLoss`.
 
     Shape:
-        - embeddings: (items, views, dim), or flat rows (N, dim)
-        - labels: (items,) class indices, or (N,) for flat rows
-        - output: scalar, or for "none" (items, views) or (N,)
+        - embeddings: (items, views, dim), or (N, dim) with one row per view
+        - labels: class indices, (items,) or (N,)
+        - output: scalar, or for reduction="none" (items, views) or (N,)
 
     Raises:
-        ValueError: for shapes that do not fit, or a negative class index of a labeled item.
-        TypeError: for integer embeddings, or labels that are not integers.
+        ValueError: if a shape is invalid, or a labeled item has a negative class index.
+        TypeError: if the embeddings are not floating point, or the labels are not integers.
 
     Examples:
         >>> import torch
@@ -195,23 +201,24 @@ class SupConLoss(SemiSupConLoss):
 class NTXentLoss(SemiSupConLoss):
     r"""Normalized temperature-scaled cross entropy (SimCLR, Chen et al. 2020, arXiv 2002.05709).
 
-    With z the embeddings scaled to length 1, \(s_{ij} = z_i \cdot z_j / \tau\), and j(i) the other view of the item of
-    anchor i:
+    Let z be the embeddings scaled to length 1, \(\tau\) the temperature, \(s_{ij} = z_i \cdot z_j / \tau\), and j(i)
+    the other view of the item of anchor i. The loss of anchor i is
 
     $$L_i = -\log \frac{e^{s_{i j(i)}}}{\sum_{k \neq i} e^{s_{ik}}}$$
 
-    With more than two views, the loss is the mean over the other views. There are no labels. The settings are those of
-    `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second encoder it is the InfoNCE loss. With
-    `denominator="negatives"` and `sigma` it is the weighted decoupled loss, DCLW (Yeh et al. 2022, arXiv 2110.06848).
+    With more than two views, the loss of an anchor is the mean over the other views of its item. The loss uses no
+    labels. The settings are those of `SemiSupConLoss` without `target` and `label_weight`. With `keys` from a second
+    encoder, it is the InfoNCE loss. With `denominator="negatives"` and `sigma`, it is the weighted decoupled loss, DCLW
+    (Yeh et al. 2022, arXiv 2110.06848).
 
     Shape:
-        - embeddings: (items, views, dim), or flat rows (N, dim) with `items`; with `second_views` (items, dim)
+        - embeddings: (items, views, dim), or (N, dim) with `items`; (items, dim) if `second_views` is passed
         - second_views: (items, dim)
-        - output: scalar, or for "none" (items, views) or (N,)
+        - output: scalar, or for reduction="none" (items, views) or (N,)
 
     Raises:
-        ValueError: for shapes that do not fit.
-        TypeError: for embeddings that are not floating point, such as labels in place of the second views.
+        ValueError: if a shape is invalid.
+        TypeError: if the embeddings are not floating point, for example if labels are passed as `second_views`.
 
     Examples:
         >>> import torch
@@ -260,11 +267,12 @@ class NTXentLoss(SemiSupConLoss):
         ignored: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a batch without labels. Shapes and errors are those of `semi_supcon_loss`.
+        """Compute the loss of a batch without labels. Errors are those of `semi_supcon_loss`.
 
         Args:
-            embeddings: as for `semi_supcon_loss`; with `second_views`, the first views, (items, dim).
-            second_views: (items, dim), the second view of each item. `NTXentLoss()(first, second)` equals
+            embeddings: as for `semi_supcon_loss`. If `second_views` is passed, embeddings of the first view of each
+                item, (items, dim).
+            second_views: embeddings of the second view of each item, (items, dim). `NTXentLoss()(first, second)` equals
                 `NTXentLoss()(torch.stack([first, second], dim=1))`.
             items: as for `semi_supcon_loss`.
             keys: as for `semi_supcon_loss`.
@@ -273,6 +281,9 @@ class NTXentLoss(SemiSupConLoss):
             key_groups: as for `semi_supcon_loss`.
             ignored: as for `semi_supcon_loss`.
             anchor_weights: as for `semi_supcon_loss`.
+
+        Returns:
+            A scalar, or for reduction="none" the loss of each view, (items, views) or (N,).
         """
         if second_views is not None:
             embeddings = _stacked(embeddings, second_views)
@@ -289,12 +300,12 @@ class NTXentLoss(SemiSupConLoss):
 
 
 def _stacked(first: Tensor, second: Tensor) -> Tensor:
-    """Stack two views of each item to (items, views, dim)."""
+    """Check and stack the first and second views of the items, both (items, dim), to (items, 2, dim)."""
     for name, views in (("embeddings", first), ("second_views", second)):
         if not isinstance(views, Tensor) or not views.is_floating_point() or views.dim() != 2:
             kind = f"{views.dtype} {tuple(views.shape)}" if isinstance(views, Tensor) else type(views).__name__
             raise TypeError(
-                f"{name}: expected the embeddings of a view, floating point (items, dim), got {kind}; NTXentLoss takes "
+                f"{name}: expected the embeddings of a view, floating point (items, dim), got {kind}; NTXentLoss uses "
                 "no labels, SemiSupConLoss does"
             )
     if first.shape != second.shape:

@@ -1,4 +1,4 @@
-"""Pairs of anchors and contrasts, and their weights."""
+"""Pairs of anchors and contrasts with their target weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from ssc_toolkit.targets import Target
 
 
 class PairSettings(NamedTuple):
-    """Everything except queries and keys that determines the loss.
+    """Labels of anchors and contrasts, and settings of the loss.
+
+    The embeddings of the anchors are called queries and those of the contrasts keys.
 
     Attributes:
-        anchors: ids, labels and masks of the items of the queries.
-        contrasts: ids, labels and masks of the items of the keys.
-        itself: index of the key that is the first query, so that query i is key i + itself. None: queries are not among
-            the keys.
-        target: computes the weights of pairs of labeled items.
+        anchors: rows of the queries, with ids, labels and masks of their items.
+        contrasts: rows of the keys, with ids, labels and masks of their items.
+        itself: index of the first query among the keys. Query i is then the key `i + itself`. None: the queries are not
+            among the keys.
+        target: target that computes the weights of pairs of labeled items.
         decoupled: whether positives are left out of the denominator.
-        label_weight: factor of the weights that the target computes from labels.
-        ignored: bool (anchors' items, contrasts' items), True where a pair is ignored.
-        weighting: weighting of negatives and positives.
+        label_weight: factor of the weights that the target computes.
+        ignored: bool (items of the anchors, items of the contrasts), True where a pair of items is ignored. None: no
+            pair is ignored.
+        weighting: settings of the weighting of negatives and positives.
     """
 
     anchors: Rows
@@ -38,16 +41,23 @@ class PairSettings(NamedTuple):
     weighting: Weighting = Weighting()
 
     def rows(self, start: int, stop: int) -> slice:
-        """Return the rows of the anchors of some items."""
+        """Return the slice of the queries that belong to the items `start` to `stop - 1` of the anchors."""
         return slice(start * self.anchors.views, stop * self.anchors.views)
 
     def describe(self, start: int, stop: int) -> Pairs:
-        """Compute target weights and ignored pairs of the rows of some items, including pairs of a row and itself."""
+        """Compute target weights and ignored pairs of the R views of items `start` to `stop - 1` of the anchors.
+
+        Both are (R, M) for M contrasts.
+        """
         ignored = None if self.ignored is None else self.ignored[start:stop]
         return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Compute target weights, 0 for a row and itself, and which pairs are contrasts, each (rows, M)."""
+        """Compute target weights, and a mask that is False for ignored pairs and for pairs of a view with itself.
+
+        Both have one row for each view of the items `start` to `stop - 1` of the anchors, and one column for each
+        contrast. The pair of a view with itself has weight 0.
+        """
         weights, ignored = self.describe(start, stop)
         is_contrast = torch.ones_like(weights, dtype=torch.bool) if ignored is None else ~ignored
         weights = weights.to(dtype)
@@ -58,7 +68,7 @@ class PairSettings(NamedTuple):
         return weights, is_contrast
 
     def map(self, function: Callable[[Tensor], Tensor]) -> PairSettings:
-        """Apply a function to every tensor that describes pairs, always in the same order."""
+        """Return a copy in which `function` was applied to all ids, labels and masks, always in the same order."""
         return self._replace(
             anchors=self.anchors.map(function),
             contrasts=self.contrasts.map(function),

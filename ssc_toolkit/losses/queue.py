@@ -14,14 +14,16 @@ from ssc_toolkit.targets.base import LabelTensors
 
 
 class ContrastQueue:
-    """Rows of earlier batches for one call of a loss. The loss records here the rows to add to the queue.
+    """Queue of rows of earlier batches, which one call of a loss uses as additional contrasts.
+
+    The call also records the contrasts of the current batch, which are later added to the queue.
 
     Args:
-        rows: rows of the earlier batches; None if there are none yet.
-        alone: whether the rows of other items of the batch are left out of the contrasts.
+        rows: rows of earlier batches; None if there are none.
+        alone: whether the contrasts of an anchor are only the queue and the other views of its own item.
 
     Attributes:
-        fresh: contrasts of the batch without a graph, one entry for each computation of the loss.
+        fresh: contrasts of the current batch without a graph, one entry for each computation of the loss.
     """
 
     def __init__(self, rows: Rows | None, alone: bool = False) -> None:
@@ -30,12 +32,12 @@ class ContrastQueue:
         self.fresh: list[Rows] = []
 
     def joined(self, anchors: Rows, contrasts: Rows, ignored: Tensor | None) -> tuple[Rows, Tensor | None]:
-        """Return the contrasts of the batch followed by the queue, and which pairs of items and contrasts are ignored.
+        """Return the contrasts of the batch followed by those of the queue, and the mask of ignored pairs.
 
         Args:
             anchors: anchors of the batch.
             contrasts: contrasts of the batch.
-            ignored: bool (items, items of the contrasts), or None.
+            ignored: bool (items of the anchors, items of the contrasts), True where a pair is ignored, or None.
         """
         contrasts = with_mask(contrasts)
         self.fresh.append(contrasts._replace(embeddings=contrasts.embeddings.detach()))
@@ -45,14 +47,14 @@ class ContrastQueue:
                 ignored = functional.pad(ignored.repeat_interleave(contrasts.views, dim=1), (0, len(self.rows.items)))
             count *= contrasts.views
             contrasts = _join(contrasts.flat(), _to(self.rows, contrasts.embeddings.device))
-        if self.alone:  # an expanded view of one row, for any number of anchors
+        if self.alone:  # expanded, so that memory does not grow with the anchors
             in_batch = torch.arange(len(contrasts.items), device=contrasts.items.device) < count
             left_out = in_batch.expand(len(anchors.items), -1)
             ignored = left_out if ignored is None else ignored | left_out
         return contrasts, ignored
 
     def last(self, size: int) -> Rows | None:
-        """Return the last rows of queue and batch, copied so that a state dict contains only these rows."""
+        """Return a copy of the last `size` rows of the queue followed by the current batch, or None without rows."""
         rows = self.rows
         for fresh in self.fresh:
             # A row that is not finite would make every loss NaN while it is in the queue.
@@ -66,7 +68,7 @@ class ContrastQueue:
 
 
 def _join(first: Rows, second: Rows) -> Rows:
-    """Concatenate two sets of flat rows."""
+    """Concatenate two batches with one view per item, whose labels must be of the same kinds."""
     dims = first.embeddings.shape[1], second.embeddings.shape[1]
     if dims[0] != dims[1]:
         raise ValueError(f"embeddings: expected the same dim in every batch, {dims[0]}, got {dims[1]}")
@@ -81,7 +83,7 @@ def _join(first: Rows, second: Rows) -> Rows:
 
 
 def _each(rows: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
-    """Apply a function to every tensor of the rows."""
+    """Return a copy of a batch in which `function` was applied to every tensor."""
     return rows._replace(embeddings=function(rows.embeddings)).map(function)
 
 
@@ -97,7 +99,7 @@ def _cat(first: LabelTensors | None, second: LabelTensors | None, name: str = "l
     if first is None and second is None:
         return None
     if name == "groups":
-        raise ValueError("groups: expected groups in every batch or in none, got them in some")
+        raise ValueError("groups: expected groups in every batch or in none, got groups in some")
     raise ValueError(
-        "labels: expected the same label signals in every batch, got others; mark unknown labels by labeled=False"
+        "labels: expected the same label signals in every batch, got others; mark unknown labels with labeled=False"
     )

@@ -1,4 +1,4 @@
-"""Contrastive loss by the order of continuous labels."""
+"""Contrastive loss for continuous labels."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from ssc_toolkit.targets.kernels import check_continuous, label_distance
 
 
 class RankNContrastLoss(nn.Module):
-    r"""Rank-N-Contrast loss (Zha et al. 2023, arXiv 2210.01189), which orders embeddings like their labels.
+    r"""Rank-N-Contrast loss (Zha et al. 2023, arXiv 2210.01189) for continuous labels.
 
-    With \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\) and \(d_{ij}\) the distance of the labels, every other labeled
-    row j is in turn the positive of anchor i. Its contrasts are the rows whose labels are at least as far from that of
-    i:
+    The loss is small if distances between embeddings have the same order as distances between labels. Each view i of
+    a labeled item has an embedding \(v_i\) and is an anchor. Let \(s_{ij} = -\lVert v_i - v_j \rVert_2 / \tau\), and
+    let \(d_{ij}\) be the Euclidean distance of the labels. In each term of the sum, one other view j is the positive of
+    anchor i. The denominator contains the views k whose labels are at least as far from the label of i as that of j:
 
     $$L_i = \frac{1}{n - 1} \sum_{j \neq i} -\log
     \frac{e^{s_{ij}}}{\sum_{k \neq i,\; d_{ik} \geq d_{ij}} e^{s_{ik}}}$$
 
-    where n is the number of labeled rows. Unlabeled rows are ignored. Embeddings are not normalized. Label distances
-    that differ only by rounding are equal. Time grows as n² log n and memory as n².
+    Here n is the number of labeled views. Unlabeled views are ignored. Embeddings are not normalized. Label distances
+    that differ only by rounding count as equal. Time grows as n² log n and memory as n².
 
     Args:
-        temperature: positive number that divides the distances, or a `LearnableTemperature`.
-        reduction: "mean" over the labeled rows, "sum", or "none".
+        temperature: \(\tau\), a positive number or a `LearnableTemperature`.
+        reduction: "mean" or "sum" over the labeled views, or "none" for one loss per view.
 
     Shape:
-        - embeddings: (items, views, dim), or (N, dim)
-        - labels: (items,) or (items, k) real numbers, integers or bools; (N, ...) in the flat form
-        - labeled: bool (items,) or (N,), True where labels are known; all of them by default
-        - output: scalar, or for "none" (items, views) or (N,), 0 for unlabeled rows
+        - embeddings: (items, views, dim), or (N, dim) with one row per view
+        - labels: (items,) or (items, dimensions of the labels); for embeddings (N, dim), (N,) or (N, dimensions of the
+          labels); real numbers, integers or bools
+        - labeled: bool (items,) or (N,), True where labels are known; by default, all labels are known
+        - output: scalar, or for reduction="none" (items, views) or (N,), 0 for unlabeled views
 
     Raises:
-        ValueError: for shapes that do not fit, or labels that are not finite in a labeled row.
-        TypeError: for integer embeddings or a `labeled` that is not bool.
+        ValueError: if a shape is invalid, or a known label is not finite.
+        TypeError: if the embeddings are not floating point, or `labeled` is not bool.
 
     Examples:
         >>> import torch
@@ -56,7 +58,17 @@ class RankNContrastLoss(nn.Module):
     def forward(
         self, embeddings: Tensor, labels: Tensor, *, labeled: Tensor | None = None, items: Tensor | None = None
     ) -> Tensor:
-        """Compute the loss of a batch."""
+        """Compute the loss of a batch. The shapes are those in the docstring of the class.
+
+        Args:
+            embeddings: embeddings of all views.
+            labels: real-valued labels of the items.
+            labeled: mask of the known labels. None: all labels are known.
+            items: ids of the items, accepted as by other losses. They do not change this loss.
+
+        Returns:
+            A scalar, or for reduction="none" the loss of each view.
+        """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
         rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS)).flat()
@@ -88,7 +100,7 @@ def _rank_losses(
         # Unlabeled rows are sorted to the end, at a distance that no labeled row has.
         nearness = torch.where(taken, -_distances_of_labels(labels, labeled), torch.inf)
         nearness, order = nearness.sort(dim=1)
-        # Rows at the same distance as j are in the denominator too, so each row takes the sum up to the last equal row.
+        # Rows at the same distance as j are in the denominator too, so the sum ends at the last row of this distance.
         last = torch.searchsorted(nearness, nearness, right=True) - 1
     ordered = similarities.gather(1, order)
     is_taken = nearness < math.inf
@@ -99,25 +111,26 @@ def _rank_losses(
 
 
 def _distances(embeddings: Tensor) -> Tensor:
-    """Compute Euclidean distances of all pairs, (N, N), also for rows whose squares exceed the range of their dtype."""
-    # Scaling by half of the exponent is enough for the squares and keeps the gradients normal numbers.
+    """Compute Euclidean distances (N, N) of all pairs of embeddings (N, dim), without overflow of their squares."""
+    # Half of the exponent range suffices for the squares. A larger factor would make gradients subnormal numbers.
     factor = _power_of_two(embeddings.detach(), 511 if embeddings.dtype == torch.float64 else 63)
     scaled = embeddings * factor
     return torch.cdist(scaled, scaled, compute_mode="donot_use_mm_for_euclid_dist") / factor
 
 
 def _power_of_two(values: Tensor, exponent: int) -> Tensor:
-    """Return a power of two, from 2^-exponent to 2^exponent, that scales the largest of the values to about 1."""
+    """Return a power of two, 2^-exponent to 2^exponent, by which the largest absolute value is scaled to about 1."""
     largest = values.abs().amax().clamp(2.0**-exponent, 2.0**exponent)
     return torch.frexp(largest).mantissa / largest
 
 
 @torch.no_grad()
 def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
-    """Compute distances of labels, (N, N), as multiples of their rounding error, so that 0.3 - 0.2 equals 0.2 - 0.1.
+    """Compute distances (N, N) of labels (N, ...), rounded to multiples of the rounding error of the labels.
 
-    Integers are centered first, so that timestamps in nanoseconds differ exactly. All labels are scaled to about 1, so
-    that neither their differences nor the squares of these overflow.
+    For example, the distance of 0.3 and 0.2 then equals that of 0.2 and 0.1. Integers are centered first, so that
+    differences of large integers, such as timestamps in nanoseconds, are exact. Labels are scaled to about 1, so that
+    squared differences do not overflow. `labeled`, bool (N,), is True for known labels.
     """
     labels = labels.reshape(len(labels), -1)
     exact = torch.float32 if labels.device.type == "mps" else torch.float64
@@ -131,7 +144,7 @@ def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
-    """Subtract the middle of the labeled integers from each column, which does not change differences."""
+    """Subtract from each column of integer labels the middle between the smallest and largest known label."""
     limits = torch.iinfo(labels.dtype)
     highest = torch.where(labeled, labels, limits.min).amax(dim=0)
     lowest = torch.where(labeled, labels, limits.max).amin(dim=0)
@@ -139,7 +152,7 @@ def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 class _Continuous(Target):
-    """Target that is used only to check continuous labels."""
+    """Target whose only use is the check that labels are finite real numbers."""
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return -label_distance(rows, columns)

@@ -22,7 +22,7 @@ def contrastive_statistics(
     items: Tensor | None = None,
     target: Target | TargetFunction | None = None,
 ) -> dict[str, Tensor]:
-    r"""Compute statistics of a batch as tensors on its device, without waiting for the device.
+    r"""Compute statistics of the embeddings of a batch, without waiting for its device.
 
     Args:
         embeddings: as for `semi_supcon_loss`; need not be normalized.
@@ -32,19 +32,20 @@ def contrastive_statistics(
         target: as for `semi_supcon_loss`.
 
     Returns:
-        A dict of scalars:
+        A dict of scalar tensors on the device of the batch. z are the embeddings scaled to length 1, and E is the mean:
 
         - `alignment`: \(E \lVert z_i - z_j \rVert^2\) over pairs of views of one item (Wang & Isola 2020,
           arXiv 2005.10242); smaller is better
-        - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs; smaller is better
-        - `positive_fraction`: mean target weight of the pairs of different rows; for a hard target, the fraction of
-          positives
-        - `positives_per_anchor`: mean over the anchors of the sum of their weights; for a hard target, the mean number
-          of positives
-        - `neighbor_agreement`: mean target weight between a row that has a known label and its most similar
-          row of another item that has one; NaN if there is no such pair
+        - `uniformity`: \(\log E\, e^{-2 \lVert z_i - z_j \rVert^2}\) over all pairs of different rows; smaller is
+          better
+        - `positive_fraction`: mean target weight of the pairs of different rows; if all weights are 0 or 1, this is the
+          fraction of positives
+        - `positives_per_anchor`: mean sum of the target weights of an anchor; if all weights are 0 or 1, this is the
+          mean number of positives
+        - `neighbor_agreement`: mean target weight of a labeled row and the labeled row of another item that is most
+          similar to it
 
-        A mean over zero pairs is NaN.
+        The mean over zero pairs is NaN.
 
     Raises:
         ValueError, TypeError: as for `semi_supcon_loss`.
@@ -70,7 +71,7 @@ def contrastive_statistics(
             weights = weights.to(z.dtype)
             same_item = part.items[:, None] == rows.items
             weights.diagonal(start).zero_()
-            # |a - b|² of rows of length 1; rounding must not make it negative.
+            # |a - b|² of rows of length 1; rounding can make it negative.
             distances = (2 - 2 * similarities).clamp(min=0)
             is_view = same_item.clone()
             is_view.diagonal(start).fill_(False)
@@ -98,7 +99,7 @@ def contrastive_statistics(
 
 
 def _known(labeled: Labeled | None, count: int, device: torch.device) -> Tensor:
-    """Return the rows for which at least one signal is known."""
+    """Return a mask, bool (count,), of the items for which at least one kind of label is known."""
     if labeled is None:
         return torch.zeros(count, dtype=torch.bool, device=device)
     masks = list(labeled.values()) if isinstance(labeled, dict) else [labeled]

@@ -1,4 +1,4 @@
-"""Temperature that is learned with the encoder."""
+"""Temperature that is learned together with the encoder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ssc_toolkit.checks import check_positive, check_range
 
 
 class LearnableTemperature(nn.Module):
-    r"""Learned temperature that stays within bounds.
+    r"""Temperature with a learned parameter, which stays between two bounds.
 
-    \(\log \tau\) is a sigmoid of the parameter, scaled to the logarithms of the bounds. Its gradient is never exactly
-    0, unlike that of a clamped value.
+    The logarithm of the temperature is the sigmoid of the parameter, scaled to the range between the logarithms of the
+    bounds. A clamped parameter would have gradient 0 outside of the bounds; this parameter does not.
 
     Args:
         initial: initial temperature, between the bounds.
-        bounds: lowest and highest temperature, positive.
+        bounds: lowest and highest temperature, both positive.
 
     Raises:
-        ValueError: unless 0 < low < initial < high.
+        ValueError: unless 0 < lowest < `initial` < highest.
 
     Examples:
         >>> from ssc_toolkit.losses import SemiSupConLoss
@@ -51,10 +51,10 @@ class LearnableTemperature(nn.Module):
 
 
 def as_setting(temperature: float | Tensor | LearnableTemperature) -> float | Tensor | LearnableTemperature:
-    """Check a temperature and return it in the form that a loss stores. Numbers of any library become floats."""
+    """Return a temperature as a loss stores it: a module or tensor unchanged, and a number as a float."""
     return temperature if isinstance(temperature, (Tensor, nn.Module)) else float(temperature)
 
 
 def read_temperature(temperature: float | Tensor | LearnableTemperature) -> float | Tensor:
-    """Return the value of a fixed or learned temperature."""
+    """Return the value of a temperature: the output of a `LearnableTemperature`, or the argument itself."""
     return temperature() if isinstance(temperature, LearnableTemperature) else temperature

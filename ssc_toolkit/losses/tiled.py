@@ -1,4 +1,7 @@
-"""Tiled form of the loss: value and gradient from tiles of a few anchors, without the matrix of all pairs."""
+"""Losses of anchors computed in tiles, without storing the matrix of all pairs of anchors and contrasts.
+
+A tile contains the pairs of some anchors and all contrasts. Values and gradients are computed tile by tile.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.targets import Target
 
 PAIRS_PER_TILE = {"cpu": 2**19, "cuda": 2**25}
-"""Pairs in a tile: on a CPU as many as fit in the cache of a core, on a GPU enough to use it fully."""
+"""Number of pairs in a tile by device type. On a CPU, a tile fits in the cache of a core."""
 MIN_ROWS = 128
-"""Minimum number of anchors in a tile, below which matrix products are slow. Memory grows with the contrasts."""
+"""Minimum number of anchors in a tile. With fewer anchors, matrix products are slow."""
 
 
 def list_tiles(pairs: PairSettings) -> Iterator[tuple[int, int]]:
-    """Yield the first item of each tile and the item after its last."""
+    """Yield the first index, and the index after the last, of the items whose pairs are computed at once (a tile)."""
     views, count = pairs.anchors.views, len(pairs.anchors.items)
     contrasts = len(pairs.contrasts.items) * pairs.contrasts.views
     size = PAIRS_PER_TILE.get(pairs.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
@@ -36,9 +39,18 @@ def tiled_sum(
     log_mean: Tensor | None = None,
     factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute the sum of the losses of all anchors, multiplied by their factors (N,), and which anchors are valid.
+    """Compute the sum of the losses of N anchors.
 
-    The other arguments are those of `dense_losses`.
+    Args:
+        queries: as for `dense_losses`.
+        keys: as for `dense_losses`.
+        pairs: as for `dense_losses`.
+        lowest: as for `dense_losses`.
+        log_mean: as for `dense_losses`.
+        factors: (N,) factors by which the losses of the anchors are multiplied. None: all are 1.
+
+    Returns:
+        Scalar sum, and bool (N,), True where an anchor is valid as for `dense_losses`.
     """
     wanted = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (queries, keys, lowest)
@@ -49,12 +61,16 @@ def tiled_sum(
 def tiled_losses(
     queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None = None, log_mean: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Compute the loss of every anchor, 0 for invalid anchors, and which are valid; arguments as for `dense_losses`."""
+    """Compute the same as `dense_losses`, with the same arguments, in less memory.
+
+    Returns:
+        Losses (N,), and bool (N,), True where an anchor is valid.
+    """
     return _TiledLosses.apply(queries, keys, lowest, log_mean, pairs)
 
 
 class _Gradients:
-    """Derivatives with respect to queries, keys and the lowest similarity, accumulated tile by tile."""
+    """Derivatives of a loss with respect to `queries`, `keys` and `lowest`, to which those of each tile are added."""
 
     def __init__(self, queries: Tensor, keys: Tensor, lowest: Tensor | None) -> None:
         self.queries, self.keys = queries, keys
@@ -62,7 +78,7 @@ class _Gradients:
         self.by_lowest = None if lowest is None else torch.zeros_like(lowest)
 
     def add(self, rows: slice, tile: _Tile) -> None:
-        """Add the derivatives with respect to a tile's queries and all keys, from those of its similarities."""
+        """Add the derivatives of one tile, whose anchors are the slice `rows` of the queries."""
         assert tile.by_similarity is not None
         torch.mm(tile.by_similarity, self.keys, out=self.by_queries[rows])
         self.by_keys.addmm_(tile.by_similarity.T, self.queries[rows])
@@ -70,13 +86,13 @@ class _Gradients:
             self.by_lowest += tile.by_lowest
 
     def whole(self) -> tuple[Tensor, ...]:
-        """Return the derivatives that were computed."""
+        """Return the derivatives with respect to queries, keys and, unless it is None, `lowest`."""
         found = (self.by_queries, self.by_keys, self.by_lowest)
         return tuple(value for value in found if value is not None)
 
 
 class _TiledSum(torch.autograd.Function):
-    """Sum of the losses, whose gradient is computed in the same pass as the value."""
+    """Autograd function of `tiled_sum`. The forward pass computes the gradient together with the value."""
 
     @staticmethod
     def forward(
@@ -113,7 +129,7 @@ class _TiledSum(torch.autograd.Function):
 
 
 class _TiledLosses(torch.autograd.Function):
-    """Losses of the anchors. Each can have its own upstream gradient, so the backward pass computes tiles again."""
+    """Autograd function of `tiled_losses`. The backward pass computes the tiles again with the upstream gradients."""
 
     @staticmethod
     def forward(
@@ -130,7 +146,7 @@ class _TiledLosses(torch.autograd.Function):
             rows = pairs.rows(start, stop)
             tile = _tile(queries[rows] @ keys.T, pairs, start, stop, lowest, log_mean, False, None)
             losses[rows], valid[rows] = tile.losses, tile.valid
-        # Saved by autograd, which detects whether they are changed in place before the backward pass reads them.
+        # Autograd saves the tensors, and raises an error if they are changed in place before the backward pass.
         described: list[Tensor] = []
         ctx.pairs = pairs.map(lambda tensor: described.append(tensor) or tensor)  # type: ignore[func-returns-value]
         ctx.of_target = _tensors(pairs.target)
@@ -169,7 +185,14 @@ def _refuse_second_derivative() -> None:
 
 
 class _Tile(NamedTuple):
-    """Losses of a tile's anchors, which are valid, and derivatives of the sum of losses times factors."""
+    """Result for the pairs of R anchors and all M contrasts.
+
+    Attributes:
+        losses: (R,) losses of the anchors.
+        valid: bool (R,), True where an anchor is counted in the mean.
+        by_similarity: (R, M) derivative of the sum of losses times factors with respect to the similarities, or None.
+        by_lowest: derivative of the same sum with respect to the scalar `lowest`, or None.
+    """
 
     losses: Tensor
     valid: Tensor
@@ -187,7 +210,11 @@ def _tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """Compute the tile of the anchors of some items. The similarities are overwritten."""
+    """Compute the losses of the R anchors of items `start` to `stop - 1`, and derivatives if `want_gradient`.
+
+    This overwrites `similarities`, (R, M) for M contrasts. The derivatives are those of the sum of the losses, each
+    multiplied by its entry in `factors`, (R,). The other arguments are as for `dense_losses`.
+    """
     if not pairs.weighting.is_plain:
         return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)
     weights, ignored = pairs.describe(start, stop)
@@ -207,7 +234,7 @@ def _tile(
     highest = torch.where(highest == -torch.inf, 0, highest)  # for an anchor without contrasts
     exponentials = similarities.sub_(highest[:, None]).exp_()
     denominator = exponentials.sum(dim=1)
-    valid = (total > 0) & (denominator != 0)  # so that NaN in an embedding gives a NaN loss
+    valid = (total > 0) & (denominator != 0)  # != keeps NaN, so NaN in an embedding gives a NaN loss
     contrast = denominator.log() + highest
     losses = torch.where(valid, contrast - attraction / torch.where(valid, total, 1), 0)
     if not want_gradient:
@@ -228,7 +255,10 @@ def _weighted_tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """Compute a tile in the dense form and differentiate it with autograd."""
+    """Compute the same as `_tile`, with the same arguments, for weighted negatives or positives.
+
+    The derivatives are computed by autograd.
+    """
     leaves = [similarities.requires_grad_(want_gradient)]
     if lowest is not None:
         lowest = lowest.detach().requires_grad_(want_gradient)

@@ -12,18 +12,18 @@ from ssc_toolkit.targets.base import in_function_transform
 
 
 def unit_length(embeddings: Tensor) -> Tensor:
-    """Scale rows to length 1, for any magnitude in the range of their dtype.
+    """Scale rows to length 1, also if their squares exceed the range of the dtype.
 
-    Each row is first multiplied by a power of two that brings its largest entry near 1, so the squares in its norm
-    neither overflow nor vanish. This does not change the result for rows of usual magnitudes. A gradient that exceeds
-    the range of the dtype, as that of very small rows does, keeps its direction and is shortened to fit the range.
+    Each row is first multiplied by a power of two that scales its largest entry to about 1, so the squares in its norm
+    neither overflow nor become 0. For rows of usual magnitude, this does not change the result. The gradient of very
+    small rows can exceed the range of the dtype. It is then scaled down to fit the range and keeps its direction.
 
     Args:
         embeddings: (..., dim), floating point.
 
     Returns:
-        (..., dim) in float64 for float64 embeddings, else float32. A row of zeros stays zero and has gradient 0. A row
-        with NaN or infinity becomes NaN.
+        (..., dim) in float64 for float64 embeddings, otherwise in float32. A row of zeros stays zero and has gradient
+        0. A row with NaN or infinity becomes NaN.
 
     Examples:
         >>> unit_length(torch.tensor([[3e30, 4e30], [3e-30, 4e-30], [0.0, 0.0]]))
@@ -40,14 +40,14 @@ def unit_length(embeddings: Tensor) -> Tensor:
 
 
 def _power_of_two(rows: Tensor) -> Tensor:
-    """Compute the factor of each row, (..., 1), that brings its largest entry near 1; a normal number of the dtype."""
+    """Compute a power of two for each row, (..., 1), by which the largest entry of the row is scaled to about 1."""
     limit = 2.0 ** (1021 if rows.dtype == torch.float64 else 125)
     largest = rows.abs().amax(dim=-1, keepdim=True).clamp(0.5 / limit, limit)
     return torch.frexp(largest).mantissa / largest
 
 
 def _scaled(rows: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows scaled to length 1, and the lengths of rows times factor; infinite for rows of zeros."""
+    """Return rows scaled to length 1, (..., dim), and lengths of `rows * factor`, (..., 1), which are inf for zeros."""
     scaled = rows * factor
     length = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     length = torch.where(length > 0, length, torch.inf)
@@ -55,14 +55,22 @@ def _scaled(rows: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gradient(gradient: Tensor, factor: Tensor, limit: float, unit: Tensor, length: Tensor) -> Tensor:
-    """Compute the gradient of the rows from that of the rows of length 1, with entries within the limit."""
+    """Compute the gradient with respect to the rows from `gradient`, which is that with respect to the scaled rows.
+
+    Args:
+        gradient: (..., dim) gradient with respect to `unit`.
+        factor: (..., 1) power of two by which each row was multiplied.
+        limit: largest absolute value of the result.
+        unit: (..., dim) rows scaled to length 1.
+        length: (..., 1) lengths of the rows times `factor`.
+    """
     across = (gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)) / length
     largest = across.detach().abs().amax(dim=-1, keepdim=True)
     return across * torch.minimum(factor, limit / largest)
 
 
 class _UnitLength(torch.autograd.Function):
-    """Scaling with its gradient in one function, so that gradients are limited before they overflow."""
+    """Autograd function that scales rows to length 1, with a gradient that is limited before it can overflow."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, factor: Tensor, limit: float) -> Tensor:
@@ -74,13 +82,13 @@ class _UnitLength(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         rows, factor, unit, length = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative requires that they depend on the rows
+        if torch.is_grad_enabled():  # a second derivative requires their graph
             unit, length = _scaled(rows, factor)
         return _gradient(gradient, factor, ctx.limit, unit, length), None, None
 
 
 class _UnitLengthInTransforms(torch.autograd.Function):
-    """The same scaling in the form that `torch.func` and forward mode require, which is slower to call."""
+    """Slower autograd function that scales rows to length 1 and supports `torch.func` and forward-mode derivatives."""
 
     generate_vmap_rule = True
 

@@ -1,6 +1,6 @@
-"""Options of the commands: one class for each, which Python, YAML, `--help` and the command line share.
+"""Options of the commands. Each command has one class, which Python, YAML files, the command line and `--help` use.
 
-Nothing here imports torch or pandas, so that `--help` and errors in options are fast.
+No module here imports torch or pandas, so that `--help` and errors in options are fast.
 """
 
 from ssc_toolkit.options.compare import CompareOptions

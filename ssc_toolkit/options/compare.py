@@ -15,28 +15,31 @@ from ssc_toolkit.options.tracks import TrackSource
 class CompareOptions(TrackSource):
     """Options of `compare`, which compares models by probes on clean and corrupted audio, by retrieval, and on a map.
 
-    The command writes report.html, report.md and report.json; the page has an interactive map with audio. It always
-    adds a random encoder of each architecture and log-mel statistics to the models. Results are cached in the output
-    folder: rerun the same command to resume an interrupted comparison. A call with one more model or corruption
-    computes only what is missing. If a label is a musical key, pitch shift is omitted from the chain. Tracks without
-    splits are split as for `probe`.
+    The command writes report.html, report.md and report.json. The HTML page has an interactive map with audio. A random
+    encoder of each architecture and log-mel statistics are always added to the models as baselines. Results are cached
+    in the output folder. Rerun the same command to resume an interrupted comparison. If you add a model or a
+    corruption, only the missing results are computed. If a label is a musical key, pitch shift is omitted from the
+    augmentation chain. If the tracks have no `split` column, they are split as by `probe`.
 
     Args:
         encoders: folders of saved encoders, or module:function for your own models.
         labels: label columns to predict.
-        out: folder for the report, which is replaced, and for the cache.
-        names: names of the models in the report; by default taken from their folders.
-        numbers: names of the label columns that contain real numbers; they are predicted by regression.
-        corruptions: "chain" for the whole augmentation chain, or names of single corruptions, as for `robustness`.
-        severities: severities from 0 to 2.5; clean audio is always included.
-        omit: stages of the chain to omit.
-        draws: folder of stored corruptions, as for `robustness`.
-        methods: methods of the probes: some of linear, mlp, knn (nearest neighbors) and prototypes (zero-shot).
-        repeats: number of seeds of probes and random encoders, counted from `seed`; a score is the mean over the seeds.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of each encoder's training, or else 3.
-        clips: number of test tracks whose audio is included in the page; each adds 13 kB to it.
-        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
+        out: folder for the report and for the cache. An existing report is replaced.
+        names: names of the models in the report, one for each encoder; by default the names of their folders.
+        numbers: names of the label columns that contain numbers, which are predicted by regression. The other columns
+            contain classes.
+        corruptions: "chain" for the whole augmentation chain, or names of single corruptions (see `robustness`).
+        severities: severities of the corruptions, 0 (clean) to 2.5. Clean audio is always included.
+        omit: stages of the augmentation chain to omit.
+        draws: folder of stored random corruptions (see `robustness`).
+        methods: methods of the probes: one or more of linear, mlp, knn (nearest neighbors) and prototypes (similarity
+            to the mean of each class).
+        repeats: number of seeds of probes and random encoders, starting at `seed`. A score is the mean over the seeds.
+        window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
+            mean over its windows. The default is the view length of each encoder's training, or 3 if it is not known.
+        clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
+        max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
+            left out.
         seed: seed of the corruptions and the split, and first seed of random encoders and probes.
     """
 
@@ -58,7 +61,7 @@ class CompareOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_integer("seed", self.seed, 0)
         check_integer("clips", self.clips, 0)
         check_integer("repeats", self.repeats, 1)

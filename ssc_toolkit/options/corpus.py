@@ -24,17 +24,17 @@ CORPUS_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
-    """Options of `corpus`, which renders a corpus that needs no download, if it does not exist yet.
+    """Options of `corpus`, which renders a labeled corpus if it does not exist yet.
 
-    The command prints the path of the track table.
+    The corpus needs no download. The command prints the path of its track table.
 
     Args:
         kind: "scores" for passages of real compositions, "notes" for single notes.
         clips: number of clips, at least 40.
         seed: seed of the random draws.
         folder: output folder; a folder in the user's cache by default.
-        describe: also print the number of clips of each label, and write a few clips for listening.
-        examples: folder for these clips, one for each instrument family in the test split, named by their labels.
+        describe: also print the number of clips of each label, and copy a few clips to `examples`.
+        examples: folder for the copied clips: one clip of each instrument family in the test set, named by its labels.
     """
 
     kind: Literal["scores", "notes"] = "scores"
@@ -45,7 +45,7 @@ class CorpusOptions:
     examples: str = "corpus-examples"
 
     def check(self) -> None:
-        """Raise InputError for an invalid option, or if the folder contains a corpus with other settings."""
+        """Raise InputError if an option is invalid, or if the folder contains a corpus with other settings."""
         check_choices(self)
         check_integer("clips", self.clips, MIN_CLIPS)
         check_integer("seed", self.seed, 0)

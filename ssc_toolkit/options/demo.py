@@ -19,14 +19,15 @@ NOTE = "demo.json"
 class DemoOptions:
     """Options of `demo`, which pretrains with no labels, few labels and all labels, evaluates, and writes a report.
 
-    The command renders the default corpus (cached) and trains MelCNN self-supervised, semi-supervised with 5 % of the
-    key labels, and supervised with all of them. It probes these encoders, a random encoder and log-mel statistics on
-    key, family, mode and collection, and measures the robustness of key and family. It writes `report.html`,
-    `report.md`, `report.json`, the checkpoints and the encoders. Rerun the same command to resume.
+    The command renders the default corpus, which is cached. It trains MelCNN three times: self-supervised,
+    semi-supervised with 5 % of the key labels, and supervised with all key labels. It evaluates these encoders, a
+    random encoder and log-mel statistics with probes for key, instrument family, mode and collection, on clean and
+    corrupted audio. It writes `report.html`, `report.md`, `report.json`, the checkpoints and the encoders. Rerun the
+    same command to resume.
 
     Args:
-        out: output folder; by default `demo`, or `demo-quick`.
-        quick: run at a tiny scale to check that everything works; the scores are not meaningful.
+        out: output folder; by default `demo`, or `demo-quick` with `quick`.
+        quick: run with little data to check that everything works. The scores are then not meaningful.
         seed: seed of the corpus, weights, batches and augmentations.
     """
 
@@ -36,20 +37,20 @@ class DemoOptions:
 
     @property
     def folder(self) -> Path:
-        """Output folder."""
+        """Path of the output folder."""
         return user_path(self.out or ("demo-quick" if self.quick else "demo"), "out")
 
     def check(self) -> None:
-        """Raise InputError for an invalid option, or if the output folder holds something else."""
+        """Raise InputError if an option is invalid, or if the output folder contains other files."""
         check_integer("seed", self.seed, 0)
         if self.folder.is_dir():
             self.check_folder()
 
     def check_folder(self) -> None:
-        """Raise InputError unless the output folder is empty, or holds a demonstration with the same settings."""
+        """Raise InputError unless the output folder is empty or contains a demonstration with the same settings."""
         check_note(self.folder / NOTE, self.settings, "out", "demonstration")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that determine the results."""
+        """Settings that determine the results of the demonstration, by name."""
         return {"quick": self.quick, "seed": self.seed, "version": __version__}

@@ -10,14 +10,15 @@ class DoctorOptions:
     """Options of `doctor`, which prints versions, devices, codecs and caches, and a fix for each problem found.
 
     Args:
-        clean: only remove the files of this library in the user's cache folder (copies of stores at URLs, rendered
-            corpora, temporary files) and the cached embeddings and predictions in `folders`. They are created again
-            when needed. Other files, and files that another process uses, are kept.
-        folders: more cache folders: those given as `--cache`, and outputs of `compare` and `demo`.
+        clean: only remove cached files. In the user's cache folder, these are copies of stores at URLs, rendered
+            corpora and temporary files. In `folders`, these are embeddings and predictions. They are created again when
+            they are needed. Files that another process uses are kept.
+        folders: additional folders with caches: folders passed as `--cache`, and output folders of `compare` and
+            `demo`.
     """
 
     clean: bool = False
     folders: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid."""

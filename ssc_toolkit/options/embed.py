@@ -22,11 +22,14 @@ class EmbedOptions(TrackSource):
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         out: output file with the suffix .npz or .parquet; an existing file is replaced.
-        window_seconds: length of the non-overlapping windows in seconds. By default the view
-            length of the encoder's training, if the folder above the encoder has the training's settings, or else 3.
-        window_pooling: how the windows of a track are pooled; "none" keeps the windows, with their start in seconds.
-        cache: folder of the cache for embeddings of whole tracks, whose keys depend on the content of model and audio.
-        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
+        window_seconds: length of a window in seconds. The windows do not overlap. The default is the view length of the
+            encoder's training, which is read from the folder above the encoder, or 3 if it is not known.
+        window_pooling: how the embeddings of the windows of a track are combined. "none" writes one embedding for each
+            window, with its start in seconds.
+        cache: folder of the cache for embeddings of whole tracks. An embedding is computed again if the model or the
+            audio has changed.
+        max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
+            left out.
     """
 
     encoder: str
@@ -37,7 +40,7 @@ class EmbedOptions(TrackSource):
     max_unusable: float = 0.1
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         out = user_path(self.out, "out")
         if out.is_dir():
             raise InputError(f"out: expected a file name, got the folder {self.out}")

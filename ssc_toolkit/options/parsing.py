@@ -1,4 +1,4 @@
-"""Options from the command line, from YAML files and from plain data."""
+"""Parsers of options from the command line, YAML files and plain data."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from ssc_toolkit.options.wording import simplify_message
 
 _OF_THE_PARSER = ("config", "help", "print_config")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
-"""Home folder inside a value; shells expand it only at the beginning of a word."""
+"""Pattern of a `~` for the home folder in a value. Shells replace it only at the beginning of a word."""
 
 
 _FAULTS = ("out", "workers", "trainer")
-"""Options whose errors may come from a disk or a process rather than from their values."""
+"""Names of options whose errors may be caused by the disk or another process instead of the value of the option."""
 
 
 class CommandLine(Generic[Options]):
-    """Arguments of a command, parsed. Options override those of `--config` files, wherever those stand.
+    """Parsed arguments of a command.
+
+    Options on the command line override options in `--config` files, in any order.
 
     Args:
         kind: class of the options.
@@ -36,7 +38,7 @@ class CommandLine(Generic[Options]):
         about: what the command does, for `--help`.
 
     Attributes:
-        options: the options.
+        options: instance of `kind` with the parsed options.
 
     Raises:
         InputError: for an unknown option, a value of the wrong type, or an invalid config file.
@@ -64,13 +66,13 @@ class CommandLine(Generic[Options]):
             self.options = schema.built(vars(found))
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; the error names the config file, if the value comes from there."""
+        """Raise InputError if an option is invalid. The message names the config file if the option comes from one."""
         with self.config_named():
             self.options.check()
 
     @contextmanager
     def config_named(self) -> Iterator[None]:
-        """Name the config file in errors about options whose values come from there."""
+        """Context manager that adds the config file to messages of errors about options from this file."""
         try:
             yield
         except InputError as error:
@@ -87,7 +89,7 @@ class CommandLine(Generic[Options]):
 
 
 def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
-    """Return the options that plain data describes, such as the content of a YAML file.
+    """Convert plain data, such as the content of a YAML file, to options.
 
     Raises:
         InputError: for an unknown option, or a value of the wrong type.
@@ -103,7 +105,7 @@ def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
 
 
 def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
-    """Return the options in a config file as plain data, after a check of their names and types."""
+    """Read the options in a YAML config file as plain data, and check their names and types."""
     content = read_options(Path(config), "config")
     try:
         content = schema.nested(content)
@@ -114,7 +116,10 @@ def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
 
 
 def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool = True) -> Any:
-    """Return values after a check of their types; if `required` is False, only those in `content`."""
+    """Check the types of the options in `content`, and return their converted values by name.
+
+    If `required` is False, required options can be missing, and defaults are not added.
+    """
     try:
         return _parser(schema, required=required).parse_object(dict(content), defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -122,13 +127,17 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
 
 
 def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
-    """Return a parser of options by name.
+    """Return a parser of the options in `schema`.
 
-    Options of groups are added one by one: the parser's own groups would read other files and import classes that a
-    config names.
+    `prog` and `about` are shown by `--help`. If `required` is False, no option is required.
+
+    Options of groups are added one by one, because the parser's own groups would read other files and import classes
+    that a config names.
     """
     parser = ArgumentParser(prog=prog, description=about, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with options, which other options override")
+    parser.add_argument(
+        "--config", action="config", help="YAML file with options; options on the command line override it"
+    )
     groups = {name: parser.add_argument_group(f"{name}: {schema.texts[name]}") for name in schema.groups}
     for name, option in schema.options.items():
         is_required = option.default is MISSING
@@ -139,7 +148,7 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
 
 
 def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
-    """Return arguments as `--name=value`, with flags, lists, home folders and single values of groups written out.
+    """Convert command-line arguments to the form `--name=value`, and expand flags, lists, home folders and groups.
 
     Raises:
         InputError: for an unknown option, or for an option without a value.
@@ -169,11 +178,14 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
             whole_groups += [f"--{name}.{inner}={'null' if text is None else text}" for inner, text in own.items()]
         else:
             spelled.append(f"--{name}={value if option is None else _as_list(option, value)}")
-    return [*whole_groups, *spelled]  # `--group.option` adds to `--group`, wherever it stands
+    return [*whole_groups, *spelled]  # `--group.option` adds to `--group`, in any order
 
 
 def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
-    """Return the option of a name, or None for a group or an option of the parser."""
+    """Return the option of a command with a name, or None for the name of a group or an option such as `--config`.
+
+    `text` is the argument on the command line, for error messages.
+    """
     if not text.startswith("--"):
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
     if (name in schema.groups and schema.is_optional(name)) or name == "config":
@@ -187,7 +199,7 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
 
 
 def _as_list(option: Option, value: str) -> str:
-    """Return the value of a list as YAML: `a,b` becomes `["a", "b"]`."""
+    """Convert the value of a list option on the command line to YAML. For example, `a,b` becomes `["a", "b"]`."""
     if not option.is_list or value.startswith("[") or value == "null":
         return value
     is_text = any(str in get_args(part) for part in (option.hint, *get_args(option.hint)))

@@ -18,26 +18,30 @@ from ssc_toolkit.paths import user_path
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
-    """Options of `prepare`, which decodes audio once into a store, from which segments are read at the speed of memory.
+    """Options of `prepare`, which decodes audio files once into a store.
 
-    Pass the store as `--tracks` to any command. Rerun the same command to resume. When files were added, only the new
-    files are decoded.
+    A store is a folder of decoded audio, from which segments are read much faster than from audio files. Pass the
+    folder as `--tracks` to any command. Rerun the same command to resume, or to decode files that were added.
 
     Args:
         tracks: a CSV file with a `path` column, a folder of audio, or "scores" for the default corpus.
-        dataset: a published dataset, instead of `tracks`; if files are missing, the error lists them and their paths.
-        root: folder of the dataset, or the folder that relative paths in the CSV file start from (by default its own).
-        variant: variant of the dataset, which sets the labels and the split.
+        dataset: name of a published dataset, instead of `tracks`. If files are missing, the error lists their paths.
+        root: folder of the dataset, or folder to which paths in the CSV file are relative (by default the folder of the
+            CSV file).
+        variant: variant of the dataset, which determines its labels and splits.
         out: folder of the store.
-        sample_rate: sample rate in hertz, that of the encoder (MelCNN and ShortChunkCNN 16000, the others 22050).
-        channel: how files are converted to mono: mean, left, right, or the loudest channel of each file.
+        sample_rate: sample rate of the store in hertz, which must be that of the encoder: 16000 for MelCNN and
+            ShortChunkCNN, 22050 for the other encoders.
+        channel: how files are converted to mono: mean of the channels, left channel, right channel, or loudest channel
+            of each file.
         min_seconds: minimum length in seconds; shorter tracks are left out.
-        max_unusable: fraction of the files that may be unreadable, silent or too short.
-        strict: stop at the first such file.
-        workers: number of decoding threads; one for each CPU core by default.
+        max_unusable: maximum fraction of the files that may be unreadable, silent or too short. These files are left
+            out.
+        strict: stop at the first file that is unreadable, silent or too short.
+        workers: number of decoding threads; by default one for each CPU core.
         shard_megabytes: maximum size of the files of the store in MiB.
-        verify: only check the store in `out` against its checksums and its source files.
-        describe: only print the variants of a dataset and the files that it needs.
+        verify: only check that the store in `out` agrees with its checksums and its source files.
+        describe: only print the variants and the required files of `dataset`, or of all datasets.
     """
 
     tracks: str | None = None
@@ -56,7 +60,7 @@ class PrepareOptions:
     describe: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an invalid option, or if the folder contains a store with other settings."""
+        """Raise InputError if an option is invalid, or if the folder contains a store with other settings."""
         if self.verify:
             check_store_exists(user_path(self.out, "store") / STORE_FILE, self.out)
             return

@@ -18,42 +18,46 @@ from ssc_toolkit.paths import user_path
 class PretrainOptions(TrackSource):
     """Options of `pretrain`, which pretrains an encoder on partly labeled music.
 
-    The output folder receives `encoder/` (load it with `ssc_toolkit.encoders.load_encoder`, or pass it to
-    `ssc-toolkit probe`), `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint `last.ckpt`,
-    `tensorboard/` and `pictures/`. Rerun the same command to resume an interrupted run from its checkpoint. Nothing is
-    done if the run is complete. If the tracks have a `split` column, only rows with the split "train" are used.
+    The command writes `encoder/`, `history.csv`, `config.yaml`, `settings.json`, `provenance.json`, the checkpoint
+    `last.ckpt`, `tensorboard/` and `pictures/` to the output folder. Load `encoder/` with
+    `ssc_toolkit.encoders.load_encoder`, or pass it to `ssc-toolkit probe`. Rerun the same command to resume an
+    interrupted run from its checkpoint. If the run is complete, nothing is done. If the tracks have a `split` column,
+    only rows with the split "train" are used.
 
     Args:
         out: output folder.
-        labels: label column, with one class per cell or several classes separated by "|"; empty cells are unknown.
-            With several columns, two tracks are positives if they are positives by at least one column. Without labels,
+        labels: label columns. A cell contains one class or several classes separated by "|". An empty cell means that
+            the label is unknown. Two tracks are positives if they are positives in at least one column. Without labels,
             the training is self-supervised.
         encoder: architecture of the encoder.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         batch_size: number of tracks in a batch of one process.
-        labeled_fraction: fraction of labeled tracks in a batch; 0 is self-supervised, 1 is supervised.
-        label_budget: fraction of the labeled tracks whose labels are used, for all columns.
+        labeled_fraction: fraction of labeled tracks in a batch, from 0 (self-supervised) to 1 (supervised).
+        label_budget: fraction of the labeled tracks whose labels are used. The tracks are the same for all columns.
         min_shared: number of labels that two tracks must have in common to be positives, for cells with several
             labels.
         temperature: temperature of the loss.
         steps: number of optimizer steps.
         learning_rate: maximum learning rate.
-        severity: severity of the augmentation chain, 0 (none) to 2.5.
-        omit: stages of the chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Omit
-            pitch_shift if the labels depend on key or pitch.
-        monitor: label column for the nearest-neighbor agreement on the validation set during training; by default the
-            first of `labels`.
+        severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
+        omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
+            delay. Omit pitch_shift if the labels depend on key or pitch.
+        monitor: label column for which nearest-neighbor agreement is measured during training; by default the first of
+            `labels`. The agreement is the fraction of tracks of the validation set whose nearest neighbor has the same
+            label.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
-        max_unusable: maximum fraction of files that are unreadable or shorter than a view.
-        workers: number of processes that read audio; with 0, the training process reads it.
+        max_unusable: maximum fraction of the files that may be unreadable or shorter than a view. These files are left
+            out.
+        workers: number of additional processes that read audio. If 0, the training process reads the audio.
         title: text at the start of the progress line.
-        unlabeled: more tracks, used without labels, in any form that `tracks` accepts. `--unlabeled=FOLDER` is the same
-            as `--unlabeled.tracks=FOLDER`.
-        memory: number of views of earlier batches that are used as additional contrasts; 0 for none.
+        unlabeled: additional tracks that are used without labels, in any form that `tracks` accepts.
+            `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
+        memory: number of embeddings of earlier batches that the loss uses as additional positives and negatives; 0 for
+            none.
         optimizer: optimizer and learning-rate schedule.
-        trainer: devices, precision, and how the steps are computed.
+        trainer: devices, precision, and computation of the steps.
         logs: loggers, and how often they log.
 
     Examples:
@@ -91,14 +95,14 @@ class PretrainOptions(TrackSource):
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """Names of the label columns."""
+        """Names of the label columns in `labels`."""
         if self.labels is None:
             return ()
         return (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
     @property
     def sources(self) -> dict[str, TrackSource]:
-        """Track sources by the name of their argument; the source that is used without labels is last."""
+        """Track sources by the name of their argument: "tracks" and, if given, "unlabeled"."""
         found = {"tracks": TrackSource(tracks=self.tracks, root=self.root, variant=self.variant)}
         if isinstance(self.unlabeled, TrackSource):
             found["unlabeled"] = self.unlabeled
@@ -107,7 +111,7 @@ class PretrainOptions(TrackSource):
         return found
 
     def check(self) -> None:
-        """Raise InputError for an invalid option, or if the output folder contains a run with other settings."""
+        """Raise InputError if an option is invalid, or if the output folder contains a run with other settings."""
         columns = self.label_columns
         # Without labels, the only positives are other views.
         least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}

@@ -16,24 +16,27 @@ class ProbeOptions(TrackSource):
 
     The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if
     there are several), and a table of hubness and anisotropy. If the tracks have no `split` column (train, valid,
-    test), they are split at random, 70/10/20, and tracks of a `group` stay together.
+    test), they are split at random in the ratio 70/10/20. Tracks with the same `group` are put in the same split.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
-        methods: some of linear, mlp, knn (nearest neighbors), prototypes (zero-shot) and finetune (the whole encoder).
-        numbers: names of the label columns that contain numbers; the others contain classes.
-        label_fractions: fractions of the labeled training tracks to use, each in (0, 1]; there is one score for each.
-            The tracks of a smaller fraction are among those of a larger one.
-        repeats: number of seeds, counted from `seed`; a score is the mean over the seeds.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if the folder above the encoder has the training's
-            settings, or else 3.
+        methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class)
+            and finetune (the whole encoder is trained).
+        numbers: names of the label columns that contain numbers. The other columns contain classes.
+        label_fractions: fractions of the labeled training tracks to use, each in (0, 1]. Each fraction has its own
+            score. The tracks of a smaller fraction are also used for a larger one.
+        repeats: number of seeds, starting at `seed`. A score is the mean over the seeds.
+        window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
+            mean over its windows. The default is the view length of the encoder's training, which is read from the
+            folder above the encoder, or 3 if it is not known.
         finetune_steps: maximum number of fine-tuning steps.
-        cache: folder of the embedding cache, whose keys depend on the content of model and audio.
-        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
-        seed: first seed of heads, random encoders and label fractions, and seed of the split.
+        cache: folder of the embedding cache. An embedding is computed again if the model or the audio has changed.
+        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
+            written.
+        max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
+            left out.
+        seed: first seed of probes, random encoders and label fractions, and seed of the split.
     """
 
     encoder: str
@@ -51,7 +54,7 @@ class ProbeOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_names("methods", self.methods, (*METHODS, FINETUNE))
         for name, low in (("repeats", 1), ("finetune_steps", 1), ("seed", 0)):
             check_integer(name, getattr(self, name), low)

@@ -16,25 +16,28 @@ from ssc_toolkit.options.tracks import TrackSource, source_named
 class RetrievalOptions(TrackSource):
     """Options of `retrieval`, which ranks tracks by cosine similarity for each query and scores the rankings by label.
 
-    The scores are mAP, recall@k and precision@k. No head is trained, so any label column can be used. The command
-    prints a table with 95 % intervals (bootstrap over groups of queries) for the encoder, a random encoder and log-mel
-    statistics. The tracks are the queries.
+    The scores are mAP, recall@k and precision@k. No probe is trained. The command prints a table with 95 % intervals
+    (bootstrap over groups of queries) for the encoder, a random encoder and log-mel statistics. Each track in the split
+    that you choose with `split` is a query.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
-        labels: label columns; tracks with the same class, or with a label in common, are relevant.
-        split: split of the queries; without a `split` column, all tracks are queries.
-        database: tracks to rank, in any form that `tracks` accepts; by default the queries themselves. A query that is
-            also in the database is removed from its own ranking.
-        database_root: as `root`, for the database.
-        other_groups_only: remove tracks of the query's own `group`, such as its tune or artist, from its ranking.
-        cutoffs: the values of k for recall@k and precision@k.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if the folder above the encoder has the training's
-            settings, or else 3.
-        cache: folder of the embedding cache, whose keys depend on the content of model and audio.
-        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
+        labels: label columns. Tracks with the same class as the query, or with a label in common, are relevant.
+        split: split of the queries. Without a `split` column, all tracks are queries.
+        database: tracks to rank, in any form that `tracks` accepts; by default the queries themselves. A query is never
+            in its own ranking.
+        database_root: like `root`, but for `database`.
+        other_groups_only: remove tracks with the same `group` as the query, such as the same tune or artist, from its
+            ranking.
+        cutoffs: values of k for recall@k and precision@k.
+        window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
+            mean over its windows. The default is the view length of the encoder's training, which is read from the
+            folder above the encoder, or 3 if it is not known.
+        cache: folder of the embedding cache. An embedding is computed again if the model or the audio has changed.
+        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
+            written.
+        max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
+            left out.
         seed: seed of the random encoder.
     """
 
@@ -53,7 +56,7 @@ class RetrievalOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         for k in self.cutoffs or (0,):
             check_integer("cutoffs", k, 1)
         if self.database is None and self.database_root is not None:

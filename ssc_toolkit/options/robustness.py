@@ -16,29 +16,33 @@ class RobustnessOptions(TrackSource):
     """Options of `robustness`, which fits probes to an encoder on clean audio and scores them on corrupted test tracks.
 
     The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for the encoder, a
-    random encoder and log-mel statistics, and a table of the fractions of the clean score that are lost. Tracks without
-    splits are split as for `probe`.
+    random encoder and log-mel statistics, and a table of the fraction of the clean score that each corruption loses. If
+    the tracks have no `split` column, they are split as by `probe`.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
-        methods: some of linear, mlp, knn (nearest neighbors) and prototypes (zero-shot).
-        numbers: names of the label columns that contain numbers; the others contain classes.
-        corruptions: "chain" for the whole augmentation chain, or names of single corruptions: its stages gain,
-            polarity_inversion, colored_noise, filter, pitch_shift, delay; or time_stretch, splice_out, reverb, chorus,
-            distortion, compression, reverse, bitcrush, mp3.
-        severities: severities from 0 (clean) to 2.5; clean audio is always scored as well.
-        omit: stages of the chain to omit; omit pitch_shift if labels depend on key or pitch.
-        draws: folder of stored corruptions. Corruptions in the folder are used; missing ones are drawn and added. Pass
-            the same folder for another model to give both the same corrupted audio. By default corruptions are drawn
-            from the seed and stored in the output folder.
-        window_seconds: length of the non-overlapping windows that are averaged into an embedding, in seconds. By
-            default the view length of the encoder's training, if the folder above the encoder has the training's
-            settings, or else 3.
-        cache: folder of the embedding cache, whose keys depend on the content of model, audio and corruption.
-        out: folder for report.json, report.md and report.html, which are replaced; by default no report is written.
-        max_unusable: maximum fraction of files that are unreadable or shorter than a window.
-        seed: seed of the corruptions, the heads, the random encoder and the split.
+        methods: one or more of linear, mlp, knn (nearest neighbors) and prototypes (similarity to the mean of each
+            class).
+        numbers: names of the label columns that contain numbers. The other columns contain classes.
+        corruptions: "chain" for the whole augmentation chain, or names of single corruptions. Stages of the chain:
+            gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Other corruptions: time_stretch,
+            splice_out, reverb, chorus, distortion, compression, reverse, bitcrush, mp3.
+        severities: severities of the corruptions, 0 (clean) to 2.5. Clean audio is always included.
+        omit: stages of the augmentation chain to omit. Omit pitch_shift if labels depend on key or pitch.
+        draws: folder of stored random corruptions. Corruptions in the folder are used. Missing ones are drawn and
+            added. Pass the same folder for another model to use the same corrupted audio. By default, corruptions are
+            drawn from the seed and stored in the output folder.
+        window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
+            mean over its windows. The default is the view length of the encoder's training, which is read from the
+            folder above the encoder, or 3 if it is not known.
+        cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
+            has changed.
+        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
+            written.
+        max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
+            left out.
+        seed: seed of the corruptions, the probes, the random encoder and the split.
     """
 
     encoder: str
@@ -57,7 +61,7 @@ class RobustnessOptions(TrackSource):
     seed: int = 0
 
     def check(self) -> None:
-        """Raise InputError for an invalid option; nothing is loaded."""
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_integer("seed", self.seed, 0)
         check_names("methods", self.methods, METHODS)
         check_fraction("max_unusable", self.max_unusable)

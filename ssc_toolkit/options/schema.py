@@ -1,4 +1,4 @@
-"""Names, types, defaults and descriptions of the options in a class of options."""
+"""Names, types, defaults and descriptions of the options of a command."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from ssc_toolkit.old_names import OPTIONS
 
 
 class Checked(Protocol):
-    """Options that can be checked."""
+    """Protocol of a class of options, which has a method that checks them."""
 
     def check(self) -> None:
-        """Raise InputError for an invalid option."""
+        """Raise InputError if an option is invalid."""
 
 
 Options = TypeVar("Options", bound=Checked)
 
 SOME_OF = "some_of"
-"""Key of the metadata of a field that is a dictionary with some options of another class."""
+"""Key in the metadata of a field that contains some of the options of another class as a dictionary."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """Name, type and default of one option.
 
     Attributes:
-        name: name, with the group in front of a dot, such as "trainer.devices".
+        name: name of the option, with the group in front of a dot, such as "trainer.devices".
         hint: type of the value.
-        help: description.
-        default: default value, MISSING if the option is required, or SUPPRESS if it has no value unless it is given.
+        help: description of the option for `--help`.
+        default: default value, MISSING if the option is required, or SUPPRESS if an option that is not given has no
+            value.
     """
 
     name: str
@@ -45,16 +46,16 @@ class Option:
 
     @property
     def is_list(self) -> bool:
-        """Whether the value is a tuple or may be one."""
+        """Whether the value can be a tuple."""
         return any(get_origin(part) is tuple for part in (self.hint, *get_args(self.hint)))
 
 
 class Schema(Generic[Options]):
-    """Options of a command, from the fields of a dataclass and its docstring.
+    """Options of a command, read from the fields of a dataclass and its docstring.
 
-    A field whose type is a dataclass is a group of options. If the default of the group is None, a single value in
-    place of the group stands for its first option: `unlabeled: music` is the same as `unlabeled: {tracks: music}`. A
-    field with the metadata `some_of` is a dictionary with some options of another class.
+    A field whose type is a dataclass is a group of options. If the default of the group is None, a single value instead
+    of the group is the value of its first option. For example, `unlabeled: music` is the same as `unlabeled: {tracks:
+    music}`. A field with the metadata `some_of` is a dictionary with some of the options of another class.
 
     Args:
         kind: the class of the options.
@@ -62,7 +63,7 @@ class Schema(Generic[Options]):
     Attributes:
         options: options by name.
         groups: options of each group by name.
-        texts: descriptions of the fields, which are options and groups.
+        texts: descriptions of options and groups by name.
 
     Examples:
         >>> from ssc_toolkit.options import PretrainOptions
@@ -92,17 +93,22 @@ class Schema(Generic[Options]):
             self.options |= own
 
     def check_name(self, name: str) -> None:
-        """Raise InputError if a name is not an option; the error gives the nearest name."""
+        """Raise InputError if a name is not that of an option. The message suggests the most similar name."""
         if name not in self.options:
             raise InputError(f"{name[:100]!r} is not an option{suggest_name(name, self.options)}")
 
     def whole_group(self, name: str, value: Any) -> dict[str, Any]:
-        """Return the options of a group for which a single value stands, by their names in the group."""
+        """Return the options of the group `name`, by their names in the group, if `value` is given for the whole group.
+
+        The first option gets this value, and the others None.
+        """
         first, *others = (option.rpartition(".")[2] for option in self.groups[name])
         return {first: value} | dict.fromkeys(others)
 
     def nested(self, *parts: Mapping[Any, Any]) -> dict[str, Any]:
-        """Merge options by name. Later parts override earlier ones, and `group.option` is an option of the group.
+        """Merge dictionaries of options by name. Later dictionaries override earlier ones.
+
+        An option `group.option` is put in the dictionary of its group.
 
         Raises:
             InputError: for a name that is not an option.
@@ -115,7 +121,7 @@ class Schema(Generic[Options]):
         whole: dict[str, Any] = {}
         for part in parts:
             renamed = {OPTIONS.get(key, str(key)): value for key, value in part.items()}
-            for key in sorted(renamed, key=lambda name: "." in name):  # a single value stands for a whole group
+            for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
                 if name in self.groups:
                     own = {option: renamed[key]} if option else self._group_content(name, renamed[key])
@@ -146,10 +152,10 @@ class Schema(Generic[Options]):
         return {**before, **own}
 
     def built(self, values: Mapping[str, Any]) -> Options:
-        """Return the options with these values, by name; the options of a group are a mapping.
+        """Create the options from values by name. The value of a group is a mapping of its options.
 
         Raises:
-            InputError: if an option of a group is given without the first one.
+            InputError: if an option of a group is given, but not the first option of the group.
         """
         found = {}
         for field in fields(self.kind):  # type: ignore[arg-type]
@@ -174,24 +180,27 @@ class Schema(Generic[Options]):
         return group(**values)
 
     def is_optional(self, name: str) -> bool:
-        """Return whether a group may be left out, or be given as a single value."""
+        """Return whether the group of options `name` can be omitted or given as a single value."""
         return all(option.default is None for option in self.groups[name].values())
 
 
 def _given(field: Any, option: Option) -> Option:
-    """Return an option of another class in a dictionary, which has no value unless it is given."""
+    """Return `option`, which belongs to another class, as an option that sets one entry of the dictionary in `field`.
+
+    The new option can be omitted.
+    """
     return Option(f"{field.name}.{option.name}", option.hint, SUPPRESS, SUPPRESS)
 
 
 def _plain(value: Any) -> Any:
-    """Convert values of a parser to plain data: namespaces become dictionaries, tuples become lists."""
+    """Convert values from the parser to plain data: namespaces to dictionaries, and tuples to lists."""
     if isinstance(value, tuple):
         return list(value)
     return {name: _plain(inner) for name, inner in vars(value).items()} if hasattr(value, "__dict__") else value
 
 
 def suggest_name(name: str, known: Collection[str]) -> str:
-    """Return a hint at the known name that is spelled most similarly, or an empty text.
+    """Return a text that suggests the most similar known name, or an empty string if no name is similar.
 
     Examples:
         >>> suggest_name("stepz", ["steps", "trainer.devices"]), suggest_name("device", ["steps", "trainer.devices"])
@@ -207,7 +216,7 @@ def suggest_name(name: str, known: Collection[str]) -> str:
 
 
 def _inside(field: Any, option: Option) -> Option:
-    """Return an option of a group, whose default is that of the group."""
+    """Return an option of the group in a field. Its default value is that in the default of the field."""
     name = f"{field.name}.{option.name}"
     if field.default is None:
         return Option(name, option.hint | None, option.help, None)
@@ -216,11 +225,11 @@ def _inside(field: Any, option: Option) -> Option:
 
 
 def _group_of(hint: Any) -> type | None:
-    """Return the dataclass in a type hint, or None if there is none."""
+    """Return the dataclass that a type hint is or contains, or None."""
     return next((part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)), None)
 
 
 def _texts_of(kind: type) -> dict[str, str]:
-    """Return the descriptions of the fields in the docstrings of a class and of those that it inherits from."""
+    """Return the descriptions of fields by name, read from the docstrings of a dataclass and its base classes."""
     found = [parse(one.__doc__ or "").params for one in reversed(kind.__mro__)]
     return {text.arg_name: " ".join((text.description or "").split()) for own in found for text in own}

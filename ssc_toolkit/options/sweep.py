@@ -16,22 +16,18 @@ from ssc_toolkit.paths import user_path
 class SweepOptions:
     """Options of `sweep`, which runs the pretrainings of a study one after another.
 
-    The study is a file that contains a base config and, for each run, a name and the options that differ from it:
+    A study is a YAML file with the keys `base` (path of a config file), `runs` (the changed options of each run by
+    name) and `seeds`. An example is `{base: ../semi_supervised.yaml, runs: {half: {labeled_fraction: 0.5}, quarter:
+    {labeled_fraction: 0.25}}, seeds: [0, 1, 2]}`.
 
-        base: ../semi_supervised.yaml
-        runs:
-          half: {labeled_fraction: 0.5}
-          quarter: {labeled_fraction: 0.25}
-        seeds: [0, 1, 2]
-
-    Each run has a folder `<out>/<name>-seed-<seed>` as `pretrain` writes it, and a separate process. Complete runs are
-    skipped, an interrupted run resumes, and a failed run does not stop the others. `sweep.csv` contains the last row of
-    each history, also of runs of other studies in the folder.
+    Each run has a separate process and an output folder `<out>/<name>-seed-<seed>`. Complete runs are skipped,
+    interrupted runs are resumed, and a failed run does not stop the other runs. `sweep.csv` contains the last row of
+    the history of each run, including runs of other studies in the folder.
 
     Args:
-        file: the study, a YAML file.
+        file: path of the study file.
         out: folder of the runs.
-        seeds: seeds that replace those in the file.
+        seeds: seeds of each run, which replace the seeds in the file.
         options: options of `pretrain` for every run, such as --options.root=/data --options.trainer.precision=bf16.
     """
 
@@ -41,7 +37,7 @@ class SweepOptions:
     options: dict[str, Any] | None = field(default=None, metadata={SOME_OF: PretrainOptions})
 
     def check(self) -> None:
-        """Raise InputError for an invalid study, or if a run in the output folder has other settings."""
+        """Raise InputError if the study is invalid, or if a run in the output folder has other settings."""
         for run in self.runs():
             if not run.is_done:
                 try:
@@ -50,7 +46,7 @@ class SweepOptions:
                     raise InputError(f"file: run {run.name!r} of {self.file}: {error}") from error
 
     def runs(self) -> list[Run]:
-        """Return the runs of the study.
+        """Return the runs of the study as a list.
 
         Raises:
             InputError: if the file cannot be read, or if an option in it is invalid.

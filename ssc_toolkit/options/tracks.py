@@ -1,4 +1,4 @@
-"""Options for the source of tracks."""
+"""Options that specify the tracks of a command."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class TrackSource:
     Args:
         tracks: "scores" for the default corpus, a CSV file with a `path` column, a folder of audio, a store that
             `ssc-toolkit prepare` made, or the name of a dataset.
-        root: folder that the paths in the CSV file are relative to (by default its own folder), or folder of the
-            dataset.
+        root: folder of the dataset, or folder to which paths in the CSV file are relative (by default the folder of the
+            CSV file).
         variant: variant of the dataset, which determines its labels and splits.
 
     Examples:
@@ -33,7 +33,7 @@ class TrackSource:
     variant: str | None = None
 
     def check(self) -> None:
-        """Raise InputError if the source does not exist or does not use `root` or `variant`. Nothing is loaded."""
+        """Raise InputError if the source does not exist, or if `root` or `variant` does not apply to it."""
         name = local_path(self.tracks, "tracks")
         path, is_dataset = Path(name), name in DATASETS
         is_folder = path.is_dir() and not (path / STORE_FILE).is_file()
@@ -57,10 +57,10 @@ class TrackSource:
 
 @contextmanager
 def source_named(argument: str) -> Iterator[None]:
-    """Raise errors about a track source with the name of the argument that contains the source.
+    """Context manager that adds the name of the argument with a track source to errors about this source.
 
     Args:
-        argument: name of the argument; for "tracks", errors stay as they are.
+        argument: name of the argument with the source. If it is "tracks", errors are not changed.
 
     Examples:
         >>> with source_named("unlabeled"):

@@ -15,7 +15,7 @@ class OptimizerOptions:
     """Optimizer and learning-rate schedule.
 
     Args:
-        name: "Adam", or "AdamW" with decoupled weight decay.
+        name: "Adam", or "AdamW", which decouples the weight decay from the gradient.
         weight_decay: weight decay of all parameters.
         schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
             the rate.
@@ -36,18 +36,19 @@ class OptimizerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerOptions:
-    """Devices, precision, and how the steps are computed.
+    """Devices, precision, and computation of the steps.
 
     Args:
         accelerator: device type; "auto" uses a GPU if there is one.
-        devices: number of processes per machine, one for each GPU; `batch_size` is the batch size of each process.
+        devices: number of processes per machine, one for each GPU. `batch_size` is the batch size of each process.
         num_nodes: number of machines.
         strategy: Lightning's name of the distributed strategy, such as "ddp"; "auto" selects one.
         sync_batchnorm: compute the statistics of batch normalization over the batches of all processes.
-        precision: "32", "bf16" or "fp16"; the loss is always computed in 32 bits.
-        accumulate: number of batches whose gradients are accumulated for one step; contrasts come from one batch only.
-        chunk_size: number of items that pass through the encoder at once, for batches that do not fit in memory; by
-            default the whole batch.
+        precision: "32", "bf16" or "fp16". The loss is always computed in 32 bits.
+        accumulate: number of batches whose gradients are accumulated for one step. The loss compares only items of the
+            same batch.
+        chunk_size: number of items that pass through the encoder at once. Set it if a batch does not fit in memory. The
+            default is the whole batch.
         compile: compile encoder and projector with `torch.compile`.
     """
 
@@ -62,7 +63,7 @@ class TrainerOptions:
     compile: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an invalid value. The devices of the machine are checked when the training starts."""
+        """Raise InputError if a value is invalid. The devices of the machine are checked when the training starts."""
         check_choices(self, "trainer.")
         for name in ("devices", "num_nodes", "accumulate"):
             check_integer(f"trainer.{name}", getattr(self, name), 1)
@@ -79,9 +80,9 @@ class LogOptions:
     Args:
         tensorboard: write event files for TensorBoard to `tensorboard/`.
         wandb: project of Weights & Biases to log to; the package must be installed.
-        every: number of steps between log entries. Numbers are read from a GPU only at these steps.
+        every: number of steps between log entries. Values are read from a GPU only at these steps.
         measure_every: number of steps between measurements of the nearest-neighbor agreement on the validation set.
-        pictures_every: number of steps between plots of a batch's similarities and target weights; 0 for none.
+        pictures_every: number of steps between plots of the similarities and target weights of a batch; 0 for no plots.
     """
 
     tensorboard: bool = True

@@ -1,4 +1,4 @@
-"""Messages of the command-line parser, rewritten for users."""
+"""Simpler messages for errors of the command-line parser."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _KINDS = {
     "str": "text",
     "tuple": "a list, such as a,b",
 }
-"""Descriptions of Python's types for error messages."""
+"""Words for Python types in error messages, by the name of the type."""
 
 
 def simplify_message(message: str) -> str:
-    """Return a parser's message in one line, without the names of Python's types.
+    """Return an error message of the command-line parser as one line, without names of Python types.
 
     Examples:
         >>> simplify_message("steps:  Expected a <class 'int'>. Got value: 1000.0")
@@ -24,7 +24,7 @@ def simplify_message(message: str) -> str:
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"the following arguments are required: (.*)", r"\1: expected a value, got none", message)
     message = re.sub(r"<class '(\w+)'>", r"\1", message)
-    # For an optional value, the message keeps only what is expected when a value is given.
+    # For an optional value, keep only the part of the message about the expected type.
     optional = (
         r"Does not validate .*? Subtypes: \[.*?NoneType\] Errors: - (Expected a .*? Got value: .*?) - Expected .*"
     )

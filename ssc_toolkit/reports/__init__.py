@@ -1,1 +1,1 @@
-"""Reports as pages: sections, plots, the embedding map."""
+"""Reports as JSON, Markdown and HTML, with tables, plots and an interactive map of embeddings."""

@@ -17,22 +17,22 @@ from ssc_toolkit.progress import progress_bar
 CLIP_SECONDS = 3.0
 CLIP_RATE = 16000
 BYTES_A_CLIP = 12_600
-"""Size of a clip in a page: three seconds at 24 kb/s, plus one third for the base64 encoding."""
-_LAME_LEVEL = 0.9  # libsndfile's scale from 0 to 1: 24 kb/s at 16 kHz
+"""Size in bytes of a clip in an HTML page: three seconds at 24 kb/s, plus one third for the base64 encoding."""
+_LAME_LEVEL = 0.9  # compression level of libsndfile, 0 to 1; it gives 24 kb/s at 16 kHz
 
 
 def encode_clips(tracks: TrackTable, rows: Sequence[int], progress: bool = True) -> dict[int, str]:
-    """Encode three seconds from the middle of tracks as data URIs of mono MP3 at 16 kHz and 24 kb/s.
+    """Encode three seconds from the middle of each track as a data URI (mono MP3, 16 kHz, 24 kb/s).
 
     Every browser can play MP3.
 
     Args:
-        tracks: table with `path` and `seconds`, from files or a store.
+        tracks: track table with the columns `path` and `seconds`, of audio files or of an audio store.
         rows: row numbers of the tracks to encode.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Returns:
-        URI by row number, without the tracks that cannot be decoded.
+        Data URI by row number. Tracks that cannot be decoded are omitted.
     """
     store = None if tracks.store is None else AudioStore(tracks.store)
     uris = {}

@@ -1,4 +1,7 @@
-"""Sections of a report that compares models, from the tidy table of their scores."""
+"""Sections of the report of `compare`.
+
+The scores are in a table with one row for each model, task, method, condition (clean audio or a corruption) and metric.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ INTERVALS = "95 % intervals from resampling the groups of test tracks"
 
 
 def overview_section(frame: pd.DataFrame) -> Section:
-    """Return the section of headline scores on clean audio, with a row for each model and a column for each task.
+    """Return the report section with the main metric of each task on clean audio, with a row for each model.
 
     Args:
-        frame: tidy table of scores (`Results.frame`).
+        frame: table of scores (`Results.frame`).
     """
     clean = select_headlines(_probed(frame, corruption=CLEAN))
     methods = list(dict.fromkeys(clean["method"]))
@@ -39,10 +42,10 @@ def overview_section(frame: pd.DataFrame) -> Section:
 
 
 def task_section(frame: pd.DataFrame, task: str) -> Section:
-    """Return the section of all metrics of one task on clean audio, with a row for each model.
+    """Return the report section with all metrics of one task on clean audio, with a row for each model.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
         task: name of the task.
     """
     clean = _probed(frame, corruption=CLEAN, task=task)
@@ -56,12 +59,12 @@ def task_section(frame: pd.DataFrame, task: str) -> Section:
 
 
 def robustness_section(frame: pd.DataFrame, task: str) -> Section:
-    """Return the section of one task on corrupted audio.
+    """Return the report section with the main metric of one task on corrupted audio.
 
-    It has a row for each corruption and model, and a column for each severity.
+    The table has a row for each corruption and model, and a column for each severity.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
         task: name of the task.
     """
     own = select_headlines(_probed(frame, task=task))
@@ -83,7 +86,7 @@ def robustness_section(frame: pd.DataFrame, task: str) -> Section:
 
 
 def drop_section(drops: pd.DataFrame) -> Section:
-    """Return the section of the fraction of the clean score that is lost under each corruption.
+    """Return the report section with the fractions by which corruptions reduce the scores on clean audio.
 
     Args:
         drops: table of relative drops (`Results.relative_drops`).
@@ -101,7 +104,9 @@ def drop_section(drops: pd.DataFrame) -> Section:
 
 
 def difference_section(differences: pd.DataFrame) -> Section:
-    """Return the section of paired differences, with a row for each task and pair and a column for each condition.
+    """Return the report section with differences of the scores of two models on the same test tracks.
+
+    The table has a row for each task and pair of models, and a column for each condition (clean audio or a corruption).
 
     Args:
         differences: table of paired differences (`Results.differences`).
@@ -110,18 +115,18 @@ def difference_section(differences: pd.DataFrame) -> Section:
     named["models"] = named["model"] + " \N{MINUS SIGN} " + named["less"]
     header, rows = pivot(named, ["task", *find_varying(named), "models"], "condition", format_signed)
     text = (
-        f"Difference of the scores on the same test tracks, with {INTERVALS}; both models use the same resamples. An "
-        "interval that contains 0 does not show a difference. Of twenty pairs without a true difference, about one has "
-        "an interval without 0 by chance."
+        f"Difference of the scores on the same test tracks, with {INTERVALS}. Both models use the same resamples. If "
+        "an interval contains 0, the models may be equally good. Even if they are equally good, about one interval in "
+        "twenty does not contain 0."
     )
     return Section("Paired differences", [text], header, rows)
 
 
 def retrieval_section(frame: pd.DataFrame) -> Section:
-    """Return the section of retrieval scores among the test tracks, with a row for each label and model.
+    """Return the report section with retrieval scores on the test tracks, with a row for each label and model.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
     """
     found = sort_in_order(frame[frame["method"] == RETRIEVAL], ("task", "model")).rename(columns={"task": "label"})
     shown = found[found["metric"].str.match("mAP|recall@")]
@@ -143,14 +148,14 @@ def explorer_section(
     clips: int = 200,
     seed: int = 0,
 ) -> Section:
-    """Return the section with an interactive map of the test clips.
+    """Return the report section with an interactive map of the embeddings of the test tracks.
 
     Args:
-        embeddings: (tracks, dim) embeddings of all tracks by model. The first model is shown first.
+        embeddings: (tracks, dim) embeddings of all tracks by model. The map shows the first model at the start.
         tracks: table of all tracks; the map shows the test set.
-        columns: label columns to color by.
-        clips: number of clips whose audio is included.
-        seed: seed of t-SNE and of the choice of clips.
+        columns: label columns by which the points can be colored.
+        clips: number of tracks whose audio is included.
+        seed: seed of t-SNE and of the choice of tracks with audio.
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
@@ -159,16 +164,16 @@ def explorer_section(
     )
     shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
     text = (
-        f"Each point is one of {shown} test clips. The {heard} filled points have audio of three seconds each; for the "
-        "larger ones, the audio of all their neighbors is included too. Select a point to play it. Its nearest "
-        "neighbors (largest cosine similarity of the embeddings) are then marked on the map and listed below it for "
-        "every model, where you can play them."
+        f"Each point is one of {shown} test clips. The {heard} filled points have three seconds of audio. For the "
+        "larger points, the audio of all their neighbors is included too. Select a point to play it. Its nearest "
+        "neighbors, which have the largest cosine similarity of embeddings, are then marked on the map. A list below "
+        "the map shows the neighbors for every model. You can play them from the list."
     )
     return Section("Map of the test clips", [text], explorer=content)
 
 
 def _probed(frame: pd.DataFrame, **where: str) -> pd.DataFrame:
-    """Return the rows of probes that have given values in columns."""
+    """Return the rows of a table of scores that are scores of probes and have the given values in columns."""
     chosen = frame["method"] != RETRIEVAL
     for column, value in where.items():
         chosen &= frame[column] == value
@@ -176,9 +181,9 @@ def _probed(frame: pd.DataFrame, **where: str) -> pd.DataFrame:
 
 
 def _panels(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the table with a column `panel`: the title of the panel of a figure, with the method if there are several.
+    """Return a table of scores with an added column `panel`, the title of the panel of a figure that shows the row.
 
-    The title names what has more than one value in the table.
+    The title is the value of `column`, with the method and the label fraction if the table has several of them.
     """
     panel = frame[column].astype(str)
     for name in find_varying(frame):
@@ -187,6 +192,6 @@ def _panels(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a column `condition`."""
+    """Return a table of scores with an added column `condition`, the name of the corruption and its severity."""
     names = [name_condition(*pair) for pair in zip(frame["corruption"], frame["severity"], strict=True)]
     return frame.assign(condition=names)

@@ -1,4 +1,4 @@
-"""Data of the interactive map in a report: positions, colors, neighbors and audio of the test clips."""
+"""Data of the interactive map in a report, with positions, colors, neighbors and audio of the test clips."""
 
 from __future__ import annotations
 
@@ -35,23 +35,24 @@ def make_map_data(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Return the data of the map in a form that JSON can hold.
+    """Return the data of an interactive map of embeddings as a dictionary that can be written as JSON.
 
-    The map shows at most 1000 tracks; of a larger number, 1000 are drawn at random. The neighbors of a track are those
-    with the largest cosine similarity among the shown tracks. The clips with audio are selected together with their
-    neighbors (`select_audible_points`).
+    The map shows at most 1000 tracks. If there are more, 1000 of them are drawn at random. The neighbors of a track are
+    the 5 shown tracks with the largest cosine similarity. `select_audible_points` selects the tracks whose audio is
+    included.
 
     Args:
-        embeddings: (tracks, dim) embeddings by model; a row that is NaN in any of them is omitted.
-        tracks: table with `path`, `seconds`, label columns and, optionally, `title`; one row per embedding.
-        columns: label columns to color by.
-        clips: number of tracks whose audio is included; each adds 12.6 kB to the page.
+        embeddings: (tracks, dim) embeddings by model. A track is omitted if its embedding of any model is NaN.
+        tracks: track table with the columns `path`, `seconds`, the label columns and, optionally, `title`.
+        columns: label columns by which the points can be colored.
+        clips: number of tracks whose audio is included. Each adds 12.6 kB to the page.
         seed: seed of t-SNE and of the random draws.
-        progress: show progress bars.
+        progress: whether to show progress bars.
 
     Returns:
-        `titles`, `clips` (a data URI or None), `columns` (name, classes, values), and `models` (name, layouts,
-        neighbors, similarities), all in the order of the points.
+        Dictionary with `width` and `height` of the map, `titles`, `clips` (a data URI or None), `columns` (name,
+        classes, values), and `models` (name, layouts, neighbors, similarities). The lists are in the order of the
+        points.
     """
     shown = _shown(embeddings, seed)
     tracks = as_track_table(tracks).select(shown)
@@ -81,16 +82,17 @@ def make_map_data(
 
 
 def compute_layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """Compute two layouts of standardized embeddings in a plane.
+    """Compute positions of embeddings `vectors`, (N, dim), in a plane by t-SNE and by PCA.
 
-    The layouts are t-SNE of the first 30 principal components, and the first two principal components.
+    The embeddings are standardized. t-SNE is computed from their first 30 principal components. PCA gives the first two
+    principal components.
     """
     standardized = StandardScaler().fit_transform(vectors)
     pca = PCA(min(30, *vectors.shape), random_state=seed)
     components = pca.fit_transform(standardized)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     start = "pca" if components.shape[1] > 1 else "random"
-    with threadpool_limits(1):  # more threads slow t-SNE down
+    with threadpool_limits(1):  # t-SNE is slower with more threads
         tsne = TSNE(init=start, perplexity=perplexity, random_state=seed).fit_transform(components)
     share = 100 * float(pca.explained_variance_ratio_[:2].sum())
     flat = np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - components.shape[1]))))
@@ -109,18 +111,20 @@ def compute_layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
 
 
 def select_audible_points(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
-    """Select the points whose audio is included, so that many of them have audio for all their neighbors.
+    """Select the points of a map whose audio is included in the page.
 
-    First, one point for every forty in `count` is drawn at random, and its neighbors under every model are added. Then
-    the points that need the fewest additional points are added, each with its neighbors.
+    The selection contains many points whose neighbors are all selected too.
+
+    First, `count` / 40 points are drawn at random, and their neighbors for every model are added. Then the point that
+    has the fewest neighbors outside of the selection is added with its neighbors, until `count` points are selected.
 
     Args:
-        neighbors: neighbors by model and point.
+        neighbors: indices of the neighbors of each point, for each model.
         count: maximum number of points.
         seed: seed of the draw.
 
     Returns:
-        Sorted point numbers.
+        Sorted indices of the selected points.
 
     Examples:
         >>> select_audible_points([[[1], [0], [3], [2]]], 2, seed=0) in ([0, 1], [2, 3])
@@ -152,7 +156,10 @@ def _titles(tracks: TrackTable) -> list[str]:
 
 
 def _places(points: np.ndarray) -> list[int]:
-    """Return x and y of each point in turn, in the units of the map, with the same scale on both axes."""
+    """Scale points (N, 2) to the size of the map, and return the list x, y, x, y, ... of all points.
+
+    Both axes have the same scale.
+    """
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
     box = np.array([WIDTH, HEIGHT]) - 2 * _MARGIN
     scale = (box / span).min()

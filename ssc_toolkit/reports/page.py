@@ -1,4 +1,4 @@
-"""A report as JSON, Markdown and one self-contained HTML page."""
+"""Functions that write a report as JSON, Markdown and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from markupsafe import Markup
 from ssc_toolkit.evaluation.provenance import environment
 from ssc_toolkit.files import format_json, write_text
 
-# Not escaped: brackets around numbers only (intervals), underscores within words, and colons without //.
+# The pattern does not match brackets that contain only numbers (intervals), underscores within words, and colons
+# without //.
 _MARKUP = re.compile(
     r"[\\`*<>&#|~$@{}]|\[(?![-+0-9., \xa0\u2212]+\](?![(\[:]))|:(?=//)|(?<=www)\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])",
     re.IGNORECASE,
@@ -26,7 +27,7 @@ _MARKUP = re.compile(
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 REPORTS = ("report.json", "report.md", "report.html")
-"""File names of a report."""
+"""Names of the files of a report."""
 
 
 @dataclass
@@ -34,11 +35,11 @@ class Section:
     """Section of a report, with a heading, paragraphs and, optionally, a table, figures and an interactive map.
 
     Attributes:
-        title: heading.
+        title: heading of the section.
         text: paragraphs.
         header, rows: header and rows of the table; all cells are text.
-        figures: SVG texts by caption; only the HTML page shows them.
-        explorer: data of an interactive map, as `explorer.make_map_data` returns it; only the HTML page shows it.
+        figures: figures as SVG texts, by caption. Only the HTML page shows them.
+        explorer: data of an interactive map, as `make_map_data` returns it. Only the HTML page shows the map.
     """
 
     title: str
@@ -55,9 +56,9 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
     Args:
         folder: output folder.
         title: title of the report.
-        lead: introduction, one paragraph.
+        lead: introduction of one paragraph.
         sections: sections of the Markdown and HTML reports.
-        content: content of the JSON report; versions, date and machine are added.
+        content: content of the JSON report. Versions, date and machine are added to it.
     """
     provenance = environment()
     texts = (
@@ -65,12 +66,15 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         render_markdown(title, lead, sections, provenance),
         render_html(title, lead, sections, provenance),
     )
-    for name, text in zip(REPORTS, texts, strict=True):  # file names in the text may not be valid UTF-8
+    for name, text in zip(REPORTS, texts, strict=True):  # file names in the text may be invalid UTF-8
         write_text(folder / name, text.encode(errors="backslashreplace").decode())
 
 
 def render_markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """Return the report in Markdown, without figures."""
+    """Return the text of a report in Markdown, without figures.
+
+    Arguments are as for `write_report`. `provenance` are versions, date and machine by name.
+    """
     parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
         parts += [f"## {_line(section.title)}", *map(_line, section.text)]
@@ -85,10 +89,10 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], provenan
 
 
 def render_html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """Return the report as a self-contained HTML page.
+    """Return the text of a report as a self-contained HTML page. Arguments are as for `render_markdown`.
 
-    The content of the sections is escaped. In addition, the content security policy of the page forbids the browser to
-    load any resource, and to run any script except those of this package.
+    The content of the sections is escaped. In addition, the page has a content security policy. With it, the browser
+    loads no external resources and runs no scripts except those of this package.
     """
     names = ["page.js"] + ["embedding_map.js"] * any(section.explorer for section in sections)
     scripts = [_part(name) for name in names]
@@ -106,7 +110,7 @@ def render_html(title: str, lead: str, sections: Sequence[Section], provenance: 
 
 
 def _visible(value: Any) -> Any:
-    """Replace control characters, which HTML does not allow."""
+    """Replace control characters in a text, because HTML does not allow them. Other values are returned unchanged."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
     return value
@@ -117,7 +121,7 @@ def _part(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Return a content security policy (W3C CSP 3) without external resources and with scripts allowed by hash."""
+    """Return a content security policy (W3C CSP 3) that allows no external resources and only the given scripts."""
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -136,12 +140,12 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _line(text: str) -> str:
-    """Escape a paragraph or heading, so that it does not start a list, a quotation or a rule."""
+    """Escape a paragraph or heading for Markdown, so that its beginning is not read as a list, quotation or line."""
     return re.sub(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[-+=>:]))", r"\1\\", _plain(text))
 
 
 def _plain(text: str) -> str:
-    """Return the text as one escaped line of Markdown; no-break spaces are kept."""
+    """Return a text as one escaped line of Markdown. No-break spaces are kept."""
     line = re.sub(r"[^\S\xa0]+", " ", text).strip()
     line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
     return _MARKUP.sub(lambda found: f"\\{found[0]}", line)

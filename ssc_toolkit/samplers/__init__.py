@@ -1,4 +1,4 @@
-"""Samplers for the views of a track and for the items of a batch."""
+"""Samplers that select the views of a track and the items of a batch."""
 
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex

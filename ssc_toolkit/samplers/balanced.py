@@ -1,4 +1,4 @@
-"""Batches with a fixed number of items from each of several classes."""
+"""Sampler of batches with a fixed number of items from each of several classes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from ssc_toolkit.seeds import as_integer, make_generator
 
 
 class BalancedBatchSampler(NumberedBatchSampler):
-    """Sample batches with `items_per_class` items from each of `classes_per_batch` classes.
+    """Sampler of batches with `items_per_class` items from each of `classes_per_batch` classes.
 
-    The sampler iterates over the classes, and over the items of each class, in rounds, each with a new shuffle. With
-    multi-hot labels, an item counts for each of its classes: a selected class gets only as many new items as are still
-    missing, and additional classes fill the batch. A batch contains no item twice as long as a class has other items. A
-    class with fewer than `items_per_class` items contributes all of its items.
+    Classes are selected in random order, each once before any is selected again. The items of a class are drawn in the
+    same way. A batch contains no item twice. If a class has fewer than `items_per_class` items, all of them are in the
+    batch, and items of other classes complete the batch. With multi-hot labels, an item counts for each of its classes.
+    Fewer items are then drawn for a class that already has items in the batch, and items of other classes complete the
+    batch.
 
     Args:
         labels: class indices (items,) or multi-hot labels (items, classes) of all items.
         classes_per_batch: number of classes selected for the batch of one process. If there are fewer classes, some
             are selected more than once.
-        items_per_class: number of items of each selected class.
-        labeled: (items,) bool, whether the label of each item is known; all by default. Other items are never drawn.
+        items_per_class: number of items from each selected class.
+        labeled: bool (items,), True where the labels are known. Other items are never drawn. None: all labels are
+            known.
         seed: seed of all random choices.
-        rank: index of this process; each process gets its own items of batch k, without overlap.
+        rank: index of this process, 0 to world_size - 1. Processes get different items in batch k.
         world_size: number of processes.
-        steps: number of batches of an epoch; by default, as many as are needed for the number of items.
+        steps: number of batches in an epoch. None: the number of labeled items divided by the number of items in the
+            batches of all processes, rounded down, at least 1.
 
     Raises:
-        ValueError: if the labels have another shape, a known class is negative, or there are too few items to fill a
-            batch.
-        TypeError: if the labels are not numbers, or the classes are not integers.
+        ValueError: if a shape is invalid, a known class index is negative, or there are too few labeled items for a
+            batch of all processes.
+        TypeError: if the labels are not numbers, or the class indices are not integers.
 
     Examples:
         >>> labels = torch.tensor([0] * 50 + [1] * 5 + [2] * 5)
@@ -74,16 +77,16 @@ class BalancedBatchSampler(NumberedBatchSampler):
         by_label = torch.argsort(label, stable=True)
         names, counts = label[by_label].unique_consecutive(return_counts=True)
         self._pools = dict(zip(names.tolist(), item[by_label].split(counts.tolist()), strict=True))
-        # Labels of the items, concatenated.
+        # Labels of all items, concatenated. The labels of an item end at its entry in `_ends`.
         self._labels = label.numpy()
         self._ends = torch.bincount(item, minlength=len(labels)).cumsum(0).numpy()
         self._turns = ShuffledCycle(names, classes_per_batch, seed, "classes", aligned=True)
         self._dealt: dict[int, ShuffledCycle] = {}
-        # If every visit to a class is numbered, and each class has enough items without other classes, the processes
-        # take different items without computing the batches of the others.
+        # If each selection of a class is numbered, and each class has enough items that have no other class, processes
+        # draw different items without computing the batches of other processes. A visit is a selection of a class.
         turns = classes_per_batch * world_size
         visits = -(-turns // len(names)) + 1
-        # Maximum number of visits of a batch to a class, and whether all batches visit their classes equally often.
+        # Maximum number of visits to a class in a batch, and whether it is the same in all batches.
         self._visits = visits - 1
         if turns % len(names) and world_size > 1 and len(names) > classes_per_batch:
             self._visits = min(world_size, visits)
@@ -99,7 +102,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         number = as_integer("number", number)
         taken: set[int] = set()
         items: list[int] = []
-        # Exclude the items that the processes with a lower rank take.
+        # Exclude the items of processes with a lower rank.
         for rank in range(self.rank if self._processes_are_apart else 0, self.rank + 1):
             items = self._part(number * self.world_size + rank, taken)
             taken.update(items)
@@ -117,7 +120,12 @@ class BalancedBatchSampler(NumberedBatchSampler):
         )
 
     def _part(self, number: int, taken: Container[int]) -> list[int]:
-        """Return the batch of one process; `number` counts over all batches and processes."""
+        """Return the items of one process in a batch. None of them is in `taken`, the items of other processes.
+
+        Args:
+            number: index of the batch times the number of processes, plus the rank of the process.
+            taken: dataset indices that are not drawn.
+        """
         items: list[int] = []
         counts: Counter[int] = Counter()
         wanted: Counter[int] = Counter()
@@ -136,7 +144,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         return items + list(itertools.islice(_distinct(others), self.batch_size - len(items)))
 
     def _any(self, number: int) -> Iterator[int]:
-        """Yield items in random order: each once, or, from a large pool, repeated random draws."""
+        """Yield labeled items in a random order that depends on `number`. With many items, an item can be repeated."""
         generator = make_generator(self.seed, "any", number)
         pool, some = self._drawable, 2 * self.batch_size * self.world_size
         if len(pool) < 4 * some:
@@ -146,7 +154,10 @@ class BalancedBatchSampler(NumberedBatchSampler):
             yield from pool[torch.randint(len(pool), (some,), generator=generator)].tolist()
 
     def _classes(self, turn: int) -> Iterator[int]:
-        """Yield the selected classes, then all classes in random order."""
+        """Yield the classes of a batch, and then all classes in random order.
+
+        `turn` is the index of the first class of the batch in the sequence of classes of all batches.
+        """
         yield from self._turns[turn : turn + self.classes_per_batch]
         names = list(self._pools)
         order = torch.randperm(len(names), generator=make_generator(self.seed, "more classes", turn))
@@ -155,7 +166,10 @@ class BalancedBatchSampler(NumberedBatchSampler):
     def _deal(
         self, label: int, round_number: int, count: int, taken: Container[int], items: Container[int]
     ) -> list[int]:
-        """Return up to `count` items of a class that are not in the batch yet."""
+        """Return up to `count` items of the class `label` that are neither in `taken` nor in `items`.
+
+        `round_number` counts how often the class was selected before.
+        """
         if count <= 0:
             return []
         pool = self._pools[label]
@@ -182,7 +196,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
 
 
 def _distinct(items: Iterable[int]) -> Iterator[int]:
-    """Yield each item at its first occurrence only."""
+    """Yield the given items in their order, each only once."""
     seen: set[int] = set()
     for item in items:
         if item not in seen:

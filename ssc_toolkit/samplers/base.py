@@ -1,4 +1,4 @@
-"""Base class of the batch samplers: numbered batches, epochs, processes and resuming."""
+"""Base class of the batch samplers, with numbered batches, epochs, processes and resuming."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ssc_toolkit.seeds import as_integer
 
 
 class SampledIndex(int):
-    """Dataset index with a flag for whether the label of the item may be used.
+    """Dataset index that also states whether the label of the item may be used.
 
-    Datasets treat it as an ordinary integer. `labeled` is False if the item was drawn as an
-    unlabeled one, even if it has labels.
+    Datasets treat the index as an ordinary integer. Its attribute `labeled` is False if the sampler drew the item as
+    unlabeled, even if the item has a label.
     """
 
     labeled: bool
@@ -34,19 +34,18 @@ class SampledIndex(int):
 
 
 class NumberedBatchSampler(Sampler[list[int]], ABC):
-    """Base class of batch samplers whose batch k is a pure function of the constructor arguments and k.
+    """Base class of batch samplers in which batch k depends only on the arguments of the constructor and on k.
 
-    Resuming therefore needs no stored state except k, and prefetching workers do not change the batches. An
-    iteration yields one epoch: epoch e consists of the batches e * len(self) to (e + 1) * len(self) - 1. After a
-    complete iteration, the next one yields the next epoch. After an incomplete iteration, it yields the same epoch
-    again.
+    Training can thus resume from k alone, and workers that prefetch do not change the batches. An iteration yields one
+    epoch. Epoch e consists of the batches e * len(self) to (e + 1) * len(self) - 1. The next iteration yields the next
+    epoch if the previous iteration was complete, and otherwise the same epoch again.
 
     Args:
         batch_size: number of items in the batch of one process.
         seed: seed of all random choices.
-        rank: index of this process; each process gets its own items of batch k.
+        rank: index of this process, 0 to world_size - 1. Processes get different items in batch k.
         world_size: number of processes.
-        steps: number of batches of an epoch; by default, as many as one pass over the items takes.
+        steps: number of batches in an epoch. None: the number of batches in one pass over the items.
 
     Raises:
         ValueError: if a number is out of range.
@@ -68,14 +67,17 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     @abstractmethod
     def batch(self, number: int) -> list[SampledIndex]:
-        """Return batch `number` of this process, counted from 0 over all epochs."""
+        """Return batch `number` of this process. Batches are numbered from 0 over all epochs."""
 
     @abstractmethod
     def batches_of_a_pass(self) -> int:
-        """Return the number of batches of one pass over the items."""
+        """Return the number of batches in one pass over all items, by default the length of an epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration; by default it is the one after the last complete epoch."""
+        """Set the epoch that the next iteration yields, counted from 0.
+
+        You need not call this method: after an iteration that was not interrupted, the next one yields the next epoch.
+        """
         self.epoch = check_integer("epoch", epoch, 0)
 
     def __len__(self) -> int:
@@ -94,11 +96,11 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
             self.epoch += 1
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
-        """Return the position from which to resume, and the settings that the batches depend on.
+        """Return a state from which `load_state_dict` resumes.
 
         Args:
-            batches: number of batches used for training, over all epochs. By default, the number of batches that the
-                sampler returned, which is larger if the workers of a data loader prefetch.
+            batches: number of batches used for training, over all epochs. None: the number of batches that the sampler
+                has yielded, which is larger if the workers of a data loader prefetch.
 
         Returns:
             Dictionary for `load_state_dict`.
@@ -107,11 +109,11 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         return {"batches": done, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume after the batches of a state: the next iteration yields the remaining batches of its epoch.
+        """Resume from a result of `state_dict`. The next iteration yields the remaining batches of its epoch.
 
         Raises:
             TypeError: if the state is not a mapping.
-            ValueError: if the state belongs to a sampler with other settings.
+            ValueError: if the state is that of a sampler with other settings.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state: expected a result of state_dict(), got {type(state).__name__}")
@@ -126,7 +128,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     @abstractmethod
     def settings(self) -> tuple[float | Tensor, ...]:
-        """Return the numbers and tensors that the batches depend on, except seed, batch size and processes."""
+        """Return the arguments of the subclass on which the batches depend, to compare them when training resumes."""
 
     def _identity(self) -> dict[str, Any]:
         own = {"seed": self.seed, "batch_size": self.batch_size, "world_size": self.world_size}

@@ -1,4 +1,4 @@
-"""Labels of items, and the fraction of the labels that may be used."""
+"""Checks of labels, and selection of the fraction of the labels that training may use."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _ENTRIES_AT_ONCE = 2**24
 
 
 def find_labeled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tuple[Tensor, Tensor]:
-    """Return all pairs of an item and one of its labels, in the order of the items.
+    """Return all pairs of an item and one of its known labels, in the order of the items.
 
     Args:
         labels: class indices (N,) or multi-hot labels (N, classes), a dense or sparse tensor.
-        labeled: (N,) bool, whether each label is known; all if None.
-        what: what the N rows are, such as "items", for error messages.
+        labeled: bool (N,), True where the labels are known. None: all labels are known.
+        what: name of the N rows in error messages, such as "items".
 
     Returns:
-        Item indices and class indices, (pairs,) int64 each.
+        Item indices, and class indices of the same pairs, int64 (pairs,) each.
 
     Raises:
-        ValueError: if the labels or the mask have another shape, or a known class is negative.
-        TypeError: if the labels are not numbers, or the classes are not integers.
+        ValueError: if the shape of the labels or the mask is invalid, or a known class index is negative.
+        TypeError: if the labels are not numbers, or the class indices are not integers.
     """
     labels, labeled = check_class_labels(labels, labeled, what), as_mask(labeled)
     if labels.dim() == 2:
@@ -41,7 +41,10 @@ def find_labeled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tup
 
 
 def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows and columns of the positive entries, ordered by row, without a dense copy."""
+    """Return row and column indices of the positive entries of a dense or sparse matrix, ordered by row.
+
+    A sparse matrix is not converted to a dense one.
+    """
     if rows.layout != torch.strided:
         entries = rows.to_sparse_coo().coalesce()
         row, column = entries.indices()[:, entries.values() > 0].unbind(0)
@@ -53,10 +56,10 @@ def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def as_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
-    """Convert a mask, also a list or an array, to a tensor of bool.
+    """Convert a mask (tensor, array or list) to a tensor of bool. None stays None.
 
     Raises:
-        TypeError: for anything that is not bool.
+        TypeError: if the values are not bool.
     """
     if labeled is None:
         return None
@@ -70,10 +73,10 @@ def as_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
 
 
 def as_readable_integers(name: str, values: Tensor) -> Tensor:
-    """Check that values can be read, and convert unsigned integers to a dtype that has arithmetic.
+    """Return `values`, with unsigned integers of more than 8 bits converted to int64.
 
     Raises:
-        ValueError: for a tensor on the meta device.
+        ValueError: if the tensor is on the meta device.
     """
     if values.device.type == "meta":
         raise ValueError(f"{name}: expected a tensor that has values, got one on the meta device")
@@ -81,11 +84,16 @@ def as_readable_integers(name: str, values: Tensor) -> Tensor:
 
 
 def check_class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
-    """Convert classes (N,) or multi-hot rows (N, classes) to a tensor, and check the known ones.
+    """Convert class indices (N,) or multi-hot labels (N, classes) to a tensor, and check the known labels.
+
+    Args:
+        labels: labels of N items, as a tensor, array or list.
+        labeled: bool (N,), True where the labels are known. None: all labels are known.
+        what: name of the N rows in error messages, such as "items".
 
     Raises:
-        ValueError: if the labels or the mask have another shape, or a known class is negative.
-        TypeError: if the labels are not numbers, or the classes are not integers.
+        ValueError: if the shape of the labels or the mask is invalid, or a known label is negative or not multi-hot.
+        TypeError: if the labels are not numbers, or the class indices are not integers.
     """
     try:
         found = torch.as_tensor(labels)
@@ -113,7 +121,10 @@ def check_class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, w
 
 
 def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError unless the known rows contain only 0 and 1, without a dense copy."""
+    """Raise ValueError unless the rows where `labeled` is True contain only 0 and 1.
+
+    A sparse tensor is not converted to a dense one.
+    """
     if rows.layout != torch.strided:
         entries = rows.to_sparse_coo().coalesce()
         parts: Iterable[Tensor] = [
@@ -130,24 +141,24 @@ def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
 
 
 def label_budget(labels: Tensor, fraction: float, seed: int = 0) -> Tensor:
-    """Select a fraction of the labeled items, nested over fractions and covering all classes.
+    """Select a fraction of the labeled items, with every class if the fraction is large enough.
 
-    The seed defines one order of the items, which starts with items that cover every class and continues at random.
-    The budget is the beginning of this order. A budget of 1 % is therefore a subset of the budget of 5 %, which is a
-    subset of that of 10 %, and all classes are covered as soon as the budget is large enough.
+    The seed defines one random order of the items, which starts with at least one item of every class. The function
+    returns the first items of this order. With the same seed, the items for a smaller fraction are therefore a subset
+    of the items for a larger fraction.
 
     Args:
-        labels: labels of the labeled items: class indices (N,) or multi-hot (N, classes), a dense or sparse tensor.
-            Time and memory grow with the number of labels that the items have, not with N * classes.
-        fraction: fraction of the items, 0 to 1; round(fraction * N) items are kept, at least one if fraction > 0.
+        labels: labels of the labeled items: class indices (N,) or multi-hot (N, classes), a dense or sparse tensor. For
+            sparse labels, time and memory do not grow with N * classes.
+        fraction: fraction of the items, 0 to 1. If it is above 0, at least one item is selected.
         seed: seed of the order.
 
     Returns:
-        Row indices, (round(fraction * N),) int64.
+        Row indices of the selected items, int64 (round(fraction * N),).
 
     Raises:
-        ValueError: if the fraction is out of range, the labels have another shape, or a class is negative.
-        TypeError: if the labels are not numbers, or the classes are not integers.
+        ValueError: if `fraction` is out of range, the shape of the labels is invalid, or a class index is negative.
+        TypeError: if the labels are not numbers, or the class indices are not integers.
 
     Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
@@ -163,7 +174,7 @@ def label_budget(labels: Tensor, fraction: float, seed: int = 0) -> Tensor:
 
 
 def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
-    """Return the class indices that occur in the labels but in no row of the budget."""
+    """Return the indices of the classes that occur in labels, but not in the rows of labels with indices `budget`."""
     item, label = find_labeled_pairs(labels, None, "items")
     is_kept = torch.zeros(len(labels), dtype=torch.bool)
     is_kept[budget] = True
@@ -177,7 +188,7 @@ def _covering_order(labels: Tensor, seed: int) -> Tensor:
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
     classes, label = label.unique(return_inverse=True)
-    # An item comes first if it is the first item of at least one class in the order.
+    # The first item of each class in the random order moves to the beginning.
     first = torch.full((len(classes),), len(order)).scatter_reduce_(0, label, place[item], "amin")
     leads = torch.zeros(len(order), dtype=torch.bool)
     leads[first] = True

@@ -1,4 +1,4 @@
-"""Labeled flags for datasets that convert indices to int, and mixing of labeled and unlabeled streams."""
+"""Datasets and streams that return a flag with each item, which states whether its label may be used."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ssc_toolkit.seeds import as_integer
 
 
 class with_labeled(Dataset[tuple[Any, bool]]):
-    """Return each item of a map-style dataset together with the labeled flag of its index.
+    """Dataset that returns each item of a map-style dataset with a flag: whether the label of the item may be used.
 
-    The indices of `SemiSupervisedBatchSampler` have a flag for whether the label may be used. Datasets that
-    convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`) drop the flag. Wrap the outermost
-    dataset.
+    The indices from `SemiSupervisedBatchSampler` have an attribute `labeled`, which this class returns as the flag.
+    Datasets that convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`) drop this flag. If
+    datasets are nested, wrap the outermost one.
 
     Args:
         dataset: any dataset with `__getitem__`.
 
     Shape:
-        An item is `(item, labeled)`. The default collation returns `labeled` as a (batch,) bool tensor. For a list of
-        indices, the result is the batch of the dataset for the list, and a (batch,) bool tensor.
+        For an index, the result is `(item, labeled)`, where `labeled` is a bool. The default collation returns the
+        flags of a batch as a bool tensor (batch,). For a list of indices, the result is the output of the dataset for
+        the list, and a bool tensor (batch,).
 
     Examples:
         >>> from ssc_toolkit.samplers import SampledIndex
@@ -45,10 +46,12 @@ class with_labeled(Dataset[tuple[Any, bool]]):
         return len(self.dataset)
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[Any, Any]:
-        """Return an item and its flag; an index without a flag is labeled.
+        """Return an item and a bool: whether its label may be used. For an ordinary integer index, it is True.
+
+        For a sequence of indices, return the output of the dataset and a bool tensor (indices,).
 
         Raises:
-            TypeError: for anything but an integer or a sequence of integers, such as a slice, which has no flags.
+            TypeError: if `index` is neither an integer nor a sequence of integers, for example a slice.
         """
         if isinstance(index, Tensor | np.ndarray):
             index = index.tolist()
@@ -64,29 +67,29 @@ _NAMES = {True: "labeled", False: "unlabeled"}
 
 
 class MixedStream(IterableDataset[tuple[Any, bool]]):
-    """Interleave a labeled and an unlabeled stream at a fixed fraction.
+    """Stream of pairs (item, labeled) that mixes a labeled and an unlabeled stream at a fixed fraction.
 
-    For any n, `floor(n * labeled_fraction)` of the first n items come from the labeled stream. The mixed stream ends
-    when the next item is due from a stream that has ended. Pass infinite streams, or `cycle=True` to restart a stream
-    at its end. Items are not shuffled: shuffle each stream before you mix them.
+    Of the first n items, `floor(n * labeled_fraction)` come from the labeled stream, for any n. The mixed stream ends
+    when its next item would come from a stream that has ended. For an infinite stream, pass infinite streams or
+    `cycle=True`. Items are not shuffled; shuffle each stream before you mix them.
 
-    In a `DataLoader`, each worker mixes its own items of the streams. Some streams, such as those of webdataset, split
-    themselves among workers; for others, pass `split_workers=True`.
+    In a `DataLoader`, each worker has its own mixed stream. Some streams, such as those of webdataset, give different
+    items to each worker. For other streams, pass `split_workers=True`; otherwise every worker yields all items.
 
-    `state_dict` and `load_state_dict` resume an iteration; `StatefulDataLoader` of torchdata calls them. A
-    stream that has both methods resumes from its own state. Any other stream is read again from its beginning up to
-    the position, so it must yield the same items again.
+    `state_dict` and `load_state_dict` resume an iteration. `StatefulDataLoader` of torchdata calls them. A stream that
+    has both methods resumes from its own state. Any other stream is read from its beginning up to the position of the
+    state, and must yield the same items as before.
 
     Args:
         labeled: iterable of items with labels.
         unlabeled: iterable of items whose labels are not known.
         labeled_fraction: fraction of labeled items, 0 to 1.
-        cycle: restart a stream when it ends; an empty stream is an error.
-        split_workers: give worker w of W every W-th item, starting with item w.
-        start: number of items of this process and worker to skip, to resume.
+        cycle: whether to restart a stream when it ends.
+        split_workers: whether worker w of W uses only the items w, w + W, w + 2W, … of each stream.
+        start: number of items of the mixed stream that each worker skips at the beginning.
 
     Raises:
-        ValueError: if the fraction is out of range, the start is negative, or a stream is empty with `cycle=True`.
+        ValueError: if `labeled_fraction` is out of range, `start` is negative, or a stream is empty with `cycle=True`.
 
     Examples:
         >>> list(itertools.islice(MixedStream("ab", range(9), labeled_fraction=0.5, cycle=True), 4))
@@ -130,15 +133,15 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
                 yield item, flag
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of items that were yielded, and the states of the streams that have `state_dict`."""
+        """Return a dict with the number of items yielded so far, and the states of streams that have `state_dict`."""
         states = {name: stream.state_dict() for name, stream in self._named() if _is_stateful(stream)}
         return {"items": self._given, "streams": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume: the next iteration starts at the position of the state, later iterations at the beginning.
+        """Resume the next iteration from a result of `state_dict`. Later iterations start from the beginning.
 
         Raises:
-            ValueError: if `state` is not a result of `state_dict`, or is that of other streams.
+            ValueError: if `state` is not a result of `state_dict`, or has the states of other streams.
         """
         wanted = {name for name, stream in self._named() if _is_stateful(stream)}
         if not isinstance(state, Mapping) or not isinstance(state.get("streams"), Mapping) or "items" not in state:
@@ -157,7 +160,13 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return ((name, self.streams[flag]) for flag, name in _NAMES.items())
 
     def _side(self, flag: bool, done: int, resumed: Mapping[str, Any] | None) -> Iterator[Any]:
-        """Yield the remaining items of a stream after `done` items of the mixed stream."""
+        """Yield the items of one stream that are not among the first `done` items of the mixed stream.
+
+        Args:
+            flag: True for the labeled stream, False for the unlabeled stream.
+            done: number of items that the mixed stream has yielded.
+            resumed: state from which the mixed stream resumes, or None.
+        """
         labeled = self._labeled_before(done)
         before = labeled if flag else done - labeled
         is_placed = resumed is not None and _NAMES[flag] in resumed["streams"] and before > 0
@@ -165,11 +174,14 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return items if is_placed else itertools.islice(items, before, None)
 
     def _labeled_before(self, number: int) -> int:
-        # The small term prevents that rounding errors make a product such as 0.1 * 30 less than a whole number.
+        # The small term prevents rounding errors from making a product such as 0.1 * 30 less than an integer.
         return int(number * self.labeled_fraction + 1e-6)
 
     def _items(self, stream: Iterable[Any], is_placed: bool = False) -> Iterator[Any]:
-        """Yield the items of this worker; `is_placed` if the stream resumes after one of them."""
+        """Yield the items of `stream` that belong to this worker of the data loader.
+
+        `is_placed` is True if the stream resumes after an item of this worker.
+        """
         worker = get_worker_info() if self.split_workers else None
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         while True:

@@ -11,18 +11,19 @@ from ssc_toolkit.samplers.views import Views, ViewSampler, draw_up_to
 
 
 class SameLabelTracks(ViewSampler):
-    """Take the first view from the track of the item, and each other view from a track with the same label.
+    """View sampler that draws the views of an item from different tracks with the same label.
 
-    Labels can be classes, artists, albums, or tags. If a track has several labels, one that other tracks also have is
-    chosen at random. If a track shares no label with another track, all views are from this track.
+    The first view is from the track of the item. Each other view is from a random other track with the same label, such
+    as the class, artist, album or tag. If a track has several labels, one that other tracks also have is chosen at
+    random. If a track shares no label with another track, all views are from this track.
 
     Args:
-        labels: labels of all tracks in the table: class indices (tracks,) or multi-hot (tracks, classes).
-        labeled: (tracks,) bool, whether each label is known; all by default.
-        segments: sampler of the positions of the views in their tracks, `RandomSegments` by default.
+        labels: labels of all tracks of the dataset: class indices (tracks,) or multi-hot (tracks, classes).
+        labeled: bool (tracks,), True where the labels are known. None: all labels are known.
+        segments: segment sampler that draws the position of each view in its track; `RandomSegments()` by default.
 
     Raises:
-        ValueError: if the labels have another shape.
+        ValueError: if the shape of the labels is invalid.
         TypeError: if `segments` is not a segment sampler.
 
     Examples:
@@ -70,14 +71,14 @@ class SameLabelTracks(ViewSampler):
         return Views(tracks, starts.view(tracks.shape))
 
     def _partners(self, items: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-        """Draw (items, count) other tracks that share a label with each item."""
+        """Draw `count` other tracks that share a label with each of the given tracks `items`, (items, count) int64."""
         own = self._entry_counts[items]
         if not len(self._entries) or count == 0:
             return items[:, None].expand(-1, count)
         pick = draw_up_to((own - 1).clamp(min=0)[:, None].expand(-1, count), generator)
         place = self._entries[(self._entry_begins[items][:, None] + pick).clamp(max=len(self._entries) - 1)]
         label = self._label_of_member[place]
-        # Draw another track: step ahead by at least 1 in the circular list of the tracks with this label.
+        # To draw another track, step ahead by at least 1 in the circular list of the tracks with this label.
         size, begin = self._counts[label], self._begins[label]
         ahead = 1 + draw_up_to(size - 2, generator)
         partner = self._members[begin + (place - begin + ahead) % size]

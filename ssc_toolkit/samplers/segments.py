@@ -1,4 +1,4 @@
-"""View samplers whose views are all from the track of the item."""
+"""View samplers that draw all views of an item from one track."""
 
 from __future__ import annotations
 
@@ -12,25 +12,38 @@ from ssc_toolkit.samplers.views import Views, ViewSampler, draw_up_to
 
 
 class SegmentSampler(ViewSampler):
-    """Base class of view samplers whose views are all from the track of the item and depend only on its length."""
+    """Base class of view samplers that draw all views of an item from its track.
+
+    A view is a segment of the track. Its position depends only on the length of the track and on chance.
+    """
 
     @abstractmethod
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
-        """Draw starts (tracks, views) from 0 to `room` (tracks,), the last possible start of a view."""
+        """Draw the positions at which the views of each track start.
+
+        Args:
+            room: (tracks,) int64, last possible start of a view in each track, in samples.
+            view_length: length of a view in samples.
+            views: number of views per track.
+            generator: random generator on the CPU. None: the global generator of PyTorch.
+
+        Returns:
+            Starts in samples, (tracks, views) int64, from 0 to `room`.
+        """
 
     def __call__(
         self, track_lengths: Tensor, view_length: int, views: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw the starts of the views of tracks.
+        """Draw the positions at which the views of each track start.
 
         Args:
             track_lengths: (tracks,) int64, lengths of the tracks in samples.
             view_length: length of a view in samples.
             views: number of views per track.
-            generator: CPU generator; the global generator of PyTorch if None.
+            generator: random generator on the CPU. None: the global generator of PyTorch.
 
         Returns:
-            Starts in samples, (tracks, views) int64; 0 for a track shorter than a view.
+            Starts in samples, (tracks, views) int64. They are 0 for a track that is shorter than a view.
 
         Raises:
             ValueError: if the track lengths are not integers, or `view_length` or `views` is less than 1.
@@ -51,7 +64,7 @@ class SegmentSampler(ViewSampler):
 
 
 class SameSegment(SegmentSampler):
-    """Draw one random segment of the track for all views, so that views differ only by augmentation.
+    """Segment sampler that uses one random segment as all views of a track, which then differ only by augmentation.
 
     Examples:
         >>> import torch
@@ -66,10 +79,10 @@ class SameSegment(SegmentSampler):
 
 
 class AdjacentSegments(SegmentSampler):
-    """Draw adjacent, non-overlapping segments at a random position of the track (the views of SemiSupCon).
+    """Segment sampler that draws adjacent segments without overlap at a random position, as in SemiSupCon.
 
-    If the track is too short for all segments, they overlap and are evenly spaced from its beginning to
-    its end. If the track is shorter than a view, all segments start at 0.
+    If the track is too short for this, the segments overlap and are evenly spaced from its beginning to its end. If the
+    track is shorter than a view, all segments start at 0.
 
     Examples:
         >>> import torch
@@ -86,18 +99,18 @@ class AdjacentSegments(SegmentSampler):
 
 
 class RandomSegments(SegmentSampler):
-    """Draw random segments of the track, in random order.
+    """Segment sampler that draws random segments of the track, in random order.
 
-    Without arguments, segments are independent and may overlap. With arguments, the gaps between neighbors in time
-    (from the end of one segment to the start of the next, negative if they overlap) are within the given range. If
-    the track is too short for this, the segments are evenly spaced from its beginning to its end. If the track is
-    shorter than a view, all segments start at 0.
+    By default, the segments are independent and can overlap. The arguments limit the gap between segments that are
+    neighbors in time. The gap is the time from the end of one segment to the start of the next, negative if the
+    segments overlap. If the track is too short for the limits, the segments are evenly spaced from its beginning to its
+    end. If the track is shorter than a view, all segments start at 0.
 
     Args:
-        min_gap_seconds: minimum gap between neighbors in seconds, at least 0.
-        max_gap_seconds: maximum gap between neighbors in seconds, at least the minimum gap.
-        overlap: fraction of a view by which neighbors may overlap if there is no minimum gap, 0 to 1.
-        sample_rate: sample rate of the tracks in hertz; required with gaps.
+        min_gap_seconds: minimum gap between neighbors in seconds, at least 0. None: `overlap` is the limit.
+        max_gap_seconds: maximum gap between neighbors in seconds, at least the minimum gap. None: no maximum.
+        overlap: fraction of a view by which neighbors may overlap, 0 to 1. Ignored if there is a minimum gap.
+        sample_rate: sample rate of the tracks in hertz. Required with `min_gap_seconds` or `max_gap_seconds`.
 
     Raises:
         ValueError: if a gap or the overlap is out of range, or gaps are given without a sample rate.
@@ -138,7 +151,7 @@ class RandomSegments(SegmentSampler):
             return draw_up_to(room[:, None].expand(-1, views), generator)
         step = view_length + least
         spare = room - step * (views - 1)
-        # Distribute the spare samples, those beyond the minimum gaps, before the views.
+        # Distribute the samples that the views and minimum gaps leave, as additional gaps before the views.
         if greatest is None:
             before = draw_up_to(spare.clamp(min=0)[:, None].expand(-1, views), generator).sort(1).values
         else:
@@ -155,7 +168,7 @@ class RandomSegments(SegmentSampler):
         return starts.gather(1, order)
 
     def _gaps(self, view_length: int) -> tuple[int, int | None]:
-        """Return the minimum and maximum gap in samples; None if there is no maximum."""
+        """Return the minimum and maximum gap between segments in samples. A maximum of None means no maximum."""
         rate = self.sample_rate or 0
         least = -int(self.overlap * view_length)
         if self.min_gap_seconds is not None:
@@ -165,7 +178,7 @@ class RandomSegments(SegmentSampler):
 
 
 def _spread(room: Tensor, views: int) -> Tensor:
-    """Return starts (tracks, views) that are evenly spaced from 0 to `room` (tracks,)."""
+    """Return starts (tracks, views) that are evenly spaced from 0 to the last possible start `room` (tracks,)."""
     return room[:, None] * torch.arange(views) // max(views - 1, 1)
 
 

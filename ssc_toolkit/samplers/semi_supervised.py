@@ -1,4 +1,4 @@
-"""Batches that mix labeled and unlabeled items."""
+"""Sampler of batches that mix labeled and unlabeled items."""
 
 from __future__ import annotations
 
@@ -17,38 +17,40 @@ from ssc_toolkit.seeds import as_integer
 
 
 class SemiSupervisedBatchSampler(NumberedBatchSampler):
-    """Sample batches with a fixed fraction of labeled items and the rest unlabeled.
+    """Sampler of batches with a fixed fraction of labeled items (SemiSupCon, Guinot et al. 2024, arXiv 2407.13840).
 
-    The labels of a fraction `label_budget` of the labeled items may be used. The unlabeled items are all other items,
-    with their labels hidden. The sampler iterates over the labeled and the unlabeled side in shuffled rounds, so items
-    of the smaller side are repeated. A batch contains no item twice if each side has enough items.
+    The sampler draws items from two sets. The labeled set contains the fraction `label_budget` of the labeled items.
+    The unlabeled set contains all other items, and their labels are not used. All items of a set are drawn, in random
+    order, before an item is drawn again, so items of the smaller set are repeated more often. A batch contains no item
+    twice if both sets are large enough.
 
-    If there are no other items, the unlabeled items are the labeled ones, with their labels hidden. Each pass over the
-    items then draws every item once, either with or without its label. A batch contains an item twice, once with and
-    once without its label, only if there are fewer items than in the batch of all processes.
+    If there are no other items, both sets are the same, and an item is drawn either with or without its label. Each
+    item is then drawn once before any item is drawn again. A batch contains an item twice, with and without its
+    label, only if there are fewer items than in the batch of all processes.
 
-    Batch k is a pure function of the constructor arguments and k (`batch`). Resuming therefore needs no stored state
-    except k, and prefetching does not change the batches. An iteration yields one epoch: as many batches as one pass
-    over the larger side takes.
+    Batch k depends only on the arguments of the constructor and on k. Training can thus resume from k alone, and
+    workers that prefetch do not change the batches. An iteration yields one epoch.
 
     Args:
         labeled: dataset indices of the labeled items.
         unlabeled: dataset indices of the unlabeled items.
         batch_size: number of items in the batch of one process.
-        labeled_fraction: fraction of labeled items in a batch (b_s in the paper), 0 to 1. If it does not give a whole
-            number of items, the numbers of successive batches differ by at most one and are exact on average.
+        labeled_fraction: fraction of labeled items in a batch (b_s in the paper), 0 to 1. If it does not correspond to
+            an integer number of items, the numbers in two batches differ by at most one, and their mean has the exact
+            fraction.
         label_budget: fraction of the labeled items whose labels may be used (p_s in the paper), 0 to 1.
-        labels: labels of the labeled items: class indices (n,) or multi-hot (n, classes). Required for a budget
-            below 1, which first covers every class.
+        labels: labels of the labeled items: class indices (labeled items,) or multi-hot (labeled items, classes).
+            Required for a `label_budget` below 1, which selects items of every class if it is large enough.
         seed: seed of all random choices.
-        rank: index of this process; each process gets its own items of batch k.
+        rank: index of this process, 0 to world_size - 1. Processes get different items of batch k.
         world_size: number of processes.
-        steps: number of batches of an epoch; by default, as many as one pass over the larger side takes.
+        steps: number of batches in an epoch. None: the number of batches in one pass over each set, the larger of the
+            two numbers.
 
     Attributes:
-        labeled: indices of the items whose labels may be used, (n,) int64.
-        unlabeled: indices of the items that are drawn without labels, (m,) int64.
-        shares_pool: whether these are the same items, because there are no others.
+        labeled: dataset indices of the items in the labeled set, (labeled items,) int64.
+        unlabeled: dataset indices of the items in the unlabeled set, (unlabeled items,) int64.
+        shares_pool: whether both sets are the same, and items are drawn both with and without labels.
 
     Raises:
         ValueError: if a fraction is out of range, items are not distinct indices, an item is both labeled and
@@ -88,7 +90,7 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         if labeled_fraction < 1 and not len(self.unlabeled):
             raise ValueError(f"unlabeled: expected at least 1 item for labeled_fraction={labeled_fraction}, got none")
         largest = math.ceil(labeled_fraction * self._global_size)
-        # If the fraction is a whole number of items, every batch has the same number of labeled items.
+        # If the fraction is an integer number of items, every batch has the same number of labeled items.
         aligned = abs(labeled_fraction * self._global_size - round(labeled_fraction * self._global_size)) < 1e-9
         others = self._global_size - largest + (0 if aligned and self._is_small(largest) else 1)
         self.shares_pool = self.unlabeled is self.labeled and 0 < labeled_fraction < 1
@@ -99,14 +101,14 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         self._unlabeled_rounds = ShuffledCycle(self.unlabeled, others, seed, "unlabeled", aligned)
 
     def batch(self, number: int) -> list[SampledIndex]:
-        """Return batch `number`, counted from 0 over all epochs, with the labeled items first."""
+        """Return batch `number` of this process, labeled items first. Batches are numbered from 0 over all epochs."""
         number = as_integer("number", number)
         labeled, unlabeled = self._sides(number) if self._shared is None else self._shared.batch(number)
         indices = [SampledIndex(i, True) for i in labeled] + [SampledIndex(i, False) for i in unlabeled]
         return indices[self.rank :: self.world_size]
 
     def _sides(self, number: int) -> tuple[list[int], list[int]]:
-        """Return the labeled and the unlabeled items of batch `number` of all processes."""
+        """Return dataset indices of the labeled and of the unlabeled items in batch `number` of all processes."""
         first, last = self._labeled_before(number), self._labeled_before(number + 1)
         others_first, others_last = number * self._global_size - first, (number + 1) * self._global_size - last
         return self._labeled_rounds.batch(first, last), self._unlabeled_rounds.batch(others_first, others_last)
@@ -120,17 +122,20 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         return self.labeled_fraction, self.labeled, self.unlabeled
 
     def _is_small(self, largest: int) -> bool:
-        """Return whether the unlabeled pool contains fewer than three batches."""
+        """Return whether there are fewer unlabeled items than three batches of all processes need.
+
+        `largest` is the maximum number of labeled items in a batch of all processes.
+        """
         return len(self.unlabeled) < 3 * (self._global_size - largest + 1)
 
     def _labeled_before(self, number: int) -> int:
-        """Return the number of labeled items in all batches before this one."""
-        # The small term prevents that rounding errors make products such as 0.1 * 10 * 3 less than a whole number.
+        """Return the number of labeled items in all batches before batch `number`."""
+        # The small term prevents rounding errors from making a product such as 0.1 * 10 * 3 less than an integer.
         return math.floor(number * self.labeled_fraction * self._global_size + 1e-6)
 
 
 def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
-    """Return dataset indices as a tensor, (n,) int64."""
+    """Check that dataset indices are distinct integers of at least 0, and convert them to a tensor, (items,) int64."""
     if isinstance(items, range):
         return torch.arange(items.start, items.stop, items.step)
     try:
@@ -146,7 +151,7 @@ def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
         raise ValueError(f"{name}: expected a dense tensor of dataset indices, got layout {found.layout}")
     found = as_readable_integers(name, found)
     if found.dim() != 1 or (len(found) and (found.is_floating_point() or found.is_complex() or found.min() < 0)):
-        raise ValueError(f"{name}: expected dataset indices from 0 on, got {found.dtype} {tuple(found.shape)}")
+        raise ValueError(f"{name}: expected dataset indices of at least 0, got {found.dtype} {tuple(found.shape)}")
     found = found.long()
     if (repeated := len(found) - len(found.unique())) > 0:
         raise ValueError(f"{name}: expected distinct dataset indices, got {repeated} more than once")
@@ -160,7 +165,10 @@ def _split_by_budget(
     labels: Tensor | None,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the items whose labels may be used, and the pool of items that are drawn without labels."""
+    """Return dataset indices of the items whose labels may be used, and of the items that are drawn without labels.
+
+    Arguments are as for `SemiSupervisedBatchSampler`; `fraction` is its `label_budget`.
+    """
     known, unknown = _indices("labeled", labeled), _indices("unlabeled", unlabeled)
     if len(known) and len(unknown):
         is_known = torch.zeros(int(torch.maximum(known.max(), unknown.max())) + 1, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Infinite sequence of shuffled passes over a pool of items."""
+"""Infinite sequence that repeats a set of items, each time in a new random order."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ssc_toolkit.seeds import make_generator
 
 
 class ShuffledCycle:
-    """Infinite sequence of shuffled rounds over a pool, with random access to slices.
+    """Infinite sequence that repeats a set of items (the pool), from which any slice can be computed.
 
-    Each round contains every item of the pool once, so that after any number of items, the counts of two items differ
-    by at most one. `max_taken` successive items contain no item twice; if the pool is not larger than that, they
-    contain every item. The time to compute a slice does not depend on its position.
+    The sequence consists of rounds. Each round contains every item once, in a new random order. Any `max_taken`
+    successive items are all different or, if the pool has at most `max_taken` items, contain every item. The time to
+    compute a slice does not depend on its position.
 
     Args:
-        pool: the items, (size,) int64.
-        max_taken: maximum number of items that a batch takes.
-        seed: seed of the shuffles.
-        name: name that distinguishes the shuffles of several pools with the same seed.
-        aligned: whether every batch takes exactly `max_taken` items, so that batches begin at multiples of it.
+        pool: dataset indices, (size,) int64.
+        max_taken: maximum number of items that a batch takes from the sequence.
+        seed: seed of the random orders.
+        name: name of the sequence. Sequences with the same seed and different names have different orders.
+        aligned: whether every batch takes exactly `max_taken` items, so that batch k begins at item k * max_taken.
     """
 
     def __init__(self, pool: Tensor, max_taken: int, seed: int, name: str, aligned: bool = False) -> None:
@@ -32,11 +32,11 @@ class ShuffledCycle:
         self._last_rounds: dict[int, Tensor] = {}
 
     def __getitem__(self, span: slice) -> list[int]:
-        """Return the items `start` to `stop` of the sequence."""
+        """Return the items `span.start` to `span.stop - 1` of the sequence as a list."""
         return self.items(span.start, span.stop).tolist()
 
     def items(self, first: int, last: int) -> Tensor:
-        """Return the items `first` to `last` of the sequence, (last - first,) int64."""
+        """Return the items `first` to `last - 1` of the sequence, (last - first,) int64."""
         size = len(self._pool)
         if first == last:
             return self._pool[:0]
@@ -44,7 +44,10 @@ class ShuffledCycle:
         return torch.cat([self._round(turn)[max(first - turn * size, 0) : last - turn * size] for turn in rounds])
 
     def batch(self, first: int, last: int) -> list[int]:
-        """Return the items `first` to `last` as one batch, in an order that is independent of that of the rounds."""
+        """Return the items `first` to `last - 1` of the sequence as one batch.
+
+        The batch is shuffled again if there are fewer items than in two batches.
+        """
         dealt = self[first:last]
         if len(self._pool) >= 2 * self._largest:
             return dealt
@@ -66,21 +69,22 @@ class ShuffledCycle:
         items = self._shuffled(number)
         if number == 0:
             return items
-        # The last items keep their places, because the next round depends on them.
+        # The last items of the round keep their places, because the next round depends on them.
         reach = min(2 * self._largest, len(items) - self._largest)
         last = self._shuffled(number - 1)[-self._largest :]
         recent = is_among(items[:reach], last)
         again = items[:reach][recent]
         if len(items) < 3 * self._largest:
-            # In the order of the previous round, each repeats at least `largest` items after its last occurrence.
+            # In the order of the previous round, each item is at least `largest` items after its last occurrence.
             again = last[is_among(last, again)]
         return torch.cat([items[:reach][~recent], again, items[reach:]])
 
     def _gradual(self, number: int) -> Tensor:
-        """Return a round of a pool smaller than two batches. In each round, `spare` items are moved to the end.
+        """Return round `number` of the sequence for a pool with fewer items than two batches.
 
-        No item is more than `spare` places earlier than in the previous round. After enough rounds, all items have been
-        moved, and the order is that of a new shuffle.
+        In each round, some items of the previous round are moved to the end, and the others keep their order. The
+        number of moved items is the size of the pool minus that of a batch, so no item moves to the front by more
+        places than this. After all items have been moved, the order is a new random order.
         """
         spare = len(self._pool) - self._largest
         if spare <= 0:
@@ -94,7 +98,7 @@ class ShuffledCycle:
 
 
 def is_among(items: Tensor, others: Tensor) -> Tensor:
-    """Return which of the items (N,) are among the others, integers of at least 0; (N,) bool."""
+    """Return a mask, bool (items,), True for items that are among `others`. All are integers of at least 0."""
     highest = max((int(values.max()) for values in (items, others) if len(values)), default=0)
     if highest > 16 * (len(items) + len(others)):
         return torch.isin(items, others)

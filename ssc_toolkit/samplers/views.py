@@ -1,4 +1,4 @@
-"""View samplers, which choose the positions of the views of an item."""
+"""Base class of view samplers, which draw positions of views in tracks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssc_toolkit.checks import check_number
 
 
 class Views(NamedTuple):
-    """Positions of the views of items.
+    """Positions of the views of items. A view is a segment of a track.
 
     Attributes:
-        tracks: (items, views) int64, rows of the track table.
-        starts: (items, views) int64, index of the first sample. In a track shorter than a view it is 0; pad the view
-            at its end.
+        tracks: (items, views) int64, row of the track table from which each view is read.
+        starts: (items, views) int64, index of the first sample of each view. If the track is shorter than the view, the
+            start is 0, and you must pad the view at its end.
     """
 
     tracks: Tensor
@@ -26,7 +26,7 @@ class Views(NamedTuple):
 
 
 class ViewSampler(ABC):
-    """Base class of view samplers, which map items to the positions of their views."""
+    """Base class of view samplers, which draw the positions of the views of items."""
 
     @abstractmethod
     def views_of(
@@ -44,21 +44,22 @@ class ViewSampler(ABC):
             track_lengths: (tracks,) int64, lengths in samples of all tracks in the table.
             view_length: length of a view in samples.
             views: number of views per item.
-            generator: CPU generator; the global generator of PyTorch if None.
+            generator: random generator on the CPU. None: the global generator of PyTorch.
 
         Returns:
-            Track and start of each view, (items, views) each.
+            Track and start in samples of each view, (items, views) int64 each.
         """
 
 
 class WeightedViews(ViewSampler):
-    """Use one of several view samplers, chosen at random for each item.
+    """View sampler that uses one of several view samplers, chosen at random for each item.
 
     Args:
-        samplers: pairs of a view sampler and its weight; weights are at least 0 and have a positive sum.
+        samplers: pairs (view sampler, weight). The probability of a sampler is proportional to its weight. Weights are
+            at least 0, and their sum is above 0.
 
     Raises:
-        ValueError: if there are no samplers, or the weights are not valid.
+        ValueError: if there are no samplers, or the weights are invalid.
 
     Examples:
         >>> import torch
@@ -101,11 +102,11 @@ class WeightedViews(ViewSampler):
 
 
 def _is_weighted(pair: Any) -> bool:
-    """Return whether an element of `samplers` is a pair of a view sampler and something else."""
+    """Return whether a value is a pair whose first element is a view sampler."""
     return isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], ViewSampler)
 
 
 def draw_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw integers uniformly from 0 to `highest`, both included."""
+    """Draw a random integer from 0 to `highest`, inclusive, for each entry of `highest`, in the same shape."""
     fraction = torch.rand(highest.shape, generator=generator, dtype=torch.float64)
     return torch.minimum((fraction * (highest + 1)).long(), highest)

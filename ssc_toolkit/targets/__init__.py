@@ -1,8 +1,9 @@
-"""Targets, which compute from labels how close two items should be.
+"""Targets: functions of labels that compute how similar the embeddings of two items should be.
 
-A target is a callable that takes two blocks of labels and returns a block of weights in [0, 1], `(rows, ...), (columns,
-...) -> (rows, columns)`. It never needs the whole N x N matrix. You can pass any callable with this signature as a
-target.
+A target maps the labels of R anchors, (R, ...), and the labels of C contrasts, (C, ...), to the target weights of their
+pairs, (R, C), in [0, 1]. A pair with a weight above 0 is a positive of the loss. The loss calls the target for blocks
+of anchors and contrasts, so the matrix of the weights of all pairs need not be in memory. You can pass any function
+with these arguments and this result as a target.
 """
 
 from ssc_toolkit.targets.base import Target

@@ -1,4 +1,4 @@
-"""Base class of targets, with checks of labels."""
+"""Base class of targets, and checks of labels."""
 
 from __future__ import annotations
 
@@ -12,47 +12,50 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 LabelTensors: TypeAlias = Tensor | dict[str, Tensor]
-"""Label rows (N, ...), or several signals by name, each (N, ...)."""
+"""Labels of N items, (N, ...), or a dict of several kinds of labels (signals) by name, (N, ...) each."""
 
 Labeled: TypeAlias = Tensor | dict[str, Tensor]
-"""Mask of the rows whose labels are known: bool (N,), or one mask for each signal."""
+"""Bool mask (N,) of N items, True where the labels are known, or a dict with one mask per signal."""
 
 TargetFunction: TypeAlias = Callable[[Any, Any], Tensor]
-"""Any function of two label blocks: `(rows, ...), (columns, ...) -> (rows, columns)`."""
+"""Function of the labels (R, ...) of R anchors and (C, ...) of C contrasts that returns their weights, (R, C)."""
 
 
 class Target(nn.Module, ABC):
-    """Base class of targets. A target is a module, so that its buffers are moved to a device with the loss.
+    """Base class of targets, which compute the weights of pairs of items from their labels.
 
-    Subclasses implement `forward(rows, columns)` and may extend `check`. A plain function with the signature of
-    `forward` is a target too. No gradient flows through target weights.
+    Subclasses implement `forward` and can extend `check`. A target is a module, so its buffers are moved to a device
+    together with the loss. No gradient flows through the weights.
     """
 
     takes_dicts = False
-    """Whether labels may be a dict of signals."""
+    """Whether this class of targets accepts labels as a dict of several kinds of labels (signals)."""
 
     @abstractmethod
     def forward(self, rows: Any, columns: Any) -> Tensor:
-        """Compute the weights of a block of pairs.
+        """Compute the weights of all pairs of R anchors and C contrasts.
 
         Args:
             rows: labels of the anchors, (R, ...).
             columns: labels of the contrasts, (C, ...).
 
         Returns:
-            (R, C) weights in [0, 1]. A pair with an unlabeled item can have any value, because the loss does not read
-            it.
+            (R, C) weights in [0, 1]. The loss ignores the weights of pairs with an unlabeled item, which can have any
+            value.
         """
 
     def forward_in(self, rows: Any, columns: Any, dtype: torch.dtype) -> Tensor:
-        """Compute the weights of a block of pairs in a given precision or a higher one.
+        """Compute the weights of all pairs of R anchors and C contrasts, with at least the precision of `dtype`.
 
-        Override this method if `forward` computes with real numbers. Other targets do not need the precision.
+        Override this method if the weights are subject to rounding. By default it calls `forward`.
 
         Args:
             rows: as for `forward`.
             columns: as for `forward`.
             dtype: float32 or float64, the precision of the loss.
+
+        Returns:
+            (R, C) weights in [0, 1], as from `forward`.
         """
         return self(rows, columns)
 
@@ -64,17 +67,17 @@ class Target(nn.Module, ABC):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Compute the weights of a block of pairs, 0 where the label of either item is unknown.
+        """Compute the weights of all pairs of R anchors and C contrasts, with 0 for pairs with an unlabeled item.
 
         Args:
             rows: labels of the anchors, (R, ...).
             columns: labels of the contrasts, (C, ...).
-            rows_known: bool (R,), True where the labels are known. None: all are.
-            columns_known: bool (C,), or None together with `rows_known`.
+            rows_known: bool (R,), True where the labels are known. None: all labels are known.
+            columns_known: bool (C,), as for `rows_known`. Either both masks are None or neither.
             dtype: float32 or float64, the precision of the loss.
 
         Returns:
-            (R, C) weights in [0, 1], in new memory.
+            (R, C) weights in [0, 1], as a new tensor.
         """
         if rows_known is None or columns_known is None:
             return self.forward_in(rows, columns, dtype)
@@ -84,53 +87,55 @@ class Target(nn.Module, ABC):
         return torch.where(rows_known[:, None] & columns_known[None, :], self.forward_in(rows, columns, dtype), 0)
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Return the mask of the rows whose labels are known, for targets where a label value means "unknown".
+        """Return the mask of known labels. Override this method if a value of the labels means "unknown".
 
         Args:
-            labels: (N, ...), one row an item.
-            labeled: mask that the caller passed: (N,) bool, a dict of masks, or None if all are known.
+            labels: labels of N items, (N, ...).
+            labeled: mask that the user passed to the loss: bool (N,), a dict of masks, or None if all labels are known.
 
         Returns:
-            The mask that the loss uses. By default it is `labeled`.
+            Mask that the loss uses, by default `labeled`.
         """
         return labeled
 
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
-        """Return the pairs of a block that the loss ignores: they are neither positive nor negative.
+        """Return which pairs of R anchors and C contrasts the loss ignores, as neither positive nor negative.
 
         Args:
             rows: labels of the anchors, (R, ...).
             columns: labels of the contrasts, (C, ...).
-            rows_known: bool (R,), True where the labels are known. None: all are.
-            columns_known: bool (C,), or None together with `rows_known`.
+            rows_known: bool (R,), True where the labels are known. None: all labels are known.
+            columns_known: bool (C,), as for `rows_known`. Either both masks are None or neither.
 
         Returns:
-            Bool (R, C), True where a pair is ignored, whatever its weight. None: no pair is ignored.
+            Bool (R, C), True where a pair is ignored, independent of its weight. None: no pair is ignored.
         """
         return None
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise if the labels do not fit this target.
+        """Raise ValueError or TypeError if the target does not accept the labels.
 
-        Shapes and dtypes are always checked. Values are checked only where the host does not have to wait for a device.
+        Shapes and dtypes are always checked. Values are checked only on the CPU, because to read values from another
+        device takes time.
 
         Args:
-            labels: (N, ...), one row an item.
-            labeled: (N,) bool, True where the labels are known. None: all are.
+            labels: labels of N items, (N, ...), or a dict of them.
+            labeled: bool (N,), True where the labels are known, or a dict of masks. None: all labels are known.
         """
 
 
 class FunctionTarget(Target):
-    """Target that calls a plain function of two label blocks. The losses wrap functions in it automatically.
+    """Target that calls a plain function. The losses convert functions to this class automatically.
 
     Args:
-        function: `(rows, ...), (columns, ...) -> (rows, columns)`, weights in [0, 1].
+        function: function of the labels (R, ...) of R anchors and (C, ...) of C contrasts that returns the weights of
+            their pairs, (R, C), in [0, 1].
 
     Raises:
-        ValueError: when called, if the function returns another shape or, on the CPU, weights outside of 0 to 1 or NaN
-            for labels that are known.
+        ValueError: when the target is called, if the function returns another shape or, on the CPU, a weight for known
+            labels that is NaN or outside of 0 to 1.
     """
 
     takes_dicts = True
@@ -138,7 +143,7 @@ class FunctionTarget(Target):
     def __init__(self, function: TargetFunction) -> None:
         super().__init__()
         if not callable(function) or isinstance(function, type):
-            raise TypeError(f"target: expected a Target or a function of two label blocks, got {function!r}")
+            raise TypeError(f"target: expected a Target or a function of two tensors of labels, got {function!r}")
         self.function = function
 
     def forward(self, rows: Any, columns: Any) -> Tensor:
@@ -161,7 +166,7 @@ class FunctionTarget(Target):
     ) -> Tensor:
         found = super().weights(rows, columns, rows_known, columns_known, dtype)
         if rows_known is None:
-            found = found.clone()  # the function may own this memory
+            found = found.clone()  # the function may return a tensor that it stores
         if values_are_readable(found) and not bool(((found >= 0) & (found <= 1 + 1e-6)).all()):
             raise ValueError(
                 "target: expected weights from 0 to 1 for known labels, got values outside of this range or NaN"
@@ -173,33 +178,33 @@ class FunctionTarget(Target):
 
 
 def as_target(target: Target | TargetFunction, argument: str = "target") -> Target:
-    """Return the target, or a function as a target.
+    """Return a target unchanged, or convert a function to a target.
 
     Raises:
-        TypeError: for anything else; it names the argument.
+        TypeError: if `target` is neither a target nor callable. The message begins with `argument`.
     """
     if not isinstance(target, Target) and not callable(target):
-        raise TypeError(f"{argument}: expected a target or a function of two label blocks, got {target!r}")
+        raise TypeError(f"{argument}: expected a target or a function of two tensors of labels, got {target!r}")
     return target if isinstance(target, Target) else FunctionTarget(target)
 
 
 def count(labels: LabelTensors) -> int:
-    """Return the number of rows of the labels."""
+    """Return the number of items in labels, which are one tensor or a dict with one tensor per kind of label."""
     return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
 
 
 def select_known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
-    """Return the labels of the rows that are known."""
+    """Return the rows of `labels` where the bool mask `labeled` is True, or all rows if `labeled` is None."""
     return labels if labeled is None else labels[labeled]
 
 
 def values_are_readable(tensor: Tensor) -> bool:
-    """Return whether values can be read without cost: on the CPU, and not during tracing."""
+    """Return whether Python can read the values of a tensor at once: it is on the CPU, and PyTorch does not trace."""
     return tensor.device.type == "cpu" and not is_traced() and not isinstance(tensor, FakeTensor)
 
 
 def is_traced() -> bool:
-    """Return whether tensors may have no values: in compile, export, torch.func, make_fx, jit.trace or a fake mode."""
+    """Return whether PyTorch traces the code (compile, export, torch.func, make_fx, jit.trace or a fake mode)."""
     if torch.compiler.is_compiling():
         return True
     return in_function_transform() or torch.jit.is_tracing() or get_proxy_mode() is not None or in_fake_mode()
@@ -216,10 +221,10 @@ def in_fake_mode() -> bool:
 
 
 def as_numbers(name: str, values: Any) -> Tensor:
-    """Return real numbers as a tensor.
+    """Convert an array, list or tensor of real numbers to a tensor.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: if the values are not real numbers. The message begins with `name`.
     """
     try:
         found = torch.as_tensor(values)
@@ -231,13 +236,16 @@ def as_numbers(name: str, values: Any) -> Tensor:
 
 
 def check_real(name: str, labels: Tensor) -> None:
-    """Raise TypeError for labels that are complex."""
+    """Raise TypeError if labels are complex. `name` is the class of the target in the message."""
     if labels.is_complex():
         raise TypeError(f"labels: {name} expects real numbers, got {labels.dtype}")
 
 
 def check_vectors(name: str, labels: Tensor, what: str) -> None:
-    """Raise ValueError unless labels are one number per item, TypeError unless they are a tensor."""
+    """Raise TypeError unless labels are a tensor, and ValueError unless the tensor has one dimension.
+
+    In the message, `name` is the class of the target, and `what` are the expected labels.
+    """
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: {name} expects a tensor, got {type(labels).__name__}")
     if labels.dim() != 1:
@@ -245,13 +253,16 @@ def check_vectors(name: str, labels: Tensor, what: str) -> None:
 
 
 def check_integers(name: str, labels: Tensor, what: str) -> None:
-    """Raise TypeError unless labels are integers."""
+    """Raise TypeError unless labels are integers. In the message, `name` is the target, and `what` are the labels."""
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels: {name} expects integer {what}, got {labels.dtype}")
 
 
 def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row, TypeError for complex ones."""
+    """Raise ValueError unless labels have two dimensions and are 0 or 1 in labeled rows, TypeError if complex.
+
+    `name` is the class of the target in the message.
+    """
     if labels.dim() != 2:
         raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
     check_real(name, labels)

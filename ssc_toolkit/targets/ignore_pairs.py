@@ -1,4 +1,4 @@
-"""Target whose pairs can be neither positive nor negative."""
+"""Target that makes the loss ignore some pairs, as neither positive nor negative."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from ssc_toolkit.targets.combined import MaxTarget
 
 
 class IgnorePairs(Target):
-    r"""Target with a rule for pairs that the loss ignores. These pairs are neither positive nor negative.
+    r"""Target with a second target that selects pairs for the loss to ignore.
 
-    Use it for pairs whose labels do not show whether the items are similar, such as recordings of one album, which also
-    have the same production, or ratings that differ by a medium amount. The loss leaves these pairs out of its
-    denominator,
+    Ignored pairs are neither positive nor negative. Use this target if the labels of some pairs do not show whether the
+    items are similar. For example, two tracks of one album can sound similar because of their production, not their
+    genre. The weight of an ignored pair is 0, and the loss of anchor i leaves the pair out of its denominator. With s,
+    w and W as in `SemiSupConLoss`:
 
-    $$L_i = \log \sum_{k \neq i,\; k \text{ not ignored}} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij},$$
+    $$L_i = \log \sum_{k \neq i,\; k \text{ not ignored}} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij}$$
 
-    and their weight is 0. Views of one item are never ignored. A pair for which the labels of the rule are unknown is
-    not ignored.
+    Views of one item are never ignored. A pair is not ignored if the labels that `ignored` uses are unknown for one of
+    its items.
 
     Args:
-        target: computes the weights of the other pairs: a target, a function of two label blocks, or a mapping of
-            signals to targets, as for `MaxTarget`. None: only views of one item are positives.
-        ignored: the rule: a target, a function of two label blocks, or a mapping of signals to targets. Pairs to which
-            it gives a weight above 0 are ignored.
+        target: computes the weights of the pairs that are not ignored: a target, a function of two tensors of labels,
+            or a mapping of signals to targets, as for `MaxTarget`. None: only views of one item are positives.
+        ignored: selects the pairs to ignore: a target, a function of two tensors of labels, or a mapping of signals to
+            targets. A pair is ignored if its weight by `ignored` is above 0.
 
     Shape:
-        - rows: (R, ...) labels, or a dict of signals if you passed a mapping
-        - columns: (C, ...)
-        - output: (R, C)
+        - rows: labels of R anchors, (R, ...), or a dict of such tensors if you passed a mapping
+        - columns: labels of C contrasts, (C, ...), or a dict of such tensors
+        - output: weights (R, C)
 
     Examples:
         >>> import torch
@@ -74,14 +75,17 @@ class IgnorePairs(Target):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Compute the weights of the target. Those of ignored pairs are not used."""
+        """Compute the weights by the constructor argument `target`, with arguments as for `Target.weights`.
+
+        The loss does not use the weights of ignored pairs.
+        """
         if self.target is None:
             return torch.zeros(count(rows), count(columns), device=_device(rows))
         rows, columns, *known = _of_signals(self.target, rows, columns, rows_known, columns_known)
         return self.target.weights(rows, columns, known[0], known[1], dtype)
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Return the masks of the target and of the rule if one of them changes its mask, or else `labeled`."""
+        """Return the mask of known labels, to which the method `known` of both contained targets is applied."""
         for part in (self.target, self.rule):
             if part is None:
                 continue
@@ -95,7 +99,11 @@ class IgnorePairs(Target):
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor:
-        """Return the pairs for which the rule holds."""
+        """Return a mask of the ignored pairs of R anchors and C contrasts, bool (R, C), as `Target.ignored` does.
+
+        A pair is ignored if the constructor argument `ignored` gives it a weight above 0, or if the constructor
+        argument `target` ignores it.
+        """
         given = _of_signals(self.rule, rows, columns, rows_known, columns_known)
         ignored = self.rule.weights(*given) > 0
         inner = None
@@ -104,7 +112,10 @@ class IgnorePairs(Target):
         return ignored if inner is None else ignored | inner
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise if the labels do not fit the target or the rule, or if a dict has signals that neither of them uses."""
+        """Raise ValueError or TypeError if the constructor argument `target` or `ignored` does not accept the labels.
+
+        This is also raised if neither of them uses one of the signals in a dict of labels.
+        """
         parts = [part for part in (self.target, self.rule) if part is not None]
         names = {name for part in parts for name in getattr(part, "names", ())}
         if names and not isinstance(labels, dict):
@@ -125,7 +136,10 @@ def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunc
 
 
 def _of_signals(part: Target, *given: Any) -> list[Any]:
-    """Select the labels or masks for the target or the rule: those of its signals, or the only one."""
+    """Select in each dict of `given` the labels or masks of the signals that the target `part` uses.
+
+    Other values are returned unchanged.
+    """
     names = getattr(part, "names", None)
     return [
         {name: value[name] for name in names if name in value}
@@ -136,7 +150,7 @@ def _of_signals(part: Target, *given: Any) -> list[Any]:
 
 
 def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tensor]:
-    """Return a mask for each signal."""
+    """Return a dict with one mask of known labels per signal (kind of labels), bool (items,) each."""
     if isinstance(labeled, dict):
         return labeled
     known = torch.ones(count(labels), dtype=torch.bool, device=_device(labels)) if labeled is None else labeled

@@ -1,4 +1,4 @@
-"""Targets for continuous labels, whose weight decreases with the distance of the labels."""
+"""Targets for continuous labels, with weights that decrease with the distance of the labels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssc_toolkit.targets.base import Target, check_real, check_vectors, select_k
 
 
 class GaussianKernel(Target):
-    r"""Target whose weight decreases with the distance of continuous labels.
+    r"""Target whose weight decreases with the Euclidean distance of continuous labels.
 
-    It is that of y-Aware InfoNCE (Dufumier et al. 2021, arXiv 2106.08808):
+    The weight of two items with labels a and b is that of y-Aware InfoNCE (Dufumier et al. 2021, arXiv 2106.08808):
 
     $$w = \exp\left(-\frac{\lVert a - b \rVert^2}{2 \sigma^2}\right)$$
 
@@ -20,9 +20,9 @@ class GaussianKernel(Target):
         bandwidth: σ in units of the labels, positive.
 
     Shape:
-        - rows: (R,) or (R, k), real numbers
-        - columns: (C,) or (C, k)
-        - output: (R, C), at least float32
+        - rows: real labels of R anchors, (R,), or (R, k) for labels of k dimensions
+        - columns: real labels of C contrasts, (C,) or (C, k)
+        - output: weights (R, C), float64 for float64 labels or in a loss of float64 embeddings, otherwise float32
 
     Raises:
         ValueError: if `bandwidth` is not positive.
@@ -46,7 +46,7 @@ class GaussianKernel(Target):
         return torch.exp(-((distance / self.bandwidth) ** 2) / 2)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labeled row."""
+        """Raise ValueError unless labels are (items,) or (items, dimensions), and finite in labeled rows."""
         check_continuous("GaussianKernel", labels, labeled)
 
     def extra_repr(self) -> str:
@@ -56,17 +56,17 @@ class GaussianKernel(Target):
 class TempoKernel(Target):
     r"""Target whose weight decreases with the distance of two tempi in octaves.
 
-    The weight is \(w = \exp(-d^2 / 2 \sigma^2)\) with \(d = \log_2(a / b)\). If `octave_blind` is True, the nearest
-    integer is subtracted from d, so that half and double tempo count as equal.
+    The weight of two items with tempi a and b is \(w = \exp(-d^2 / (2 \sigma^2))\) with \(d = \log_2(a / b)\). If
+    `octave_blind` is True, d is replaced by its difference to the nearest integer.
 
     Args:
-        bandwidth_octaves: σ in octaves, positive; 0.06 is about 4 % of the tempo.
-        octave_blind: whether half and double tempo count as equal.
+        bandwidth_octaves: σ in octaves, positive; 0.06 octaves is about 4 % of the tempo.
+        octave_blind: whether a tempo counts as equal to its half and its double.
 
     Shape:
-        - rows: (R,) beats per minute, positive
-        - columns: (C,)
-        - output: (R, C), at least float32
+        - rows: positive tempi of R anchors in beats per minute, (R,)
+        - columns: positive tempi of C contrasts in beats per minute, (C,)
+        - output: weights (R, C), float64 for float64 labels or in a loss of float64 embeddings, otherwise float32
 
     Raises:
         ValueError: if `bandwidth_octaves` is not positive.
@@ -97,7 +97,7 @@ class TempoKernel(Target):
         return torch.exp(-((octaves / self.bandwidth_octaves) ** 2) / 2)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not (items,), or not positive in a labeled row."""
+        """Raise ValueError unless labels are (items,), and positive in labeled rows."""
         check_vectors("TempoKernel", labels, "beats per minute")
         check_real("TempoKernel", labels)
         if values_are_readable(labels):
@@ -110,11 +110,16 @@ class TempoKernel(Target):
 
 
 def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Compute Euclidean distances of continuous labels, (R, C), from differences, so that equal labels have 0."""
+    """Compute Euclidean distances (R, C) of continuous labels of R anchors, `rows`, and C contrasts, `columns`.
+
+    Labels are (R,) and (C,), or (R, k) and (C, k) for k dimensions.
+
+    The distance of equal labels is exactly 0. Computation is in `dtype`, or in float64 for labels in float64.
+    """
     if rows.dim() == 1 and not (rows.is_floating_point() or columns.is_floating_point()):
-        return (rows.long()[:, None] - columns.long()).abs().to(dtype)  # large integers differ exactly
+        return (rows.long()[:, None] - columns.long()).abs().to(dtype)  # exact for large integers
     if not (rows.is_floating_point() or columns.is_floating_point()) and len(columns):
-        shift = columns[:1].long()  # the dtype may not hold large integers, but it holds their differences
+        shift = columns[:1].long()  # the dtype may round large integers, but not their differences
         rows, columns = rows.long() - shift, columns.long() - shift
     rows, columns = as_real(rows, dtype), as_real(columns, dtype)
     if rows.dim() == 1:
@@ -123,7 +128,10 @@ def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.flo
 
 
 def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError for labels that are not (items,) or (items, k), or not finite in a labeled row."""
+    """Raise ValueError unless labels are (items,) or (items, dimensions), and finite in labeled rows.
+
+    `name` is the class of the target or loss in the message.
+    """
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
     check_real(name, labels)
@@ -132,5 +140,5 @@ def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
 
 
 def as_real(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Convert labels to float32 or float64 as requested. Labels in float64 are not changed."""
+    """Convert labels to `dtype`, float32 or float64. Labels in float64 are not changed."""
     return labels if labels.dtype == torch.float64 else labels.to(dtype)

@@ -1,4 +1,4 @@
-"""Targets that look up weights in a table: musical keys, and any precomputed similarity."""
+"""Targets that read weights from a table, for musical keys and for any precomputed similarity."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from ssc_toolkit.targets.base import (
 
 
 class SimilarityMatrix(Target):
-    """Target that looks up weights in a precomputed matrix of similarities.
+    """Target that reads weights from a precomputed matrix of similarities.
 
-    The label of an item is its row in the matrix, such as the number of its artist.
+    The label of an item is an index into the matrix, for example the index of its artist. The weight of a pair is
+    `matrix[label of the anchor, label of the contrast]`.
 
     Args:
-        matrix: (M, M) weights in [0, 1]; need not be symmetric. It is moved with the module and is not part of the
-            state dict.
+        matrix: floating-point weights in [0, 1] for each two of M label values, (M, M). It need not be symmetric. It is
+            not part of the state dict.
 
     Shape:
-        - rows: (R,) integer row numbers, 0 to M - 1
-        - columns: (C,)
-        - output: (R, C) dtype of the matrix
+        - rows: integer labels of R anchors, 0 to M - 1, (R,)
+        - columns: integer labels of C contrasts, 0 to M - 1, (C,)
+        - output: weights (R, C), with the dtype of the matrix
 
     Raises:
-        ValueError: for a matrix that is not square, or has values outside of 0 to 1.
-        TypeError: for a matrix of integers.
+        ValueError: if the matrix is not square, or has values outside of 0 to 1.
+        TypeError: if the matrix is not floating point.
 
     Examples:
         >>> import torch
@@ -47,7 +48,7 @@ class SimilarityMatrix(Target):
     matrix: Tensor
 
     numbers = "row numbers"
-    """Name of the labels in error messages."""
+    """What the labels of the class are called in error messages."""
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class SimilarityMatrix(Target):
         return _look_up(self.matrix, rows, columns)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise TypeError for non-integers, ValueError for a labeled row outside the matrix."""
+        """Raise TypeError unless labels are integers, and ValueError if a known label is not an index of the matrix."""
         name, size = type(self).__name__, len(self.matrix)
         check_vectors(name, labels, "one number per item")
         check_integers(name, labels, self.numbers)
@@ -80,25 +81,25 @@ class SimilarityMatrix(Target):
 class KeySimilarity(SimilarityMatrix):
     r"""Target whose weight depends on the relation of two musical keys.
 
-    The label of a key is its tonic (C = 0 … B = 11), plus 12 if minor.
+    The label of a major key is its tonic in semitones above C, 0 to 11. The label of a minor key is 12 more.
 
-    "mirex": the weights of the MIREX key evaluation, made symmetric: 1 for the same key, 0.5 for keys of the same mode
-    a fifth apart, 0.3 for relative keys, 0.2 for parallel keys, and 0 otherwise.
+    The kernel "mirex" uses the weights of the MIREX key evaluation, made symmetric: 1 for the same key, 0.5 for two
+    keys of the same mode a fifth apart, 0.3 for relative keys, 0.2 for parallel keys, and 0 for other pairs.
 
-    "fifths": \(\exp(-d^2 / 2 \sigma^2)\) with d the distance of the key signatures on the circle of fifths, 0 to 6.
-    Relative keys have the same signature.
+    The kernel "fifths" uses \(\exp(-d^2 / (2 \sigma^2))\), where d is the number of steps between the key signatures on
+    the circle of fifths, 0 to 6. Relative keys have the same signature, so their weight is 1.
 
     Args:
         kernel: "mirex" or "fifths".
-        bandwidth_fifths: σ of "fifths" in steps on the circle, positive.
+        bandwidth_fifths: σ of the kernel "fifths" in steps on the circle, positive.
 
     Shape:
-        - rows: (R,) integer keys, 0 to 23
-        - columns: (C,)
-        - output: (R, C) float32; in a loss of float64 embeddings, float64
+        - rows: integer keys of R anchors, 0 to 23, (R,)
+        - columns: integer keys of C contrasts, 0 to 23, (C,)
+        - output: weights (R, C), float64 in a loss of float64 embeddings, otherwise float32
 
     Raises:
-        ValueError: for another kernel, or a bandwidth that is not positive.
+        ValueError: if `kernel` is unknown, or `bandwidth_fifths` is not positive.
 
     Examples:
         >>> import torch
@@ -129,7 +130,7 @@ class KeySimilarity(SimilarityMatrix):
 
 
 def _look_up(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    last = len(matrix) - 1  # unlabeled rows can have any number
+    last = len(matrix) - 1  # labels that are not known can have any value
     return matrix[rows.long().clamp(0, last)[:, None], columns.long().clamp(0, last)]
 
 

@@ -1,4 +1,4 @@
-"""Target for class labels: items of the same class are positives."""
+"""Target for class labels, in which items of the same class are positives."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class SameClass(Target):
     """Target with weight 1 for two items of the same class, and 0 otherwise (Khosla et al. 2020, arXiv 2004.11362).
 
     Args:
-        ignore_index: label that means "unknown", such as -1 or -100. Items with this label count as unlabeled, in
-            addition to those for which `labeled` is False. The host does not read the labels for this, so it also
-            works on a GPU and in compiled code. None: every label is a class.
+        ignore_index: label that means "unknown", such as -1 or -100. Items with this label count as unlabeled, as do
+            items for which `labeled` is False. This also works in compiled code, and without waiting for a GPU. None:
+            every label is a class.
 
     Shape:
-        - rows: (R,) integer class indices
-        - columns: (C,) integer class indices
-        - output: (R, C) float32
+        - rows: integer class indices of R anchors, (R,)
+        - columns: integer class indices of C contrasts, (C,)
+        - output: weights (R, C), float32
 
     Raises:
-        TypeError: for an `ignore_index` that is not an integer.
-        ValueError: for an `ignore_index` that does not fit into 64 bits.
+        TypeError: if `ignore_index` is not an integer.
+        ValueError: if `ignore_index` does not fit in 64 bits.
 
     Examples:
         >>> import torch
@@ -57,18 +57,21 @@ class SameClass(Target):
         return same.float()
 
     def _is_class(self, labels: Tensor) -> Tensor:
-        """Return where labels differ from `ignore_index`, compared in 64 bits, because it may not fit into fewer."""
+        """Return a mask that is True for labels that differ from the constructor argument `ignore_index`.
+
+        Labels are compared in 64 bits, because `ignore_index` may not fit in their dtype.
+        """
         return torch.ne(labels.long(), self.ignore_index)  # type: ignore[arg-type]  # is called only with a number
 
     def known(self, labels: Any, labeled: Any) -> Any:
-        """Return the mask of the rows that are known and whose label is not `ignore_index`."""
+        """Return a mask of the labels that are known and differ from the constructor argument `ignore_index`."""
         if self.ignore_index is None:
             return labeled
         has_class = self._is_class(labels)
         return has_class if labeled is None else labeled & has_class
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise ValueError for labels that are negative or not 1-D, TypeError for non-integers."""
+        """Raise TypeError unless labels are integers, and ValueError for a wrong shape or a negative known label."""
         if labels.dim() == 2:
             one = labels.shape[1] == 1
             cure = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"
@@ -79,8 +82,8 @@ class SameClass(Target):
         check_integers("SameClass", labels, "class indices")
         if values_are_readable(labels) and bool((select_known_rows(labels, self.known(labels, labeled)) < 0).any()):
             raise ValueError(
-                "labels: a labeled item has a negative class index; mark unknown labels with labeled=False, or pass "
-                "the number that means unknown as target=SameClass(ignore_index=...)"
+                "labels: expected class indices >= 0 for labeled items, got a negative one; mark unknown labels with "
+                "labeled=False, or pass the index that means unknown as target=SameClass(ignore_index=...)"
             )
 
     def extra_repr(self) -> str:

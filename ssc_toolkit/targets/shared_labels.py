@@ -1,4 +1,4 @@
-"""Targets for several labels per item: items with labels in common are positives."""
+"""Targets for items with several labels each, in which items that have labels in common are positives."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ssc_toolkit.targets.base import Target, as_numbers, check_multi_hot
 class SharedLabels(Target):
     """Target with weight 1 for two items that have at least `minimum` labels in common, and 0 otherwise.
 
-    For multi-hot rows A and B, the weight is 1 if |A and B| >= minimum (Guinot et al. 2024, arXiv 2407.13840).
+    This is the target of SemiSupCon (Guinot et al. 2024, arXiv 2407.13840).
 
     Args:
         minimum: number of labels that two items must have in common, at least 1.
 
     Shape:
-        - rows: (R, classes) multi-hot, bool, integer or float
-        - columns: (C, classes)
-        - output: (R, C) float32
+        - rows: multi-hot labels of R anchors, (R, classes), 0 or 1 as bool, integer or floating point
+        - columns: multi-hot labels of C contrasts, (C, classes)
+        - output: weights (R, C), float32
 
     Raises:
         ValueError: if `minimum` is below 1.
@@ -46,7 +46,7 @@ class SharedLabels(Target):
         return (rows.float() @ columns.float().T >= self.minimum).float()
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not 2-D, or not 0 or 1 in a labeled row."""
+        """Raise ValueError unless labels are (items, classes), and 0 or 1 in labeled rows."""
         check_multi_hot("SharedLabels", labels, labeled)
 
     def extra_repr(self) -> str:
@@ -54,24 +54,24 @@ class SharedLabels(Target):
 
 
 class LabelOverlap(Target):
-    """Target whose weight is the overlap of two sets of labels.
+    """Target whose weight is the overlap of the sets of labels A and B of two items.
 
-    The Dice overlap is 2 |A and B| / (|A| + |B|), the Jaccard overlap |A and B| / |A or B|. Two items without labels
-    have overlap 0. With `class_weights`, |A| is the sum of the weights of the labels in A. Inverse class frequencies
-    give rare labels more weight.
+    The Dice overlap is 2 |A and B| / (|A| + |B|). The Jaccard overlap is |A and B| / |A or B|. Here |A| is the number
+    of labels in A or, with `class_weights`, the sum of their weights. Two items without labels have overlap 0.
 
     Args:
         measure: "dice" or "jaccard".
-        class_weights: positive weight of each class, (classes,). None: every weight is 1.
+        class_weights: positive weight of each class, (classes,). Use inverse class frequencies to give rare labels more
+            weight. None: every weight is 1.
 
     Shape:
-        - rows: (R, classes) multi-hot, bool, integer or float
-        - columns: (C, classes)
-        - output: (R, C) float32; in a loss of float64 embeddings, float64
+        - rows: multi-hot labels of R anchors, (R, classes), 0 or 1 as bool, integer or floating point
+        - columns: multi-hot labels of C contrasts, (C, classes)
+        - output: weights (R, C), float64 in a loss of float64 embeddings, otherwise float32
 
     Raises:
-        ValueError: for another measure, or class weights that are not positive, (classes,).
-        TypeError: for class weights that are not real numbers.
+        ValueError: if `measure` is unknown, or `class_weights` are not positive or not (classes,).
+        TypeError: if `class_weights` are not real numbers.
 
     Examples:
         >>> import torch
@@ -124,7 +124,7 @@ class LabelOverlap(Target):
         return self._exact_weights.to(device) if dtype == torch.float64 else self.class_weights.to(dtype)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError for labels that are not 2-D, have other classes than `class_weights`, or are not 0 or 1."""
+        """Raise ValueError unless labels are (items, classes), 0 or 1, with as many classes as `class_weights`."""
         check_multi_hot("LabelOverlap", labels, labeled)
         if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
             raise ValueError(

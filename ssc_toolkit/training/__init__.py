@@ -1,4 +1,4 @@
-"""Pretraining: Lightning module, data module, callbacks and options."""
+"""Pretraining with Lightning: module, data module, callbacks and options."""
 
 from ssc_toolkit.options import LogOptions, OptimizerOptions, PretrainOptions, TrackSource, TrainerOptions
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights

@@ -1,4 +1,4 @@
-"""Atomic checkpoints, their checks, and the disk space that they need."""
+"""Lightning plugin that writes checkpoints atomically, and checks of checkpoints and disk space."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _ADVICE = "restore it from a copy, or delete it to start the run again from its 
 _PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
 _LISTS = ("optimizer_states", "lr_schedulers")
 _MOMENTS = 2
-"""Number of moments that Adam stores for each parameter."""
+"""Number of values (moments) that the optimizer Adam stores for each parameter."""
 _BESIDE = 16 * 2**20
-"""Bytes reserved for other files: history, event files and plots."""
+"""Number of bytes of disk space that a run needs for its history, event files and plots."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoint plugin that writes checkpoints atomically with a checksum, and loads them without running code.
+    """Lightning plugin that writes checkpoints atomically with a checksum, and loads them without running code.
 
-    Checkpoints of earlier versions have no checksum and are loaded without this check.
+    Checkpoints of earlier versions have no checksum and are loaded without verification.
 
     Raises:
-        InputError: if a checkpoint cannot be written, in which case the previous one is not changed, or if a checkpoint
-            is damaged.
-        KeyboardInterrupt: after Ctrl-C during writing; the previous checkpoint is not changed.
+        InputError: if a checkpoint cannot be written, or if a checkpoint to load is damaged. If writing fails, the
+            previous checkpoint is not changed.
+        KeyboardInterrupt: after Ctrl-C during writing. The previous checkpoint is not changed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -48,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
-            if isinstance(error.__context__, KeyboardInterrupt):  # and after Ctrl-C
+            if isinstance(error.__context__, KeyboardInterrupt):  # torch.save also raises RuntimeError after Ctrl-C
                 raise error.__context__ from None
             reason = str(error).splitlines()[0]
             raise InputError(
@@ -61,10 +61,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def check_checkpoint(path: Path, module: nn.Module) -> int:
-    """Return the step that a checkpoint was written at.
+    """Check a checkpoint of the LightningModule `module`, and return the number of completed optimizer steps.
 
     Raises:
-        InputError: if it is damaged, or if it has the weights of another model.
+        InputError: if the checkpoint is damaged, or contains the weights of another model.
     """
     content = _load(path, "cpu")
     with reading("out", path, _ADVICE):
@@ -83,7 +83,11 @@ def _load(path: Path, device: Any) -> dict[str, Any]:
 
 
 def check_space(folder: Path, module: nn.Module) -> None:
-    """Raise InputError unless the disk has space for a new checkpoint next to the previous one, and for the encoder."""
+    """Raise InputError unless the disk has space for the encoder and the next checkpoint of a run.
+
+    The previous checkpoint is kept until the next one is complete. `folder` is the folder of the run, and `module` the
+    LightningModule.
+    """
     needed = (
         estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2)
         + _model_bytes(module)
@@ -98,7 +102,7 @@ def check_space(folder: Path, module: nn.Module) -> None:
 
 
 def estimate_checkpoint_bytes(module: nn.Module) -> int:
-    """Estimate the size of a checkpoint with Adam in bytes."""
+    """Estimate the size in bytes of a checkpoint of a module that is trained with Adam."""
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())

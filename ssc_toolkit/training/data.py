@@ -1,4 +1,4 @@
-"""LightningDataModule of the training data."""
+"""Lightning data module of a training."""
 
 from __future__ import annotations
 
@@ -22,20 +22,24 @@ from ssc_toolkit.seeds import make_generator
 
 
 class SemiSupConDataModule(pl.LightningDataModule):
-    """Data module with an endless sequence of mixed batches, distributed over the processes and resumable.
+    """Data module whose batches mix labeled and unlabeled items.
 
-    An item with several label signals is labeled if at least one of them is known. It counts as one item in the budget:
-    all labels of an item within the budget are used, and none of an item outside of it.
+    The sequence of batches has no end. The items of each batch are distributed over the processes. When a training is
+    resumed, the sequence continues with the next batch.
+
+    An item may have several kinds of labels (signals), such as key and tempo. It is labeled if at least one of them is
+    known. `label_budget` selects whole items: all labels of a selected item are used, and no label of any other item.
 
     Args:
         dataset: dataset of all training tracks. Without labels, every batch is unlabeled.
         batch_size: number of items in the batch of one process.
         labeled_fraction: fraction of labeled items in a batch; see `SemiSupervisedBatchSampler`.
-        label_budget: fraction of the labeled items whose labels are used; every class of every signal is covered first.
-        seed: seed of the batches and of the positions of the views.
-        workers: number of processes that read audio; with 0, the training process reads it.
-        batch_sampler: another batch sampler, such as a `BalancedBatchSampler`, for the whole batch of all processes. It
-            replaces `batch_size`, `labeled_fraction` and `label_budget`.
+        label_budget: fraction of the labeled items whose labels are used, above 0 and up to 1. The items are selected
+            so that they cover every class of every kind of labels if possible.
+        seed: seed of the batches and of the start times of the views in their tracks.
+        workers: number of additional processes that read audio. If 0, the training process reads the audio.
+        batch_sampler: sampler used instead of `batch_size`, `labeled_fraction` and `label_budget`, such as a
+            `BalancedBatchSampler`. Each of its batches contains the items of all processes.
 
     Raises:
         InputError: if a number is out of range.
@@ -70,17 +74,17 @@ class SemiSupConDataModule(pl.LightningDataModule):
         self._sampler = self.batch_sampler()  # fail early if a setting is invalid
 
     def labeled_rows(self) -> Tensor:
-        """Return the row numbers of the tracks with at least one known signal."""
+        """Return the row numbers of the tracks for which at least one label is known, int64 (labeled tracks,)."""
         return self._labeled.nonzero()[:, 0]
 
     def budget(self) -> Tensor:
-        """Return the positions, among the labeled tracks, of those whose labels are used."""
+        """Return the positions in `labeled_rows()` of the tracks whose labels are used, int64 (tracks,)."""
         rows = self.labeled_rows()
         usable = getattr(self._sampler, "labeled", rows)
         return torch.isin(rows, usable).nonzero()[:, 0]
 
     def batch_sampler(self, world_size: int = 1) -> NumberedBatchSampler:
-        """Return the sampler of the whole batch of `world_size` processes."""
+        """Return the sampler of the batches, each of which contains the items of all `world_size` processes."""
         if self._given is not None:
             return self._given
         labels = self.dataset.labels
@@ -111,13 +115,13 @@ class SemiSupConDataModule(pl.LightningDataModule):
         )
 
     def read_by(self, pid: int) -> str | None:
-        """Return the last file that a worker process started to read, or None if it is not known."""
+        """Return the last file that the worker with process id `pid` started to read, or None if it is not known."""
         row = self.notes.row_of(pid)
         return None if row is None or row < 0 else self.dataset.describe_item(row)
 
 
 class SafeLoader(DataLoader[Any]):
-    """A data loader whose workers do not import modules from the working folder, whatever their start method is."""
+    """DataLoader whose workers do not import modules from the working folder, with any start method."""
 
     def __iter__(self) -> Any:
         with safe_children():
@@ -125,12 +129,12 @@ class SafeLoader(DataLoader[Any]):
 
 
 class NumberedBatches(Dataset[dict[str, Any]]):
-    """Map-style dataset of batches, in which batch k depends only on k and the arguments.
+    """Map-style dataset whose item k is batch k of one process. It depends only on k and the arguments.
 
     Args:
         dataset: dataset of the items.
-        batch_sampler: sampler of the whole batches.
-        seed: seed of the positions of the views.
+        batch_sampler: sampler of batches that contain the items of all processes.
+        seed: seed of the start times of the views in their tracks.
         rank: number of the process whose items are returned.
         world_size: number of processes.
     """
@@ -152,11 +156,9 @@ class NumberedBatches(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         generator = make_generator(self.seed, "views", number, 0)
         indices = self.batch_sampler.batch(number)
-        if self.world_size == 1:
-            return self.dataset.batch(indices, generator)
         batch = self.dataset.batch(indices, generator, slice(self.rank, None, self.world_size))
         # Plain numbers instead of tensors, because Lightning would move tensors to the device.
-        return {**batch, "places": batch["places"].tolist(), "items_of_all": len(indices)}
+        return {**batch, "places": batch["places"].tolist()}
 
 
 class CountFrom(Sampler[int]):
@@ -170,6 +172,6 @@ class CountFrom(Sampler[int]):
 
 
 def _outlive_signals(_: int) -> None:
-    """Ignore SIGTERM and SIGINT in a worker, which a signal to the process group would end before a checkpoint."""
+    """Ignore SIGTERM and SIGINT in a worker, so that it still runs while the training process saves a checkpoint."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Tables, labels, targets and datasets of a training, from the user's arguments."""
+"""Functions that create track tables, labels, target and dataset of a training from the user's options."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
-"""No labels, one label signal, or several signals by column name."""
+"""Type of the labels of a training: None, those of one column, or those of several columns by name."""
 
 
 def load_source(source: TrackSource, argument: str) -> TrackTable:
-    """Load the track table of a source.
+    """Load the track table that a `TrackSource` describes.
 
     Args:
-        source: the source.
+        source: tracks, root and variant.
         argument: name of the argument that contains the source, for error messages.
 
     Raises:
-        InputError: as for `load_tracks`, with the names of the options of this source.
+        InputError: as for `load_tracks`. The message names the option of this source, such as `unlabeled.root`.
     """
     with source_named(argument):
         return load_tracks(source.tracks, source.root, source.variant)
 
 
 def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | None) -> dict[str, Labels]:
-    """Encode the label columns of a table, and the monitored column if it is another one.
+    """Encode the label columns of a table, and the column `monitor` if it is not one of them.
+
+    Returns:
+        Labels of all rows by column.
 
     Raises:
-        InputError: as `encode_labels`, under the name of the option that gave the column.
+        InputError: as for `encode_labels`. The message names the option that gave the column.
     """
     options = dict.fromkeys(columns, "labels")
     if monitor is not None:
@@ -47,11 +50,13 @@ def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | No
 
 
 def make_target(signals: Mapping[str, Labels], min_shared: int) -> Target:
-    """Return the target: tracks with the same class, or with enough labels in common, in any column are positives.
+    """Return the target of the loss, which determines which tracks are positives of each other.
+
+    Two tracks are positives if, in at least one column, they have the same class or `min_shared` labels in common.
 
     Args:
-        signals: label signals by column.
-        min_shared: number of labels in common that make two tracks positives, in columns with several labels.
+        signals: labels by column.
+        min_shared: minimum number of common labels of positives, for columns with several labels per track.
 
     Raises:
         InputError: if `min_shared` is larger than the number of labels of every track.
@@ -74,7 +79,7 @@ def make_target(signals: Mapping[str, Labels], min_shared: int) -> Target:
 
 
 def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTable:
-    """Return the rows whose split is "train" or empty; without a `split` column, all rows.
+    """Return the rows of a table whose split is "train" or empty, or all rows if there is no `split` column.
 
     Raises:
         InputError: if there are no such rows.
@@ -86,11 +91,11 @@ def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTa
 
 
 def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
-    """Return the label signals of the training rows; the classes are those of the whole table.
+    """Return the labels of the training rows of a table. Their list of classes is that of the whole table.
 
     Args:
-        table: the table.
-        signals: label signals of all its rows by column.
+        table: track table.
+        signals: labels of all its rows by column.
 
     Raises:
         InputError: if no training row has a label in a column.
@@ -104,7 +109,13 @@ def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> 
 
 
 def find_single_class_columns(signals: Signals, columns: Sequence[str], min_shared: int) -> list[str]:
-    """Return the columns in which all labeled tracks are positives of one another."""
+    """Return the names of the label columns in which all labeled tracks are positives of one another.
+
+    Args:
+        signals: labels of the training rows.
+        columns: names of the label columns, in the order of `signals`.
+        min_shared: minimum number of common labels of positives, for columns with several labels per track.
+    """
     return [
         column
         for column, signal in zip(columns, name_signals(signals).values(), strict=True)
@@ -113,7 +124,10 @@ def find_single_class_columns(signals: Signals, columns: Sequence[str], min_shar
 
 
 def check_contrasts(signals: Signals, columns: Sequence[str], min_shared: int) -> None:
-    """Raise InputError if every pair of labeled tracks is positive, because a batch then has no negative pair."""
+    """Raise InputError if all labeled tracks are positives of one another, so that batches have no negatives.
+
+    Arguments are as for `find_single_class_columns`.
+    """
     labeled = {column: signal.labeled for column, signal in zip(columns, name_signals(signals).values(), strict=True)}
     for column in find_single_class_columns(signals, columns, min_shared):
         if all(bool((labeled[column] | ~other).all()) for other in labeled.values()):
@@ -131,7 +145,16 @@ def make_training_dataset(
     views: int,
     max_unusable: float,
 ) -> ContrastiveDataset | JoinedDataset:
-    """Return the dataset of the labeled table and, if given, of a second table without labels."""
+    """Create the dataset of a training.
+
+    Args:
+        parts: track table with labels and, optionally, a second table that is used without labels.
+        labels: labels of the first table.
+        sample_rate: sample rate of the views in hertz.
+        view_seconds: length of a view in seconds.
+        views: number of views of each track.
+        max_unusable: maximum fraction of the tracks that may fail to decode.
+    """
     # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
     datasets = [
@@ -161,10 +184,10 @@ def _is_train(table: TrackTable) -> pd.Series:
 
 
 def check_rate(table: TrackTable, sample_rate: int) -> None:
-    """Raise InputError if the table comes from a store with another sample rate."""
+    """Raise InputError if the tracks of a table are in an audio store that has another sample rate, in hertz."""
     open_store_of(table, sample_rate)
 
 
 def hash_training_table(train: TrackTable) -> str:
-    """Return a hash of the training table, which prevents resuming a run with other data."""
+    """Return a hash of the training rows of a track table, which is stored so that no run resumes with other data."""
     return short_hash(train.frame.to_csv(index=False))

@@ -1,4 +1,4 @@
-"""Training loop: Lightning's trainer with the callbacks, loggers and errors of a run."""
+"""Training with Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 PICTURES_FOLDER = "pictures"
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""Lightning's names of the precisions, by the names in this library."""
+"""Names of the precisions in Lightning, by their names in this library."""
 _CAUSES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", None: "a signal to another process"}
 
 
 def is_first_process() -> bool:
-    """Return whether this process writes the files of the run, by the variables of the launcher.
+    """Return whether this process has rank 0 and therefore writes the files of the run.
 
-    Use it before the trainer exists.
+    The rank is read from the environment variables of the launcher, because the trainer may not exist yet.
     """
     return not getattr(rank_zero_only, "rank", 0)
 
@@ -54,21 +54,22 @@ def fit(
     history: History,
     first_step: int = 0,
 ) -> None:
-    """Train to the last step, from the checkpoint in the folder or from the start.
+    """Train until the last step, starting from the checkpoint in the folder of the run if there is one.
 
     Args:
         module: module to train.
-        data: batches of the training.
+        data: data module of the training batches.
         folder: folder of the run.
         options: number of steps, title, and options of the trainer and the loggers.
-        history: callback that writes the history.
-        first_step: step of the checkpoint in the folder, as `check_checkpoint` returns it.
+        history: callback that records loss and other values.
+        first_step: step of the checkpoint in the folder, as `check_checkpoint` returns it, or 0 without a checkpoint.
 
     Raises:
         InputError: if the loss or the weights are NaN or infinite, if a worker process dies, or if a file cannot be
             written.
-        SystemExit: with status 143, after SIGTERM, when the current step is saved.
-        KeyboardInterrupt: after Ctrl-C, when the current step is saved; after a second Ctrl-C, without saving.
+        SystemExit: with status 143 after SIGTERM. The current step is completed and saved first.
+        KeyboardInterrupt: after Ctrl-C. The current step is completed and saved first. A second Ctrl-C stops
+            immediately without saving.
     """
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and is_first_process():
@@ -87,7 +88,7 @@ def fit(
             checkpoint.stem,
             every_n_train_steps=options.checkpoint_every,
             enable_version_counter=False,
-            save_top_k=-1,  # with a limit, Lightning deletes the file that the resumed checkpoint names
+            save_top_k=-1,  # with a limit, Lightning would delete the file that the resumed checkpoint names
         )
     )
     if options.trainer.compile:
@@ -102,7 +103,7 @@ def fit(
         except SystemExit as error:  # Lightning's reaction to a second Ctrl-C
             raise KeyboardInterrupt from error
         if not stop.stopped:
-            trainer.save_checkpoint(checkpoint)  # the last step need not be a multiple of `checkpoint_every`
+            trainer.save_checkpoint(checkpoint)  # the last step may not be a multiple of `checkpoint_every`
     if stop.stopped or stop.signal is not None:  # the signal may come after the last step
         if trainer.is_global_zero:
             logger.warning(
@@ -117,7 +118,14 @@ def fit(
 
 
 def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainOptions, done: int) -> pl.Trainer:
-    """Return Lightning's trainer for the options."""
+    """Return the Lightning trainer of a run.
+
+    Args:
+        folder: folder of the run.
+        callbacks: callbacks of the trainer.
+        options: options of the training.
+        done: number of completed steps.
+    """
     trainer = options.trainer
     try:
         return pl.Trainer(
@@ -145,7 +153,7 @@ def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainO
 
 @contextmanager
 def _explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
-    """Convert errors that a user can fix, such as a dead worker or a full disk, into one-line InputErrors."""
+    """Context manager that converts errors that a user can fix, such as a full disk, to InputErrors of one line."""
     try:
         yield
     except Exception as error:
@@ -178,9 +186,9 @@ def _explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
 
 
 def _find_dead_worker(error: BaseException | None) -> tuple[str, str] | None:
-    """Return the process ids and the reason if a worker of a loader died, else None.
+    """Return the process ids of the DataLoader workers whose death caused `error`, and the reason, or None.
 
-    PyTorch reports the death in the main process, as the cause or context of any exception.
+    PyTorch raises an error in the main process. That error may be the cause or the context of `error`.
     """
     while error is not None:
         found = re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)\W*$", str(error))

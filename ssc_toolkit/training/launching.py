@@ -1,4 +1,4 @@
-"""Training in several processes: check of the launcher, and errors when a process dies."""
+"""Checks of launcher (such as torchrun or SLURM) and devices, and errors of training in several processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import TrainerOptions
 
 _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-"""Variables in which launchers store the number of processes; the first one that is set is used."""
+"""Environment variables in which launchers store the number of processes. The first one that is set is used."""
 _OF_A_PROCESS = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE")
-"""Variables of launchers that start every process, instead of one process per machine."""
+"""Environment variables of launchers that start all processes, not only one per machine."""
 _SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
-"""Variables that Lightning sets in this process when it starts the others."""
+"""Environment variables that Lightning sets in this process when it starts the other processes."""
 _INTERACTIVE = ("bash", "interactive")
-"""Names of interactive SLURM jobs, in which users start the processes themselves (as in Lightning)."""
+"""Names of interactive SLURM jobs, in which users start the processes themselves. Lightning uses the same names."""
 _BROKEN = re.compile(
     r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|rendezvous|tcpstore|process group", re.IGNORECASE
 )
@@ -61,7 +61,7 @@ def check_devices(options: TrainerOptions) -> None:
 
 
 def find_broken_connection(error: BaseException | None) -> str | None:
-    """Return PyTorch's message if an error comes from the connection to another process, else None."""
+    """Return the message of PyTorch if `error` was caused by a lost connection to another process, otherwise None."""
     while error is not None:
         is_torch = isinstance(error, torch.distributed.DistError)
         if is_torch or (isinstance(error, RuntimeError) and _in_group() and _BROKEN.search(str(error))):
@@ -72,7 +72,7 @@ def find_broken_connection(error: BaseException | None) -> str | None:
 
 @contextmanager
 def report_child_death() -> Iterator[None]:
-    """Log an error when a process that Lightning's launcher started dies, before it ends the others."""
+    """Context manager that logs an error if a process that Lightning started dies."""
     launcher = logging.getLogger(_LAUNCHER)
     before = launcher.level
     handler = _InOurWords()
@@ -89,7 +89,10 @@ def report_child_death() -> Iterator[None]:
 
 @contextmanager
 def restore_launcher_variables() -> Iterator[None]:
-    """Restore the variables that Lightning sets to start other processes, so that later trainings do not read them."""
+    """Context manager that restores the environment variables that Lightning sets for the other processes.
+
+    Otherwise, later trainings in this process would read them.
+    """
     before = {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
     try:
         yield
@@ -106,8 +109,8 @@ class _InOurWords(logging.Handler):
         found = re.search(r"PID (\d+) terminated with code (-?\d+)", record.getMessage())
         if found is not None:
             logging.getLogger("ssc_toolkit").error(
-                "trainer: a process of this training died (pid %s, status %s); the others are ended. Rerun the command "
-                "to resume from the last checkpoint",
+                "trainer: a process of this training died (pid %s, status %s); the other processes are ended. Rerun "
+                "the command to resume from the last checkpoint",
                 *found.groups(),
             )
 

@@ -26,18 +26,19 @@ def check_loggers(options: LogOptions) -> None:
 
 
 def make_loggers(options: LogOptions, folder: Path, first_step: int) -> list[Logger]:
-    """Return the requested loggers.
+    """Return a list of the requested Lightning loggers.
 
     Args:
         options: options of the loggers.
-        folder: folder of the run; its name is the name of the run at Weights & Biases.
-        first_step: first step to log. TensorBoard hides what an interrupted run logged from this step on.
+        folder: folder of the run. Its name is used as the name of the run at Weights & Biases.
+        first_step: first step to log. TensorBoard hides the values that an interrupted run logged at this step or
+            later.
     """
     loggers: list[Logger] = []
     if options.tensorboard:
         loggers.append(TensorBoardLogger(folder, name="", version=TENSORBOARD_FOLDER, purge_step=first_step))
     if options.wandb is not None:
-        # Reading the git state would run programs that the repository of the working folder names.
+        # To read the git state, Weights & Biases would run programs that the repository of the working folder names.
         settings = {"disable_git": True}
         loggers.append(WandbLogger(name=folder.name, project=options.wandb, save_dir=folder, settings=settings))
     return loggers

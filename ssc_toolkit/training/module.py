@@ -1,4 +1,4 @@
-"""LightningModule of the method."""
+"""LightningModule for semi-supervised contrastive pretraining."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import Target
 
 STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
-"""Names of the logged values of `contrastive_statistics`."""
+"""Names of the results of `contrastive_statistics` that are logged."""
 
 
 class SemiSupConModule(pl.LightningModule):
-    """LightningModule that augments on the device, embeds, and computes the contrastive loss.
+    """LightningModule that augments the views on the device, encodes them, and computes the contrastive loss.
 
-    A training batch is a dictionary with `waveforms` (items, views, channels, samples) and, optionally, `labels` and
-    `labeled` (items, ...), as `ContrastiveDataset` returns it; 16-bit waveforms are accepted. The random draws of a
-    step depend only on the seed, the epoch and the number of the batch, so a resumed run has the same draws. With
-    several processes, a batch of `SemiSupConDataModule` contains its `places` among the `items_of_all` processes. The
-    processes then make the same draws as one process with the whole batch.
+    A training batch is a dictionary, as `ContrastiveDataset` returns it. It contains `waveforms` (items, views,
+    channels, samples), as floats or 16-bit integers, and optionally `labels` and `labeled` (items, ...). The random
+    augmentation of a step depends only on the seed, the epoch and the number of the batch, so it is the same in a
+    resumed run. A batch of `SemiSupConDataModule` also contains `places`, the indices of its items among those of all
+    processes. The items are then augmented as if one process had the whole batch.
 
-    The module logs `loss`, `learning_rate`, and, for the batch of each process, `alignment`, `uniformity` and
-    `positives_per_anchor`, without waiting for the device. A step returns the loss, these statistics, and the
-    projections.
+    The module logs `loss`, `learning_rate` and three statistics of the batch of the process: `alignment`, `uniformity`
+    and `positives_per_anchor`. Logging does not wait for the device. `training_step` returns a dictionary with `loss`,
+    `statistics` and `projection`.
 
     Args:
-        model: encoder and projector.
-        loss: module or function of embeddings (items, views, dim), which are its first argument or the argument named
-            `embeddings`; `SemiSupConLoss()` if None. It receives `labels`, `labeled` and `items` (the batch's `item`,
-            ids of the items) as keyword arguments, if it accepts them. With several processes, the loss must gather.
-        augment: augmentation of each view independently; no augmentation if None.
+        model: model that consists of an encoder and a projector.
+        loss: module or function that computes a scalar loss; `SemiSupConLoss()` if None. The projections (items, views,
+            dim) are passed as its argument `embeddings`, or else as its first argument. `labels`, `labeled` and `items`
+            (the ids in the batch's `item`) are passed as keyword arguments if the loss accepts them. With several
+            processes, the loss must gather the embeddings of all processes.
+        augment: augmentation, drawn independently for each view; no augmentation if None.
         learning_rate: maximum learning rate, reached after a linear warmup.
         warmup: fraction of the steps in the warmup, 0 to 1.
         seed: seed of the augmentation.
@@ -49,8 +50,8 @@ class SemiSupConModule(pl.LightningModule):
             the rate.
         optimizer: function of the parameters and `lr` that returns the optimizer, such as
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
-        chunk_size: number of items that pass through the model at once (`ssc_toolkit.losses.gradient_cache`). None: all
-            items.
+        chunk_size: number of items that pass through the model at once, which limits the memory use (see
+            `ssc_toolkit.losses.gradient_cache`); all items if None.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -95,13 +96,20 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state: dict[str, Tensor] | None = None
 
     def contrast(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Compute the loss of a batch with an augmentation drawn from the generator."""
+        """Augment a batch with random parameters from `generator`, and compute its loss, a scalar."""
         return self._loss_of(self._project(self._augmented(batch, generator)), batch)
 
     def statistics(self, projection: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the logged values of `contrastive_statistics`.
+        """Compute the statistics of a batch that are logged, by name, with `contrastive_statistics`.
 
-        For a loss without labels or without a target, only views of the same item are positives.
+        If the loss accepts no labels or has no target, only views of the same item are positives.
+
+        Args:
+            projection: (items, views, dim) projections.
+            batch: batch with or without `labels` and `labeled`.
+
+        Returns:
+            Scalar tensors by name.
         """
         target = self.target
         known = {} if target is None else {name: batch.get(name) for name in ("labels", "labeled")}
@@ -110,7 +118,7 @@ class SemiSupConModule(pl.LightningModule):
 
     @property
     def target(self) -> Target | None:
-        """Target of the loss, if the loss accepts labels and has a target."""
+        """Target of the loss, or None if the loss accepts no labels or has no target."""
         loss = self.loss.loss if isinstance(self.loss, CrossBatchMemory) else self.loss
         takes_labels = "labels" in LossArguments.of(loss).taken
         found = getattr(loss, "target", None)
@@ -131,7 +139,7 @@ class SemiSupConModule(pl.LightningModule):
         return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients of the parameters; chunks that were embedded without a graph are embedded again."""
+        """Compute the gradients of the parameters from the loss. With `chunk_size`, each chunk is encoded again."""
         super().backward(loss, *args, **kwargs)
         if self._cache is not None:
             cache, self._cache = self._cache, None
@@ -155,7 +163,7 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_train_start(self) -> None:
-        """Restore the state of the random generators from the checkpoint, for example for dropout.
+        """Restore the state of PyTorch's random generators, which dropout uses, from the checkpoint.
 
         Raises:
             ValueError: if `chunk_size` is used with DistributedDataParallel and `static_graph=True`.
@@ -170,16 +178,11 @@ class SemiSupConModule(pl.LightningModule):
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
     def _augmented(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Return the augmented views; each process applies its part of the draw for the batch of all processes."""
+        """Return the augmented views of a batch, (items, views, channels, samples)."""
         views = as_float(batch["waveforms"])
         if self.augment is None:
             return views
-        if "places" not in batch:
-            return self.augment(views, generator=generator)
-        count = views.shape[1]
-        draw = self.augment.draw(batch["items_of_all"] * count, generator, views=count)
-        clips = torch.tensor(batch["places"])[:, None] * count + torch.arange(count)
-        return self.augment.apply_draw(views, draw[clips.flatten()])
+        return self.augment(views, generator=generator, places=batch.get("places"))
 
     def _project(self, views: Tensor) -> Tensor:
         if self.chunk_size is None or not torch.is_grad_enabled():
@@ -195,7 +198,7 @@ class SemiSupConModule(pl.LightningModule):
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """Compute the factor of the learning rate at a step: a linear warmup, then half a cosine to zero.
+    """Return the factor of the maximum learning rate at a step, for a linear warmup and decay along half a cosine.
 
     Args:
         step: number of the step, starting at 0.
@@ -209,7 +212,10 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def warmup_constant(step: int, steps: int, warmup: float) -> float:
-    """Compute the factor of the learning rate at a step: a linear warmup, then 1; arguments as for `warmup_cosine`."""
+    """Return the factor of the maximum learning rate at a step, which rises linearly to 1 in the warmup.
+
+    Arguments are as for `warmup_cosine`.
+    """
     return min(1.0, (step + 1) / (warmup * steps + 1))
 
 

@@ -1,4 +1,4 @@
-"""Folder of a run: its settings, configuration, provenance and encoder."""
+"""Functions that write and check the files in the folder of a training run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HISTORY = "history.csv"
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 STARTS = "starts"
-"""Key of the list of starts in `provenance.json`."""
+"""Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
 UNUSABLE_TRACKS = "unusable.csv"
 WRITTEN = (
     HISTORY,
@@ -57,26 +57,26 @@ _LOGS = (".log", ".out", ".err", ".txt")
 
 
 def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -> None:
-    """Write the settings of a run, or check that the run in the folder has the same settings.
+    """Write the settings of a run to its folder, or check that a run in the folder has the same settings.
 
     Args:
         folder: folder of the run, locked by the caller.
-        options: options of this call.
-        identity: settings that identify the data and the version.
+        options: options of the run.
+        identity: hashes of the data, and the version of this library.
 
     Raises:
-        InputError: if the folder contains a run with other settings; the folder is not changed.
+        InputError: if the folder contains a run with other settings. The folder is not changed.
     """
     if holds_run(folder):
         check_run_settings(folder, options, identity)
-    else:  # replaces settings of a run without a checkpoint
+    else:  # this replaces the settings of a run that has no checkpoint
         write_checked_json(folder / SETTINGS, to_plain(select_settings(options) | dict(identity)))
 
 
 def check_folder(folder: Path) -> None:
     """Raise InputError if a folder contains anything other than a run.
 
-    Hidden files, logs that a shell writes there, and lists of unusable files are allowed.
+    Hidden files, log files (suffixes .log, .out, .err, .txt) and lists of unusable files are allowed.
 
     Args:
         folder: folder of the run, locked by the caller.
@@ -97,7 +97,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _is_begun(folder: Path) -> bool:
-    """Return whether a folder contains only the settings of a run, so that there is nothing to resume."""
+    """Return whether a folder contains the settings of a training run, even without a checkpoint."""
     try:
         return "steps" in read_settings(folder)
     except InputError:
@@ -105,7 +105,7 @@ def _is_begun(folder: Path) -> bool:
 
 
 def verify_run(folder: Path) -> None:
-    """Raise InputError if a file of a complete run is missing or has changed since it was written."""
+    """Raise InputError if a file in the folder of a complete run is missing or has changed since it was written."""
     advice = "restore it, or train again in another folder"
     for part in (folder, folder / ENCODER_FOLDER):
         missing = verify_listed(part, "out", advice)
@@ -118,10 +118,10 @@ def verify_run(folder: Path) -> None:
 
 
 def record_start(folder: Path, options: PretrainOptions) -> None:
-    """Save the options as a file for `--config`, and append to the provenance of the run.
+    """Save the options to `config.yaml` in the folder of a run, and add an entry for this start to `provenance.json`.
 
     Raises:
-        InputError: if the provenance file is damaged; nothing is written.
+        InputError: if `provenance.json` is damaged. Nothing is written then.
     """
     path = folder / PROVENANCE
     before = _read_starts(path) if path.exists() else []
@@ -142,7 +142,10 @@ def _read_starts(path: Path) -> list[Any]:
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Write the checksum of the history, then the folder of the encoder atomically, and return its path."""
+    """Save the encoder of a complete run atomically, and return the folder of the encoder.
+
+    The checksum of `history.csv` is written first. `folder` is the folder of the run.
+    """
     temporary = folder / f".{ENCODER_FOLDER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.save_pretrained(temporary)

@@ -107,7 +107,7 @@ both = MaxTarget({"a": SameClass(), "b": SharedLabels()})
             ValueError,
             "0 or 1",
         ),
-        ({"embeddings": three, "labeled": classes.bool()}, ValueError, "without labels"),
+        ({"embeddings": three, "labeled": classes.bool()}, ValueError, "labels: expected labels"),
         ({"embeddings": three, "labels": classes, "labeled": classes}, TypeError, "labeled"),
         ({"embeddings": three, "labels": classes, "labeled": torch.ones(3, dtype=torch.bool)}, ValueError, "labeled"),
         ({"embeddings": three, "labels": classes, "labeled": {"a": yes}}, TypeError, "labeled"),

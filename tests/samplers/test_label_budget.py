@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from hypothesis import given
@@ -59,14 +57,12 @@ def test_memory_grows_with_labels_not_with_classes():
     items, classes = 200_000, 50_000  # 80 GB as a table of int64
     labels = torch.randint(classes, (items,), generator=generator(0))
     tags = torch.sparse_coo_tensor(torch.stack([torch.arange(items), labels]), torch.ones(items), (items, classes))
-    begun = time.perf_counter()
     budget = label_budget(labels, 0.5)
     assert torch.equal(label_budget(tags, 0.5), budget)
     assert torch.equal(label_budget(tags.to_sparse_csr(), 0.5), budget)
     assert len(uncovered_classes(tags, budget)) == len(uncovered_classes(labels, budget)) == 0
     assert len(BalancedBatchSampler(tags, 8, 2).batch(3)) == 16
     assert len(SemiSupervisedBatchSampler(range(items), [], 8, label_budget=0.5, labels=tags).batch(3)) == 8
-    assert time.perf_counter() - begun < 20
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
@@ -80,17 +76,15 @@ def test_multi_hot_rows_of_any_layout_give_the_same_batches():
 
 
 def test_several_signals_cost_their_labels_not_their_classes():
-    rows, classes = 100_000, 200_000
+    rows, classes = 100_000, 200_000  # 80 GB as dense rows
     known = torch.arange(rows) % 3 > 0
     signals = {
         "artist": Labels(torch.arange(rows) % classes, known, tuple(map(str, range(classes)))),
         "bpm": Labels(torch.zeros(rows, 1), known, ("bpm",), "number"),
         "key": Labels(torch.arange(rows) % 24, ~known, tuple(map(str, range(24)))),
     }
-    began = time.perf_counter()
     found = list_classes_of_rows(signals)
     budget = label_budget(found.index_select(0, torch.arange(rows)), 0.5)
-    assert time.perf_counter() - began < 20  # as dense rows it takes 80 GB
     assert found.shape == (rows, classes + 24)
     assert found.indices().shape[1] == rows
     assert len(budget) == rows // 2

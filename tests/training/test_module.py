@@ -173,7 +173,7 @@ def test_what_a_module_cannot_call_is_refused_at_once(labeled_tones):
             small_module(loss=loss)
     batch = batch_of(labeled_tones)
     del batch["item"]
-    with pytest.raises(ValueError, match="items: OfMine needs it"):
+    with pytest.raises(ValueError, match="items: OfMine requires it"):
         small_module(loss=OfMine()).contrast(batch, torch.Generator())
 
 

@@ -1,4 +1,4 @@
-"""Load audio of tracks in batches, clean or corrupted."""
+"""Loading of the audio of tracks in batches, clean or corrupted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ssc_toolkit.evaluation.embedding.models import DEFAULT_WINDOW_SECONDS
 from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
 
 MAX_CORRUPTED_SECONDS = MAX_WINDOWS * DEFAULT_WINDOW_SECONDS
-"""Maximum number of seconds of a track that are corrupted, from its beginning, unless the windows cover more."""
+"""Length in seconds of the beginning of a track that is corrupted, unless its windows cover more."""
 
 Reader = Callable[[int, int, int], np.ndarray]
-"""Function that takes a row number, a first sample and a number of samples, and returns that segment of the track."""
+"""Function from a row number of the track table, a first sample and a number of samples to that segment, (samples,)."""
 
 
 def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
     """Return a function that reads segments of tracks from the audio store of the table, or else from audio files.
 
     Args:
-        tracks: table with `path`.
+        tracks: track table with the column `path`.
         sample_rate: sample rate of the segments in hertz.
 
     Raises:
@@ -54,7 +54,7 @@ class AudioLoader:
     all models receive the same corrupted audio. The length of the corrupted audio is a whole number of seconds.
 
     Args:
-        tracks: table with `path` and `seconds`.
+        tracks: track table with the columns `path` and `seconds`.
         rates: sample rate of each model in hertz.
         needs: (tracks, models) number of samples of a track that a model needs, at the sample rate of the model.
         corruption: corruption of the tracks. None loads clean audio.
@@ -117,7 +117,7 @@ class AudioLoader:
         return self.corruption.sample_rate
 
     def _lengths(self) -> dict[int, np.ndarray]:
-        """Return the number of samples to decode from each track, for each sample rate."""
+        """Return the number of samples to decode from each track, an array (tracks,) for each sample rate in hertz."""
         if self.corruption is None:
             wanted = np.asarray(self.rates)
             return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
@@ -127,7 +127,10 @@ class AudioLoader:
         return {self._own_rate: (seconds * self._own_rate).astype(int)}
 
     def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
-        """Yield lists of consecutive row numbers of tracks from which the same number of samples is decoded."""
+        """Yield lists of consecutive row numbers of tracks from which the same number of samples is decoded.
+
+        `lengths` are numbers of samples to decode, (tracks,) by sample rate.
+        """
         keys = list(zip(*self.needs.T.tolist(), *(length.tolist() for length in lengths.values()), strict=True))
         for _, group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
             rows = list(group)
@@ -143,7 +146,7 @@ class AudioLoader:
 
 
 def resample_waveforms(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
-    """Resample waveforms (N, 1, samples) from `sample_rate` to `wanted` hertz with soxr."""
+    """Resample waveforms (N, 1, samples) from `sample_rate` hertz to `wanted` hertz with the library soxr."""
     if sample_rate == wanted:
         return waveforms
     signals = waveforms[:, 0].float().cpu().numpy()

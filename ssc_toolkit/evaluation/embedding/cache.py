@@ -19,19 +19,19 @@ from ssc_toolkit.paths import user_path
 
 
 class EmbeddingCache:
-    """Disk cache for the embeddings of the tracks of a table.
+    """Folder that stores the embeddings of the tracks of a table, so that they are computed only once.
 
-    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key is a
-    hash of the model (class, settings, weights), the content of the audio files, the window length and the maximum
-    number of windows, the pooling, the corruption with its random values, and the version of this library. For tracks
-    in an audio store, the key contains the checksums that the store recorded. Moved audio files keep their key, and
-    changed audio files get a new key. Each cache file ends with a checksum. If a file is damaged, the embeddings are
-    computed again. If the folder exceeds its limit (20 GB, or the environment variable `SSC_TOOLKIT_CACHE_GB`), the
-    least recently used files are removed.
+    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key of a
+    file, by which it is found, is a hash of the model (class, settings, weights), the content of the audio files, the
+    window length and the maximum number of windows, the pooling, the corruption with its random values, and the version
+    of this library. For tracks in an audio store, the key contains the checksums that the store recorded. Moved audio
+    files keep their key, and changed audio files get a new key. Each cache file ends with a checksum. If a file is
+    damaged, the embeddings are computed again. If the folder exceeds its limit (20 GB, or the environment variable
+    `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
 
     Args:
         folder: folder of the cache.
-        tracks: table of the tracks, with `path`.
+        tracks: track table with the column `path`.
         window_pooling: name of the pooling, as for `embed_tracks`.
         corruption: corruption of the tracks, or None for clean audio.
 
@@ -47,11 +47,14 @@ class EmbeddingCache:
         self._described = (window_pooling, MAX_WINDOWS, None if corruption is None else corruption.fingerprint())
 
     def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
-        """Return the embeddings (tracks, dim), or None if the file is missing or damaged. Damage gives a warning."""
+        """Return the stored embeddings (tracks, dim) of a model, or None if their file is missing or damaged.
+
+        For a damaged file, a warning is issued.
+        """
         return read_entry(self._path(model, window_seconds), self._read)
 
     def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
-        """Store the embeddings (tracks, dim). Embeddings with NaN, from failed tracks, are not stored."""
+        """Store embeddings (tracks, dim) of a model, unless some are NaN because tracks failed to decode."""
         if not np.isfinite(embeddings).all():
             return
 
@@ -77,7 +80,7 @@ class EmbeddingCache:
 
 
 def hash_audio(tracks: TrackTable) -> list[str]:
-    """Return a hash of the source file of each track. For tracks in an audio store, return the recorded checksum."""
+    """Return a hash of the audio file of each track, or its stored checksum for tracks in an audio store."""
     if tracks.store is not None:
         stored = tracks if "checksum" in tracks else _in_store(tracks, tracks.store)
         return list(map(str, stored["checksum"]))
@@ -100,5 +103,8 @@ def _content(path: str) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
-    """Return a hash of the content of a file. A changed size or modification time invalidates the in-memory cache."""
+    """Return a hash of the content of a file.
+
+    Results are kept in memory by the arguments: path, size in bytes and modification time.
+    """
     return file_hash(path)

@@ -65,7 +65,7 @@ def embed_tracks(
         max_unusable: maximum fraction of tracks that may fail to decode.
         cache: folder of the embedding cache. Its keys depend on the settings and weights of the model and on the
             content of the audio files. None stores nothing.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Returns:
         (tracks, dim) float32 embeddings. If a track cannot be decoded, its row is NaN, and a warning names the track.
@@ -193,8 +193,10 @@ def embed_windows(
 ) -> WindowEmbeddings:
     """Compute one embedding per window of each track, without pooling.
 
-    The arguments and errors are the same as for `embed_tracks`. If a track cannot be decoded, the result contains no
-    windows of this track, and a warning names the track.
+    The arguments and errors are the same as for `embed_tracks`.
+
+    Returns:
+        The embeddings of all windows. There are none for a track that cannot be decoded, and a warning names it.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)
@@ -219,7 +221,18 @@ def _by_row(
     max_unusable: float,
     progress: bool,
 ) -> dict[str, dict[int, np.ndarray]]:
-    """Return a dictionary from model name to a dictionary from row number to the pooled embedding of the track."""
+    """Compute pooled embeddings of the tracks that can be decoded, as a dictionary by row number for each model name.
+
+    Args:
+        models: models by name.
+        tracks: track table.
+        seconds: length of a window in seconds, by model name.
+        pool: function that pools the embeddings of the windows of a track.
+        corruption: corruption of the tracks. None: clean audio.
+        batch_size: as for `embed_tracks`.
+        max_unusable: as for `embed_tracks`.
+        progress: as for `embed_tracks`.
+    """
     sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
     needs = np.stack(
         [count_windows(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
@@ -257,7 +270,10 @@ def _fixed(
     tracks: TrackTable,
     seed: int,
 ) -> FixedCorruption | None:
-    """Return the corruption as a `FixedCorruption`, with random values for each track."""
+    """Return a corruption with fixed random values for each track, drawn from `seed` if they are not fixed yet.
+
+    Return None for clean audio.
+    """
     if corruption is None or isinstance(corruption, FixedCorruption):
         return corruption
     rates = {model.sample_rate for model in models.values()}

@@ -18,7 +18,7 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.seeds import make_generator
 
-_FORMAT = 1
+_FORMAT = 2  # 1: the same seed gave other draws, which depended on the rows of the table
 _ADVICE = "draw the corruptions again into another file or folder"
 
 
@@ -35,7 +35,7 @@ class FixedCorruption:
         transform: the transform that corrupts the audio.
         sample_rate: sample rate, in hertz, of the audio that the transform is applied to.
         names: names of the tracks from `track_names`.
-        drawn: one draw per track, in the order of `names`.
+        drawn: one draw per track, a `Draw` each, in the order of `names`.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -57,14 +57,17 @@ class FixedCorruption:
         """Draw the random values of a transform for every track of a table.
 
         Args:
-            transform: the transform that corrupts the audio.
+            transform: transform that corrupts the audio.
             sample_rate: sample rate, in hertz, of the audio that the transform is applied to.
             tracks: track table, data frame or path of a table, with the column `path` and, optionally, `track_id`.
-            seed: seed of the random values. The same seed uses the same underlying random numbers at every severity.
+            seed: seed of the random values. Transforms that differ only in the ranges of their values get the same
+                underlying random numbers for the same seed, and so do tracks of the same name in different tables.
         """
         tracks = as_track_table(tracks)
-        drawn = transform.draw(len(tracks), make_generator(seed, "corruption"))
-        return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
+        names = tuple(track_names(tracks))
+        places = [int.from_bytes(new_digest(name.encode(), size=8).digest(), "little") >> 1 for name in names]
+        drawn = transform.draw(len(names), make_generator(seed, "corruption"), places=places)
+        return cls(transform, sample_rate, names, drawn)
 
     @classmethod
     def load(cls, path: str | Path, *, open_files: bool = False) -> Self:
@@ -72,7 +75,7 @@ class FixedCorruption:
 
         Args:
             path: path of the file.
-            open_files: if True, open the audio files that the transform refers to, such as the recordings of
+            open_files: whether to open the audio files that the transform refers to, such as the recordings of
                 `BackgroundNoise`. By default, a reference to an audio file is an error, because a file from an
                 untrusted source must not determine which files are read.
 
@@ -85,7 +88,10 @@ class FixedCorruption:
         with reading("draws", path, _ADVICE):
             state = torch.load(path, weights_only=True)
             if state["format"] != _FORMAT:
-                raise InputError(f"draws: expected format {_FORMAT}, got {path} of another version of this library")
+                raise InputError(
+                    f"draws: expected format {_FORMAT}, got format {state['format']} in {path}, which another version "
+                    f"of this library wrote; {_ADVICE}, and score all models on them"
+                )
             drawn = Draw.from_state_dict(state["draw"])
             names, rate = tuple(state["names"]), state["sample_rate"]
             if not all(isinstance(name, str) for name in names) or len(names) != len(drawn):
@@ -95,7 +101,7 @@ class FixedCorruption:
             return cls(from_config(state["transform"], open_files=open_files), rate, names, drawn)
 
     def save(self, path: Path) -> None:
-        """Save the transform, sample rate, names and draws to a file atomically.
+        """Save the transform, its sample rate, the names of the tracks and the random values to a file atomically.
 
         Args:
             path: path of the file. `load` reads it.
@@ -118,10 +124,10 @@ class FixedCorruption:
             append_checksum(temporary)
 
     def draw_for(self, tracks: Tracks) -> Draw:
-        """Return the stored draws of the tracks of a table, in the order of its rows.
+        """Return the stored random values for the tracks of a table as one `Draw`, in the order of its rows.
 
         Raises:
-            InputError: if a track has no draw. The error names the first such track.
+            InputError: if there are no stored values for a track. The error names the first such track.
         """
         places = {name: place for place, name in enumerate(self.names)}
         names = track_names(tracks)
@@ -134,7 +140,7 @@ class FixedCorruption:
         return self.drawn[torch.tensor([places[name] for name in names])]
 
     def fingerprint(self) -> str:
-        """Return a hash of the transform, the sample rate, the draws and the names."""
+        """Return a hash of the transform, its sample rate, its random values and the names of the tracks."""
         digest = new_digest(repr((self.transform.to_config(), self.sample_rate)).encode())
         _update(digest, self.drawn.state_dict())
         digest.update(repr(self.names).encode())
@@ -142,7 +148,7 @@ class FixedCorruption:
 
 
 def _update(digest: Any, state: Any) -> None:
-    """Update a hash with nested dictionaries, lists and tensors."""
+    """Update the hash `digest` with the content of nested dictionaries, lists and tensors."""
     if isinstance(state, torch.Tensor):
         digest.update(f"{state.dtype} {tuple(state.shape)}".encode() + state.contiguous().numpy().tobytes())
     elif isinstance(state, dict):

@@ -12,7 +12,7 @@ from ssc_toolkit.data import TrackTable
 from ssc_toolkit.errors import InputError
 
 MAX_WINDOWS = 64
-"""Maximum number of windows per track, from its beginning (as in Guinot, Quinton and Fazekas, ISMIR 2024)."""
+"""Maximum number of windows of a track. Only the first ones are used (Guinot, Quinton and Fazekas, ISMIR 2024)."""
 
 WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda windows: windows.mean(dim=1),
@@ -23,7 +23,7 @@ WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def find_window_pooling(name: str) -> Callable[[Tensor], Tensor]:
-    """Return the pooling function with a name.
+    """Return the function that pools the embeddings of the windows of a track, by its name such as "mean".
 
     Raises:
         InputError: if the name is unknown.
@@ -37,12 +37,12 @@ def count_windows(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarr
     """Return the number of windows of each track, at most 64.
 
     Args:
-        tracks: table with `path` and `seconds`.
+        tracks: track table with the columns `path` and `seconds`.
         sample_rate: sample rate in hertz.
         window: length of a window in samples.
 
     Returns:
-        (tracks,) integers.
+        (tracks,) numbers of windows.
 
     Raises:
         InputError: if a track is shorter than a window, or if the table has no `seconds`.

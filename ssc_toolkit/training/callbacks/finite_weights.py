@@ -15,11 +15,11 @@ from ssc_toolkit.errors import InputError
 class FiniteWeights(pl.Callback):
     """Callback that stops the training instead of saving a checkpoint with NaN or infinite weights.
 
-    It checks the parameters and the statistics of batch normalization, each time a checkpoint is about to be written.
+    Before each checkpoint is written, the callback checks the parameters and the statistics of batch normalization.
     Other buffers, such as a mask, may contain infinity on purpose and are not checked.
 
     Raises:
-        InputError: before anything is written; the previous checkpoint is not changed.
+        InputError: if a value is NaN or infinite. Nothing is written, and the previous checkpoint is not changed.
     """
 
     def on_save_checkpoint(

@@ -1,4 +1,4 @@
-"""History of a training, with one row per step."""
+"""Recording of loss and other values of a training, with one row per step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ssc_toolkit.training.module import STATISTICS
 
 Measures = Mapping[str, Callable[[nn.Module], float]]
 NOT_FINITE = "not_finite.json"
-"""Name of the file that lists the items of a batch with a NaN or infinite loss."""
+"""Name of the file that lists the items of a batch whose loss is NaN or infinite."""
 
 
 class _Waiting(NamedTuple):
-    """A step whose values are still on the device."""
+    """A training step whose values have not been read from the device yet."""
 
     step: int
     learning_rate: float
@@ -36,19 +36,20 @@ class _Waiting(NamedTuple):
 class History(pl.Callback):
     """Callback that records a row for each step, and stops the training when the loss is NaN or infinite.
 
-    A row contains the step, the loss, the learning rate, the statistics of `SemiSupConModule`, the clips (views) per
-    second of all processes, and, at some steps, measures of the encoder. The values stay on the device until they are
-    read together, every `read_every` steps and before each checkpoint.
+    A row contains the step, the loss, the learning rate, the statistics of `SemiSupConModule`, and the number of views
+    per second of all processes. At some steps, it also contains measures of the encoder. The values stay on the device;
+    they are read every `read_every` steps and before each checkpoint.
 
-    The rows are part of the checkpoint, so a resumed run continues the rows of its checkpoint, and each step occurs
-    once. The rows are also written to a CSV file, with every checkpoint and at the end.
+    The rows are stored in the checkpoint. A resumed run continues these rows, so each step occurs once. The rows are
+    also written to a CSV file with every checkpoint and at the end.
 
     Args:
         path: path of the CSV file.
-        measures: functions of the encoder in eval mode, by column name.
-        every: number of steps between measurements; the last step is measured too.
-        describe_item: function that returns the file of an item, for the report on a NaN or infinite loss.
-        read_every: number of steps between reads from a device other than the CPU.
+        measures: functions that take the encoder in eval mode and return a number, by the name of its column.
+        every: number of steps between measurements. The last step is always measured.
+        describe_item: function that takes the row number of an item and returns its file, for the file that lists the
+            batch of a NaN or infinite loss.
+        read_every: number of steps between reads from the device, if it is not the CPU.
     """
 
     def __init__(
@@ -66,14 +67,14 @@ class History(pl.Callback):
         self.read_every = read_every
         self.rows: list[dict[str, float]] = []
         self._learning_rate = 0.0
-        self._batches: list[tuple[Tensor, Tensor, int]] = []  # batches of the current step, with accumulation
+        self._batches: list[tuple[Tensor, Tensor, int]] = []  # the accumulated batches of the current step
         self._waiting: list[_Waiting] = []
         self._since = 0.0
         self._rank, self._world_size = 0, 1
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns of the CSV file."""
+        """Names of the columns of the CSV file `history.csv`."""
         return ["step", "loss", "learning_rate", *STATISTICS, "clips_per_second", *self.measures]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -122,16 +123,20 @@ class History(pl.Callback):
             self.write()
 
     def write(self) -> None:
-        """Write the CSV file; a cell without a measurement is empty."""
+        """Write the recorded rows to the CSV file. A cell without a value is empty."""
         rows = [[row.get(column) for column in self.columns] for row in self.rows]
         write_text(self.path, format_csv(self.columns, rows))
 
     def _read(self) -> None:
-        """Read the waiting values from the device and append their rows."""
+        """Read the values of recent steps from the device, and append a row for each step.
+
+        Raises:
+            InputError: if a loss is NaN or infinite.
+        """
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        numbers = torch.stack([step.numbers for step in waiting]).double().tolist()  # the host waits here
+        numbers = torch.stack([step.numbers for step in waiting]).double().tolist()  # the CPU waits for the device here
         now = time.monotonic()
         clips = sum(step.clips for step in waiting) * self._world_size / max(now - self._since, 1e-9)
         self._since = now
@@ -153,15 +158,18 @@ class History(pl.Callback):
 
 
 def read_history(path: Path, argument: str) -> list[dict[str, str]]:
-    """Read the rows of a `history.csv` of a complete run; every cell is a number or empty.
+    """Read the file `history.csv` of a complete training run.
 
     Args:
         path: path of the file.
-        argument: name of the argument that names the file, for the error.
+        argument: name of the argument that gave the file, for the error message.
+
+    Returns:
+        A dictionary from column name to cell for each step. Every cell is the text of a number or empty.
 
     Raises:
-        InputError: if the file cannot be read, is not a file of `History`, or was changed after the run (runs of
-            earlier versions have no checksum).
+        InputError: if the file cannot be read, was not written by `History`, or was changed after the run. Changes are
+            not detected in runs of earlier versions, which have no checksum.
     """
     advice = "restore it, or delete the folder of the run and train again"
     verify_listed(path.parent, argument, advice, [path.name])

@@ -1,4 +1,4 @@
-"""Callback that saves a checkpoint and stops on SIGTERM, which schedulers send, or Ctrl-C."""
+"""Callback that saves a checkpoint and stops the training after Ctrl-C or SIGTERM, which schedulers send."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 import pytorch_lightning as pl
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a process that was stopped by SIGTERM, as in shells."""
+"""Exit status that shells report for a process stopped by SIGTERM."""
 _STDERR = 2
 
 
 class StopOnSignal(pl.Callback):
     """Callback that saves a checkpoint and ends the training after the step in which SIGTERM or Ctrl-C arrives.
 
-    All processes stop, whichever of them receives the signal. A second Ctrl-C stops at once, without saving.
+    All processes stop if one of them receives the signal. A second Ctrl-C stops immediately, without saving.
 
     Args:
-        checkpoint: file to save to.
+        checkpoint: path of the checkpoint.
 
     Attributes:
         stopped: whether a signal ended the training.
-        signal: the first signal that this process received, or None.
+        signal: first signal that this process received, or None.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -40,7 +40,7 @@ class StopOnSignal(pl.Callback):
             return
         # Lightning's SIGTERM handler would exit without saving. Lightning restores the previous handlers at the end.
         signal.signal(signal.SIGTERM, self._ask)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a shell's background job
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell ignores SIGINT in background jobs
             signal.signal(signal.SIGINT, self._ask)
 
     def on_train_batch_end(
@@ -52,7 +52,8 @@ class StopOnSignal(pl.Callback):
         if trainer.world_size > 1:
             is_stopping = trainer.strategy.reduce_boolean_decision(is_stopping, all=False)
         if is_stopping:
-            # Save before the loop ends: a checkpoint after it would start a new epoch, with other random draws.
+            # Save before the loop ends. A run resumed from a later checkpoint would start a new epoch, with other
+            # random draws.
             trainer.save_checkpoint(self.checkpoint)
             self.stopped = trainer.should_stop = True
 

@@ -1,4 +1,4 @@
-"""Studies: one pretraining after the other, as a file describes them."""
+"""Execution of studies, which are several pretrainings that a YAML file describes, one after another."""
 
 from ssc_toolkit.training.sweep.sweep import sweep
 

@@ -17,9 +17,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class OneByOne:
     """Context manager that runs commands one after another until SIGTERM or Ctrl-C arrives.
 
-    When a signal arrives, the running command receives SIGTERM, on which a pretraining saves, and no other command is
-    started. A signal between two commands has the same effect. If a command is itself stopped by one of the signals,
-    this is treated as a signal to this process. Python commands do not import modules from the working folder.
+    When a signal arrives, the running command receives SIGTERM, and no other command is started. A pretraining saves a
+    checkpoint when it receives SIGTERM. If a command ends because it received one of the signals itself, no other
+    command is started either. Python commands do not import modules from the working folder.
 
     Examples:
         >>> import sys
@@ -36,7 +36,7 @@ class OneByOne:
     def __enter__(self) -> OneByOne:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background job
+                if signal.getsignal(number) is not signal.SIG_IGN:  # a shell ignores SIGINT in background jobs
                     self._before[number] = signal.signal(number, self._remember)
         return self
 
@@ -45,7 +45,7 @@ class OneByOne:
             signal.signal(number, handler)
 
     def call(self, command: Sequence[str]) -> int:
-        """Run a command to its end and return its exit status.
+        """Run a command, wait until it ends, and return its exit status.
 
         Raises:
             SystemExit: with status 143, if SIGTERM has arrived.
@@ -64,7 +64,7 @@ class OneByOne:
         return status
 
     def check(self) -> None:
-        """Raise as `call` does if a signal has arrived."""
+        """Raise SystemExit or KeyboardInterrupt, as `call` does, if a signal has arrived."""
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self._signal is not None:
