@@ -35,7 +35,8 @@ from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, clear_leftovers, is_leftover, lock_folder, make_writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, lock_folder, make_writable_folder
+from ssc_toolkit.options.prepare import check_store_folder, check_store_settings
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -159,28 +160,15 @@ def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
             info = read_info(folder / STORE_FILE, str(folder))
         except DamagedFile as error:
             logger.warning("%s", error)
-        if info.sample_rate != sample_rate:
-            raise InputError(
-                f"out: expected a store at {sample_rate} Hz, got {folder} at {info.sample_rate} Hz; choose another "
-                "folder"
-            )
-        if info.channel != channel:
-            raise InputError(
-                f"out: expected a store of channel {channel!r}, got {folder} of channel {info.channel!r}; choose "
-                "another folder"
-            )
-    elif not (folder / SHARDS).is_dir() and any(_is_foreign(entry) for entry in folder.iterdir()):
-        raise InputError(f"out: expected a store or an empty folder, got {folder} with other files; choose another one")
+        check_store_settings(folder, vars(info), sample_rate, channel)
+    else:
+        check_store_folder(folder, sample_rate, channel)
     if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
     clear_leftovers(folder)
     clear_unfinished(folder)
     return info
-
-
-def _is_foreign(entry: Path) -> bool:
-    return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
