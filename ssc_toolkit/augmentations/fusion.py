@@ -38,8 +38,8 @@ class Stage:
 
     Attributes:
         leaves: the transforms in order. A transform without a frequency response is the only one of its stage.
-        reach: number of samples that the combined impulse response extends before and after time 0. None if the
-            transform has no frequency response.
+        reach: how far the combined impulse response extends, as two numbers of samples, before and after time 0. None
+            if the transform has no frequency response.
     """
 
     leaves: tuple[Leaf, ...]

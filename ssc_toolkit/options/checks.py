@@ -73,7 +73,10 @@ def check_omit(omit: Collection[str]) -> None:
 
 
 def check_corruptions(corruptions: Sequence[str], severities: Sequence[float], omit: Collection[str]) -> None:
-    """Raise InputError for an unknown corruption, an unknown stage in `omit`, or a severity outside of 0 to 2.5."""
+    """Raise InputError for an unknown corruption, or a severity outside of 0 to 2.5.
+
+    An unknown stage of the augmentation chain in `omit` is an error too.
+    """
     check_names("corruptions", corruptions, (CHAIN, *CORRUPTIONS))
     for severity in severities:
         check_severity(severity)
