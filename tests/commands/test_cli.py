@@ -273,7 +273,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
     assert "store: expected 22050 Hz, got" in wrong
     shard = next((store / "shards").glob("*.pcm"))
     shard.write_bytes(shard.read_bytes()[:-2] + b"xx")
-    assert f"{shard}. The same" in refused("prepare", "--verify", f"--out={store}")
+    assert f"{shard}. " in refused("prepare", "--verify", f"--out={store}")
 
 
 @pytest.mark.parametrize(
