@@ -6,6 +6,7 @@ import copy
 import inspect
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from ssc_toolkit.checks import check_bool, check_integer
 from ssc_toolkit.encoders.checkpointing import run_checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
+from ssc_toolkit.encoders.readout import DEFAULT, FRAME_POOLINGS, LAST, Readout, capture_outputs
 from ssc_toolkit.encoders.saving import (
     CLASS_KEY,
     CONFIG,
+    READOUT_KEY,
     WEIGHTS,
     fill,
     find_saved_folder,
@@ -33,6 +36,8 @@ from ssc_toolkit.files import CHECKSUMS, write_checksums
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
 
 _CPU_SLICE = 8  # number of clips that a fused encoder embeds at once, so that activations fit in the cache
+
+_READ_SLICE = 32  # number of clips whose layers are read at once outside of training, to limit the memory
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Options of `from_pretrained` that apply to models on the Hugging Face Hub."""
@@ -77,7 +82,11 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     """Whether `fuse` may replace and reorder layers. Set it to True only if `encode_frames` of this class calls each
     `nn.Sequential` as a whole and does not keep the output of a layer inside it."""
 
+    fixed_readout: ClassVar[bool] = False
+    """Whether `frame_pooling` and `layers` of an evaluation do not apply, because the encoder itself is a readout."""
+
     _unsaved: tuple[str, ...] = ()
+    _readout: Readout = Readout()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Create the encoder, and store its constructor arguments as plain values for `save_pretrained`."""
@@ -133,12 +142,145 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             ValueError: if the waveforms have another shape, or fewer samples than `min_samples`.
             TypeError: if the waveforms are not a floating-point tensor.
         """
-        self._check(waveforms)
-        mono = waveforms if waveforms.dim() == 2 else waveforms.mean(dim=-2)
-        features = self._features(mono.reshape(-1, mono.shape[-1]))
+        signals, shape = self._signals(waveforms)
+        features = self._features(signals)
         if frames:
-            return features.transpose(1, 2).unflatten(0, mono.shape[:-1])
-        return self.pool_frames(features).unflatten(0, mono.shape[:-1])
+            return features.transpose(1, 2).unflatten(0, shape)
+        return self.pool_frames(features).unflatten(0, shape)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers whose frames can be read, from the input to the output.
+
+        A subclass lists paths of submodules, as for `get_submodule`, with outputs (N, width, frames) or
+        (N, width, bands, frames). The last one is the output of `encode_frames`. By default, only this output can be
+        read, by the name "last".
+        """
+        return (LAST,)
+
+    @property
+    def output_layer(self) -> str:
+        """Name of the layer that is the output of `encode_frames`."""
+        return self.layer_names[-1]
+
+    @property
+    def readout(self) -> Readout:
+        """Default readout of `embed_waveforms` and of the evaluation. `save_pretrained` saves it."""
+        return self._readout
+
+    def set_readout(self, frame_pooling: str = DEFAULT, layers: str | Sequence[str] = LAST) -> Self:
+        """Set the default readout of `embed_waveforms` and of the evaluation. `forward` does not change.
+
+        Args:
+            frame_pooling: as for `Readout`.
+            layers: as for `Readout`.
+
+        Raises:
+            InputError: as for `Readout`, or if the encoder has no layer with a given name.
+        """
+        readout = Readout(frame_pooling, layers)
+        self.select_layers(readout.layers)
+        self._readout = readout
+        return self
+
+    def choose_readout(self, frame_pooling: str = DEFAULT, layers: str | Sequence[str] | None = None) -> Readout:
+        """Return a readout of this encoder, after checking the names of the layers.
+
+        Args:
+            frame_pooling: as for `Readout`. "default" is the pooling of `readout`.
+            layers: as for `Readout`. None is for the layers of `readout`.
+
+        Raises:
+            InputError: as for `set_readout`.
+        """
+        own = self.readout
+        chosen = Readout(
+            own.frame_pooling if frame_pooling == DEFAULT else frame_pooling, own.layers if layers is None else layers
+        )
+        self.select_layers(chosen.layers)
+        return chosen
+
+    def select_layers(self, layers: str | Sequence[str]) -> list[str]:
+        """Return the names of layers, for "last", "all" or a list of names.
+
+        Raises:
+            InputError: as for `set_readout`.
+        """
+        return Readout(layers=layers).select(self.layer_names, self.output_layer, type(self).__name__)
+
+    def layer_frames(self, waveforms: Tensor, layers: str | Sequence[str] = "all") -> dict[str, Tensor]:
+        """Compute the frames of layers.
+
+        Feature maps (N, width, bands, frames) are averaged over the bands.
+
+        Args:
+            waveforms: as for `forward`.
+            layers: "all", "last" or a list of names from `layer_names`.
+
+        Returns:
+            Frames (..., frames, width) by name of the layer. Width and number of frames differ between layers.
+
+        Raises:
+            InputError: if the encoder has no layer with a given name.
+            ValueError: as for `forward`.
+        """
+        signals, shape = self._signals(waveforms)
+        found = self._read(signals, self.select_layers(layers), lambda frames: frames)
+        return {name: frames.transpose(1, 2).unflatten(0, shape) for name, frames in found.items()}
+
+    def embed_waveforms(
+        self, waveforms: Tensor, frame_pooling: str = DEFAULT, layers: str | Sequence[str] | None = None
+    ) -> Tensor:
+        """Compute embeddings by a readout: pool the frames of each layer, and concatenate the results.
+
+        Args:
+            waveforms: as for `forward`.
+            frame_pooling: "mean", "max", "mean_std" or "default", as for `choose_readout`.
+            layers: "last", "all", a list of names from `layer_names`, or None, as for `choose_readout`.
+
+        Returns:
+            Embeddings (N, dim) or (items, views, dim). With the default readout of a new encoder, they equal the result
+            of `forward`.
+
+        Raises:
+            InputError: as for `choose_readout`.
+            ValueError: as for `forward`.
+        """
+        readout = self.choose_readout(frame_pooling, layers)
+        if readout == Readout():
+            return self(waveforms)
+        signals, shape = self._signals(waveforms)
+        pool = self.pool_frames if readout.frame_pooling == DEFAULT else FRAME_POOLINGS[readout.frame_pooling]
+        pooled = self._read(signals, self.select_layers(readout.layers), pool)
+        return torch.cat(list(pooled.values()), dim=1).unflatten(0, shape)
+
+    def encode_layers(
+        self, signals: Tensor, names: Sequence[str], function: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """Apply a function to the frames (N, width, frames) of layers, and return the results by name.
+
+        Gradient checkpointing does not apply, because a checkpointed stage returns only its output.
+
+        Args:
+            signals: mono signals (N, samples).
+            names: names from `layer_names`.
+            function: function of the frames of one layer, such as a pooling.
+
+        Raises:
+            InputError: if `encode_frames` does not call one of the layers.
+        """
+        inner, checkpointing = [name for name in names if name != self.output_layer], self.gradient_checkpointing
+        self.gradient_checkpointing = checkpointing and not inner
+        try:
+            with capture_outputs(self, inner, function) as found:
+                output = self.encode_frames(signals)
+        finally:
+            self.gradient_checkpointing = checkpointing
+        if self.output_layer in names:
+            found[self.output_layer] = function(output)
+        if missing := [name for name in names if name not in found]:
+            raise InputError(f"layers: expected layers that {type(self).__name__} calls, got {', '.join(missing)}")
+        return {name: found[name] for name in names}
 
     def fuse(self) -> Self:
         """Return a faster copy of the encoder for inference.
@@ -197,6 +339,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         if name := name_of_infinite(self.state_dict()):
             raise ValueError(f"encoder: expected finite weights, got NaN or infinity in {name}")
         own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
+        if self.readout != Readout():
+            own[READOUT_KEY] = self.readout.to_config()
         more = _dictionary(config)
         for name in own.keys() & more.keys():
             if to_plain(more[name]) != to_plain(own[name]):
@@ -227,13 +371,16 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         renamed = with_new_names(config, ENCODER_ARGUMENTS, parameters)
         options = {name: renamed[name] for name in renamed.keys() - config.keys()} | options
         kinds = {parameter.kind for parameter in parameters.values()}
-        unknown = sorted(renamed.keys() - parameters.keys() - {CLASS_KEY})
+        unknown = sorted(renamed.keys() - parameters.keys() - {CLASS_KEY, READOUT_KEY})
         takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in parameters
         if unknown and not takes_all:
             warnings.warn(
                 f"{folder / CONFIG}: ignoring {', '.join(unknown)}, which {cls.__name__} does not accept", stacklevel=2
             )
-        return super().from_pretrained(str(folder), **options)
+        encoder = super().from_pretrained(str(folder), **options)
+        if READOUT_KEY in config and READOUT_KEY not in parameters:
+            _restore_readout(encoder, config[READOUT_KEY], folder)
+        return encoder
 
     @classmethod
     def _from_pretrained(
@@ -241,6 +388,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     ) -> Self:
         for name in _DOWNLOAD:
             arguments.pop(name)
+        if READOUT_KEY not in cls._hub_mixin_init_parameters:
+            arguments.pop(READOUT_KEY, None)
         try:
             encoder = cls(**arguments)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -258,6 +407,20 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         if not self.fused or signals.device.type != "cpu" or is_traced():
             return self.encode_frames(signals)
         return torch.cat([self.encode_frames(part) for part in signals.split(_CPU_SLICE)])
+
+    def _read(self, signals: Tensor, names: Sequence[str], function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """Apply `encode_layers`, outside of training to a few clips at a time."""
+        if self.training or torch.is_grad_enabled() or is_traced() or not len(signals):
+            return self.encode_layers(signals, names, function)
+        size = _CPU_SLICE if self.fused and signals.device.type == "cpu" else _READ_SLICE
+        parts = [self.encode_layers(part, names, function) for part in signals.split(size)]
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+    def _signals(self, waveforms: Tensor) -> tuple[Tensor, torch.Size]:
+        """Return mono signals (N, samples), and the shape of the waveforms without channels and samples."""
+        self._check(waveforms)
+        mono = waveforms if waveforms.dim() == 2 else waveforms.mean(dim=-2)
+        return mono.reshape(-1, mono.shape[-1]), mono.shape[:-1]
 
     def _check(self, waveforms: Tensor) -> None:
         if not isinstance(waveforms, Tensor):
@@ -278,6 +441,15 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
                 f"waveforms: expected at least {self.min_samples} samples for {type(self).__name__} "
                 f"({hundredths / 100:.2f} s at {self.sample_rate} Hz), got {samples}"
             )
+
+
+def _restore_readout(encoder: Encoder, config: Any, folder: Path) -> None:
+    """Set the default readout that `config.json` contains."""
+    try:
+        readout = Readout.from_config(config)
+        encoder.set_readout(readout.frame_pooling, readout.layers)
+    except InputError as error:
+        raise make_config_error(type(encoder).__name__, folder, error) from error
 
 
 def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class LogMelStatistics(Encoder):
         >>> LogMelStatistics()(torch.randn(2, 1, 16000)).shape
         torch.Size([2, 192])
     """
+
+    fixed_readout: ClassVar[bool] = True
 
     def __init__(self, sample_rate: int = 16000, n_mels: int = 96) -> None:
         n_fft = round(0.128 * sample_rate)

@@ -14,7 +14,7 @@ from ssc_toolkit import __version__
 from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.track_table import Tracks, as_track_table
-from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import WINDOW_RULE
 from ssc_toolkit.hashing import lines_hash
 
 
@@ -52,7 +52,7 @@ def provenance_of(
         "tracks": {split: int(sides[split]) for split in ("train", "valid", "test") if split in sides} or len(tracks),
         "windows": {
             "seconds": dict(window_seconds) if isinstance(window_seconds, Mapping) else window_seconds,
-            "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MAX_WINDOWS}",
+            "rule": WINDOW_RULE,
             "pooling": window_pooling,
         },
         "seeds": list(seeds),
