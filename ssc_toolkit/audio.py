@@ -28,14 +28,14 @@ SUFFIXES = (
 """File name suffixes of the audio files that libsndfile reads."""
 
 Channel = Literal["mean", "left", "right", "loudest"]
-"""Conversion to mono: the mean of the channels, the first channel, the second, or the one with the most power."""
+"""Ways to convert audio to mono: mean of the channels, first channel, second, or the one with the most power."""
 
 SILENT = "is silent from beginning to end"
 CANCELS = (
     "its channels cancel each other (opposite phase), so that their mean is silent; "
     'choose channel "left", "right" or "loudest"'
 )
-"""Message for a file whose channels have opposite phase."""
+"""Error message for a file whose channels have opposite phase, so that their mean is silent."""
 
 _QUALITY = "VHQ"
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower of the two rates
@@ -51,7 +51,7 @@ _REASONS = {
     "SF_INFO struct incomplete": "its header gives no sample rate, or no channels",
     "psf_fseek": _CUT_SHORT,
 }
-"""Replacements of libsndfile's messages, by a text that the message contains."""
+"""Error messages that replace those of libsndfile, by a text that the message of libsndfile contains."""
 
 
 class UnreadableAudio(Exception):
@@ -78,7 +78,7 @@ class AudioInfo:
 
 
 def list_readable_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of the readable files: `SUFFIXES`, and also `CODEC_SUFFIXES` if PyAV is installed.
+    """Return the file name suffixes of readable audio files, which include more formats if PyAV is installed.
 
     Examples:
         >>> ".flac" in list_readable_suffixes()
@@ -88,7 +88,7 @@ def list_readable_suffixes() -> tuple[str, ...]:
 
 
 def describe_missing_codecs(suffixes: Iterable[str]) -> str:
-    """Return an installation hint for suffixes that need a missing package, or an empty string."""
+    """Return a text that says how to install support of those `suffixes` that need a missing package, or ""."""
     lacking = sorted({*suffixes}.intersection(CODEC_SUFFIXES).difference(list_readable_suffixes()))
     return f"; {', '.join(lacking)} can be read after `pip install 'ssc-toolkit[codecs]'`" if lacking else ""
 
@@ -225,7 +225,7 @@ def stream_audio(
 
 @contextmanager
 def _open_source(path: Path | str) -> Iterator[Source]:
-    """Open a file, and convert errors in the block to UnreadableAudio with the path in the message."""
+    """Context manager that opens an audio file, and converts errors to UnreadableAudio with the path in the message."""
     try:
         with open_source(path) as source:
             yield source
@@ -249,7 +249,7 @@ def _check_finite(samples: np.ndarray, path: Path | str) -> None:
 
 
 Mix = Callable[[np.ndarray], np.ndarray]
-"""Function that converts samples (frames, channels) to mono (frames,)."""
+"""Type of a function that converts samples (frames, channels) to mono (frames,)."""
 
 
 def _choose_mix(path: Path | str, source: Source, channel: str) -> Mix:
@@ -265,9 +265,10 @@ def _choose_mix(path: Path | str, source: Source, channel: str) -> Mix:
 
 @lru_cache(maxsize=100_000)
 def _find_loudest(path: str, size: int, modified_ns: int) -> int:
-    """Return the index of the channel with the most power, or of the first one if several have equal power.
+    """Return the index of the channel of an audio file with the most power, the first one if several have equal power.
 
-    `size` (bytes) and `modified_ns` (nanoseconds) are part of the cache key, so that a changed file is decoded again.
+    Results are kept in memory by path, `size` in bytes and modification time `modified_ns` in nanoseconds, so that a
+    changed file is decoded again.
     """
     with _open_source(path) as source:
         power = np.zeros(source.channels)
@@ -277,7 +278,7 @@ def _find_loudest(path: str, size: int, modified_ns: int) -> int:
 
 
 class _Levels:
-    """Peak and power of the samples added so far, used to detect silence."""
+    """Peak and power of the samples of a file that were added so far, used to detect silence."""
 
     def __init__(self, channel: str) -> None:
         self._is_mean = channel == "mean"
@@ -342,7 +343,10 @@ def _resample_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds: 
 
 
 def _rebatch(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Yield the samples in blocks of `length` samples. The last block is shorter and may be empty."""
+    """Yield the samples of blocks of any length in new blocks of `length` samples.
+
+    The last block is shorter and may be empty.
+    """
     parts: list[np.ndarray] = []
     gathered = 0
     for block in blocks:

@@ -24,7 +24,7 @@ from ssc_toolkit.files import append_checksum, atomic_path, is_leftover, lock_fo
 logger = logging.getLogger(__name__)
 
 LIMIT_VARIABLE = "SSC_TOOLKIT_CACHE_GB"
-"""Environment variable that sets the maximum size of a cache folder in gigabytes."""
+"""Name of the environment variable that sets the maximum size of a cache folder in gigabytes."""
 DEFAULT_LIMIT_GB = 20.0
 _ENTRY = re.compile(r"[0-9a-f]{32}\.np[yz]")
 _ADVICE = "it is computed again"
@@ -38,14 +38,14 @@ _KEPT_SECONDS = 24 * 3600
 
 Content = TypeVar("Content")
 _unwritable: set[Path] = set()
-"""Cache folders for which a failed write was already reported."""
+"""Cache folders for which a warning about a failed write was already logged."""
 
 
 def read_entry(path: Path, read: Callable[[Path], Content]) -> Content | None:
-    """Return the content of a cache entry, or None if it is missing or damaged.
+    """Return the content of an entry of a cache folder, or None if it is missing or damaged.
 
-    A cache entry is a file with a checksum, which is verified before `read` is called. A damaged entry causes a
-    warning.
+    A cache entry is a file with a checksum, which is verified before `read` is called. For a damaged entry, a warning
+    is logged.
 
     Args:
         path: path of the entry.
@@ -120,7 +120,7 @@ def _evict(folder: Path, limit_bytes: int, newest: Path) -> None:
 
 
 def _list_entries(folder: Path) -> list[tuple[int, int, Path]]:
-    """Return the time of last use (ns), the size (bytes) and the path of each entry of a cache folder."""
+    """Return the time of last use (nanoseconds), the size (bytes) and the path of each entry of a cache folder."""
     entries = []
     for path in folder.iterdir() if folder.is_dir() else ():
         if _ENTRY.fullmatch(path.name) and not path.is_symlink():
@@ -134,12 +134,12 @@ def _list_entries(folder: Path) -> list[tuple[int, int, Path]]:
 
 @dataclass(frozen=True)
 class CachePlace:
-    """Cache folder or file, which this library can create again.
+    """Folder or file of a cache, whose content this library can create again.
 
     Attributes:
         path: path of the folder or file.
         holds: description of the content.
-        bytes: total size of its files in bytes. In a folder that the user gave, only cache entries are counted.
+        bytes: total size of the files in bytes. In a folder that the user gave, only cache entries are counted.
     """
 
     path: Path
@@ -148,7 +148,7 @@ class CachePlace:
 
 
 def find_cache_root() -> Path:
-    """Return the folder in which this library stores caches of the current user."""
+    """Return the path of the folder in which this library stores caches of the current user."""
     return Path(platformdirs.user_cache_dir("ssc-toolkit", appauthor=False))
 
 
@@ -217,8 +217,8 @@ def clean_caches(folders: Sequence[Path] = ()) -> tuple[list[CachePlace], list[P
 def limit_store_copies(kept: Path) -> None:
     """Remove the least recently used copies of stores until the total size of all copies is within the limit.
 
-    The copy in use is kept, and so are copies that another process is writing. If another process reads a removed copy,
-    it copies the missing files again.
+    The copy `kept` is not removed, and neither are copies that another process is writing. If another process reads a
+    removed copy, it copies the missing files again.
 
     Args:
         kept: folder of the copy in use, in the user's cache folder.
@@ -232,8 +232,8 @@ def limit_store_copies(kept: Path) -> None:
 def limit_corpora(used: Path) -> None:
     """Remove the least recently used rendered corpora until the total size of all corpora is within the limit.
 
-    The corpus in use is kept, and so are corpora that another process is rendering. Corpora that were used in the last
-    24 hours are kept too, because another process may be reading them.
+    The corpus `used` is not removed, and neither are corpora that another process is rendering, or that were used in
+    the last 24 hours, because another process may be reading them.
 
     Args:
         used: folder of the corpus in use, in the user's cache folder.
@@ -266,7 +266,7 @@ def _limit_folders(used: Path, holds: str, kept_seconds: float = 0.0) -> None:
 
 
 def _list_leftovers() -> list[CachePlace]:
-    """Return temporary files in the user's cache folder, and folders whose removal was interrupted."""
+    """Return the paths of temporary files in the user's cache folder, and of folders whose removal was interrupted."""
     root, stores = find_cache_root(), find_cache_root() / "stores"
     parents = [*([root] if root.is_dir() else []), *([stores] if stores.is_dir() and not stores.is_symlink() else [])]
     found = [path for parent in parents for path in parent.iterdir() if is_leftover(path) and not path.is_symlink()]
@@ -281,7 +281,7 @@ def _remove_entries(folder: Path) -> None:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a cache folder that no process uses.
+    """Remove a cache folder if no process uses it.
 
     Raises:
         InputError: if another process holds a lock in it.

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_FINITE = 1e36
-"""Largest value of a setting such as the learning rate. Ten times this value is still finite in float32."""
+"""Largest accepted value of a number without another limit, such as the learning rate.
+
+Ten times this value is still finite in float32.
+"""
 
 _MAX_INTEGER = 2**63 - 1
 _MAX_SHOWN = 200
 
 Range = tuple[float, float] | Sequence[float] | float
-"""A (low, high) pair, or a single number for both."""
+"""Type of a range: a pair (low, high), or a single number for both."""
 
 
 def check_bool(name: str, value: Any) -> bool:
@@ -131,7 +134,7 @@ def check_fraction(name: str, value: Any, *, allow_zero: bool = True) -> float:
         allow_zero: whether 0 is allowed.
 
     Raises:
-        InputError: if the value is not such a number.
+        InputError: if the value is not a number from 0 to 1, or is 0 although `allow_zero` is False.
 
     Examples:
         >>> check_fraction("label_budget", 0, allow_zero=False)
@@ -146,13 +149,18 @@ def check_fraction(name: str, value: Any, *, allow_zero: bool = True) -> float:
 
 
 def check_fractions(name: str, values: Iterable[float]) -> None:
-    """Raise InputError unless there is at least one value, and all values are fractions above 0 and up to 1."""
+    """Raise InputError unless there is at least one value, and all values are above 0 and at most 1.
+
+    The message begins with `name`, the name of the argument.
+    """
     for value in list(values) or [math.nan]:
         check_fraction(name, value, allow_zero=False)
 
 
 def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
     """Raise InputError unless there is at least one value, and all values are in `known`.
+
+    The message begins with `name`, the name of the argument.
 
     Examples:
         >>> check_names("methods", ["forest"], ("linear", "knn"))
@@ -194,7 +202,7 @@ def check_range(name: str, value: Range, low: float, high: float) -> tuple[float
 
 
 def check_integer_range(name: str, value: Range, low: int, high: float) -> tuple[int, int]:
-    """Check a range as `check_range`, and return it as two integers. Whole floats such as 2.0 are accepted."""
+    """Check a range as `check_range` does, and return it as two integers. Whole floats such as 2.0 are accepted."""
     begin, end = check_range(name, value, low, high)
     if begin != int(begin) or end != int(end):
         raise InputError(f"{name}: expected integers, got ({begin:g}, {end:g})")
@@ -202,7 +210,10 @@ def check_integer_range(name: str, value: Range, low: int, high: float) -> tuple
 
 
 def check_length(name: str, values: Sized | None, count: int, of: str) -> None:
-    """Raise InputError unless `values` is None or has `count` elements."""
+    """Raise InputError unless `values` is None or has `count` elements.
+
+    In the message, `name` is the argument, and `of` is what the elements belong to.
+    """
     if values is not None and len(values) != count:
         raise InputError(f"{name}: expected {count}, one for each of the {of}, got {len(values)}")
 
@@ -238,7 +249,7 @@ def _is_bool(value: Any) -> bool:
 
 
 def _real(value: Any) -> float:
-    """Return a number as a float, or NaN for any other value, including text and booleans."""
+    """Return a number as a float, or NaN for any other value, such as a text or boolean."""
     try:
         return math.nan if isinstance(value, str | bytes) or _is_bool(value) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):

@@ -44,7 +44,10 @@ COMMANDS: dict[str, tuple[type[Any], str]] = {
     "corpus": (CorpusOptions, "render the default corpus and describe it"),
     "doctor": (DoctorOptions, "check versions, devices, codecs and caches"),
 }
-"""Class of options and description of each command. Its function is in a module of its name in `commands`."""
+"""Class of the options, and description, of each command by name.
+
+The function of a command is in the module with its name in `ssc_toolkit.commands`.
+"""
 
 RESUMABLE = ("demo", "prepare", "pretrain", "sweep", "compare", "corpus")
 
@@ -114,7 +117,10 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _description(kind: type, about: str) -> str:
-    """Return the text at the top of `--help`."""
+    """Return the text at the top of `--help` of a command.
+
+    `kind` is the class of its options, and `about` its short description.
+    """
     more = (inspect.getdoc(kind) or "").partition("\n\n")[2].partition("Args:")[0].strip()
     return f"{about[0].upper()}{about[1:]}.\n\n{more}"
 

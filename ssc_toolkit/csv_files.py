@@ -131,7 +131,11 @@ def _text(path: Path, argument: str) -> str:
 
 
 def _rows(text: str, name: str) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Yield the line number, the cells, and the cells with leading spaces of each row that is not blank."""
+    """Yield the rows of a CSV text that are not blank.
+
+    A row is a line number, a list of cells without leading spaces, and a list of cells with leading spaces. `name` is
+    the file for error messages.
+    """
     place, line = 0, 1
     while place < len(text):
         end_of_line = _LINE.match(text, place)
@@ -147,7 +151,11 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str], list[str]]]:
 
 
 def _quoted_row(text: str, place: int, where: str) -> tuple[list[str], list[str], int, int]:
-    """Return the cells, the cells with leading spaces, the end and the number of lines of a row with quotes."""
+    """Read a row with quotes that begins at position `place` of a CSV text.
+
+    Return the cells without and with leading spaces, the position of the end of the row, and its number of lines.
+    `where` is the file and line for error messages.
+    """
     cells: list[str] = []
     with_blanks: list[str] = []
     ends = 1

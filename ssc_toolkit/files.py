@@ -1,4 +1,4 @@
-"""File operations: atomic writes, checksums, locks, and errors that name damaged files."""
+"""Functions for atomic writes, checksums, locks, and errors that name damaged files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DamagedFile(InputError):
     Args:
         argument: name of the argument that gave the file.
         path: path or URL of the file.
-        reason: what is wrong with it.
+        reason: what is wrong with the file.
         advice: what the user can do.
 
     Attributes:
@@ -51,7 +51,7 @@ class DamagedFile(InputError):
 
 @contextmanager
 def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
-    """Convert errors in the block, which reads a file, to errors that name the file.
+    """Context manager for code that reads a file, which converts errors to errors that name the file.
 
     Args:
         argument: name of the argument that gave the file.
@@ -59,8 +59,8 @@ def reading(argument: str, path: Path | str, advice: str) -> Iterator[None]:
         advice: what the user can do.
 
     Raises:
-        DamagedFile: for an error of a parser or a codec, or any other error in the block.
-        InputError: if the file does not exist or cannot be read. An InputError in the block is raised unchanged.
+        DamagedFile: for an error of a parser or a codec, or any other error in the code.
+        InputError: if the file does not exist or cannot be read. An InputError in the code is raised unchanged.
 
     Examples:
         >>> with reading("config", "my.yaml", "correct it"):
@@ -113,7 +113,9 @@ def _is_reserved(name: str) -> bool:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, and rename it to `path` when the block ends without an error.
+    """Context manager that yields a temporary path, and renames the file there to `path` at the end of the code.
+
+    After an error in the code, the file is not renamed.
 
     The temporary name is unique among processes and machines. If the process is killed, the temporary file remains. A
     later call for the same path removes it when it is a day old. `clear_leftovers` removes it immediately.
@@ -152,7 +154,7 @@ def clear_leftovers(folder: Path, min_age_seconds: float = 0.0, names: Collectio
     Call it only if the folder belongs to this library, because other files may have similar names.
 
     Args:
-        folder: the folder. Its subfolders are not searched. It may be missing.
+        folder: folder whose files are removed. Subfolders are not searched. The folder may be missing.
         min_age_seconds: minimum age of the removed files in seconds. Use 0 only while a lock excludes other processes.
         names: names of the files for which the temporary files were written; by default all names.
     """
@@ -181,7 +183,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def format_json(content: Any) -> str:
-    """Return the text that `write_json` writes."""
+    """Return the JSON text of content, as `write_json` writes it."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace").decode()  # paths may be invalid UTF-8
 
@@ -201,7 +203,7 @@ def read_checked_json(path: Path, argument: str, advice: str, *, required: bool 
         required: whether a file without a checksum is an error.
 
     Returns:
-        The object, without the checksum.
+        The JSON object as a dictionary, without the checksum.
 
     Raises:
         DamagedFile: if any byte of the file differs from what was written.
@@ -212,7 +214,9 @@ def read_checked_json(path: Path, argument: str, advice: str, *, required: bool 
 
 
 def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """Read a file that `write_checked_json` wrote. Errors do not name the file; use it in a `reading` block.
+    """Read a file that `write_checked_json` wrote. Errors do not name the file.
+
+    Call this function within the context manager `reading`, which adds the name to errors.
 
     Args:
         path: path of the file.
@@ -220,7 +224,7 @@ def parse_checked_json(path: Path, *, required: bool = True) -> dict[str, Any]:
 
     Raises:
         ValueError: if any byte of the file differs from what was written.
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     text = path.read_bytes().decode("utf-8")
     content = json.loads(text)
@@ -295,7 +299,7 @@ def verify_checksum(path: Path, argument: str, advice: str, *, required: bool = 
 
 
 def _footer_bytes(file: BinaryIO) -> int:
-    """Return the number of bytes after the data of a Parquet file, or 0 for any other file."""
+    """Return the size in bytes of the footer of a Parquet file, or 0 for any other file."""
     size = file.seek(0, 2)
     if size < _PARQUET_END_BYTES:
         return 0
@@ -306,7 +310,7 @@ def _footer_bytes(file: BinaryIO) -> int:
 
 
 def write_checksums(folder: Path, names: Iterable[str]) -> None:
-    """Write the checksums of files of a folder to its `checksums.json`, sorted by name.
+    """Write the checksums of files of a folder to the file `checksums.json` in this folder, sorted by name.
 
     Args:
         folder: folder of the files.
@@ -328,7 +332,7 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
         names: files to check; by default all listed files.
 
     Returns:
-        The missing files.
+        The names of missing files.
 
     Raises:
         DamagedFile: if a file has changed or is not listed. The message names the first such file.
@@ -355,7 +359,7 @@ def verify_listed(folder: Path, argument: str, advice: str, names: Collection[st
 
 @contextmanager
 def lock_folder(folder: Path, name: str, *, wait: bool = False) -> Iterator[None]:
-    """Lock a folder against other processes during the block.
+    """Context manager that locks a folder, so that no other process can lock it at the same time.
 
     The lock is also released if the process is killed. The lock file has the permissions of the folder, so every user
     who can write to the folder can lock it. No other file in the folder changes. To remove temporary files, call
@@ -364,7 +368,7 @@ def lock_folder(folder: Path, name: str, *, wait: bool = False) -> Iterator[None
     Args:
         folder: an existing folder that can be written.
         name: name of the argument that gave the folder, for the error message.
-        wait: wait until another process releases the lock, instead of raising an error.
+        wait: whether to wait until another process releases the lock, instead of raising an error.
 
     Raises:
         InputError: if another process holds the lock, or the lock file cannot be used.
@@ -375,7 +379,9 @@ def lock_folder(folder: Path, name: str, *, wait: bool = False) -> Iterator[None
 
 @contextmanager
 def lock_file(path: Path, name: str) -> Iterator[None]:
-    """Lock a file against writes of other processes during the block. Other files in the folder are not locked.
+    """Context manager that locks a file, so that no other process can lock it at the same time.
+
+    Other files in the folder are not locked.
 
     Args:
         path: path of the file, in an existing folder that can be written.

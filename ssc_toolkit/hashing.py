@@ -14,7 +14,10 @@ from typing import Any
 
 
 def new_digest(content: bytes = b"", size: int = 16) -> Any:
-    """Return a `hashlib.blake2b` object with a digest of `size` bytes. File names and checksums use 16 bytes."""
+    """Return a `hashlib.blake2b` object that has hashed `content` and has a digest of `size` bytes.
+
+    File names and checksums use 16 bytes.
+    """
     return hashlib.blake2b(content, digest_size=size)
 
 
@@ -44,7 +47,9 @@ def stream_digest(file: BufferedIOBase, size: int = 16) -> Any:
 
 
 def short_hash(text: str, digits: int = 16) -> str:
-    """Return the first hexadecimal digits of the SHA-256 hash of a text. They identify splits, tables and settings.
+    """Return the first hexadecimal digits of the SHA-256 hash of a text.
+
+    These hashes identify splits, tables and settings.
 
     Examples:
         >>> short_hash("jazz", digits=10)

@@ -23,12 +23,13 @@ SAMPLER_STATE = {"items_and_shares": "settings_hash"}
 def with_new_names(
     content: Mapping[str, Any], names: Mapping[str, str], known: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Return the content of a file with its old names replaced by new ones. The order does not change.
+    """Return values by name with old names replaced by new names, in the same order.
 
     Args:
-        content: values by name.
+        content: values by name, from a file of any version.
         names: new names by old name.
-        known: names that are accepted. If given, an old name is replaced only if it is not accepted and the new one is.
+        known: names that are accepted. If given, an old name is replaced only if it is not accepted and the new name
+            is.
 
     Examples:
         >>> with_new_names({"n_mels": 64, "highest_hz": 5000}, ENCODER_ARGUMENTS)

@@ -48,12 +48,12 @@ def local_path(written: str | os.PathLike[str], argument: str = "path") -> str:
 
 
 def user_path(path: str | os.PathLike[str], argument: str = "path") -> Path:
-    """Return the result of `local_path` as a `Path`."""
+    """Return the path that a user gave as a `Path`, converted as by `local_path`."""
     return Path(local_path(path, argument))
 
 
 def missing_hint(path: str | Path) -> str:
-    r"""Return a hint if a file exists under another spelling of a missing path, or an empty string.
+    r"""Return a text for an error message if a missing path exists with another spelling, or an empty string.
 
     The other spellings are / instead of \, and the same letters in another Unicode normal form. For example, macOS
     stores letters and accents separately.
@@ -82,7 +82,7 @@ def missing_hint(path: str | Path) -> str:
 
 
 def _other_normal_form(path: Path) -> Path | None:
-    """Return the existing path that has the same letters in any Unicode normal form, or None."""
+    """Return an existing path with the same letters in another Unicode normal form, or None."""
     found = Path(path.anchor)
     for part in path.parts[len(found.parts) :]:
         if not os.path.lexists(found / part):

@@ -1,4 +1,4 @@
-"""Start Python processes that do not import modules from the working folder."""
+"""Environment for Python processes that do not import modules from the working folder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SAFE = "PYTHONSAFEPATH"
 
 
 def safe_environment() -> dict[str, str]:
-    """Return the environment for a Python process that imports nothing from the working folder.
+    """Return the environment variables for a Python process that imports nothing from the working folder.
 
     The child processes of that process also import nothing from the working folder. `PYTHONPATH` is kept, except for
     empty entries, which Python reads as the working folder. If the working folder contains this library, as in a clone
-    that is not installed, it is added to `PYTHONPATH`.
+    that is not installed, the folder is added to `PYTHONPATH`.
 
     Examples:
         >>> safe_environment()["PYTHONSAFEPATH"]
@@ -34,7 +34,7 @@ def safe_environment() -> dict[str, str]:
 
 @contextmanager
 def safe_children() -> Iterator[None]:
-    """Use `safe_environment` for processes that the block starts, such as workers of joblib and `DataLoader`."""
+    """Context manager in which new processes, such as workers of joblib or `DataLoader`, get `safe_environment`."""
     before = {name: os.environ.get(name) for name in (_SAFE, "PYTHONPATH")}
     safe = safe_environment()
     try:

@@ -1,4 +1,4 @@
-"""Random generators that depend only on a key, so that the random draws of any step of a run are reproducible."""
+"""Random generators that depend only on given values, so that the random numbers of each step are reproducible."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ssc_toolkit.hashing import new_digest
 
 
 def make_generator(*key: int | str) -> torch.Generator:
-    """Return a CPU generator that depends only on the key, such as (seed, "augment", step).
+    """Return a random generator on the CPU that depends only on the arguments, such as (seed, "augment", step).
 
     The type of an integer does not matter: `np.int64(3)`, `torch.tensor(3)` and `3` give the same generator.
 
     Args:
-        key: integers and strings.
+        key: integers and strings, such as a seed, a name and the number of a step.
 
     Raises:
-        TypeError: if an element of the key is neither an integer nor a string, such as a bool or a float.
+        TypeError: if an argument is neither an integer nor a string, for example a bool or a float.
 
     Examples:
         >>> torch.rand(1, generator=make_generator(0, "a")) == torch.rand(1, generator=make_generator(0, "a"))

@@ -18,13 +18,12 @@ from ssc_toolkit.checks import Range, check_range
 class BackgroundNoise(Transform):
     """Add background noise from recordings, or from other items of the batch, at a given signal-to-noise ratio.
 
-    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as
-    16-bit samples (160 MB per hour at 22 050 Hz). Each example gets a random excerpt of a random file. A file
-    that is shorter than the clip is repeated. The energy of the clip divided by the energy of the noise is
-    exactly the drawn ratio.
+    The constructor reads the files, averages them to mono, resamples them, and keeps them in memory as 16-bit samples
+    (160 MB per hour at 22 050 Hz). Each clip of a batch gets a random excerpt of a random file. A file that is shorter
+    than the clip is repeated. The energy of the clip divided by the energy of the noise is exactly the drawn ratio.
 
-    If `files` is None, the noise is a random view of another item of the batch, as changed by the preceding
-    transforms of the chain. A batch with a single item is returned unchanged. The random parameters, a `Draw`, then
+    If `files` is None, the noise is a random view of another item of the batch, to which the preceding transforms of
+    the chain have been applied. A batch with a single item is returned unchanged. The random parameters, a `Draw`, then
     refer to positions in the batch, so they cannot be indexed, and the whole batch is processed at once.
 
     Args:
@@ -32,7 +31,7 @@ class BackgroundNoise(Transform):
             batch.
         snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz; required with `files`.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if a file is missing, empty or not audio.
@@ -104,7 +103,10 @@ class BackgroundNoise(Transform):
         return add_at_ratio(waveforms, noise[:, None], values["snr_db"])
 
     def _stretches(self, samples: int, values: Mapping[str, Tensor], device: torch.device) -> Tensor:
-        """Return the drawn excerpts of the recordings, (N, samples) int16."""
+        """Return the excerpt of a recording that was drawn for each of N clips, (N, samples) int16.
+
+        `values` are the drawn parameters, as from `draw_values`.
+        """
         recordings = self.recordings.to(device)
         length = self.lengths.to(device)[values["file"]]
         begin = self.begins.to(device)[values["file"]]

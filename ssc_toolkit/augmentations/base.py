@@ -36,9 +36,9 @@ class Augmentation(nn.Module, ABC):
     """
 
     cpu_slice_size: int | None = 16
-    """Number of clips processed at once on a CPU; None for all. A small number of clips fits in the cache."""
+    """Number of clips processed at once on a CPU, such that they fit in the cache. None: all clips."""
     device_slice_size: int | None = None
-    """Number of clips processed at once on other devices; None for all. A small number needs less memory."""
+    """Number of clips processed at once on other devices, to limit the memory. None: all clips."""
 
     def __init__(self, *, p: float = 1.0, sample_rate: int | None = None) -> None:
         super().__init__()
@@ -55,20 +55,20 @@ class Augmentation(nn.Module, ABC):
             views: number of consecutive clips that are views of the same item.
 
         Returns:
-            The drawn parameters of all clips, for `apply_draw`.
+            The drawn parameters of all clips, which can be passed to `apply_draw`.
         """
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply a draw to clips (N, channels, samples) in float32 or float64."""
+        """Apply the random parameters of a draw for N clips to clips (N, channels, samples) in float32 or float64."""
 
     def apply_draw(self, waveforms: Tensor, draw: Draw, *, inplace: bool = False) -> Tensor:
         """Apply the random parameters of a draw. The same draw gives the same result for the same waveforms.
 
         Args:
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
-            draw: parameters that `draw` of this augmentation returned for the same number of clips.
-            inplace: write the result into `waveforms`, which saves the memory of a second batch.
+            draw: parameters that the method `draw` of this augmentation returned for the same number of clips.
+            inplace: whether to write the result into `waveforms`, which saves the memory of a second batch.
 
         Returns:
             Transformed waveforms, of the same shape, dtype and device.
@@ -108,7 +108,7 @@ class Augmentation(nn.Module, ABC):
             raise InputError(f"draw: expected a draw by {type(self).__name__}, got one by {draw.transform}")
 
     def _in_float(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply a draw in float32 or float64, and return the result in the dtype of the clips."""
+        """Apply a draw to clips (N, channels, samples), computed in float32 or float64. The dtype stays the same."""
         wide = clips.float() if clips.dtype in (torch.float16, torch.bfloat16) else clips
         kind = clips.device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
@@ -144,8 +144,8 @@ class Augmentation(nn.Module, ABC):
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
             generator: random generator on the CPU; the global generator of PyTorch if None. Generators in the same
                 state give the same result.
-            inplace: write the result into `waveforms`.
-            return_draw: also return the draw, which `apply_draw` can apply again.
+            inplace: whether to write the result into `waveforms`.
+            return_draw: whether to also return the random parameters as a `Draw`, which `apply_draw` can apply again.
 
         Returns:
             Transformed waveforms, of the same shape, dtype and device; with `return_draw`, also the draw.
@@ -157,7 +157,7 @@ class Augmentation(nn.Module, ABC):
         return (result, draw) if return_draw else result
 
     def extra_repr(self) -> str:
-        """Return the settings as one line of text."""
+        """Return the settings as one line of text, which PyTorch shows in the text of the module."""
         names = inspect.signature(type(self).__init__).parameters
         settings = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return ", ".join(f"{k}={v!r}" for k, v in settings.items() if not isinstance(v, nn.Module))
@@ -199,12 +199,28 @@ class Transform(Augmentation):
     selective = False
 
     def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Draw the parameters of `count` examples, and return CPU tensors (count, ...) by name of the parameter."""
+        """Draw the random parameters of `count` clips.
+
+        Args:
+            count: number of clips; each view is one clip.
+            generator: random generator on the CPU; the global generator of PyTorch if None.
+
+        Returns:
+            Dictionary of CPU tensors (count, ...) by name of the parameter.
+        """
         return {}
 
     @abstractmethod
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Apply parameters, tensors (N, ...) by name, to waveforms (N, channels, samples); the shape stays the same."""
+        """Apply given parameters to N clips.
+
+        Args:
+            waveforms: (N, channels, samples).
+            values: parameters by name, as from `draw_values`, tensors (N, ...) on the device of the waveforms.
+
+        Returns:
+            Transformed waveforms, (N, channels, samples).
+        """
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
         check_count(count, views)
@@ -227,7 +243,7 @@ class Transform(Augmentation):
         return torch.where(per_clip(draw.mask), self._transformed(clips, draw.values), clips)
 
     def _transformed(self, clips: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Call `transform`, and check that the result has the shape of the clips."""
+        """Call the method `transform`, and check that the result has the shape of `clips`, (N, channels, samples)."""
         changed = self.transform(clips, values)
         if not isinstance(changed, Tensor) or changed.shape != clips.shape:
             raise InputError(
@@ -237,7 +253,7 @@ class Transform(Augmentation):
         return changed
 
     def _check_values(self, values: Mapping[str, Tensor], count: int) -> None:
-        """Raise InputError unless `draw_values` returned tensors with one row per example."""
+        """Raise InputError unless the result of `draw_values` is a dictionary of tensors with `count` rows each."""
         place = f"{type(self).__name__}.draw_values"
         if not isinstance(values, Mapping):
             raise InputError(f"{place}: expected to return a dictionary of tensors by name, got {_form(values)}")
@@ -247,7 +263,7 @@ class Transform(Augmentation):
 
 
 def check_waveforms(waveforms: Tensor) -> None:
-    """Raise TypeError or ValueError unless the tensor is a batch of waveforms as in `Augmentation`."""
+    """Raise TypeError or ValueError unless waveforms are floating point with a shape that `Augmentation` accepts."""
     if not isinstance(waveforms, Tensor):
         raise TypeError(f"waveforms: expected a tensor, got {type(waveforms).__name__}")
     if waveforms.dim() not in (3, 4):
@@ -262,7 +278,7 @@ def check_waveforms(waveforms: Tensor) -> None:
 
 
 def check_count(count: int, views: int) -> None:
-    """Raise ValueError unless `count` is a multiple of `views`."""
+    """Raise ValueError unless the number of clips `count` is a multiple of the number of views per item."""
     if not isinstance(count, int) or count < 0:
         raise ValueError(f"count: expected an integer, got {count!r}")
     if views < 0 or (count and (views == 0 or count % views)):
@@ -278,7 +294,7 @@ def check_generator(generator: torch.Generator | None) -> None:
 
 
 def require_sample_rate(sample_rate: int | None) -> int:
-    """Check that a sample rate is given and is an integer from 1 to 1 000 000 Hz, and return it."""
+    """Check that a sample rate is an integer from 1 to 1 000 000 Hz and not None, and return it."""
     if sample_rate is None:
         raise ValueError("sample_rate: expected the sample rate of the waveforms in hertz, got None")
     if type(sample_rate) is int and 1 <= sample_rate <= _MAX_RATE:  # a fast path, because the check is repeated often
@@ -290,29 +306,29 @@ _MAX_RATE = 1_000_000
 
 
 def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) numbers uniformly from [low, high)."""
+    """Draw (count,) numbers uniformly from [low, high), where `bounds` is (low, high)."""
     low, high = bounds
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
 def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) numbers uniformly on a logarithmic scale between two positive bounds."""
+    """Draw (count,) numbers uniformly on a logarithmic scale between the two positive `bounds`."""
     low, high = bounds
     return low * (high / low) ** torch.rand(count, generator=generator)
 
 
 def draw_integers(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) integers uniformly from low to high, both included."""
+    """Draw (count,) integers uniformly from low to high, both included, where `bounds` is (low, high)."""
     return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
 
 
 def per_clip(value: Tensor) -> Tensor:
-    """Reshape (N,) to (N, 1, 1), to broadcast with (N, channels, samples)."""
+    """Reshape one value per clip, (N,), to (N, 1, 1), to broadcast with clips (N, channels, samples)."""
     return value[:, None, None]
 
 
 def db_to_amplitude(decibels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert decibels to an amplitude factor, 10^(decibels / 20)."""
+    """Convert decibels to amplitude factors of `dtype` in the same shape, 10^(decibels / 20)."""
     return 10 ** (decibels.to(dtype) / 20)
 
 

@@ -18,8 +18,9 @@ class Chorus(Transform):
         y[n] = (1 - mix) * x[n] + mix * x[n - d[n]]
         d[n] = delay_ms * (1 + depth * sin(2 pi (rate_hz * n / sample_rate + phase)))
 
-    The second line gives the delay d in milliseconds; in the first line, it is converted to samples. Each example has
-    a random phase between 0 and 1. At fractional delays, the waveform is interpolated by a cubic (Lagrange) polynomial.
+    The second line gives the delay d in milliseconds; in the first line, it is converted to samples. Each clip of a
+    batch has a random phase between 0 and 1. At fractional delays, the waveform is interpolated by a cubic (Lagrange)
+    polynomial.
 
     Args:
         rate_hz: modulation frequency, 0.01 to 100 Hz; a number, or (low, high) to draw from uniformly.
@@ -27,7 +28,7 @@ class Chorus(Transform):
         delay_ms: mean delay of the copy, 0 to 100 ms.
         mix: fraction of the copy in the result, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -72,11 +73,12 @@ class Chorus(Transform):
 
 
 def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
-    """Delay each clip by a time-varying number of samples. The signal before the clip is taken to be 0.
+    """Delay N clips by a time-varying number of samples. Before its first sample, a clip is taken to be 0.
 
     Args:
         waveforms: (N, channels, samples).
-        delay: (N, samples), in samples, 0 to `max_delay`; fractional delays use cubic interpolation.
+        delay: (N, samples) delay at each sample of each clip, in samples, 0 to `max_delay`; fractional delays use cubic
+            interpolation.
         max_delay: upper bound of `delay`. It is a Python number, because reading a tensor would wait for the GPU.
     """
     samples = waveforms.shape[-1]

@@ -28,11 +28,11 @@ class Compression(Transform):
     Args:
         threshold_db: threshold in decibels relative to full scale, a magnitude of 1; -120 to 0.
         ratio: compression ratio, 1 to 100.
-        attack_ms: time constant of the smoothing, 0.01 to 1000 ms.
+        attack_ms: time constant of the smoothing of the reduction, 0.01 to 1000 ms.
         release_ms: time constant with which the reduction decays, 0.01 to 10000 ms.
         make_up_db: gain after the compression in decibels, -60 to 60.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -88,8 +88,8 @@ def apply_release(signal: Tensor, time_constant: Tensor) -> Tensor:
     of log x[n] + n / time_constant.
 
     Args:
-        signal: (N, samples), at least 0.
-        time_constant: (N, 1), in samples.
+        signal: x, N signals (N, samples) of values of at least 0.
+        time_constant: (N, 1) time constant of each signal, in samples.
     """
     line = torch.arange(signal.shape[-1], device=signal.device, dtype=signal.dtype) / time_constant
     highest = (signal.clamp(min=1e-20).log() + line).cummax(-1).values
@@ -103,8 +103,8 @@ def smooth(signal: Tensor, time_constant: Tensor, max_time_constant: float) -> T
     remaining terms are negligible.
 
     Args:
-        signal: (N, samples).
-        time_constant: (N, 1), in samples.
+        signal: x, N signals (N, samples).
+        time_constant: (N, 1) time constant of each signal, in samples.
         max_time_constant: upper bound of the time constants. It is a Python number, because reading a tensor would
             wait for the GPU.
     """

@@ -22,11 +22,11 @@ class Container(Augmentation):
     """Base class of `Chain`, `OneOf` and `SomeOf`.
 
     The members of a container are transforms or other containers. They are applied in order. For each member, the
-    container selects the examples to which it can apply.
+    container selects the examples (clips) to which the member can apply.
     """
 
     per_item: ClassVar[bool] = False
-    """Whether `p` of the container and the choice of members are drawn once per item instead of once per view."""
+    """Whether the container decides once per item, not per view, whether it applies and which members it chooses."""
 
     def __init__(self, transforms: Sequence[Augmentation], *, p: float = 1.0) -> None:
         super().__init__(p=p)
@@ -39,19 +39,20 @@ class Container(Augmentation):
         _check_rates(self)
 
     def members(self) -> Iterator[Augmentation]:
-        """Return an iterator over the members in order."""
+        """Return an iterator over the members, transforms or containers, in the order in which they are applied."""
         return cast(Iterator[Augmentation], iter(self.transforms))
 
     @abstractmethod
     def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Choose members for each example.
+        """Choose at random which members can apply to each of N clips.
 
         Args:
-            applied: (N,) bool, whether the container applies to each example.
+            applied: (N,) bool, whether the container applies to each clip.
             generator: random generator on the CPU; the global generator of PyTorch if None.
 
         Returns:
-            Drawn values by name, and for each member (N,) bool, whether it can apply to each example.
+            Drawn values (N, ...) by name, and for each member a mask, bool (N,), True for the clips to which it can
+            apply.
         """
 
     def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
@@ -82,14 +83,18 @@ class Container(Augmentation):
 
     @abstractmethod
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-        """Join the stages of all members where they can be computed together."""
+        """Merge stages (groups of transforms) that can be computed together.
+
+        `stages` contains the list of stages of each member.
+        """
 
     def stages(self, samples: int, path: tuple[int, ...] = ()) -> list[Stage]:
-        """Return the stages in order.
+        """Return the stages in order: groups of transforms that are computed together.
 
         Args:
             samples: length of the clips in samples.
-            path: path to the draw of this container, as in `Leaf`.
+            path: path to the draw of this container in the draw of the outermost container: the index in
+                `Draw.children` at each level.
         """
         return self.join(
             [
@@ -107,7 +112,7 @@ class Container(Augmentation):
 
 
 class Chain(Container):
-    """Apply transforms one after another, each with separate random parameters for each example.
+    """Apply transforms one after another, each with separate random parameters for each clip of a batch.
 
     Neighboring transforms that have a frequency response (gain, polarity, filters, equalizer, delay, reverb, impulse
     response) can be fused: they are computed together by one multiplication, or by one FFT pair, which is an FFT and
@@ -115,7 +120,7 @@ class Chain(Container):
 
     Args:
         transforms: members, applied in this order.
-        p: probability that the chain applies to an example.
+        p: probability with which the chain applies to a clip, 0 to 1.
         fuse: "exact", "all" or "none". "exact" fuses neighbors only if the result equals that of applying them one
             after the other, up to rounding. It does not fuse two neighbors if one spreads sound to earlier samples
             and the other to later samples, such as a zero-phase filter and a delay. "all" fuses these neighbors too.
@@ -155,9 +160,9 @@ class Chain(Container):
 
     @torch.no_grad()
     def explain(self, waveforms: Tensor | None = None, *, repeats: int = 5) -> None:
-        """Print the stages in order.
+        """Print the stages, groups of transforms that are computed together, in order.
 
-        Each line lists the transforms, how they are computed, the percentage of examples to which they apply, and the
+        Each line lists the transforms, how they are computed, the percentage of clips to which they apply, and the
         computing time per clip.
 
         Args:
@@ -205,12 +210,12 @@ class ItemChain(Chain):
 
 
 class OneOf(Container):
-    """Apply one of several transforms, chosen at random for each example.
+    """Apply one of several transforms, chosen at random for each clip of a batch.
 
     Args:
         transforms: members, at least one. The chosen member applies with its own probability `p`.
         weights: relative probabilities of the members, at least 0, with a positive sum; equal if None.
-        p: probability that one of the members is chosen for an example.
+        p: probability with which one of the members is chosen for a clip, 0 to 1.
 
     Raises:
         ValueError: if there are no members, the weights are not valid, or members have different sample rates.
@@ -266,13 +271,13 @@ class ItemOneOf(OneOf):
 
 
 class SomeOf(Container):
-    """Apply some of several transforms, chosen at random for each example, in the given order.
+    """Apply some of several transforms, chosen at random for each clip of a batch, in the given order.
 
     Args:
         transforms: members, at least one.
-        count: number of members chosen for an example, 0 to the number of members; an integer, or (low, high) to draw
-            from uniformly, both ends included. Each chosen member applies with its own probability `p`.
-        p: probability that members are chosen for an example.
+        count: number of members chosen for a clip, 0 to the number of members; an integer, or (low, high) to draw from
+            uniformly, both ends included. Each chosen member applies with its own probability `p`.
+        p: probability with which members are chosen for a clip, 0 to 1.
 
     Raises:
         ValueError: if there are no members, the count is out of range, or members have different sample rates.
@@ -304,7 +309,7 @@ class SomeOf(Container):
 
 
 def _check_rates(container: Container) -> None:
-    """Raise InputError if members at any depth have different sample rates."""
+    """Raise InputError if members of a container, or members of those, have different sample rates."""
     rated = [one for one in container.modules() if isinstance(one, Augmentation) and one.sample_rate is not None]
     for other in rated[1:]:
         if other.sample_rate != rated[0].sample_rate:

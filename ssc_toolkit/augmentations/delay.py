@@ -27,7 +27,7 @@ class Delay(Linear):
         repeats: number of echoes, 1 to 1000.
         attenuation: amplitude of each echo divided by that of the previous echo, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -78,30 +78,33 @@ class Delay(Linear):
         return compute_echo_response(self._delay(values), self._echoes(grid.samples), grid)
 
     def _echoes(self, samples: int) -> Iterator[tuple[int, float]]:
-        """Return pairs (r, amplitude) for each echo r that can begin within a clip of `samples` samples."""
+        """Yield a pair (r, amplitude) for each echo r = 1, 2, ... that can begin within a clip of `samples` samples."""
         shortest = math.floor(self.delay_ms[0] * require_sample_rate(self.sample_rate) / 1000)
         most = min(self.repeats, samples // max(1, shortest) + 1)
         return ((echo, self.volume * self.attenuation ** (echo - 1)) for echo in range(1, most + 1))
 
     def _longest(self) -> int:
-        """Return the longest delay that can be drawn, in samples."""
+        """Return the longest delay between two echoes that can be drawn, in samples."""
         return math.ceil(self.delay_ms[1] * require_sample_rate(self.sample_rate) / 1000)
 
     def _delay(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Return the delays (N,) in whole samples."""
+        """Return the delays of N clips, (N,) int64 in samples, from parameters as from `draw_values`."""
         return (values["delay_ms"] * (require_sample_rate(self.sample_rate) / 1000)).round().long()
 
 
 def compute_echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Tensor]], grid: Grid) -> Tensor:
-    """Compute the frequency response (N, F) of echoes that are added to a waveform.
+    """Compute the frequency responses of echoes that are added to N clips.
 
     Echoes that begin after the end of the clip are left out.
 
     Args:
-        delay: (N,) delays in whole samples.
+        delay: (N,) delays between two echoes in whole samples.
         echoes: pairs (r, amplitude), one per echo. The delay of echo r is r times `delay`. The amplitude is a number or
             a tensor (N, 1).
-        grid: the F frequencies of the response.
+        grid: frequencies of the response.
+
+    Returns:
+        (N, frequencies) complex responses.
     """
     # Count the phase in integer steps, because a large angle would be inexact in single precision.
     step = -2 * math.pi / grid.length
@@ -117,7 +120,7 @@ def compute_echo_response(delay: Tensor, echoes: Iterable[tuple[int, float | Ten
 
 
 def shift_right(waveforms: Tensor, shift: Tensor, max_shift: int) -> Tensor:
-    """Delay each clip by a separate number of samples, and fill its beginning with zeros.
+    """Delay each of N clips by a separate number of samples, and fill its beginning with zeros.
 
     Args:
         waveforms: (N, channels, samples).

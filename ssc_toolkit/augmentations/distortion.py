@@ -19,7 +19,7 @@ class Distortion(Transform):
     Args:
         drive_db: gain before the hyperbolic tangent in decibels, -60 to 60; a number, or (low, high) to draw from
             uniformly.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -44,7 +44,7 @@ class Clipping(Transform):
     Args:
         threshold_db: threshold in decibels relative to the largest magnitude in any channel, -60 to 0; a number, or
             (low, high) to draw from uniformly.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -71,7 +71,7 @@ class BitCrush(Transform):
 
     Args:
         bits: number of bits b, 1 to 24; an integer, or (low, high) to draw from uniformly, both ends included.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -94,13 +94,13 @@ class BitCrush(Transform):
 
 
 def measure_peak(waveforms: Tensor) -> Tensor:
-    """Return the peak magnitudes (N,) of waveforms (N, channels, samples)."""
+    """Return the largest magnitude in each clip, (N,), of waveforms (N, channels, samples)."""
     lowest, highest = waveforms.flatten(1).aminmax(dim=1)
     return torch.maximum(highest, -lowest)
 
 
 def straight_through(waveforms: Tensor, changed: Tensor) -> Tensor:
-    """Return the changed waveforms, with the gradient of the identity (straight-through estimator)."""
+    """Return `changed`, with the gradient of the identity with respect to `waveforms` (straight-through estimator)."""
     if torch.is_grad_enabled() and waveforms.requires_grad:
         return waveforms + (changed - waveforms).detach()
     return changed

@@ -14,7 +14,7 @@ _ALIGNMENT = 8  # in bytes, so that tensors of any dtype can be views of the pac
 
 @dataclass(frozen=True)
 class Draw:
-    """Random parameters of a transform or container for a batch of N examples.
+    """Random parameters of a transform or container for a batch of N examples (clips).
 
     Attributes:
         transform: class name of the transform or container that made the draw.
@@ -25,7 +25,7 @@ class Draw:
         children: draws of the members of a container; empty for a single transform.
         whole: whether the parameters of an example refer to other examples. If True, the draw cannot be indexed.
         mask: `applied` on the device of the values.
-        chosen: (K,) indices of the examples to which the transform applies, on the device of the values.
+        chosen: indices of the K examples to which the transform applies, (K,), on the device of the values.
     """
 
     transform: str
@@ -46,22 +46,22 @@ class Draw:
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
+        """Device of the parameters `values`."""
         return self.mask.device
 
     @property
     def needs_all(self) -> bool:
-        """Whether this draw, or that of a member, can only be applied to the whole batch."""
+        """Whether this draw, or one of those in `children`, can only be applied to the whole batch."""
         return self.whole or any(child.needs_all for child in self.children)
 
     def chosen_values(self) -> Mapping[str, Tensor]:
-        """Return the parameters of the examples to which the transform applies, each (K, ...)."""
+        """Return the parameters by name of the K examples to which the transform applies, (K, ...) each."""
         if len(self.chosen) == len(self):
             return self.values
         return {name: value[self.chosen] for name, value in self.values.items()}
 
     def __getitem__(self, index: int | slice | Tensor) -> Draw:
-        """Return the draw of some examples; an integer index keeps the batch axis, with length 1.
+        """Return the parameters of the examples at `index` as a `Draw`. For an integer, it has one example.
 
         Raises:
             ValueError: if the parameters of an example refer to other examples.
@@ -82,7 +82,7 @@ class Draw:
         ).to(self.device)
 
     def to(self, device: torch.device | str) -> Draw:
-        """Return the draw with its parameters on another device. A single copy transfers all tensors."""
+        """Return the draw with its parameters on another device. All tensors are transferred by a single copy."""
         device = torch.empty(0, device=device).device
         if device == self.device:
             return self
@@ -99,7 +99,7 @@ class Draw:
         return self._rebuilt(moved)
 
     def gated(self, allowed: Tensor) -> Draw:
-        """Return a copy of the draw that does not apply to the examples for which `allowed` (N,) is False."""
+        """Return a copy of the draw that does not apply to the examples for which `allowed`, bool (N,), is False."""
         children = tuple(child.gated(allowed) for child in self.children)
         return Draw(self.transform, self.applied & allowed, self.values, children, self.whole)
 
@@ -132,7 +132,7 @@ class Draw:
         )
 
     def describe(self) -> list[str]:
-        """Return one line of text per example, with the transforms that apply to the example and their parameters."""
+        """Return a list with one text per example: the transforms that apply to it, with their parameters."""
         on_cpu = self.to("cpu")
         return ["; ".join(on_cpu._touches(row)) or "unchanged" for row in range(len(self))]
 
@@ -145,7 +145,7 @@ class Draw:
         return [f"{self.transform}({values})"]
 
     def _tensors(self) -> Iterator[Tensor]:
-        """Yield the tensors to transfer, in the order in which `_rebuilt` takes them."""
+        """Yield the tensors of the draw that must be copied to another device, in the order that `_rebuilt` needs."""
         yield from (self.mask, self.chosen, *self.values.values())
         for child in self.children:
             yield from child._tensors()

@@ -14,7 +14,7 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_number, check_range
 
 EDGE_OCTAVES = 0.15
-"""Standard deviation of the transition between two bands, in octaves."""
+"""Width of the transition between two bands in octaves: the standard deviation of a Gaussian."""
 _OCTAVE_BANDS_HZ = tuple(1000 * 2.0**octave for octave in range(-5, 5))
 
 
@@ -30,7 +30,7 @@ class Equalizer(Linear):
         center_hz: ascending centers of the bands in hertz, at least a third of an octave apart. If None, 31.25, 62.5,
             125, ... 16 000 Hz, as far as they are below the Nyquist frequency.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if centers are too close to each other, or not below the Nyquist frequency.
@@ -86,5 +86,5 @@ class Equalizer(Linear):
         return db_to_amplitude(level, level.dtype)
 
     def _edges(self) -> list[float]:
-        """Return the frequencies in hertz at which neighboring bands meet."""
+        """Return the frequencies in hertz at which neighboring bands meet, in ascending order."""
         return [math.sqrt(low * high) for low, high in pairwise(self.center_hz)]

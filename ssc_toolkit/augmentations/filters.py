@@ -1,4 +1,4 @@
-"""Low-pass, high-pass, band-pass and band-stop filters with a separate cutoff for each example.
+"""Low-pass, high-pass, band-pass and band-stop filters with separate cutoffs for each clip of a batch.
 
 All four are zero-phase Gaussian-windowed sinc filters. The frequency response of a low-pass filter with
 a cutoff of c hertz is
@@ -8,8 +8,8 @@ a cutoff of c hertz is
 where w is the width of its transition in hertz, the standard deviation of a Gaussian. The high-pass response is 1 - H.
 The band-pass response is the difference of two low-pass responses, and the band-stop response is 1 minus this
 difference. The response is -6 dB at the cutoff and -60 dB half an octave beyond it. The transitions of narrow bands are
-steeper. The width w is at least 4 Hz, so that cutoffs below 50 Hz and bands of less than 25 Hz have a more gradual
-response.
+steeper than that. The width w is at least 4 Hz, so that cutoffs below 50 Hz and bands of less than 25 Hz have a more
+gradual response.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_range
 
 EDGE_WIDTH = 0.09
-"""Width of the transition of a filter (a standard deviation) as a fraction of its cutoff."""
+"""Width of the transition of a filter, the standard deviation of a Gaussian, as a fraction of its cutoff."""
 NARROWEST_EDGE_HZ = 4.0
 """Minimum width of a transition in hertz. It limits impulse responses to less than 0.2 s before and after time 0."""
 _EDGE_OF_A_BAND = 1 / 6  # maximum width of the transition of a band, as a fraction of its bandwidth
@@ -42,11 +42,17 @@ class Filter(Linear):
 
     @abstractmethod
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
-        """Return the lower and upper cutoffs in hertz, each (N,); None if there is no lower cutoff."""
+        """Return lower and upper cutoffs in hertz, (N,) each, from the drawn parameters of N clips.
+
+        The lower cutoffs are None if the filter has only one cutoff.
+        """
 
     @abstractmethod
     def narrowest_edge_hz(self) -> float:
-        """Return the smallest transition width that can be drawn, in hertz. It determines the `reach`."""
+        """Return the smallest width in hertz that the transition of the filter can have.
+
+        It determines the length of the impulse response.
+        """
 
     def reach(self, samples: int) -> Reach:
         # The impulse response has a Gaussian window, which is cut at 4.5 standard deviations.
@@ -74,7 +80,7 @@ class LowPass(Filter):
         cutoff_hz: cutoff in hertz, where the response is -6 dB, from 1 Hz to the Nyquist frequency; a number, or
             (low, high) to draw from uniformly on the mel scale. For cutoffs below 50 Hz, the response is more gradual.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the cutoff is below 1 Hz or above the Nyquist frequency.
@@ -120,7 +126,7 @@ class BandPass(Filter):
         bandwidth_fraction: bandwidth divided by the center, 0.01 to 1.999; a number, or (low, high) to draw
             from uniformly. For bands of less than 25 Hz, the response is more gradual.
         sample_rate: sample rate of the waveforms in hertz. An upper cutoff above the Nyquist frequency has no effect.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the center is above the Nyquist frequency or the fraction is out of range.
@@ -175,9 +181,16 @@ class BandStop(BandPass):
 def compute_low_pass_response(
     cutoff_hz: Tensor, frequencies: Tensor, sample_rate: int, max_edge_hz: Tensor | None = None
 ) -> Tensor:
-    """Compute the responses (N, F) of low-pass filters with cutoffs (N,) in hertz at frequencies (F,) in hertz.
+    """Compute the frequency responses of N low-pass filters at F frequencies.
 
-    `max_edge_hz` (N,), if given, is the maximum width of the transitions in hertz.
+    Args:
+        cutoff_hz: (N,) cutoffs in hertz.
+        frequencies: (F,) frequencies in hertz.
+        sample_rate: sample rate in hertz. A cutoff at half of it passes all frequencies.
+        max_edge_hz: (N,) maximum widths of the transitions in hertz. None: no maximum.
+
+    Returns:
+        (N, F) amplitude factors.
     """
     cutoff = cutoff_hz.to(frequencies.dtype)[:, None]
     edge = EDGE_WIDTH * cutoff
@@ -191,6 +204,6 @@ def compute_low_pass_response(
 
 
 def draw_mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) frequencies in hertz, uniform on the mel scale 2595 log10(1 + f / 700)."""
+    """Draw (count,) frequencies between `bounds_hz`, uniformly on the mel scale 2595 log10(1 + f / 700), in hertz."""
     low, high = (math.log1p(bound / 700) for bound in bounds_hz)
     return 700 * torch.expm1(draw_uniform(count, (low, high), generator))

@@ -14,18 +14,19 @@ from ssc_toolkit.augmentations.linear import Grid, Linear, Reach, Scaling, apply
 
 @dataclass(frozen=True)
 class Leaf:
-    """A single transform in nested containers.
+    """A single transform that is a member of a container, or of a container within a container.
 
     Attributes:
         transform: the transform.
-        path: path to its draw in the draw of the outermost container: the index in `Draw.children` at each level.
+        path: path to its random parameters in the `Draw` of the outermost container: the index in `Draw.children` at
+            each level.
     """
 
     transform: Augmentation
     path: tuple[int, ...]
 
     def draw(self, of_container: Draw) -> Draw:
-        """Return the draw of this transform."""
+        """Return the random parameters of this transform, given those of the outermost container."""
         for index in self.path:
             of_container = of_container.children[index]
         return of_container
@@ -37,14 +38,15 @@ class Stage:
 
     Attributes:
         leaves: the transforms in order. A transform without a frequency response is the only one of its stage.
-        reach: reach of the combined impulse response; None if the transform has no frequency response.
+        reach: number of samples that the combined impulse response extends before and after time 0. None if the
+            transform has no frequency response.
     """
 
     leaves: tuple[Leaf, ...]
     reach: Reach | None
 
     def apply(self, clips: Tensor, draw: Draw) -> Tensor:
-        """Apply the transforms to clips (N, channels, samples), given the draw of the container."""
+        """Apply the transforms to clips (N, channels, samples), given the draw of the outermost container."""
         if self.reach is None:
             leaf = self.leaves[0]
             return leaf.transform.apply_to_clips(clips, leaf.draw(draw))
@@ -52,7 +54,7 @@ class Stage:
         return apply_linear(clips, members, self.reach)  # type: ignore[arg-type]  # all are Linear if `reach` is set
 
     def describe(self, clips: Tensor) -> str:
-        """Return the names of the transforms and how they are computed."""
+        """Return a text with the names of the transforms and how they are computed for clips (N, channels, samples)."""
         names = " + ".join(type(leaf.transform).__name__ for leaf in self.leaves)
         filters = [leaf.transform for leaf in self.leaves if not isinstance(leaf.transform, Scaling)]
         if self.reach is None:
@@ -65,7 +67,10 @@ class Stage:
 
 
 def make_stage(transform: Augmentation, samples: int, path: tuple[int, ...]) -> Stage:
-    """Return the stage of a single transform, for clips of `samples` samples."""
+    """Return a stage that contains only one transform, for clips of `samples` samples.
+
+    `path` is the path to its random parameters, as in `Leaf`.
+    """
     return Stage((Leaf(transform, path),), transform.reach(samples) if isinstance(transform, Linear) else None)
 
 
@@ -85,14 +90,18 @@ def join_stages(stages: Sequence[Stage], fuse: str) -> list[Stage]:
 
 
 def _commutes_with_cutting(first: Reach, second: Reach) -> bool:
-    """Return whether cutting the waveform to the clip between the two responses leaves the result unchanged."""
+    """Return whether two filters give the same result if the waveform is cut to the clip length between them.
+
+    The arguments are the extents of their impulse responses before and after time 0.
+    """
     return not (first.before and second.after) and not (first.after and second.before)
 
 
 def join_alternatives(members: Sequence[Sequence[Stage]]) -> list[Stage]:
-    """Join the stages of members of which at most one applies to an example.
+    """Join the stages of members of a container that applies at most one of them to each clip.
 
-    All members that consist of one stage with a frequency response become one stage.
+    `members` are the lists of stages of the members. All members that consist of one stage with a frequency response
+    become one stage.
     """
     linear = [stages[0] for stages in members if len(stages) == 1 and stages[0].reach is not None]
     others = [stage for stages in members for stage in stages if stage not in linear]

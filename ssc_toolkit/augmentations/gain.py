@@ -18,7 +18,7 @@ class Gain(Scaling):
 
     Args:
         gain_db: gain in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -41,7 +41,7 @@ class PolarityInversion(Scaling):
     """Invert the sign of the waveform.
 
     Args:
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -67,7 +67,7 @@ class PeakNormalization(Transform):
     Args:
         peak_db: level of the largest magnitude in decibels relative to full scale, a magnitude of 1; -200 to 200. A
             number, or (low, high) to draw from uniformly.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch

@@ -26,10 +26,10 @@ class FromTorchAudiomentations(Augmentation):
     wrapper also applies in evaluation mode.
 
     Args:
-        module: transform or composition of torch-audiomentations. It decides with its own probability whether to
-            change the examples that it gets.
+        module: transform or composition of torch-audiomentations. It decides with its own probability whether to change
+            the clips that it gets.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is passed to `module`.
+        p: probability with which a clip is passed to `module`, 0 to 1.
 
     Raises:
         TypeError: if `module` is not an `nn.Module`.
@@ -80,7 +80,7 @@ class ToTorchAudiomentations(BaseWaveformTransform):
 
     Args:
         augmentation: transform or chain of ssc_toolkit.
-        p: probability that an example is passed to `augmentation`, which then applies with its own probability.
+        p: probability with which a clip is passed to `augmentation`, which then applies with its own probability.
         output_type: "dict" or "tensor", as in torch-audiomentations.
 
     Raises:
@@ -107,13 +107,13 @@ class ToTorchAudiomentations(BaseWaveformTransform):
         self.augmentation = augmentation
 
     def randomize_parameters(self, samples: Any = None, sample_rate: Any = None, **ignored: Any) -> None:
-        """Draw parameters for the examples that the base class has selected."""
+        """Draw random parameters for `samples`, the clips that the base class has selected, (N, channels, samples)."""
         self.transform_parameters["draw"] = self.augmentation.draw(len(samples))
 
     def apply_transform(
         self, samples: Any = None, sample_rate: Any = None, targets: Any = None, target_rate: Any = None
     ) -> ObjectDict:
-        """Apply the drawn parameters."""
+        """Apply the drawn random parameters to `samples`, (N, channels, samples)."""
         rates = {m.sample_rate for m in self.augmentation.modules() if isinstance(m, Augmentation)} - {None}
         if sample_rate is not None and rates - {sample_rate}:
             raise ValueError(
@@ -125,7 +125,7 @@ class ToTorchAudiomentations(BaseWaveformTransform):
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global random generators, and restore them on exit."""
+    """Seed the global random generators of Python, NumPy and PyTorch, and restore their states on exit."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the wrapped transforms use it
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -1,6 +1,6 @@
 """Linear time-invariant transforms, which are defined by a frequency response.
 
-Several of them can be computed together by one FFT pair, an FFT and an inverse FFT.
+Several of these transforms can be computed together by one FFT and one inverse FFT.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssc_toolkit.augmentations.spectrum import find_fast_length
 
 
 class Reach(NamedTuple):
-    """Number of samples that an impulse response extends before and after time 0."""
+    """Numbers of samples that an impulse response extends before and after time 0, in whole samples."""
 
     before: int
     after: int
@@ -27,7 +27,7 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """Frequencies of a real FFT.
+    """Frequencies of the FFT of a real signal.
 
     Attributes:
         length: length of the FFT in samples.
@@ -41,7 +41,12 @@ class Grid:
 
     @classmethod
     def like(cls, waveforms: Tensor, reach: Reach) -> Grid:
-        """Return the grid of an FFT that is long enough to avoid circular aliasing within the clips."""
+        """Return the frequencies of an FFT that is long enough to avoid circular aliasing within the clips.
+
+        Args:
+            waveforms: (N, channels, samples).
+            reach: extent of the impulse response before and after time 0.
+        """
         samples = waveforms.shape[-1]
         length = find_fast_length(samples + max(reach))
         return cls(length, samples, torch.fft.rfftfreq(length, device=waveforms.device, dtype=waveforms.dtype))
@@ -50,7 +55,7 @@ class Grid:
 class Linear(Transform):
     """Base class of transforms with a frequency response. `Chain` computes neighboring ones together.
 
-    A subclass defines `reach` and `response`. If computing it without an FFT is faster, the subclass sets
+    A subclass defines the methods `reach` and `response`. If the transform is faster without an FFT, the subclass sets
     `direct = True` and overrides `transform`.
     """
 
@@ -59,11 +64,22 @@ class Linear(Transform):
 
     @abstractmethod
     def reach(self, samples: int) -> Reach:
-        """Return the reach of the longest impulse response that can be drawn, for clips of `samples` samples."""
+        """Return how far the longest possible impulse response extends before and after time 0, in samples.
+
+        `samples` is the length of the clips in samples.
+        """
 
     @abstractmethod
     def response(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        """Return frequency responses (N, F), real or complex, at the F frequencies of the grid."""
+        """Return the frequency response for each of N clips.
+
+        Args:
+            values: parameters by name, as from `draw_values`, tensors (N, ...).
+            grid: frequencies of the response.
+
+        Returns:
+            (N, frequencies), real or complex.
+        """
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         grid = Grid.like(waveforms, self.reach(waveforms.shape[-1]))
@@ -71,13 +87,16 @@ class Linear(Transform):
 
 
 class Scaling(Linear):
-    """Base class of transforms that multiply each example by a number."""
+    """Base class of transforms that multiply each clip by a number."""
 
     direct = True
 
     @abstractmethod
     def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
-        """Return the factors (N,), in the dtype and on the device of `like`."""
+        """Return the factor of each of N clips, (N,), in the dtype and on the device of `like`.
+
+        `values` are parameters by name, as from `draw_values`, tensors (N, ...).
+        """
 
     def reach(self, samples: int) -> Reach:
         return Reach(0, 0)
@@ -93,15 +112,15 @@ class Scaling(Linear):
 
 
 def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: Reach) -> Tensor:
-    """Apply linear transforms together.
+    """Apply linear transforms to N clips, together where possible.
 
-    All `Scaling` transforms are applied by one multiplication. The other transforms are applied by one FFT pair, or one
-    after the other if there is only one or all are `direct`.
+    All `Scaling` transforms are applied by one multiplication. The other transforms are applied by one FFT and one
+    inverse FFT, or one after the other if there is only one or all have the attribute `direct` set to True.
 
     Args:
         clips: (N, channels, samples).
-        members: transforms with their draws for these clips.
-        reach: reach of the combined impulse response.
+        members: transforms with their draws (random parameters) for these clips.
+        reach: extent of the combined impulse response before and after time 0, in samples.
     """
     compiling = torch.compiler.is_compiling()  # in a compiled graph, shapes cannot depend on the draw
     members = [(transform, draw) for transform, draw in members if compiling or len(draw.chosen)]
@@ -119,7 +138,10 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
 
 
 def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
-    """Apply the filters to all examples by one FFT pair per example."""
+    """Apply filters with their draws to all clips (N, channels, samples) by one FFT and one inverse FFT per clip.
+
+    A clip to which no filter applies is returned unchanged.
+    """
     touched = torch.stack([draw.mask for _, draw in filters]).any(0)
     product = torch.ones_like(grid.cycles)
     for transform, draw in filters:
@@ -128,7 +150,10 @@ def _filter_all(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Gri
 
 
 def _filter_touched(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid: Grid) -> Tensor:
-    """Apply the filters by one FFT pair per example, for the examples to which at least one filter applies."""
+    """Apply filters with their draws by one FFT and one inverse FFT per clip.
+
+    Clips to which no filter applies are not computed. Clips are (N, channels, samples).
+    """
     touched = torch.stack([draw.applied for _, draw in filters]).any(0)
     rows = touched.nonzero()[:, 0]
     product = _product(filters, touched, len(rows), grid)
@@ -139,7 +164,14 @@ def _filter_touched(clips: Tensor, filters: Sequence[tuple[Linear, Draw]], grid:
 
 
 def _product(filters: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int, grid: Grid) -> Tensor:
-    """Return the product (count, F) of the responses, for the examples to which at least one filter applies."""
+    """Return the product of the frequency responses of filters for some clips, (count, frequencies).
+
+    Args:
+        filters: filters with their draws (random parameters) for N clips.
+        touched: bool (N,), True for the clips to which at least one filter applies.
+        count: number of these clips.
+        grid: frequencies of the responses.
+    """
     total = torch.ones(count, len(grid.cycles), dtype=grid.cycles.dtype, device=grid.cycles.device)
     place = touched.cumsum(0) - 1
     for transform, draw in filters:
@@ -155,6 +187,15 @@ def _product(filters: Sequence[tuple[Linear, Draw]], touched: Tensor, count: int
 
 
 def filter_by_response(waveforms: Tensor, response: Tensor, grid: Grid) -> Tensor:
-    """Multiply the spectrum of zero-padded waveforms (N, channels, samples) by responses (N, F)."""
+    """Filter clips by multiplying their spectra by frequency responses.
+
+    Args:
+        waveforms: (N, channels, samples).
+        response: (N, frequencies) frequency response for each clip.
+        grid: frequencies of the response. Waveforms are zero-padded to the length of its FFT.
+
+    Returns:
+        Filtered clips, (N, channels, samples).
+    """
     spectrum = torch.fft.rfft(waveforms, n=grid.length)
     return torch.fft.irfft(spectrum * response[:, None], n=grid.length)[..., : waveforms.shape[-1]]

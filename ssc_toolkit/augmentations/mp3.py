@@ -30,7 +30,7 @@ BIT_RATES_KBPS = {
 """Bit rates in kbit/s that MP3 supports, by sample rate in hertz (ISO/IEC 11172-3 and 13818-3, MPEG 2.5)."""
 
 MAX_PEAK = 100.0
-"""Maximum magnitude of samples that are encoded (full scale is 1). At 10 000, LAME may abort the process."""
+"""Maximum magnitude of samples that are encoded (full scale is 1). At 10 000, LAME may end the Python process."""
 
 
 class MP3(Transform):
@@ -46,7 +46,7 @@ class MP3(Transform):
     cutoff that LAME uses at this bit rate are removed. The backward pass treats only the rounding as the identity.
 
     A clip that contains NaN, infinity or a magnitude above 100 (`MAX_PEAK`) in any channel is returned unchanged,
-    because LAME could abort the process. The other clips of the batch are not affected.
+    because LAME could end the Python process. The other clips of the batch are not affected.
 
     Args:
         bitrate_kbps: bit rate of each channel in kbit/s; a number, or a range (low, high). It is drawn uniformly from
@@ -54,7 +54,7 @@ class MP3(Transform):
         implementation: "codec", "approximation" or "auto". "auto" uses the codec for waveforms on a CPU and the
             approximation on other devices, because the codec would copy the waveforms to the CPU.
         sample_rate: sample rate of the waveforms in hertz, one of those in `BIT_RATES_KBPS`.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if MP3 does not support the sample rate, or the range contains no supported bit rate.
@@ -118,12 +118,12 @@ def list_bit_rates_kbps(sample_rate: int) -> tuple[int, ...]:
 
 
 def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
-    """Return the supported bit rate nearest to `bitrate_kbps`, and the higher of two that are equally near."""
+    """Return the bit rate of MP3 in kbit/s that is nearest to `bitrate_kbps`, the higher one if two are as near."""
     return min(list_bit_rates_kbps(sample_rate), key=lambda rate: (abs(rate - bitrate_kbps), -rate))
 
 
 def _encode_and_decode(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Encode and decode signals (N, samples) with the codec."""
+    """Encode mono signals (N, samples) as MP3 at bit rates (N,) in kbit/s, and decode them."""
     arrays = signals.detach().cpu().float().numpy()
     rates = bit_rates.tolist()
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -166,7 +166,7 @@ _SIDE_BITS = 136  # bits of a frame for header and side information
 
 
 def approximate_coding(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Apply the approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
+    """Apply the differentiable approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
     samples = signals.shape[-1]
     count = -(-samples // _FRAME) + 1
     window, basis = _cosine_transform(signals)
@@ -194,7 +194,7 @@ def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Return the cutoffs (N,) in hertz, above which coefficients are removed."""
+    """Return the frequencies (N,) in hertz above which MP3 removes all content at bit rates (N,) in kbit/s."""
     limit = _CUTOFF_SHARE * sample_rate / 2
     cutoffs = torch.full_like(bit_rates, limit, dtype=torch.float32)
     for below_kbps, cutoff_hz in reversed(_CUTOFFS):
@@ -205,13 +205,23 @@ def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
 _GAIN = 0.95  # LAME reduces the level slightly to avoid clipping
 _CUTOFF_SHARE = 0.907  # of the Nyquist frequency
 _CUTOFFS = ((16, 3000), (24, 5450), (32, 5850), (40, 8250), (48, 10250), (56, 11050), (64, 15100), (80, 16500))
-"""Pairs (bit rate in kbit/s, cutoff in hertz at lower bit rates), measured on white noise with LAME 3.100."""
+"""Pairs (bit rate in kbit/s, cutoff in hertz below this bit rate), measured on white noise with LAME 3.100."""
 
 
 def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies: Tensor, sample_rate: int) -> Tensor:
-    """Return quantization steps (N, frames, 576).
+    """Choose the quantization step of each coefficient.
 
-    The steps of a frame are proportional to the masking thresholds and use up the bits of the frame.
+    The steps of a frame are proportional to the masking thresholds. They are scaled such that the coefficients need as
+    many bits as the bit rate allows.
+
+    Args:
+        coefficients: (N, frames, 576) coefficients of the cosine transform.
+        bit_rates: (N,) in kbit/s.
+        frequencies: (576,) frequencies of the coefficients in hertz.
+        sample_rate: sample rate in hertz.
+
+    Returns:
+        (N, frames, 576) quantization steps.
     """
     bark = 26.81 * frequencies / (1960 + frequencies) - 0.53  # Traunmueller 1990
     band = (bark * (_BANDS / bark[-1])).long().clamp(0, _BANDS - 1)
@@ -235,7 +245,10 @@ def _choose_quantizer_step(coefficients: Tensor, bit_rates: Tensor, frequencies:
 
 
 def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
-    """Return the hearing threshold in quiet (Terhardt 1979) as the power of a coefficient; full scale is 96 dB SPL."""
+    """Return the hearing threshold in quiet (Terhardt 1979) at `frequencies` in hertz, as powers.
+
+    A power is that of a coefficient of the cosine transform. Full scale is taken to be 96 dB SPL.
+    """
     khz = (frequencies / 1000).clamp(min=0.05)
     level = 3.64 * khz**-0.8 - 6.5 * torch.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4
     full_scale = _FRAME / 2  # a sine of amplitude 1
@@ -243,6 +256,6 @@ def _threshold_in_quiet(frequencies: Tensor) -> Tensor:
 
 
 def _bits(scaled: Tensor) -> Tensor:
-    """Estimate the number of bits of coefficients that are divided by their quantization steps."""
+    """Estimate the number of bits of each coefficient, given coefficients divided by their quantization steps."""
     whole = scaled.abs().round()
     return torch.log2(1 + whole) * 1.5 + (whole > 0)

@@ -1,4 +1,4 @@
-"""Colored noise: noise with a power-law spectrum."""
+"""Colored noise, which has a power-law spectrum."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class ColoredNoise(Transform):
 
     A decay of 0 gives white noise, 1 pink noise, 2 brown noise, -1 blue noise and -2 violet noise. Each unit of decay
     changes the density by -3.01 dB per octave. Below 20 Hz, the density is constant. The noise is Gaussian and differs
-    between the examples. All channels of a clip get the same noise. The energy of the clip divided by the energy of the
-    noise, both over all channels, is exactly the drawn ratio. Silent clips stay silent.
+    between the clips of a batch. All channels of a clip get the same noise. The energy of the clip divided by the
+    energy of the noise, both over all channels, is exactly the drawn ratio. Silent clips stay silent.
 
     Args:
         snr_db: signal-to-noise ratio in decibels, -200 to 200; a number, or (low, high) to draw from uniformly.
         spectral_decay: exponent, -10 to 10; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -93,7 +93,9 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
 
 
 def draw_spectrum(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, count) random complex numbers of mean 0. Their real and imaginary parts come from `draw_numbers`.
+    """Return random complex numbers of mean 0, (N, count), as the spectra of N noises.
+
+    `seed` is (N,) int64, and `dtype` is the dtype of the real and imaginary parts, which come from `draw_numbers`.
 
     Each sample of the inverse FFT is a sum of thousands of these numbers and is therefore approximately Gaussian.
     """
@@ -118,7 +120,7 @@ def draw_numbers(seed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
 
 
 def _hash32(value: Tensor) -> Tensor:
-    """Hash 32-bit integers with wraparound multiplication."""
+    """Hash 32-bit integers (the finalizer of MurmurHash3)."""
     value = (value ^ ((value >> 16) & 0xFFFF)) * -0x7A143595
     value = (value ^ ((value >> 13) & 0x7FFFF)) * -0x3D4D51CB
     return value ^ ((value >> 16) & 0xFFFF)

@@ -1,4 +1,4 @@
-"""Pitch shifting of a batch, with a separate ratio for each example."""
+"""Pitch shifting of a batch, with a separate ratio for each clip."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PitchShift(Transform):
         sample_rate: sample rate of the waveforms in hertz.
         n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
             (2048 at 22 050 Hz). For percussive music, half of this length is better.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the range or the window length is out of bounds.
@@ -74,7 +74,7 @@ class PitchShift(Transform):
 
 
 def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
-    """Multiply every frequency of each signal by its own ratio.
+    """Multiply all frequencies in a signal by a ratio, separately for each of N signals.
 
     Args:
         signals: (N, samples).
@@ -104,7 +104,10 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
 
 
 def _move_bins(spectrum: Tensor, shift: Tensor) -> Tensor:
-    """Move each bin up by `shift` bins, add bins with the same target, and drop those outside the spectrum."""
+    """Move the bins of spectra (N, frames, bins) up by `shift` bins, (N, frames, bins).
+
+    Bins that move to the same place are added. Bins that leave the spectrum are dropped.
+    """
     bins = spectrum.shape[-1]
     numbers = torch.arange(1, bins + 1, device=spectrum.device)
     target = (shift + numbers).clamp_(0, bins + 1)  # one extra bin at either end, removed below

@@ -41,7 +41,7 @@ CORRUPTIONS = (
     "bitcrush",
     "mp3",
 )
-"""Names of corruptions: the stages of `semisupcon_chain`, and corruptions that are not used in pretraining."""
+"""Names that `corruption` accepts: the stages of `semisupcon_chain`, and others that are not used in pretraining."""
 
 MAX_SEVERITY = 2.5
 _INAUDIBLE_DB = 200.0
@@ -53,7 +53,7 @@ def semisupcon_chain(
     """Return the augmentation chain of SemiSupCon.
 
     The severity s scales the chain: 1 gives the chain of the paper for pretraining, and 0 leaves waveforms unchanged.
-    The chain applies to an example with probability min(1, .8 * s). Each stage has this range and probability p:
+    The chain applies to a clip with probability min(1, .8 * s). Each stage has this range and probability p:
 
     | stage | range | p |
     |---|---|---|
@@ -82,7 +82,7 @@ def semisupcon_chain(
         severity: severity s, 0 to 2.5.
         omit: names of the stages to leave out. Leave out transforms that change the labels: for example, "pitch_shift"
             if you train or evaluate with labels of key or pitch.
-        as_published: follow the published code instead of the paper.
+        as_published: whether to follow the published code instead of the paper.
 
     Returns:
         The chain. At severity 0, it has no members.
@@ -163,7 +163,7 @@ def clmr_chain(sample_rate: int, omit: Collection[str] = ()) -> Chain:
 
 
 def corruption(name: str, sample_rate: int, severity: float = 1.0) -> Augmentation:
-    """Return a corruption for a robustness test. It applies to every example.
+    """Return a corruption for a robustness test. It applies to every clip.
 
     "gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift" and "delay" have the ranges that they have
     in `semisupcon_chain` at the same severity. The other corruptions have these settings at severity s > 0:
@@ -227,7 +227,7 @@ def _probabilities(s: float) -> dict[str, float]:
 
 
 def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """Return one stage of `semisupcon_chain` at severity s > 0."""
+    """Return one stage of `semisupcon_chain` at severity s > 0, applied with probability `p`."""
     match name:
         case "gain":
             return Gain((-15 * s, 5 * s), p=p)
@@ -251,7 +251,7 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
 
 
 def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """Return one stage of `semisupcon_chain` at severity s > 0, as in the published code."""
+    """Return a stage of `semisupcon_chain` with `as_published=True`, at severity s > 0, with probability `p`."""
     match name:
         case "colored_noise":
             return PublishedNoise(_ratio_db(s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
@@ -273,7 +273,7 @@ def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augment
 
 
 def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
-    """Return one corruption that is not a stage of `semisupcon_chain`, at severity s > 0."""
+    """Return a corruption for `corruption` that is not a stage of `semisupcon_chain`, at severity s > 0."""
     match name:
         case "time_stretch":
             spread = min(0.6, 0.3 * s)
@@ -310,7 +310,7 @@ def _filters(sample_rate: int, s: float, p: float = 1.0) -> list[Augmentation]:
 
 
 def _ratio_db(s: float) -> tuple[float, float]:
-    """Return the range of signal-to-noise ratios in decibels."""
+    """Return the range (low, high) of signal-to-noise ratios of the stage "colored_noise" at severity s in decibels."""
     return min(_INAUDIBLE_DB, 3 / s), min(_INAUDIBLE_DB, 30 / s)
 
 
@@ -319,6 +319,6 @@ def _delay_ms(s: float) -> tuple[float, float]:
 
 
 def _clamped(low: float, high: float, highest: float) -> tuple[float, float]:
-    """Limit the ends of a range in hertz to between 1 and `highest`."""
+    """Return the range (low, high) in hertz, with both ends limited to between 1 and `highest`."""
     high = max(1.0, min(high, highest))
     return max(1.0, min(low, high)), high

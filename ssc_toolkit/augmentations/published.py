@@ -20,7 +20,7 @@ from ssc_toolkit.augmentations.pitch import PitchShift
 from ssc_toolkit.checks import Range
 
 SPREAD = 0.2
-"""Amount that `PublishedDelay` randomly adds to or subtracts from volume and attenuation."""
+"""Amount by which `PublishedDelay` increases or decreases volume and attenuation at random."""
 
 
 class PublishedDelay(Delay):
@@ -28,8 +28,8 @@ class PublishedDelay(Delay):
 
         y[n] = (x[n] + volume * sum over r = 0 ... repeats - 1 of attenuation^r * x[n - r * delay]) / 2
 
-    For each example, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each
-    at random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
+    For each clip, the volume and the attenuation are changed by .2 or -.2 and the number of echoes by 1 or -1, each at
+    random. A single echo has no delay, so the result is the waveform times (1 + volume) / 2.
 
     Args:
         delay_ms: delay in milliseconds, up to 10 seconds; a number, or (low, high) to draw a whole number of samples
@@ -38,7 +38,7 @@ class PublishedDelay(Delay):
         repeats: number of echoes before the random change, 0 to 1000. After the change, it is at least 0.
         attenuation: amplitude of each echo divided by that of the previous echo, before the random change, 0 to 1.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -84,13 +84,16 @@ class PublishedDelay(Delay):
         return compute_echo_response(values["delay_samples"], echoes, grid) / 2
 
     def _levels(self, values: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """Yield pairs (r, amplitude) of all possible echoes r = 0, 1, ...; an amplitude (N, 1) is 0 without echo r."""
+        """Yield pairs (r, amplitudes) for all possible echoes r = 0, 1, ... of N clips.
+
+        The amplitudes are (N, 1), and 0 for a clip that has no echo r. `values` are as from `draw_values`.
+        """
         volume, attenuation = values["volume"].to(dtype), values["attenuation"].to(dtype)
         for echo in range(self.repeats + 1):
             yield echo, torch.where(values["repeats"] > echo, volume * attenuation**echo, 0.0)[:, None]
 
     def _samples(self) -> tuple[int, int]:
-        """Return the shortest and longest delay in samples."""
+        """Return the shortest and longest delay between two echoes that can be drawn, in samples."""
         low, high = (int(ms * require_sample_rate(self.sample_rate) / 1000) for ms in self.delay_ms)
         return low, high
 
@@ -166,7 +169,10 @@ class PublishedPitchShift(PitchShift):
 
 
 def _fast_steps(sample_rate: int) -> list[float]:
-    """Return the ratios of two different divisors above 1 of the sample rate, in semitones, in ascending order."""
+    """Return the pitch shifts in semitones, in ascending order, that are fast in torch-pitch-shift.
+
+    Their frequency ratios are a / b for two different divisors a and b of the sample rate, both above 1.
+    """
     divisors = [number for number in range(2, sample_rate + 1) if sample_rate % number == 0]
     ratios = {Fraction(a, b) for a in divisors for b in divisors if a != b}
     return sorted(12 * math.log2(ratio) for ratio in ratios)

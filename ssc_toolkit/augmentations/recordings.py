@@ -12,7 +12,7 @@ Recordings = str | Path | Sequence[str | Path]
 
 
 def list_file_names(files: Recordings) -> str | list[str]:
-    """Return the paths as strings, so that a configuration can store them."""
+    """Return a path as a string, or a list of paths as a list of strings, so that a configuration can store them."""
     if isinstance(files, (str, Path)):
         return str(files)
     if not isinstance(files, Sequence):

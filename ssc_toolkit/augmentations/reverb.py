@@ -17,7 +17,7 @@ from ssc_toolkit.augmentations.recordings import Recordings, list_file_names, re
 from ssc_toolkit.checks import Range, check_range
 
 CROSSOVER_HZ = 2000.0
-"""Frequency in hertz above which damping applies."""
+"""Frequency in hertz above which the damping of `Reverb` applies."""
 _SIXTY_DB = 3 * math.log(10)  # 60 dB in nepers
 _AUDIBLE = 4 / 3  # the tail ends when it has decayed by this many times 60 dB
 
@@ -36,7 +36,7 @@ class Reverb(Linear):
         direct_to_reverberant_db: energy ratio in decibels, -60 to 60; a number, or (low, high) to draw from uniformly.
         damping: damping d of the high frequencies, 0 to 0.95; a number, or (low, high) to draw from uniformly.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -75,7 +75,10 @@ class Reverb(Linear):
         return 1 + torch.fft.rfft(self._tail(values, grid), n=grid.length)
 
     def _tail(self, values: Mapping[str, Tensor], grid: Grid) -> Tensor:
-        """Return the impulse responses (N, tail samples) without the direct sound, from time 0 on, where they are 0."""
+        """Return the impulse responses of N rooms without the direct sound, (N, samples). Their first sample is 0.
+
+        `values` are the drawn parameters, as from `draw_values`, and `grid` has the length of the clips.
+        """
         dtype = grid.cycles.dtype
         samples = self.reach(grid.samples).after + 1
         noise = draw_numbers(values["seed"], samples + samples % 2, dtype)[:, :samples]
@@ -95,7 +98,7 @@ class Reverb(Linear):
         return tail * (wanted / norm)[:, None]
 
     def _bands(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Split noise (N, samples) into the bands below and above the crossover."""
+        """Split noise (N, samples) into the bands below and above 2 kHz, (N, samples) each."""
         rate = require_sample_rate(self.sample_rate)
         samples = noise.shape[1]
         frequencies = torch.fft.rfftfreq(samples, 1 / rate, device=noise.device, dtype=noise.dtype)
@@ -109,14 +112,14 @@ class Reverb(Linear):
 class ImpulseResponse(Linear):
     """Convolve with a recorded impulse response, for example of a room or a loudspeaker.
 
-    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so
-    that the level of white noise does not change. Silence at the beginning of a response delays the result. Each
-    example gets a random response.
+    The constructor reads the files, averages them to mono, resamples them, and scales them to unit energy, so that the
+    level of white noise does not change. Silence at the beginning of a response delays the result. Each clip of a batch
+    gets a random response.
 
     Args:
         files: audio files, as a list or as a folder that is searched recursively.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if there are no files, or a file is missing, empty, silent or not audio.

@@ -18,7 +18,7 @@ WINDOW_SECONDS = 0.093
 
 
 def choose_window_length(sample_rate: int, n_fft: int | None) -> int:
-    """Check a window length in samples and return it. If it is None, return the power of two nearest to 93 ms."""
+    """Check and return a window length in samples. For None, return the power of two that is nearest to 93 ms."""
     if n_fft is None:
         return 2 ** max(4, round(math.log2(WINDOW_SECONDS * sample_rate)))
     n_fft = check_integer("n_fft", n_fft, 16, 2**20)
@@ -28,17 +28,22 @@ def choose_window_length(sample_rate: int, n_fft: int | None) -> int:
 
 
 def hann_window(n_fft: int, like: Tensor) -> Tensor:
-    """Return a periodic Hann window in the dtype and on the device of a tensor."""
+    """Return a periodic Hann window, (n_fft,), in the dtype and on the device of the tensor `like`."""
     return torch.hann_window(n_fft, device=like.device, dtype=like.dtype)
 
 
 def count_frames(samples: int, hop: int) -> int:
-    """Return how many frames are needed so that every sample lies in `OVERLAP` frames."""
+    """Return the number of frames of a signal in which every sample is contained in `OVERLAP` frames.
+
+    Args:
+        samples: length of the signal in samples.
+        hop: number of samples between the beginnings of two frames.
+    """
     return -(-samples // hop) + OVERLAP - 1
 
 
 def analyze(signals: Tensor, window: Tensor) -> Tensor:
-    """Compute the short-time spectra (N, frames, bins) of signals (N, samples)."""
+    """Compute short-time spectra (N, frames, bins) of signals (N, samples), with a window (n_fft,)."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
     samples = signals.shape[-1]
@@ -48,7 +53,7 @@ def analyze(signals: Tensor, window: Tensor) -> Tensor:
 
 
 def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
-    """Compute signals (N, samples) from spectra (N, frames, bins) by weighted overlap-add."""
+    """Compute signals (N, samples) from spectra (N, frames, bins) by overlap-add, weighted with a window (n_fft,)."""
     n_fft = len(window)
     hop = n_fft // OVERLAP
     # The squared windows that overlap at a sample have the same sum at every sample.
@@ -64,10 +69,10 @@ def synthesize(spectrum: Tensor, window: Tensor, samples: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Regions:
-    """Spectral peaks of each frame, and their regions. A region is the bins that are nearest to one peak.
+    """Spectral peaks of each frame, and their regions: the bins nearest to each peak.
 
     Attributes:
-        peak: (N, frames, P) int64, bins of the peaks in ascending order. The first entry and the entries after the
+        peak: (N, frames, peaks) int64, bins of the peaks in ascending order. The first entry and the entries after the
             last peak are padding and have no region.
         of_bin: (N, frames, bins) int64, index in `peak` of the nearest peak of each bin.
     """
@@ -77,7 +82,7 @@ class Regions:
 
     @classmethod
     def around_peaks(cls, spectrum: Tensor) -> Regions:
-        """Find the regions of complex spectra (N, frames, bins). A peak is the maximum of the five bins around it."""
+        """Find peaks and regions of spectra (N, frames, bins). A peak is the largest of the five bins around it."""
         bins = spectrum.shape[-1]
         power = spectrum.real.square() + spectrum.imag.square()
         greatest = power == F.max_pool1d(power, kernel_size=5, stride=1, padding=2)
@@ -94,15 +99,15 @@ class Regions:
         return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
-        """Return the values (N, frames, P) at the peaks from values (N, frames, bins)."""
+        """Return the values of the bins at the peaks, (N, frames, peaks), given those of all bins (N, frames, bins)."""
         return values.gather(-1, self.peak)
 
     def to_bins(self, values: Tensor) -> Tensor:
-        """Copy the values of the peaks (N, frames, P) to all bins of their regions, (N, frames, bins)."""
+        """Copy a value per peak, (N, frames, peaks), to all bins of the region of the peak, (N, frames, bins)."""
         return values.gather(-1, self.of_bin)
 
     def accumulate(self, turns: Tensor) -> Tensor:
-        """Sum phase rotations of the peaks (N, frames, P), in cycles, over the frames.
+        """Sum phase rotations of the peaks, (N, frames, peaks) in cycles, over the frames.
 
         The sum for a peak consists of the rotations of the regions that contain its bin in this and all earlier
         frames. All bins of a region get the same sum.
@@ -111,19 +116,19 @@ class Regions:
 
 
 def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) -> tuple[Regions, Tensor]:
-    """Find the regions around the peaks, and compute the frequency of each peak from its phase advance.
+    """Find spectral peaks and their regions, and compute the frequency of each peak from its phase advance.
 
     Frames that overlap the beginning of the signal contain an artificial onset. These frames get the regions and
     frequencies of the first frame that begins within the signal.
 
     Args:
-        spectrum: (N, frames, bins).
+        spectrum: complex short-time spectra, (N, frames, bins).
         before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
         first: (N,) int64, index of the first frame that begins within the signal.
         max_first: upper bound of `first`. It is a Python number, because reading a tensor would wait for the GPU.
 
     Returns:
-        The regions, and the frequencies (N, frames, P) in bins.
+        The regions, and the frequencies of the peaks, (N, frames, peaks), in bins.
     """
     regions = Regions.around_peaks(spectrum)
     now, then = regions.at_peaks(spectrum), regions.at_peaks(before)
@@ -138,11 +143,8 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
 
 
 def rotate_phases(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
-    """Rotate the phases of a spectrum, with one angle for each region around a spectral peak.
+    """Rotate the phases of spectra (N, frames, bins), by one angle for all bins of a region.
 
-    Args:
-        spectrum: complex spectrum, (N, frames, bins).
-        regions: the regions of the peaks.
-        angle: rotation of each region in radians, (N, frames, peaks).
+    `angle` is (N, frames, peaks) in radians, one per spectral peak.
     """
     return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))

@@ -1,4 +1,4 @@
-"""Time stretching of a batch, with a separate rate for each example."""
+"""Time stretching of a batch, with a separate rate for each clip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TimeStretch(Transform):
         sample_rate: sample rate of the waveforms in hertz.
         n_fft: window length in samples, a multiple of 4, at least 16. If None, the power of two nearest to 93 ms
             (2048 at 22 050 Hz). For percussive music, half of this length is better.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Raises:
         ValueError: if the range or the window length is out of bounds.
@@ -74,8 +74,8 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> 
     """Change the tempo of each signal by a separate rate.
 
     Args:
-        signals: (N, samples).
-        rate: (N,) rates, above 0.
+        signals: N signals, (N, samples).
+        rate: (N,) speeds, above 0; 2 is twice as fast.
         n_fft: window length in samples; the hop size of the result is a quarter of it.
         min_rate: lower bound of the rates. It is a Python number, because reading a tensor would wait for the GPU.
 
@@ -101,7 +101,7 @@ def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> 
 
 
 def _frames(signals: Tensor, middle: Tensor, window: Tensor) -> Tensor:
-    """Compute spectra (N, frames, bins) of windows centered at given samples (N, frames)."""
+    """Compute spectra (N, frames, bins) of signals (N, samples). `middle`, (N, frames), are the centers of windows."""
     n_fft, samples = len(window), signals.shape[-1]
     padded = F.pad(signals, (n_fft, n_fft)).unfold(-1, n_fft, 1)
     begin = (middle + n_fft // 2).clamp(0, samples + n_fft)  # beyond either end the signal is 0

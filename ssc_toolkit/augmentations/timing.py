@@ -19,7 +19,7 @@ class Reverse(Transform):
     """Reverse the clip in time.
 
     Args:
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -42,7 +42,7 @@ class TimeShift(Transform):
             is rounded to whole samples.
         mode: "roll" to shift circularly, "pad" to fill with zeros.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -97,7 +97,7 @@ class SpliceOut(Transform):
             uniformly for each segment.
         crossfade_ms: length of a crossfade in milliseconds, 0 to 1000. It is shortened if the clip is too short for it.
         sample_rate: sample rate of the waveforms in hertz.
-        p: probability that an example is transformed.
+        p: probability with which each clip of a batch is transformed, 0 to 1.
 
     Examples:
         >>> import torch
@@ -151,10 +151,10 @@ class SpliceOut(Transform):
 
 
 def _crossfaded(spliced: Tensor, source: Tensor, join: Tensor, skipped: Tensor, fade: int) -> Tensor:
-    """Crossfade from the segment before each join to the segment after it.
+    """Crossfade at each place where a segment was removed from one of N clips and the rest was joined.
 
     Args:
-        spliced: (N, channels, samples), joined without crossfades.
+        spliced: (N, channels, samples), clips with removed segments, joined without crossfades.
         source: (N, channels, samples + 1), the input waveforms and one zero.
         join: (N, cuts), positions of the joins in the result.
         skipped: (N, cuts), number of samples removed before the segment that ends at the join.

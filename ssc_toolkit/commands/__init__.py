@@ -1,1 +1,1 @@
-"""Commands of the command line, with one module for each, and functions that several commands use."""
+"""Commands of the command line, with one module per command, and functions that several commands use."""

@@ -108,7 +108,9 @@ def compare(options: CompareOptions) -> Path:
 
 
 def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[str, ...]:
-    """Return the stages to omit from the augmentation chain, including pitch shift if a label is a musical key.
+    """Return the names of the stages to omit from the augmentation chain.
+
+    They include pitch shift if a label column contains musical keys.
 
     Raises:
         InputError: if pitch shift is a separate corruption and a label is a key.
@@ -126,7 +128,13 @@ def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[st
 
 
 def _sections(comparison: Comparison, drops: pd.DataFrame, differences: pd.DataFrame) -> list[Section]:
-    """Return all sections except the map."""
+    """Return all sections of the report except the interactive map.
+
+    Args:
+        comparison: scores of all models.
+        drops: table of relative drops (`Results.relative_drops`).
+        differences: table of paired differences (`Results.differences`).
+    """
     frame = comparison.results.frame
     probed = frame[frame["method"] != RETRIEVAL]
     tasks = probed["task"].unique()

@@ -29,7 +29,7 @@ def corpus(options: CorpusOptions) -> Path:
         The folder of the corpus, which contains `tracks.csv` and `audio/`.
 
     Raises:
-        InputError: if a package is missing or a folder cannot be used.
+        InputError: if a package of the extra `corpus` is missing, or an output folder cannot be used.
     """
     options.check()
     if options.describe:
@@ -45,7 +45,7 @@ def corpus(options: CorpusOptions) -> Path:
 
 
 def describe_tracks(tracks: pd.DataFrame) -> str:
-    """Return a text with the length of the corpus and the number of clips for each split and label."""
+    """Return a text with the total length of a corpus and its numbers of clips by split and label."""
     parts = [f"{len(tracks)} clips, {tracks['seconds'].sum() / 3600:.1f} hours", _counts(tracks["split"])]
     for column in tracks.columns.drop(["path", "seconds", "split", "title", "piece"], errors="ignore"):
         values = tracks[column]
@@ -63,7 +63,7 @@ def _counts(values: pd.Series) -> str:
 
 
 def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
-    """Copy one test clip of each instrument family to a folder, and name the file by the labels of the clip."""
+    """Copy one test clip of each instrument family to a folder. The name of a copy contains the labels of the clip."""
     written = []
     for family, own in tracks[tracks["split"] == "test"].groupby("family"):
         row = own.iloc[0]

@@ -42,10 +42,10 @@ from ssc_toolkit.training.run_folder import HISTORY
 
 LABEL = "key"
 OMIT = ("pitch_shift",)
-"""Stages omitted from the augmentation chain. The labels are keys, and pitch shift changes the key of a clip."""
+"""Stages omitted from the augmentation chain, because the labels are keys, and pitch shift changes the key."""
 COLUMNS = ("key", "family", "mode", "collection")
 SHOWN_UNDER_CORRUPTION = ("key", "family")
-"""Tasks whose robustness the report shows. The JSON file contains the scores of all tasks."""
+"""Names of the tasks whose scores on corrupted audio the report shows. The JSON file has those of all tasks."""
 VIEW_SECONDS = 3.0
 BUDGET = 0.05
 CLIPS = 100
@@ -54,7 +54,7 @@ CLIPS = 100
 
 @dataclass(frozen=True)
 class DemoRun:
-    """One of the compared training runs."""
+    """One of the training runs that the demonstration compares, with the options in which it differs."""
 
     name: str
     title: str
@@ -75,7 +75,7 @@ DIFFERENCES = (
 
 @dataclass(frozen=True)
 class Size:
-    """Size of the demonstration."""
+    """Numbers of clips, training steps and tracks per batch of the demonstration."""
 
     clips: int
     steps: int
@@ -112,7 +112,7 @@ def demo(options: DemoOptions) -> Path:
 
 
 def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
-    """Train and evaluate the encoders, and write the report."""
+    """Train and evaluate the encoders of the demonstration, and write the report to the output folder."""
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
@@ -158,7 +158,17 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
 
 
 def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encoder]:
-    """Train the encoders that are not trained yet, and return all encoders and baselines by name."""
+    """Train the encoders of the demonstration that are not trained yet.
+
+    Args:
+        folder: output folder.
+        corpus: path of the track table of the corpus.
+        size: number of steps and batch size.
+        seed: seed of the training.
+
+    Returns:
+        All trained encoders and baselines by name.
+    """
     trained = {}
     for number, run in enumerate(RUNS, start=1):
         options = PretrainOptions(
@@ -180,7 +190,10 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
 
 
 def tasks(tracks: TrackTable) -> list[Task]:
-    """Return the tasks. Instrument family has one task for MIDI programs of the training set and one for new ones."""
+    """Return the prediction tasks of the demonstration.
+
+    There are two tasks for the instrument family, on test clips with instruments of the training set and with new ones.
+    """
     is_new = (tracks["timbre"] == "new").to_numpy()
     return [
         Task("key", "key"),
@@ -192,7 +205,7 @@ def tasks(tracks: TrackTable) -> list[Task]:
 
 
 def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
-    """Return the history of each training run, with a row for each step."""
+    """Return the rows of `history.csv` of each training run in the output folder, with one row per step."""
     rows = {}
     for run in RUNS:
         read = read_history(folder / run.name / HISTORY, "out")
@@ -201,7 +214,7 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 
 
 def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, items: int = 32) -> Section:
-    """Return a section with the target weights of a batch of test clips and the similarities of its embeddings."""
+    """Return a report section with the target weights of a batch of test clips and similarities of their embeddings."""
     test = tracks.select(tracks["split"] == "test")
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
@@ -226,5 +239,5 @@ def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, i
 
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return embeddings by model, with the trained encoders before the baselines."""
+    """Return the given embeddings by model in another order: trained encoders before baselines."""
     return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, LOG_MEL_STATISTICS)}

@@ -33,7 +33,7 @@ def doctor(options: DoctorOptions) -> None:
         options: options, as on the command line.
 
     Raises:
-        InputError: if there is a problem.
+        InputError: if the installation has a problem.
     """
     named = [user_path(folder, "folders") for folder in options.folders]
     if options.clean:
@@ -59,7 +59,7 @@ def doctor(options: DoctorOptions) -> None:
 
 
 def torchaudio_problem() -> str | None:
-    """Return one line on why torch and torchaudio are not compatible and how to fix it, or None if they are."""
+    """Return a line of text that says why torch and torchaudio are not compatible and how to fix it, or None."""
     fix = f"fix: pip install '{TORCH_RANGE}' '{TORCHAUDIO_RANGE}'"
     for module in ("torch", "torchaudio"):
         try:

@@ -25,7 +25,7 @@ def embed(options: EmbedOptions) -> Path:
         options: options, as on the command line.
 
     Returns:
-        Path of the file.
+        Path of the written file.
 
     Raises:
         InputError: if an option or a file is invalid. The error is raised before the work starts.

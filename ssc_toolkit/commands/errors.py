@@ -18,7 +18,7 @@ EXTRAS = {
     "midirenderer": "corpus",
     "joblib": "corpus",
 }
-"""Optional modules, and the extra that installs each of them."""
+"""Names of the extras of this package that install optional modules, by module."""
 
 _ADVICE = {
     errno.ENOSPC: "free some space, or choose another disk",
@@ -31,11 +31,11 @@ _ADVICE = {
     errno.ENOTDIR: "a file has the name of a folder; remove it, or choose another folder",
     errno.EIO: "the disk reports an error; choose another disk",
 }
-"""Advice for errors that occur when a file is written, by error number."""
+"""Advice for errors of the operating system when a file is written, by error number."""
 
 
 def user_message(error: Exception) -> str | None:
-    """Return the message for an error that the user can fix, or None for any other error.
+    """Return the message of an error that the user can fix, such as a full disk, or None for any other error.
 
     Args:
         error: error that a command raised.

@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 THIS = "this encoder"
 Models = dict[str, list[WaveformModel]]
-"""Lists of models by name. A list contains one model, or one model for each seed."""
+"""Type of models by name. Each value is a list of one model, or of one model for each seed."""
 
 
 @contextmanager
 def output_folder(out: str) -> Iterator[Path]:
-    """Create and lock the output folder of a command, and yield its path.
+    """Context manager that creates and locks the output folder of a command, and yields its path.
 
     Raises:
         InputError: if the folder is not writable, or if another process uses it.
@@ -46,7 +46,7 @@ def output_folder(out: str) -> Iterator[Path]:
 
 
 def optional_folder(out: str | None) -> AbstractContextManager[Path | None]:
-    """Return a context manager that yields the result of `output_folder`, or None if `out` is None."""
+    """Return the context manager `output_folder`, or one that yields None if `out` is None."""
     return nullcontext() if out is None else output_folder(out)
 
 
@@ -59,7 +59,7 @@ def publish(
     *,
     printed: int | None = None,
 ) -> None:
-    """Print the tables of a report, and write the report to the output folder if there is one.
+    """Print the tables of a report, and write the report to a folder if one is given.
 
     Args:
         folder: output folder, or None.
@@ -115,7 +115,7 @@ def encoder_and_baselines(
 
 
 def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int]) -> Models:
-    """Return the baselines of a comparison, with a random encoder for each seed."""
+    """Return the baselines of a comparison by name: a random encoder for each seed, and log-mel statistics."""
     by_seed = [make_baselines(models, seed) for seed in seeds]
     return {
         name: [found[name] for found in (by_seed if name.startswith(RANDOM) else by_seed[:1])] for name in by_seed[0]
@@ -123,12 +123,14 @@ def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int])
 
 
 def make_tasks(labels: Sequence[str]) -> list[Task]:
-    """Return a task for each label column."""
+    """Return a prediction task for each label column, with the name of the column."""
     return [Task(label, label) for label in dict.fromkeys(labels)]
 
 
 def choose_windows(models: Models, window_seconds: float | None) -> dict[str, float]:
-    """Return the window length of each model in seconds.
+    """Return the window length of each model in seconds, by name.
+
+    It is `window_seconds` or, if that is None, the window length of the model.
 
     Raises:
         InputError: if a window is too short for its model.
@@ -148,8 +150,8 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
     """Load the track table of a command, and check the sample rate of its store. No audio file is opened.
 
     Args:
-        models: the models that embed the tracks.
-        source: source of the tracks.
+        models: models that embed the tracks.
+        source: track options of the command.
         seed: seed of the random split of a table without splits. If None, no split is added.
 
     Raises:
@@ -164,7 +166,7 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
 
 
 def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
-    """Return the labels of each column. The columns in `numbers` contain numbers.
+    """Return the labels of all tracks by label column. The columns in `numbers` contain numbers.
 
     Raises:
         InputError: if a column is missing or of another kind.
@@ -180,7 +182,15 @@ def probed_labels(
     label_fractions: Sequence[float] = (1.0,),
     seed: int = 0,
 ) -> dict[str, Labels]:
-    """Return the labels of each column, after checking that probes can be fitted to them.
+    """Return the labels of all tracks by label column, after checking that probes can be fitted to them.
+
+    Args:
+        tracks: track table with a column `split`.
+        labels: names of the label columns.
+        numbers: names of those label columns that contain numbers.
+        methods: methods of the probes.
+        label_fractions: fractions of the labeled training tracks to fit probes to.
+        seed: seed of the selection of these fractions.
 
     Raises:
         InputError: if a column or an argument is invalid, or if a split has no labeled track.
@@ -208,7 +218,7 @@ def usable_tracks(
     """Return the tracks that are readable and at least as long as a window, and their labels by column.
 
     Args:
-        tracks: the table.
+        tracks: track table.
         window_seconds: length of the longest window in seconds.
         max_unusable: as for `check_audio`.
         signals: labels of all tracks by column.
@@ -224,7 +234,7 @@ def usable_tracks(
 def usable_probed_tracks(
     tracks: TrackTable, window_seconds: float, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the result of `usable_tracks`, after checking that every split has labeled tracks of each column."""
+    """Return the result of `usable_tracks`, after checking that every split has labeled tracks in each column."""
     kept, own = usable_tracks(tracks, window_seconds, max_unusable, signals)
     for column, signal in own.items():
         check_labels(kept, signal, column)
@@ -239,16 +249,18 @@ def stored_conditions(
     draws: str | None,
     folder: Path | None,
 ) -> list[Condition]:
-    """Return the conditions with random corruptions that are fixed for each test track.
+    """Fix the random values of corruptions for each test track, and store them if there is a folder for them.
 
     Args:
-        conditions: pairs of a corruption and a severity.
+        conditions: corruptions of the test tracks at a severity, and clean audio.
         sample_rate: sample rate of the corruptions in hertz.
         tracks: table of all tracks.
-        seed: seed of the draws.
-        draws: folder of stored corruptions. They are used, and missing ones are drawn and added. None: draw all
-            corruptions.
+        seed: seed of the random values.
+        draws: folder of stored corruptions. They are used, and missing ones are drawn and added. None: draw all.
         folder: output folder, in which corruptions are stored if `draws` is None.
+
+    Returns:
+        The same conditions with fixed corruptions.
 
     Raises:
         InputError: as for `fixed_conditions`.

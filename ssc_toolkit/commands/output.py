@@ -1,4 +1,4 @@
-"""Standard streams that stay usable if the pipe that reads them is closed or the disk is full."""
+"""Standard output that stays usable if the reader closes the pipe or the disk is full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 
 class Output:
-    """Standard stream that ignores text that cannot be written, and stores the first error."""
+    """Stream that writes to a standard stream, ignores text that cannot be written, and stores the first error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -37,7 +37,7 @@ class Output:
 
 
 def open_closed_streams() -> None:
-    """Open the null device for each closed standard stream, so that no other file gets its descriptor."""
+    """Open the null device for each closed standard stream, so that no other file gets its file descriptor."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

@@ -23,7 +23,7 @@ def prepare(options: PrepareOptions) -> Path:
         options: options, as on the command line.
 
     Returns:
-        Folder of the store.
+        Folder of the audio store.
 
     Raises:
         InputError: if an option is invalid, or files are missing or cannot be used.

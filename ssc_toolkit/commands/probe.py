@@ -35,7 +35,7 @@ def probe(options: ProbeOptions) -> Results:
         options: options, as on the command line.
 
     Returns:
-        All scores, as a tidy table in `Results.frame`.
+        All scores. `Results.frame` is a table of them.
 
     Raises:
         InputError: if an option or a file is invalid. The error is raised before the work starts.
@@ -76,7 +76,7 @@ def probe(options: ProbeOptions) -> Results:
 def _fine_tuned(
     models: Models, tracks: TrackTable, seconds: float, options: ProbeOptions, seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Fine-tune each trainable model on each label, and yield the scores."""
+    """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`."""
     for column in dict.fromkeys(options.labels):
         for fraction in options.label_fractions:
             for name, own in models.items():

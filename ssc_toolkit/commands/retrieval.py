@@ -36,7 +36,7 @@ def retrieval(options: RetrievalOptions) -> Results:
         options: options, as on the command line.
 
     Returns:
-        All scores, as a tidy table in `Results.frame`.
+        All scores. `Results.frame` is a table of them.
 
     Raises:
         InputError: if an option or a file is invalid. The error is raised before the work starts.
@@ -80,13 +80,16 @@ def retrieval(options: RetrievalOptions) -> Results:
 
 @dataclass(frozen=True)
 class _Side:
-    """Tracks that are queries or the database, and their labels by column."""
+    """Tracks that are the queries or the database of a retrieval, and their labels by column."""
 
     tracks: TrackTable
     signals: Mapping[str, Labels]
 
     def arguments(self, column: str, prefix: str = "") -> dict[str, Any]:
-        """Return labels, groups and ids as arguments of `ranking.retrieval`. The id of a track is its real path."""
+        """Return labels of a column, groups and ids as arguments of the function `retrieval`, by name.
+
+        `prefix` begins the names. The id of a track is the path of its file without symbolic links.
+        """
         return {
             f"{prefix}labels": self.signals[column],
             f"{prefix}groups": self.tracks["group"].to_numpy() if "group" in self.tracks else None,
@@ -95,7 +98,10 @@ class _Side:
 
 
 def _database(options: RetrievalOptions, seconds: float) -> _Side | None:
-    """Return the tracks to rank, or None if the queries themselves are ranked."""
+    """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked.
+
+    `seconds` is the window length.
+    """
     if options.database is None:
         return None
     items = load_tracks(options.database, options.database_root)

@@ -30,7 +30,7 @@ def robustness(options: RobustnessOptions) -> Results:
         options: options, as on the command line.
 
     Returns:
-        All scores, as a tidy table in `Results.frame`.
+        All scores. `Results.frame` is a table of them.
 
     Raises:
         InputError: if an option or a file is invalid. The error is raised before the work starts.

@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def format_cell(cell: Any) -> str:
-    """Return the text of a cell that is not missing. A whole number has the same text as an integer and as a float.
+    """Return the text of a table cell that is not missing. A whole number has the same text as integer and as float.
 
     Examples:
         >>> format_cell(1), format_cell(1.0), format_cell(1.5), format_cell(9007199254740993), format_cell("01")
@@ -24,7 +24,7 @@ def format_cell(cell: Any) -> str:
 
 
 def format_cells(cells: Iterable[Any]) -> list[str | None]:
-    """Return the text of each cell, or None if the cell is missing (None, NaN or NA).
+    """Return a list with the text of each table cell, or None if the cell is missing (None, NaN or NA).
 
     Examples:
         >>> format_cells([1, 1.0, None, float("nan"), "x"])

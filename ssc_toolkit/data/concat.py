@@ -54,7 +54,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return self._first[-1]
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """Return an item for an index, or a batch for a list of indices."""
+        """Return the item with an index, or a stacked batch for a list of indices, as `ContrastiveDataset` does."""
         if isinstance(index, Sequence):
             return self.batch(index)
         number, row = self._place(index)
@@ -91,24 +91,27 @@ class JoinedDataset(Dataset[dict[str, Any]]):
         return batch
 
     def watch(self, notes: WorkerTrace) -> None:
-        """Make each DataLoader worker record the row that it reads in `notes`, for error messages."""
+        """Make each DataLoader worker record in `notes` which row it reads, for error messages."""
         for first, dataset in zip(self._first, self.datasets, strict=False):
             dataset.watch(notes, first)
 
     def describe_item(self, row: int) -> str:
-        """Return the file path of a row, and the audio store if the dataset has one, for error messages."""
+        """Return a text with the file path of a row, and the audio store if there is one, for error messages."""
         number, own = self._place(row)
         return self.datasets[number].describe_item(own)
 
     def _place(self, index: int) -> tuple[int, SampledIndex]:
-        """Return the number of the dataset that contains an index, and its row there with the labeled flag."""
+        """Return the position of the dataset that contains an index, and the row in this dataset.
+
+        The row has the same attribute `labeled` as the index.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {index}")
         number = next(k for k, last in enumerate(self._first[1:]) if index < last)
         return number, SampledIndex(index - self._first[number], getattr(index, "labeled", True))
 
     def _with_labels(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Add the labels that the dataset of a batch does not have, as unknown labels."""
+        """Return a batch with all labels of the concatenation. Labels that its dataset does not have are unknown."""
         if self.labels is None:
             return batch
         count = len(batch["item"])
@@ -129,7 +132,7 @@ class JoinedDataset(Dataset[dict[str, Any]]):
 def _joined(
     labels: Sequence[Labels | Mapping[str, Labels] | None], counts: Sequence[int]
 ) -> Labels | dict[str, Labels] | None:
-    """Concatenate the labels of several datasets. Labels that a dataset does not have are unknown for its rows."""
+    """Concatenate the labels of datasets with `counts` rows. Labels that a dataset lacks are unknown for its rows."""
     found = [name_signals(own) for own in labels]
     examples = {name: signal for own in found for name, signal in own.items()}
     if "" in examples and len(examples) > 1:
@@ -166,7 +169,7 @@ def _concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _reordered(batch: dict[str, Any], order: Tensor) -> dict[str, Any]:
-    """Return a batch whose items are reordered by the indices `order`."""
+    """Return a copy of a batch in which the item at position k is the item `order[k]`."""
     return {
         name: _reordered(value, order) if isinstance(value, dict) else value[order] for name, value in batch.items()
     }

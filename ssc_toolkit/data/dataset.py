@@ -152,13 +152,13 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """Return an item for an index, or a batch for a list of indices."""
+        """Return the item with an index, or a stacked batch for a list of indices."""
         if isinstance(index, Sequence):
             return self.batch(index)
         return {name: value[0] for name, value in self.batch([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return a list of items. A DataLoader with a batch size calls this method."""
+        """Return a list of items. A DataLoader with a batch size calls this method and stacks the items."""
         batch = self.batch(indices)
         return [
             {name: _each(value, lambda tensor: tensor[place]) for name, value in batch.items()}  # noqa: B023
@@ -173,9 +173,9 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         Args:
             indices: row numbers of the tracks.
             generator: generator for the positions of the views. By default, the global generator of PyTorch.
-            part: positions in `indices` of the tracks to read. None reads all tracks. The positions of views are always
-                drawn for all indices. Several processes that read different parts therefore get, together, the same
-                views as one process that reads all.
+            part: positions in `indices` of the tracks that are read. None: all tracks. The positions of views are
+                always drawn for all indices. Several processes that read different parts therefore get, together, the
+                same views as one process that reads all.
 
         Returns:
             A dictionary with `waveforms` (items, views, 1, samples) of `dtype`, and the row numbers `item` (items,)
@@ -217,14 +217,14 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return {**batch, "labels": values, "labeled": labeled}
 
     def watch(self, notes: WorkerTrace, first_row: int = 0) -> None:
-        """Make each DataLoader worker record the row that it reads in `notes`, for error messages.
+        """Make each DataLoader worker record in `notes` which row it reads, for error messages.
 
-        Rows are recorded as `first_row` plus their row number.
+        The recorded number is the row number plus `first_row`.
         """
         self._notes = (notes, first_row)
 
     def describe_item(self, row: int) -> str:
-        """Return the file path of a row, and the audio store if the dataset has one, for error messages."""
+        """Return a text with the file path of a row, and the audio store if there is one, for error messages."""
         return self.paths[row] if self.store is None else f"{self.paths[row]} in {self.store!r}"
 
     def _note(self, row: int) -> None:
@@ -233,7 +233,10 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
             notes.note(first_row + row)
 
     def _read(self, places: Views) -> tuple[Tensor, Tensor]:
-        """Return the waveforms (items, views, 1, samples) of items that can be decoded, and their positions."""
+        """Read the views at `places`, and return them with the indices of their items in `places`.
+
+        Items that cannot be decoded are omitted. The views are waveforms (items, views, 1, samples).
+        """
         everything = torch.arange(len(places.tracks))
         if self.store is not None:
             self._note(int(places.tracks[0, 0]))
@@ -250,7 +253,10 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return torch.from_numpy(np.stack([item for item in decoded if item is not None])), everything[kept]
 
     def _decode(self, tracks: Sequence[int], starts: Sequence[int]) -> np.ndarray | None:
-        """Return the views (views, 1, samples) of one item, or None if a file cannot be decoded."""
+        """Decode the views of one item, (views, 1, samples). Return None if a file cannot be decoded.
+
+        `tracks` and `starts` are the row number and the first sample of each view.
+        """
         views = []
         for track, start in zip(tracks, starts, strict=True):
             self._note(track)
@@ -263,7 +269,7 @@ class ContrastiveDataset(Dataset[dict[str, Any]]):
         return np.stack(views)[:, None]
 
     def _report(self, path: str, error: UnreadableAudio) -> None:
-        """Warn once about a file that cannot be decoded. Raise InputError if too many files failed."""
+        """Warn about a file that cannot be decoded, once per file. Raise InputError if too many files failed."""
         if path not in self.unreadable:
             self.unreadable[path] = str(error)
             logger.warning("left out of its batch: %s", error)

@@ -7,7 +7,7 @@ import re
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 MODES = ("major", "minor")
 KEYS = tuple(f"{tonic} {mode}" for mode in MODES for tonic in TONICS)
-"""Key names by number. The number is the pitch class of the tonic, plus 12 for minor keys."""
+"""Names of the 24 keys. The index of a key is the pitch class of its tonic, plus 12 for minor keys."""
 
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}

@@ -50,14 +50,14 @@ class Labels:
 
 
 def name_signals(labels: Labels | Mapping[str, Labels] | None) -> dict[str, Labels]:
-    """Return labels as a dictionary by name. The name of labels that are not in a dictionary is empty."""
+    """Return labels as a dictionary by name. A single `Labels` gets the empty string as its name."""
     if labels is None:
         return {}
     return {"": labels} if isinstance(labels, Labels) else dict(labels)
 
 
 def find_labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) -> Tensor:
-    """Return a mask (count,) that is True for rows with at least one known label."""
+    """Return a mask, bool (count,), that is True for the rows of a table that have at least one known label."""
     known = torch.zeros(count, dtype=torch.bool)
     for signal in name_signals(labels).values():
         known = known | signal.labeled
@@ -65,7 +65,7 @@ def find_labeled_rows(labels: Labels | Mapping[str, Labels] | None, count: int) 
 
 
 def list_classes_of_rows(labels: Labels | Mapping[str, Labels]) -> Tensor:
-    """Return the classes of each row as one tensor, as `label_budget` requires them.
+    """Return the classes of each row as one tensor, which can be passed to `label_budget`.
 
     Returns:
         For a single `Labels`, its values. For a dictionary, a sparse tensor of multi-hot rows (N, classes of all
@@ -216,7 +216,10 @@ def _classes(cells: pd.Series, argument: str, kind: Kind | None, names: Sequence
 
 
 def _labels_of(cell: Any, separator: str) -> list[str] | None:
-    """Return the labels of a cell, or None if they are unknown. If `separator` is None, a cell is one label."""
+    """Return the list of labels in a table cell, or None if they are unknown.
+
+    If `separator` is None, the text of a cell is one label.
+    """
     if _is_list(cell):
         return [text for text in (format_cell(part).strip() for part in cell) if text]
     text = format_cell(cell).strip()
@@ -230,5 +233,8 @@ def _is_list(cell: Any) -> bool:
 
 
 def _by_size_or_name(names: set[str]) -> Any:
-    """Return a sorting key. Names of the same number, such as 7 and 07, are sorted alphabetically."""
+    """Return the sorting key of class names. If all are integers, they are sorted as numbers, otherwise alphabetically.
+
+    Names of the same number, such as 7 and 07, are sorted alphabetically.
+    """
     return (lambda name: (Decimal(name), name)) if all(map(_WHOLE.fullmatch, names)) else str

@@ -55,7 +55,7 @@ class TrackTable:
         return column in self.frame.columns
 
     def __getitem__(self, column: str) -> pd.Series:
-        """Return a column of the data frame.
+        """Return a column of the table as a Series.
 
         Raises:
             TypeError: if `column` is not a string.
@@ -100,7 +100,7 @@ class TrackTable:
         return self.with_frame(self.frame.iloc[places].reset_index(drop=True))
 
     def with_frame(self, frame: pd.DataFrame) -> TrackTable:
-        """Return a table with another data frame, such as a merged one, and the same store and dataset."""
+        """Return a table with another data frame and the same audio store and dataset."""
         return replace(self, frame=frame)
 
     def assign(self, **columns: Any) -> TrackTable:
@@ -109,7 +109,7 @@ class TrackTable:
 
 
 Tracks = TrackTable | pd.DataFrame | str | Path
-"""Types that `as_track_table` accepts: a track table, a data frame, or a source of `load_tracks`."""
+"""Types that `as_track_table` accepts: a track table, a data frame, or a path or name for `load_tracks`."""
 
 
 def as_track_table(tracks: Tracks) -> TrackTable:

@@ -98,7 +98,7 @@ def from_csv(
         group: name of the column that contains the group of each track, such as the artist, if there is one.
 
     Returns:
-        The table, with absolute paths. The columns `split` and `group` have these names.
+        The table, with absolute paths. The columns of split and group are renamed to `split` and `group`.
 
     Raises:
         InputError: if the file cannot be read, has no paths, has a malformed header or row (the message gives the
@@ -141,7 +141,10 @@ def from_csv(
 
 
 def _read_csv(path: Path, root: Path) -> pd.DataFrame:
-    """Return a table of text and numbers. Only empty cells are missing, because "None" or "NA" may be a class name."""
+    """Read a CSV file to a table of text and numbers. Relative paths are resolved from the folder `root`.
+
+    Only empty cells are missing values, because "None" or "NA" may be a class name.
+    """
     columns, rows = read_csv(path, "tracks", "path", lambda name: _is_file(root / name))
     cells = zip(*(row for _, row in rows), strict=True) if rows else ([] for _ in columns)
     table = {
@@ -161,7 +164,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
-    """Warn about cells such as "NaN", which other programs write for missing values."""
+    """Warn about cells of the table with a text such as "NaN", which other programs write for missing values."""
     for name in tracks.select_dtypes(exclude="number").columns.drop("path"):
         odd = tracks[name][tracks[name].str.contains(_UNKNOWN_IN_WORDS, na=False)]
         if len(odd):
@@ -172,7 +175,9 @@ def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
 
 
 def _as_numbers(cells: pd.Series) -> pd.Series:
-    """Convert a column to numbers if different texts stay different. For example, 007 and 7 in a column stay text.
+    """Convert a column of text to numbers, unless cells of different text would become equal.
+
+    For example, 007 and 7 in one column stay text.
 
     Whole numbers become integers, also if the column has missing values. Numbers that need more than 64 bits stay text.
     """
@@ -196,7 +201,10 @@ def _as_numbers(cells: pd.Series) -> pd.Series:
 
 
 def _check_splits(tracks: pd.DataFrame, path: Path) -> None:
-    """Raise InputError for an unknown split or a track in two splits. Warn about a group in two splits."""
+    """Check the column `split` of the table of a CSV file.
+
+    An unknown split, or a track in two splits, raises InputError. For a group in two splits, a warning is issued.
+    """
     if not set(tracks["split"].dropna()) <= set(SPLITS):
         odd = sorted(set(map(str, tracks["split"].dropna())) - set(SPLITS))
         raise InputError(f"tracks: column 'split' of {path}: expected {', '.join(SPLITS)}, got {', '.join(odd)}")
@@ -311,7 +319,7 @@ def add_splits(
 
 
 def dataset_of(tracks: Tracks) -> dict[str, Any]:
-    """Return the metadata that identify the published dataset of a table, for the provenance of a result.
+    """Return the metadata that identify the published dataset of a table, to be stored with results.
 
     Args:
         tracks: track table, data frame or path of a table.

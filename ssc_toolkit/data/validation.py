@@ -24,7 +24,10 @@ _SHOWN = 5  # maximum number of files in a message
 
 
 def exceeds_limit(problems: Mapping[str, str], total: int, max_unusable: float, strict: bool) -> bool:
-    """Return whether too many files failed: one if `strict`, more than the fraction `max_unusable`, or all files."""
+    """Return whether too many of `total` files failed, given a dictionary of failures by path.
+
+    Too many are one file if `strict`, otherwise more than the fraction `max_unusable`, or all files.
+    """
     return bool(problems) and (strict or len(problems) > max_unusable * total or len(problems) == total)
 
 
@@ -42,10 +45,10 @@ def report_unusable(
         problems: dictionary from the path of each file that cannot be used to the reason.
         total: total number of files.
         max_unusable: maximum fraction of the files that may be left out.
-        strict: if True, a single file that cannot be used is an error.
+        strict: whether a single file that cannot be used is an error.
         report: path of a CSV file that lists all problems. It is replaced atomically, or removed if there are no
             problems. None writes no file.
-        complete: whether all files were checked before the call.
+        complete: whether all files were checked before the call. If not, the error message says so.
 
     Raises:
         InputError: if too many files cannot be used.
@@ -89,7 +92,7 @@ def check_audio(
         min_seconds: minimum duration in seconds. Shorter files are removed.
         max_unusable: maximum fraction of the files that may be removed.
         progress: whether to show a progress bar.
-        strict: if True, the first file that cannot be used is an error.
+        strict: whether the first file that cannot be used is an error.
         report: path of a CSV file that lists each removed file and the reason. None writes no file.
         channel: conversion of audio files to mono, as for `read_audio`. Pass the same value to `ContrastiveDataset`.
 
@@ -122,7 +125,9 @@ def check_audio(
 
 
 def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:
-    """Return a mask (tracks,) of the rows that `check_audio` kept, to select the labels of these rows.
+    """Return a mask, bool (tracks,), that is True for the rows that `check_audio` kept.
+
+    Use it to select the labels of these rows.
 
     Args:
         tracks: the table that was passed to `check_audio`.
@@ -134,7 +139,7 @@ def kept_rows(tracks: TrackTable, kept: TrackTable) -> Tensor:
 def _look_into(
     paths: list[str], channel: Channel, strict: bool, progress: bool
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the duration in seconds of each file that can be used, and the reason for each other file."""
+    """Return the duration in seconds of each usable audio file, and the reason for each other file, by path."""
 
     def seconds_or_problem(path: str) -> float | str:
         try:

@@ -1,4 +1,4 @@
-"""Record of the rows that DataLoader workers read, used to name the audio file if a worker dies."""
+"""Shared memory with the rows that DataLoader workers read, to name the audio file if a worker dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Search for the streams in FLAC files. A file can have several, and headers can give no length or a wrong one."""
+"""Search for the streams in FLAC files.
+
+A file can contain several streams. The header of a stream can lack the length, or give a wrong length.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
     Returns:
         None if the file is one stream whose header gives its length. Otherwise, the streams. If the header of a stream
-        gives no length, or a length that is too small, the header in `Span.prefix` gives the length `MAX_FRAMES`.
+        gives no length, or a length that is too small, `Span.prefix` is a header that gives the length `MAX_FRAMES`.
     """
     size = raw.seek(0, os.SEEK_END)
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -42,7 +45,7 @@ def find_flac_streams(raw: BinaryIO, begin: int) -> list[Span] | None:
 
 
 def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
-    """Return a stream with a given length in its header.
+    """Return a copy of a stream whose header gives the length `frames`.
 
     Args:
         raw: the file, open for reading bytes.
@@ -58,7 +61,10 @@ def set_length(raw: BinaryIO, span: Span, frames: int) -> Span:
 
 
 def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
-    """Yield the byte offset of each stream: `begin`, and each later mark that a stream info block follows."""
+    """Yield the byte offset of each stream of a FLAC file. The first is `begin`.
+
+    Later streams begin with the bytes "fLaC", followed by a stream info block.
+    """
     place = begin
     while place >= 0:
         if content[place + 4 : place + 8] in _STREAM_INFO or place == begin:
@@ -67,13 +73,18 @@ def _marks(content: mmap.mmap, begin: int) -> Iterator[int]:
 
 
 def _declared(content: mmap.mmap, begin: int) -> int:
-    """Return the number of samples per channel that the header of a stream gives, or 0 if it gives none."""
+    """Return the number of samples per channel in the header of the stream at offset `begin`, or 0 if it has none."""
     head = content[begin + _LENGTH_AT : begin + _LENGTH_AT + _LENGTH_BYTES]
     return int.from_bytes(head, "big") & MAX_FRAMES
 
 
 def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
-    """Return the number of samples per channel up to the end of the last frame of a stream, or 0 if none is found."""
+    """Return the number of samples per channel of a stream from the header of its last frame.
+
+    Return 0 if no frame is found.
+
+    The stream consists of the bytes `begin` to `end - 1` of the file.
+    """
     block_size = int.from_bytes(content[begin + _BLOCK_SIZE_AT : begin + _BLOCK_SIZE_AT + 2], "big")
     place = end
     lowest = max(begin, end - _MAX_FRAME_BYTES)
@@ -85,7 +96,11 @@ def _end_of_last_frame(content: mmap.mmap, begin: int, end: int) -> int:
 
 
 def _frame_end(head: bytes, block_size: int) -> int:
-    """Return the number of samples up to the end of a frame (RFC 9639, section 9.1), or 0 if the header is invalid."""
+    """Return the number of samples from the beginning of a stream to the end of a frame, or 0 for an invalid header.
+
+    The number is in the header of the frame, `head` (RFC 9639, section 9.1). `block_size` is the number of samples per
+    frame in the stream.
+    """
     if len(head) < _MAX_HEADER_BYTES or head[1] not in (0xF8, 0xF9):
         return 0
     size_code, rate_code = head[2] >> 4, head[2] & 15
@@ -109,13 +124,13 @@ def _frame_end(head: bytes, block_size: int) -> int:
 
 
 def _coded_bytes(first: int) -> int:
-    """Return the length in bytes of a number that is coded like a UTF-8 character, or 0 for an invalid first byte."""
+    """Return the length in bytes of a number coded like a UTF-8 character, given the first byte; 0 if it is invalid."""
     ones = 8 - (first ^ 0xFF).bit_length()
     return 1 if ones == 0 else ones if 2 <= ones <= 7 else 0
 
 
 def _crc8(content: bytes) -> int:
-    """Return the checksum of a frame header, with the polynomial x^8 + x^2 + x + 1."""
+    """Return the checksum of a FLAC frame header, a CRC with the polynomial x^8 + x^2 + x + 1."""
     crc = 0
     for byte in content:
         crc ^= byte

@@ -43,7 +43,7 @@ class AudioData:
 
     @property
     def is_open_ended(self) -> bool:
-        """Whether the size is a placeholder that a program wrote before the size was known."""
+        """Whether the size in the header is a placeholder that a program wrote before it knew the size."""
         if self.declared <= 0 or self.declared >= _UNKNOWN_64:
             return True
         return self.field_bytes == 4 and any(
@@ -56,7 +56,7 @@ class AudioData:
         return not self.is_open_ended and self.available < self.declared - TOLERATED_BYTES
 
     def header(self, raw: BinaryIO) -> bytes:
-        """Return the bytes before the audio data, with the true size in the size field."""
+        """Return the bytes of the file before the audio data, with the true size in the size field."""
         raw.seek(0)
         head = bytearray(raw.read(self.begin))
         size = min(self.available + self.extra, 256**self.field_bytes - 1)
@@ -88,7 +88,7 @@ def find_audio_data(raw: BinaryIO) -> AudioData | None:
 
 
 def _bytes_at(raw: BinaryIO, place: int, count: int, size: int) -> bytes:
-    """Return up to `count` bytes at an offset, or no bytes if the offset is not inside the file.
+    """Return up to `count` bytes at offset `place`, or no bytes if this is not inside the file of `size` bytes.
 
     Damaged headers can give offsets that are too large to seek to.
     """

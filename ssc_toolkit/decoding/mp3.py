@@ -1,4 +1,7 @@
-"""Search for the streams in MP3 files. The header with the length is often missing or covers only the first stream."""
+"""Search for the streams in MP3 files.
+
+The header that gives the length is often missing, or gives only the length of the first stream.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ class MP3Frame:
 
     Attributes:
         place: byte offset of the frame in the file.
-        size: size in bytes.
-        header: the first four bytes, as an integer.
+        size: size of the frame in bytes.
+        header: the first four bytes of the frame, as an integer.
     """
 
     place: int
@@ -33,29 +36,29 @@ class MP3Frame:
 
     @property
     def kind(self) -> int:
-        """Header bits for version, layer, sample rate and mono, which are equal in all frames of a stream."""
+        """Bits of the header for version, layer, sample rate and mono, which are equal in all frames of a stream."""
         return self.header & 0x1E0C00 | (self.header & 0xC0 == 0xC0)
 
     @property
     def layer(self) -> int:
-        """MPEG layer, 1 to 3."""
+        """MPEG layer of the frame, 1 to 3."""
         return 4 - (self.header >> 17 & 3)
 
     @property
     def samples(self) -> int:
-        """Number of samples per channel."""
+        """Number of samples per channel in the frame."""
         is_short = self.layer == 3 and self.header >> 19 & 3 != 3
         return 384 if self.layer == 1 else 576 if is_short else 1152
 
     @property
     def side_bytes(self) -> int:
-        """Size in bytes of the frame header and the side information in layer III. A Xing header follows them."""
+        """Size in bytes of frame header and side information in layer III, which come before a Xing header."""
         is_mono, is_mpeg_1 = self.header & 0xC0 == 0xC0, self.header >> 19 & 3 == 3
         return ((17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17)) + 4
 
 
 def _kilobits(mpeg_1: bool, layer: int) -> tuple[int, ...]:
-    """Return the bit rates of a layer in kbit/s (tables of ISO/IEC 11172-3 and 13818-3)."""
+    """Return the bit rates in kbit/s that a layer of MPEG-1, or of MPEG-2 and 2.5, supports, in ascending order."""
     if mpeg_1 and layer == 1:
         return tuple(range(32, 449, 32))
     if mpeg_1 and layer == 2:
@@ -72,7 +75,7 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 
 
 def measure_mp3_frame(header: int) -> int:
-    """Return the size in bytes of a frame with the given 32-bit header, or 0 if it is invalid or gives no size.
+    """Return the size in bytes of an MP3 frame with the given 32-bit header, or 0 if the header gives no valid size.
 
     Examples:
         >>> measure_mp3_frame(0xFFFB9064), measure_mp3_frame(0x52494646)
@@ -96,7 +99,7 @@ def read_mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
         raw: the file, open for reading bytes.
 
     Yields:
-        A frame, and whether it directly follows the previous one.
+        A frame, and whether it directly follows the previous frame.
     """
     size = raw.seek(0, os.SEEK_END)
     place, follows, kind = 0, False, None
@@ -117,7 +120,10 @@ def read_mp3_frames(raw: BinaryIO) -> Iterator[tuple[MP3Frame, bool]]:
 
 
 def _is_confirmed(raw: BinaryIO, frame: MP3Frame, size: int) -> bool:
-    """Return whether the frame is followed by a frame of the same kind, a tag, or the end of the file."""
+    """Return whether a frame of the same stream, a tag or the end of the file follows a frame.
+
+    `size` is the size of the file in bytes.
+    """
     after = frame.place + frame.size
     if after + 4 > size:
         return after <= size
@@ -144,7 +150,7 @@ def skip_tag(raw: BinaryIO, place: int) -> int:
 
 
 def _next_sync(raw: BinaryIO, place: int, size: int) -> int:
-    """Return the next offset where a frame or a tag may begin."""
+    """Return the first byte offset from `place` on where a frame or a tag may begin."""
     while place < size:
         raw.seek(place)
         window = raw.read(_WINDOW)
@@ -185,8 +191,8 @@ def find_mp3_streams(raw: BinaryIO) -> list[Span] | None:
         raw: the file, open for reading bytes.
 
     Returns:
-        None if the file is one stream with a header that gives its true length. Otherwise, the streams. The prefix of a
-        stream without such a header contains one.
+        None if the file is one stream with a header that gives its true length. Otherwise, the streams. For a stream
+        without such a header, `Span.prefix` is one.
 
     Raises:
         CutShort: if the file is shorter than one of its headers states.
@@ -243,7 +249,7 @@ class _Stream:
         return self._declared is not None and self._count < self._declared - _TOLERATED_FRAMES
 
     def spans(self) -> list[Span]:
-        """Return a list with the stream and a correct header, or an empty list if it contains no audio."""
+        """Return a list with this stream as a span with a correct header, or an empty list if it contains no audio."""
         # A short remainder is not a stream, because some encoders write a frame count that is one too small.
         if self._first is None or (self._is_remainder and self._count <= _TOLERATED_FRAMES):
             return []
@@ -255,7 +261,13 @@ class _Stream:
 
 
 def _header_frame(first: MP3Frame, frames: int, stream_bytes: int) -> bytes:
-    """Return a frame with a Xing header and without audio, or no bytes for layers I and II, which have no header."""
+    """Return a frame with a Xing header and without audio, or no bytes for layers I and II, which have no such header.
+
+    Args:
+        first: first frame of the stream.
+        frames: number of frames of the stream.
+        stream_bytes: size of the stream in bytes.
+    """
     if first.layer != 3:
         return b""
     header = first.header & ~(0xF << 12 | 1 << 9) | 9 << 12 | 1 << 16  # a middle bit rate, no padding, no checksum
@@ -281,7 +293,7 @@ def _is_as_its_header_says(raw: BinaryIO) -> bool:
 
 
 def _count(raw: BinaryIO, place: int, end: int) -> int:
-    """Return the number of consecutive frames between two byte offsets."""
+    """Return the number of consecutive MP3 frames between the byte offsets `place` and `end`."""
     count, sizes = 0, dict[int, int]()
     with mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
         while place + 4 <= end:

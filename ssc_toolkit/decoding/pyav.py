@@ -32,7 +32,7 @@ def is_for_pyav(path: Path, head: bytes) -> bool:
 
     Args:
         path: path of the file.
-        head: first bytes of the file, after an ID3 tag.
+        head: first bytes of the file, or those after the ID3 tag if there is one.
     """
     is_adts = head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head.startswith(_BEGINNINGS) or is_adts:
@@ -79,7 +79,7 @@ class PyAVSource:
                 yield kept
 
     def _declared_seconds(self) -> float:
-        """Return the length in seconds that the header gives, or 0 if it gives none."""
+        """Return the length in seconds that the header of the file gives, or 0 if it gives none."""
         import av
 
         with av.open(self._path) as container:

@@ -1,4 +1,4 @@
-"""Sources, which decode any section of an audio file."""
+"""Classes that decode any section of an audio file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Source(Protocol):
         """Decode a section in blocks.
 
         Args:
-            start: first frame of the section.
+            start: index of the first frame of the section.
             frames: number of frames of the section; None for all frames up to the end of the file.
             block_frames: maximum number of frames of a block; blocks are smaller if there are many channels.
 
@@ -98,7 +98,7 @@ class Quiet:
 
 
 quiet = Quiet()
-"""Shared instance, which is entered for each call of the MP3 decoder."""
+"""Shared instance of `Quiet`, which is entered for each call of the MP3 decoder."""
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def open_source(path: Path | str) -> Iterator[Source]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Description of how to read a file.
+    """Description of how to read an audio file.
 
     Attributes:
         spans: streams of the file; a single None if the whole file is one stream with a correct header.
@@ -150,7 +150,7 @@ class _Layout:
 
 @lru_cache(maxsize=100_000)
 def _find_layout(path: str, size: int, modified_ns: int) -> _Layout:
-    """Return how to read a file.
+    """Examine an audio file, and return how to read it.
 
     `size` and `modified_ns` are part of the cache key, so a changed file is examined again.
     """
@@ -186,7 +186,10 @@ def _is_mpeg(content: bytes) -> bool:
 
 
 def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
-    """Return the streams of a file, or None if it is one stream with a correct header."""
+    """Return the streams of a file that is not FLAC, or None if it is one stream with a correct header.
+
+    `head` are the first bytes of the file.
+    """
     if is_mp3:
         return find_mp3_streams(raw)
     if head[:4] == b"OggS":
@@ -202,7 +205,7 @@ def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
 
 
 def _count(path: str, span: Span, is_mp3: bool) -> int:
-    """Return the number of frames of a stream by decoding it."""
+    """Decode a stream of an audio file, and return its number of frames (samples per channel)."""
     with _opened_span(path, span, is_mp3, None) as source:
         count = sum(len(block) for block in source.blocks(0, None))
     if count < span.min_frames:
@@ -241,7 +244,7 @@ def _check_rate(sample_rate: int) -> None:
 
 
 class _LibsndfileSource:
-    """Stream that libsndfile decodes."""
+    """Source that decodes one stream with libsndfile."""
 
     def __init__(self, file: soundfile.SoundFile, content: str | SpanFile, frames: int) -> None:
         self._file = file
@@ -270,7 +273,10 @@ class _LibsndfileSource:
                 return
 
     def _run_up(self, start: int) -> int:
-        """Return how many frames to decode before a section, so that it equals the same section of the whole file."""
+        """Return how many frames to decode before the frame `start`, so that the decoded section is exact.
+
+        An exact section equals the same section of the whole decoded file.
+        """
         if self._file.format == "MP3":
             # After a seek, the decoder lacks the bits that earlier MP3 frames stored in the bit reservoir.
             return min(start, _MP3_RUN_UP)
@@ -280,7 +286,7 @@ class _LibsndfileSource:
         return 0
 
     def _begin_of_last_page(self) -> int:
-        """Return the first frame of the last page of an OGG file, where the previous page ends; 0 if not found."""
+        """Return the index of the first frame of the last page of the OGG file, or 0 if it is not found."""
         if isinstance(self._content, SpanFile):
             place = self._content.tell()
             tail = _tail(self._content)
@@ -303,7 +309,7 @@ def _tail(raw: BinaryIO | SpanFile) -> bytes:
 
 
 class _Joined:
-    """Concatenation of several streams."""
+    """Source that concatenates the streams of a file."""
 
     def __init__(self, sources: list[Source]) -> None:
         rates = sorted({source.sample_rate for source in sources})

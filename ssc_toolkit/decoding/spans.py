@@ -1,4 +1,4 @@
-"""Spans, which are sections of a file that are read as separate files."""
+"""Sections of a file that are read as separate files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UnusableFile(Exception):
 
 @dataclass(frozen=True)
 class Span:
-    """Section of a file, with a prefix that makes it a complete file.
+    """Section of a file, with bytes before it (a prefix) that make it a complete file.
 
     Attributes:
         begin: byte offset where the span begins.
@@ -34,7 +34,7 @@ class Span:
 
 
 class SpanFile(io.RawIOBase):
-    """File object that reads the prefix and the bytes of a span.
+    """File object that reads the prefix and then the bytes of a span.
 
     Args:
         path: path of the file.

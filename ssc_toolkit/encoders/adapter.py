@@ -31,10 +31,10 @@ class EncoderAdapter(Encoder):
     The embedding is the mean over the frames. If the module returns a list or `hidden_states`, `layer_names` are
     "layer_0", "layer_1" and so on, in the order of the list.
 
-    Some other layouts have the same number of axes and would be misinterpreted: (N, dim, frames),
-    (N, bands, frames, dim), and the tokens of a vision transformer, whose class token would count as a frame. For such
-    an output, wrap the module in a module that returns one of the layouts above. Pass `embedding_dim`, so that another
-    width raises an error.
+    Outputs in some other layouts have the same number of axes and would be misinterpreted: (N, dim, frames), (N, bands,
+    frames, dim), and the tokens of a vision transformer, whose class token would count as a frame. For such an output,
+    wrap the module in a module that returns one of the layouts above. Pass `embedding_dim`, so that another width
+    raises an error.
 
     Args:
         module: module that takes (N, samples), or (N, image_channels, bands, frames) if `log_mel` is given.
@@ -142,11 +142,11 @@ class EncoderAdapter(Encoder):
         return found
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
-        """Raise an error if `enabled` is True, because an adapter does not support gradient checkpointing.
+        """Do nothing if `enabled` is False. An adapter does not support gradient checkpointing.
 
         Raises:
-            ValueError: if `enabled` is True. The stages of the module are not known. Many modules have an option of
-                their own.
+            ValueError: if `enabled` is True, because the layers of the wrapped module are not known. Many modules have
+                their own option for gradient checkpointing.
         """
         if enabled:
             raise ValueError(
@@ -158,7 +158,8 @@ class EncoderAdapter(Encoder):
         """Raise an error, because an adapter cannot be saved as a folder.
 
         Raises:
-            ValueError: always. A folder cannot describe how to construct the module. Save its `state_dict` instead.
+            ValueError: always, because a folder cannot describe how to construct the wrapped module. Save the
+                `state_dict` of the module instead.
         """
         raise ValueError(
             f"encoder: an adapter of {type(self.module).__name__} cannot be saved as a folder; "
@@ -250,6 +251,6 @@ def _list_layers(output: Any) -> list[Any] | None:
 
 
 def _entry(output: Any, *names: str) -> Any:
-    """Return the first of the named entries of a dictionary, or attributes of an object, that is not None."""
+    """Return the first value that is not None of the entries `names` of a dictionary, or attributes of an object."""
     found = (output.get(name) if isinstance(output, Mapping) else getattr(output, name, None) for name in names)
     return next((value for value in found if value is not None), None)

@@ -18,21 +18,21 @@ from torch import Tensor
 from ssc_toolkit.errors import InputError
 
 LIGHTNING = ("argparse", "lightning", "pytorch_lightning")
-"""Packages whose classes and functions occur in the settings that Lightning saves next to the weights."""
+"""Packages whose classes and functions can occur in checkpoints of PyTorch Lightning next to the weights."""
 
 NUMPY = (
     "numpy.dtype",
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
 )
-"""Names that occur in pickled numbers and arrays of NumPy, such as metrics next to the weights."""
+"""Names of the functions and classes that pickled numbers and arrays of NumPy refer to."""
 
 NESTING = ("state_dict", "model_state_dict", "model")
-"""Keys under which training programs save the weights."""
+"""Keys under which training programs save the dictionary of the weights."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file by name.
+    """Return the weights in a checkpoint file, tensors by name.
 
     Args:
         path: path of a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), of a `state_dict`, of a
@@ -94,7 +94,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 class _StandIn:
-    """Empty replacement for classes and functions that are pickled next to the weights."""
+    """Empty class that replaces classes and functions that are pickled in a checkpoint next to the weights."""
 
     def __init__(self, *arguments: object) -> None:
         pass
@@ -104,11 +104,13 @@ class _StandIn:
 
 
 def _stand_ins(path: Path) -> list[Any]:
-    """Return replacements of classes of Lightning and NumPy, for `torch.serialization.safe_globals`.
+    """Return replacements of classes and functions of PyTorch Lightning and NumPy that a checkpoint file refers to.
+
+    The result is an argument of `torch.serialization.safe_globals`.
 
     Checkpoints of Lightning before 1.5 contain classes of callbacks. Those before 1.2.8 also contain a function for the
-    arguments. Some checkpoints contain an `argparse.Namespace` or numbers of NumPy. None of these is needed here. An
-    empty class replaces them, so that nothing is imported or called. All other names are rejected.
+    arguments. Some checkpoints contain an `argparse.Namespace` or numbers of NumPy. None of these is needed to read the
+    weights. An empty class replaces them, so that nothing is imported or called. All other names are rejected.
     """
     names = list(NUMPY)
     # This fails for files from before PyTorch 1.6 and for damaged files, which `torch.load` handles.

@@ -39,7 +39,10 @@ def run_checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
 
 
 class _RunningStatisticsKept(contextlib.AbstractContextManager[None]):
-    """Context manager that disables updates of running statistics. Each backward pass enters it again."""
+    """Context manager that disables updates of the running statistics of batch norms in `layers`.
+
+    The recomputation in each backward pass enters it.
+    """
 
     # A momentum of zero leaves the averages unchanged. Restoring a copy instead would mark the buffers
     # as modified, and the backward pass raises an error for saved tensors that were modified.

@@ -23,11 +23,11 @@ LayerType = TypeVar("LayerType", bound=nn.Module)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
 
 _FRESH = (*_CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
-"""Layers whose output a following ReLU may overwrite."""
+"""Classes of layers whose output a following ReLU may overwrite."""
 
 
 _COMPUTATION = ("__call__", "_conv_forward", "forward")
-"""Methods that a subclass of a layer may override to compute something else."""
+"""Names of the methods of a layer that determine what it computes."""
 
 
 class ChannelsLastConv1d(nn.Conv1d):
@@ -43,7 +43,7 @@ class ChannelsLastConv1d(nn.Conv1d):
 
 
 class ChannelsLastMaxPool1d(nn.MaxPool1d):
-    """A 1-D max-pooling that keeps the channels-last layout."""
+    """A 1-D max-pooling that keeps the channels-last memory layout of its input."""
 
     def forward(self, input: Tensor) -> Tensor:
         width, stride = cast("tuple[int, int]", (self.kernel_size, self.stride))
@@ -53,7 +53,7 @@ class ChannelsLastMaxPool1d(nn.MaxPool1d):
 class WindowedConv1d(nn.Conv1d):
     """A 1-D convolution of one channel with stride = kernel size, computed as a matrix product.
 
-    The output has the channels-last layout.
+    The output has the channels-last memory layout.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class WindowedConv1d(nn.Conv1d):
 class WindowedConvTranspose1d(nn.ConvTranspose1d):
     """A transposed 1-D convolution with stride = kernel size, computed as a matrix product.
 
-    The output has the channels-last layout.
+    The output has the channels-last memory layout.
     """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -78,7 +78,7 @@ class WindowedConvTranspose1d(nn.ConvTranspose1d):
 
 
 class FoldedSequential(nn.Sequential):
-    """An `nn.Sequential` that uses folded batch norms when it is called as a whole.
+    """An `nn.Sequential` that, when called as a whole, uses convolutions into which batch norms are folded.
 
     Access by index or name returns the original layers.
     """
@@ -138,7 +138,7 @@ def _sequences(module: nn.Module) -> list[nn.Sequential]:
 
 
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
-    """Return whether `layer` is a convolution and `norm` a batch norm that is affine in eval mode."""
+    """Return whether `layer` is a convolution and `norm` a batch norm that can be merged into it."""
     return (
         any(_is(layer, kind) for kind in _CONVOLUTIONS)
         and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
@@ -183,7 +183,10 @@ def _overwrite(sequence: nn.Sequential) -> None:
 
 
 def _is(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
-    """Return whether a layer computes exactly what the class `kind` computes, from its stored parameters."""
+    """Return whether a layer is an instance of the class `kind` and computes exactly what this class computes.
+
+    For example, a layer with hooks or with computed parameters does not.
+    """
     return (
         isinstance(layer, kind)
         and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTATION)

@@ -36,12 +36,12 @@ class LogMel(nn.Module):
         compression: factor of the mel power in the scale "log1p".
         scale: "log1p" or "decibels".
         reference_power: mel power at 0 dB, in the scale "decibels".
-        top_db: values more than `top_db` decibels below the highest value of the clip are raised to this limit, in the
-            scale "decibels". None for no limit.
-        standardize: standardize each band of a clip to mean 0 and standard deviation 1 over time. Constant bands
-            become 0.
-        center: pad each end of the signal with half a window of reflected samples, so that frame k is centered on
-            sample k * hop_length.
+        top_db: values more than `top_db` decibels below the highest value of the clip are raised to `top_db` below it,
+            in the scale "decibels". None for no limit.
+        standardize: whether to standardize each band of a clip to mean 0 and standard deviation 1 over time. Constant
+            bands become 0.
+        center: whether to pad each end of the signal with half a window of reflected samples, so that frame k is
+            centered on sample k * hop_length.
         mel_scale: "slaney" (linear below 1 kHz) or "htk".
 
     Raises:
@@ -103,7 +103,10 @@ class LogMel(nn.Module):
         return self.n_fft // 2 + 1 if self.center else self.n_fft
 
     def forward(self, signals: Tensor) -> Tensor:
-        """Compute the spectrograms (N, n_mels, frames) of signals (N, samples).
+        """Compute the log-mel spectrograms of signals (N, samples).
+
+        Returns:
+            (N, n_mels, frames) spectrograms.
 
         Raises:
             ValueError: if the shape is not (N, samples), or there are too few samples.

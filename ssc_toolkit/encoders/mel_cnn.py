@@ -37,9 +37,9 @@ class MelCNN(Encoder):
     Shape:
         - input: (N, samples), (N, channels, samples) or (items, views, channels, samples), at least `n_fft`
           samples (2 048 by default)
-        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames; with
-          `frames=True` (..., frames, embedding_dim), one frame per four hops. By default, frame k is centered on
-          sample 2 560 k + 1 024
+        - output: (N, embedding_dim) or (items, views, embedding_dim), the mean of the frames. With `frames=True`, the
+          output is (..., frames, embedding_dim), with one frame per four hops of the spectrogram. By default, frame k
+          is centered on sample 2 560 k + 1 024
 
     Examples:
         >>> import torch

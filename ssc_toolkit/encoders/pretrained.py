@@ -29,10 +29,10 @@ ENCODERS: dict[str, type[MelCNN] | type[SampleCNN] | type[TUNePlus] | type[Short
 
 
 def make_encoder(name: str) -> Encoder:
-    """Create an untrained encoder with its default settings.
+    """Create an untrained encoder of the class with this name, with its default settings.
 
     Raises:
-        InputError: if the name is not in `ENCODERS`.
+        InputError: if the name is not in the constant `ENCODERS`.
     """
     if name not in ENCODERS:
         raise InputError(f"encoder: expected one of {', '.join(ENCODERS)}, got {name!r}")
@@ -59,7 +59,7 @@ def reinitialize(encoder: Encoder, seed: int) -> Encoder:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """Load an encoder of any class in `ENCODERS` that `Encoder.save_pretrained` wrote, in eval mode.
+    """Load an encoder that `Encoder.save_pretrained` wrote, in eval mode. Its class must be in `ENCODERS`.
 
     Args:
         folder: folder with `config.json` and `model.safetensors`.

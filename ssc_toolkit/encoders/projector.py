@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from ssc_toolkit.checks import check_bool, check_integer
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-"""Normalization layers by name."""
+"""Classes of normalization layers by the value of the argument `norm` of `Projector`."""
 
 
 class Projector(nn.Sequential):
-    """Projector: linear layers with ReLU between them.
+    """Module between encoder and loss that consists of linear layers with ReLU between them.
 
     SimCLR, CLMR and SemiSupCon use two layers without bias, with an input of width 512, a hidden width of 512 and an
     output of width 128.
@@ -132,6 +132,6 @@ class ContrastiveModel(nn.Module):
         self.projector = projector
 
     def forward(self, waveforms: Tensor) -> ModelOutput:
-        """Compute representations and projections of waveforms. Shapes and errors are those of the encoder."""
+        """Compute representations and projections of waveforms, with shapes and errors of the encoder."""
         representation = self.encoder(waveforms)
         return ModelOutput(representation, self.projector(representation))

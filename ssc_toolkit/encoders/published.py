@@ -101,7 +101,7 @@ def load_published_model(path: str | Path, encoder: Encoder | None = None) -> Co
         encoder: as for `load_published`.
 
     Returns:
-        The model that consists of the encoder and the projector.
+        The model that contains the encoder and the projector.
 
     Raises:
         TypeError: as for `load_published`.
@@ -143,8 +143,8 @@ class _Found(NamedTuple):
     Attributes:
         weights: weights of the encoder, by their names in the encoder.
         prefix: prefix of the names of these weights in the file.
-        heads: weights of the ignored modules, by the name of the module.
-        surplus: names of unexpected weights.
+        heads: weights of modules that are not part of the encoder, such as projectors, by the name of the module.
+        surplus: names of weights that belong neither to the encoder nor to a known module.
     """
 
     weights: dict[str, Tensor]
@@ -154,7 +154,7 @@ class _Found(NamedTuple):
 
 
 def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
-    """Return the encoder to fill, and the sorted weights of the checkpoint.
+    """Return the encoder into which a checkpoint is loaded, and the weights of the checkpoint.
 
     Raises:
         TypeError: as for `load_published`.
@@ -179,7 +179,7 @@ def _find(path: str | Path, encoder: Encoder | None) -> tuple[Encoder, _Found]:
 
 
 def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Found:
-    """Separate the weights of the encoder from the others.
+    """Separate the weights of the encoder in a checkpoint from the other weights.
 
     CLMR registers its encoder twice, as `encoder` and as `model.encoder`, so that the same weights can have several
     prefixes.
@@ -217,7 +217,10 @@ def _sort(path: Path, checkpoint: Mapping[str, Tensor], encoder: Encoder) -> _Fo
 
 
 def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
-    """Split a name into a prefix of names in `WRAPPERS` and the rest, which is a weight of the encoder if possible."""
+    """Split the name of a weight into prefixes such as "model.encoder." and the rest.
+
+    The rest is the name of a weight in `own`, the weights of the encoder, if possible.
+    """
     rest = name
     while rest not in own and translate_name(rest) not in own:
         top, _, below = rest.partition(".")
@@ -230,7 +233,10 @@ def _strip(name: str, own: Mapping[str, Tensor]) -> tuple[str, str]:
 
 
 def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -> None:
-    """Raise InputError if the window or filterbank of a checkpoint differs from that of the encoder."""
+    """Raise InputError if the window or mel filterbank of a checkpoint differs from that of the encoder.
+
+    `buffer` is the name of the window or filterbank in the checkpoint, and `value` is its content.
+    """
     log_mel = encoder.get_submodule("log_mel")
     own = log_mel.get_buffer("window" if buffer == "window" else "bands")
     if not value.numel():  # old versions of torchaudio saved an empty window
@@ -248,7 +254,7 @@ def _check_front_end(path: Path, encoder: Encoder, buffer: str, value: Tensor) -
 
 
 def _projector(path: str | Path, found: _Found, encoder: Encoder) -> Projector:
-    """Return the projector of a checkpoint, after the dense layer of CLMR if there is one."""
+    """Create the projector of a checkpoint. It begins with the dense layer of CLMR if the checkpoint has one."""
     heads = {name: head for name, head in found.heads.items() if name.rpartition(".")[2] in PROJECTORS}
     if not heads:
         raise InputError(
@@ -281,7 +287,7 @@ def _projector(path: str | Path, found: _Found, encoder: Encoder) -> Projector:
 
 
 def _made_projector(weights: Mapping[str, Tensor]) -> Projector | None:
-    """Return a projector with these weights; None if they are not those of a projector."""
+    """Create a projector with these weights, or return None if they are not the weights of a projector."""
     matrices = {
         int(found[1]): weight
         for name, weight in weights.items()
@@ -299,7 +305,7 @@ def _made_projector(weights: Mapping[str, Tensor]) -> Projector | None:
 
 
 def _fill(module: nn.Module, weights: Mapping[str, Tensor]) -> bool:
-    """Load weights into a module if names and shapes match, and return whether they do."""
+    """Load weights into a module if their names and shapes are those of the module, and return whether they are."""
     own = module.state_dict()
     if own.keys() != weights.keys() or any(own[name].shape != weight.shape for name, weight in weights.items()):
         return False

@@ -1,4 +1,4 @@
-"""Published architectures: detection, and mapping of their layer names to those of this library."""
+"""Detection of published architectures, and mapping of their layer names to those of this library."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssc_toolkit.encoders.short_chunk_cnn import CHANNEL_FACTORS, ShortChunkCNN
 from ssc_toolkit.encoders.tune_plus import TUNePlus
 
 WRAPPERS = frozenset({"_orig_mod", "backbone", "encoder", "model", "module", "net", "semisupcon"})
-"""Names under which Lightning modules, SimCLR, (Distributed)DataParallel and torch.compile store the encoder."""
+"""Prefixes that Lightning modules, SimCLR, (Distributed)DataParallel and torch.compile add to names of weights."""
 
 PROJECTORS = frozenset({"proj_head", "projection_head", "projector"})
-"""Names of modules between the representation and the loss."""
+"""Names that checkpoints use for the projector, between the representation and the loss."""
 
 PUBLISHED_HEADS = PROJECTORS | {
     *("classifier", "fc", "finetuner", "head", "heads", "supervised_head"),
@@ -55,7 +55,7 @@ _SHORT_CHUNK = {
 
 
 def translate_name(name: str) -> str:
-    """Return the name in this library of a published layer; other names are returned unchanged."""
+    """Return the name in this library of a weight of a published network. Other names are returned unchanged."""
     for pattern, own, first in _TUNE_PLUS:
         if found := pattern.match(name):
             return f"{own}.{int(found[1]) - first}.{name[found.end() :]}"
@@ -72,8 +72,8 @@ class Architecture(NamedTuple):
         name: Python expression that creates the network, such as `SampleCNN()`.
         mark: pattern that matches the end of the name of one weight. Only this network has such a weight. The
             pattern matches the published name and the name in this library.
-        make: function that takes this weight and creates a network of the width that its shape shows. It returns None
-            if the network cannot have a weight of this shape.
+        make: function that takes this weight and creates a network with the number of channels in the shape of the
+            weight. It returns None if the network cannot have a weight of this shape.
     """
 
     name: str
@@ -86,7 +86,10 @@ def _sample_cnn(weight: Tensor) -> Encoder:
 
 
 def _short_chunk(weight: Tensor, residual: bool) -> Encoder | None:
-    """Create the network from the first weight of the last layer, which doubles the number of channels."""
+    """Create an untrained short-chunk CNN with the number of channels in the shape of the given weight.
+
+    The weight is the first one of the last layer. Return None if its shape is not that of a short-chunk CNN.
+    """
     channels = len(weight) // CHANNEL_FACTORS[-1]
     if weight.shape != (CHANNEL_FACTORS[-1] * channels, CHANNEL_FACTORS[-2] * channels, 3, 3):
         return None
@@ -117,7 +120,7 @@ KNOWN = ", ".join(architecture.name for architecture in ARCHITECTURES)
 
 
 def find_architecture(weights: Mapping[str, Tensor]) -> Encoder | None:
-    """Create the encoder to which the names and shapes of the weights belong; return None if none is detected."""
+    """Create an untrained encoder that fits the names and shapes of weights, or return None if none is detected."""
     for name, weight in weights.items():
         for architecture in ARCHITECTURES:
             if architecture.mark.search(name) and is_stored(weight) and (encoder := architecture.make(weight)):

@@ -12,7 +12,7 @@ def compute_receptive_field(layers: Iterable[tuple[int, int]]) -> int:
         layers: pairs (kernel size, stride), one per layer, from the first to the last layer.
 
     Returns:
-        Number of input samples that one output depends on.
+        Number of input samples that one sample of the output depends on.
 
     Examples:
         >>> compute_receptive_field([(3, 3), (3, 1), (3, 3)])                      # 3 * (3 * 1 + 2) samples

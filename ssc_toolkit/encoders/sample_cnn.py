@@ -85,9 +85,14 @@ class SampleCNN(Encoder):
 def make_conv_block(width_in: int, width_out: int, pool: int | None = None) -> nn.Sequential:
     """Return a block of convolution, batch norm, optional max-pooling and ReLU.
 
+    Args:
+        width_in: number of input channels.
+        width_out: number of output channels.
+        pool: factor of the max-pooling. None: no max-pooling.
+
     Shape:
-        - input: (N, width_in, L)
-        - output: (N, width_out, L // pool), or (N, width_out, L) if `pool` is None
+        - input: (N, width_in, samples)
+        - output: (N, width_out, samples // pool), or (N, width_out, samples) if `pool` is None
     """
     layers: list[nn.Module] = [nn.Conv1d(width_in, width_out, kernel_size=3, padding=1), nn.BatchNorm1d(width_out)]
     if pool is not None:

@@ -25,13 +25,13 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed the file on purpose"
 
 CLASS_KEY = "encoder_class"
-"""Key of the saved configuration that names the class of the encoder."""
+"""Key in `config.json` whose value is the name of the class of the encoder."""
 READOUT_KEY = "readout"
-"""Key of the saved configuration with the default readout, if it is not that of a new encoder."""
+"""Key in `config.json` whose value is the default readout, if it is not that of a new encoder."""
 
 
 def find_saved_folder(name: Any, **download: Any) -> Path:
-    """Return the path of a folder. If it does not exist, download the model of this name from the Hugging Face Hub.
+    """Return the folder of a saved encoder. If it does not exist, download the model from the Hugging Face Hub.
 
     Args:
         name: path of a folder, or name of a model on the Hub.
@@ -55,7 +55,7 @@ def find_saved_folder(name: Any, **download: Any) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read the configuration of a saved encoder from `config.json`.
+    """Read the configuration of a saved encoder from `config.json` in its folder.
 
     Raises:
         InputError: if the folder contains no encoder, or the file is damaged or does not name a class.
@@ -89,7 +89,13 @@ def verify(path: Path) -> None:
 
 
 def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
-    """Load the weights in a folder into an encoder, in their saved dtypes.
+    """Load the weights in the folder of a saved encoder into an encoder, in their saved dtypes.
+
+    Args:
+        encoder: encoder into which the weights are loaded. It is moved to `device`.
+        folder: folder with `model.safetensors`.
+        device: device of the encoder.
+        strict: whether missing or unexpected weights raise an error.
 
     Raises:
         InputError: if the weights are damaged, contain NaN or infinity, or belong to another model.
@@ -118,7 +124,7 @@ def name_of_infinite(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def make_config_error(name: str, folder: Path, error: Exception) -> InputError:
-    """Return the error for a configuration that the class rejects."""
+    """Return the InputError for the case that the class `name` raised `error` for the configuration in `folder`."""
     return InputError(f"encoder: expected valid arguments of {name} in {folder / CONFIG}, got an error: {_line(error)}")
 
 

@@ -16,7 +16,7 @@ from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
 
 RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 512, 256, 128
-"""Settings of the paper: sample rate in hertz, window and hop in samples, number of mel bands."""
+"""Settings of the mel spectrogram in the paper: sample rate in hertz, window and hop in samples, number of bands."""
 
 CHANNEL_FACTORS = (1, 1, 2, 2, 2, 2, 4)
 """Number of channels after each layer, as a multiple of `channels`."""
@@ -35,8 +35,8 @@ class ShortChunkCNN(Encoder):
         sample_rate: sample rate of the waveforms in hertz. At 16 kHz, the windows are those of the paper. At higher
             rates, their length is the power of two nearest to 32 ms, so that low bands contain a frequency bin.
         channels: number of channels of the first layer; the last layer has four times as many.
-        residual: use residual layers. Each consists of two convolutions, the first of stride 2, plus a shortcut
-            convolution of stride 2.
+        residual: whether to use residual layers. Each consists of two convolutions, the first of stride 2, plus a
+            shortcut convolution of stride 2.
 
     Raises:
         ValueError: if a number is not a positive integer.
@@ -99,7 +99,7 @@ class ShortChunkCNN(Encoder):
 
 
 class ResidualBlock(nn.Module):
-    """Residual block: the ReLU of the sum of two paths.
+    """Residual block, whose output is the ReLU of the sum of two paths.
 
     One path has two 3 x 3 convolutions, the first of stride 2. The other path has one 3 x 3 convolution of stride 2.
 

@@ -26,7 +26,7 @@ class StridedConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve images (N, in_channels, rows, columns)."""
+        """Convolve images (N, in_channels, rows, columns) as `torch.nn.Conv2d` does."""
         if is_traced() or input.device.type != "cpu" or not _is_bfloat16(input):
             return super().forward(input)
         kernel, stride, padding = self.kernel_size[1], self.stride[1], int(self.padding[1])
@@ -36,7 +36,7 @@ class StridedConv2d(nn.Conv2d):
 
 
 def _is_bfloat16(input: Tensor) -> bool:
-    """Return whether a convolution of the input is computed in bfloat16."""
+    """Return whether PyTorch computes a convolution of `input` in bfloat16, because of its dtype or autocast."""
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16
     return input.dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""Detection of tracing, in which a forward pass is recorded for any batch size."""
+"""Detection of tracing, in which PyTorch records a forward pass for any batch size."""
 
 from __future__ import annotations
 

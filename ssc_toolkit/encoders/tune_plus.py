@@ -113,7 +113,7 @@ def _block(width_in: int, width_out: int) -> nn.Sequential:
 
 
 def _receptive_field() -> int:
-    """Return the receptive field in samples along the longest path: encoder path, decoder path and tail."""
+    """Return the receptive field of `TUNePlus` in samples, along encoder path, decoder path and tail."""
     way = ["pool", "conv", "pool", *["conv", "pool"] * 8, *["conv", "upsample"] * 4, *["conv", "pool"] * 4, "conv"]
     first, last = 0, 0
     for layer in way:

@@ -1,4 +1,4 @@
-"""Models that a comparison evaluates: models that the user specifies, and baselines without pretraining."""
+"""Creation of the models of a comparison, which are specified by the user, and of baselines without pretraining."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANDOM = "random encoder"
 
 
 class LogMelStatistics(Encoder):
-    """Encoder that returns the mean and standard deviation over time of each log-mel band.
+    """Baseline encoder, whose embedding is the mean and standard deviation over time of each log-mel band.
 
     The encoder has no trainable weights.
 
@@ -49,12 +49,12 @@ class LogMelStatistics(Encoder):
 
 
 def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
-    """Return a copy of a model with random weights.
+    """Return a copy of a model with random weights, as a baseline.
 
     A model without trainable weights is replaced by a MelCNN with random weights and the same sample rate.
 
     Args:
-        model: the model; it is not changed.
+        model: model whose architecture is used; it is not changed.
         seed: seed of the random weights.
     """
     module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
@@ -69,7 +69,7 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
         names: one name for each model. By default, the name is the last part of the path that is not "encoder".
 
     Returns:
-        The models by name.
+        A dictionary of the models by name.
 
     Raises:
         InputError: if `encoders` is empty, if the number of names differs from the number of encoders, if a name is
@@ -93,8 +93,8 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
 def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
     """Return the baselines of a comparison: encoders with random weights, and `LogMelStatistics`.
 
-    There is one random encoder for each architecture among the models. `LogMelStatistics` has the highest sample rate
-    of the models.
+    There is one random encoder for each architecture among the models. The sample rate of `LogMelStatistics` is the
+    highest one of the models.
 
     Args:
         models: models by name. If no model has trainable weights, the random encoder is a `MelCNN`.

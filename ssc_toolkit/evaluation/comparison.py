@@ -30,10 +30,10 @@ from ssc_toolkit.paths import user_path
 
 RETRIEVAL = "retrieval"
 _SEEDED = ("mlp",)
-"""Methods whose result depends on the seed even if all labels are used."""
+"""Methods of probes whose result depends on the seed even if they are fitted to all labels."""
 
 Models = Mapping[str, WaveformModel | Sequence[WaveformModel]]
-"""Models by name. A list contains one model for each seed."""
+"""Type of models by name. A value can be a list with one model for each seed of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Comparison:
     """Results of a comparison of several models.
 
     Attributes:
-        results: scores of all models.
+        results: scores of all models on all tasks.
         embeddings: (tracks, dim) embeddings of the clean audio of all tracks, by model name. For a list of models,
             these are the embeddings of the first one.
     """
@@ -91,7 +91,7 @@ def compare_models(
         seeds: seeds of the probes. A score is the mean over the seeds. A result that does not depend on the seed is
             computed once. The first seed is also the seed of the corruptions.
         bootstrap_seed: seed of the bootstrap.
-        progress: print each step and show progress bars.
+        progress: whether to print each step and show progress bars.
 
     Returns:
         The scores, and the embeddings of the clean audio.
@@ -159,7 +159,7 @@ def robustness(
         severities: severities to score. Severity 0 is clean audio.
         seed: seed of the corruption.
         cache: folder of the embedding cache, as for `embed_tracks`.
-        progress: show progress bars.
+        progress: whether to show progress bars.
 
     Returns:
         A dictionary from task name to a dictionary from severity to score.
@@ -200,7 +200,17 @@ def robustness(
 def _embed_all(
     models: Mapping[str, Sequence[WaveformModel]], tracks: TrackTable, window_seconds: float | None, **options: Any
 ) -> dict[str, list[np.ndarray]]:
-    """Compute the embeddings of all models in one pass. Return a list for each name, in the order of its models."""
+    """Compute the embeddings of the tracks by all models, decoding the audio only once.
+
+    Args:
+        models: sequence of models for each name.
+        tracks: track table.
+        window_seconds: as for `embed_models`.
+        options: other arguments of `embed_models`.
+
+    Returns:
+        For each name, a list of embeddings (tracks, dim) in the order of its models.
+    """
     flat = {f"{name} {number}": model for name, own in models.items() for number, model in enumerate(own)}
     found = embed_models(flat, tracks, window_seconds, **options)
     return {name: [found[f"{name} {number}"] for number in range(len(own))] for name, own in models.items()}
@@ -208,7 +218,7 @@ def _embed_all(
 
 @dataclass(frozen=True)
 class _Grid:
-    """Tasks and probe settings to score each model with. The fields are arguments of `compare_models`."""
+    """Tasks and settings of probes with which each model is scored. The fields are arguments of `compare_models`."""
 
     tasks: Sequence[Task]
     methods: Sequence[str]
@@ -219,11 +229,11 @@ class _Grid:
     def scores(
         self, model: str, condition: Condition, probes: Sequence[CachedProbes], inputs: Sequence[np.ndarray]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the scores of a model under a condition, as rows for `Results.of`.
+        """Yield the scores of a model under a condition, as rows from `make_score_row`.
 
         Args:
             model: name of the model.
-            condition: the condition.
+            condition: clean audio, or a corruption of the test tracks.
             probes: probes of the model. The list has one element, or one for each seed.
             inputs: (tracks, dim) embeddings under the condition, one array for each element of `probes`.
         """
@@ -251,7 +261,14 @@ class _Grid:
 def _rank_all(
     embeddings: Mapping[str, np.ndarray], tracks: TrackTable, signals: Mapping[str, Labels], grid: _Grid
 ) -> Iterator[dict[str, Any]]:
-    """Yield the retrieval scores of each model and each label column of classes on the clean test tracks."""
+    """Yield the retrieval scores of each model for each label column of classes, as rows from `make_score_row`.
+
+    Args:
+        embeddings: (tracks, dim) embeddings of the clean audio, by model name.
+        tracks: track table.
+        signals: encoded labels by label column.
+        grid: tasks and settings of the comparison.
+    """
     test = np.flatnonzero(tracks["split"] == "test")
     rows, groups = torch.from_numpy(test), find_groups(tracks)[test]
     for name, vectors in embeddings.items():

@@ -28,7 +28,7 @@ class Condition:
     Attributes:
         corruption: name of the corruption, or "clean".
         severity: severity of the corruption, from 0 to 2.5. It is 0 for clean audio.
-        transform: the transform that corrupts the audio. None for clean audio.
+        transform: transform that corrupts the audio. None for clean audio.
     """
 
     corruption: str = CLEAN
@@ -37,12 +37,12 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Name of the condition for table headers, such as "reverb 0.5"."""
+        """Name of the condition for table headers, such as "reverb 0.5" or "clean"."""
         return name_condition(self.corruption, self.severity)
 
 
 def name_condition(corruption: str, severity: float) -> str:
-    """Return the name of a condition, such as "reverb 0.5" or "clean"."""
+    """Return a name for a corruption at a severity, such as "reverb 0.5", or "clean" for clean audio."""
     return corruption if corruption == CLEAN else f"{corruption} {severity:g}"
 
 
@@ -103,7 +103,10 @@ def fixed_conditions(
         seed: seed of the random values.
         folder: folder with a file CORRUPTION-SEVERITY.pt for each condition. Existing files are loaded, and missing
             files are written. None stores nothing.
-        replace: if True, draw new random values for all conditions and replace the files in the folder.
+        replace: whether to draw new random values for all conditions and to replace the files in the folder.
+
+    Returns:
+        List of the conditions, in the same order.
 
     Raises:
         InputError: if a stored corruption has other transforms than its condition, or no random values for a test
@@ -127,7 +130,7 @@ def fixed_conditions(
 
 
 def split_under_test(tracks: TrackTable) -> TrackTable:
-    """Return the test tracks of a table, with a column `track_id` that holds the names from `track_names`.
+    """Return the test tracks of a table, with names from `track_names` in the column `track_id`.
 
     The names are computed from the whole table, because they can depend on the common folder of all tracks.
     """

@@ -1,4 +1,4 @@
-"""Provenance of results: dataset, splits, windows, seeds and software versions."""
+"""Records of how results were computed, with dataset, splits, windows, seeds and software versions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def provenance_of(
     seeds: Sequence[int] = (0,),
     **further: Any,
 ) -> dict[str, Any]:
-    """Return the provenance of a result as a dictionary that can be written as JSON.
+    """Return a dictionary that records how a result was computed and that can be written as JSON.
 
     The dictionary contains the name of the dataset, a hash of the splits, the number of tracks of each split, the
-    window rule, the seeds, and the versions of this library and its dependencies.
+    length, maximum number and pooling of the windows, the seeds, and the versions of this library and its dependencies.
 
     Args:
         tracks: track table, data frame or path of a table that the result was computed on.
@@ -95,7 +95,7 @@ def split_hash(tracks: Tracks) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return software versions, processor and operating system, and the current date (UTC)."""
+    """Return a dictionary with software versions, processor, operating system and the current date (UTC)."""
     return {
         "ssc_toolkit": __version__,
         "python": platform.python_version(),
@@ -106,7 +106,7 @@ def environment() -> dict[str, str]:
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """Return the version of each package, or None if the package is not installed.
+    """Return the version of each package by name, or None if the package is not installed.
 
     Examples:
         >>> versions("no-such-package")

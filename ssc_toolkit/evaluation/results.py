@@ -15,9 +15,9 @@ from ssc_toolkit.evaluation.metrics.scores import Score, paired_difference, rela
 
 CLEAN = "clean"
 RELATIVE_DROP = "relative_drop"
-"""Value of the column `metric` in rows from `Results.relative_drops`."""
+"""Name in the column `metric` of the values that `Results.relative_drops` computes."""
 KEYS = ("model", "task", "method", "label_fraction", "corruption", "severity")
-"""Columns that identify a score in `Results.scores`."""
+"""Names of the columns of `Results.scores` that identify a score."""
 NUMBERS = ("value", "low", "high")
 COLUMNS = (*KEYS, "metric", "seed", *NUMBERS, "tracks", "undefined_classes")
 
@@ -56,7 +56,9 @@ class Results:
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]]) -> Results:
-        """Create results from rows. Models, tasks, methods and fractions keep the order of their first occurrence.
+        """Create results from rows, one per score.
+
+        Models, tasks, methods and label fractions are sorted by their first occurrence.
 
         Args:
             rows: rows from `make_score_row`.
@@ -81,11 +83,11 @@ class Results:
 
     @property
     def headlines(self) -> pd.DataFrame:
-        """Rows of `frame` that hold headline metrics."""
+        """Rows of the table `frame` that hold the headline (main) metric of a score."""
         return select_headlines(self.frame)
 
     def select(self, **where: Any) -> Results:
-        """Return the results whose columns in `scores` have the given values.
+        """Return the results of those rows of the table `scores` that have the given values.
 
         Args:
             where: a value, or a list of accepted values, for each column name.
@@ -96,7 +98,7 @@ class Results:
         return Results(chosen)
 
     def score(self, **where: Any) -> Score:
-        """Return the only score whose columns in `scores` have the given values.
+        """Return the `Score` in the only row of the table `scores` that has the given values.
 
         Args:
             where: a value, or a list of accepted values, for each column name.
@@ -166,10 +168,10 @@ def make_score_row(
     severity: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return a row of `Results.scores`.
+    """Return a row of the table `Results.scores` as a dictionary.
 
     Args:
-        score: the score.
+        score: metrics of the predictions.
         model: name of the model.
         task: name of the task.
         method: name of the method.
@@ -183,7 +185,7 @@ def make_score_row(
 
 
 def select_headlines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table like `Results.frame` that hold headline metrics."""
+    """Return the rows of a table like `Results.frame` that hold the headline (main) metric of a score."""
     return frame.drop_duplicates(list(KEYS))
 
 

@@ -1,4 +1,4 @@
-"""Prediction tasks on the test tracks."""
+"""Prediction task on the test tracks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of a loss with those arguments that it accepts."""
+"""Read from the signature of a loss which arguments it accepts, and call the loss with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = (
     "ignored",
     "anchor_weights",
 )
-"""Names of the arguments that a loss can accept in addition to the embeddings."""
+"""Names of the arguments, other than the embeddings, that this library passes to a loss that accepts them."""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -31,13 +31,13 @@ _SEVERAL = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class LossArguments:
-    """Arguments that a loss accepts, as its signature states them.
+    """Names of the arguments that a loss accepts, read from its signature.
 
     Attributes:
         embeddings_by_name: whether the embeddings are passed by the keyword `embeddings`. Otherwise they are passed as
             the first argument.
-        taken: names in `NAMES` that the loss accepts.
-        required: names in `NAMES` that the loss accepts and for which it has no default.
+        taken: names that the loss accepts, of those in the constant `NAMES` of this module.
+        required: names in `taken` for which the loss has no default value.
     """
 
     embeddings_by_name: bool
@@ -53,7 +53,7 @@ class LossArguments:
                 `embeddings`.
 
         Raises:
-            TypeError: if `loss` accepts no embeddings, or requires an argument that is not in `NAMES`.
+            TypeError: if `loss` accepts no embeddings, or requires an argument that is not in the constant `NAMES`.
         """
         outermost, parameters = _parameters(loss)
         takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
@@ -72,13 +72,16 @@ class LossArguments:
         return cls(by_name, frozenset(taken), frozenset(needed))
 
     def call(self, loss: Callable[..., Any], embeddings: Tensor, given: Mapping[str, Any]) -> Any:
-        """Call the loss with the arguments that it accepts.
+        """Call a loss with the embeddings and with those of the given arguments that it accepts.
 
         Args:
             loss: loss from which these arguments were read.
             embeddings: embeddings of the batch.
-            given: values of the arguments by their names in `NAMES`. An argument with the value None is not passed,
-                unless the loss requires it.
+            given: values of the other arguments by name. An argument with the value None is not passed, unless the loss
+                requires it.
+
+        Returns:
+            The value that `loss` returns.
 
         Raises:
             ValueError: if some labels are unknown and the loss accepts labels but no mask of known labels, or if
@@ -98,13 +101,17 @@ class LossArguments:
 
 
 def hides_labels(labeled: Any) -> bool:
-    """Return whether a mask, or one of a dict of masks, is False for a label. This waits for the device."""
+    """Return whether a mask of known labels, or any mask in a dict, has an entry False. This waits for the device."""
     masks = labeled.values() if isinstance(labeled, Mapping) else [labeled]
     return any(mask is not None and not bool(mask.all()) for mask in masks)
 
 
 def _parameters(loss: Callable[..., Any]) -> tuple[list[Parameter], list[Parameter]]:
-    """Return the parameters of a loss, without and with those of base classes to which it passes its `**kwargs`."""
+    """Return two lists of the parameters of a loss.
+
+    The first list is that of its own signature. The second list also contains the parameters of base classes to which
+    the loss passes its `**kwargs`.
+    """
     if isinstance(loss, type) or not callable(loss):
         raise TypeError(f"loss: expected a module or a function of embeddings, got {loss!r}")
     while isinstance(loss, nn.Module) and isinstance(inner := _wrapped(loss), nn.Module):

@@ -1,4 +1,4 @@
-"""Rows of a batch: the form to which all losses convert their input."""
+"""Batch with one row per embedding, the form to which all losses convert their input."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, is_traced
 
 
 class Rows(NamedTuple):
-    """Rows of the views of B items: one embedding per view, and one id, label and mask entry per item.
+    """Batch of B items with one or more views each. Each view has one row of embeddings.
 
-    Target weights are computed for pairs of items and then repeated for the pairs of their rows.
+    Ids, labels and masks have one entry per item. The target weight of two items holds for all pairs of their views.
 
     Attributes:
-        embeddings: (B * views, D), with the views of an item next to each other.
+        embeddings: (B * views, dim), with the views of an item next to each other.
         items: (B,) integer ids.
-        labels: (B, ...), a dict of such tensors, or None.
+        labels: (B, ...), or a dict of such tensors. None: the batch has no labels.
         labeled: (B,) bool, True where the labels are known, or a dict of such masks. None: all labels are known.
         views: number of views per item.
-        groups: (B,) integer ids of groups, or None. The loss ignores pairs of different items of one group.
+        groups: (B,) integer ids of groups. The loss ignores pairs of different items of one group. None: no groups.
     """
 
     embeddings: Tensor
@@ -36,21 +36,21 @@ class Rows(NamedTuple):
     groups: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Rows:
-        """Return the items from `start` to `stop - 1` with their rows."""
+        """Return the items with indices `start` to `stop - 1`, with all their views."""
         if start == 0 and stop >= len(self.items):
             return self
         rows = self.embeddings[start * self.views : stop * self.views]
         return self._replace(embeddings=rows).map(lambda value: value[start:stop])
 
     def flat(self) -> Rows:
-        """Return the same rows as items with one view each. The views of an item keep its id."""
+        """Return the same embeddings as a batch with one view per item. Views of one item then have the same id."""
         if self.views == 1:
             return self
 
         return self._replace(views=1).map(lambda value: value.repeat_interleave(self.views, dim=0))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """Apply a function to ids, labels, masks and groups, always in the same order."""
+        """Return a copy in which `function` was applied to ids, labels, masks and groups, in this order."""
         return self._replace(
             items=function(self.items),
             labels=map_signals(self.labels, function),
@@ -60,7 +60,7 @@ class Rows(NamedTuple):
 
 
 def map_signals(value: LabelTensors | None, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to labels or masks; to those of a dict in the order of their names."""
+    """Apply a function to a tensor of labels or masks, or to each tensor of a dict in the order of the sorted names."""
     if isinstance(value, dict):
         return {name: function(value[name]) for name in sorted(value)}
     return None if value is None else function(value)
@@ -83,8 +83,9 @@ def as_rows(
         labeled: bool (items,) or (N,), or a dict of such masks.
         items: integer ids (items,) or (N,). The default is 0, 1, …, so each row of embeddings (N, dim) is an item;
             such embeddings without `items` require labels.
-        target: target that checks the labels.
-        name: prefix of the names of the arguments in errors: "key" or an empty string.
+        target: target whose `check` method checks the labels.
+        name: prefix of the names of the arguments in error messages, "key" or an empty string. With "key", they are
+            "keys", "key_labels" and so on.
         groups: integer ids (items,) or (N,) of the groups of items. Pairs of different items of one group are ignored.
 
     Raises:
@@ -114,7 +115,7 @@ def as_rows(
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
-    """Check integer ids of the items, and return them in a dtype that supports arithmetic."""
+    """Check that there is one integer id per item, and return the ids in a dtype that supports arithmetic."""
     ids = _signed(_checked_tensor(ids, name, embeddings.device))
     if ids.shape != embeddings.shape[:1]:
         raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
@@ -136,7 +137,7 @@ def _check_embeddings(embeddings: Tensor, name: str) -> None:
 
 
 def _checked_tensor(value: Any, name: str, device: torch.device | None = None) -> Tensor:
-    """Return the value if it is a dense tensor, on the given device if there is one. Raise otherwise."""
+    """Return `value`, or raise an error unless it is a dense tensor, on `device` if that is given."""
     if not isinstance(value, Tensor):
         kind = type(value).__name__
         raise TypeError(f"{name}: expected a tensor, got {kind}; convert lists and arrays with torch.as_tensor")
@@ -197,7 +198,7 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
 
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if both sets of rows have labels, but with different names of signals or shapes."""
+    """Raise ValueError if two batches have labels whose signals (kinds of labels) differ in names or shapes."""
     signals = [split_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
@@ -205,23 +206,25 @@ def check_same_signals(first: Rows, second: Rows, name: str) -> None:
 
 
 def split_by_signal(value: LabelTensors | None) -> dict[str, Tensor]:
-    """Return labels or masks as a dict by signal. The name of labels that are one tensor is the empty string."""
+    """Return labels or masks as a dict by signal (kind of labels). A single tensor gets the name ""."""
     if value is None:
         return {}
     return value if isinstance(value, dict) else {"": value}
 
 
 def with_mask(rows: Rows, other: Rows | None = None) -> Rows:
-    """Return labeled rows with a mask, by default of True. With `other`, add the mask only if `other` has one."""
+    """Add a mask of True to a batch that has labels but no mask. With `other`, add it only if `other` has a mask."""
     if rows.labels is None or rows.labeled is not None or (other is not None and other.labeled is None):
         return rows
     return rows._replace(labeled=torch.ones(len(rows.items), dtype=torch.bool, device=rows.items.device))
 
 
 class Pairs(NamedTuple):
-    """Target weights of pairs of rows, and a bool mask that is True where a pair is ignored; None if no pair is.
+    """Target weights and ignored pairs of N anchors and M contrasts.
 
-    Both have the shape (anchors, contrasts).
+    Attributes:
+        weights: (N, M) target weights.
+        ignored: bool (N, M), True where a pair is ignored. None: no pair is ignored.
     """
 
     weights: Tensor
@@ -232,12 +235,14 @@ class Pairs(NamedTuple):
 def describe_pairs(
     anchors: Rows, contrasts: Rows, target: Target, label_weight: float = 1.0, ignored: Tensor | None = None
 ) -> Pairs:
-    """Compute target weights and ignored pairs of rows. The pair of a row with itself has weight 1.
+    """Compute target weights and ignored pairs of N anchors and M contrasts.
+
+    The pair of a row with itself has weight 1.
 
     Args:
-        anchors: N rows.
-        contrasts: M rows.
-        target: computes the weight of a pair of labeled items.
+        anchors: batch with N rows of embeddings.
+        contrasts: batch with M rows of embeddings.
+        target: target that computes the weight of a pair of labeled items.
         label_weight: factor of the weights that the target computes.
         ignored: bool (items of the anchors, items of the contrasts), True where a pair of different items is ignored.
     """
@@ -266,18 +271,18 @@ def describe_pairs(
 
 
 def _filled(weights: Tensor, where: Tensor, value: float) -> Tensor:
-    """Set the weights to a value where a mask is True, in place if possible."""
+    """Set the weights to `value` where the mask `where` is True, in place if possible."""
     # Under torch.func the mask may have a dimension that the weights do not have.
     return weights.masked_fill(where, value) if is_traced() else weights.masked_fill_(where, value)
 
 
 def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
-    """Compute target weights of pairs of rows, (anchors, contrasts). The pair of a row with itself has weight 1."""
+    """Compute target weights (N, M) of the N rows of `anchors` and M rows of `contrasts`, as `describe_pairs` does."""
     return describe_pairs(anchors, contrasts, target).weights
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """Repeat the value of each pair of items for all pairs of their rows."""
+    """Repeat weights (items, items) of pairs of items for all pairs of their views, (rows of embeddings, rows)."""
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape

@@ -21,7 +21,7 @@ def class_balanced_weights(
     without `counts`. Each unlabeled item has the weight 1. Pass the result as `anchor_weights` to a loss.
 
     Args:
-        labels: (items,) integer class indices.
+        labels: (items,) integer class indices, at least 0.
         labeled: bool (items,), True where the labels are known. None: all labels are known.
         counts: (classes,) number of labeled items of each class in the training set. None: the numbers in this batch,
             which differ between batches, above all for rare classes.

@@ -38,7 +38,7 @@ class CrossBatchMemory(nn.Module):
 
     Raises:
         TypeError: if `loss` has another type, or `size` is not an integer.
-        ValueError: if `size` is below 1, if a batch has no item ids, or if a batch has other label signals than the
+        ValueError: if `size` is below 1, if a batch has no item ids, or if a batch has other kinds of labels than the
             queue.
 
     Examples:
@@ -84,11 +84,11 @@ class CrossBatchMemory(nn.Module):
         key_groups: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a batch with the queue, then add the rows of the batch, or its keys, to the queue.
+        """Compute the loss of a batch with the queue, then add the embeddings of the batch, or its keys, to the queue.
 
         Args:
             embeddings: as for `semi_supcon_loss`.
-            labels: as for `semi_supcon_loss`. All batches must have the same label signals.
+            labels: as for `semi_supcon_loss`. All batches must have the same kinds of labels.
             labeled: as for `semi_supcon_loss`.
             items: integer ids of the items, (items,) or (N,). An id must stand for the same item in every batch, such
                 as the index of the track in the dataset.
@@ -129,11 +129,11 @@ class CrossBatchMemory(nn.Module):
         return 0 if self.queue is None else len(self.queue.items)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the queue for the state dict."""
+        """Return the stored rows of the queue for the state dict."""
         return {} if self.queue is None else self.queue._asdict()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Load the queue from a state dict."""
+        """Replace the queue by one from a state dict, as `get_extra_state` returned it."""
         if not state:
             self.queue = None
             return

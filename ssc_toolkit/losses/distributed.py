@@ -1,4 +1,4 @@
-"""Gathering of the rows of all processes, whose batches can have different sizes, with gradients."""
+"""Gathering of the batches of all processes, which can have different sizes, with gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from ssc_toolkit.losses.batch import Rows, split_by_signal, with_mask
 
 
 class Gathered(NamedTuple):
-    """Rows of all processes in the order of the ranks, and the index of the first item of this process in them."""
+    """Result of `gather_rows`.
+
+    Attributes:
+        rows: batches of all processes, concatenated in the order of the ranks.
+        start: index of the first item of this process in `rows`.
+    """
 
     rows: Rows
     start: int
@@ -26,20 +31,20 @@ def gather_rows(
     group: dist.ProcessGroup | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Gathered:
-    """Gather the rows of all processes. The gradient of an embedding flows back to the process of its row.
+    """Concatenate the batches of all processes. The gradient of an embedding flows back to its own process.
 
     The call waits for the device once, to read the sizes of the other batches.
 
     Args:
-        rows: rows of this process.
+        rows: batch of this process.
         items_are_given: whether the caller passed item ids. If True, an id stands for the same item on all processes.
             If False, the ids are changed such that items of different processes have different ids.
         group: processes that gather; all processes by default.
         options: settings that must be equal on all processes, by name.
 
     Raises:
-        ValueError: on every process, if the processes have different label signals, widths of embeddings or labels,
-            dtypes or options.
+        ValueError: on every process, if label names, the last dimensions of embeddings or labels, dtypes or `options`
+            differ between processes.
     """
     rows = with_mask(rows)
     shared = {"items": items_are_given, "labels": _kind(rows), "embeddings": _has_gradient(rows), **(options or {})}
@@ -83,7 +88,7 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Gather the rows of all processes. Rows are padded for the transfer, because all_gather requires equal shapes."""
+    """Concatenate tensors of `sizes` rows of all processes. They are padded, as all_gather requires equal shapes."""
     is_bool = value.dtype == torch.bool
     sent = value.new_zeros((max(sizes), *value.shape[1:]), dtype=torch.uint8 if is_bool else value.dtype)
     sent[: len(value)] = value
@@ -94,7 +99,10 @@ def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None
 
 
 def structure(target: nn.Module) -> list[Any]:
-    """Return the classes and buffer shapes of a target, which must be equal on all processes that gather."""
+    """Return the classes of a target and its parts, and names, shapes and dtypes of its buffers.
+
+    They must be equal on all processes that gather.
+    """
     buffers = [(name, tuple(buffer.shape), str(buffer.dtype)) for name, buffer in target.named_buffers()]
     return [[type(module).__qualname__ for module in target.modules()], buffers]
 
@@ -108,7 +116,10 @@ def _hash(value: Any) -> int:
 
 
 def _kind(rows: Rows) -> list[Any]:
-    """Return the names, widths and dtypes of all tensors, which must be equal on all processes that gather."""
+    """Return the number of views, and names, shapes without the first dimension and dtypes of all tensors of a batch.
+
+    They must be equal on all processes that gather.
+    """
     described: list[Any] = [rows.views]
     for value in (rows.embeddings, rows.items, rows.labels, rows.labeled, rows.groups):
         named = split_by_signal(value)

@@ -43,7 +43,10 @@ Denominator = Literal["all", "negatives"]
 Implementation = Literal["auto", "dense", "tiled"]
 
 MAX_DENSE_PAIRS = {"cpu": 0, "cuda": 2**24}
-"""Maximum number of pairs for which "auto" is "dense". On a CPU, "tiled" is faster for any number of pairs."""
+"""Maximum number of pairs for which `implementation="auto"` selects "dense", by device type.
+
+On a CPU, "tiled" is faster for any number of pairs.
+"""
 
 
 def semi_supcon_loss(
@@ -252,12 +255,12 @@ def contrast(
     sigma: float | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    """Compute the loss of anchors and contrasts that are already checked. All public losses call this function.
+    """Compute the loss of anchors and contrasts whose embeddings and labels were checked by the calling function.
 
     Args:
-        anchors: N rows.
-        contrasts: M rows; with `gather`, the rows of all processes.
-        itself: index of the contrast that is the first anchor, so that anchor i is contrast i + itself. None: the
+        anchors: batch whose N rows of embeddings are the anchors.
+        contrasts: batch whose M rows of embeddings are the contrasts; with `gather`, those of all processes.
+        itself: index of the first anchor among the contrasts. Anchor i is then the contrast `i + itself`. None: the
             anchors are not among the contrasts.
         target, temperature, reduction, denominator, implementation, gather: as for `semi_supcon_loss`.
         ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
@@ -304,7 +307,10 @@ def contrast(
 
 
 def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
-    """Compute the sum over processes. After averaging by DDP, its gradient is the gradient of the whole batch."""
+    """Compute the sum of `share` over the processes, with a gradient multiplied by the number of processes.
+
+    DistributedDataParallel averages gradients. The average is then the gradient of the sum.
+    """
     scaled = share * count_processes(group)
     return scaled + (sum_over_processes(share, group) - scaled.detach())
 
@@ -319,7 +325,7 @@ def _log_mean(
     gathers: bool,
     group: ProcessGroup | None,
 ) -> Tensor:
-    """Compute log E, with E as in `semi_supcon_loss`, over the anchors of all processes that gather."""
+    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`."""
     assert lowest is not None
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
     for start, stop in [(0, len(pairs.anchors.items))] if is_dense else list_tiles(pairs):
@@ -350,7 +356,7 @@ def _check_ignored(ignored: Tensor | None, anchors: Rows, contrasts: Rows) -> No
 
 
 def _anchor_factors(weights: Tensor | None, anchors: Rows) -> Tensor | None:
-    """Check the weights of the items, and return the weight of each anchor, (N,), or None."""
+    """Check weights of items (items,), and repeat them for the views of each item, (N,). Return None for None."""
     if weights is None:
         return None
     if not isinstance(weights, Tensor) or weights.is_complex():
@@ -393,7 +399,11 @@ def _as_keys(
     groups: Tensor | None,
     target: Target,
 ) -> Rows:
-    """Return the rows of the keys. Keys without ids are views of the items of the anchors, in the same order."""
+    """Check the keys of `semi_supcon_loss`, and convert them to a batch.
+
+    Keys without ids are views of the items of the anchors, in the same order. `anchors` is the batch of `embeddings`,
+    and the arguments from `labels` to `groups` are those of the keys.
+    """
     if not isinstance(keys, Tensor):
         raise TypeError(f"keys: expected a tensor, got {type(keys).__name__}")
     if items is not None:
@@ -417,7 +427,7 @@ def _as_keys(
 
 
 def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
-    """Raise ValueError if `gather` is not a bool, or if a group of processes is given without `gather`."""
+    """Raise an error if `gather` is not a bool, or if a process group is passed although `gather` is False."""
     check_bool("gather", gather)
     if process_group is not None and not gather:
         raise ValueError("process_group: expected None without gather=True, got a group")
@@ -429,7 +439,7 @@ def check_settings(
     denominator: str = "all",
     implementation: str = "auto",
 ) -> None:
-    """Raise ValueError if an option is unknown or the temperature is invalid."""
+    """Raise ValueError if the temperature is not positive, or another argument is not a known option."""
     _check_temperature(temperature)
     for name, value, known in (
         ("reduction", reduction, ("mean", "sum", "none")),

@@ -83,11 +83,11 @@ def cached_backward(
 
 
 class GradientCache:
-    """The two passes of `cached_backward` as separate calls, for training loops that call `backward` themselves.
+    """Gradient caching for training loops that call `backward` of the loss themselves.
 
-    The constructor runs the first pass. Compute a loss from the attribute `embeddings` and call the `backward` method
-    of the loss. Then call the `backward` method of the cache, which runs the second pass and adds the gradients to
-    those of the parameters.
+    This class has the two passes of `cached_backward` as separate calls. The constructor runs the first pass. Compute a
+    loss from the attribute `embeddings` and call the `backward` method of the loss. Then call the `backward` method of
+    the cache, which runs the second pass and adds the gradients to those of the parameters.
 
     Args:
         model: as for `cached_backward`.
@@ -168,7 +168,14 @@ class GradientCache:
 
 
 def _accumulate(model: nn.Module, inputs: list[Tensor], embeddings: Tensor, gradient: Tensor) -> None:
-    """Add the gradients to those of parameters and inputs without calling the hooks that synchronize processes."""
+    """Compute gradients of parameters and inputs and add them to their `grad`, without synchronizing processes.
+
+    Args:
+        model: module whose parameters get gradients.
+        inputs: tensors that get gradients if they require them.
+        embeddings: embeddings of a chunk, with a graph.
+        gradient: gradient of the loss with respect to `embeddings`, in the same shape.
+    """
     leaves = [leaf for leaf in [*model.parameters(), *inputs] if leaf.requires_grad]
     found = torch.autograd.grad(embeddings, leaves, gradient, allow_unused=True)
     for leaf, own in zip(leaves, found, strict=True):
@@ -216,7 +223,7 @@ def _chunks(inputs: Inputs, size: int) -> Iterator[Inputs]:
 
 
 def _cut(value: Any, part: slice) -> Any:
-    """Return the slice of a tensor, or of all tensors in a container. Other values are returned unchanged."""
+    """Return the slice `part` of a tensor, or of all tensors in a container. Other values are returned unchanged."""
     if isinstance(value, Tensor):
         return value[part] if value.dim() else value
     if isinstance(value, Mapping):
@@ -228,7 +235,7 @@ def _cut(value: Any, part: slice) -> Any:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a value that are divided into chunks."""
+    """Yield the tensors with at least one dimension in a value, which can be a nested container."""
     if isinstance(value, Tensor):
         yield from [value] if value.dim() else []
     elif isinstance(value, (Mapping, tuple, list)):
@@ -237,7 +244,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class _Buffers:
-    """Copies of the buffers of a model from before the first pass, which are restored after it.
+    """Copies of the buffers of a model, made before the first pass of gradient caching and restored after it.
 
     At the beginning of its forward pass, DistributedDataParallel copies the buffers of the first process to all others.
     Its buffers are recorded after this copy, so that restoring does not undo the copy. A buffer that the first pass
@@ -275,7 +282,7 @@ class _Buffers:
 
 
 class _RandomState:
-    """States of the global random generators of PyTorch (for the CPU and the GPUs in use), Python and NumPy."""
+    """States of the global random generators of PyTorch (CPU and the given GPUs), Python and NumPy, to be restored."""
 
     def __init__(self, devices: Iterable[torch.device]) -> None:
         self._cpu = torch.get_rng_state()
@@ -292,6 +299,6 @@ class _RandomState:
 
 
 def _gpus(model: nn.Module, inputs: Inputs) -> list[torch.device]:
-    """Return the GPUs that contain parameters, buffers or inputs."""
+    """Return the GPUs on which parameters or buffers of the model or inputs are."""
     tensors = (*model.parameters(), *model.buffers(), *_tensors(inputs))
     return sorted({tensor.device for tensor in tensors if tensor.device.type == "cuda"}, key=str)

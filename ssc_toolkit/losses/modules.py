@@ -40,15 +40,15 @@ class SemiSupConLoss(nn.Module):
 
     Args:
         temperature: positive number that divides the cosine similarities, or a `LearnableTemperature`.
-        target: target, or a function of two blocks of labels, (R, ...) and (C, ...), that computes the weights (R, C)
-            of pairs of labeled items; `SameClass()` by default.
-        reduction: "mean" over the anchors with positives (W > 0), "sum" over all anchors, or "none" for one loss per
-            anchor.
-        denominator: "all", or "negatives" to sum over k with w = 0 only (decoupled contrastive learning; Yeh et al.
-            2022, arXiv 2110.06848).
+        target: target, or a function of the labels of R anchors, (R, ...), and C contrasts, (C, ...), that computes the
+            weights (R, C) of their pairs; `SameClass()` by default.
+        reduction: "mean" over the anchors with positives (\(W_i > 0\)), "sum" over all anchors, or "none" for one loss
+            per anchor.
+        denominator: "all": the first term of the loss sums over all other rows k. "negatives": it sums over those with
+            \(w_{ik} = 0\) only (decoupled contrastive learning; Yeh et al. 2022, arXiv 2110.06848).
         implementation: "auto", "dense" or "tiled". All compute the same value and gradient; "tiled" uses less memory.
-        gather: whether k and j are the rows of all processes. "mean" and "sum" then return the loss of the whole batch
-            on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
+        gather: whether the contrasts are the rows of all processes. "mean" and "sum" then return the loss of the whole
+            batch on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
         label_weight: factor of the weights that the target computes, at least 0. Views of one item keep the weight 1.
         beta: concentration of the hard negatives (Robinson et al. 2021, arXiv 2010.04592), at least 0.
         tau_plus: probability that a negative is in fact a positive, at least 0 and below 1.
@@ -123,7 +123,10 @@ class SemiSupConLoss(nn.Module):
         ignored: Tensor | None = None,
         anchor_weights: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a batch. Arguments and errors are those of `semi_supcon_loss`."""
+        """Compute the loss of a batch, a scalar unless `reduction` is "none".
+
+        Arguments and errors are those of the function `semi_supcon_loss`.
+        """
         return semi_supcon_loss(
             embeddings,
             labels,
@@ -141,7 +144,7 @@ class SemiSupConLoss(nn.Module):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return the keyword arguments of `semi_supcon_loss` that this module stores."""
+        """Return the settings of this module as keyword arguments of the function `semi_supcon_loss`."""
         return {
             "target": self.target,
             "temperature": read_temperature(self.temperature),
@@ -294,7 +297,7 @@ class NTXentLoss(SemiSupConLoss):
 
 
 def _stacked(first: Tensor, second: Tensor) -> Tensor:
-    """Stack two views of each item to (items, views, dim)."""
+    """Check and stack the first and second views of the items, both (items, dim), to (items, 2, dim)."""
     for name, views in (("embeddings", first), ("second_views", second)):
         if not isinstance(views, Tensor) or not views.is_floating_point() or views.dim() != 2:
             kind = f"{views.dtype} {tuple(views.shape)}" if isinstance(views, Tensor) else type(views).__name__

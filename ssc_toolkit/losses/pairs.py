@@ -14,17 +14,20 @@ from ssc_toolkit.targets import Target
 
 
 class PairSettings(NamedTuple):
-    """Settings and labels that determine the loss, together with the queries (anchors) and keys (contrasts).
+    """Labels of anchors and contrasts, and settings of the loss.
+
+    The embeddings of the anchors are called queries and those of the contrasts keys.
 
     Attributes:
         anchors: rows of the queries, with ids, labels and masks of their items.
         contrasts: rows of the keys, with ids, labels and masks of their items.
-        itself: index of the key that is the first query, so that query i is key i + itself. None: the queries are not
+        itself: index of the first query among the keys. Query i is then the key `i + itself`. None: the queries are not
             among the keys.
         target: target that computes the weights of pairs of labeled items.
         decoupled: whether positives are left out of the denominator.
         label_weight: factor of the weights that the target computes.
-        ignored: bool (items of the anchors, items of the contrasts), True where a pair is ignored. None: no pair is.
+        ignored: bool (items of the anchors, items of the contrasts), True where a pair of items is ignored. None: no
+            pair is ignored.
         weighting: settings of the weighting of negatives and positives.
     """
 
@@ -38,19 +41,22 @@ class PairSettings(NamedTuple):
     weighting: Weighting = Weighting()
 
     def rows(self, start: int, stop: int) -> slice:
-        """Return the slice of the rows of items `start` to `stop - 1` of the anchors."""
+        """Return the slice of the queries that belong to the items `start` to `stop - 1` of the anchors."""
         return slice(start * self.anchors.views, stop * self.anchors.views)
 
     def describe(self, start: int, stop: int) -> Pairs:
-        """Compute target weights and ignored pairs, (rows, M), of items `start` to `stop - 1` of the anchors."""
+        """Compute target weights and ignored pairs of the R views of items `start` to `stop - 1` of the anchors.
+
+        Both are (R, M) for M contrasts.
+        """
         ignored = None if self.ignored is None else self.ignored[start:stop]
         return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Compute the target weights of some anchors, and the mask of their pairs that are in the loss.
+        """Compute target weights, and a mask that is False for ignored pairs and for pairs of a view with itself.
 
-        Both have one row for each view of the items `start` to `stop - 1`, and one column for each contrast. The pair
-        of a row with itself has weight 0 and is not in the loss.
+        Both have one row for each view of the items `start` to `stop - 1` of the anchors, and one column for each
+        contrast. The pair of a view with itself has weight 0.
         """
         weights, ignored = self.describe(start, stop)
         is_contrast = torch.ones_like(weights, dtype=torch.bool) if ignored is None else ~ignored
@@ -62,7 +68,7 @@ class PairSettings(NamedTuple):
         return weights, is_contrast
 
     def map(self, function: Callable[[Tensor], Tensor]) -> PairSettings:
-        """Apply a function to all ids, labels and masks, always in the same order."""
+        """Return a copy in which `function` was applied to all ids, labels and masks, always in the same order."""
         return self._replace(
             anchors=self.anchors.map(function),
             contrasts=self.contrasts.map(function),

@@ -14,14 +14,16 @@ from ssc_toolkit.targets.base import LabelTensors
 
 
 class ContrastQueue:
-    """Rows of earlier batches for one call of a loss, which also records the rows to add to the queue.
+    """Queue of rows of earlier batches, which one call of a loss uses as additional contrasts.
+
+    The call also records the contrasts of the current batch, which are later added to the queue.
 
     Args:
         rows: rows of earlier batches; None if there are none.
-        alone: whether rows of other items in the batch are left out of the contrasts.
+        alone: whether the contrasts of an anchor are only the queue and the other views of its own item.
 
     Attributes:
-        fresh: contrasts of the batch without a graph, one entry for each computation of the loss.
+        fresh: contrasts of the current batch without a graph, one entry for each computation of the loss.
     """
 
     def __init__(self, rows: Rows | None, alone: bool = False) -> None:
@@ -35,7 +37,7 @@ class ContrastQueue:
         Args:
             anchors: anchors of the batch.
             contrasts: contrasts of the batch.
-            ignored: bool (items of the anchors, items of the contrasts), or None.
+            ignored: bool (items of the anchors, items of the contrasts), True where a pair is ignored, or None.
         """
         contrasts = with_mask(contrasts)
         self.fresh.append(contrasts._replace(embeddings=contrasts.embeddings.detach()))
@@ -52,7 +54,7 @@ class ContrastQueue:
         return contrasts, ignored
 
     def last(self, size: int) -> Rows | None:
-        """Return a copy of the last `size` rows of the queue and the batch, None if there are no rows."""
+        """Return a copy of the last `size` rows of the queue followed by the current batch, or None without rows."""
         rows = self.rows
         for fresh in self.fresh:
             # A row that is not finite would make every loss NaN while it is in the queue.
@@ -66,7 +68,7 @@ class ContrastQueue:
 
 
 def _join(first: Rows, second: Rows) -> Rows:
-    """Concatenate two sets of flat rows."""
+    """Concatenate two batches with one view per item."""
     dims = first.embeddings.shape[1], second.embeddings.shape[1]
     if dims[0] != dims[1]:
         raise ValueError(f"embeddings: expected the same dim in every batch, {dims[0]}, got {dims[1]}")
@@ -81,7 +83,7 @@ def _join(first: Rows, second: Rows) -> Rows:
 
 
 def _each(rows: Rows, function: Callable[[Tensor], Tensor]) -> Rows:
-    """Apply a function to every tensor of the rows."""
+    """Return a copy of a batch in which `function` was applied to every tensor."""
     return rows._replace(embeddings=function(rows.embeddings)).map(function)
 
 

@@ -30,11 +30,12 @@ class RankNContrastLoss(nn.Module):
 
     Args:
         temperature: \(\tau\), a positive number or a `LearnableTemperature`.
-        reduction: "mean" over the labeled views, "sum", or "none".
+        reduction: "mean" or "sum" over the labeled views, or "none" for one loss per view.
 
     Shape:
         - embeddings: (items, views, dim), or (N, dim) with one row per view
-        - labels: (items,) or (items, k), or (N,) or (N, k), real numbers, integers or bools
+        - labels: (items,) or (items, dimensions of the labels); for embeddings (N, dim), (N,) or (N, dimensions of the
+          labels); real numbers, integers or bools
         - labeled: bool (items,) or (N,), True where labels are known; by default, all labels are known
         - output: scalar, or for reduction="none" (items, views) or (N,), 0 for unlabeled views
 
@@ -57,7 +58,14 @@ class RankNContrastLoss(nn.Module):
     def forward(
         self, embeddings: Tensor, labels: Tensor, *, labeled: Tensor | None = None, items: Tensor | None = None
     ) -> Tensor:
-        """Compute the loss of a batch. `items` does not change the loss."""
+        """Compute the loss of a batch. The shapes are those in the docstring of the class.
+
+        Args:
+            embeddings: embeddings of all views.
+            labels: real-valued labels of the items.
+            labeled: mask of the known labels. None: all labels are known.
+            items: ids of the items, accepted as by other losses. They do not change this loss.
+        """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
         rows = with_mask(as_rows(embeddings, labels, labeled, items, _CONTINUOUS)).flat()
@@ -100,7 +108,7 @@ def _rank_losses(
 
 
 def _distances(embeddings: Tensor) -> Tensor:
-    """Compute Euclidean distances of all pairs, (N, N), even if their squares exceed the range of the dtype."""
+    """Compute Euclidean distances (N, N) of all pairs of embeddings (N, dim), without overflow of their squares."""
     # Half of the exponent range suffices for the squares. A larger factor would make gradients subnormal numbers.
     factor = _power_of_two(embeddings.detach(), 511 if embeddings.dtype == torch.float64 else 63)
     scaled = embeddings * factor
@@ -108,17 +116,18 @@ def _distances(embeddings: Tensor) -> Tensor:
 
 
 def _power_of_two(values: Tensor, exponent: int) -> Tensor:
-    """Return the power of two, from 2^-exponent to 2^exponent, that scales the largest absolute value to about 1."""
+    """Return a power of two, 2^-exponent to 2^exponent, by which the largest absolute value is scaled to about 1."""
     largest = values.abs().amax().clamp(2.0**-exponent, 2.0**exponent)
     return torch.frexp(largest).mantissa / largest
 
 
 @torch.no_grad()
 def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
-    """Compute distances of labels, (N, N), rounded to multiples of the rounding error of the labels.
+    """Compute distances (N, N) of labels (N, ...), rounded to multiples of the rounding error of the labels.
 
     0.3 - 0.2 thus equals 0.2 - 0.1. Integers are centered first, so that differences of large integers, such as
     timestamps in nanoseconds, are exact. Labels are scaled to about 1, so that squared differences do not overflow.
+    `labeled`, bool (N,), is True for known labels.
     """
     labels = labels.reshape(len(labels), -1)
     exact = torch.float32 if labels.device.type == "mps" else torch.float64
@@ -132,7 +141,7 @@ def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
-    """Subtract the middle of the range of the labeled integers from each column."""
+    """Subtract from each column of integer labels the middle between the smallest and largest known label."""
     limits = torch.iinfo(labels.dtype)
     highest = torch.where(labeled, labels, limits.min).amax(dim=0)
     lowest = torch.where(labeled, labels, limits.max).amin(dim=0)

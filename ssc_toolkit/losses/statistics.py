@@ -99,7 +99,7 @@ def contrastive_statistics(
 
 
 def _known(labeled: Labeled | None, count: int, device: torch.device) -> Tensor:
-    """Return the mask of the rows for which at least one label signal is known."""
+    """Return a mask, bool (count,), of the items for which at least one kind of label is known."""
     if labeled is None:
         return torch.zeros(count, dtype=torch.bool, device=device)
     masks = list(labeled.values()) if isinstance(labeled, dict) else [labeled]

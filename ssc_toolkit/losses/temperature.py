@@ -13,8 +13,8 @@ from ssc_toolkit.checks import check_positive, check_range
 class LearnableTemperature(nn.Module):
     r"""Temperature with a learned parameter, which stays between two bounds.
 
-    \(\log \tau\) is the sigmoid of the parameter, scaled to the range between the logarithms of the bounds. A clamped
-    parameter would have gradient 0 outside of the bounds; this parameter does not.
+    The logarithm of the temperature is the sigmoid of the parameter, scaled to the range between the logarithms of the
+    bounds. A clamped parameter would have gradient 0 outside of the bounds; this parameter does not.
 
     Args:
         initial: initial temperature, between the bounds.
@@ -51,10 +51,10 @@ class LearnableTemperature(nn.Module):
 
 
 def as_setting(temperature: float | Tensor | LearnableTemperature) -> float | Tensor | LearnableTemperature:
-    """Return a temperature in the form that a loss stores: a module or tensor as it is, any number as a float."""
+    """Return a module or tensor unchanged, and any number as a float."""
     return temperature if isinstance(temperature, (Tensor, nn.Module)) else float(temperature)
 
 
 def read_temperature(temperature: float | Tensor | LearnableTemperature) -> float | Tensor:
-    """Return the value of a fixed or learned temperature."""
+    """Return the value of a temperature: the output of a `LearnableTemperature`, or the argument itself."""
     return temperature() if isinstance(temperature, LearnableTemperature) else temperature

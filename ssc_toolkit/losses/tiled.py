@@ -1,4 +1,4 @@
-"""Tiled form of the loss, which never stores the matrix of all pairs.
+"""Losses of anchors computed in tiles, without storing the matrix of all pairs of anchors and contrasts.
 
 A tile contains the pairs of some anchors and all contrasts. Values and gradients are computed tile by tile.
 """
@@ -16,13 +16,13 @@ from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.targets import Target
 
 PAIRS_PER_TILE = {"cpu": 2**19, "cuda": 2**25}
-"""Number of pairs in a tile. On a CPU, a tile fits in the cache of a core. On a GPU, it uses the device fully."""
+"""Number of pairs in a tile by device type. On a CPU, a tile fits in the cache of a core."""
 MIN_ROWS = 128
 """Minimum number of anchors in a tile. With fewer anchors, matrix products are slow."""
 
 
 def list_tiles(pairs: PairSettings) -> Iterator[tuple[int, int]]:
-    """Yield the items of each tile: the index of the first item, and the index after the last."""
+    """Yield the first index, and the index after the last, of the items whose pairs are computed at once (a tile)."""
     views, count = pairs.anchors.views, len(pairs.anchors.items)
     contrasts = len(pairs.contrasts.items) * pairs.contrasts.views
     size = PAIRS_PER_TILE.get(pairs.anchors.items.device.type, PAIRS_PER_TILE["cuda"])
@@ -39,10 +39,18 @@ def tiled_sum(
     log_mean: Tensor | None = None,
     factors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute the sum of the losses of all anchors, and a mask of the valid anchors, (N,).
+    """Compute the sum of the losses of N anchors.
 
-    Each loss is multiplied by the factor of its anchor in `factors` (N,). The other arguments, and valid anchors, are
-    as for `dense_losses`.
+    Args:
+        queries: as for `dense_losses`.
+        keys: as for `dense_losses`.
+        pairs: as for `dense_losses`.
+        lowest: as for `dense_losses`.
+        log_mean: as for `dense_losses`.
+        factors: (N,) factors by which the losses of the anchors are multiplied. None: all are 1.
+
+    Returns:
+        Scalar sum, and bool (N,), True where an anchor is valid as for `dense_losses`.
     """
     wanted = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (queries, keys, lowest)
@@ -53,12 +61,16 @@ def tiled_sum(
 def tiled_losses(
     queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None = None, log_mean: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Compute `dense_losses` in the tiled form: the loss of every anchor, and a mask of the valid anchors."""
+    """Compute the same as `dense_losses`, with the same arguments, in less memory.
+
+    Returns:
+        Losses (N,), and bool (N,), True where an anchor is valid.
+    """
     return _TiledLosses.apply(queries, keys, lowest, log_mean, pairs)
 
 
 class _Gradients:
-    """Derivatives of the loss with respect to `queries`, `keys` and `lowest`, summed over the tiles."""
+    """Derivatives of a loss with respect to `queries`, `keys` and `lowest`, to which those of each tile are added."""
 
     def __init__(self, queries: Tensor, keys: Tensor, lowest: Tensor | None) -> None:
         self.queries, self.keys = queries, keys
@@ -66,7 +78,7 @@ class _Gradients:
         self.by_lowest = None if lowest is None else torch.zeros_like(lowest)
 
     def add(self, rows: slice, tile: _Tile) -> None:
-        """Add the derivatives of a tile, given its derivatives with respect to the similarities."""
+        """Add the derivatives of one tile, whose anchors are the slice `rows` of the queries."""
         assert tile.by_similarity is not None
         torch.mm(tile.by_similarity, self.keys, out=self.by_queries[rows])
         self.by_keys.addmm_(tile.by_similarity.T, self.queries[rows])
@@ -80,7 +92,7 @@ class _Gradients:
 
 
 class _TiledSum(torch.autograd.Function):
-    """Sum of the losses. The forward pass computes the gradient together with the value."""
+    """Autograd function of `tiled_sum`. The forward pass computes the gradient together with the value."""
 
     @staticmethod
     def forward(
@@ -117,7 +129,7 @@ class _TiledSum(torch.autograd.Function):
 
 
 class _TiledLosses(torch.autograd.Function):
-    """Loss of each anchor. The backward pass computes the tiles again, because upstream gradients can differ."""
+    """Autograd function of `tiled_losses`. The backward pass computes the tiles again with the upstream gradients."""
 
     @staticmethod
     def forward(
@@ -173,7 +185,14 @@ def _refuse_second_derivative() -> None:
 
 
 class _Tile(NamedTuple):
-    """Losses of the anchors of a tile, mask of valid anchors, and derivatives of the sum of losses times factors."""
+    """Result for the pairs of R anchors and all M contrasts.
+
+    Attributes:
+        losses: (R,) losses of the anchors.
+        valid: bool (R,), True where an anchor is counted in the mean.
+        by_similarity: (R, M) derivative of the sum of losses times factors with respect to the similarities, or None.
+        by_lowest: derivative of the same sum with respect to the scalar `lowest`, or None.
+    """
 
     losses: Tensor
     valid: Tensor
@@ -191,7 +210,11 @@ def _tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """Compute the tile of items `start` to `stop - 1` of the anchors. This overwrites the similarities."""
+    """Compute the losses of the R anchors of items `start` to `stop - 1`, and derivatives if `want_gradient`.
+
+    This overwrites `similarities`, (R, M) for M contrasts. The derivatives are those of the sum of the losses, each
+    multiplied by its entry in `factors`, (R,).
+    """
     if not pairs.weighting.is_plain:
         return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)
     weights, ignored = pairs.describe(start, stop)
@@ -232,7 +255,7 @@ def _weighted_tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """Compute a tile in the dense form and differentiate it with autograd."""
+    """Compute the same as `_tile` for weighted negatives or positives, with derivatives by autograd."""
     leaves = [similarities.requires_grad_(want_gradient)]
     if lowest is not None:
         lowest = lowest.detach().requires_grad_(want_gradient)

@@ -40,14 +40,14 @@ def unit_length(embeddings: Tensor) -> Tensor:
 
 
 def _power_of_two(rows: Tensor) -> Tensor:
-    """Compute the power of two, (..., 1), that scales the largest entry of each row to about 1."""
+    """Compute a power of two for each row, (..., 1), by which the largest entry of the row is scaled to about 1."""
     limit = 2.0 ** (1021 if rows.dtype == torch.float64 else 125)
     largest = rows.abs().amax(dim=-1, keepdim=True).clamp(0.5 / limit, limit)
     return torch.frexp(largest).mantissa / largest
 
 
 def _scaled(rows: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows scaled to length 1, and the lengths of rows * factor, infinite for rows of zeros."""
+    """Return rows scaled to length 1, (..., dim), and lengths of `rows * factor`, (..., 1), which are inf for zeros."""
     scaled = rows * factor
     length = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     length = torch.where(length > 0, length, torch.inf)
@@ -55,14 +55,22 @@ def _scaled(rows: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gradient(gradient: Tensor, factor: Tensor, limit: float, unit: Tensor, length: Tensor) -> Tensor:
-    """Compute the gradient of the rows from the gradient of the scaled rows `unit`, with entries up to `limit`."""
+    """Compute the gradient with respect to the rows from `gradient`, which is that with respect to the scaled rows.
+
+    Args:
+        gradient: (..., dim) gradient with respect to `unit`.
+        factor: (..., 1) power of two by which each row was multiplied.
+        limit: largest absolute value of the result.
+        unit: (..., dim) rows scaled to length 1.
+        length: (..., 1) lengths of the rows times `factor`.
+    """
     across = (gradient - unit * (unit * gradient).sum(dim=-1, keepdim=True)) / length
     largest = across.detach().abs().amax(dim=-1, keepdim=True)
     return across * torch.minimum(factor, limit / largest)
 
 
 class _UnitLength(torch.autograd.Function):
-    """Scaling to length 1, with a gradient that is limited before it can overflow."""
+    """Autograd function that scales rows to length 1, with a gradient that is limited before it can overflow."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, factor: Tensor, limit: float) -> Tensor:
@@ -80,7 +88,7 @@ class _UnitLength(torch.autograd.Function):
 
 
 class _UnitLengthInTransforms(torch.autograd.Function):
-    """Scaling in the form that `torch.func` and forward-mode differentiation require. It is slower."""
+    """Slower autograd function that scales rows to length 1 and supports `torch.func` and forward-mode derivatives."""
 
     generate_vmap_rule = True
 

@@ -12,11 +12,16 @@ from ssc_toolkit.checks import check_fraction, check_number, check_positive
 
 
 class Weighting(NamedTuple):
-    """Settings of the weighting, as for `semi_supcon_loss`. With the defaults, all pairs have equal weight.
+    """Settings of the weighting of negatives and positives. With the defaults, all pairs have equal weight.
 
-    The functions of this module also require two scalar tensors. `lowest` is the lowest possible similarity,
-    -1 / temperature. `log_mean` is the logarithm of E in the docstring of `semi_supcon_loss`: the mean of
-    exp(cosine / `sigma`) over the positives of an anchor, averaged over all anchors.
+    Attributes:
+        beta: concentration of the hard negatives, as for `semi_supcon_loss`.
+        tau_plus: probability that a negative is in fact a positive.
+        sigma: width of the weighting of positives. None: positives are not weighted.
+
+    Some functions also have the following two scalar tensors as arguments. `lowest` is the lowest possible similarity,
+    -1 / temperature. `log_mean` is the logarithm of E in the docstring of `semi_supcon_loss`: the mean of exp(cosine /
+    `sigma`) over the positives of an anchor, averaged over all anchors.
     """
 
     beta: float = 0.0
@@ -37,10 +42,10 @@ class Weighting(NamedTuple):
 def check_weighting(
     label_weight: float, beta: float, tau_plus: float, sigma: float | None
 ) -> tuple[float, float, float, float | None]:
-    """Check the settings, and return them as Python numbers in the order of the arguments.
+    """Check settings of a loss, and return them as Python numbers in the order of the arguments.
 
     Raises:
-        ValueError: if a setting is outside of its range.
+        ValueError: if a setting is outside of its range in the docstring of `semi_supcon_loss`.
     """
     if torch.compiler.is_compiling():  # these checks cannot be traced; modules run them in their constructor
         return label_weight, beta, tau_plus, sigma
@@ -59,10 +64,10 @@ def hard_denominators(
     weighting: Weighting,
     lowest: Tensor,
 ) -> Tensor:
-    """Compute the logarithm of the denominator of each anchor, (N,).
+    """Compute the logarithm of the denominator of the loss of each of N anchors, with weighted negatives, (N,).
 
     Args:
-        similarities: (N, M) cosines divided by the temperature.
+        similarities: (N, M) cosines of the anchors and the M contrasts, divided by the temperature.
         weights: (N, M) target weights.
         is_negative: bool (N, M), True where a contrast is a negative.
         decoupled: whether positives are left out of the denominator. An anchor without negatives then gets -inf.
@@ -92,9 +97,9 @@ def hard_denominators(
 
 
 def _logsumexp(values: Tensor, taken: Tensor) -> Tensor:
-    """Compute logsumexp of each row over the values where `taken` is True; over all values if none is.
+    """Compute logsumexp of each row over the entries where `taken` is True, or over all entries if none is.
 
-    A result over all values is not used, but its gradient must be finite.
+    The caller does not use a result over all entries, but its gradient must be finite.
     """
     left_out = ~taken & taken.any(dim=1, keepdim=True)
     return torch.logsumexp(values.masked_fill(left_out, -torch.inf), dim=1)
@@ -106,8 +111,15 @@ def positive_weights(
 ) -> Tensor:
     """Compute weights of positives, (N, M), that are smaller for positives more similar to their anchor.
 
-    Each target weight is multiplied by 2 - exp(cosine / sigma) / exp(log_mean) (Yeh et al. 2022, DCLW). The weights
-    have no gradient.
+    Each target weight is multiplied by 2 - exp(cosine / sigma) / exp(log_mean) (Yeh et al. 2022, DCLW). The result has
+    no gradient.
+
+    Args:
+        similarities: (N, M) cosines of N anchors and M contrasts, divided by the temperature.
+        weights: (N, M) target weights.
+        weighting: settings, of which `sigma` is used.
+        lowest: scalar, -1 / temperature.
+        log_mean: scalar, log E as in the docstring of `Weighting`.
     """
     assert weighting.sigma is not None
     cosines = similarities / -lowest
@@ -118,7 +130,8 @@ def positive_weights(
 def log_means(similarities: Tensor, weights: Tensor, weighting: Weighting, lowest: Tensor) -> Tensor:
     """Compute the logarithm of the mean of exp(cosine / sigma) over the positives of each anchor, (N,).
 
-    The mean is weighted by the target weights. An anchor without positives gets -inf.
+    The mean is weighted by the target weights. An anchor without positives gets -inf. Arguments are as for
+    `positive_weights`.
     """
     assert weighting.sigma is not None
     cosines = similarities / -lowest

@@ -1,4 +1,4 @@
-"""Options of the commands. Python, YAML files, the command line and `--help` use one class for each command.
+"""Options of the commands. Each command has one class, which Python, YAML files, the command line and `--help` use.
 
 No module here imports torch or pandas, so that `--help` and errors in options are fast.
 """

@@ -1,4 +1,4 @@
-"""Checks for the options of several commands. They open no audio files and import no slow packages."""
+"""Checks of the options of several commands. The checks open no audio files and import no slow packages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def check_choices(options: Any, prefix: str = "") -> None:
-    """Raise InputError for a value that is not one of the choices of its field.
+    """Raise InputError if the value of an option is not one of its choices.
 
     Args:
-        options: a dataclass, whose fields of type `Literal` are checked.
+        options: instance of a dataclass, whose fields of type `Literal` are checked.
         prefix: text before the name of a field in the error, such as "trainer.".
     """
     hints = get_type_hints(type(options))
@@ -47,7 +47,7 @@ def check_encoder(source: str, argument: str = "encoder") -> None:
 
 
 def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
-    """Raise InputError if `labels` is empty, or if `numbers` names a column that is not in `labels`."""
+    """Raise InputError if `labels` is empty, or if `numbers` contains the name of a column that is not in `labels`."""
     if not labels:
         raise InputError("labels: expected at least one label column, got none")
     odd = sorted(set(numbers) - set(labels))
@@ -56,24 +56,30 @@ def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:
 
 
 def check_window(window_seconds: float | None) -> None:
-    """Raise InputError unless `window_seconds` is positive or None. None means the default length."""
+    """Raise InputError unless the length of a window is positive or None. None means the default length."""
     if window_seconds is not None:
         check_positive("window_seconds", window_seconds, "seconds")
 
 
+def check_layers(layers: Sequence[str]) -> None:
+    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice."""
+    if (len(layers) > 1 and "all" in layers) or len(set(layers)) < len(layers):
+        raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(layers)}")
+
+
 def check_severity(severity: float) -> None:
-    """Raise InputError unless a severity is from 0 to 2.5."""
+    """Raise InputError unless the severity of a corruption is from 0 to 2.5."""
     check_number("severity", severity, 0, MAX_SEVERITY)
 
 
 def check_omit(omit: Collection[str]) -> None:
-    """Raise InputError if a stage to omit is not in the augmentation chain."""
+    """Raise InputError if a name in `omit` is not that of a stage of the augmentation chain."""
     if omit:
         check_names("omit", omit, STAGES)
 
 
 def check_corruptions(corruptions: Sequence[str], severities: Sequence[float], omit: Collection[str]) -> None:
-    """Raise InputError for an unknown corruption or stage, or a severity out of range."""
+    """Raise InputError for an unknown corruption, an unknown stage in `omit`, or a severity outside of 0 to 2.5."""
     check_names("corruptions", corruptions, (CHAIN, *CORRUPTIONS))
     for severity in severities:
         check_severity(severity)

@@ -9,7 +9,7 @@ from ssc_toolkit.checks import check_integer
 from ssc_toolkit.options.checks import check_choices
 
 MIN_CLIPS = 40
-"""Minimum number of clips of a corpus, so that every split contains clips of every kind."""
+"""Minimum number of clips of a corpus. With fewer clips, some kinds of clips would be missing in a split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class CorpusOptions:
     examples: str = "corpus-examples"
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. Nothing is rendered."""
+        """Raise InputError if an option is invalid, before anything is rendered."""
         check_choices(self)
         check_integer("clips", self.clips, MIN_CLIPS)
         check_integer("seed", self.seed, 0)

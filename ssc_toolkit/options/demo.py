@@ -37,11 +37,11 @@ class DemoOptions:
 
     @property
     def folder(self) -> Path:
-        """Output folder."""
+        """Path of the output folder."""
         return user_path(self.out or ("demo-quick" if self.quick else "demo"), "out")
 
     def check(self) -> None:
-        """Raise InputError for an invalid option, or for an output folder that `check_folder` does not accept."""
+        """Raise InputError if an option is invalid, or if the output folder contains other files."""
         check_integer("seed", self.seed, 0)
         if self.folder.is_dir():
             self.check_folder()
@@ -52,5 +52,5 @@ class DemoOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings that determine the results."""
+        """Settings that determine the results of the demonstration, by name."""
         return {"quick": self.quick, "seed": self.seed, "version": __version__}

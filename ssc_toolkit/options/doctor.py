@@ -21,4 +21,4 @@ class DoctorOptions:
     folders: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise InputError for an invalid option."""
+        """Raise InputError if an option is invalid."""

@@ -1,4 +1,4 @@
-"""Reader for YAML files with options. It accepts only plain data of limited size."""
+"""Reader of YAML files with options, which accepts only plain data of limited size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_NODES = 20_000
 
 
 def read_options(path: Path, argument: str) -> dict[str, Any]:
-    """Read options by name from a YAML file, without running any code in it.
+    """Read options from a YAML file as a dictionary by name, without running any code in it.
 
     Args:
         path: path of the file.
@@ -39,7 +39,7 @@ def read_options(path: Path, argument: str) -> dict[str, Any]:
 
 
 def _reason(error: yaml.YAMLError) -> str:
-    """Return a description of a YAML error with its line and column."""
+    """Return the message of a YAML error as one line, with its line and column in the file."""
     mark = getattr(error, "problem_mark", None)
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
@@ -63,7 +63,9 @@ def _parsed(path: Path) -> Any:
 
 
 def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Check a node and the nodes in it, and return their number after aliases are expanded.
+    """Check a YAML node and the nodes in it, and return their number after aliases are expanded.
+
+    `sizes` stores these numbers by the id of the node.
 
     Raises:
         ValueError: if there are too many nodes, if a node contains itself, or if a name occurs twice.

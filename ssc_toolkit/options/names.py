@@ -1,14 +1,14 @@
 """Names and limits that options accept.
 
-They are repeated here because the modules that define them are slow to import. Tests check that they agree.
+They are copies, because the modules that define them are slow to import. Tests compare the copies with the originals.
 """
 
 from __future__ import annotations
 
-METHODS = ("linear", "mlp", "knn", "prototypes")
-"""Methods of probes."""
+METHODS = ("linear", "mlp", "knn", "prototypes", "weighted_layers")
+"""Names of the methods of probes."""
 FINETUNE = "finetune"
-"""Name of the method that trains the whole encoder."""
+"""Name of the method of `probe` that trains the whole encoder."""
 
 DEFAULT_CORPUS = "scores"
 DATASETS = ("magnatagatune", "mtg_jamendo", "gtzan", "giantsteps", "nsynth", "vocalset", "medleydb", "emomusic", "fma")
@@ -18,7 +18,7 @@ ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 
 CHAIN = "chain"
-"""Name of the whole augmentation chain among the corruptions."""
+"""Name among the corruptions that means the whole augmentation chain."""
 STAGES = ("gain", "polarity_inversion", "colored_noise", "filter", "pitch_shift", "delay")
 CORRUPTIONS = (
     *STAGES,
@@ -28,5 +28,5 @@ MAX_SEVERITY = 2.5
 SEVERITIES = (0.0, 1.0, 2.0)
 
 CUTOFFS = (1, 5, 10)
-"""Values of k for recall@k and precision@k."""
+"""Default values of k for recall@k and precision@k."""
 EMBEDDING_SUFFIXES = (".npz", ".parquet")

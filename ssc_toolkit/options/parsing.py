@@ -19,11 +19,11 @@ from ssc_toolkit.options.wording import simplify_message
 
 _OF_THE_PARSER = ("config", "help", "print_config")
 _HOME = re.compile(r"(?:(?<=^)|(?<=[,=\[]))~(?=/|$)")
-"""Pattern of a `~` in a value, which means the home folder. Shells expand it only at the beginning of a word."""
+"""Pattern of a `~` for the home folder in a value. Shells replace it only at the beginning of a word."""
 
 
 _FAULTS = ("out", "workers", "trainer")
-"""Options whose errors may be caused by a disk or a process instead of their values."""
+"""Names of options whose errors may be caused by the disk or another process instead of the value of the option."""
 
 
 class CommandLine(Generic[Options]):
@@ -38,7 +38,7 @@ class CommandLine(Generic[Options]):
         about: what the command does, for `--help`.
 
     Attributes:
-        options: the options.
+        options: instance of `kind` with the parsed options.
 
     Raises:
         InputError: for an unknown option, a value of the wrong type, or an invalid config file.
@@ -66,13 +66,13 @@ class CommandLine(Generic[Options]):
             self.options = schema.built(vars(found))
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. The message names the config file if it contains the option."""
+        """Raise InputError if an option is invalid. The message names the config file if the option comes from one."""
         with self.config_named():
             self.options.check()
 
     @contextmanager
     def config_named(self) -> Iterator[None]:
-        """Add the config file to messages of errors in the block about options that the file contains."""
+        """Context manager that adds the config file to messages of errors about options from this file."""
         try:
             yield
         except InputError as error:
@@ -105,7 +105,7 @@ def parse_mapping(kind: type[Options], content: Mapping[Any, Any]) -> Options:
 
 
 def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
-    """Return the options in a config file as plain data, after a check of their names and types."""
+    """Read the options in a YAML config file as plain data, and check their names and types."""
     content = read_options(Path(config), "config")
     try:
         content = schema.nested(content)
@@ -116,7 +116,10 @@ def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
 
 
 def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool = True) -> Any:
-    """Return values after a check of their types. If `required` is False, defaults are not added."""
+    """Check the types of options, and return their converted values by name.
+
+    If `required` is False, required options can be missing, and defaults are not added.
+    """
     try:
         return _parser(schema, required=required).parse_object(dict(content), defaults=required)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -124,7 +127,7 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
 
 
 def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
-    """Return a parser of options by name.
+    """Return a parser of the options of a command.
 
     Options of groups are added one by one, because the parser's own groups would read other files and import classes
     that a config names.
@@ -143,7 +146,7 @@ def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: b
 
 
 def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
-    """Convert arguments to the form `--name=value`, and expand flags, lists, home folders and groups.
+    """Convert command-line arguments to the form `--name=value`, and expand flags, lists, home folders and groups.
 
     Raises:
         InputError: for an unknown option, or for an option without a value.
@@ -177,7 +180,10 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
 
 
 def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
-    """Return the option of a name, or None for a group or an option of the parser."""
+    """Return the option of a command with a name, or None for the name of a group or an option such as `--config`.
+
+    `text` is the argument on the command line, for error messages.
+    """
     if not text.startswith("--"):
         raise InputError(f"expected options as --name=value, got {text[:200]!r}; --help explains the options")
     if (name in schema.groups and schema.is_optional(name)) or name == "config":
@@ -191,7 +197,7 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
 
 
 def _as_list(option: Option, value: str) -> str:
-    """Return the value of a list as YAML: `a,b` becomes `["a", "b"]`."""
+    """Return the text of a list on the command line as YAML. For example, `a,b` becomes `["a", "b"]`."""
     if not option.is_list or value.startswith("[") or value == "null":
         return value
     is_text = any(str in get_args(part) for part in (option.hint, *get_args(option.hint)))

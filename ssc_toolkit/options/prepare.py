@@ -56,7 +56,7 @@ class PrepareOptions:
     describe: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an invalid option. No tracks are loaded."""
+        """Raise InputError if an option is invalid, before tracks are loaded."""
         if self.verify:
             return
         if self.dataset is not None and self.dataset not in DATASETS:

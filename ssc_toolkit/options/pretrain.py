@@ -95,14 +95,14 @@ class PretrainOptions(TrackSource):
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """Names of the label columns."""
+        """Names of the label columns in `labels`."""
         if self.labels is None:
             return ()
         return (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
 
     @property
     def sources(self) -> dict[str, TrackSource]:
-        """Track sources by the name of their argument. The source that is used without labels is last."""
+        """Track sources by the name of their argument: "tracks" and, if given, "unlabeled"."""
         found = {"tracks": TrackSource(tracks=self.tracks, root=self.root, variant=self.variant)}
         if isinstance(self.unlabeled, TrackSource):
             found["unlabeled"] = self.unlabeled
@@ -111,7 +111,7 @@ class PretrainOptions(TrackSource):
         return found
 
     def check(self) -> None:
-        """Raise InputError for an invalid option, or if the output folder contains a run with other settings."""
+        """Raise InputError if an option is invalid, or if the output folder contains a run with other settings."""
         columns = self.label_columns
         # Without labels, the only positives are other views.
         least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}

@@ -28,9 +28,9 @@ _WITHOUT_EFFECT = (
     "trainer.accelerator",
     "trainer.strategy",
 )
-"""Options that may differ when a run is resumed. A name that ends with a dot means all options of a group."""
+"""Names of options that may change when a run is resumed. A name that ends with a dot means a group of options."""
 _DECIDED_BY_HASH = ("tracks", "root", "variant", "unlabeled", "unlabeled_root", "unlabeled_variant")
-"""Options that may differ when a run is resumed, if hashes show that the tracks and labels are the same."""
+"""Names of options that may change when a run is resumed, if hashes of tracks and labels are the same."""
 _HASHES = {
     "tracks_hash": "the tracks or their labels have changed",
     "unlabeled_hash": "the unlabeled tracks have changed",
@@ -38,45 +38,48 @@ _HASHES = {
 
 
 class RunOptions(Protocol):
-    """Options of a training run, such as `PretrainOptions`."""
+    """Protocol of the options of a training run, such as `PretrainOptions`."""
 
     @property
     def label_columns(self) -> tuple[str, ...]: ...
 
 
 def select_settings(options: RunOptions) -> dict[str, Any]:
-    """Return the settings that determine the results of a run. Options of groups are named `group.option`."""
+    """Return those options of a run that determine its results, by name. Options of groups are named `group.option`."""
     columns = options.label_columns
     return _settings(vars(options) | {"labels": columns[0] if len(columns) == 1 else columns or None})
 
 
 def default_settings(kind: type) -> dict[str, Any]:
-    """Return the default settings, which are used for options that a run of an earlier version lacks."""
+    """Return the default values of the options in the class `kind`, by name.
+
+    They are used for options that a run of an earlier version of this library lacks.
+    """
     return _settings({field.name: field.default for field in fields(kind) if field.default is not MISSING})
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether a folder contains a run that can be resumed or is complete."""
+    """Return whether a folder contains a training run that can be resumed or is complete."""
     return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings of the run in a folder.
+    """Return the settings by name of the training run in a folder.
 
     Raises:
-        InputError: if the file is missing or damaged.
+        InputError: if the file with the settings is missing or damaged.
     """
     found = read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
     return with_new_names(found, OPTIONS)
 
 
 def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str, Any] | None = None) -> None:
-    """Raise InputError if a folder contains a run with other settings.
+    """Raise InputError if a folder contains a training run with other settings.
 
     Args:
         folder: folder of the run. It need not exist.
-        options: options of this call.
-        identity: settings that identify the data and the version; None if the data are not loaded yet.
+        options: options that the settings are compared with.
+        identity: hashes of the data and the version of this library; None if the data are not loaded yet.
     """
     if not holds_run(folder):
         return
@@ -95,7 +98,7 @@ def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str,
 
 
 def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless a folder is empty, or a file in it contains the same settings.
+    """Raise InputError unless an output folder is empty, or a file in it contains the same settings.
 
     Args:
         note: JSON file in the folder that contains the settings with which the folder was written.
@@ -116,7 +119,7 @@ def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str
 
 
 def to_plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert settings to plain JSON data, with tuples as lists and groups of options as dictionaries."""
+    """Convert options to data that JSON can represent, with tuples as lists and groups of options as dictionaries."""
     return json.loads(json.dumps(content, default=asdict))
 
 

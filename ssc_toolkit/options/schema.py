@@ -15,26 +15,26 @@ from ssc_toolkit.old_names import OPTIONS
 
 
 class Checked(Protocol):
-    """Options that can be checked."""
+    """Protocol of a class of options, which has a method that checks them."""
 
     def check(self) -> None:
-        """Raise InputError for an invalid option."""
+        """Raise InputError if an option is invalid."""
 
 
 Options = TypeVar("Options", bound=Checked)
 
 SOME_OF = "some_of"
-"""Key in the metadata of a field whose value is a dictionary with some of the options of another class."""
+"""Key in the metadata of a field that contains some of the options of another class as a dictionary."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """Name, type and default of one option.
 
     Attributes:
-        name: name, with the group in front of a dot, such as "trainer.devices".
+        name: name of the option, with the group in front of a dot, such as "trainer.devices".
         hint: type of the value.
-        help: description.
+        help: description of the option for `--help`.
         default: default value, MISSING if the option is required, or SUPPRESS if an option that is not given has no
             value.
     """
@@ -93,17 +93,22 @@ class Schema(Generic[Options]):
             self.options |= own
 
     def check_name(self, name: str) -> None:
-        """Raise InputError if a name is not an option. The message suggests the most similar name."""
+        """Raise InputError if a name is not that of an option. The message suggests the most similar name."""
         if name not in self.options:
             raise InputError(f"{name[:100]!r} is not an option{suggest_name(name, self.options)}")
 
     def whole_group(self, name: str, value: Any) -> dict[str, Any]:
-        """Return the options of a group, by their names in the group, if a single value is given for the group."""
+        """Return the options of the group `name`, by their names in the group, if `value` is given for the whole group.
+
+        The first option gets this value, and the others None.
+        """
         first, *others = (option.rpartition(".")[2] for option in self.groups[name])
         return {first: value} | dict.fromkeys(others)
 
     def nested(self, *parts: Mapping[Any, Any]) -> dict[str, Any]:
-        """Merge options by name. Later parts override earlier parts. `group.option` is put in its group.
+        """Merge dictionaries of options by name. Later dictionaries override earlier ones.
+
+        An option `group.option` is put in the dictionary of its group.
 
         Raises:
             InputError: for a name that is not an option.
@@ -175,24 +180,27 @@ class Schema(Generic[Options]):
         return group(**values)
 
     def is_optional(self, name: str) -> bool:
-        """Return whether a group can be omitted or given as a single value."""
+        """Return whether the group of options `name` can be omitted or given as a single value."""
         return all(option.default is None for option in self.groups[name].values())
 
 
 def _given(field: Any, option: Option) -> Option:
-    """Return an option of another class for a dictionary. It has no value if it is not given."""
+    """Return `option`, which belongs to another class, as an option that sets one entry of the dictionary in `field`.
+
+    The new option can be omitted.
+    """
     return Option(f"{field.name}.{option.name}", option.hint, SUPPRESS, SUPPRESS)
 
 
 def _plain(value: Any) -> Any:
-    """Convert values of a parser to plain data, with namespaces as dictionaries and tuples as lists."""
+    """Convert values from the parser to plain data: namespaces to dictionaries, and tuples to lists."""
     if isinstance(value, tuple):
         return list(value)
     return {name: _plain(inner) for name, inner in vars(value).items()} if hasattr(value, "__dict__") else value
 
 
 def suggest_name(name: str, known: Collection[str]) -> str:
-    """Return a hint with the most similar known name, or an empty string if no name is similar.
+    """Return a text that suggests the most similar known name, or an empty string if no name is similar.
 
     Examples:
         >>> suggest_name("stepz", ["steps", "trainer.devices"]), suggest_name("device", ["steps", "trainer.devices"])
@@ -208,7 +216,7 @@ def suggest_name(name: str, known: Collection[str]) -> str:
 
 
 def _inside(field: Any, option: Option) -> Option:
-    """Return an option of a group. Its default value is taken from the default of the group."""
+    """Return an option of the group in a field. Its default value is that in the default of the field."""
     name = f"{field.name}.{option.name}"
     if field.default is None:
         return Option(name, option.hint | None, option.help, None)
@@ -217,11 +225,11 @@ def _inside(field: Any, option: Option) -> Option:
 
 
 def _group_of(hint: Any) -> type | None:
-    """Return the dataclass in a type hint, or None if there is none."""
+    """Return the dataclass that a type hint is or contains, or None."""
     return next((part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)), None)
 
 
 def _texts_of(kind: type) -> dict[str, str]:
-    """Return the descriptions of the fields in the docstrings of a class and its base classes, by name."""
+    """Return the descriptions of fields by name, read from the docstrings of a dataclass and its base classes."""
     found = [parse(one.__doc__ or "").params for one in reversed(kind.__mro__)]
     return {text.arg_name: " ".join((text.description or "").split()) for own in found for text in own}

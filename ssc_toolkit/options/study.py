@@ -18,15 +18,15 @@ from ssc_toolkit.options.schema import Schema
 
 _KEYS = {"base", "runs", "seeds"}
 _OWN = ("out", "seed", "title")
-"""Options of `pretrain` that the study sets for each run."""
+"""Names of the options of `pretrain` that a study sets for each of its runs."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One pretraining of a study.
+    """One of the pretrainings that a study file describes.
 
     Attributes:
-        name: name of the run, which describes the changed options.
+        name: name of the run in the study file, which stands for the changed options.
         seed: seed of the run.
         arguments: options of `pretrain` from the study file and the command line, as plain data.
         options: all options of `pretrain`.
@@ -39,27 +39,27 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Output folder of the run."""
+        """Path of the output folder of the run."""
         return Path(self.options.out)
 
     @property
     def config(self) -> Path:
-        """Config file with `arguments`, which is next to the output folder."""
+        """Path of the config file that contains `arguments`, which is next to the output folder."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
     def is_done(self) -> bool:
-        """Whether the folder contains an encoder that was trained with these options."""
+        """Whether the output folder contains an encoder that was trained with these options."""
         if not (self.folder / ENCODER_FOLDER).is_dir() or not self.config.exists():
             return False
         return Schema(PretrainOptions).nested(read_options(self.config, "out")) == self.arguments
 
 
 def read_study(file: Path, out: Path, seeds: Sequence[int] | None, options: Mapping[str, Any]) -> list[Run]:
-    """Read the runs of a study, and check their options.
+    """Read the runs that a study file describes, and check their options.
 
     Args:
-        file: the study, a YAML file.
+        file: path of the study, a YAML file.
         out: folder of the runs.
         seeds: seeds that replace those in the file, or None.
         options: options of `pretrain` for every run.
@@ -94,7 +94,7 @@ def read_study(file: Path, out: Path, seeds: Sequence[int] | None, options: Mapp
 
 
 def _base(file: Path, name: Any) -> dict[str, Any]:
-    """Read the options of the base config. Its path is relative to the folder of the study file."""
+    """Read the options in the config file with the path `name`, which is relative to the folder of the study `file`."""
     if not isinstance(name, str) or not name.isprintable():
         raise InputError(f"file: base of {file}: expected the path of a config, got {name!r:.100}")
     return read_options(file.parent / name, "file")
@@ -109,14 +109,17 @@ def _seeds(argument: str, seeds: Any) -> list[int]:
 
 
 def _check_own(where: str, options: Mapping[Any, Any]) -> None:
-    """Raise InputError for an option that the study sets itself."""
+    """Raise InputError if `options` contains an option that the study sets for each run. `where` begins the message."""
     for name in options:
         if str(name).partition(".")[0] in _OWN:
             raise InputError(f"{where}: {name} is set by the study; choose --out and seeds instead")
 
 
 def _folder(where: str, out: Path, name: Any, seed: int) -> Path:
-    """Return the folder of a run, after checking that it and its config are directly in the output folder."""
+    """Return the output folder of a run, and check that it is directly in the folder `out`.
+
+    `where` begins the error message.
+    """
     if isinstance(name, bool) or not isinstance(name, str | int | float):
         raise InputError(f"{where}: expected text as the name, got {name!r:.100}")
     folder = path_inside(out, f"{name}-seed-{seed}", where)

@@ -37,7 +37,7 @@ class SweepOptions:
     options: dict[str, Any] | None = field(default=None, metadata={SOME_OF: PretrainOptions})
 
     def check(self) -> None:
-        """Raise InputError for an invalid study, or if a run in the output folder has other settings."""
+        """Raise InputError if the study is invalid, or if a run in the output folder has other settings."""
         for run in self.runs():
             if not run.is_done:
                 try:
@@ -46,7 +46,7 @@ class SweepOptions:
                     raise InputError(f"file: run {run.name!r} of {self.file}: {error}") from error
 
     def runs(self) -> list[Run]:
-        """Return the runs of the study.
+        """Return the runs of the study as a list.
 
         Raises:
             InputError: if the file cannot be read, or if an option in it is invalid.

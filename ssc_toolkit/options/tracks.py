@@ -1,4 +1,4 @@
-"""Options for the source of tracks."""
+"""Options that specify the tracks of a command."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class TrackSource:
 
 @contextmanager
 def source_named(argument: str) -> Iterator[None]:
-    """Add the name of the argument that contains a track source to errors about the source.
+    """Context manager that adds the name of the argument with a track source to errors about this source.
 
     Args:
-        argument: name of the argument. If it is "tracks", errors are not changed.
+        argument: name of the argument with the source. If it is "tracks", errors are not changed.
 
     Examples:
         >>> with source_named("unlabeled"):

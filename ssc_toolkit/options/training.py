@@ -63,7 +63,7 @@ class TrainerOptions:
     compile: bool = False
 
     def check(self) -> None:
-        """Raise InputError for an invalid value. The devices of the machine are checked when the training starts."""
+        """Raise InputError if a value is invalid. The devices of the machine are checked when the training starts."""
         check_choices(self, "trainer.")
         for name in ("devices", "num_nodes", "accumulate"):
             check_integer(f"trainer.{name}", getattr(self, name), 1)

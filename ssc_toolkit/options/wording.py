@@ -11,11 +11,11 @@ _KINDS = {
     "str": "text",
     "tuple": "a list, such as a,b",
 }
-"""Descriptions of Python types for error messages."""
+"""Words for Python types in error messages, by the name of the type."""
 
 
 def simplify_message(message: str) -> str:
-    """Return a message of the parser as one line, without names of Python types.
+    """Return an error message of the command-line parser as one line, without names of Python types.
 
     Examples:
         >>> simplify_message("steps:  Expected a <class 'int'>. Got value: 1000.0")

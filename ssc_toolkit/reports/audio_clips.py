@@ -17,7 +17,7 @@ from ssc_toolkit.progress import progress_bar
 CLIP_SECONDS = 3.0
 CLIP_RATE = 16000
 BYTES_A_CLIP = 12_600
-"""Size of a clip in a page in bytes: three seconds at 24 kb/s, plus one third for the base64 encoding."""
+"""Size in bytes of a clip in an HTML page: three seconds at 24 kb/s, plus one third for the base64 encoding."""
 _LAME_LEVEL = 0.9  # compression level of libsndfile, 0 to 1; it gives 24 kb/s at 16 kHz
 
 
@@ -27,9 +27,9 @@ def encode_clips(tracks: TrackTable, rows: Sequence[int], progress: bool = True)
     Every browser can play MP3.
 
     Args:
-        tracks: table with `path` and `seconds`, from files or a store.
+        tracks: track table with the columns `path` and `seconds`, of audio files or of an audio store.
         rows: row numbers of the tracks to encode.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Returns:
         Data URI by row number. Tracks that cannot be decoded are omitted.

@@ -1,6 +1,6 @@
-"""Sections of a report that compares models.
+"""Sections of the report of `compare`.
 
-The scores are in a tidy table, which has one row for each model, task, method, condition and metric.
+The scores are in a table with one row for each model, task, method, condition (clean audio or a corruption) and metric.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ INTERVALS = "95 % intervals from resampling the groups of test tracks"
 
 
 def overview_section(frame: pd.DataFrame) -> Section:
-    """Return the section with the main metric of each task on clean audio, with a row for each model.
+    """Return the report section with the main metric of each task on clean audio, with a row for each model.
 
     Args:
-        frame: tidy table of scores (`Results.frame`).
+        frame: table of scores (`Results.frame`).
     """
     clean = select_headlines(_probed(frame, corruption=CLEAN))
     methods = list(dict.fromkeys(clean["method"]))
@@ -42,10 +42,10 @@ def overview_section(frame: pd.DataFrame) -> Section:
 
 
 def task_section(frame: pd.DataFrame, task: str) -> Section:
-    """Return the section with all metrics of one task on clean audio, with a row for each model.
+    """Return the report section with all metrics of one task on clean audio, with a row for each model.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
         task: name of the task.
     """
     clean = _probed(frame, corruption=CLEAN, task=task)
@@ -59,12 +59,12 @@ def task_section(frame: pd.DataFrame, task: str) -> Section:
 
 
 def robustness_section(frame: pd.DataFrame, task: str) -> Section:
-    """Return the section with the main metric of one task on corrupted audio.
+    """Return the report section with the main metric of one task on corrupted audio.
 
     The table has a row for each corruption and model, and a column for each severity.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
         task: name of the task.
     """
     own = select_headlines(_probed(frame, task=task))
@@ -86,7 +86,7 @@ def robustness_section(frame: pd.DataFrame, task: str) -> Section:
 
 
 def drop_section(drops: pd.DataFrame) -> Section:
-    """Return the section with the fraction of the clean score that each corruption loses.
+    """Return the report section with the fractions by which corruptions reduce the scores on clean audio.
 
     Args:
         drops: table of relative drops (`Results.relative_drops`).
@@ -104,9 +104,9 @@ def drop_section(drops: pd.DataFrame) -> Section:
 
 
 def difference_section(differences: pd.DataFrame) -> Section:
-    """Return the section with differences between two models on the same test tracks.
+    """Return the report section with differences of the scores of two models on the same test tracks.
 
-    The table has a row for each task and pair of models, and a column for each condition.
+    The table has a row for each task and pair of models, and a column for each condition (clean audio or a corruption).
 
     Args:
         differences: table of paired differences (`Results.differences`).
@@ -123,10 +123,10 @@ def difference_section(differences: pd.DataFrame) -> Section:
 
 
 def retrieval_section(frame: pd.DataFrame) -> Section:
-    """Return the section with retrieval scores on the test tracks, with a row for each label and model.
+    """Return the report section with retrieval scores on the test tracks, with a row for each label and model.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
     """
     found = sort_in_order(frame[frame["method"] == RETRIEVAL], ("task", "model")).rename(columns={"task": "label"})
     shown = found[found["metric"].str.match("mAP|recall@")]
@@ -148,14 +148,14 @@ def explorer_section(
     clips: int = 200,
     seed: int = 0,
 ) -> Section:
-    """Return the section with an interactive map of the test clips.
+    """Return the report section with an interactive map of the embeddings of the test tracks.
 
     Args:
         embeddings: (tracks, dim) embeddings of all tracks by model. The map shows the first model at the start.
         tracks: table of all tracks; the map shows the test set.
-        columns: label columns to color by.
-        clips: number of clips whose audio is included.
-        seed: seed of t-SNE and of the choice of clips.
+        columns: label columns by which the points can be colored.
+        clips: number of tracks whose audio is included.
+        seed: seed of t-SNE and of the choice of tracks with audio.
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
@@ -173,7 +173,7 @@ def explorer_section(
 
 
 def _probed(frame: pd.DataFrame, **where: str) -> pd.DataFrame:
-    """Return the rows of probe scores in which each given column has the given value."""
+    """Return the rows of a table of scores that are scores of probes and have the given values in columns."""
     chosen = frame["method"] != RETRIEVAL
     for column, value in where.items():
         chosen &= frame[column] == value
@@ -181,9 +181,9 @@ def _probed(frame: pd.DataFrame, **where: str) -> pd.DataFrame:
 
 
 def _panels(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the table with an additional column `panel`, the title of the panel of a figure.
+    """Return a table of scores with an added column `panel`, the title of the panel of a figure that shows the row.
 
-    The title contains the method and the label fraction if they have more than one value in the table.
+    The title is the value of `column`, with the method and the label fraction if the table has several of them.
     """
     panel = frame[column].astype(str)
     for name in find_varying(frame):
@@ -192,6 +192,6 @@ def _panels(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with an additional column `condition`, the name of the corruption and severity."""
+    """Return a table of scores with an added column `condition`, the name of the corruption and its severity."""
     names = [name_condition(*pair) for pair in zip(frame["corruption"], frame["severity"], strict=True)]
     return frame.assign(condition=names)

@@ -35,7 +35,7 @@ def make_map_data(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Return the data of the map as a dictionary that can be written as JSON.
+    """Return the data of an interactive map of embeddings as a dictionary that can be written as JSON.
 
     The map shows at most 1000 tracks. If there are more, 1000 of them are drawn at random. The neighbors of a track are
     the 5 shown tracks with the largest cosine similarity. `select_audible_points` selects the tracks whose audio is
@@ -43,11 +43,11 @@ def make_map_data(
 
     Args:
         embeddings: (tracks, dim) embeddings by model. A track is omitted if its embedding of any model is NaN.
-        tracks: table with `path`, `seconds`, label columns and, optionally, `title`. It has one row for each embedding.
-        columns: label columns to color by.
+        tracks: track table with the columns `path`, `seconds`, the label columns and, optionally, `title`.
+        columns: label columns by which the points can be colored.
         clips: number of tracks whose audio is included. Each adds 12.6 kB to the page.
         seed: seed of t-SNE and of the random draws.
-        progress: show progress bars.
+        progress: whether to show progress bars.
 
     Returns:
         Dictionary with `width` and `height` of the map, `titles`, `clips` (a data URI or None), `columns` (name,
@@ -82,9 +82,9 @@ def make_map_data(
 
 
 def compute_layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """Compute two layouts of embeddings in a plane, t-SNE and PCA.
+    """Compute positions of embeddings `vectors`, (N, dim), in a plane by t-SNE and by PCA.
 
-    The embeddings are standardized. t-SNE is computed from their first 30 principal components. PCA shows the first two
+    The embeddings are standardized. t-SNE is computed from their first 30 principal components. PCA gives the first two
     principal components.
     """
     standardized = StandardScaler().fit_transform(vectors)
@@ -111,7 +111,7 @@ def compute_layouts(vectors: np.ndarray, seed: int) -> list[dict[str, Any]]:
 
 
 def select_audible_points(neighbors: Sequence[Sequence[Sequence[int]]], count: int, seed: int) -> list[int]:
-    """Select the points whose audio is included.
+    """Select the points of a map whose audio is included in the page.
 
     The selection contains many points whose neighbors are all selected too.
 
@@ -156,7 +156,10 @@ def _titles(tracks: TrackTable) -> list[str]:
 
 
 def _places(points: np.ndarray) -> list[int]:
-    """Return x and y of each point as one list, in units of the map. Both axes have the same scale."""
+    """Scale points (N, 2) to the size of the map, and return the list x, y, x, y, ... of all points.
+
+    Both axes have the same scale.
+    """
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
     box = np.array([WIDTH, HEIGHT]) - 2 * _MARGIN
     scale = (box / span).min()

@@ -1,6 +1,6 @@
 """Sections of the reports of `probe` and `retrieval`.
 
-The scores are in a tidy table, which has one row for each model, label, method and metric.
+The scores are in a table with one row for each model, label, method and metric.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ssc_toolkit.reports.pivot import format_value, read_interval, undefined_tex
 
 
 def probe_section(frame: pd.DataFrame) -> Section:
-    """Return the section with the scores of probes, with a row for each label, method, label fraction and model.
+    """Return the report section with scores of probes, with a row for each label, method, label fraction and model.
 
     Args:
-        frame: tidy table of scores (`Results.frame`).
+        frame: table of scores (`Results.frame`).
     """
     header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks"]
     rows = []
@@ -39,10 +39,10 @@ def probe_section(frame: pd.DataFrame) -> Section:
 
 
 def query_section(frame: pd.DataFrame) -> Section:
-    """Return the section with retrieval scores, with a row for each model and label.
+    """Return the report section with retrieval scores, with a row for each model and label.
 
     Args:
-        frame: tidy table of scores.
+        frame: table of scores (`Results.frame`).
     """
     rows = []
     for found in _scores(frame):
@@ -54,7 +54,7 @@ def query_section(frame: pd.DataFrame) -> Section:
 
 
 def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:
-    """Return the section with hubness and anisotropy of the test embeddings, with a row for each model.
+    """Return the report section with hubness and anisotropy of the test embeddings, with a row for each model.
 
     Args:
         embeddings: (tracks, dim) embeddings of all tracks by model.
@@ -74,12 +74,12 @@ def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -
 
 
 def _scores(frame: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """Return the table rows of each score. The first row of a score has its main metric."""
+    """Return a list of scores from a table, each as the list of its rows. The first row has the main metric."""
     return [list_rows(found) for _, found in frame.groupby(list(KEYS), sort=False)]
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:
-    """Return the text of a table cell with all metrics of a score except the main metric."""
+    """Return the text of a table cell with all metrics of a score except the first, given the rows of the score."""
     cells = []
     for row in found[1:]:
         metric, value = row["metric"], row["value"]

@@ -1,4 +1,4 @@
-"""Colors of the points of a map, which depend on a label column."""
+"""Colors of the points of an interactive map by a label column."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _BINS = 5  # number of ranges of a column of numbers
 
 
 def make_colorings(tracks: Tracks, column: str) -> list[dict[str, Any]]:
-    """Return the ways to color tracks by a label column.
+    """Return one or more colorings of tracks (classes of points) by a label column.
 
     A column of classes has one coloring. A column of tags has one coloring for each of its 8 most frequent tags. A
     column of numbers has one coloring with 5 ranges.
 
     Returns:
-        Dictionaries with `name`, `classes`, `values` (a class number per track, -1 if unknown) and `ordered`.
+        A dictionary for each coloring, with its `name`, the names of its `classes`, `values` (the index of the class of
+        each track, -1 if unknown), and `ordered` (whether the classes are ranges of numbers).
     """
     try:
         labels = encode_labels(tracks, column)
@@ -46,7 +47,7 @@ def _coloring(name: str, classes: Sequence[str], values: np.ndarray, ordered: bo
 
 
 def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Return a coloring by class. If there are more than 40 classes, the rare ones are merged into "others"."""
+    """Return a coloring by class, as `make_colorings` does. Of more than 40 classes, the rare ones become "others"."""
     counts = np.bincount(values[values >= 0], minlength=len(names))
     present = np.flatnonzero(counts)
     kept = present
@@ -60,7 +61,7 @@ def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dic
 
 
 def _ranges(column: str, labels: Labels) -> list[dict[str, Any]]:
-    """Return a coloring of a column of numbers by ranges that contain equal numbers of tracks."""
+    """Return a list with the coloring of a column of numbers by ranges that contain equal numbers of tracks."""
     known, numbers = labels.labeled.numpy(), labels.values.numpy()[:, 0]
     edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, _BINS + 1)))
     classes = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)] or [f"{edges[0]:.4g}"]

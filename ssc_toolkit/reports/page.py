@@ -27,7 +27,7 @@ _MARKUP = re.compile(
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 REPORTS = ("report.json", "report.md", "report.html")
-"""File names of a report."""
+"""Names of the files of a report."""
 
 
 @dataclass
@@ -35,10 +35,10 @@ class Section:
     """Section of a report, with a heading, paragraphs and, optionally, a table, figures and an interactive map.
 
     Attributes:
-        title: heading.
+        title: heading of the section.
         text: paragraphs.
         header, rows: header and rows of the table; all cells are text.
-        figures: SVG texts by caption. Only the HTML page shows them.
+        figures: figures as SVG texts, by caption. Only the HTML page shows them.
         explorer: data of an interactive map, as `make_map_data` returns it. Only the HTML page shows the map.
     """
 
@@ -71,7 +71,10 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
 
 
 def render_markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """Return the report in Markdown, without figures."""
+    """Return the text of a report in Markdown, without figures.
+
+    Arguments are as for `write_report`. `provenance` are versions, date and machine by name.
+    """
     parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
         parts += [f"## {_line(section.title)}", *map(_line, section.text)]
@@ -86,7 +89,7 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], provenan
 
 
 def render_html(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:
-    """Return the report as a self-contained HTML page.
+    """Return the text of a report as a self-contained HTML page. Arguments are as for `render_markdown`.
 
     The content of the sections is escaped. In addition, the page has a content security policy. With it, the browser
     loads no external resources and runs no scripts except those of this package.
@@ -107,7 +110,7 @@ def render_html(title: str, lead: str, sections: Sequence[Section], provenance: 
 
 
 def _visible(value: Any) -> Any:
-    """Replace control characters, which HTML does not allow."""
+    """Replace control characters in a text, because HTML does not allow them. Other values are returned unchanged."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
     return value
@@ -137,12 +140,12 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _line(text: str) -> str:
-    """Escape a paragraph or heading so that Markdown does not read it as a list, a quotation or a rule."""
+    """Escape a paragraph or heading for Markdown, so that its beginning is not read as a list, quotation or line."""
     return re.sub(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[-+=>:]))", r"\1\\", _plain(text))
 
 
 def _plain(text: str) -> str:
-    """Return the text as one escaped line of Markdown. No-break spaces are kept."""
+    """Return a text as one escaped line of Markdown. No-break spaces are kept."""
     line = re.sub(r"[^\S\xa0]+", " ", text).strip()
     line = re.sub(r"[\x00-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", line)
     return _MARKUP.sub(lambda found: f"\\{found[0]}", line)

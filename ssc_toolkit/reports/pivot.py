@@ -1,4 +1,4 @@
-"""Functions that convert a tidy table of scores, with one row for each score, to a table of a report."""
+"""Functions that convert a table of scores, with one score per row, to a table of a report."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DASH = "\N{EN DASH}"
 def pivot(
     frame: pd.DataFrame, index: Sequence[str], column: str, text: Callable[[Interval], str] | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a table with one cell for each score.
+    """Convert a table with one score per row to the header and rows of a table with one score per cell.
 
     Args:
-        frame: tidy table with the columns `value`, `low` and `high`, those in `index`, and `column`.
+        frame: table with the columns `value`, `low` and `high`, those in `index`, and `column`.
         index: columns whose values identify a row, in the order of their first occurrence.
         column: column whose values are the headers of the cells.
         text: function that formats a value with its interval; `format_value` by default.
@@ -41,12 +41,12 @@ def pivot(
 
 
 def read_interval(row: Mapping[str, Any]) -> Interval:
-    """Return the value of a row of a tidy table with its interval."""
+    """Return the score in a row with the keys `value`, `low` and `high`."""
     return Interval(row["value"], row["low"], row["high"])
 
 
 def find_varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_fraction")) -> list[str]:
-    """Return the columns that have more than one value in the table."""
+    """Return those of the given columns of a table that have more than one value."""
     return [column for column in columns if frame[column].nunique() > 1]
 
 
@@ -61,21 +61,21 @@ def undefined_text(count: int, metric: str) -> str:
 
 
 def format_value(interval: Interval) -> str:
-    """Format a value with its interval, or a dash if it is undefined."""
+    """Return the text of a value with its interval, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return DASH
     return f"{interval.value:.3f}" if math.isnan(interval.low) else str(interval)
 
 
 def format_signed(interval: Interval) -> str:
-    """Format a signed difference with its interval, or a dash if it is undefined."""
+    """Return the text of a difference with its sign and interval, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return DASH
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def format_percent(interval: Interval) -> str:
-    """Format a fraction with its interval in percent, or a dash if it is undefined."""
+    """Return the text of a fraction with its interval in percent, or a dash if it is undefined."""
     if math.isnan(interval.value):
         return DASH
     return f"{100 * interval.value:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"

@@ -42,17 +42,17 @@ _STYLE: Any = {
 
 
 def choose_model_colors(models: Iterable[str]) -> dict[str, str]:
-    """Return a color for each model. A model has the same color in every figure of a report."""
+    """Return a color for each model, by name, so that it has the same color in every figure of a report."""
     return dict(zip(models, itertools.cycle(COLORS)))
 
 
 def plot_learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], colors: Mapping[str, str]
 ) -> str:
-    """Plot measures over the training steps, with a panel for each measure.
+    """Plot measures over the training steps as SVG text, with a panel for each measure.
 
     Args:
-        histories: rows with "step" and the measures, for each model.
+        histories: for each model, rows with the keys "step" and the names of the measures.
         measures: axis label of each measure. Rows without a value of a measure are skipped.
         colors: colors by model.
     """
@@ -70,7 +70,7 @@ def plot_learning_curves(
 
 
 def plot_scores(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
-    """Plot scores with 95 % intervals, with a panel for each task and a line for each model.
+    """Plot scores with 95 % intervals as SVG text, with a panel for each task and a line for each model.
 
     Args:
         frame: table with `panel` (the title), `model`, `metric` (the label of the horizontal axis), `value`, `low` and
@@ -96,7 +96,9 @@ def plot_scores(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
 
 
 def plot_severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, str]) -> str:
-    """Plot scores by severity with 95 % intervals, with a panel for each task or corruption and a line for each model.
+    """Plot scores by severity with 95 % intervals as SVG text.
+
+    There is a panel for each task or corruption, with a curve for each model.
 
     Args:
         frame: table with `panel` (the title), `model`, `severity`, `value`, `low` and `high`.
@@ -121,7 +123,7 @@ def plot_severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, s
 
 
 def plot_heat_map(frame: pd.DataFrame, label: str) -> str:
-    """Plot fractions as colors and in percent.
+    """Plot fractions as colors and in percent, as SVG text.
 
     There is a panel for each task, with a row for each model and a column for each condition.
 
@@ -165,10 +167,10 @@ def _heat_panel(axis: Axes, title: str, block: np.ndarray, highest: float) -> Qu
 
 
 def plot_matrices(blocks: Mapping[str, np.ndarray]) -> str:
-    """Plot square matrices next to each other. The first has a scale from 0 to 1, the others from -1 to 1.
+    """Plot square matrices next to each other as SVG text.
 
     Args:
-        blocks: matrices by title. The first contains target weights, the others cosine similarities.
+        blocks: matrices by title. The first contains target weights, 0 to 1, the others cosine similarities, -1 to 1.
     """
     with _figure(1, len(blocks), width=2.5 * len(blocks), height=2.7) as (figure, axes):
         for number, (axis, (title, block)) in enumerate(zip(axes.flat, blocks.items(), strict=True)):
@@ -194,12 +196,12 @@ def _figure(
 
 
 def _parts(frame: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
-    """Return the rows of each value of a column, in the order of their first occurrence."""
+    """Return pairs of each value of a column as text and the rows with this value, in order of first occurrence."""
     return [(str(value), part) for value, part in frame.groupby(column, sort=False)]
 
 
 def _layout(panels: int) -> tuple[int, int]:
-    """Return the number of rows and columns for a number of panels."""
+    """Return the number of rows and columns of a figure with a number of panels."""
     columns = min(panels, _PANELS_ABREAST)
     return math.ceil(panels / columns), columns
 
@@ -220,7 +222,7 @@ def _legend_below(figure: Figure, axis: Axes) -> None:
 
 
 def _shown(name: str) -> str:
-    """Return a label for the legend. matplotlib would omit a label that begins with an underscore."""
+    """Return the name of a model as a label of a legend. matplotlib would omit a label that begins with "_"."""
     return f"\N{ZERO WIDTH SPACE}{_drawable(name)}" if name.startswith("_") else _drawable(name)
 
 

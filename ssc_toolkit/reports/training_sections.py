@@ -13,10 +13,12 @@ from ssc_toolkit.reports.page import Section
 
 
 def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray], text: str) -> Section:
-    """Return a section with the target weights of a batch and the cosine similarities of its centered embeddings.
+    """Return a report section with the target weights of a batch and the cosine similarities of its embeddings.
+
+    The embeddings are centered first.
 
     Args:
-        weights: (N, N) target weights.
+        weights: target weights of all pairs of N embeddings, (N, N).
         embeddings: (N, dim) embeddings by model.
         text: paragraph that describes the rows of the matrices.
     """
@@ -31,12 +33,12 @@ def similarity_section(weights: np.ndarray, embeddings: Mapping[str, np.ndarray]
 def learning_section(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], measures: Mapping[str, str], models: Sequence[str]
 ) -> Section:
-    """Return a section with the training curves.
+    """Return a report section with loss and other measures over the training steps.
 
     Args:
         histories: rows with the values of each logged step, for each model.
         measures: axis label of each plotted column.
-        models: all models of the report, for their colors.
+        models: names of all models of the report, which determine their colors.
     """
     text = (
         "The losses have different positives, so compare the shapes of the curves, not their values. Nearest-neighbor "

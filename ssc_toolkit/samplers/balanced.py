@@ -1,4 +1,4 @@
-"""Batches with a fixed number of items from each of several classes."""
+"""Sampler of batches with a fixed number of items from each of several classes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,12 @@ class BalancedBatchSampler(NumberedBatchSampler):
         )
 
     def _part(self, number: int, taken: Container[int]) -> list[int]:
-        """Return the batch of one process, without the items in `taken`. `number` is batch * world_size + rank."""
+        """Return the items of one process in a batch. None of them is in `taken`, the items of other processes.
+
+        Args:
+            number: index of the batch times the number of processes, plus the rank of the process.
+            taken: dataset indices that are not drawn.
+        """
         items: list[int] = []
         counts: Counter[int] = Counter()
         wanted: Counter[int] = Counter()
@@ -138,7 +143,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
         return items + list(itertools.islice(_distinct(others), self.batch_size - len(items)))
 
     def _any(self, number: int) -> Iterator[int]:
-        """Yield labeled items in random order. A small pool yields each item once, a large pool can repeat items."""
+        """Yield labeled items in a random order that depends on `number`. With many items, an item can be repeated."""
         generator = make_generator(self.seed, "any", number)
         pool, some = self._drawable, 2 * self.batch_size * self.world_size
         if len(pool) < 4 * some:
@@ -148,7 +153,10 @@ class BalancedBatchSampler(NumberedBatchSampler):
             yield from pool[torch.randint(len(pool), (some,), generator=generator)].tolist()
 
     def _classes(self, turn: int) -> Iterator[int]:
-        """Yield the classes selected for a batch, and then all classes in random order."""
+        """Yield the classes of a batch, and then all classes in random order.
+
+        `turn` is the index of the first class of the batch in the sequence of classes of all batches.
+        """
         yield from self._turns[turn : turn + self.classes_per_batch]
         names = list(self._pools)
         order = torch.randperm(len(names), generator=make_generator(self.seed, "more classes", turn))
@@ -157,7 +165,10 @@ class BalancedBatchSampler(NumberedBatchSampler):
     def _deal(
         self, label: int, round_number: int, count: int, taken: Container[int], items: Container[int]
     ) -> list[int]:
-        """Return up to `count` items of a class that are neither in `taken` nor in `items`."""
+        """Return up to `count` items of the class `label` that are neither in `taken` nor in `items`.
+
+        `round_number` counts how often the class was selected before.
+        """
         if count <= 0:
             return []
         pool = self._pools[label]
@@ -184,7 +195,7 @@ class BalancedBatchSampler(NumberedBatchSampler):
 
 
 def _distinct(items: Iterable[int]) -> Iterator[int]:
-    """Yield each item at its first occurrence only."""
+    """Yield the given items in their order, each only once."""
     seen: set[int] = set()
     for item in items:
         if item not in seen:

@@ -71,10 +71,10 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     @abstractmethod
     def batches_of_a_pass(self) -> int:
-        """Return the number of batches in one pass over the items."""
+        """Return the number of batches in one pass over all items, by default the length of an epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration. Without this call, it is the epoch after the last complete one."""
+        """Set the epoch, from 0, that the next iteration yields. The default is the one after the last complete one."""
         self.epoch = check_integer("epoch", epoch, 0)
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
             self.epoch += 1
 
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
-        """Return the position from which to resume, and the settings on which the batches depend.
+        """Return a state from which `load_state_dict` resumes.
 
         Args:
             batches: number of batches used for training, over all epochs. None: the number of batches that the sampler
@@ -106,7 +106,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         return {"batches": done, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state. The next iteration yields the remaining batches of the epoch of the state.
+        """Resume from a result of `state_dict`. The next iteration yields the remaining batches of its epoch.
 
         Raises:
             TypeError: if the state is not a mapping.
@@ -125,7 +125,7 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
 
     @abstractmethod
     def settings(self) -> tuple[float | Tensor, ...]:
-        """Return the numbers and tensors on which the batches depend, except seed, batch size and world size."""
+        """Return the arguments of the subclass on which the batches depend, to compare them when training resumes."""
 
     def _identity(self) -> dict[str, Any]:
         own = {"seed": self.seed, "batch_size": self.batch_size, "world_size": self.world_size}

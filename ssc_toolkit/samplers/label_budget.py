@@ -1,4 +1,4 @@
-"""Checks of the labels of items, and selection of the fraction of the labels that may be used."""
+"""Checks of labels, and selection of the fraction of the labels that training may use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_labeled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tup
         what: name of the N rows in error messages, such as "items".
 
     Returns:
-        Item indices and class indices, int64 (pairs,) each.
+        Item indices, and class indices of the same pairs, int64 (pairs,) each.
 
     Raises:
         ValueError: if the shape of the labels or the mask is invalid, or a known class index is negative.
@@ -41,7 +41,10 @@ def find_labeled_pairs(labels: Tensor, labeled: Tensor | None, what: str) -> tup
 
 
 def _present(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return row and column indices of the positive entries, ordered by row, without a dense copy."""
+    """Return row and column indices of the positive entries of a dense or sparse matrix, ordered by row.
+
+    A sparse matrix is not converted to a dense one.
+    """
     if rows.layout != torch.strided:
         entries = rows.to_sparse_coo().coalesce()
         row, column = entries.indices()[:, entries.values() > 0].unbind(0)
@@ -70,7 +73,7 @@ def as_mask(labeled: Tensor | Sequence[bool] | None) -> Tensor | None:
 
 
 def as_readable_integers(name: str, values: Tensor) -> Tensor:
-    """Check that a tensor has values, and convert unsigned integers of more than 8 bits to int64.
+    """Return `values`, with unsigned integers of more than 8 bits converted to int64.
 
     Raises:
         ValueError: if the tensor is on the meta device.
@@ -82,6 +85,11 @@ def as_readable_integers(name: str, values: Tensor) -> Tensor:
 
 def check_class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, what: str) -> Tensor:
     """Convert class indices (N,) or multi-hot labels (N, classes) to a tensor, and check the known labels.
+
+    Args:
+        labels: labels of N items, as a tensor, array or list.
+        labeled: bool (N,), True where the labels are known. None: all labels are known.
+        what: name of the N rows in error messages, such as "items".
 
     Raises:
         ValueError: if the shape of the labels or the mask is invalid, or a known label is negative or not multi-hot.
@@ -113,7 +121,10 @@ def check_class_labels(labels: Tensor | Sequence[Any], labeled: Tensor | None, w
 
 
 def _check_multi_hot(rows: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError unless the known rows contain only 0 and 1. This makes no dense copy."""
+    """Raise ValueError unless the rows where `labeled` is True contain only 0 and 1.
+
+    A sparse tensor is not converted to a dense one.
+    """
     if rows.layout != torch.strided:
         entries = rows.to_sparse_coo().coalesce()
         parts: Iterable[Tensor] = [
@@ -163,7 +174,7 @@ def label_budget(labels: Tensor, fraction: float, seed: int = 0) -> Tensor:
 
 
 def uncovered_classes(labels: Tensor, budget: Tensor) -> Tensor:
-    """Return the indices of classes that occur in the labels, but not in the rows with the indices `budget`."""
+    """Return the indices of the classes that occur in labels, but not in the rows of labels with indices `budget`."""
     item, label = find_labeled_pairs(labels, None, "items")
     is_kept = torch.zeros(len(labels), dtype=torch.bool)
     is_kept[budget] = True

@@ -1,4 +1,4 @@
-"""Labeled flags of items for map-style datasets and for streams."""
+"""Datasets and streams that return a flag with each item, which states whether its label may be used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssc_toolkit.seeds import as_integer
 
 
 class with_labeled(Dataset[tuple[Any, bool]]):
-    """Dataset that returns each item of a map-style dataset together with the labeled flag of its index.
+    """Dataset that returns each item of a map-style dataset with a flag: whether the label of the item may be used.
 
-    The indices from `SemiSupervisedBatchSampler` have an attribute `labeled`, which states whether the label of the
-    item may be used. Datasets that convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`)
-    drop this flag. If datasets are nested, wrap the outermost one.
+    The indices from `SemiSupervisedBatchSampler` have an attribute `labeled`, which this class returns as the flag.
+    Datasets that convert the index to an int (Hugging Face `datasets`, `torch.utils.data.Subset`) drop this flag. If
+    datasets are nested, wrap the outermost one.
 
     Args:
         dataset: any dataset with `__getitem__`.
@@ -46,11 +46,12 @@ class with_labeled(Dataset[tuple[Any, bool]]):
         return len(self.dataset)
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[Any, Any]:
-        """Return an item and its flag. The flag of an ordinary integer is True.
+        """Return an item and a bool: whether its label may be used. For an ordinary integer index, it is True.
+
+        For a sequence of indices, return the output of the dataset and a bool tensor (indices,).
 
         Raises:
-            TypeError: if `index` is neither an integer nor a sequence of integers. A slice is not accepted, because it
-                has no flags.
+            TypeError: if `index` is neither an integer nor a sequence of integers, for example a slice.
         """
         if isinstance(index, Tensor | np.ndarray):
             index = index.tolist()
@@ -132,12 +133,12 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
                 yield item, flag
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of items yielded so far, and the states of the streams that can resume from a state."""
+        """Return a dict with the number of items yielded so far, and the states of streams that have `state_dict`."""
         states = {name: stream.state_dict() for name, stream in self._named() if _is_stateful(stream)}
         return {"items": self._given, "streams": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state. The next iteration starts at its position, later iterations start at the beginning.
+        """Resume from a result of `state_dict`. The next iteration continues at its position, later ones begin anew.
 
         Raises:
             ValueError: if `state` is not a result of `state_dict`, or has the states of other streams.
@@ -159,7 +160,13 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return ((name, self.streams[flag]) for flag, name in _NAMES.items())
 
     def _side(self, flag: bool, done: int, resumed: Mapping[str, Any] | None) -> Iterator[Any]:
-        """Yield the items of a stream that follow the first `done` items of the mixed stream."""
+        """Yield the items of one stream that are not among the first `done` items of the mixed stream.
+
+        Args:
+            flag: True for the labeled stream, False for the unlabeled stream.
+            done: number of items that the mixed stream has yielded.
+            resumed: state from which the mixed stream resumes, or None.
+        """
         labeled = self._labeled_before(done)
         before = labeled if flag else done - labeled
         is_placed = resumed is not None and _NAMES[flag] in resumed["streams"] and before > 0
@@ -171,7 +178,10 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return int(number * self.labeled_fraction + 1e-6)
 
     def _items(self, stream: Iterable[Any], is_placed: bool = False) -> Iterator[Any]:
-        """Yield the items of this worker. `is_placed` means that the stream resumes after an item of this worker."""
+        """Yield the items of `stream` that belong to this worker of the data loader.
+
+        `is_placed` is True if the stream resumes after an item of this worker.
+        """
         worker = get_worker_info() if self.split_workers else None
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         while True:

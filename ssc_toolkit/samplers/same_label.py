@@ -18,7 +18,7 @@ class SameLabelTracks(ViewSampler):
     random. If a track shares no label with another track, all views are from this track.
 
     Args:
-        labels: labels of all tracks in the table: class indices (tracks,) or multi-hot (tracks, classes).
+        labels: labels of all tracks of the dataset: class indices (tracks,) or multi-hot (tracks, classes).
         labeled: bool (tracks,), True where the labels are known. None: all labels are known.
         segments: segment sampler that draws the position of each view in its track; `RandomSegments()` by default.
 
@@ -71,7 +71,7 @@ class SameLabelTracks(ViewSampler):
         return Views(tracks, starts.view(tracks.shape))
 
     def _partners(self, items: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-        """Draw `count` other tracks that share a label with each item, (items, count)."""
+        """Draw `count` other tracks that share a label with each of the given tracks `items`, (items, count) int64."""
         own = self._entry_counts[items]
         if not len(self._entries) or count == 0:
             return items[:, None].expand(-1, count)

@@ -19,7 +19,17 @@ class SegmentSampler(ViewSampler):
 
     @abstractmethod
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
-        """Draw starts of views, (tracks, views), from 0 to the last possible start `room`, (tracks,), in samples."""
+        """Draw the positions at which the views of each track start.
+
+        Args:
+            room: (tracks,) int64, last possible start of a view in each track, in samples.
+            view_length: length of a view in samples.
+            views: number of views per track.
+            generator: random generator on the CPU. None: the global generator of PyTorch.
+
+        Returns:
+            Starts in samples, (tracks, views) int64, from 0 to `room`.
+        """
 
     def __call__(
         self, track_lengths: Tensor, view_length: int, views: int, generator: torch.Generator | None = None
@@ -158,7 +168,7 @@ class RandomSegments(SegmentSampler):
         return starts.gather(1, order)
 
     def _gaps(self, view_length: int) -> tuple[int, int | None]:
-        """Return the minimum and maximum gap in samples. None: there is no maximum."""
+        """Return the minimum and maximum gap between segments in samples. A maximum of None means no maximum."""
         rate = self.sample_rate or 0
         least = -int(self.overlap * view_length)
         if self.min_gap_seconds is not None:
@@ -168,7 +178,7 @@ class RandomSegments(SegmentSampler):
 
 
 def _spread(room: Tensor, views: int) -> Tensor:
-    """Return starts (tracks, views) that are evenly spaced from 0 to `room` (tracks,)."""
+    """Return starts (tracks, views) that are evenly spaced from 0 to the last possible start `room` (tracks,)."""
     return room[:, None] * torch.arange(views) // max(views - 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""Batches that mix labeled and unlabeled items."""
+"""Sampler of batches that mix labeled and unlabeled items."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         unlabeled: dataset indices of the unlabeled items.
         batch_size: number of items in the batch of one process.
         labeled_fraction: fraction of labeled items in a batch (b_s in the paper), 0 to 1. If it does not correspond to
-            an integer number of items, the numbers in two batches differ by at most one and are exact on average.
+            an integer number of items, the numbers in two batches differ by at most one, and their mean has the exact
+            fraction.
         label_budget: fraction of the labeled items whose labels may be used (p_s in the paper), 0 to 1.
-        labels: labels of the labeled items: class indices (n,) or multi-hot (n, classes). Required for a `label_budget`
-            below 1, which selects items of every class if it is large enough.
+        labels: labels of the labeled items: class indices (labeled items,) or multi-hot (labeled items, classes).
+            Required for a `label_budget` below 1, which selects items of every class if it is large enough.
         seed: seed of all random choices.
         rank: index of this process, 0 to world_size - 1. Processes get different items of batch k.
         world_size: number of processes.
-        steps: number of batches in an epoch. None: the number of batches in the longer of the passes over both sets.
+        steps: number of batches in an epoch. None: the number of batches in one pass over each set, the larger of the
+            two numbers.
 
     Attributes:
-        labeled: indices of the items in the labeled set, (n,) int64.
-        unlabeled: indices of the items in the unlabeled set, (m,) int64.
-        shares_pool: whether both sets are the same and items of both are drawn.
+        labeled: dataset indices of the items in the labeled set, (labeled items,) int64.
+        unlabeled: dataset indices of the items in the unlabeled set, (unlabeled items,) int64.
+        shares_pool: whether both sets are the same, and items are drawn both with and without labels.
 
     Raises:
         ValueError: if a fraction is out of range, items are not distinct indices, an item is both labeled and
@@ -106,7 +108,7 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         return indices[self.rank :: self.world_size]
 
     def _sides(self, number: int) -> tuple[list[int], list[int]]:
-        """Return the labeled and the unlabeled items of all processes in batch `number`."""
+        """Return dataset indices of the labeled and of the unlabeled items in batch `number` of all processes."""
         first, last = self._labeled_before(number), self._labeled_before(number + 1)
         others_first, others_last = number * self._global_size - first, (number + 1) * self._global_size - last
         return self._labeled_rounds.batch(first, last), self._unlabeled_rounds.batch(others_first, others_last)
@@ -120,7 +122,10 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
         return self.labeled_fraction, self.labeled, self.unlabeled
 
     def _is_small(self, largest: int) -> bool:
-        """Return whether there are fewer unlabeled items than three batches contain."""
+        """Return whether there are fewer unlabeled items than three batches of all processes need.
+
+        `largest` is the maximum number of labeled items in a batch of all processes.
+        """
         return len(self.unlabeled) < 3 * (self._global_size - largest + 1)
 
     def _labeled_before(self, number: int) -> int:
@@ -130,7 +135,7 @@ class SemiSupervisedBatchSampler(NumberedBatchSampler):
 
 
 def _indices(name: str, items: Sequence[int] | Tensor) -> Tensor:
-    """Check dataset indices, and convert them to a tensor, (n,) int64."""
+    """Check that dataset indices are distinct integers of at least 0, and convert them to a tensor, (items,) int64."""
     if isinstance(items, range):
         return torch.arange(items.start, items.stop, items.step)
     try:
@@ -160,7 +165,10 @@ def _split_by_budget(
     labels: Tensor | None,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the items whose labels may be used, and the items that are drawn without labels."""
+    """Return dataset indices of the items whose labels may be used, and of the items that are drawn without labels.
+
+    Arguments are as for `SemiSupervisedBatchSampler`; `fraction` is its `label_budget`.
+    """
     known, unknown = _indices("labeled", labeled), _indices("unlabeled", unlabeled)
     if len(known) and len(unknown):
         is_known = torch.zeros(int(torch.maximum(known.max(), unknown.max())) + 1, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Batches whose labeled and unlabeled items are drawn from the same pool."""
+"""Batches whose labeled and unlabeled items are drawn from the same items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssc_toolkit.seeds import make_generator
 
 
 class SharedPool:
-    """Batches of labeled and unlabeled items from one pool, in which no batch contains an item twice.
+    """Batches of labeled and unlabeled items from one set of items (the pool), without repeated items in a batch.
 
     The batches divide passes over the pool. In each pass, every item is drawn once, either as labeled or as unlabeled.
     The smaller of these groups (the labeled items for a fraction up to 1/2) is drawn from a `ShuffledCycle` of the
@@ -21,7 +21,7 @@ class SharedPool:
     batches, this can be impossible, and other items replace them.
 
     Args:
-        pool: items, (size,) int64, with size at least `batch_size`.
+        pool: dataset indices, (size,) int64, with size at least `batch_size`.
         batch_size: number of items in a batch.
         fraction: fraction of labeled items, 0 to 1.
         seed: seed of the shuffles.
@@ -37,7 +37,7 @@ class SharedPool:
         self._large: dict[int, Tensor] = {}
 
     def batch(self, number: int) -> tuple[list[int], list[int]]:
-        """Return the labeled and the unlabeled items of batch `number`."""
+        """Return the dataset indices of the labeled and of the unlabeled items in batch `number`, from 0."""
         first, last = number * self._size, (number + 1) * self._size
         small = self._small[self._small_before(first) : self._small_before(last)]
         large: list[int] = []
@@ -49,17 +49,23 @@ class SharedPool:
         return (small, large) if self._labeled_is_small else (large, small)
 
     def _small_before(self, items: int) -> int:
-        """Return the number of items from the smaller group among the first `items` items of all batches."""
+        """Return how many of the first `items` items of all batches are from the smaller group.
+
+        The smaller group are the labeled items if their fraction is at most 1/2, otherwise the unlabeled items.
+        """
         # The small term prevents rounding errors from making a product such as 0.1 * 30 less than an integer.
         return math.floor(items * self._fraction + 1e-6)
 
     def _small_of(self, turn: int) -> Tensor:
-        """Return the items of the smaller group in a pass."""
+        """Return the items of the smaller group (labeled or unlabeled) in pass `turn` over all items, from 0."""
         size = len(self._pool)
         return self._small.items(self._small_before(turn * size), self._small_before((turn + 1) * size))
 
     def _pass(self, turn: int) -> Tensor:
-        """Return the larger group of a pass. It does not begin with the last items of the previous pass."""
+        """Return the items of the larger group (labeled or unlabeled) in pass `turn` over all items, counted from 0.
+
+        The group does not begin with the last items of the previous pass.
+        """
         if turn not in self._large:
             if len(self._large) > 1:
                 del self._large[min(self._large)]
@@ -72,7 +78,10 @@ class SharedPool:
         return self._large[turn]
 
     def _body_and_tail(self, turn: int) -> tuple[Tensor, Tensor]:
-        """Return the larger group of a pass in two parts. The tail has no item that begins the next smaller group."""
+        """Return the larger group (labeled or unlabeled items) of pass `turn` in two parts: first and last items.
+
+        None of the last items is among the first items of the smaller group of the next pass.
+        """
         order = torch.randperm(len(self._pool), generator=make_generator(self._seed, "shared", "pass", turn))
         items = self._pool[order]
         items = items[~is_among(items, self._small_of(turn))]
@@ -81,7 +90,11 @@ class SharedPool:
         return items[: -self._most[1]], items[-self._most[1] :]
 
     def _distinct(self, large: list[int], small: list[int], number: int) -> list[int]:
-        """Return the items of the larger group in a batch, with repeated items replaced by others."""
+        """Return the items `large` in batch `number`, with repeated items replaced by others.
+
+        Of the labeled and the unlabeled items in the batch, `large` is the larger group, and `small` is the smaller
+        one.
+        """
         found = [item for item in dict.fromkeys(large) if item not in set(small)]
         if len(found) < len(large):
             used = {*found, *small}

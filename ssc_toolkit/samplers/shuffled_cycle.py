@@ -1,4 +1,4 @@
-"""Infinite sequence of the items of a pool, shuffled in each round."""
+"""Infinite sequence that repeats a set of items, shuffled anew for each repetition."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ssc_toolkit.seeds import make_generator
 
 
 class ShuffledCycle:
-    """Infinite sequence of the items of a pool, from which any slice can be computed.
+    """Infinite sequence that repeats a set of items (the pool), from which any slice can be computed.
 
     The sequence consists of rounds. Each round contains every item once, in a new random order. `max_taken` successive
-    items are all different. If the pool has at most `max_taken` items, they contain every item. The time to compute a
-    slice does not depend on its position.
+    items are all different. If the pool has at most `max_taken` items, any `max_taken` successive items contain every
+    item. The time to compute a slice does not depend on its position.
 
     Args:
-        pool: items, (size,) int64.
+        pool: dataset indices, (size,) int64.
         max_taken: maximum number of items that a batch takes from the sequence.
         seed: seed of the random orders.
         name: name of the sequence. Sequences with the same seed and different names have different orders.
@@ -32,7 +32,7 @@ class ShuffledCycle:
         self._last_rounds: dict[int, Tensor] = {}
 
     def __getitem__(self, span: slice) -> list[int]:
-        """Return the items `span.start` to `span.stop - 1` of the sequence."""
+        """Return the items `span.start` to `span.stop - 1` of the sequence as a list."""
         return self.items(span.start, span.stop).tolist()
 
     def items(self, first: int, last: int) -> Tensor:
@@ -44,7 +44,10 @@ class ShuffledCycle:
         return torch.cat([self._round(turn)[max(first - turn * size, 0) : last - turn * size] for turn in rounds])
 
     def batch(self, first: int, last: int) -> list[int]:
-        """Return the items `first` to `last - 1` as one batch. A batch from a small pool is shuffled again."""
+        """Return the items `first` to `last - 1` of the sequence as one batch.
+
+        The batch is shuffled again if there are fewer items than in two batches.
+        """
         dealt = self[first:last]
         if len(self._pool) >= 2 * self._largest:
             return dealt
@@ -77,11 +80,11 @@ class ShuffledCycle:
         return torch.cat([items[:reach][~recent], again, items[reach:]])
 
     def _gradual(self, number: int) -> Tensor:
-        """Return a round of a pool that is smaller than two batches.
+        """Return round `number` of the sequence for a pool with fewer items than two batches.
 
-        The round has the order of the previous round, except that `spare` items are moved to the end. No item is more
-        than `spare` places earlier than in the previous round. When all items have been moved, the order is a new
-        random order.
+        The round has the order of the previous round, except that a few items are moved to the end: as many as the pool
+        has more than a batch. No item comes earlier by more places than this number. When all items have been moved,
+        the order is a new random order.
         """
         spare = len(self._pool) - self._largest
         if spare <= 0:
@@ -95,7 +98,7 @@ class ShuffledCycle:
 
 
 def is_among(items: Tensor, others: Tensor) -> Tensor:
-    """Return bool (N,), True for items (N,) that are among the others. All are integers of at least 0."""
+    """Return a mask, bool (items,), True for items that are among `others`. All are integers of at least 0."""
     highest = max((int(values.max()) for values in (items, others) if len(values)), default=0)
     if highest > 16 * (len(items) + len(others)):
         return torch.isin(items, others)

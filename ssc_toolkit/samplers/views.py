@@ -1,4 +1,4 @@
-"""View samplers, which draw the positions of the views of items."""
+"""Base class of view samplers, which draw positions of views in tracks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Views(NamedTuple):
     """Positions of the views of items. A view is a segment of a track.
 
     Attributes:
-        tracks: (items, views) int64, row of the track table for each view.
+        tracks: (items, views) int64, row of the track table from which each view is read.
         starts: (items, views) int64, index of the first sample of each view. If the track is shorter than the view, the
             start is 0, and you must pad the view at its end.
     """
@@ -47,7 +47,7 @@ class ViewSampler(ABC):
             generator: random generator on the CPU. None: the global generator of PyTorch.
 
         Returns:
-            Track and start of each view, (items, views) each.
+            Track and start in samples of each view, (items, views) int64 each.
         """
 
 
@@ -102,11 +102,11 @@ class WeightedViews(ViewSampler):
 
 
 def _is_weighted(pair: Any) -> bool:
-    """Return whether an element of `samplers` is a pair that begins with a view sampler."""
+    """Return whether a value is a pair whose first element is a view sampler."""
     return isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], ViewSampler)
 
 
 def draw_up_to(highest: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw integers from the uniform distribution on 0 to `highest`, inclusive, with the shape of `highest`."""
+    """Draw a random integer from 0 to `highest`, inclusive, for each entry of `highest`, in the same shape."""
     fraction = torch.rand(highest.shape, generator=generator, dtype=torch.float64)
     return torch.minimum((fraction * (highest + 1)).long(), highest)

@@ -1,8 +1,8 @@
 """Targets: functions of labels that compute how similar the embeddings of two items should be.
 
-A target maps the labels of some anchors, (R, ...), and the labels of some contrasts, (C, ...), to the target weights of
-their pairs, (R, C), in [0, 1]. A pair with a weight above 0 is a positive of the loss. The loss calls the target for
-blocks of anchors and contrasts, so the N x N matrix of all weights need not be in memory. You can pass any function
+A target maps the labels of R anchors, (R, ...), and the labels of C contrasts, (C, ...), to the target weights of their
+pairs, (R, C), in [0, 1]. A pair with a weight above 0 is a positive of the loss. The loss calls the target for blocks
+of anchors and contrasts, so the matrix of the weights of all pairs need not be in memory. You can pass any function
 with these arguments and this result as a target.
 """
 

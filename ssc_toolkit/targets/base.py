@@ -12,13 +12,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 LabelTensors: TypeAlias = Tensor | dict[str, Tensor]
-"""Labels (N, ...), or a dict of several kinds of labels (signals) by name, (N, ...) each."""
+"""Labels of N items, (N, ...), or a dict of several kinds of labels (signals) by name, (N, ...) each."""
 
 Labeled: TypeAlias = Tensor | dict[str, Tensor]
-"""Bool mask (N,), True where the labels are known, or a dict with one mask per signal."""
+"""Bool mask (N,) of N items, True where the labels are known, or a dict with one mask per signal."""
 
 TargetFunction: TypeAlias = Callable[[Any, Any], Tensor]
-"""Function of the labels (R, ...) of anchors and (C, ...) of contrasts that returns the weights (R, C)."""
+"""Function of the labels (R, ...) of R anchors and (C, ...) of C contrasts that returns their weights, (R, C)."""
 
 
 class Target(nn.Module, ABC):
@@ -29,7 +29,7 @@ class Target(nn.Module, ABC):
     """
 
     takes_dicts = False
-    """Whether the target accepts labels as a dict of signals."""
+    """Whether this class of targets accepts labels as a dict of several kinds of labels (signals)."""
 
     @abstractmethod
     def forward(self, rows: Any, columns: Any) -> Tensor:
@@ -45,7 +45,7 @@ class Target(nn.Module, ABC):
         """
 
     def forward_in(self, rows: Any, columns: Any, dtype: torch.dtype) -> Tensor:
-        """Compute the weights as in `forward`, with at least the precision of `dtype`.
+        """Compute the weights of all pairs of R anchors and C contrasts, with at least the precision of `dtype`.
 
         Override this method if the weights are subject to rounding. By default it calls `forward`.
 
@@ -53,6 +53,9 @@ class Target(nn.Module, ABC):
             rows: as for `forward`.
             columns: as for `forward`.
             dtype: float32 or float64, the precision of the loss.
+
+        Returns:
+            (R, C) weights in [0, 1], as from `forward`.
         """
         return self(rows, columns)
 
@@ -64,7 +67,7 @@ class Target(nn.Module, ABC):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Compute the weights as in `forward`, but 0 for pairs with an unlabeled item.
+        """Compute the weights of all pairs of R anchors and C contrasts, with 0 for pairs with an unlabeled item.
 
         Args:
             rows: labels of the anchors, (R, ...).
@@ -87,8 +90,8 @@ class Target(nn.Module, ABC):
         """Return the mask of known labels. Override this method if a value of the labels means "unknown".
 
         Args:
-            labels: (N, ...), one row per item.
-            labeled: mask that the caller passed: bool (N,), a dict of masks, or None if all labels are known.
+            labels: labels of N items, (N, ...).
+            labeled: mask that the user passed to the loss: bool (N,), a dict of masks, or None if all labels are known.
 
         Returns:
             Mask that the loss uses, by default `labeled`.
@@ -98,7 +101,7 @@ class Target(nn.Module, ABC):
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
-        """Return the pairs that the loss ignores. Ignored pairs are neither positive nor negative.
+        """Return which pairs of R anchors and C contrasts the loss ignores, as neither positive nor negative.
 
         Args:
             rows: labels of the anchors, (R, ...).
@@ -107,7 +110,7 @@ class Target(nn.Module, ABC):
             columns_known: bool (C,), as for `rows_known`. Either both masks are None or neither.
 
         Returns:
-            Bool (R, C), True where a pair is ignored, for any weight. None: no pair is ignored.
+            Bool (R, C), True where a pair is ignored, whatever its weight is. None: no pair is ignored.
         """
         return None
 
@@ -118,8 +121,8 @@ class Target(nn.Module, ABC):
         device takes time.
 
         Args:
-            labels: (N, ...), one row per item.
-            labeled: bool (N,), True where the labels are known. None: all labels are known.
+            labels: labels of N items, (N, ...), or a dict of them.
+            labeled: bool (N,), True where the labels are known, or a dict of masks. None: all labels are known.
         """
 
 
@@ -127,7 +130,7 @@ class FunctionTarget(Target):
     """Target that calls a plain function. The losses convert functions to this class automatically.
 
     Args:
-        function: function of the labels (R, ...) of anchors and (C, ...) of contrasts that returns the weights of
+        function: function of the labels (R, ...) of R anchors and (C, ...) of C contrasts that returns the weights of
             their pairs, (R, C), in [0, 1].
 
     Raises:
@@ -178,7 +181,7 @@ def as_target(target: Target | TargetFunction, argument: str = "target") -> Targ
     """Return a target unchanged, or convert a function to a target.
 
     Raises:
-        TypeError: if `target` is neither. The message names `argument`.
+        TypeError: if `target` is neither a target nor callable. The message begins with `argument`.
     """
     if not isinstance(target, Target) and not callable(target):
         raise TypeError(f"{argument}: expected a target or a function of two tensors of labels, got {target!r}")
@@ -186,17 +189,17 @@ def as_target(target: Target | TargetFunction, argument: str = "target") -> Targ
 
 
 def count(labels: LabelTensors) -> int:
-    """Return the number of rows of labels, which can be a dict of signals."""
+    """Return the number of items in labels, which are one tensor or a dict with one tensor per kind of label."""
     return len(next(iter(labels.values())) if isinstance(labels, dict) else labels)
 
 
 def select_known_rows(labels: Tensor, labeled: Tensor | None) -> Tensor:
-    """Return the rows of the labels that are known; all rows if `labeled` is None."""
+    """Return the rows of `labels` where the bool mask `labeled` is True, or all rows if `labeled` is None."""
     return labels if labeled is None else labels[labeled]
 
 
 def values_are_readable(tensor: Tensor) -> bool:
-    """Return whether the values of a tensor can be read at once: on the CPU, and not during tracing."""
+    """Return whether Python can read the values of a tensor at once: it is on the CPU, and PyTorch does not trace."""
     return tensor.device.type == "cpu" and not is_traced() and not isinstance(tensor, FakeTensor)
 
 
@@ -218,10 +221,10 @@ def in_fake_mode() -> bool:
 
 
 def as_numbers(name: str, values: Any) -> Tensor:
-    """Convert real numbers to a tensor.
+    """Convert an array, list or tensor of real numbers to a tensor.
 
     Raises:
-        TypeError: if the values are not real numbers.
+        TypeError: if the values are not real numbers. The message begins with `name`.
     """
     try:
         found = torch.as_tensor(values)
@@ -233,13 +236,16 @@ def as_numbers(name: str, values: Any) -> Tensor:
 
 
 def check_real(name: str, labels: Tensor) -> None:
-    """Raise TypeError if the labels are complex numbers."""
+    """Raise TypeError if labels are complex. `name` is the class of the target in the message."""
     if labels.is_complex():
         raise TypeError(f"labels: {name} expects real numbers, got {labels.dtype}")
 
 
 def check_vectors(name: str, labels: Tensor, what: str) -> None:
-    """Raise TypeError unless labels are a tensor, and ValueError unless the tensor has one dimension."""
+    """Raise TypeError unless labels are a tensor, and ValueError unless the tensor has one dimension.
+
+    In the message, `name` is the class of the target, and `what` are the expected labels.
+    """
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: {name} expects a tensor, got {type(labels).__name__}")
     if labels.dim() != 1:
@@ -247,13 +253,16 @@ def check_vectors(name: str, labels: Tensor, what: str) -> None:
 
 
 def check_integers(name: str, labels: Tensor, what: str) -> None:
-    """Raise TypeError unless labels are integers."""
+    """Raise TypeError unless labels are integers. In the message, `name` is the target, and `what` are the labels."""
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels: {name} expects integer {what}, got {labels.dtype}")
 
 
 def check_multi_hot(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError unless labels have two dimensions and are 0 or 1 in labeled rows, TypeError if complex."""
+    """Raise ValueError unless labels have two dimensions and are 0 or 1 in labeled rows, TypeError if complex.
+
+    `name` is the class of the target in the message.
+    """
     if labels.dim() != 2:
         raise ValueError(f"labels: {name} expects multi-hot rows, shape (items, classes), got {tuple(labels.shape)}")
     check_real(name, labels)

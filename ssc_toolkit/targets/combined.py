@@ -14,7 +14,10 @@ from ssc_toolkit.targets.base import Labeled, LabelTensors, Target, TargetFuncti
 
 
 class _Combined(Target):
-    """Base class of targets with one target for each signal. Labels are a dict with one tensor per signal."""
+    """Base class of targets that contain one target for each signal (kind of labels), by name.
+
+    Labels are a dict with one tensor per signal.
+    """
 
     takes_dicts = True
 
@@ -33,7 +36,7 @@ class _Combined(Target):
         return self.weights(rows, columns, None, None, dtype)
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise unless labels are a dict with the names of the signals, and each target accepts its labels."""
+        """Raise ValueError or TypeError unless labels are a dict with one valid tensor per signal (kind of labels)."""
         if not isinstance(labels, dict):
             raise TypeError(f"labels: {type(self).__name__} expects a dict of {list(self.names)}, got {type(labels)}")
         _check_names("labels", labels, self.names)
@@ -46,7 +49,11 @@ class _Combined(Target):
                 raise type(error)(f"signal {name!r}: {error}") from error
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Return a dict with one mask per signal if a target changes the mask of its signal, otherwise `labeled`."""
+        """Return the masks of known labels.
+
+        The result is a dict with one mask per signal (kind of labels) if a contained target changes the mask of its
+        signal, otherwise `labeled`.
+        """
         found = {name: target.known(labels[name], _mask(labeled, name)) for name, target in self._signals()}
         if all(found[name] is _mask(labeled, name) for name in self.names):
             return labeled
@@ -62,7 +69,10 @@ class _Combined(Target):
         columns_known: Labeled | None,
         dtype: torch.dtype,
     ) -> list[Tensor]:
-        """Compute the weights of each signal in a common dtype, which is `dtype` or a more precise one."""
+        """Compute a list of the weights of each signal, (R, C) for R anchors and C contrasts, in a common dtype.
+
+        Arguments are as for `Target.weights`. The common dtype is `dtype` or a more precise one.
+        """
         found = [
             target.weights(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name), dtype)
             for name, target in self._signals()
@@ -74,7 +84,7 @@ class _Combined(Target):
     def ignored(
         self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
-        """Return the pairs that the target of any signal ignores."""
+        """Return a mask of the pairs that the target of at least one signal ignores, as `Target.ignored` does."""
         found = [
             target.ignored(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
             for name, target in self._signals()
@@ -95,9 +105,9 @@ class MaxTarget(_Combined):
         targets: dict with the target of each signal by name. A target can also be a function of two tensors of labels.
 
     Shape:
-        - rows: dict with the labels of each signal, (R, ...)
-        - columns: dict with the labels of each signal, (C, ...)
-        - output: (R, C)
+        - rows: dict with the labels of R anchors for each signal, (R, ...)
+        - columns: dict with the labels of C contrasts for each signal, (C, ...)
+        - output: weights (R, C)
 
     Examples:
         >>> import torch
@@ -135,9 +145,9 @@ class WeightedSum(_Combined):
             tensors of labels. The weights are positive, and their sum is at most 1.
 
     Shape:
-        - rows: dict with the labels of each signal, (R, ...)
-        - columns: dict with the labels of each signal, (C, ...)
-        - output: (R, C)
+        - rows: dict with the labels of R anchors for each signal, (R, ...)
+        - columns: dict with the labels of C contrasts for each signal, (C, ...)
+        - output: weights (R, C)
 
     Raises:
         ValueError: if a weight is not positive, or the sum of the weights is more than 1.

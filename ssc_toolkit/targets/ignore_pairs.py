@@ -1,4 +1,4 @@
-"""Target with pairs that are neither positive nor negative."""
+"""Target that makes the loss ignore some pairs, as neither positive nor negative."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class IgnorePairs(Target):
 
     Ignored pairs are neither positive nor negative. Use this target if the labels of some pairs do not show whether the
     items are similar. For example, two tracks of one album can sound similar because of their production, not their
-    genre. The weight of an ignored pair is 0, and the loss of anchor i leaves the pair out of its denominator:
+    genre. The weight of an ignored pair is 0, and the loss of anchor i leaves the pair out of its denominator. With s,
+    w and W as in `SemiSupConLoss`:
 
     $$L_i = \log \sum_{k \neq i,\; k \text{ not ignored}} e^{s_{ik}} - \frac{1}{W_i} \sum_j w_{ij} s_{ij}$$
 
@@ -31,9 +32,9 @@ class IgnorePairs(Target):
             targets. A pair is ignored if its weight by `ignored` is above 0.
 
     Shape:
-        - rows: labels (R, ...), or a dict of such tensors if you passed a mapping
-        - columns: labels (C, ...), or a dict of such tensors
-        - output: (R, C)
+        - rows: labels of R anchors, (R, ...), or a dict of such tensors if you passed a mapping
+        - columns: labels of C contrasts, (C, ...), or a dict of such tensors
+        - output: weights (R, C)
 
     Examples:
         >>> import torch
@@ -74,14 +75,14 @@ class IgnorePairs(Target):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Compute the weights of `target`. The loss does not use the weights of ignored pairs."""
+        """Compute the weights by the constructor argument `target`. The loss does not use those of ignored pairs."""
         if self.target is None:
             return torch.zeros(count(rows), count(columns), device=_device(rows))
         rows, columns, *known = _of_signals(self.target, rows, columns, rows_known, columns_known)
         return self.target.weights(rows, columns, known[0], known[1], dtype)
 
     def known(self, labels: Any, labeled: Labeled | None) -> Labeled | None:
-        """Return the masks of `target` and `ignored` if one of them changes its mask, otherwise `labeled`."""
+        """Return the mask of known labels, to which the method `known` of both contained targets is applied."""
         for part in (self.target, self.rule):
             if part is None:
                 continue
@@ -95,7 +96,7 @@ class IgnorePairs(Target):
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor:
-        """Return a mask of the ignored pairs, (rows, columns).
+        """Return a mask of the ignored pairs of R anchors and C contrasts, bool (R, C).
 
         A pair is ignored if the constructor argument `ignored` gives it a weight above 0, or if the constructor
         argument `target` ignores it.
@@ -108,7 +109,10 @@ class IgnorePairs(Target):
         return ignored if inner is None else ignored | inner
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise if `target` or `ignored` does not accept the labels, or if neither of them uses a signal of a dict."""
+        """Raise ValueError or TypeError if the constructor argument `target` or `ignored` does not accept the labels.
+
+        This is also raised if neither of them uses one of the signals in a dict of labels.
+        """
         parts = [part for part in (self.target, self.rule) if part is not None]
         names = {name for part in parts for name in getattr(part, "names", ())}
         if names and not isinstance(labels, dict):
@@ -129,7 +133,10 @@ def _as_target(given: Target | TargetFunction | Mapping[str, Target | TargetFunc
 
 
 def _of_signals(part: Target, *given: Any) -> list[Any]:
-    """Select the labels or masks of the signals that a target uses. Values that are not a dict are returned as is."""
+    """Select in each dict of `given` the labels or masks of the signals that the target `part` uses.
+
+    Other values are returned unchanged.
+    """
     names = getattr(part, "names", None)
     return [
         {name: value[name] for name in names if name in value}
@@ -140,7 +147,7 @@ def _of_signals(part: Target, *given: Any) -> list[Any]:
 
 
 def _masks(labels: dict[str, Tensor], labeled: Labeled | None) -> dict[str, Tensor]:
-    """Return a dict with one mask per signal."""
+    """Return a dict with one mask of known labels per signal (kind of labels), bool (items,) each."""
     if isinstance(labeled, dict):
         return labeled
     known = torch.ones(count(labels), dtype=torch.bool, device=_device(labels)) if labeled is None else labeled

@@ -1,4 +1,4 @@
-"""Targets for continuous labels. The weight of a pair decreases with the distance of its labels."""
+"""Targets for continuous labels, with weights that decrease with the distance of the labels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class GaussianKernel(Target):
         bandwidth: σ in units of the labels, positive.
 
     Shape:
-        - rows: (R,) or (R, k), real numbers
-        - columns: (C,) or (C, k), real numbers
-        - output: (R, C), float64 for float64 labels or in a loss of float64 embeddings, otherwise float32
+        - rows: real labels of R anchors, (R,), or (R, k) for labels of k dimensions
+        - columns: real labels of C contrasts, (C,) or (C, k)
+        - output: weights (R, C), float64 for float64 labels or in a loss of float64 embeddings, otherwise float32
 
     Raises:
         ValueError: if `bandwidth` is not positive.
@@ -46,7 +46,7 @@ class GaussianKernel(Target):
         return torch.exp(-((distance / self.bandwidth) ** 2) / 2)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError unless labels are (items,) or (items, k), and finite in labeled rows."""
+        """Raise ValueError unless labels are (items,) or (items, dimensions), and finite in labeled rows."""
         check_continuous("GaussianKernel", labels, labeled)
 
     def extra_repr(self) -> str:
@@ -64,9 +64,9 @@ class TempoKernel(Target):
         octave_blind: whether a tempo counts as equal to its half and its double.
 
     Shape:
-        - rows: (R,) positive, in beats per minute
-        - columns: (C,) positive, in beats per minute
-        - output: (R, C), float64 for float64 labels or in a loss of float64 embeddings, otherwise float32
+        - rows: positive tempi of R anchors in beats per minute, (R,)
+        - columns: positive tempi of C contrasts in beats per minute, (C,)
+        - output: weights (R, C), float64 for float64 labels or in a loss of float64 embeddings, otherwise float32
 
     Raises:
         ValueError: if `bandwidth_octaves` is not positive.
@@ -110,7 +110,10 @@ class TempoKernel(Target):
 
 
 def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Compute Euclidean distances of continuous labels, (R, C). The distance of equal labels is exactly 0."""
+    """Compute Euclidean distances (R, C) of R and C continuous labels, (R,) and (C,), or with a dimension more.
+
+    The distance of equal labels is exactly 0. Computation is in `dtype`, or in float64 for labels in float64.
+    """
     if rows.dim() == 1 and not (rows.is_floating_point() or columns.is_floating_point()):
         return (rows.long()[:, None] - columns.long()).abs().to(dtype)  # exact for large integers
     if not (rows.is_floating_point() or columns.is_floating_point()) and len(columns):
@@ -123,7 +126,10 @@ def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.flo
 
 
 def check_continuous(name: str, labels: Tensor, labeled: Tensor | None) -> None:
-    """Raise ValueError unless labels are (items,) or (items, k), and finite in labeled rows."""
+    """Raise ValueError unless labels are (items,) or (items, dimensions), and finite in labeled rows.
+
+    `name` is the class of the target or loss in the message.
+    """
     if labels.dim() not in (1, 2):
         raise ValueError(f"labels: {name} expects numbers, shape (items,) or (items, k), got {tuple(labels.shape)}")
     check_real(name, labels)

@@ -1,4 +1,4 @@
-"""Targets that read weights from a table: musical keys, and any precomputed similarity."""
+"""Targets that read weights from a table, for musical keys and for any precomputed similarity."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class SimilarityMatrix(Target):
     `matrix[label of the anchor, label of the contrast]`.
 
     Args:
-        matrix: (M, M) floating-point weights in [0, 1]. It need not be symmetric. It is a buffer that is not part of
-            the state dict.
+        matrix: floating-point weights in [0, 1] for each two of M label values, (M, M). It need not be symmetric. It is
+            not part of the state dict.
 
     Shape:
-        - rows: (R,) integers, 0 to M - 1
-        - columns: (C,) integers, 0 to M - 1
-        - output: (R, C), with the dtype of the matrix
+        - rows: integer labels of R anchors, 0 to M - 1, (R,)
+        - columns: integer labels of C contrasts, 0 to M - 1, (C,)
+        - output: weights (R, C), with the dtype of the matrix
 
     Raises:
         ValueError: if the matrix is not square, or has values outside of 0 to 1.
@@ -48,7 +48,7 @@ class SimilarityMatrix(Target):
     matrix: Tensor
 
     numbers = "row numbers"
-    """Name of the labels in error messages."""
+    """What the labels of the class are called in error messages."""
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
@@ -94,9 +94,9 @@ class KeySimilarity(SimilarityMatrix):
         bandwidth_fifths: σ of the kernel "fifths" in steps on the circle, positive.
 
     Shape:
-        - rows: (R,) integer keys, 0 to 23
-        - columns: (C,) integer keys, 0 to 23
-        - output: (R, C), float64 in a loss of float64 embeddings, otherwise float32
+        - rows: integer keys of R anchors, 0 to 23, (R,)
+        - columns: integer keys of C contrasts, 0 to 23, (C,)
+        - output: weights (R, C), float64 in a loss of float64 embeddings, otherwise float32
 
     Raises:
         ValueError: if `kernel` is unknown, or `bandwidth_fifths` is not positive.

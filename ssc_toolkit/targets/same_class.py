@@ -1,4 +1,4 @@
-"""Target for class labels: items of the same class are positives."""
+"""Target for class labels, in which items of the same class are positives."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class SameClass(Target):
             every label is a class.
 
     Shape:
-        - rows: (R,) integer class indices
-        - columns: (C,) integer class indices
-        - output: (R, C) float32
+        - rows: integer class indices of R anchors, (R,)
+        - columns: integer class indices of C contrasts, (C,)
+        - output: weights (R, C), float32
 
     Raises:
         TypeError: if `ignore_index` is not an integer.
@@ -57,18 +57,21 @@ class SameClass(Target):
         return same.float()
 
     def _is_class(self, labels: Tensor) -> Tensor:
-        """Return the mask of labels that differ from `ignore_index`, compared in 64 bits, which it may require."""
+        """Return a mask that is True for labels that differ from the constructor argument `ignore_index`.
+
+        Labels are compared in 64 bits, because `ignore_index` may not fit in their dtype.
+        """
         return torch.ne(labels.long(), self.ignore_index)  # type: ignore[arg-type]  # is called only with a number
 
     def known(self, labels: Any, labeled: Any) -> Any:
-        """Return the mask of labels that are known and differ from `ignore_index`."""
+        """Return a mask of the labels that are known and differ from the constructor argument `ignore_index`."""
         if self.ignore_index is None:
             return labeled
         has_class = self._is_class(labels)
         return has_class if labeled is None else labeled & has_class
 
     def check(self, labels: Any, labeled: Any) -> None:
-        """Raise TypeError unless labels are integers, and ValueError unless they are (items,) and known ones >= 0."""
+        """Raise TypeError unless labels are integers, and ValueError for a wrong shape or a negative known label."""
         if labels.dim() == 2:
             one = labels.shape[1] == 1
             cure = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"

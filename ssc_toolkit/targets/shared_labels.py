@@ -1,4 +1,4 @@
-"""Targets for items with several labels each: items that have labels in common are positives."""
+"""Targets for items with several labels each, in which items that have labels in common are positives."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SharedLabels(Target):
         minimum: number of labels that two items must have in common, at least 1.
 
     Shape:
-        - rows: (R, classes) multi-hot: 0 or 1 as bool, integer or floating point
-        - columns: (C, classes), as rows
-        - output: (R, C) float32
+        - rows: multi-hot labels of R anchors, (R, classes), 0 or 1 as bool, integer or floating point
+        - columns: multi-hot labels of C contrasts, (C, classes)
+        - output: weights (R, C), float32
 
     Raises:
         ValueError: if `minimum` is below 1.
@@ -65,9 +65,9 @@ class LabelOverlap(Target):
             weight. None: every weight is 1.
 
     Shape:
-        - rows: (R, classes) multi-hot: 0 or 1 as bool, integer or floating point
-        - columns: (C, classes), as rows
-        - output: (R, C), float64 in a loss of float64 embeddings, otherwise float32
+        - rows: multi-hot labels of R anchors, (R, classes), 0 or 1 as bool, integer or floating point
+        - columns: multi-hot labels of C contrasts, (C, classes)
+        - output: weights (R, C), float64 in a loss of float64 embeddings, otherwise float32
 
     Raises:
         ValueError: if `measure` is unknown, or `class_weights` are not positive or not (classes,).
@@ -124,7 +124,7 @@ class LabelOverlap(Target):
         return self._exact_weights.to(device) if dtype == torch.float64 else self.class_weights.to(dtype)
 
     def check(self, labels: Tensor, labeled: Tensor | None) -> None:
-        """Raise ValueError unless labels are (items, classes) with the classes of `class_weights`, and 0 or 1."""
+        """Raise ValueError unless labels are (items, classes), 0 or 1, with as many classes as `class_weights`."""
         check_multi_hot("LabelOverlap", labels, labeled)
         if self.class_weights is not None and labels.shape[1] != len(self.class_weights):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Plugin that writes checkpoints atomically, and checks of checkpoints and of the disk space for them."""
+"""Lightning plugin that writes checkpoints atomically, and checks of checkpoints and disk space."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ADVICE = "restore it from a copy, or delete it to start the run again from its 
 _PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
 _LISTS = ("optimizer_states", "lr_schedulers")
 _MOMENTS = 2
-"""Number of moments that Adam stores for each parameter."""
+"""Number of values (moments) that the optimizer Adam stores for each parameter."""
 _BESIDE = 16 * 2**20
-"""Number of bytes reserved for the history, event files and plots."""
+"""Number of bytes of disk space that a run needs for its history, event files and plots."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,7 +61,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def check_checkpoint(path: Path, module: nn.Module) -> int:
-    """Check a checkpoint, and return the number of optimizer steps that were completed when it was written.
+    """Check a checkpoint of the LightningModule `module`, and return the number of completed optimizer steps.
 
     Raises:
         InputError: if the checkpoint is damaged, or contains the weights of another model.

@@ -1,4 +1,4 @@
-"""LightningDataModule of the training data."""
+"""Lightning data module of a training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ssc_toolkit.seeds import make_generator
 class SemiSupConDataModule(pl.LightningDataModule):
     """Data module whose batches mix labeled and unlabeled items.
 
-    The sequence of batches has no end. It is distributed over the processes, and it continues with the next batch when
-    a training is resumed.
+    The sequence of batches has no end. The items of each batch are distributed over the processes. When a training is
+    resumed, the sequence continues with the next batch.
 
     An item may have several label signals, such as key and tempo. It is labeled if at least one of them is known.
     `label_budget` selects whole items: all labels of a selected item are used, and no label of any other item.
@@ -74,17 +74,17 @@ class SemiSupConDataModule(pl.LightningDataModule):
         self._sampler = self.batch_sampler()  # fail early if a setting is invalid
 
     def labeled_rows(self) -> Tensor:
-        """Return the row numbers of the labeled tracks, for which at least one label signal is known."""
+        """Return the row numbers of the tracks for which at least one label is known, int64 (labeled tracks,)."""
         return self._labeled.nonzero()[:, 0]
 
     def budget(self) -> Tensor:
-        """Return the indices into `labeled_rows()` of the tracks whose labels are used."""
+        """Return the positions in `labeled_rows()` of the tracks whose labels are used, int64 (tracks,)."""
         rows = self.labeled_rows()
         usable = getattr(self._sampler, "labeled", rows)
         return torch.isin(rows, usable).nonzero()[:, 0]
 
     def batch_sampler(self, world_size: int = 1) -> NumberedBatchSampler:
-        """Return the sampler of batches that contain the items of all `world_size` processes."""
+        """Return the sampler of the batches, each of which contains the items of all `world_size` processes."""
         if self._given is not None:
             return self._given
         labels = self.dataset.labels
@@ -115,7 +115,7 @@ class SemiSupConDataModule(pl.LightningDataModule):
         )
 
     def read_by(self, pid: int) -> str | None:
-        """Return the last file that a worker process started to read, or None if the file is not known."""
+        """Return the last file that the worker with process id `pid` started to read, or None if it is not known."""
         row = self.notes.row_of(pid)
         return None if row is None or row < 0 else self.dataset.describe_item(row)
 
@@ -129,7 +129,7 @@ class SafeLoader(DataLoader[Any]):
 
 
 class NumberedBatches(Dataset[dict[str, Any]]):
-    """Map-style dataset of batches. Batch k depends only on k and the arguments.
+    """Map-style dataset whose item k is batch k of one process. It depends only on k and the arguments.
 
     Args:
         dataset: dataset of the items.

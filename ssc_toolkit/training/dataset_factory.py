@@ -1,4 +1,4 @@
-"""Functions that create the tables, labels, target and dataset of a training from the user's options."""
+"""Functions that create track tables, labels, target and dataset of a training from the user's options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssc_toolkit.options.tracks import TrackSource, source_named
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
-"""Labels of a training: none, those of one column, or those of several columns by name."""
+"""Type of the labels of a training: None, those of one column, or those of several columns by name."""
 
 
 def load_source(source: TrackSource, argument: str) -> TrackTable:
@@ -37,6 +37,9 @@ def load_source(source: TrackSource, argument: str) -> TrackTable:
 def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | None) -> dict[str, Labels]:
     """Encode the label columns of a table, and the column `monitor` if it is not one of them.
 
+    Returns:
+        Labels of all rows by column.
+
     Raises:
         InputError: as for `encode_labels`. The message names the option that gave the column.
     """
@@ -47,7 +50,7 @@ def encoded_columns(table: TrackTable, columns: Sequence[str], monitor: str | No
 
 
 def make_target(signals: Mapping[str, Labels], min_shared: int) -> Target:
-    """Return the target, which decides which tracks are positives of each other.
+    """Return the target of the loss, which determines which tracks are positives of each other.
 
     Two tracks are positives if, in at least one column, they have the same class or `min_shared` labels in common.
 
@@ -76,7 +79,7 @@ def make_target(signals: Mapping[str, Labels], min_shared: int) -> Target:
 
 
 def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTable:
-    """Return the rows whose split is "train" or empty, or all rows if there is no `split` column.
+    """Return the rows of a table whose split is "train" or empty, or all rows if there is no `split` column.
 
     Raises:
         InputError: if there are no such rows.
@@ -88,10 +91,10 @@ def select_training_rows(table: TrackTable, argument: str = "tracks") -> TrackTa
 
 
 def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> Signals:
-    """Return the labels of the training rows. Their list of classes is that of the whole table.
+    """Return the labels of the training rows of a table. Their list of classes is that of the whole table.
 
     Args:
-        table: the table.
+        table: track table.
         signals: labels of all its rows by column.
 
     Raises:
@@ -106,7 +109,13 @@ def encode_training_labels(table: TrackTable, signals: Mapping[str, Labels]) -> 
 
 
 def find_single_class_columns(signals: Signals, columns: Sequence[str], min_shared: int) -> list[str]:
-    """Return the columns in which all labeled tracks are positives of one another."""
+    """Return the names of the label columns in which all labeled tracks are positives of one another.
+
+    Args:
+        signals: labels of the training rows.
+        columns: names of the label columns, in the order of `signals`.
+        min_shared: minimum number of common labels of positives, for columns with several labels per track.
+    """
     return [
         column
         for column, signal in zip(columns, name_signals(signals).values(), strict=True)
@@ -115,7 +124,10 @@ def find_single_class_columns(signals: Signals, columns: Sequence[str], min_shar
 
 
 def check_contrasts(signals: Signals, columns: Sequence[str], min_shared: int) -> None:
-    """Raise InputError if every pair of labeled tracks is positive, because a batch then has no negative pair."""
+    """Raise InputError if all labeled tracks are positives of one another, so that batches have no negatives.
+
+    Arguments are as for `find_single_class_columns`.
+    """
     labeled = {column: signal.labeled for column, signal in zip(columns, name_signals(signals).values(), strict=True)}
     for column in find_single_class_columns(signals, columns, min_shared):
         if all(bool((labeled[column] | ~other).all()) for other in labeled.values()):
@@ -133,7 +145,16 @@ def make_training_dataset(
     views: int,
     max_unusable: float,
 ) -> ContrastiveDataset | JoinedDataset:
-    """Return the dataset of a table with labels and, if given, a second table that is used without labels."""
+    """Create the dataset of a training.
+
+    Args:
+        parts: track table with labels and, optionally, a second table that is used without labels.
+        labels: labels of the first table.
+        sample_rate: sample rate of the views in hertz.
+        view_seconds: length of a view in seconds.
+        views: number of views of each track.
+        max_unusable: maximum fraction of the tracks that may fail to decode.
+    """
     # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
     datasets = [
@@ -163,10 +184,10 @@ def _is_train(table: TrackTable) -> pd.Series:
 
 
 def check_rate(table: TrackTable, sample_rate: int) -> None:
-    """Raise InputError if the tracks are in an audio store that has another sample rate."""
+    """Raise InputError if the tracks of a table are in an audio store that has another sample rate, in hertz."""
     open_store_of(table, sample_rate)
 
 
 def hash_training_table(train: TrackTable) -> str:
-    """Return a hash of the training table, which is stored so that a run is not resumed with other data."""
+    """Return a hash of the training rows of a track table, which is stored so that no run resumes with other data."""
     return short_hash(train.frame.to_csv(index=False))

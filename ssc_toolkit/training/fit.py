@@ -1,4 +1,4 @@
-"""Training loop, which uses Lightning's trainer."""
+"""Training with Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 PICTURES_FOLDER = "pictures"
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""Lightning's name of each precision, by its name in this library."""
+"""Names of the precisions in Lightning, by their names in this library."""
 _CAUSES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C", None: "a signal to another process"}
 
 
 def is_first_process() -> bool:
-    """Return whether this is the process of rank 0, which writes the files of the run.
+    """Return whether this process has rank 0 and therefore writes the files of the run.
 
     The rank is read from the environment variables of the launcher, because the trainer may not exist yet.
     """
@@ -54,14 +54,14 @@ def fit(
     history: History,
     first_step: int = 0,
 ) -> None:
-    """Train until the last step, starting from the checkpoint in the folder if there is one.
+    """Train until the last step, starting from the checkpoint in the folder of the run if there is one.
 
     Args:
         module: module to train.
         data: data module of the training batches.
         folder: folder of the run.
         options: number of steps, title, and options of the trainer and the loggers.
-        history: callback that writes the history.
+        history: callback that records loss and other values.
         first_step: step of the checkpoint in the folder, as `check_checkpoint` returns it, or 0 without a checkpoint.
 
     Raises:
@@ -118,7 +118,14 @@ def fit(
 
 
 def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainOptions, done: int) -> pl.Trainer:
-    """Return Lightning's trainer for the options."""
+    """Return the Lightning trainer of a run.
+
+    Args:
+        folder: folder of the run.
+        callbacks: callbacks of the trainer.
+        options: options of the training.
+        done: number of completed steps.
+    """
     trainer = options.trainer
     try:
         return pl.Trainer(
@@ -146,7 +153,7 @@ def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainO
 
 @contextmanager
 def _explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
-    """Convert errors in the block that a user can fix, such as a full disk, to InputErrors of one line."""
+    """Context manager that converts errors that a user can fix, such as a full disk, to InputErrors of one line."""
     try:
         yield
     except Exception as error:
@@ -179,9 +186,9 @@ def _explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
 
 
 def _find_dead_worker(error: BaseException | None) -> tuple[str, str] | None:
-    """Return the process ids of DataLoader workers that died and the reason, or None if none died.
+    """Return the process ids of the DataLoader workers whose death caused `error`, and the reason, or None.
 
-    PyTorch raises an error in the main process. The error may be the cause or the context of another exception.
+    PyTorch raises an error in the main process. That error may be the cause or the context of `error`.
     """
     while error is not None:
         found = re.match(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*?)\W*$", str(error))

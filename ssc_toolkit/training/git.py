@@ -1,4 +1,4 @@
-"""State of a git repository, read without running code that the repository defines."""
+"""Functions that read the state of a git repository without running code that the repository defines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.pager=cat", 
 
 
 def find_commit(folder: Path) -> str | None:
-    """Return the checked-out commit of the repository that contains a folder, or None if there is no repository.
+    """Return the hash of the checked-out commit of the git repository that contains a folder, or None without one.
 
     The commit is read from plain files (`HEAD`, loose and packed references). No program runs: git need not be
     installed, and hooks, filters and monitors of the repository are not used.
@@ -33,7 +33,7 @@ def find_commit(folder: Path) -> str | None:
 
 
 def is_changed(checkout: Path) -> bool | None:
-    """Return whether tracked files differ from the checked-out commit, or None if git is missing or fails.
+    """Return whether tracked files of a git checkout differ from its commit, or None if git is missing or fails.
 
     This runs `git status`, which may run filters that the checkout defines. Use this function only for a checkout whose
     code is already running.
@@ -63,7 +63,10 @@ def is_changed(checkout: Path) -> bool | None:
 
 
 def _git_folder(checkout: Path) -> Path:
-    """Return the folder that contains `HEAD`. In a worktree or a submodule, `.git` is a file with its path."""
+    """Return the folder of a git checkout that contains the file `HEAD`.
+
+    In a worktree or a submodule, `.git` is a file that contains the path of this folder.
+    """
     path = checkout / ".git"
     if path.is_dir():
         return path

@@ -1,4 +1,4 @@
-"""Checks of the launcher and the devices, and errors for training in several processes."""
+"""Checks of launcher (such as torchrun or SLURM) and devices, and errors of training in several processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssc_toolkit.options import TrainerOptions
 _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Environment variables in which launchers store the number of processes. The first one that is set is used."""
 _OF_A_PROCESS = ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE")
-"""Environment variables that are set by launchers that start all processes, not only one per machine."""
+"""Environment variables of launchers that start all processes, not only one per machine."""
 _SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 """Environment variables that Lightning sets in this process when it starts the other processes."""
 _INTERACTIVE = ("bash", "interactive")
@@ -28,7 +28,7 @@ _LAUNCHER = "lightning_fabric.strategies.launchers.subprocess_script"
 
 
 def check_launcher(options: TrainerOptions) -> None:
-    """Raise InputError if the number of processes that a launcher started differs from the options."""
+    """Raise InputError if a launcher started another number of processes than the options specify."""
     name = next((name for name in _SIZES if name in os.environ and not _is_by_hand(name)), None)
     if name is None:
         return
@@ -61,7 +61,7 @@ def check_devices(options: TrainerOptions) -> None:
 
 
 def find_broken_connection(error: BaseException | None) -> str | None:
-    """Return PyTorch's message if the connection to another process caused an error, or None otherwise."""
+    """Return the message of PyTorch if `error` was caused by a lost connection to another process, otherwise None."""
     while error is not None:
         is_torch = isinstance(error, torch.distributed.DistError)
         if is_torch or (isinstance(error, RuntimeError) and _in_group() and _BROKEN.search(str(error))):
@@ -72,7 +72,7 @@ def find_broken_connection(error: BaseException | None) -> str | None:
 
 @contextmanager
 def report_child_death() -> Iterator[None]:
-    """Log an error if a process that Lightning started dies, before Lightning ends the other processes."""
+    """Context manager that logs an error if a process that Lightning started dies."""
     launcher = logging.getLogger(_LAUNCHER)
     before = launcher.level
     handler = _InOurWords()
@@ -89,7 +89,10 @@ def report_child_death() -> Iterator[None]:
 
 @contextmanager
 def restore_launcher_variables() -> Iterator[None]:
-    """Restore the environment variables of `_SET_BY_LIGHTNING`, so that later trainings do not read them."""
+    """Context manager that restores the environment variables that Lightning sets for the other processes.
+
+    Otherwise, later trainings in this process would read them.
+    """
     before = {name: os.environ.get(name) for name in _SET_BY_LIGHTNING}
     try:
         yield

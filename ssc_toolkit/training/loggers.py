@@ -26,7 +26,7 @@ def check_loggers(options: LogOptions) -> None:
 
 
 def make_loggers(options: LogOptions, folder: Path, first_step: int) -> list[Logger]:
-    """Return the requested loggers.
+    """Return a list of the requested Lightning loggers.
 
     Args:
         options: options of the loggers.

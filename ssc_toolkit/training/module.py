@@ -20,7 +20,7 @@ from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import Target
 
 STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
-"""Names of the values of `contrastive_statistics` that are logged."""
+"""Names of the results of `contrastive_statistics` that are logged."""
 
 
 class SemiSupConModule(pl.LightningModule):
@@ -29,16 +29,16 @@ class SemiSupConModule(pl.LightningModule):
     A training batch is a dictionary, as `ContrastiveDataset` returns it. It contains `waveforms` (items, views,
     channels, samples), as floats or 16-bit integers, and optionally `labels` and `labeled` (items, ...). The random
     augmentation of a step depends only on the seed, the epoch and the number of the batch, so it is the same in a
-    resumed run. With several processes, a batch of `SemiSupConDataModule` also contains `items_of_all`, the number of
-    items of all processes, and `places`, the indices of its items among them. The items are then augmented as if one
-    process had the whole batch.
+    resumed run. If several processes train together, a batch of `SemiSupConDataModule` also contains `items_of_all`,
+    the number of items of all processes, and `places`, the indices of its items among them. The items are then
+    augmented as if one process had the whole batch.
 
     The module logs `loss`, `learning_rate` and three statistics of the batch of the process: `alignment`, `uniformity`
     and `positives_per_anchor`. Logging does not wait for the device. `training_step` returns a dictionary with `loss`,
     `statistics` and `projection`.
 
     Args:
-        model: encoder and projector.
+        model: model that consists of an encoder and a projector.
         loss: module or function that computes a scalar loss; `SemiSupConLoss()` if None. The projections (items, views,
             dim) are passed as its argument `embeddings`, or else as its first argument. `labels`, `labeled` and `items`
             (the ids in the batch's `item`) are passed as keyword arguments if the loss accepts them. With several
@@ -97,11 +97,11 @@ class SemiSupConModule(pl.LightningModule):
         self._random_state: dict[str, Tensor] | None = None
 
     def contrast(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Compute the loss of a batch with an augmentation drawn from the generator."""
+        """Augment a batch with random parameters from `generator`, and compute its loss, a scalar."""
         return self._loss_of(self._project(self._augmented(batch, generator)), batch)
 
     def statistics(self, projection: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the values of `contrastive_statistics` that are logged, by name.
+        """Compute the statistics of a batch that are logged, by name, with `contrastive_statistics`.
 
         If the loss accepts no labels or has no target, only views of the same item are positives.
 
@@ -116,7 +116,7 @@ class SemiSupConModule(pl.LightningModule):
 
     @property
     def target(self) -> Target | None:
-        """Target of the loss, if the loss accepts labels and has a target."""
+        """Target of the loss, or None if the loss accepts no labels or has no target."""
         loss = self.loss.loss if isinstance(self.loss, CrossBatchMemory) else self.loss
         takes_labels = "labels" in LossArguments.of(loss).taken
         found = getattr(loss, "target", None)
@@ -137,7 +137,7 @@ class SemiSupConModule(pl.LightningModule):
         return {"loss": loss, "statistics": statistics, "projection": projection.detach()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients of the parameters. With `chunk_size`, each chunk is encoded again for this."""
+        """Compute the gradients of the parameters from the loss. With `chunk_size`, each chunk is encoded again."""
         super().backward(loss, *args, **kwargs)
         if self._cache is not None:
             cache, self._cache = self._cache, None
@@ -176,7 +176,10 @@ class SemiSupConModule(pl.LightningModule):
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
     def _augmented(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Return the augmented views. The parameters are drawn for all processes, and each applies its own part."""
+        """Return the augmented views of a batch, (items, views, channels, samples).
+
+        Random parameters are drawn for the items of all processes. Each process applies those of its own items.
+        """
         views = as_float(batch["waveforms"])
         if self.augment is None:
             return views
@@ -201,7 +204,7 @@ class SemiSupConModule(pl.LightningModule):
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """Return the factor of the learning rate at a step, which decays along half a cosine after a linear warmup.
+    """Return the factor of the maximum learning rate at a step, for a linear warmup and decay along half a cosine.
 
     Args:
         step: number of the step, starting at 0.
@@ -215,7 +218,10 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def warmup_constant(step: int, steps: int, warmup: float) -> float:
-    """Return the factor of the learning rate at a step, which is 1 after a linear warmup (see `warmup_cosine`)."""
+    """Return the factor of the maximum learning rate at a step, which rises linearly to 1 in the warmup.
+
+    Arguments are as for `warmup_cosine`.
+    """
     return min(1.0, (step + 1) / (warmup * steps + 1))
 
 

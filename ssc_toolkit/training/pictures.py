@@ -1,4 +1,4 @@
-"""Plots of the similarities and target weights of a batch."""
+"""Plots of the cosine similarities and target weights of the embeddings of a batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass
 
 MAX_ROWS = 192
-"""Maximum number of rows of a batch in a plot; more rows would be too small to see."""
+"""Maximum number of embeddings of a batch in a plot; more rows would be too small to see."""
 
 
 class MatrixPictures(pl.Callback):
@@ -54,10 +54,10 @@ class MatrixPictures(pl.Callback):
 
 
 def compute_batch_matrices(projection: Tensor, batch: dict[str, Any], target: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the cosine similarities and target weights of the rows of a batch.
+    """Compute the cosine similarities and target weights of all pairs of views in a batch.
 
     Args:
-        projection: (items, views, dim).
+        projection: (items, views, dim) outputs of the projector.
         batch: batch with or without `labels` and `labeled`.
         target: target of the loss, or None if only views of the same item are positives.
 
@@ -74,7 +74,7 @@ def compute_batch_matrices(projection: Tensor, batch: dict[str, Any], target: An
 
 
 def draw_matrices(similarities: np.ndarray, weights: np.ndarray, title: str) -> Figure:
-    """Plot target weights, from 0 to 1, next to similarities, from -1 to 1."""
+    """Plot a matrix of target weights, from 0 to 1, next to one of similarities, from -1 to 1, (rows, rows) each."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=9)
     for axis, block, name, colors, lowest in zip(
@@ -93,7 +93,10 @@ def draw_matrices(similarities: np.ndarray, weights: np.ndarray, title: str) -> 
 
 
 def _order(labels: Any, labeled: Any, count: int) -> Tensor:
-    """Return the order of the items: labeled items first, sorted by the first label signal."""
+    """Return the indices of `count` items in the order of the plot.
+
+    Labeled items come first, sorted by label. With several kinds of labels, the first one is used.
+    """
     if labels is None:
         return torch.arange(count)
     values, mask = (next(iter(value.values())) if isinstance(value, dict) else value for value in (labels, labeled))

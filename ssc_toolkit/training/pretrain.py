@@ -70,7 +70,7 @@ def pretrain(options: PretrainOptions) -> Path:
     The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
 
     Args:
-        options: tracks, labels, encoder and all settings of the training; `out` is the output folder.
+        options: all options of the training, such as tracks, labels, encoder and output folder (`out`).
 
     Returns:
         The folder of the encoder.
@@ -114,7 +114,7 @@ class _TrainingData:
     """Data of a training.
 
     Attributes:
-        parts: training rows of the tables of the sources.
+        parts: training rows of the track tables, first of the labeled tracks, then of additional unlabeled tracks.
         signals: labels of the training rows of the first table.
         batches: data module of the training batches.
         measures: functions that measure an encoder on the validation set, by name.
@@ -128,7 +128,7 @@ class _TrainingData:
 
 @contextmanager
 def _as_input_errors() -> Iterator[None]:
-    """Convert ValueError and TypeError in the block to InputError, because they concern options of the user."""
+    """Context manager that converts ValueError and TypeError, which are caused by the user's options, to InputError."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -138,7 +138,13 @@ def _as_input_errors() -> Iterator[None]:
 def _make_module(
     options: PretrainOptions, tables: Sequence[TrackTable], signals: Mapping[str, Labels]
 ) -> SemiSupConModule:
-    """Return the module to train, after a check of the view length and of the sample rates of stores."""
+    """Create the LightningModule, after a check of the view length and of the sample rates of audio stores.
+
+    Args:
+        options: options of the training.
+        tables: track tables of the training.
+        signals: labels of the first table by column.
+    """
     torch.manual_seed(options.seed)
     model = ContrastiveModel(make_encoder(options.encoder))
     _check_view(model.encoder, options.view_seconds)
@@ -166,11 +172,11 @@ def _training_data(
     sample_rate: int,
     report_folder: Path | None,
 ) -> _TrainingData:
-    """Return the data of the training, after a check of all audio files.
+    """Check all audio files, and return the data of the training.
 
     Args:
         options: options of the training.
-        tables: tables of the sources.
+        tables: track tables of the labeled tracks and, optionally, of additional unlabeled tracks.
         signals: labels of the first table by column.
         sample_rate: sample rate of the encoder in hertz.
         report_folder: folder for the lists of unusable files, or None to write none.
@@ -198,7 +204,7 @@ def _training_data(
 
 
 def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> None:
-    """Train to the last step in a locked folder, and save the encoder."""
+    """Train the module to the last step, and save the encoder in the folder of the run, which is locked."""
     first = is_first_process()
     checkpoint = folder / CHECKPOINT
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
@@ -221,12 +227,12 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
 
 
 def _report_name(argument: str) -> str:
-    """Return the name of the file that lists the unusable audio files of a source."""
+    """Return the name of the file that lists the unusable audio files of the tracks in an argument."""
     return UNUSABLE_TRACKS if argument == "tracks" else f"{argument}-{UNUSABLE_TRACKS}"
 
 
 def _identity(parts: Sequence[TrackTable]) -> dict[str, Any]:
-    """Return the settings that identify the data of a run and the version of this library."""
+    """Return the hashes of the data of a run and the version of this library, by which a resumed run is checked."""
     identity = {"tracks_hash": hash_training_table(parts[0]), "dataset": dataset_of(parts[0]), "version": __version__}
     for more in parts[1:]:
         identity |= {"unlabeled_hash": hash_training_table(more), "unlabeled_dataset": dataset_of(more)}
@@ -244,7 +250,10 @@ def _check_view(encoder: Encoder, view_seconds: float) -> None:
 def _neighbor_measure(
     table: TrackTable, labels: Labels, view_seconds: float
 ) -> dict[str, Callable[[nn.Module], float]]:
-    """Return the function that measures nearest-neighbor agreement, if there is a validation set."""
+    """Return a dictionary with the function that measures the nearest-neighbor agreement on the validation set.
+
+    It is empty if the table has no validation set.
+    """
     if "split" not in table or not (table["split"] == "valid").any():
         return {}
     is_valid = table["split"] == "valid"

@@ -1,4 +1,4 @@
-"""Provenance of a run: versions, git state and machine."""
+"""Record of how a run was started, with versions, git commits and machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "s
 
 
 def describe_start() -> dict[str, Any]:
-    """Return the time, command, versions, device, and git state of this library and of the working folder.
+    """Return a dictionary with time, command, versions, device, and the git commits of library and working folder.
 
     Examples:
         >>> sorted(describe_start())
@@ -36,7 +36,7 @@ def describe_start() -> dict[str, Any]:
 
 
 def read_git_state() -> dict[str, dict[str, Any] | None]:
-    """Return the commits of this library's checkout and of the working folder; None outside of a repository.
+    """Return the git commits of the source of this library and of the working folder, None outside of a repository.
 
     The entry `changed` says whether tracked files differ from the commit. It is determined only for this library,
     because git may run programs that a repository defines.

@@ -1,4 +1,4 @@
-"""Folder of a run: its settings, configuration, provenance and encoder."""
+"""Functions that write and check the files in the folder of a training run."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ _LOGS = (".log", ".out", ".err", ".txt")
 
 
 def claim_run_folder(folder: Path, options: PretrainOptions, identity: Mapping[str, Any]) -> None:
-    """Write the settings of a run, or check that the run in the folder has the same settings.
+    """Write the settings of a run to its folder, or check that a run in the folder has the same settings.
 
     Args:
         folder: folder of the run, locked by the caller.
-        options: options of this call.
-        identity: settings that identify the data and the version of this library.
+        options: options of the run.
+        identity: hashes of the data, and the version of this library.
 
     Raises:
         InputError: if the folder contains a run with other settings. The folder is not changed.
@@ -97,7 +97,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _is_begun(folder: Path) -> bool:
-    """Return whether a folder contains the settings of a run, which may have no checkpoint yet."""
+    """Return whether a folder contains the settings of a training run, even without a checkpoint."""
     try:
         return "steps" in read_settings(folder)
     except InputError:
@@ -105,7 +105,7 @@ def _is_begun(folder: Path) -> bool:
 
 
 def verify_run(folder: Path) -> None:
-    """Raise InputError if a file of a complete run is missing or has changed since it was written."""
+    """Raise InputError if a file in the folder of a complete run is missing or has changed since it was written."""
     advice = "restore it, or train again in another folder"
     for part in (folder, folder / ENCODER_FOLDER):
         missing = verify_listed(part, "out", advice)
@@ -118,7 +118,7 @@ def verify_run(folder: Path) -> None:
 
 
 def record_start(folder: Path, options: PretrainOptions) -> None:
-    """Save the options to `config.yaml`, and append an entry for this start to `provenance.json`.
+    """Save the options to `config.yaml` in the folder of a run, and add an entry for this start to `provenance.json`.
 
     Raises:
         InputError: if `provenance.json` is damaged. Nothing is written then.
@@ -142,7 +142,10 @@ def _read_starts(path: Path) -> list[Any]:
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Write the checksum of `history.csv`, save the encoder atomically, and return the folder of the encoder."""
+    """Save the encoder of a complete run atomically, and return the folder of the encoder.
+
+    The checksum of `history.csv` is written first. `folder` is the folder of the run.
+    """
     temporary = folder / f".{ENCODER_FOLDER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     encoder.save_pretrained(temporary)

@@ -1,4 +1,4 @@
-"""Summary of the data of a run, and warnings about it."""
+"""Summary of the data of a training, and warnings about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssc_toolkit.training.dataset_factory import Signals, find_single_class_colu
 
 
 def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]) -> str:
-    """Return a one-line summary of the training set."""
+    """Return a line of text with the numbers of tracks, labeled tracks and classes of a training."""
     count = len(data.dataset)
     if signals is None:
         return f"{count} tracks, no labels"
@@ -28,7 +28,11 @@ def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]
 def list_warnings(
     data: SemiSupConDataModule, signals: Signals, columns: Sequence[str], min_shared: int, processes: int
 ) -> Iterator[str]:
-    """Yield one-line warnings about columns with a single class, classes without labels, and repeated tracks."""
+    """Yield warnings about the data of a training, as lines of text.
+
+    They are about label columns with a single class, classes without a labeled track, and tracks that are repeated in a
+    batch.
+    """
     for column in find_single_class_columns(signals, columns, min_shared):
         yield (
             f"labels: all labeled tracks of the split 'train' have the same label in column {column!r}, so all "
@@ -52,7 +56,7 @@ def _uncovered(data: SemiSupConDataModule, signals: Signals) -> Iterator[str]:
 
 
 def _repeated(sampler: SemiSupervisedBatchSampler) -> Iterator[str]:
-    """Yield a warning if a batch needs more labeled or unlabeled tracks than the training set contains."""
+    """Yield a warning if a batch needs more labeled or unlabeled tracks than there are, so that tracks are repeated."""
     if sampler.shares_pool and len(sampler.labeled) < sampler.batch_size:
         yield (
             f"batch_size: a batch needs {sampler.batch_size} tracks and there are {len(sampler.labeled)}, so it "

@@ -114,7 +114,7 @@ def test_an_exported_encoder_takes_any_batch(name):
         assert_same(exported(waveforms).detach(), encoder, waveforms)
 
 
-@pytest.mark.parametrize("name", ["MelCNN", "ShortChunkCNN residual", "TUNePlus"])
+@pytest.mark.parametrize("name", ["MelCNN", "ShortChunkCNN residual", pytest.param("TUNePlus", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_traced_encoder_takes_any_batch(name, fused):
     encoder = MAKES[name]().eval()

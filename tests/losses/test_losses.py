@@ -288,7 +288,9 @@ def test_second_derivatives_of_tiles_are_refused_not_wrong():
             torch.autograd.grad(loss, embeddings, create_graph=True)
 
 
-@pytest.mark.parametrize("kind", ["classes", "dice", "weighted sum"])
+@pytest.mark.parametrize(
+    "kind", ["classes", *(pytest.param(k, marks=pytest.mark.slow) for k in ("dice", "weighted sum"))]
+)
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_without_a_graph_break(kind, backend):
     made = random_batch(5, 6, 2, 16, 0.5, kind)

@@ -104,8 +104,11 @@ def test_tiles_give_the_gradient_of_every_option(drawn, reduction):
 
 
 @pytest.mark.parametrize("denominator", ["all", "negatives"])
-@pytest.mark.parametrize(("beta", "tau_plus"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.1), (0.5, 0.9)])
-@pytest.mark.parametrize("kind", ["classes", "jaccard"])
+@pytest.mark.parametrize(
+    ("beta", "tau_plus"),
+    [(0.5, 0.9), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((0.0, 0.0), (1.0, 0.0), (1.0, 0.1)))],
+)
+@pytest.mark.parametrize("kind", ["classes", pytest.param("jaccard", marks=pytest.mark.slow)])
 def test_gradients_of_options_by_finite_differences(kind, denominator, beta, tau_plus):
     made = random_batch(1, 5, 2, 3, 0.8, kind)
     options = {
@@ -171,8 +174,9 @@ def test_options_in_half_precision_and_at_low_temperature(implementation, option
         torch.testing.assert_close(loss.double(), expected, rtol=0.05, atol=0.5 if dtype != torch.float32 else 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "weighted"])
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_options_compile_without_a_graph_break(options, backend):
     made = random_batch(5, 6, 2, 16, 0.5)
     criterion = SemiSupConLoss(LearnableTemperature(0.2), **options)

@@ -1,4 +1,4 @@
-"""Corpora of compositions and of single notes, which are rendered on the local machine without a download."""
+"""Corpora of clips of compositions and of single notes, which are rendered on the local machine without a download."""
 
 from ssc_toolkit.data.corpus.corpus import build_corpus
 from ssc_toolkit.data.corpus.notes import build_notes

@@ -1,4 +1,4 @@
-"""Functions for the rendering of corpora: output folders, files and parallel work."""
+"""Functions that the rendering of corpora uses for folders, files and parallel work."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
 CORPUS_TABLE = "tracks.csv"
-"""Name of the file with the track table."""
+"""Name of the file with the track table of a corpus."""
 VERSION = 2
-"""Version of the corpora. It is increased when the rendered files change."""
+"""Version of the corpora, increased in releases of this library that change the rendered files."""
 CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
 """Packages whose versions affect the rendered files."""
 
@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 
 
 def read_package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that render the corpora.
+    """Return the installed versions, by name, of the packages that render the corpora.
 
     Raises:
         InputError: if one of the packages is not installed.
@@ -100,7 +100,7 @@ def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterato
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether all files of a corpus exist.
+    """Return whether the folder of a corpus contains all its files.
 
     Raises:
         InputError: if a file is damaged. The message names the file.
@@ -118,7 +118,7 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
         tracks: track table with the paths of the clips, relative to the folder.
 
     Returns:
-        The folder.
+        The argument `folder`.
     """
     write_text(folder / CORPUS_TABLE, format_csv(list(tracks), tracks.itertuples(index=False, name=None)))
     write_checksums(folder, [CORPUS_TABLE, *tracks["path"]])
@@ -126,18 +126,21 @@ def finish_folder(folder: Path, tracks: pd.DataFrame) -> Path:
 
 
 def check_clips(clips: int) -> None:
-    """Raise InputError if the number of clips is below the minimum."""
+    """Raise InputError if the number of clips of a corpus is below the minimum."""
     if clips < MIN_CLIPS:
         raise InputError(f"clips: expected at least {MIN_CLIPS}, got {clips}")
 
 
 def clip_path(number: int) -> str:
-    """Return the path of a clip relative to the corpus folder."""
+    """Return the path of the clip with a number, relative to the folder of its corpus."""
     return f"audio/{number:06d}.wav"
 
 
 def write_clip(path: Path, samples: np.ndarray, peak: float = 0.7) -> None:
-    """Scale mono samples to a peak amplitude from 0 to 1, and write them as a 16-bit WAV file atomically."""
+    """Scale mono samples (samples,) to a peak amplitude, and write them as a 16-bit WAV file atomically.
+
+    `peak` is the peak amplitude, from 0 to 1 (full scale).
+    """
     loudest = np.abs(samples).max()
     scaled = samples * (peak / loudest) if loudest > 0 else samples
     with atomic_path(path) as temporary:

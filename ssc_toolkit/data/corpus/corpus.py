@@ -30,7 +30,7 @@ CORPUS_CLIP_SECONDS = 6.0
 SPLIT_FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
-"""Fraction of the test clips whose General MIDI program occurs in the test set only."""
+"""Fraction of the test clips whose instrument (General MIDI program) occurs in the test set only."""
 
 _MIN_PIECES = 600  # small corpora then also have pieces in minor keys in every split
 _MIN_PITCH, _MAX_PITCH = 43, 91
@@ -51,7 +51,7 @@ class Clip:
         piece: piece that the passage is from.
         tonic: pitch class of the tonic after transposition, from 0 (C) to 11.
         tempo_bpm: tempo in beats per minute. The beat is that of the meter.
-        center: desired mean MIDI pitch. The piece is transposed to the octave that is closest to it.
+        center: desired mean MIDI pitch. The piece is transposed to the octave whose mean pitch is closest to it.
         passage: relative position in the piece where the clip begins, from 0 (start) to 1 (last possible position).
         family: instrument family.
         program: General MIDI program (instrument), 0-based.
@@ -124,7 +124,10 @@ def build_corpus(
 
 
 def plan_clips(pieces: list[Piece], clips: int, seed: int) -> list[Clip]:
-    """Draw the piece, instrument, tempo and other settings of every clip. The result depends only on the arguments."""
+    """Draw the piece, instrument, tempo and other settings of each of `clips` clips, as a list of `Clip`.
+
+    The result depends only on the arguments.
+    """
     random = np.random.default_rng(seed)
     sides = _split_by_tune(pieces, random)
     plan: list[Clip] = []
@@ -173,7 +176,7 @@ def _half_minor(pieces: list[Piece], count: int, random: np.random.Generator) ->
 def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
     """Render and write the missing clips of one General MIDI program.
 
-    Each pitch is rendered once, and clips are mixed from these notes. The notes of existing clips are also rendered,
+    Each pitch is rendered once, and clips are mixed from these notes. The notes of existing clips are rendered again,
     because the samples of a note depend on the notes that are rendered before it.
     """
     scores = [select_passage(clip) for clip in clips]
@@ -188,7 +191,7 @@ def render_clips(folder: Path, program: int, clips: list[Clip]) -> None:
 
 
 def select_passage(clip: Clip) -> np.ndarray:
-    """Return the notes that begin within the clip, as an array (notes, 3).
+    """Return the notes of a piece that begin within a clip, as an array (notes, 3).
 
     The columns are onset and duration in seconds, and MIDI pitch. A piece that is shorter than the clip is repeated.
     """
@@ -237,7 +240,7 @@ def mix(notes: np.ndarray, sounds: dict[int, np.ndarray], seed: int) -> np.ndarr
 
 
 def make_track_table(plan: list[Clip]) -> pd.DataFrame:
-    """Return the track table of the corpus, with one row for each clip. Uncertain labels are missing."""
+    """Return the track table of the corpus, with one row for each clip. Labels that are not certain are missing."""
     tunes = {opening: number for number, opening in enumerate(sorted({clip.piece.opening for clip in plan}))}
     rows = []
     for clip in plan:

@@ -1,4 +1,4 @@
-"""Key estimation that returns a key only if several criteria agree."""
+"""Estimation of the key of a piece, which returns a key only if several criteria agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KOSTKA_PAYNE = np.array(
 
 
 def pitch_class_histogram(pitches: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """Return the total duration of each pitch class as an array (12,), in the unit of `durations`."""
+    """Return the total duration of each pitch class (12,), from MIDI pitches (notes,) and durations (notes,)."""
     return np.bincount(np.asarray(pitches, dtype=int) % 12, weights=durations, minlength=12)
 
 

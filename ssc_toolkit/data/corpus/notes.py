@@ -72,7 +72,7 @@ def build_notes(
 
 
 def plan_notes(clips: int, seed: int) -> pd.DataFrame:
-    """Return the track table of a corpus with random notes for each split. The result depends only on the arguments."""
+    """Return the track table of a corpus of `clips` random notes. The result depends only on the arguments."""
     random = np.random.default_rng(seed)
     known = [program for family in FAMILIES for program in family.known]
     new = [program for family in FAMILIES for program in family.new]
@@ -89,7 +89,7 @@ def plan_notes(clips: int, seed: int) -> pd.DataFrame:
 
 
 def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw `count` different notes, as an array (count, 3) of program, pitch and velocity."""
+    """Draw `count` different notes at random, as an array (count, 3) of program, MIDI pitch and MIDI velocity."""
     most = len(programs) * len(PITCHES) * len(VELOCITIES)
     if count > most:
         raise InputError(f"clips: expected at most {most} notes of {len(programs)} programs, got {count}")
@@ -100,9 +100,12 @@ def _draw(programs: list[int], count: int, random: np.random.Generator) -> np.nd
 
 
 def render_single_notes(folder: Path, program: int, notes: pd.DataFrame) -> None:
-    """Render the notes of one program and write the missing files.
+    """Render the notes of one instrument (General MIDI program), and write the files that do not exist.
 
-    Existing notes are also rendered, because the samples of a note depend on the notes that are rendered before it.
+    `notes` are the rows of the track table with this program.
+
+    Notes whose files exist are also rendered, because the samples of a note depend on the notes that are rendered
+    before it.
     """
     pitches, velocities = notes["pitch"].to_numpy(), notes["velocity"].to_numpy()
     sounds = render_notes(read_sound_font(), program, pitches, velocities, HELD_SECONDS, NOTE_SECONDS)

@@ -62,7 +62,7 @@ _STATED_MODE = {"": 0, "maj": 0, "ion": 0, "m": 1, "min": 1, "aeo": 1}
 
 
 Note = tuple[float, float, int]
-"""Note as a tuple of onset and duration in quarter notes, and MIDI pitch."""
+"""Type of a note: a tuple of onset and duration in quarter notes, and MIDI pitch."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def corpus_folder() -> Path:
 
 
 def list_score_files() -> list[tuple[str, Path]]:
-    """Return the collection and the path of every score file, in a fixed order."""
+    """Return a list of pairs of the collection and the path of each score file, in a fixed order."""
     folder = corpus_folder()
     found = [
         (collection, path)
@@ -123,7 +123,7 @@ def list_score_files() -> list[tuple[str, Path]]:
 
 
 def load_pieces(about: int, workers: int | None = None, progress: bool = True) -> list[Piece]:
-    """Return approximately `about` pieces or more, sorted by id. If there are fewer pieces, return all.
+    """Return about as many pieces as `about`, or more, sorted by id, or all if there are fewer.
 
     Score files are read in batches, each with files of every collection, until there are enough pieces. The pieces of
     each batch are cached, so the next run after an interruption reads only the other batches.
@@ -287,7 +287,10 @@ def _piece(
 
 
 def _stated_key(text: str) -> tuple[int, int | None] | None:
-    """Return the tonic and mode (0 major, 1 minor) of the key field. Return None if it is missing, modal or changes."""
+    """Return the tonic (pitch class) and mode (0 major, 1 minor) that a tune in ABC notation states.
+
+    Return None if it states no key, a modal key, or several keys.
+    """
     fields = re.findall(r"(?m)^K:\s*(.*?)\s*$", text)
     if len(fields) != 1:
         return None
@@ -309,7 +312,7 @@ def _abc_meter(text: str) -> str | None:
 
 
 def _beat(meter: str | None) -> float:
-    """Return the number of quarter notes in one beat, such as 1.5 in 6/8, 2 in 2/2 and 1 in 3/4."""
+    """Return the number of quarter notes in one beat of a meter, such as 1.5 in 6/8, 2 in 2/2 and 1 in 3/4."""
     match = re.fullmatch(r"(\d+)/(\d+)", meter or "")
     if match is None:
         return 1.0

@@ -30,7 +30,7 @@ RECIPES: dict[str, Recipe] = {
     "emomusic": EmoMusic(),
     "fma": FMA(),
 }
-"""Recipes by the name of the dataset."""
+"""Recipes for published datasets, by the name of the dataset."""
 
 __all__ = ["RECIPES", "LabelColumn", "NeededFile", "Recipe", "RecipeTask", "dataset_tracks", "describe_dataset"]
 

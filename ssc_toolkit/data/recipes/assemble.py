@@ -1,4 +1,4 @@
-"""Creation of a track table from the list of tracks that a recipe reads."""
+"""Creation of the track table of a published dataset from the tracks that its recipe reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _SHOWN = 5  # maximum number of files or classes in a message
 
 
 def assemble(recipe: Recipe, root: Path, variant: str) -> TrackTable:
-    """Return the track table of one variant of a recipe, as `dataset_tracks` describes it."""
+    """Return the track table of a variant of a published dataset in the folder `root`.
+
+    The docstring of `dataset_tracks` describes the table.
+    """
     if not root.is_dir():
         raise InputError(f"root: there is no folder {root} for {recipe.name}. {describe_needs(recipe.needs(variant))}")
     root = root.absolute()

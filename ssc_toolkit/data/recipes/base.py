@@ -19,10 +19,11 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Label column of a recipe.
+    """Label column of the track table of a published dataset.
 
     Attributes:
-        kind: "class" (one class for each track), "multi-hot" (any number of classes, joined by "|") or "number".
+        kind: "class" (one class for each track), "multi-hot" (any number of classes, joined by "|" in a cell) or
+            "number".
         names: class names in their fixed order. For the kind "number", the name of the column.
         mean: mean over the tracks of the training and validation sets, for the kind "number" only.
         std: standard deviation over the tracks of the training and validation sets, for the kind "number" only.
@@ -36,7 +37,7 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class RecipeTask:
-    """Labels, splits and metrics of one variant of a recipe.
+    """Labels, splits and metrics of one variant of a published dataset.
 
     Attributes:
         labels: label columns by name.
@@ -44,7 +45,7 @@ class RecipeTask:
         source: source of the splits, in one line.
         counts: published numbers of training, validation and test tracks. None if no numbers are published.
         unusable: ids of tracks whose audio is known to be broken. They are left out.
-        rule: dictionary from condition (such as a singer) to split, if a rule defines the splits instead of a list of
+        rule: dictionary from a property of tracks (such as a singer) to the split, if the splits are not a list of
             tracks.
     """
 
@@ -58,7 +59,7 @@ class RecipeTask:
 
 @dataclass(frozen=True)
 class NeededFile:
-    """File or folder that a recipe reads.
+    """File or folder of a published dataset that its recipe reads.
 
     Attributes:
         path: path relative to the folder of the dataset.
@@ -84,15 +85,15 @@ class Recipe(ABC):
 
     @abstractmethod
     def needs(self, variant: str) -> tuple[NeededFile, ...]:
-        """Return the files that a variant reads, with a description of each file."""
+        """Return the files that must exist for a variant of the dataset, with a description of each file."""
 
     @abstractmethod
     def task(self, variant: str) -> RecipeTask:
-        """Return the labels, splits and metrics of a variant."""
+        """Return the labels, splits and metrics of a variant of the dataset."""
 
     @abstractmethod
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        """Return all tracks of a variant, also those without an audio file on disk.
+        """Return all tracks of a variant of the dataset, also those without an audio file on disk.
 
         Args:
             root: folder of the dataset.
@@ -110,7 +111,7 @@ class Recipe(ABC):
 
 @cache
 def read_shipped_list(name: str) -> tuple[str, ...]:
-    """Return the lines of a list that is part of the package, such as class names.
+    """Return the lines of a text file that is part of this package, such as a list of class names.
 
     Lines that begin with "#" name the source of the list and are omitted.
 
@@ -123,7 +124,7 @@ def read_shipped_list(name: str) -> tuple[str, ...]:
 
 
 def join_labels(labels: Iterable[str]) -> str:
-    """Join labels to a cell of a multi-hot column. The cell "|" means that the track is known to have no label.
+    """Join labels by "|" to the text of a table cell. For no labels, the text is "|".
 
     Examples:
         >>> join_labels(["guitar", "slow"]), join_labels([])

@@ -1,4 +1,4 @@
-"""Functions that find and read the files of a dataset, and report missing and malformed files."""
+"""Functions that find and read the files of a published dataset, and report missing and malformed files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ssc_toolkit.errors import InputError
 
 
 class AudioFolder:
-    """Set of the files below a root folder. Each folder is listed only once, so that many lookups are fast."""
+    """Look-up of files below a folder. Each subfolder is listed only once, so that many look-ups are fast."""
 
     def __init__(self, root: Path):
         self.root = root
         self._names: dict[str, frozenset[str]] = {}
 
     def first(self, candidates: Iterable[str]) -> str | None:
-        """Return the first path in `candidates` that exists below the root, or None if none exists."""
+        """Return the first path in `candidates`, relative to the folder, that exists, or None if none exists."""
         return next((path for path in candidates if path in self), None)
 
     def __contains__(self, path: str) -> bool:
@@ -36,12 +36,12 @@ class AudioFolder:
 
 
 def find_needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path:
-    """Return the path of a file or folder that a recipe needs.
+    """Return the path of a file or folder of a dataset that its recipe requires.
 
     Args:
-        recipe: the recipe.
+        recipe: recipe of the dataset.
         root: folder of the dataset.
-        variant: variant of the recipe.
+        variant: variant of the dataset.
         path: the attribute `path` of one of the files in `recipe.needs(variant)`.
 
     Raises:
@@ -54,20 +54,23 @@ def find_needed_path(recipe: Recipe, root: Path, variant: str, path: str) -> Pat
 
 
 def find_optional_path(recipe: Recipe, root: Path, variant: str, path: str) -> Path | None:
-    """Return the path of a file or folder that a recipe reads, or None if it does not exist."""
+    """Return the path of a file or folder of a dataset, or None if it does not exist.
+
+    Arguments are as for `find_needed_path`.
+    """
     needed = next(need for need in recipe.needs(variant) if need.path == path)
     places = (root / place for place in (needed.path, *needed.elsewhere))
     return next((place for place in places if place.exists()), None)
 
 
 def describe_needs(needs: tuple[NeededFile, ...]) -> str:
-    """Return a text that lists the files that a folder must contain, with one line for each file."""
+    """Return a text that lists the files that the folder of a dataset must contain, one per line."""
     width = max(len(need.path) for need in needs)
     return "It must contain\n" + "\n".join(f"  {need.path:<{width}}  {need.origin}" for need in needs)
 
 
 def make_malformed_error(path: Path, line: int | None, expected: str, found: object) -> InputError:
-    """Return an error that says what was expected and found in a malformed file."""
+    """Return an InputError whose message gives the line of a malformed file and what was expected and found there."""
     place = str(path) if line is None else f"{path}, line {line}"
     return InputError(f"{place}: expected {expected}, got {found!r}")
 

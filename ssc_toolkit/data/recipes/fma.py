@@ -105,7 +105,7 @@ def _track_id(number: int) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Return four columns of tracks.csv, indexed by track number.
+    """Read the file tracks.csv of FMA, and return the four columns that are needed, indexed by track number.
 
     The file begins with two rows of column names and one row that contains the name of the index.
     """

@@ -1,8 +1,8 @@
-"""MedleyDB dataset: stems of one of the 20 most frequent instruments (Bittner et al. 2014, 2016).
+"""MedleyDB dataset: recordings of single instruments (stems), with 20 instruments (Bittner et al. 2014, 2016).
 
-There is no published split for this task. Only stems with a single instrument are used. The SHA-1 hash of the artist's
-name in lower case, modulo 10, assigns an artist to train (0 to 6), valid (7) or test (8 and 9). The split of a song
-therefore does not depend on the other songs on disk.
+There is no published split for this task. Only stems of one of the 20 most frequent instruments are used. The SHA-1
+hash of the artist's name in lower case, modulo 10, assigns an artist to train (0 to 6), valid (7) or test (8 and 9).
+The split of a song therefore does not depend on the other songs on disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIDES = ("train",) * 7 + ("valid",) + ("test",) * 2
 
 
 class MedleyDB(Recipe):
-    """Recipe of MedleyDB. The tracks are stems. The label is one of 20 instruments."""
+    """Recipe of MedleyDB. The tracks are stems (recordings of single parts). The label is one of 20 instruments."""
 
     name = "medleydb"
     variants = ("instrument",)
@@ -68,7 +68,10 @@ class MedleyDB(Recipe):
 
 
 def _stems(path: Path, song: str) -> Iterator[dict[str, Any]]:
-    """Yield a row for each stem of a song. The instrument is None if the stem has several instruments."""
+    """Yield a row of the table for each stem (recording of a part) of a song, read from its metadata file `path`.
+
+    The instrument is None if the stem has several instruments.
+    """
     metadata = _read(path)
     artist = str(metadata.get("artist") or "").strip() or song.partition("_")[0]
     split = _SIDES[choose_bucket(artist.lower(), 10)]

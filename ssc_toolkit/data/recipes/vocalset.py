@@ -86,7 +86,10 @@ def _audio_files(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def _singer(path: PurePosixPath) -> str | None:
-    """Return the singer of a file from its folder, its name, or the list of files whose name has no singer."""
+    """Return the singer of an audio file.
+
+    The singer is read from the folder or name of the file, or from a list of files whose name has no singer.
+    """
     if path.parts[0] in _SINGERS:
         return path.parts[0]
     found = re.match(r"([fm])(\d+)_", path.name)

@@ -108,7 +108,7 @@ class StoreInfo:
 
 
 def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
-    """Read `store.json`.
+    """Read `store.json`, the file with the state of an audio store.
 
     Args:
         path: path of the file.
@@ -145,10 +145,10 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
 
 
 def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
-    """Read and verify the index of a store.
+    """Read and verify the index of an audio store, which gives the place of the samples of each track.
 
     Args:
-        path: path of the file.
+        path: path of the index file.
         info: content of `store.json`.
 
     Returns:
@@ -178,7 +178,7 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
 
 
 def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
-    """Read and verify the track table of a store. The arguments and errors are the same as for `read_index`."""
+    """Read and verify the track table of an audio store. The arguments and errors are the same as for `read_index`."""
     _check_bytes(path, info.table, info.table_checksum)
     if info.table.endswith(SUFFIX):
         tracks = from_arrow(read_table(path, info.table))
@@ -192,7 +192,10 @@ def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
 
 
 def _check_bytes(path: Path, name: str, checksum: str) -> None:
-    """Raise ValueError if a file does not match its checksum. In format 1, the checksum is a part of the file name."""
+    """Raise ValueError if a file does not match its checksum.
+
+    In format 1 of stores, `checksum` is empty, and the checksum is a part of the file name `name`.
+    """
     if name.endswith(SUFFIX):
         if file_hash(path) != checksum:
             raise ValueError("its checksum differs")
@@ -202,7 +205,7 @@ def _check_bytes(path: Path, name: str, checksum: str) -> None:
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A track whose samples are in a shard.
+    """A track whose samples are stored in a shard, a file with the samples of several tracks.
 
     Attributes:
         path: path of the source file.
@@ -234,7 +237,7 @@ class StoredTrack:
 
 @dataclass(frozen=True)
 class ShardDescription:
-    """Description of the tracks of a shard.
+    """Description of the tracks in a shard, a file with the samples of several tracks.
 
     Attributes:
         sample_rate: sample rate in hertz.
@@ -255,12 +258,15 @@ class ShardDescription:
         return max(track.offset + track.length for track in self.tracks) * SAMPLE.itemsize
 
     def write(self, folder: Path, shard: str) -> None:
-        """Write the description next to the file of samples. A shard without a description is incomplete."""
+        """Write the description to a JSON file next to the samples of the shard, in the folder of the store.
+
+        A shard without a description is incomplete.
+        """
         write_checked_json(shard_path(folder, shard, ".json"), asdict(self))
 
 
 def parse_description(path: Path) -> ShardDescription:
-    """Read the description of a shard. If the file is damaged, an exception of any type is raised."""
+    """Read the description of a shard from a JSON file. If it is damaged, an exception of any type is raised."""
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ValueError(f"expected at most {MAX_DESCRIPTION_BYTES} bytes")
     content = parse_checked_json(path, required=False)  # earlier versions wrote no checksum
@@ -286,7 +292,7 @@ def parse_description(path: Path) -> ShardDescription:
 
 
 def read_description(folder: Path, shard: str) -> ShardDescription:
-    """Read the description of a shard of a local store, and check the size of its samples.
+    """Read the description of a shard in the folder of a store, and check the size of its samples.
 
     Raises:
         DamagedFile: if the description is damaged, or if the size of the samples does not match it. The error names the
@@ -304,7 +310,10 @@ def read_description(folder: Path, shard: str) -> ShardDescription:
 
 
 def shard_path(folder: Path, shard: str, suffix: str = ".pcm") -> Path:
-    """Return the path of the samples of a shard or, with the suffix ".json", of its description."""
+    """Return the path of the samples of a shard or, for the suffix ".json", of its description.
+
+    `folder` is the folder of the store.
+    """
     return folder / SHARDS / f"{shard}{suffix}"
 
 

@@ -68,7 +68,7 @@ def _array(cells: pd.Series) -> pa.Array:
 
 
 def _plain(cell: Any) -> Any:
-    """Convert a cell to a type that Arrow supports. Sets, tuples and arrays become lists, and paths become text."""
+    """Convert a table cell to a type that Arrow supports: sets, tuples and arrays to lists, paths to text."""
     if isinstance(cell, set | frozenset):
         return sorted(cell, key=str)
     if isinstance(cell, tuple | np.ndarray):
@@ -120,7 +120,7 @@ def hash_table(table: pa.Table) -> str:
 
 
 def _update(digest: Any, array: Any) -> None:
-    """Update a digest with the type, nulls and values of an array. The digest does not depend on its memory layout."""
+    """Update a hash with the type, nulls and values of an Arrow array. It does not depend on the memory layout."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -188,7 +188,7 @@ def read_table(path: Path, name: str) -> pa.Table:
 
     Args:
         path: path of the file.
-        name: original file name, which contains the hash. `path` may have another name.
+        name: name that `write_table` gave the file, which contains the hash. The file may have been renamed.
 
     Raises:
         ValueError: if the table does not match the hash.

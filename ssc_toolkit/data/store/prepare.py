@@ -77,7 +77,7 @@ def prepare_store(
             "loudest". It cannot be changed in an existing store.
         min_seconds: minimum duration in seconds. Shorter tracks are left out.
         max_unusable: maximum fraction of the files that may be left out.
-        strict: if True, the first file that cannot be used is an error.
+        strict: whether the first file that cannot be used is an error.
         workers: number of decoding threads. By default, one thread for each CPU core.
         shard_megabytes: maximum size of a shard in MiB. A longer track has its own shard.
         progress: whether to show a progress bar.
@@ -144,7 +144,7 @@ def _check_settings(
 
 
 def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
-    """Read the state of the store in a folder, or create an empty store. Temporary files are removed."""
+    """Return the state of the store in a folder, or of an empty store. Temporary files in the folder are removed."""
     info = StoreInfo(sample_rate, channel=channel)
     if (folder / STORE_FILE).exists():
         try:
@@ -176,7 +176,7 @@ def _is_foreign(entry: Path) -> bool:
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:
-    """Delete damaged shards that contain no track of the current index."""
+    """Delete those of the damaged `shards` that are not in `served`, the names of shards that the index refers to."""
     for shard in shards - served:
         for suffix in (".json", ".pcm"):
             shard_path(folder, shard, suffix).unlink(missing_ok=True)
@@ -190,9 +190,18 @@ def _decode(
     enough: Callable[[dict[str, str]], bool],
     progress: bool,
 ) -> dict[str, str]:
-    """Decode files into new shards. Return a dictionary from each path that failed to the reason.
+    """Decode audio files and write their samples to new shards.
 
-    Decoding stops early if `enough` returns True for this dictionary.
+    Args:
+        paths: paths of the audio files.
+        folder: folder of the store.
+        new_shards: function that returns a `ShardWriter` for each thread.
+        workers: number of threads.
+        enough: function that takes the dictionary of failures so far. If it returns True, decoding stops.
+        progress: whether to show a progress bar.
+
+    Returns:
+        A dictionary from the path of each file that failed to the reason.
     """
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for path in paths:
@@ -242,7 +251,17 @@ def _too_short(found: dict[str, Place | None], min_seconds: float, sample_rate: 
 
 
 def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: StoreInfo) -> set[str]:
-    """Write the index, the table and `store.json`. Return the names of the shards that the index refers to."""
+    """Write the index, the track table and `store.json` of a store.
+
+    Args:
+        folder: folder of the store.
+        tracks: track table.
+        usable: place of the samples of each usable track, by path. Other tracks are left out.
+        info: previous state of the store.
+
+    Returns:
+        The names of the shards that the index refers to.
+    """
     table = tracks.select([str(path) in usable for path in tracks["path"]]).frame
     places = [usable[str(path)] for path in table["path"]]
     shards = list(dict.fromkeys(shard for shard, _ in places))
@@ -281,7 +300,7 @@ def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: St
 
 
 def _warn_of_replaced(table: pd.DataFrame, measured: Mapping[str, Any]) -> None:
-    """Warn about columns of the table that are replaced by measured values, if the values differ."""
+    """Warn about columns of a track table that are replaced by different values, measured while decoding."""
     for name in measured.keys() & set(table.columns):
         own, new = table[name], pd.Series(measured[name], index=table.index)
         if name == "seconds" and pd.api.types.is_numeric_dtype(own):

@@ -142,7 +142,12 @@ class AudioStore:
         return tracks
 
     def _read(self, file: str, size: int, parse: Callable[[Path], Any]) -> Any:
-        """Read and verify a file. If the store is at a URL and the local copy is damaged, the file is copied again."""
+        """Read a file of the store with the function `parse`, which verifies the file.
+
+        `size` is the expected size in bytes, or 0 if it is not known.
+
+        If the store is at a URL and the local copy is damaged, the file is copied again.
+        """
         bound = min(size or MAX_TABLE_BYTES, MAX_TABLE_BYTES)
         path = self._files.local(file, parse, max_bytes=bound)
         try:
@@ -189,7 +194,7 @@ class AudioStore:
         """Read segments of tracks.
 
         Args:
-            rows: (n,) row number of the track of each segment.
+            rows: row number of the track of each of n segments, (n,).
             starts: (n,) position of the first sample of each segment, at least 0.
             length: number of samples of each segment. After the end of a track, a segment is padded with zeros.
             dtype: float32 for values from -1 to 1, or int16 for the stored values from -32768 to 32767. int16 takes
@@ -231,8 +236,9 @@ class AudioStore:
     def part(self, rank: int, world_size: int) -> Tensor:
         """Return the row numbers that one of several processes should read.
 
-        Each row is assigned to exactly one process. All tracks of a shard are assigned to the same process, so each
-        process copies only some shards from a URL. The numbers of samples of the processes are about equal.
+        Each row is assigned to exactly one process. All tracks of a shard (a file of samples) are assigned to the same
+        process, so each process copies only some shards from a URL. The numbers of samples of the processes are about
+        equal.
 
         Args:
             rank: rank of this process, from 0 to `world_size` - 1.
@@ -255,18 +261,25 @@ class AudioStore:
         return torch.from_numpy(np.flatnonzero(owner[self._shards] == rank))
 
     def fetch(self, rows: Sequence[int] | Tensor | None = None, progress: bool = True) -> None:
-        """Copy the shards of some rows (by default, of all rows) from a URL to the local machine.
+        """Copy the shards (files of samples) that contain some tracks from a URL to the local machine.
 
         For a store in a local folder, nothing is copied.
+
+        Args:
+            rows: row numbers of the tracks. None: all tracks.
+            progress: whether to show a progress bar.
         """
         wanted = self._shards if rows is None else self._shards[np.asarray(rows, dtype=np.int64)]
         for shard in progress_bar(np.unique(wanted).tolist(), desc="copying shards", disable=not progress):
             self._shard_file(shard)
 
     def verify(self, rows: Sequence[int] | Tensor | None = None) -> None:
-        """Verify that the shards of some rows (by default, of all rows) match the hashes in their names.
+        """Verify the samples of some tracks against the hashes in the names of their shards.
 
         A shard that this process has already verified is read again only if its size or modification time has changed.
+
+        Args:
+            rows: row numbers of the tracks. None: all tracks.
 
         Raises:
             DamagedFile: if the content of a shard does not match its hash.
@@ -289,7 +302,11 @@ class AudioStore:
         return self._open[shard]
 
     def _shard_file(self, shard: int) -> Path:
-        """Return the path of the samples of a shard. Raise InputError if the file is missing or too short."""
+        """Return the path of the samples of a shard, given its position in the list of shards of the store.
+
+        Raises:
+            InputError: if the file is missing or too short.
+        """
         name, size = self._info.shards[shard], int(self._ends[shard]) * SAMPLE.itemsize
         file = f"{SHARDS}/{name}.pcm"
         if isinstance(self._files, LocalFiles):
@@ -304,7 +321,15 @@ class AudioStore:
         return path
 
     def _transferred(self, file: str, shard: str, size: int) -> Path:
-        """Copy a shard to the local machine if there is no copy, verify the copy, and return its path."""
+        """Copy the samples of a shard to the local machine, verify the copy, and return its path.
+
+        An existing copy is used.
+
+        Args:
+            file: path of the samples, relative to the folder of the store.
+            shard: name of the shard.
+            size: minimum size of the samples in bytes.
+        """
         description: ShardDescription = self._read_description(f"{SHARDS}/{shard}.json", size)
 
         def check(path: Path) -> None:
@@ -328,14 +353,17 @@ class AudioStore:
 
     @cached_property
     def _ends(self) -> np.ndarray:
-        """Number of samples of each shard."""
+        """Number of samples of each shard that the index of the store refers to, (shards,)."""
         ends = np.zeros(len(self._info.shards), dtype=np.int64)
         np.maximum.at(ends, self._shards, self._offsets + self._lengths)
         return ends
 
 
 def _reopen(arguments: tuple[str, int | None, str | Path | None], index: str) -> AudioStore:
-    """Open a store in another process. Raise InputError if its index differs from `index`."""
+    """Open a store in another process, with the `arguments` of `AudioStore`.
+
+    Raise InputError unless the name of the index file of the store is `index`, because the store has then changed.
+    """
     store = AudioStore(*arguments)
     if store._info.index != index:
         raise InputError(f"store: {store._files.name} was prepared again since it was opened; open it again")
@@ -344,12 +372,15 @@ def _reopen(arguments: tuple[str, int | None, str | Path | None], index: str) ->
 
 @lru_cache(maxsize=1 << 16)
 def _is_intact(path: Path, shard: str, description: ShardDescription, size: int, modified: int) -> bool:
-    """Return the result of `is_intact`. A changed size or modification time invalidates the in-memory cache."""
+    """Return the result of the function `is_intact`. Results are kept in memory for equal arguments."""
     return is_intact(path, shard, description)
 
 
 def _max_open() -> int:
-    """Return the maximum number of shards that are memory-mapped at once, which file descriptors limit."""
+    """Return the maximum number of shards that are memory-mapped at once.
+
+    It depends on the maximum number of open files of the process.
+    """
     try:
         import resource
     except ImportError:  # not a Unix system
@@ -366,7 +397,7 @@ def _whole(name: str, numbers: Sequence[int] | Tensor) -> np.ndarray:
 
 
 def _empty(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Return an uninitialized tensor for segments. In a DataLoader worker, the tensor is in shared memory."""
+    """Return an uninitialized tensor. In a DataLoader worker, the tensor is in shared memory."""
     if dtype not in (torch.float32, torch.int16):
         raise ValueError(f"dtype: expected float32 or int16, got {dtype}")
     if torch.utils.data.get_worker_info() is None:

@@ -21,11 +21,11 @@ MAX_BYTES = 2**38
 """Maximum size, in bytes, of a file that is copied from a URL."""
 
 Check = Callable[[Path], Any]
-"""Function that reads a file, and raises an exception of any type if its content is wrong."""
+"""Type of a function that reads a file, and raises an exception of any type if its content is wrong."""
 
 
 class Files(Protocol):
-    """Protocol of a class that provides the files of an audio store."""
+    """Protocol of a class that provides the files of an audio store at a folder or URL."""
 
     name: str
     advice: str
@@ -36,7 +36,7 @@ class Files(Protocol):
         Args:
             file: path of the file relative to the folder of the store.
             check: function that verifies a new copy.
-            fresh: if True, copy the file even if there is a local copy.
+            fresh: whether to copy the file even if there is a local copy.
             max_bytes: maximum size of a copy in bytes. Copying a larger file is an error.
         """
 
@@ -124,7 +124,7 @@ def hide_secrets(url: str) -> str:
 
 
 def _reason(error: Exception, url: str) -> str:
-    """Return the message of an error without secrets of the URL. If the message is empty, return the error type."""
+    """Return the message of an error without the secrets in a URL, or the type of the error if it has no message."""
     text = str(error).replace(url, hide_secrets(url))
     for secret in re.findall(r"://([^/@]+)@|\?(.+)$", url):
         for part in filter(None, secret):
@@ -134,7 +134,7 @@ def _reason(error: Exception, url: str) -> str:
 
 
 def _timeout() -> Any:
-    """Return a timeout for a web server that sends no data. The duration of a transfer is not limited."""
+    """Return a timeout setting that stops waiting for a web server that sends no data. Long transfers are allowed."""
     import aiohttp
 
     return aiohttp.ClientTimeout(total=None, connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
@@ -154,7 +154,7 @@ def _bounded(max_bytes: int) -> Any:
 
 
 def _inside(folder: Path, file: str) -> Path:
-    """Return the path of a file of a store. Raise InputError if it is outside the folder."""
+    """Return the path of a file in the folder of a store. Raise InputError if it is outside the folder."""
     path = folder
     for part in file.split("/"):
         path = path_inside(path, part, "store")
@@ -164,4 +164,4 @@ def _inside(folder: Path, file: str) -> Path:
 
 
 def accept_any(_: Path) -> None:
-    """Accept any file. The content of `store.json` is verified later, when it is read."""
+    """Accept any file, as the check of a copy of `store.json`. Its content is verified when it is read."""

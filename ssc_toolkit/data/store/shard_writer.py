@@ -74,7 +74,9 @@ class ShardWriter:
         self._close()
 
     def add(self, path: str) -> None:
-        """Decode an audio file and append its samples to the shard.
+        """Decode an audio file and append its samples to the current shard, the file that is being written.
+
+        A full shard is closed first.
 
         Raises:
             UnreadableAudio: if the file cannot be decoded to its end, if it is silent, or if its channels cancel each
@@ -99,7 +101,7 @@ class ShardWriter:
         self._tracks.append(track)
 
     def _decode(self, path: str) -> int:
-        """Write the samples of an audio file, and return the number of clipped samples."""
+        """Write the samples of an audio file to the current shard, and return the number of clipped samples."""
         clipped, is_silent = 0, True
         for block in stream_audio(path, self._sample_rate, channel=self._channel):
             if self._stop.is_set():
@@ -117,7 +119,7 @@ class ShardWriter:
         return clipped
 
     def _close(self) -> None:
-        """Rename the file of samples to the name of the shard, and write the description. Remove an empty shard."""
+        """Complete the current shard: rename its file, and write its description. Remove an empty shard."""
         with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -144,9 +146,9 @@ def is_intact(samples: Path, shard: str, description: ShardDescription) -> bool:
 
 
 def _shard_name(samples: Any, description: ShardDescription) -> str:
-    """Return the hash of the samples and the description.
+    """Return the name of a shard, which is a hash of its samples and its description.
 
-    It contains the description, so that shards with the same samples of different files have different names.
+    The description is included, so that shards with the same samples of different files have different names.
     """
     digest = samples.copy()
     content = [description.sample_rate, description.generation, description.channel]
@@ -163,7 +165,7 @@ def _name_of_format_1(samples: Any, description: ShardDescription) -> str:
 
 
 def _identity(path: str) -> tuple[int, int, str]:
-    """Return the size in bytes, the modification time in nanoseconds, and the checksum of a source file."""
+    """Return the size in bytes, the modification time in nanoseconds, and the checksum of an audio file."""
     try:
         status = Path(path).stat()
         return status.st_size, status.st_mtime_ns, file_hash(path)
@@ -172,7 +174,7 @@ def _identity(path: str) -> tuple[int, int, str]:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove temporary files and incomplete shards that killed processes left."""
+    """Remove temporary files and incomplete shards that killed processes left in the folder of a store."""
     clear_leftovers(folder / SHARDS)
     for file in (folder / SHARDS).glob("*.pcm"):
         if not file.with_suffix(".json").exists():

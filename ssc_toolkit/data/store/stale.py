@@ -16,10 +16,10 @@ _ADVICE = "`ssc-toolkit prepare --verify` restores it"
 
 @dataclass(frozen=True)
 class Stale:
-    """Source files that the next `prepare_store` must compare by checksum, and shards that it must replace.
+    """Damaged shards and changed audio files of a store, which the next call of `prepare_store` must replace.
 
     Attributes:
-        paths: paths of source files whose content has changed. Their size and modification time can be unchanged.
+        paths: paths of audio files whose content has changed, even if size and modification time are the same.
         shards: names of damaged shards.
     """
 
@@ -28,9 +28,9 @@ class Stale:
 
     @classmethod
     def read(cls, folder: Path) -> Stale:
-        """Read the record in the folder of a store.
+        """Read the damaged shards and changed audio files from the file `marks.json` in the folder of a store.
 
-        If there is no record, or if it is damaged, the result is empty. A damaged record also gives a warning.
+        If there is no such file, or if it is damaged, the result is empty. For a damaged file, a warning is issued.
 
         Raises:
             InputError: if the file cannot be read.
@@ -47,12 +47,12 @@ class Stale:
             return cls(set(), set())
 
     def write(self, folder: Path) -> None:
-        """Write the record to the folder of a store, or remove the file if the record is empty."""
+        """Write the shards and audio files to `marks.json` in the folder of a store, or remove it if there are none."""
         if self.paths or self.shards:
             write_checked_json(folder / MARKS, {"paths": sorted(self.paths), "shards": sorted(self.shards)})
         else:
             (folder / MARKS).unlink(missing_ok=True)
 
     def union(self, paths: Iterable[str], shards: Iterable[str]) -> Stale:
-        """Return a record that also contains the given paths and shards."""
+        """Return a copy of this object with additional paths of changed audio files and names of damaged shards."""
         return Stale(self.paths.union(paths), self.shards.union(shards))

@@ -63,7 +63,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
         progress: whether to show a progress bar.
 
     Returns:
-        The damaged files, the changed source files, and numbers of verified files.
+        The damaged files, the changed source files, and the numbers of verified tracks and shards.
 
     Raises:
         InputError: if there is no store, or if the store is incomplete.
@@ -111,7 +111,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
 
 
 def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path | None]:
-    """Return the tracks of a shard and its damaged file. Without damage, the file is None."""
+    """Return the tracks of a shard, and the path of its damaged file, or None if no file is damaged."""
     try:
         description = read_description(folder, shard)
     except DamagedFile as error:
@@ -124,7 +124,7 @@ def _tracks_of(folder: Path, shard: str) -> tuple[tuple[StoredTrack, ...], Path 
 
 
 def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
-    """Record damaged shards and changed source files for the next `prepare_store`."""
+    """Record damaged shards and changed audio files in the folder of a store, for the next call of `prepare_store`."""
     known = Stale.read(folder)
     more = known.union(changed, damaged)
     if more == known:
@@ -137,7 +137,7 @@ def _mark(folder: Path, changed: list[str], damaged: list[str]) -> None:
 
 
 def _spans(index: Mapping[str, np.ndarray], paths: list[str], shards: int) -> list[dict[tuple[int, int], str]]:
-    """Return for each shard a dictionary from (offset, length) of a track in the index to its source path."""
+    """Return a dictionary for each shard, from offset and length of each track in it to the path of the audio file."""
     spans: list[dict[tuple[int, int], str]] = [{} for _ in range(shards)]
     for path, shard, offset, length in zip(paths, *(index[name].tolist() for name in INDEX), strict=True):
         spans[shard][offset, length] = path

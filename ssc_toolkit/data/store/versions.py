@@ -23,11 +23,11 @@ from ssc_toolkit.hashing import file_hash
 logger = logging.getLogger(__name__)
 
 Place = tuple[str, StoredTrack]
-"""Location of a stored track: the name of its shard, and the track."""
+"""Type of the location of a stored track: the name of its shard, and its description."""
 
 
 def read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict[str, ShardDescription | None]:
-    """Return the description of each shard, or None if the shard is damaged.
+    """Return the description of each shard in the folder of a store by name, or None if the shard is damaged.
 
     Descriptions in `known` are not read again.
     """
@@ -42,7 +42,10 @@ def read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict
 
 
 def served_places(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
-    """Return the path, shard and offset of each track in the index, or an empty set if the index cannot be read."""
+    """Return the audio path, shard and offset of each track in the index of a store as a set of tuples.
+
+    The set is empty if the index cannot be read.
+    """
     if not info.index:
         return set()
     try:
@@ -60,11 +63,16 @@ def served_places(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
 def stored_versions(
     shards: dict[str, ShardDescription | None], info: StoreInfo, served: set[tuple[str, str, int]]
 ) -> dict[str, list[Place]]:
-    """Return the stored versions of each source file, sorted from the oldest to the newest.
+    """Return the stored versions of each audio file by path, sorted from the oldest to the newest.
 
-    Versions are sorted by the generation of their shard. If the current index refers to a version, the generation of
-    the index is used, if it is higher. Shards of format 1 have no generation, so their versions are sorted by the
-    modification time of the source file.
+    Versions are sorted by the generation of their shard, the number of the `prepare_store` call that wrote it. If the
+    current index refers to a version, the generation of the index is used, if it is higher. Shards of format 1 have no
+    generation, so their versions are sorted by the modification time of the source file.
+
+    Args:
+        shards: descriptions of the shards by name, as from `read_shards`.
+        info: state of the store.
+        served: tracks in the index, as from `served_places`.
     """
     places = []
     for shard, description in shards.items():
@@ -82,9 +90,14 @@ def stored_versions(
 
 
 def current_version(path: str, places: list[Place], stale: Stale) -> Place | None:
-    """Return the newest stored version that matches the current content of a source file, or None if none matches.
+    """Return the newest stored version that matches the current content of an audio file, or None if none matches.
 
     If the file no longer exists or cannot be read, return the newest stored version.
+
+    Args:
+        path: path of the audio file.
+        places: stored versions of the file, from the oldest to the newest.
+        stale: damaged shards, and audio files that are known to have changed.
     """
     if not places:
         return None

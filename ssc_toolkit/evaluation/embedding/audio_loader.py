@@ -1,4 +1,4 @@
-"""Load windows of tracks in batches, clean or corrupted."""
+"""Loading of the windows of tracks in batches, clean or corrupted."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MAX_SECONDS = 192.0  # mean length of the tracks in a batch that is corrupted, 
 Decoded = TypeVar("Decoded")
 
 Reader = Callable[[int, int, int], np.ndarray]
-"""Function that takes a row number, a first sample and a number of samples, and returns that segment of the track."""
+"""Function from a row number of the track table, a first sample and a number of samples to that segment, (samples,)."""
 
 
 def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
     """Return a function that reads segments of tracks from the audio store of the table, or else from audio files.
 
     Args:
-        tracks: table with `path`.
+        tracks: track table with the column `path`.
         sample_rate: sample rate of the segments in hertz.
 
     Raises:
@@ -57,7 +57,7 @@ class AudioLoader:
     of seconds.
 
     Args:
-        tracks: table with `path` and `seconds`.
+        tracks: track table with the columns `path` and `seconds`.
         rates: sample rate of each model in hertz.
         sizes: length of a window of each model in samples.
         corruption: corruption of the tracks. None loads clean audio.
@@ -183,7 +183,7 @@ def _cut(waveforms: Tensor, size: int, count: int) -> Tensor:
 
 
 def resample_waveforms(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:
-    """Resample waveforms (N, 1, samples) from `sample_rate` to `wanted` hertz with soxr."""
+    """Resample waveforms (N, 1, samples) from `sample_rate` hertz to `wanted` hertz with the library soxr."""
     if sample_rate == wanted:
         return waveforms
     signals = waveforms[:, 0].float().cpu().numpy()

@@ -20,19 +20,19 @@ from ssc_toolkit.paths import user_path
 
 
 class EmbeddingCache:
-    """Disk cache for the embeddings of the tracks of a table.
+    """Folder that stores the embeddings of the tracks of a table, so that they are computed only once.
 
     Each file contains the embeddings of all tracks for one model, readout, window length, pooling and corruption. The
-    key is a hash of the model (class, settings, weights), its readout, the content of the audio files, the window length
-    and the choice of windows, the pooling, the corruption with its random values, and the version of this library. For tracks
-    in an audio store, the key contains the checksums that the store recorded. Moved audio files keep their key, and
-    changed audio files get a new key. Each cache file ends with a checksum. If a file is damaged, the embeddings are
-    computed again. If the folder exceeds its limit (20 GB, or the environment variable `SSC_TOOLKIT_CACHE_GB`), the
-    least recently used files are removed.
+    key is a hash of the model (class, settings, weights), its readout, the content of the audio files, the window
+    length, the choice of windows, the pooling, the corruption with its random values, and the version of this library.
+    For tracks in an audio store, the key contains the checksums that the store recorded. Moved audio files keep their
+    key, and changed audio files get a new key. Each cache file ends with a checksum. If a file is damaged, the
+    embeddings are computed again. If the folder exceeds its limit (20 GB, or the environment variable
+    `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
 
     Args:
         folder: folder of the cache.
-        tracks: table of the tracks, with `path`.
+        tracks: track table with the column `path`.
         window_pooling: name of the pooling, as for `embed_tracks`.
         corruption: corruption of the tracks, or None for clean audio.
 
@@ -80,7 +80,7 @@ class EmbeddingCache:
 
 
 def hash_audio(tracks: TrackTable) -> list[str]:
-    """Return a hash of the source file of each track. For tracks in an audio store, return the recorded checksum."""
+    """Return a hash of the audio file of each track, or its stored checksum for tracks in an audio store."""
     if tracks.store is not None:
         stored = tracks if "checksum" in tracks else _in_store(tracks, tracks.store)
         return list(map(str, stored["checksum"]))
@@ -103,5 +103,8 @@ def _content(path: str) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def _hash_of_file(path: str, size: int, modified: int) -> str:
-    """Return a hash of the content of a file. A changed size or modification time invalidates the in-memory cache."""
+    """Return a hash of the content of a file.
+
+    Results are kept in memory by the arguments: path, size in bytes and modification time.
+    """
     return file_hash(path)

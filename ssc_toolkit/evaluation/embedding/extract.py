@@ -82,7 +82,7 @@ def embed_tracks(
         max_unusable: maximum fraction of tracks that may fail to decode.
         cache: folder of the embedding cache. Its keys depend on the settings and weights of the model, on the readout
             and on the content of the audio files. None stores nothing.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Returns:
         (tracks, dim) float32 embeddings. If a track cannot be decoded, its row is NaN, and a warning names the track.
@@ -221,8 +221,8 @@ def embed_windows(
 ) -> WindowEmbeddings:
     """Compute one embedding per window of each track, without pooling over the windows.
 
-    The arguments and errors are the same as for `embed_tracks`. Silent windows are included. If a track cannot be decoded, the result contains no
-    windows of this track, and a warning names the track.
+    The arguments and errors are the same as for `embed_tracks`. Silent windows are included. If a track cannot be
+    decoded, the result contains no windows of this track, and a warning names the track.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)
@@ -312,7 +312,10 @@ def _fixed(
     tracks: TrackTable,
     seed: int,
 ) -> FixedCorruption | None:
-    """Return the corruption as a `FixedCorruption`, with random values for each track."""
+    """Return a corruption with fixed random values for each track, drawn from `seed` if they are not fixed yet.
+
+    Return None for clean audio.
+    """
     if corruption is None or isinstance(corruption, FixedCorruption):
         return corruption
     rates = {model.sample_rate for model in models.values()}

@@ -14,9 +14,9 @@ from ssc_toolkit.hashing import text_hash
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
 METADATA = "ssc_toolkit"
-"""Name of the JSON metadata: an array in .npz files, a key of the schema metadata in .parquet files."""
+"""Name under which files contain metadata as JSON, an array in .npz files and a schema key in .parquet files."""
 _OLD_CHECKSUM = b"ssc_toolkit_checksum"
-"""Schema key of a checksum of the metadata, which only earlier versions wrote to .parquet files."""
+"""Schema key of the checksum of the metadata in .parquet files of earlier versions of this library."""
 
 
 def write_embeddings(
@@ -50,7 +50,7 @@ def write_embeddings(
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the metadata of a file that `write_embeddings` wrote.
+    """Return the metadata dictionary of a file that `write_embeddings` wrote.
 
     The checksum of the whole file is verified. Files of earlier versions have no such checksum.
 

@@ -35,7 +35,7 @@ class FixedCorruption:
         transform: the transform that corrupts the audio.
         sample_rate: sample rate, in hertz, of the audio that the transform is applied to.
         names: names of the tracks from `track_names`.
-        drawn: one draw per track, in the order of `names`.
+        drawn: one draw per track, a `Draw` each, in the order of `names`.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -57,10 +57,11 @@ class FixedCorruption:
         """Draw the random values of a transform for every track of a table.
 
         Args:
-            transform: the transform that corrupts the audio.
+            transform: transform that corrupts the audio.
             sample_rate: sample rate, in hertz, of the audio that the transform is applied to.
             tracks: track table, data frame or path of a table, with the column `path` and, optionally, `track_id`.
-            seed: seed of the random values. The same seed uses the same underlying random numbers at every severity.
+            seed: seed of the random values. Transforms that differ only in the ranges of their values get the same
+                underlying random numbers for the same seed.
         """
         tracks = as_track_table(tracks)
         drawn = transform.draw(len(tracks), make_generator(seed, "corruption"))
@@ -72,7 +73,7 @@ class FixedCorruption:
 
         Args:
             path: path of the file.
-            open_files: if True, open the audio files that the transform refers to, such as the recordings of
+            open_files: whether to open the audio files that the transform refers to, such as the recordings of
                 `BackgroundNoise`. By default, a reference to an audio file is an error, because a file from an
                 untrusted source must not determine which files are read.
 
@@ -118,10 +119,10 @@ class FixedCorruption:
             append_checksum(temporary)
 
     def draw_for(self, tracks: Tracks) -> Draw:
-        """Return the stored draws of the tracks of a table, in the order of its rows.
+        """Return the stored random values for the tracks of a table as one `Draw`, in the order of its rows.
 
         Raises:
-            InputError: if a track has no draw. The error names the first such track.
+            InputError: if there are no stored values for a track. The error names the first such track.
         """
         places = {name: place for place, name in enumerate(self.names)}
         names = track_names(tracks)
@@ -134,7 +135,7 @@ class FixedCorruption:
         return self.drawn[torch.tensor([places[name] for name in names])]
 
     def fingerprint(self) -> str:
-        """Return a hash of the transform, the sample rate, the draws and the names."""
+        """Return a hash of the transform, its sample rate, its random values and the names of the tracks."""
         digest = new_digest(repr((self.transform.to_config(), self.sample_rate)).encode())
         _update(digest, self.drawn.state_dict())
         digest.update(repr(self.names).encode())
@@ -142,7 +143,7 @@ class FixedCorruption:
 
 
 def _update(digest: Any, state: Any) -> None:
-    """Update a hash with nested dictionaries, lists and tensors."""
+    """Update the hash `digest` with the content of nested dictionaries, lists and tensors."""
     if isinstance(state, torch.Tensor):
         digest.update(f"{state.dtype} {tuple(state.shape)}".encode() + state.contiguous().numpy().tobytes())
     elif isinstance(state, dict):

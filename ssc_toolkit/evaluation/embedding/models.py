@@ -25,13 +25,13 @@ from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
-"""Settings file that `pretrain` writes next to the folder of its encoder."""
+"""Name of the file with settings that `pretrain` writes next to the folder of the encoder."""
 _FILES_OF_A_RUN = ("last.ckpt", "history.csv")
-"""Files that identify a folder as an output folder of `pretrain`."""
+"""Names of files by which an output folder of `pretrain` is recognized."""
 FUSED_TOLERANCE = 1e-4
-"""Maximum distance between the embeddings of a fused and the original encoder, as a fraction of the norm."""
+"""Maximum distance between embeddings of a fused and the original encoder, as a fraction of their norm."""
 DEFAULT_WINDOW_SECONDS = 3.0
-"""Length of a window in seconds, if neither the caller nor the model specifies one."""
+"""Length of a window in seconds, if neither the user nor the model specifies one."""
 _NOT_THE_USERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     str(Path(__file__).parents[2]),
@@ -51,7 +51,7 @@ class WaveformModel(Protocol):
 
 
 class WrappedModel(nn.Module):
-    """A callable of the user, wrapped as a model that can be evaluated. `as_model` creates it."""
+    """Result of `as_model`: a callable of the user, wrapped as a model that can be evaluated."""
 
     def __init__(
         self, function: Callable[..., Any], sample_rate: int, window_seconds: float | None, identity: str | None
@@ -133,7 +133,10 @@ def open_model(source: str) -> WaveformModel:
 
 
 def choose_window_seconds(model: WaveformModel, window_seconds: float | None = None) -> float:
-    """Return `window_seconds` or, if it is None, the attribute `window_seconds` of the model or, if that is None, 3.
+    """Return the length of a window in seconds.
+
+    It is the argument `window_seconds`, or the attribute `window_seconds` of the model if the argument is None, or 3 if
+    both are None.
 
     Raises:
         InputError: if the length is not a positive finite number.
@@ -182,7 +185,7 @@ def find_device(model: WaveformModel) -> torch.device:
 
 @contextmanager
 def eval_mode(*models: WaveformModel) -> Iterator[None]:
-    """Put modules in eval mode and disable gradients. On exit, restore the previous mode of each module."""
+    """Put those models that are modules in eval mode and disable gradients. On exit, restore their previous modes."""
     modules = [model for model in models if isinstance(model, nn.Module)]
     were_training = [module.training for module in modules]
     for module in modules:
@@ -249,7 +252,7 @@ def compute_embeddings(model: WaveformModel, windows: Tensor, readout: Readout |
 
 
 def _describe_error(error: BaseException) -> str:
-    """Return the type and message of an exception, and the line in a file of the user that raised it."""
+    """Return a text with the type and message of an exception, and the line in a file of the user that raised it."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THE_USERS)
     ]
@@ -258,9 +261,9 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _view_seconds(folder: Path) -> float | None:
-    """Return the length, in seconds, of the views that an encoder was trained on.
+    """Return the length in seconds of the views that the encoder in a folder was trained on.
 
-    It is read from the settings that `pretrain` writes next to the folder of the encoder.
+    The length is read from the settings that `pretrain` writes next to the folder of the encoder.
 
     Return None if there are no settings, or if the file with this name is unrelated to `pretrain`.
 

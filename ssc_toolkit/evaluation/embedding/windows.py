@@ -32,7 +32,7 @@ WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def find_window_pooling(name: str) -> Callable[[Tensor], Tensor]:
-    """Return the pooling function with a name.
+    """Return the function that pools the embeddings of the windows of a track, by its name such as "mean".
 
     Raises:
         InputError: if the name is unknown.
@@ -46,7 +46,7 @@ def count_windows(tracks: TrackTable, sample_rate: int, window: int) -> np.ndarr
     """Return the number of whole windows in each track. A track that is shorter than a window has one padded window.
 
     Args:
-        tracks: table with `path` and `seconds`.
+        tracks: track table with the columns `path` and `seconds`.
         sample_rate: sample rate in hertz.
         window: length of a window in samples.
 

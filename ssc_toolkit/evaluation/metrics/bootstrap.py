@@ -47,6 +47,9 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
         groups: (tracks,) group of each track.
         seed: seed of the bootstrap.
 
+    Returns:
+        The mean over all tracks, with its 95 % interval.
+
     Examples:
         >>> interval = bootstrap_mean(np.array([1.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 2]))
         >>> interval.value, interval.low <= 0.75 <= interval.high
@@ -64,7 +67,7 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
 
 
 def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
-    """Replace each unknown group (NaN or None) by a group that contains only that track.
+    """Replace each unknown group (NaN or None) in groups (tracks,) by a group that contains only that track.
 
     Examples:
         >>> separate_unknown_groups(np.array(["x", None, "x", None], dtype=object)).tolist()
@@ -85,7 +88,7 @@ def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.
         resamples: number of resamples.
 
     Returns:
-        (resamples, tracks) integers.
+        (resamples, tracks) integer counts.
     """
     names, group = np.unique(groups, return_inverse=True)
     random = np.random.default_rng(seed)
@@ -109,6 +112,9 @@ def interval_over_runs(
         seed: seed of the resampling of runs.
         bounds: minimum and maximum of the metric. The interval is clipped to them.
 
+    Returns:
+        The mean over the runs, with its 95 % interval.
+
     Examples:
         >>> interval = interval_over_runs(np.array([0.4, 0.6]), np.tile([0.4, 0.6], (200, 1)))
         >>> interval.value, bool(interval.low < 0.4 < 0.6 < interval.high)
@@ -124,7 +130,7 @@ def interval_over_runs(
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:
-    """Return how often each resample contains each group, as an array (RESAMPLES, groups)."""
+    """Return how often each of `RESAMPLES` bootstrap resamples contains each of the groups, (resamples, groups)."""
     return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=RESAMPLES)
 
 

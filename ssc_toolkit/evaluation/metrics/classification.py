@@ -69,7 +69,13 @@ def find_metrics(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
 
 
 def undefined_classes(kind: Kind, names: tuple[str, ...], truth: np.ndarray) -> int:
-    """Count the classes or number columns that the averages of `find_metrics` omit because they are undefined."""
+    """Count the classes or number columns that the averages of `find_metrics` omit because their metric is undefined.
+
+    Args:
+        kind: "class", "multi-hot" or "number", as in `Labels`.
+        names: names of the classes or columns.
+        truth: true labels of the scored tracks, as `Labels.values`.
+    """
     if kind == "number":
         return len(names) - len(_varying(truth, slice(None)))
     if kind == "class":
@@ -91,7 +97,10 @@ def _correct(outputs: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _mean_of(values: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Metric:
-    """Return a metric that averages one value per track."""
+    """Return a metric that is the mean of one value per track.
+
+    `values` is a function from outputs and true labels to these values, (tracks,).
+    """
     return Metric(
         lambda outputs, truth: float(values(outputs, truth).mean()),
         lambda outputs, truth, weights: weighted.weighted_mean(values(outputs, truth), weights),
@@ -109,7 +118,15 @@ def _resampled_macro_recall(outputs: np.ndarray, truth: np.ndarray, weights: np.
 def _macro(
     metric: Callable[..., float], resampled: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 ) -> Metric:
-    """Return a metric that averages over the classes for which `metric` is defined. It is NaN without such classes."""
+    """Return a metric of multi-hot labels that averages over the classes for which it is defined.
+
+    It is NaN if there are no such classes.
+
+    Args:
+        metric: function from the labels and outputs of one class, (tracks,) each, to its value.
+        resampled: function from the outputs and labels of one class, (tracks,) each, and weights (resamples, tracks) to
+            the values on all resamples, (resamples,).
+    """
 
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
         values = [metric(truth[:, c], outputs[:, c]) for c in np.flatnonzero(defined_classes(truth))]
@@ -124,7 +141,10 @@ def _macro(
 
 
 def _r2(columns: slice) -> Metric:
-    """Return a metric that averages R² over the columns that are not constant. It is NaN without such columns."""
+    """Return a metric that averages R² over those of the given `columns` whose true numbers are not constant.
+
+    It is NaN if there are no such columns.
+    """
 
     def mean(outputs: np.ndarray, truth: np.ndarray) -> float:
         chosen = _varying(truth, columns)
@@ -139,7 +159,7 @@ def _r2(columns: slice) -> Metric:
 
 
 def _varying(truth: np.ndarray, columns: slice) -> np.ndarray:
-    """Return the indices of those `columns` of `truth` (tracks, columns) that are not constant."""
+    """Return the indices of those `columns` of true numbers `truth`, (tracks, columns), that are not constant."""
     chosen = np.arange(truth.shape[1])[columns]
     return chosen[(truth[:, chosen] != truth[:1, chosen]).any(axis=0)]
 

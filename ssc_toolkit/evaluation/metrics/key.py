@@ -42,6 +42,9 @@ def compute_key_weights(names: tuple[str, ...]) -> np.ndarray:
     Args:
         names: names of the keys, in any spelling that `key_number` accepts.
 
+    Returns:
+        (keys, keys) weights. Rows are reference keys, and columns are estimated keys.
+
     Examples:
         >>> compute_key_weights(("C major", "G:maj", "Am", "c minor"))[0].tolist()
         [1.0, 0.5, 0.3, 0.2]

@@ -75,6 +75,9 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
         predictions: predictions for the same tracks, one element per seed of the probe.
         seed: seed of the bootstrap.
 
+    Returns:
+        The values of all metrics for the kind of labels, with 95 % confidence intervals.
+
     Raises:
         ValueError: if the predictions are for different tracks.
     """
@@ -114,6 +117,9 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
         corrupted: score of the same probes on the same tracks after corruption.
         seed: seed of the bootstrap.
 
+    Returns:
+        The relative drop with its 95 % interval.
+
     Raises:
         ValueError: if the two scores have different tracks, seeds or metrics.
     """
@@ -136,6 +142,9 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
         second: score of another model on the same task.
         seed: seed of the bootstrap.
 
+    Returns:
+        The difference with its 95 % interval.
+
     Raises:
         ValueError: if the two scores have different tracks, seeds or metrics.
     """
@@ -148,7 +157,7 @@ def _paired(names: str, first: Score, second: Score, seed: int) -> tuple[np.ndar
     """Compute the headline metrics of two scores for each seed, on all tracks and on the same resampled tracks.
 
     Returns:
-        Two arrays (1 + resamples, seeds). The first row is the metric on all tracks.
+        Two arrays (1 + resamples, seeds), one per score. The first row is the metric on all tracks.
     """
     mine, other = first.predictions, second.predictions
     runs = {len(mine), len(other)} - {1}
@@ -166,7 +175,10 @@ def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.nd
 
 
 def _by_run(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> np.ndarray:
-    """Compute a metric for each seed, as an array (1 + resamples, seeds). The first row is for all tracks."""
+    """Compute a metric of the predictions of each seed, as an array (1 + resamples, seeds).
+
+    The first row is the metric on all tracks, and each other row that on one bootstrap resample.
+    """
     return np.stack(
         [
             np.append(metric.value(one.outputs, one.truth), metric.resampled(one.outputs, one.truth, weights))

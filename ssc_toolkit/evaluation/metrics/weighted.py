@@ -11,12 +11,15 @@ import numpy as np
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the mean of values (tracks,) on each resample, as an array (resamples,)."""
+    """Compute the mean of values (tracks,) on each bootstrap resample, as an array (resamples,).
+
+    `weights`, (resamples, tracks), count how often each resample contains each track.
+    """
     return (weights @ values) / weights.sum(axis=1)
 
 
 def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the macro recall on each resample, over the classes that occur in it, as an array (resamples,).
+    """Compute the macro recall on each bootstrap resample, over the classes in the resample, as an array (resamples,).
 
     Args:
         correct: (tracks,) 1 where the prediction is correct, else 0.
@@ -30,9 +33,10 @@ def weighted_macro_recall(correct: np.ndarray, truth: np.ndarray, weights: np.nd
 
 
 def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute R² of predicted and true numbers (tracks,) on each resample, as an array (resamples,).
+    """Compute R² of predicted and true numbers (tracks,) on each bootstrap resample, as an array (resamples,).
 
-    R² is NaN if all true numbers of a resample are the same.
+    `weights`, (resamples, tracks), count how often each resample contains each track. R² is NaN if all true numbers of
+    a resample are the same.
     """
     total, truth = weights.sum(axis=1), truth.astype(float)
     centered = truth - truth.mean()
@@ -44,7 +48,7 @@ def weighted_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -
 
 
 def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the average precision of one class on each resample, as an array (resamples,).
+    """Compute the average precision of one class on each bootstrap resample, as an array (resamples,).
 
     The value is NaN for a resample without a positive track or without a negative track.
 
@@ -60,7 +64,7 @@ def weighted_average_precision(scores: np.ndarray, positive: np.ndarray, weights
 
 
 def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute the area under the ROC curve of one class on each resample, as an array (resamples,).
+    """Compute the area under the ROC curve of one class on each bootstrap resample, as an array (resamples,).
 
     The value is NaN for a resample without a positive track or without a negative track. The arguments are the same as
     for `weighted_average_precision`.
@@ -74,7 +78,9 @@ def weighted_roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarr
 
 
 def _cumulated(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count the positive tracks, and all tracks, whose score is at least each distinct score.
+    """Count for each distinct score the positive tracks, and all tracks, with at least this score on each resample.
+
+    Arguments are as for `weighted_average_precision`.
 
     Both counts have the shape (resamples, distinct scores). The distinct scores are in descending order.
     """

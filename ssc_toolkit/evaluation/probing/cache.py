@@ -25,7 +25,7 @@ class ProbeSettings(NamedTuple):
         column: name of the label column.
         method: method of `fit_probe`, such as "linear".
         label_fraction: fraction of the labeled training tracks that the probe is fitted to, in (0, 1].
-        seed: seed of the head and of the selection of labeled tracks.
+        seed: seed of the weights of the probe and of the selection of labeled tracks.
     """
 
     column: str
@@ -35,9 +35,9 @@ class ProbeSettings(NamedTuple):
 
 
 class CachedProbes:
-    """Probes of one model with a disk cache of predictions. A probe is fitted only if predictions are missing.
+    """Probes of one model whose predictions are stored in a folder. A probe is fitted only if predictions are missing.
 
-    The cache key of predictions is a hash of the embeddings that the probe is fitted to, the embeddings that it takes
+    The key of stored predictions is a hash of the embeddings that the probe is fitted to, the embeddings that it takes
     as input, the labels, the splits, the settings of the probe, and the version of this library.
 
     Args:
@@ -57,12 +57,12 @@ class CachedProbes:
         self._probes: dict[ProbeSettings, Probe] = {}
 
     def predict(self, embeddings: np.ndarray, task: Task, settings: ProbeSettings) -> Predictions:
-        """Predict the labels of the test tracks of a task.
+        """Predict the labels of the test tracks of a task, or load predictions that are stored.
 
         Args:
             embeddings: (tracks, dim) embeddings that the probe takes as input. Only the rows of test tracks are used.
-            task: the task.
-            settings: settings of the probe. Their `column` is that of the task.
+            task: prediction task, which gives the label column.
+            settings: settings of the probe, with the label column of the task.
         """
         labels = self._signals[task.column]
         path = None
@@ -98,7 +98,7 @@ class CachedProbes:
 
     @cached_property
     def _fitted_to(self) -> np.ndarray:
-        """Hash of the clean embeddings and the splits."""
+        """Hash of the embeddings that the probes are fitted to, and of the splits of the tracks."""
         digest = new_digest("|".join(self._tracks["split"].astype(str)).encode())
         digest.update(np.ascontiguousarray(self._embeddings).tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)

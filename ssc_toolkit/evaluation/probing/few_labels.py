@@ -41,10 +41,10 @@ def few_label_curve(
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
         label_fractions: fractions of the labeled training tracks, each in (0, 1].
-        seeds: seeds of the random order and of the head.
+        seeds: seeds of the random order and of the weights of the probe.
 
     Returns:
-        A dictionary from fraction to the score on the test set.
+        A dictionary from fraction to the `Score` on the test set.
 
     Raises:
         InputError: in the same cases as `fit_probe`, if there is no fraction or no seed, or if a fraction is not in
@@ -98,6 +98,9 @@ def prototypes(
         column: as for `few_label_curve`.
         label_fractions: as for `few_label_curve`.
         seeds: as for `few_label_curve`.
+
+    Returns:
+        A dictionary from fraction to the `Score` on the test set.
 
     Raises:
         InputError: in the same cases as `few_label_curve`, or if the column holds numbers.

@@ -30,7 +30,7 @@ HEAD_LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A fine-tuned encoder and its head.
+    """Result of `finetune`: a fine-tuned encoder and its linear head.
 
     Attributes:
         model: the fine-tuned copy of the encoder, with the weights that scored best on the validation set.
@@ -79,7 +79,10 @@ def finetune(
         evaluate_every: number of steps between evaluations on the validation set.
         patience: number of evaluations without an improvement after which training stops.
         seed: seed of the head, of the batches, and of the selection of labeled tracks.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The fine-tuned copy of the encoder, and its head as a probe.
 
     Raises:
         InputError: if the model has no trainable weights, if the loss becomes NaN or infinite, or in the same cases as
@@ -134,7 +137,7 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor, step: int) -> None:
 
 
 class _Best:
-    """Weights with the best score on the validation set so far."""
+    """Copies of the weights of modules with the best score on the validation set so far in fine-tuning."""
 
     def __init__(self, problem: Problem, *modules: nn.Module) -> None:
         self.problem, self.modules = problem, modules
@@ -156,7 +159,7 @@ class _Best:
 
 
 class _Windows:
-    """Batches of random windows. A batch depends only on the seed and the step."""
+    """Batches of random windows of labeled training tracks, which depend only on the seed and the step."""
 
     def __init__(
         self, tracks: TrackTable, rows: np.ndarray, model: nn.Module, seconds: float, batch_size: int, seed: int
@@ -170,7 +173,10 @@ class _Windows:
         self.device = find_device(model)  # type: ignore[arg-type]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return row numbers (batch,) in the table, and a random window of each row, waveforms (batch, 1, samples)."""
+        """Return the row numbers in the track table, (batch,), of random tracks, and a random window of each track.
+
+        The windows are waveforms (batch, 1, samples).
+        """
         generator = make_generator(self.seed, "fine-tuning", step)
         picked = torch.randint(len(self.rows), (self.batch_size,), generator=generator)
         starts = (torch.rand(self.batch_size, generator=generator) * (self.spare[picked] + 1)).long()
@@ -186,6 +192,9 @@ def _head(problem: Problem, seed: int) -> TorchHead:
 
 
 def _embedded(model: Any, tracks: TrackTable, chosen: np.ndarray, seconds: float) -> np.ndarray:
-    """Return embeddings with one row per track of the table. The rows of tracks that are not `chosen` are NaN."""
+    """Compute embeddings (tracks, dim) of the tracks where the mask `chosen`, (tracks,), is True. Other rows are NaN.
+
+    `seconds` is the length of a window.
+    """
     some = embed_tracks(model, tracks.select(chosen), seconds, progress=False)
     return expand_rows(some, chosen)

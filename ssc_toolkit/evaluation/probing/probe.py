@@ -43,8 +43,11 @@ class Probe:
 
         Args:
             embeddings: (tracks, dim) embeddings, one row per track of the table. Only rows of test tracks are used.
-            tracks: the table that the probe was fitted on.
+            tracks: the track table that the probe was fitted on.
             subset: (tracks,) bool. Only test tracks where `subset` is True are predicted. None predicts all.
+
+        Returns:
+            Predictions and true labels of the test tracks that have a label and a finite embedding.
 
         Raises:
             InputError: if no test track has a label and a finite embedding, or if the number of embeddings or tracks is
@@ -69,6 +72,9 @@ class Probe:
             tracks: as for `predict`.
             subset: as for `predict`.
             seed: seed of the bootstrap.
+
+        Returns:
+            The metrics, with 95 % confidence intervals.
 
         Raises:
             InputError: as for `predict`.
@@ -111,6 +117,9 @@ def fit_probe(
             The selection starts with one track of every class, and contains all tracks that a smaller fraction selects.
         seed: seed of the weights and of the selection of labeled tracks.
 
+    Returns:
+        The fitted probe.
+
     Raises:
         InputError: if the column is missing, if a split has no labeled track, if the training set has fewer than two
             classes or distinct numbers, or if the numbers of embeddings and tracks differ.
@@ -144,7 +153,7 @@ def make_problem(
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Problem:
-    """Return the embeddings and labels of the labeled training and validation tracks.
+    """Return the embeddings and labels of the labeled training and validation tracks, to which a head is fitted.
 
     `labels` contains the labels of all tracks. The other arguments and the errors are the same as for `fit_probe`.
     """
@@ -167,6 +176,9 @@ def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float
         label_fraction: fraction of the rows, in (0, 1].
         seed: seed of the selection.
 
+    Returns:
+        Selected row numbers.
+
     Raises:
         InputError: if the fraction is not in (0, 1], or if the selected rows have fewer than two classes.
     """
@@ -185,7 +197,7 @@ def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float
 
 
 def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
-    """Encode the labels of a column with `encode_labels`.
+    """Encode the labels in a column of a track table, or in several number columns, with `encode_labels`.
 
     If `kind` is None, it is taken from the metadata of the dataset. Without metadata, `encode_labels` determines it.
 
@@ -201,7 +213,7 @@ def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None 
 def check_labels(
     tracks: Tracks, labels: Labels, column: str, usable: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the row numbers of the labeled tracks of each split.
+    """Return the row numbers of the labeled tracks, by split.
 
     Args:
         tracks: table with a `split` column.
@@ -249,8 +261,10 @@ def probe(
         seed: seed of the bootstrap, and first seed of the probes.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
-        repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on. The score is the mean
-            over the probes. Its interval is over the groups of test tracks and over the seeds.
+        repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on.
+
+    Returns:
+        The metrics on the test set, as means over the probes, with intervals over groups of test tracks and seeds.
 
     Raises:
         InputError: as for `fit_probe`.

@@ -1,4 +1,4 @@
-"""Ranking metrics averaged over all orders of tied items."""
+"""Ranking metrics averaged over all orders of items that are equally similar to the query."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 def average_over_ties(
     similarity: np.ndarray, relevant: np.ndarray, cutoffs: Sequence[int]
 ) -> tuple[float, list[float], list[float]]:
-    r"""Compute average precision, recall@k and precision@k of a ranking, averaged over all orders of tied items.
+    r"""Compute average precision, recall@k and precision@k of N ranked items, averaged over all orders of tied items.
 
     Items with equal similarity are tied. Let a tie have n items, r of which are relevant, and let R relevant items have
     a higher similarity. The item at position j of the tie is relevant with probability \(r / n\). If it is relevant,
@@ -22,7 +22,7 @@ def average_over_ties(
     Args:
         similarity: (N,) similarities of the items, in descending order.
         relevant: (N,) bool, True for relevant items. At least one item must be relevant.
-        cutoffs: the values of k, each at least 1.
+        cutoffs: values of k, each at least 1.
 
     Returns:
         The average precision, a list of recall@k (probability that a relevant item is among the first k), and a list of

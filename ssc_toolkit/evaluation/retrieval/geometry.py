@@ -47,10 +47,10 @@ class Geometry:
 def embedding_geometry(embeddings: np.ndarray, k: int = 10) -> Geometry:
     """Compute the hubness and anisotropy of embeddings.
 
-    Similarities are computed in blocks, so no N x N matrix is held in memory.
+    Similarities are computed in blocks, so the matrix of all pairs is not held in memory.
 
     Args:
-        embeddings: (N, dim) embeddings. Rows with NaN are ignored.
+        embeddings: (N, dim) embeddings of N items. Rows with NaN are ignored.
         k: number of neighbors of each item, by cosine similarity.
 
     Raises:

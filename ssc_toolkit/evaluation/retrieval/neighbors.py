@@ -12,7 +12,7 @@ from ssc_toolkit.data import Labels
 from ssc_toolkit.losses.unit_length import unit_length
 
 BLOCK = 1 << 25
-"""Number of similarities in a block, which are held in memory at once."""
+"""Maximum number of similarities that are held in memory at once."""
 
 
 def normalize_rows(vectors: np.ndarray) -> np.ndarray:
@@ -28,8 +28,8 @@ def similarity_blocks(
     """Compute the cosine similarities between queries and all items of a database in blocks of queries.
 
     Args:
-        queries: (Q, dim) embeddings.
-        database: (N, dim) embeddings.
+        queries: (Q, dim) embeddings of Q queries.
+        database: (N, dim) embeddings of the N items of the database.
         block: maximum number of similarities per block.
 
     Yields:

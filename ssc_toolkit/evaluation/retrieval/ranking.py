@@ -57,19 +57,19 @@ def retrieval(
     is the mean over all orders of these items, so the order of the rows does not matter.
 
     Args:
-        embeddings: (Q, dim) embeddings of the queries.
+        embeddings: (Q, dim) embeddings of the Q queries.
         labels: class or multi-hot labels of the queries.
         groups: (Q,) group of each query, such as its artist. The bootstrap resamples groups, and `other_groups_only`
             needs them. If None, every query is its own group in the bootstrap.
         ids: (Q,) identifier of each query, such as its path. They are required if `database` contains the queries.
             Without `database`, queries are identified by their row numbers.
-        database: (N, dim) embeddings of the items to rank. If None, the items are the queries.
+        database: (N, dim) embeddings of the N items to rank. If None, the items are the queries.
         database_labels: labels of the items. Classes of queries and items are matched by name.
         database_groups: (N,) group of each item. It is required if `other_groups_only` is True.
         database_ids: (N,) identifier of each item. It is required if `ids` is given.
-        other_groups_only: if True, remove the items of the query's own group from its ranking. For example, tracks of
+        other_groups_only: whether to remove the items of the query's own group from its ranking. For example, tracks of
             the same artist are similar for reasons other than the label.
-        cutoffs: the values of k, each at least 1.
+        cutoffs: values of k, each at least 1.
         seed: seed of the bootstrap.
 
     Returns:
@@ -119,7 +119,7 @@ class _Side:
     def checked(
         cls, prefix: str, embeddings: np.ndarray, labels: Labels, groups: np.ndarray | None, ids: np.ndarray | None
     ) -> _Side:
-        """Check the shapes of the arguments and return them as a `_Side`.
+        """Check the shapes of the arguments of `retrieval` for queries or database, and return them.
 
         `prefix` is the prefix of the argument names in error messages.
         """
@@ -130,16 +130,25 @@ class _Side:
         return cls(embeddings, labels, groups, ids)
 
     def usable(self) -> np.ndarray:
-        """Return the numbers of the rows that have a label and a finite embedding."""
+        """Return the indices of the rows that have a label and a finite embedding."""
         return np.flatnonzero(self.labels.labeled.numpy() & np.isfinite(self.embeddings).all(axis=1))
 
 
 def _rankings(
     queries: _Side, ranked: _Side, rows: np.ndarray, other_groups_only: bool, cutoffs: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Compute average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs) of the queries in `rows`.
+    """Rank the items for the queries in `rows`, and compute the metrics of the rankings.
 
-    Return None if there is no usable query or no usable item.
+    Args:
+        queries: queries of `retrieval`.
+        ranked: items of the database.
+        rows: indices of the Q queries to use, (Q,).
+        other_groups_only: as for `retrieval`.
+        cutoffs: as for `retrieval`.
+
+    Returns:
+        Average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs), or None if there is no query or no item
+            with a label and a finite embedding.
     """
     first, second = _hot(queries.labels, queries.labels.names), _hot(ranked.labels, queries.labels.names)
     known = ranked.usable()
@@ -162,7 +171,7 @@ def _rankings(
 
 
 def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
-    """Return the distinct rows of the normalized vectors, and for each row its index among the distinct rows.
+    """Normalize vectors (N, dim), and return the distinct ones, and for each vector its index among them, (N,).
 
     Rounding in a matrix product depends on the position of a row. Each distinct row is therefore multiplied only once,
     so that equal rows have exactly equal similarities.
@@ -176,7 +185,16 @@ def _distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
 def _ranked(
     similarity: Tensor, relevant: Tensor, excluded: Tensor, cutoffs: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the metrics of `_rankings` for a block of queries. AP is NaN for a query without a relevant item."""
+    """Compute the metrics that `_rankings` returns for a block of B queries and N items.
+
+    Average precision is NaN for a query without a relevant item.
+
+    Args:
+        similarity: (B, N) cosine similarities.
+        relevant: bool (B, N), True for relevant items.
+        excluded: bool (B, N), True for items that are removed from the ranking of a query.
+        cutoffs: as for `retrieval`.
+    """
     similarity, order = similarity.masked_fill(excluded, -torch.inf).sort(dim=1, descending=True)
     ranked = (relevant & ~excluded).gather(1, order)
     found = ranked.cumsum(dim=1)
@@ -217,7 +235,7 @@ def _score(
 
 
 def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
-    """Return labels as multi-hot rows (N, classes) in the order of `names`, without classes that are not in `names`."""
+    """Return the labels of N items as multi-hot rows (N, classes) of the classes `names`, in their order."""
     if labels.kind == "number":
         raise InputError("labels: retrieval expected classes, got numbers")
     hot = labels.values if labels.is_multi_hot else torch.nn.functional.one_hot(labels.values, len(labels.names))
@@ -227,7 +245,7 @@ def _hot(labels: Labels, names: Sequence[str]) -> Tensor:
 
 
 def _codes(groups: np.ndarray | None, item_groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the groups of queries and items as integers. Equal groups have equal integers, except unknown groups."""
+    """Return the groups of queries and of items as integers, which are equal if the groups are equal and known."""
     first, second = ([] if own is None else format_cells(own) for own in (groups, item_groups))
     codes, _ = pd.factorize(np.array([*first, *second], dtype=object))
     own, other = codes[: len(first)], codes[len(first) :]

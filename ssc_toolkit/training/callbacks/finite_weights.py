@@ -15,8 +15,8 @@ from ssc_toolkit.errors import InputError
 class FiniteWeights(pl.Callback):
     """Callback that stops the training instead of saving a checkpoint with NaN or infinite weights.
 
-    Before each checkpoint is written, it checks the parameters and the statistics of batch normalization. Other
-    buffers, such as a mask, may contain infinity on purpose and are not checked.
+    Before each checkpoint is written, the callback checks the parameters and the statistics of batch normalization.
+    Other buffers, such as a mask, may contain infinity on purpose and are not checked.
 
     Raises:
         InputError: if a value is NaN or infinite. Nothing is written, and the previous checkpoint is not changed.

@@ -1,4 +1,4 @@
-"""History of a training, with one row per step."""
+"""Recording of loss and other values of a training, with one row per step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOT_FINITE = "not_finite.json"
 
 
 class _Waiting(NamedTuple):
-    """A step whose values are still on the device."""
+    """A training step whose values have not been read from the device yet."""
 
     step: int
     learning_rate: float
@@ -45,10 +45,10 @@ class History(pl.Callback):
 
     Args:
         path: path of the CSV file.
-        measures: functions that take the encoder in eval mode and return a number, by column name.
+        measures: functions that take the encoder in eval mode and return a number, by the name of its column.
         every: number of steps between measurements. The last step is always measured.
-        describe_item: function that takes the id of an item and returns its file, for the report on a NaN or infinite
-            loss.
+        describe_item: function that takes the row number of an item and returns its file, for the file that lists the
+            batch of a NaN or infinite loss.
         read_every: number of steps between reads from the device, if it is not the CPU.
     """
 
@@ -74,7 +74,7 @@ class History(pl.Callback):
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns of the CSV file."""
+        """Names of the columns of the CSV file `history.csv`."""
         return ["step", "loss", "learning_rate", *STATISTICS, "clips_per_second", *self.measures]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,12 +123,16 @@ class History(pl.Callback):
             self.write()
 
     def write(self) -> None:
-        """Write the CSV file. A cell without a measurement is empty."""
+        """Write the recorded rows to the CSV file. A cell without a value is empty."""
         rows = [[row.get(column) for column in self.columns] for row in self.rows]
         write_text(self.path, format_csv(self.columns, rows))
 
     def _read(self) -> None:
-        """Read the values that are still on the device, and append their rows."""
+        """Read the values of recent steps from the device, and append a row for each step.
+
+        Raises:
+            InputError: if a loss is NaN or infinite.
+        """
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
@@ -154,11 +158,14 @@ class History(pl.Callback):
 
 
 def read_history(path: Path, argument: str) -> list[dict[str, str]]:
-    """Read the rows of the `history.csv` of a complete run. Every cell is a number or empty.
+    """Read the file `history.csv` of a complete training run.
 
     Args:
         path: path of the file.
         argument: name of the argument that gave the file, for the error message.
+
+    Returns:
+        A dictionary from column name to cell for each step. Every cell is the text of a number or empty.
 
     Raises:
         InputError: if the file cannot be read, was not written by `History`, or was changed after the run. Changes are

@@ -15,7 +15,7 @@ class StepProgress(pl.Callback):
 
     Args:
         title: text at the start of the line.
-        history: callback that reads the losses from the device.
+        history: callback of the same training that reads the losses from the device.
     """
 
     def __init__(self, title: str, history: History) -> None:
@@ -40,7 +40,7 @@ class StepProgress(pl.Callback):
         self._close()
 
     def _close(self) -> None:
-        """Close the bar. Otherwise it would be drawn again when it is garbage-collected."""
+        """Close the progress line, so that it is not drawn again when Python deletes it."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Callback that saves a checkpoint and stops the training after SIGTERM, which schedulers send, or Ctrl-C."""
+"""Callback that saves a checkpoint and stops the training after Ctrl-C or SIGTERM, which schedulers send."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StopOnSignal(pl.Callback):
 
     Attributes:
         stopped: whether a signal ended the training.
-        signal: the first signal that this process received, or None.
+        signal: first signal that this process received, or None.
     """
 
     def __init__(self, checkpoint: Path) -> None:

@@ -1,4 +1,4 @@
-"""Studies, which are several pretrainings that a file describes. They run one after another."""
+"""Execution of studies, which are several pretrainings that a YAML file describes, one after another."""
 
 from ssc_toolkit.training.sweep.sweep import sweep
 

@@ -64,7 +64,7 @@ class OneByOne:
         return status
 
     def check(self) -> None:
-        """Raise the exceptions of `call` if a signal has arrived."""
+        """Raise SystemExit or KeyboardInterrupt, as `call` does, if a signal has arrived."""
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self._signal is not None:

@@ -14,7 +14,7 @@ from ssc_toolkit.training.pretrain import pretrain
 
 
 def main(config: Path) -> int:
-    """Run the pretraining of a config file, and return the exit status."""
+    """Run the pretraining of a YAML config file, and return the exit status of the process."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("ssc_toolkit").setLevel(logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""Run the pretrainings of a study."""
+"""Execution of the pretrainings of a study."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ sys.exit(main(pathlib.Path(sys.argv[1])))
 
 TABLE = "sweep.csv"
 _FOLDER = re.compile(r"(?P<run>.+)-seed-(?P<seed>\d{1,18})", re.ASCII | re.DOTALL)
-"""Pattern of the name of the folder of a run."""
+"""Pattern of the name of the output folder of a run, <name>-seed-<seed>."""
 
 
 def sweep(options: SweepOptions) -> Path:
     """Run the pretrainings of a study one after another.
 
     Args:
-        options: the study, the output folder, and options for all runs.
+        options: study file, output folder, and options for all runs.
 
     Returns:
         The folder of the runs.
@@ -79,14 +79,14 @@ def sweep(options: SweepOptions) -> Path:
 
 
 def _check_folders(out: Path, runs: Sequence[Run]) -> None:
-    """Raise InputError if a run in the output folder has other settings or damaged files."""
+    """Raise InputError if a run of the study exists in the folder `out` with other settings or damaged files."""
     for run in runs:
         check_run_settings(run.folder, run.options)
     _table(out, runs)
 
 
 def _check_sources(file: str, runs: Sequence[Run]) -> None:
-    """Check that the track tables of all incomplete runs can be loaded. Each table is loaded once."""
+    """Raise InputError if a track table of an incomplete run cannot be loaded. Each table is loaded once."""
     checked = set()
     for run in runs:
         for argument, source in run.options.sources.items() if not run.is_done else ():
@@ -100,7 +100,10 @@ def _check_sources(file: str, runs: Sequence[Run]) -> None:
 
 
 def _pretrain(run: Run, label: str, processes: OneByOne) -> bool:
-    """Run a pretraining in a separate process, and return whether it succeeded."""
+    """Run one pretraining of a study in a separate process, and return whether it succeeded.
+
+    `label` is the text before messages about the run.
+    """
     if not run.is_done:
         write_text(run.config, yaml.safe_dump(run.arguments, sort_keys=False, allow_unicode=True))
     try:
@@ -114,7 +117,10 @@ def _pretrain(run: Run, label: str, processes: OneByOne) -> bool:
 
 
 def _table(out: Path, runs: Sequence[Run]) -> str:
-    """Return a CSV text with the last row of the history of each complete run in the folder, this study's first."""
+    """Return a CSV text with the last row of `history.csv` of each complete run in the folder `out`.
+
+    The rows of `runs`, the runs of the current study, come first.
+    """
     done = {run.folder.name: (run.name, run.seed) for run in runs if run.is_done}
     ours = {run.folder.name for run in runs}
     for config in sorted(out.glob("*.yaml")):

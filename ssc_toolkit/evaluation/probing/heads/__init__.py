@@ -1,4 +1,4 @@
-"""Heads, which predict labels from frozen embeddings, and the functions that fit them."""
+"""Heads, which are classifiers or regressors on frozen embeddings, and the functions that fit them."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""Protocol of heads, and the data that a head is fitted to."""
+"""Protocol of heads (classifiers and regressors on embeddings), and the data that a head is fitted to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """Embeddings and labels of the training set and the validation set.
+    """Embeddings and labels of the training set and the validation set, to which a head is fitted.
 
     Attributes:
         train_x, valid_x: (N, dim) embeddings.
@@ -45,11 +45,14 @@ class Problem:
     names: tuple[str, ...]
 
     def quality(self, outputs: np.ndarray) -> float:
-        """Compute the headline metric of outputs for the validation set. Return minus infinity if it is undefined."""
+        """Compute the headline (main) metric of outputs for the validation set, or minus infinity if it is undefined.
+
+        `outputs` are class scores (N, classes) or numbers (N, columns), as from `Head.predict`.
+        """
         headline = next(iter(find_metrics(self.kind, self.names).values()))
         value = headline.value(outputs, self.valid_y)
         return value if np.isfinite(value) else -np.inf
 
     def targets(self) -> np.ndarray:
-        """Return the training labels as an array (N, classes or columns). Class indices become one-hot rows."""
+        """Return the labels of the N training tracks as an array (N, classes or columns), with one-hot classes."""
         return np.eye(len(self.names), dtype=np.float32)[self.train_y] if self.kind == "class" else self.train_y

@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScale
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 COUNTS = (1, 3, 5, 10, 20, 50)
-"""Numbers of neighbors k to select from on the validation set."""
+"""Numbers of neighbors k from which the best one on the validation set is selected."""
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from ssc_toolkit.data.labels import Kind
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 INVERSE_STRENGTHS = (0.01, 0.1, 1.0)
-"""Inverse regularization strengths of logistic regression to select from on the validation set."""
+"""Inverse regularization strengths of logistic regression, from which the best one is selected."""
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""Penalties of ridge regression to select from on the validation set."""
+"""Penalties of ridge regression, from which the best one is selected."""
 
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A fitted scikit-learn pipeline of standardization and regression.
+    """A fitted head: a scikit-learn pipeline of standardization and logistic or ridge regression.
 
     Attributes:
         model: the pipeline.

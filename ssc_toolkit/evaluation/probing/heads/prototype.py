@@ -33,8 +33,8 @@ class PrototypeHead:
 def fit_prototypes(problem: Problem, seed: int = 0) -> PrototypeHead:
     r"""Compute the prototype of each class, which is the normalized sum of the unit embeddings of its tracks.
 
-    The sum is over the training tracks of class c. The score \(s_c\) of the class for an embedding z is the cosine
-    similarity to the prototype \(p_c\):
+    The sum for class c is over its training tracks i with embeddings \(z_i\). The score \(s_c\) of the class for an
+    embedding z is the cosine similarity to the prototype \(p_c\):
 
     \[
     p_c = \sum_{i \in c} \frac{z_i}{\lVert z_i \rVert}, \qquad

@@ -15,7 +15,7 @@ from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 
 class TorchHead(nn.Module):
-    """A head that standardizes embeddings and applies layers, with the loss for its kind of labels.
+    """A head that standardizes embeddings and applies layers. It computes the loss for its kind of labels.
 
     Args:
         layers: module that maps embeddings (N, dim) to outputs (N, classes or columns).
@@ -49,7 +49,11 @@ class TorchHead(nn.Module):
         return self.layers((embeddings - self.input_mean) / self.input_std)
 
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Compute cross-entropy (classes), binary cross-entropy (multi-hot) or squared error (standardized numbers)."""
+        """Compute the mean loss, a scalar, from embeddings (N, dim) and their labels.
+
+        It is cross-entropy for class indices (N,), binary cross-entropy for multi-hot labels (N, classes), and the
+        squared error of standardized numbers for numbers (N, columns).
+        """
         outputs = self(embeddings)
         if self.kind == "class":
             return functional.cross_entropy(outputs, labels)
@@ -71,6 +75,9 @@ class TorchHead(nn.Module):
 
 
 def _moments(values: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation of each column. For a constant column, the deviation is set to 1."""
+    """Return the mean and standard deviation of each column of values (N, columns), as tensors (columns,).
+
+    For a constant column, the standard deviation is set to 1.
+    """
     mean, std = values.mean(axis=0), values.std(axis=0)
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(np.where(std > 0, std, 1.0), dtype=torch.float32)
