@@ -40,8 +40,8 @@ class CompareOptions(TrackSource):
         severities: severities of the corruptions, 0 (clean) to 2.5. Clean audio is always included.
         omit: stages of the augmentation chain to omit.
         draws: folder of stored random corruptions (see `robustness`).
-        methods: methods of the probes: one or more of linear, mlp, knn (nearest neighbors) and prototypes (similarity
-            to the mean of each class).
+        methods: methods of the probes: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to
+            the mean of each class) and weighted_layers (a learned weighted sum of several layers).
         repeats: number of seeds of probes and random encoders, starting at `seed`. A score is the mean over the seeds.
         window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
             mean over its windows. The default is the view length of each encoder's training, or 3 if it is not known.

@@ -22,8 +22,8 @@ class ProbeOptions(TrackSource):
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
-        methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class)
-            and finetune (the whole encoder is trained).
+        methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class),
+            weighted_layers (a learned weighted sum of several layers) and finetune (the whole encoder is trained).
         numbers: names of the label columns that contain numbers. The other columns contain classes.
         label_fractions: fractions of the labeled training tracks to use, each in (0, 1]. Each fraction has its own
             score. The tracks of a smaller fraction are also used for a larger one.

@@ -30,8 +30,8 @@ class RobustnessOptions(TrackSource):
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
-        methods: one or more of linear, mlp, knn (nearest neighbors) and prototypes (similarity to the mean of each
-            class).
+        methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class)
+            and weighted_layers (a learned weighted sum of several layers).
         numbers: names of the label columns that contain numbers. The other columns contain classes.
         corruptions: "chain" for the whole augmentation chain, or names of single corruptions. Stages of the chain:
             gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Other corruptions: time_stretch,

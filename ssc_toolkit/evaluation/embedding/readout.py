@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,9 +12,6 @@ from torch import Tensor
 from ssc_toolkit.encoders import Encoder, Readout
 from ssc_toolkit.encoders.readout import DEFAULT
 from ssc_toolkit.errors import InputError
-
-SINGLE = "embedding"
-"""Name of the only layer of a model that gives no frames."""
 
 
 def choose_readout(
@@ -30,7 +28,6 @@ def choose_readout(
         InputError: if the pooling is unknown, if the encoder has no layer with a given name, or if a readout is given
             for a model that is not an `Encoder`.
     """
-    layers = layers or None
     given = Readout(frame_pooling) if layers is None else Readout(frame_pooling, layers)
     if isinstance(model, Encoder):
         return None if model.fixed_readout else model.choose_readout(frame_pooling, layers)
@@ -56,27 +53,42 @@ def check_frames(model: Any, readout: Readout | None, window: int) -> None:
     """
     if readout is None or readout.frame_pooling != "mean_std" or window < model.min_samples:
         return
-    if all(frames.shape[1] == 1 for frames in _silence_frames(model, readout, window).values()):
+    with _evaluated(model):
+        found = model.layer_frames(_silence(model, window), readout.layers)
+    if all(frames.shape[1] == 1 for frames in found.values()):
         raise InputError(
             f"frame_pooling: expected mean or max, got mean_std; a window of {window / model.sample_rate:.2f} s has a "
             f"single frame in {type(model).__name__}, whose deviation is 0; choose longer windows or earlier layers"
         )
 
 
-def count_widths(model: Any, readout: Readout | None, dim: int) -> dict[str, int]:
-    """Return the number of columns of each layer in the embeddings of a model.
+def layer_widths(
+    model: Encoder, frame_pooling: str = DEFAULT, layers: str | Sequence[str] | None = None
+) -> dict[str, int]:
+    """Return the number of columns of each layer in the embeddings of an encoder, in their order.
 
     Args:
-        model: the model.
-        readout: its readout.
-        dim: number of columns of the embeddings.
+        model: the encoder.
+        frame_pooling: as for `embed_tracks`.
+        layers: as for `embed_tracks`.
+
+    Raises:
+        InputError: as for `embed_tracks`, or if the model is not an `Encoder` that gives frames.
+
+    Examples:
+        >>> from ssc_toolkit.encoders import MelCNN
+        >>> layer_widths(MelCNN(), "mean_std", ["log_mel", "last"])
+        {'log_mel': 192, 'temporal.5': 512}
     """
+    readout = choose_readout(model, frame_pooling, layers)
     if readout is None:
-        return {SINGLE: dim}
-    factor = 2 if readout.frame_pooling == "mean_std" else 1
-    found = _silence_frames(model, readout, model.min_samples)
-    widths = {name: factor * frames.shape[2] for name, frames in found.items()}
-    return widths if sum(widths.values()) == dim else {SINGLE: dim}
+        raise InputError(f"model: expected an Encoder that gives frames, got {type(model).__name__}")
+    silence = _silence(model, model.min_samples)
+    with _evaluated(model):
+        return {
+            name: model.embed_waveforms(silence, readout.frame_pooling, [name]).shape[1]
+            for name in model.select_layers(readout.layers)
+        }
 
 
 def apply_readout(model: Any, waveforms: Tensor, readout: Readout | None) -> Any:
@@ -86,18 +98,19 @@ def apply_readout(model: Any, waveforms: Tensor, readout: Readout | None) -> Any
     return model.embed_waveforms(waveforms, readout.frame_pooling, readout.layers)
 
 
-def describe_readouts(readouts: Mapping[str, Readout | None]) -> dict[str, Any]:
-    """Return the readouts of models as plain data for provenance. Models without a readout are left out."""
-    return {name: readout.to_config() for name, readout in readouts.items() if readout is not None}
-
-
-def _silence_frames(model: Encoder, readout: Readout, samples: int) -> dict[str, Tensor]:
-    weight = next(model.parameters(), torch.zeros(()))
+@contextmanager
+def _evaluated(model: Encoder) -> Iterator[None]:
+    """Put an encoder in eval mode and disable gradients. On exit, restore the mode of each of its modules."""
     modes = {part: part.training for part in model.modules()}
     model.eval()
     try:
         with torch.inference_mode():
-            return model.layer_frames(torch.zeros(1, samples, device=weight.device), readout.layers)
+            yield
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def _silence(model: Encoder, samples: int) -> Tensor:
+    weight = next(model.parameters(), torch.zeros(()))
+    return torch.zeros(1, samples, device=weight.device)

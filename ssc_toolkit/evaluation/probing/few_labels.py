@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ def few_label_curve(
     label_fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] = (0, 1, 2),
     kind: Kind | None = None,
+    layer_widths: Mapping[str, int] | None = None,
 ) -> dict[float, Score]:
     """Score probes that are fitted to increasing fractions of the labeled training tracks.
 
@@ -40,6 +41,7 @@ def few_label_curve(
         column: as for `fit_probe`.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
+        layer_widths: as for `fit_probe`.
         label_fractions: fractions of the labeled training tracks, each in (0, 1].
         seeds: seeds of the random order and of the weights of the probe.
 
@@ -67,9 +69,16 @@ def few_label_curve(
     return {
         share: measure(
             [
-                fit_probe(embeddings, tracks, column, method, kind=kind, label_fraction=share, seed=seed).predict(
-                    embeddings, tracks
-                )
+                fit_probe(
+                    embeddings,
+                    tracks,
+                    column,
+                    method,
+                    kind=kind,
+                    layer_widths=layer_widths,
+                    label_fraction=share,
+                    seed=seed,
+                ).predict(embeddings, tracks)
                 for seed in seeds
             ]
         )
