@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,9 +116,9 @@ def compare_models(
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
     grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed)
     readout: dict[str, Any] = {"frame_pooling": frame_pooling, "layers": layers}
-    embed = partial(_embed_all, listed, window_seconds=window_seconds, cache=folder, progress=progress, **readout)
+    options: dict[str, Any] = {"window_seconds": window_seconds, "cache": folder, "progress": progress, **readout}
     _say(progress, f"{len(models)} models, clean audio")
-    clean = embed(tracks)
+    clean = _embed_all(listed, tracks, **options)
     widths = {name: _layer_widths(own[0], readout) if WEIGHTED in methods else None for name, own in listed.items()}
     probes = {
         name: [CachedProbes(own, tracks, signals, folder, widths[name]) for own in clean[name]] for name in listed
@@ -129,7 +128,7 @@ def compare_models(
         inputs = clean
         if condition.transform is not None:
             _say(progress, f"{len(models)} models, condition {number} of {len(conditions)}: {condition.name}")
-            embedded = embed(test, corruption=condition.transform)
+            embedded = _embed_all(listed, test, corruption=condition.transform, **options)
             inputs = {name: [expand_rows(vectors, is_test) for vectors in own] for name, own in embedded.items()}
         for name, own in probes.items():
             rows += grid.scores(name, condition, own, inputs[name])

@@ -113,8 +113,7 @@ class AudioLoader:
         seconds = self._corrupted_seconds()
         batch_size = max(1, int(self.batch_size * min(1.0, _MAX_SECONDS / seconds.max(initial=1))))
         for rows in self._groups(np.column_stack([seconds, self._counts]), batch_size):
-            length = int(seconds[rows[0]]) * corruption.sample_rate
-            decoded = self._decode(rows, lambda row, length=length: reader(row, 0, length))
+            decoded = self._decode(rows, lambda row: reader(row, 0, int(seconds[row]) * corruption.sample_rate))
             if not decoded:
                 yield len(rows), [], []
                 continue
