@@ -80,8 +80,13 @@ def drawn(low: float, high: float, fixed: float, is_fixed: bool) -> float:
     return fixed if is_fixed else random.uniform(low, high)
 
 
-def registry(folder: str) -> dict[str, Entry]:
-    """Return every transform with its peers. `folder` contains recordings that some of them need."""
+def registry(folder: str, torch_only: bool = False) -> dict[str, Entry]:
+    """Return every transform with its peers.
+
+    Args:
+        folder: folder that contains recordings that some of them need.
+        torch_only: whether to leave out peers that take one clip at a time, some of which take seconds to import.
+    """
     rate = {"sample_rate": RATE}
     entries = {
         "Gain": Entry(lambda f: ours.Gain(-6.0 if f else (-15, 5)), measure=samples, tolerance=1e-4, says="samples"),
@@ -181,6 +186,8 @@ def registry(folder: str) -> dict[str, Entry]:
         ("pedalboard", add_pedalboard),
         ("librosa", add_librosa),
     ):
+        if torch_only:
+            continue
         if find_spec(package):
             add(entries)
         else:
@@ -195,14 +202,13 @@ def whole_chain(omit: tuple[str, ...]) -> ours.Chain:
     return chain
 
 
-def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
-    """Add torch-audiomentations, which works on torch batches and draws parameters for each example."""
-    import torch_audiomentations as theirs
+def make_echo(**options: Any) -> Any:
+    """Return the echo of the published chain, from its description; torch-audiomentations has none."""
     from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
     from torch_audiomentations.utils.object_dict import ObjectDict
 
     class Echo(BaseWaveformTransform):
-        """The echo of the published chain, from its description; torch-audiomentations has none."""
+        """Two echoes in a loop over the batch."""
 
         def __init__(self, low_ms: float = 100, high_ms: float = 500, **options: Any) -> None:
             super().__init__(**options)
@@ -219,13 +225,49 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
                     row[:, delay * number :] += 0.5**number * clip[:, : clip.shape[-1] - delay * number]
             return ObjectDict(samples=out, sample_rate=sample_rate, targets=None, target_rate=None)
 
+    return Echo(**options)
+
+
+BANDS = {
+    "min_center_frequency": 200,
+    "max_center_frequency": 4000,
+    "min_bandwidth_fraction": 0.5,
+    "max_bandwidth_fraction": 1.99,
+}
+
+
+def torch_audiomentations_chain(pitch: bool = True, p: float = 1.0) -> Change:
+    """Return the published chain of torch-audiomentations, applied to a batch with probability p."""
+    import torch_audiomentations as theirs
+
+    own = {"output_type": "dict", "sample_rate": RATE}
+    filters = [
+        theirs.BandPassFilter(p=1.0, **BANDS, **own),
+        theirs.BandStopFilter(p=1.0, **BANDS, **own),
+        theirs.HighPassFilter(p=1.0, min_cutoff_freq=200, max_cutoff_freq=2400, **own),
+        theirs.LowPassFilter(p=1.0, min_cutoff_freq=150, max_cutoff_freq=7500, **own),
+    ]
+    stages = [
+        theirs.Gain(p=0.4, min_gain_in_db=-15, max_gain_in_db=5, **own),
+        theirs.PolarityInversion(p=0.6, **own),
+        theirs.AddColoredNoise(p=0.6, min_snr_in_db=3, max_snr_in_db=30, min_f_decay=-2, max_f_decay=2, **own),
+        # torch-audiomentations chooses one filter for the whole batch and applies it to p = .3 of the examples.
+        theirs.OneOf([_with_p(f, 0.3) for f in filters], output_type="dict"),
+        *([theirs.PitchShift(p=0.6, min_transpose_semitones=-4, max_transpose_semitones=4, **own)] * pitch),
+        make_echo(p=0.6, **own),
+    ]
+    return theirs.Compose(stages, output_type="tensor", p=p)
+
+
+def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
+    """Add torch-audiomentations, which works on torch batches and draws parameters for each example."""
+    import torch_audiomentations as theirs
+
     common = {"p": 1.0, "output_type": "tensor", "sample_rate": RATE}
 
     def both(kind: Any, fixed: dict[str, Any], ranges: dict[str, Any]) -> Callable[[bool], Change]:
         return lambda f: kind(**(fixed if f else ranges), **common)
 
-    low_high = {"min_center_frequency": 200, "max_center_frequency": 4000}
-    low_high |= {"min_bandwidth_fraction": 0.5, "max_bandwidth_fraction": 1.99}
     one_band = {"min_center_frequency": 1999.9, "max_center_frequency": 2000}
     one_band |= {"min_bandwidth_fraction": 0.5999, "max_bandwidth_fraction": 0.6}
     cutoff = {"min_cutoff_freq": 1399.9, "max_cutoff_freq": 1400}
@@ -237,8 +279,8 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
         "ColoredNoise": both(theirs.AddColoredNoise, {"min_snr_in_db": 9.99, "max_snr_in_db": 10, **decay}, {}),
         "LowPass": both(theirs.LowPassFilter, cutoff, {"min_cutoff_freq": 150, "max_cutoff_freq": 7500}),
         "HighPass": both(theirs.HighPassFilter, cutoff, {"min_cutoff_freq": 200, "max_cutoff_freq": 2400}),
-        "BandPass": both(theirs.BandPassFilter, one_band, low_high),
-        "BandStop": both(theirs.BandStopFilter, one_band, low_high),
+        "BandPass": both(theirs.BandPassFilter, one_band, BANDS),
+        "BandStop": both(theirs.BandStopFilter, one_band, BANDS),
         "PitchShift": both(theirs.PitchShift, {"min_transpose_semitones": 3.8, "max_transpose_semitones": 4.2}, {}),
         "Reverse": both(theirs.TimeInversion, {}, {}),
         "TimeShift": both(
@@ -251,28 +293,13 @@ def add_torch_audiomentations(entries: dict[str, Entry]) -> None:
     for name, make in makers.items():
         entries[name].torch_peers["torch-audiomentations"] = make
 
-    def chain(pitch: bool) -> Change:
-        own = {"output_type": "dict", "sample_rate": RATE}
-        filters = [
-            theirs.BandPassFilter(p=1.0, **low_high, **own),
-            theirs.BandStopFilter(p=1.0, **low_high, **own),
-            theirs.HighPassFilter(p=1.0, min_cutoff_freq=200, max_cutoff_freq=2400, **own),
-            theirs.LowPassFilter(p=1.0, min_cutoff_freq=150, max_cutoff_freq=7500, **own),
-        ]
-        stages = [
-            theirs.Gain(p=0.4, min_gain_in_db=-15, max_gain_in_db=5, **own),
-            theirs.PolarityInversion(p=0.6, **own),
-            theirs.AddColoredNoise(p=0.6, min_snr_in_db=3, max_snr_in_db=30, min_f_decay=-2, max_f_decay=2, **own),
-            # torch-audiomentations chooses one filter for the whole batch and applies it to p = .3 of the examples.
-            theirs.OneOf([_with_p(f, 0.3) for f in filters], output_type="dict"),
-            *([theirs.PitchShift(p=0.6, min_transpose_semitones=-4, max_transpose_semitones=4, **own)] * pitch),
-            Echo(p=0.6, **own),
-        ]
-        return theirs.Compose(stages, output_type="tensor")
-
-    entries["chain at severity 1"].torch_peers["torch-audiomentations"] = lambda f: chain(pitch=True)
-    entries["chain without pitch shift"].torch_peers["torch-audiomentations"] = lambda f: chain(pitch=False)
-    entries["Delay"].torch_peers["published, a loop over the batch"] = both(Echo, {"low_ms": 250, "high_ms": 250}, {})
+    entries["chain at severity 1"].torch_peers["torch-audiomentations"] = lambda f: torch_audiomentations_chain()
+    entries["chain without pitch shift"].torch_peers["torch-audiomentations"] = lambda f: torch_audiomentations_chain(
+        pitch=False
+    )
+    entries["Delay"].torch_peers["published, a loop over the batch"] = both(
+        make_echo, {"low_ms": 250, "high_ms": 250}, {}
+    )
 
 
 def _with_p(transform: Any, p: float) -> Any:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import random
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,25 +26,25 @@ from typing import Any
 import torch
 from augmentation_effects import RATE, SAMPLES, SIGNALS
 from augmentation_peers import UNCHECKED, Change, Entry, record, registry
-from results import options_of, report
-from torch import Tensor
+from results import MEASURED, NOT_MEASURED, Rows, is_error, options_of, report
+from timing import Deadline, Failure, attempt, count_repeats, paired_ratio, seconds_of, take_turns
+from torch import Tensor, nn
 
 CLIPS = 192
+FLOORS = ("copy", "FFT pair")
 
 
-def check(name: str, entry: Entry) -> None:
-    """Exit with an error unless every peer changes the test signal as our transform does."""
-    if entry.measure is None:
-        return
+def difference(entry: Entry, change: Change, own: Change, device: str) -> float:
+    """Return the difference between the effects of a contender and of ours on the test signal, by the measure."""
+    assert entry.measure is not None
     before = SIGNALS[entry.signal]()
-    expected = entry.measure(before, entry.make(True)(before))
-    for peer, make in (entry.torch_peers | entry.others).items():
-        if peer in UNCHECKED:
-            continue
-        got = entry.measure(before, make(True)(before))
-        worst = (got - expected).abs().max().item()
-        if not worst <= entry.tolerance:
-            raise SystemExit(f"{name}: {peer} is {worst:.3g} from ours, by {entry.says}: not the same work")
+    expected, got = (entry.measure(before, run(before.to(device)).cpu()) for run in (own, change))
+    return (got - expected).abs().max().item()
+
+
+def on_device(change: Change, device: str) -> Change:
+    """Return a transform on a device; functions move nothing."""
+    return change.to(device) if isinstance(change, nn.Module) else change
 
 
 def floors(waveforms: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
@@ -54,72 +53,88 @@ def floors(waveforms: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     yield "FFT pair", lambda: torch.fft.irfft(torch.fft.rfft(waveforms), n=waveforms.shape[-1])
 
 
-def seconds(run: Callable[[], Any], device: str) -> float:
-    """Return the time of one run in seconds."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    run()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
-def measure(device: str, names: list[str], budget: float) -> list[dict[str, Any]]:
+def measure(device: str, names: list[str], budget: float) -> Rows:
     """Return a row for each transform and contender."""
-    waveforms = 0.1 * torch.randn(CLIPS, 1, SAMPLES, generator=torch.Generator().manual_seed(1)).to(device)
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
+    waveforms = noise_clips(CLIPS, device)
     with tempfile.TemporaryDirectory() as folder:
         record(Path(folder))
         entries = registry(folder)
         for name in names or entries:
-            entry = entries[name]
-            check(name, entry)
-            made: dict[str, Change] = {"ssc_toolkit": entry.make(False)}
-            made |= {peer: make(False) for peer, make in entry.torch_peers.items()}
-            if device == "cpu":
-                made |= {peer: make(False) for peer, make in entry.others.items()}
-            runs = {peer: partial(change, waveforms) for peer, change in made.items()}
-            runs |= dict(floors(waveforms))
-            times = in_turns(runs, device, budget)
-            for peer, own in times.items():
-                row = {
-                    "transform": name,
-                    "name": peer,
-                    "kind": kind_of(peer, entry),
-                    "milliseconds": 1e3 * statistics.median(own),
-                    "ratio": statistics.median(t / o for t, o in zip(own, times["ssc_toolkit"], strict=False)),
-                    "repeats": len(own),
-                    "checked": entry.says if peer not in UNCHECKED else "",
-                }
-                rows.append(row)
+            own = measure_transform(name, entries[name], waveforms, budget)
+            for row in own:
                 print(row, flush=True)
+                if is_error(row):
+                    raise SystemExit(f"{name}: {row['name']}: {row['state']}")
+            rows += own
+    return rows
+
+
+def noise_clips(count: int, device: str) -> Tensor:
+    """Return clips of white noise."""
+    return 0.1 * torch.randn(count, 1, SAMPLES, generator=torch.Generator().manual_seed(1)).to(device)
+
+
+def measure_transform(name: str, entry: Entry, waveforms: Tensor, budget: float, until: Deadline | None = None) -> Rows:
+    """Check all contenders of a transform and measure them in turns, on the device of the waveforms.
+
+    Args:
+        name: name of the transform.
+        entry: the transform and its peers. On a GPU, peers that do not run there are left out.
+        waveforms: (clips, 1, samples).
+        budget: time of the turns in seconds.
+        until: deadline, after which no turn begins.
+    """
+    device = waveforms.device.type
+    makers = {"ssc_toolkit": entry.make} | entry.torch_peers | (entry.others if device == "cpu" else {})
+    states, runs, first = dict.fromkeys(makers, NOT_MEASURED), {}, {}
+    for peer, make in makers.items():
+
+        def begin(peer: str = peer, make: Callable[[bool], Change] = make) -> tuple[float, Callable[[], Tensor], float]:
+            worst = 0.0
+            if peer != "ssc_toolkit" and entry.measure is not None and peer not in UNCHECKED:
+                made = (on_device(one(True), device) for one in (make, entry.make))
+                worst = difference(entry, *made, device)
+            run = partial(on_device(make(False), device), waveforms)
+            run()  # warms up
+            return worst, run, seconds_of(run, device)
+
+        found = attempt(begin, device)
+        if isinstance(found, Failure):
+            states[peer] = found.reason
+        elif not found[0] <= entry.tolerance:
+            states[peer] = f"not the same work: {found[0]:.3g} from ours, by {entry.says}"
+        else:
+            states[peer], runs[peer], first[peer] = MEASURED, found[1], found[2]
+    runs |= dict(floors(waveforms))
+    first |= {floor: seconds_of(runs[floor], device) for floor in FLOORS}
+    repeats = count_repeats(budget, first.values(), 5, 30)
+    times = take_turns({peer: partial(seconds_of, run, device) for peer, run in runs.items()}, repeats, until)
+    ours = times.get("ssc_toolkit")
+    rows: Rows = []
+    for peer in [*makers, *FLOORS]:
+        row = {"transform": name, "name": peer, "kind": kind_of(peer, entry), "state": states.get(peer, MEASURED)}
+        if peer in times:
+            row |= {
+                "milliseconds": 1e3 * statistics.median(times[peer]),
+                "ratio": paired_ratio(times[peer], ours) if ours else None,
+                "repeats": len(times[peer]),
+                "checked": entry.says if peer not in UNCHECKED else "",
+            }
+        rows.append(row)
     return rows
 
 
 def kind_of(peer: str, entry: Entry) -> str:
     """Return the kind of a contender, which decides its column."""
-    if peer in ("copy", "FFT pair"):
+    if peer in FLOORS:
         return "floor"
     if peer == "ssc_toolkit":
         return "ours"
     return "one by one" if peer in entry.others else "torch"
 
 
-def in_turns(runs: dict[str, Callable[[], Any]], device: str, budget: float) -> dict[str, list[float]]:
-    """Return the seconds of every run. Contenders run in turns of random order until the budget (s) is used."""
-    first = {name: seconds(run, device) for name, run in runs.items()}
-    repeats = int(min(30, max(5, budget / sum(first.values()))))
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
-    for repeat in range(repeats):
-        random.Random(repeat).shuffle(order)
-        for name in order:
-            times[name].append(seconds(runs[name], device))
-    return times
-
-
-def markdown(rows: list[dict[str, Any]], header: str) -> str:
+def markdown(rows: Rows, header: str) -> str:
     """Return a table with a line for each transform."""
     lines = [
         header,
@@ -130,23 +145,42 @@ def markdown(rows: list[dict[str, Any]], header: str) -> str:
     for name in dict.fromkeys(row["transform"] for row in rows):
         own = {row["name"]: row for row in rows if row["transform"] == name}
         mine = own.pop("ssc_toolkit")
-        pair = own.pop("FFT pair")
-        own.pop("copy")
+        pair = own.pop("FFT pair", {})
+        own.pop("copy", None)
         cells = [
-            "<br>".join(f"{peer}: **{row['ratio']:.3g} x**" for peer, row in own.items() if row["kind"] == kind)
+            "<br>".join(f"{peer}: {_ratio(row)}" for peer, row in own.items() if row["kind"] == kind)
             for kind in ("torch", "one by one")
         ]
-        checked = mine["checked"] if own else ""
-        lines.append(
-            f"| {name} | {mine['milliseconds']:.0f} ms | {1 / pair['ratio']:.2g} "
-            f"| {cells[0]} | {cells[1]} | {checked} |"
-        )
-    copies = statistics.median(row["milliseconds"] for row in rows if row["name"] == "copy")
-    pairs = statistics.median(row["milliseconds"] for row in rows if row["name"] == "FFT pair")
-    return "\n".join(lines) + f"\n\nFloors: a copy of the batch {copies:.0f} ms, one FFT pair {pairs:.0f} ms.\n"
+        checked = mine.get("checked", "") if own else ""
+        took = f"{_milliseconds(mine)} ms" if mine["state"] == MEASURED else mine["state"]
+        over = f"{1 / pair['ratio']:.2g}" if pair.get("ratio") else ""
+        lines.append(f"| {name} | {took} | {over} | {cells[0]} | {cells[1]} | {checked} |")
+    return "\n".join(lines) + "\n" + _floors(rows)
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def _ratio(row: dict[str, Any]) -> str:
+    if row["state"] != MEASURED:
+        return row["state"]
+    return f"**{row['ratio']:.3g} x**" if row["ratio"] else f"{_milliseconds(row)} ms"
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    value = row["milliseconds"]
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _floors(rows: Rows) -> str:
+    """Return a line with the median times of a copy and an FFT pair."""
+    medians = []
+    for floor in FLOORS:
+        times = [row["milliseconds"] for row in rows if row["name"] == floor and row["state"] == MEASURED]
+        if not times:
+            return ""
+        medians.append(_milliseconds({"milliseconds": statistics.median(times)}))
+    return f"\nFloors: a copy of the batch {medians[0]} ms, one FFT pair {medians[1]} ms.\n"
+
+
+def plot(rows: Rows, path: Path) -> None:
     """Plot the time of every contender, with a line for each transform."""
     import matplotlib
 

@@ -5,7 +5,8 @@ The script measures:
 - the number of random segments of 2.7 s that are read per second, from a store in the page cache, through a DataLoader
   with 0, 1 and 2 workers, and from single files, compared with a memory copy of the same bytes;
 - the hours of audio that `prepare` decodes per minute;
-- the time in milliseconds that the samplers need to draw a batch from ten million tracks.
+- the time in milliseconds that the samplers need to draw a batch from ten million tracks, and that a process needs to
+  draw the random parameters of the augmentation.
 
     python benchmarks/data.py --out=docs/benchmarks
 """
@@ -33,6 +34,7 @@ from results import Rows, options_of, report
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssc_toolkit.augmentations import Augmentation, semisupcon_chain
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, check_audio, load_tracks, prepare_store
 from ssc_toolkit.samplers import (
     AdjacentSegments,
@@ -41,6 +43,7 @@ from ssc_toolkit.samplers import (
     SameLabelTracks,
     SemiSupervisedBatchSampler,
 )
+from ssc_toolkit.seeds import make_generator
 
 RATE = 22050
 SAMPLES = 59_535  # a view of 2.7 s
@@ -269,6 +272,11 @@ def measure_sampling(repeats: int) -> Rows:
     for sampler in (AdjacentSegments(), RandomSegments(), SameLabelTracks(classes)):
         name = f"{type(sampler).__name__}, {ITEMS} items"
         contenders[name] = functools.partial(views, sampler, items, lengths)
+    chain = semisupcon_chain(RATE)
+    for processes in (1, 64):
+        places = torch.arange(processes - 1, ITEMS * processes, processes)
+        name = f"semisupcon_chain, draw of process {processes} of {processes}"
+        contenders[name] = functools.partial(draw_part, chain, places)
     rows = []
     for name, draw in contenders.items():
         draw(0)  # the first batch shuffles a whole epoch
@@ -292,6 +300,11 @@ def measure_sampling(repeats: int) -> Rows:
 def views(sampler: Any, items: Tensor, lengths: Tensor, _: int) -> Any:
     """Draw the positions of the views of some items."""
     return sampler.views_of(items, lengths, SAMPLES, VIEWS)
+
+
+def draw_part(chain: Augmentation, places: Tensor, number: int) -> Any:
+    """Draw the parameters of the views of items at some places of a batch of several processes."""
+    return chain.draw(len(places) * VIEWS, make_generator(number), views=VIEWS, places=places)
 
 
 def markdown(rows: Rows, header: str) -> str:

@@ -20,13 +20,15 @@ from __future__ import annotations
 import copy
 import random
 import statistics
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from results import Rows, options_of, report
+from roofline import copy_rate, product_rate
+from timing import paired_ratio, seconds_of, take_turns
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,31 +42,16 @@ TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 0.1
 Run = Callable[[], Tensor]
 
 
-def wait(device: str) -> None:
-    """Wait until the device has finished its work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds_of(run: Callable[[], Any], device: str) -> float:
-    """Return the seconds of one call."""
-    wait(device)
-    begin = time.perf_counter()
-    run()
-    wait(device)
-    return time.perf_counter() - begin
-
-
 def rates(device: str, quick: bool) -> tuple[float, float]:
     """Return operations per second of the fastest float32 matrix product and bytes per second of the fastest copy."""
     side = 512 if quick else 4096 if device == "cuda" else 2048
-    left, right = torch.randn(2, side, side, device=device)
-    source = torch.randn(side * side * 8, device=device)
-    target = torch.empty_like(source)
     repeats = 3 if quick else 40
-    product = min(seconds_of(lambda: left @ right, device) for _ in range(repeats))
-    copy = min(seconds_of(lambda: target.copy_(source), device) for _ in range(repeats))
-    return 2 * side**3 / product, 2 * source.nbytes / copy
+    return product_rate(device, side, repeats), copy_rate(device, side * side * 8, repeats)
+
+
+def clips_of(name: str, count: int, device: str) -> Tensor:
+    """Return noise clips (count, 1, samples) of the usual length of an encoder."""
+    return 0.1 * torch.randn(count, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
 
 
 def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
@@ -120,17 +107,7 @@ def inference(call: Callable[[Tensor], Tensor], waveforms: Tensor) -> Run:
 
 def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str, Run]:
     """Return the forward and backward pass of a training step in each mode, with the plain mode first."""
-
-    def step(call: Callable[[Tensor], Tensor], checkpointing: bool = False, trained: Encoder = encoder) -> Run:
-        def run() -> Tensor:
-            trained.zero_grad()
-            encoder.gradient_checkpointing_(checkpointing)
-            embeddings = call(waveforms)
-            embeddings.float().square().mean().backward()
-            return embeddings.detach()
-
-        return run
-
+    step = partial(make_step, encoder, waveforms)
     steps = {
         "plain": step(encoder),
         "gradient checkpointing": step(encoder, checkpointing=True),
@@ -139,8 +116,23 @@ def training_steps(encoder: Encoder, waveforms: Tensor, device: str) -> dict[str
     }
     if has_images(encoder):
         other = channels_last(encoder)
-        steps["channels last"] = step(other, trained=other)
+        steps["channels last"] = make_step(other, waveforms, other)
     return steps
+
+
+def make_step(
+    encoder: Encoder, waveforms: Tensor, call: Callable[[Tensor], Tensor], checkpointing: bool = False
+) -> Run:
+    """Return the forward and backward pass of a step; `call` is a way to run the encoder that is trained."""
+
+    def run() -> Tensor:
+        encoder.zero_grad()
+        encoder.gradient_checkpointing_(checkpointing)
+        embeddings = call(waveforms)
+        embeddings.float().square().mean().backward()
+        return embeddings.detach()
+
+    return run
 
 
 def check(name: str, found: Tensor, expected: Tensor) -> None:
@@ -167,21 +159,12 @@ def bounds(run: Run, encoder: Encoder, waveforms: Tensor, peak: tuple[float, flo
     }
 
 
-def turns(runs: dict[str, Run], repeats: int, device: str) -> dict[str, list[float]]:
-    """Return the seconds of every mode in every turn. The order of the modes is random in each turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name in random.sample(list(runs), len(runs)):
-            seconds[name].append(seconds_of(runs[name], device))
-    return seconds
-
-
 def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> Iterator[dict[str, Any]]:
     """Return the rows of one encoder: embedding, then training."""
     device = options.device
     torch.compiler.reset()  # otherwise earlier encoders use up the allowed number of compilations
     encoder = ENCODERS[name]().to(device)
-    waveforms = 0.1 * torch.randn(clips, 1, CLIP_SAMPLES.get(name, USUAL_SAMPLES), device=device)
+    waveforms = clips_of(name, clips, device)
     for part, make, passes in (("embedding", forwards, 1), ("training", training_steps, 2)):
         encoder.train(part == "training")
         runs = make(encoder, waveforms, device)
@@ -193,16 +176,15 @@ def measure(name: str, clips: int, options: Any, peak: tuple[float, float]) -> I
             if part == "embedding":
                 check(f"{name}, {contender}", found, expected)
         limit = bounds(runs["plain"], encoder, waveforms, peak, passes)
-        seconds = turns(runs, options.repeats, device)
+        seconds = take_turns({mode: partial(seconds_of, run, device) for mode, run in runs.items()}, options.repeats)
         for contender, times in seconds.items():
-            pairs = zip(seconds["plain"], times, strict=True)
             yield {
                 "encoder": name,
                 "part": part,
                 "contender": contender,
                 "clips": clips,
                 "clips_per_second": clips / statistics.median(times),
-                "speedup": statistics.median(plain / own for plain, own in pairs),
+                "speedup": paired_ratio(seconds["plain"], times),
                 "of_the_bound": max(limit["arithmetic_seconds"], limit["traffic_seconds"]) / statistics.median(times),
                 "repeats": len(times),
                 **limit,

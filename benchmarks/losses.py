@@ -13,15 +13,15 @@ Peers that are not installed are left out; `pip install -e '.[peers]'` installs 
 
 from __future__ import annotations
 
-import random
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from results import options_of, report
+from results import DOES_NOT_FIT, MEASURED, NOT_MEASURED, Rows, is_error, options_of, report
+from timing import Deadline, Failure, attempt, count_repeats, extra_bytes, paired_ratio, seconds_of, take_turns
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,8 +36,10 @@ MOST_REPEATS, LEAST_REPEATS = 60, 3
 SLOW_SECONDS = 10.0
 """Number of seconds. A step that takes longer is timed only once."""
 
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Embeddings (items, views, dim), tags (items, classes) and classes (items,)."""
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Function of embeddings (items, views, dim), tags (items, classes) and classes (items,) that returns a scalar."""
+"""Function of the tensors of a batch that returns a scalar."""
 
 
 def sup_contrast(embeddings: Tensor, mask: Tensor) -> Tensor:
@@ -108,104 +110,120 @@ def contenders() -> dict[str, dict[str, Loss]]:
     return tasks
 
 
-def step(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> tuple[float, float]:
+def step(loss: Loss, batch: Batch) -> tuple[float, float]:
     """Run one forward and backward pass; return its value and seconds."""
-    leaf = embeddings.clone().requires_grad_()
-    _wait(leaf)
-    begin = time.perf_counter()
-    value = loss(leaf, tags, classes)
-    value.backward()
-    _wait(leaf)
-    return value.item(), time.perf_counter() - begin
+    leaf = batch[0].clone().requires_grad_()
+    values = []
+
+    def run() -> None:
+        value = loss(leaf, *batch[1:])
+        value.backward()
+        values.append(value.detach())
+
+    seconds = seconds_of(run, leaf.device.type)
+    return values[0].item(), seconds
 
 
-def extra_bytes(loss: Loss, embeddings: Tensor, tags: Tensor, classes: Tensor) -> int:
-    """Return the peak of the additional memory that a step allocates, in bytes."""
-    if embeddings.is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step(loss, embeddings, tags, classes)
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        step(loss, embeddings, tags, classes)
-    allocations = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    allocations.sort(key=lambda event: event.start_ns())
-    now = highest = 0
-    for event in allocations:
-        now += event.nbytes()
-        highest = max(highest, now)
-    return highest
-
-
-def _wait(tensor: Tensor) -> None:
-    if tensor.is_cuda:
-        torch.cuda.synchronize()
-
-
-def measure(device: str, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+def measure(device: str, sizes: tuple[int, ...]) -> Rows:
     """Return a row for each task, size and contender."""
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for task, losses in contenders().items():
-        known: dict[str, tuple[int, float, float]] = {}  # size, bytes and seconds of the last size that ran
+        known: dict[str, tuple[int, float]] = {}  # size and bytes of the last size that ran
         for size in sizes:
-            rows += measure_size(task, losses, size, device, known)
+            fits = {
+                name: name not in known or known[name][1] * (size / known[name][0]) ** 2 < LIMIT_BYTES
+                for name in losses
+            }
+            own = measure_size(task, losses, size, device, fits)
+            for row in own:
+                print(row, flush=True)
+                if is_error(row):
+                    raise SystemExit(f"{task}, {size}: {row['name']}: {row['state']}")
+            known |= {row["name"]: (size, 1e6 * row["megabytes"]) for row in own if row["state"] == MEASURED}
+            rows += own
     return rows
 
 
-def measure_size(
-    task: str, losses: dict[str, Loss], size: int, device: str, known: dict[str, tuple[int, float, float]]
-) -> list[dict[str, Any]]:
-    """Measure all contenders of a task at one size, in turns."""
+def make_batch(size: int, device: str) -> Batch:
+    """Return embeddings, tags and classes of `size` rows."""
     generator = torch.Generator().manual_seed(size)
     items = size // VIEWS
-    batch = (
+    return (
         torch.randn(items, VIEWS, DIM, generator=generator).to(device),
         (torch.rand(items, CLASSES, generator=generator) < 0.05).long().to(device),
         torch.randint(CLASSES, (items,), generator=generator).to(device),
     )
-    fits = {
-        name: loss
-        for name, loss in losses.items()
-        if name not in known or known[name][1] * (size / known[name][0]) ** 2 < LIMIT_BYTES
-    }
-    memory, first = {}, {}
+
+
+def measure_size(
+    task: str,
+    losses: dict[str, Loss],
+    size: int,
+    device: str,
+    fits: dict[str, bool] | None = None,
+    budget: float = SECONDS_A_SIZE,
+    until: Deadline | None = None,
+) -> Rows:
+    """Measure all contenders of a task at one size, in turns.
+
+    Args:
+        task: name of the task.
+        losses: contenders by name; the first is ours.
+        size: number of rows.
+        device: device type.
+        fits: contenders that are not tried because they would need too much memory are False.
+        budget: time of the turns in seconds.
+        until: deadline, after which no further contender is tried.
+    """
+    batch = make_batch(size, device)
+    until = Deadline() if until is None else until
+    states = dict.fromkeys(losses, NOT_MEASURED)
+    memory: dict[str, int] = {}
+    first: dict[str, float] = {}
     expected = None
-    for name, loss in fits.items():
-        memory[name] = extra_bytes(loss, *batch)
-        value, first[name] = step(loss, *batch)
+    for name, loss in losses.items():
+        if fits is not None and not fits[name]:
+            states[name] = DOES_NOT_FIT
+            continue
+        if until.left() < 0:
+            continue
+        found = attempt(lambda loss=loss: (extra_bytes(lambda: step(loss, batch), device), *step(loss, batch)), device)
+        if isinstance(found, Failure):
+            states[name] = found.reason
+            continue
+        needed, value, seconds = found
         expected = value if expected is None else expected
-        if abs(value - expected) > 2e-3 * abs(expected):
-            raise SystemExit(f"{task}, {size}: {name} gives {value}, ours {expected}: not the same work")
-        known[name] = (size, memory[name], first[name])
-    quick = sum(time for time in first.values() if time < SLOW_SECONDS)
-    repeats = int(min(MOST_REPEATS, max(LEAST_REPEATS, SECONDS_A_SIZE / max(quick, 1e-3))))
-    seconds: dict[str, list[float]] = {name: [] for name in fits}
-    names = list(fits)
-    for repeat in range(repeats):
-        # The order is varied, because the memory that a large contender leaves allocated slows down the next one.
-        random.Random(repeat).shuffle(names)
-        for name in names:
-            if first[name] < SLOW_SECONDS:
-                seconds[name].append(step(fits[name], *batch)[1])
-            elif repeat == 0:
-                seconds[name].append(first[name])
-    ours = seconds[next(iter(losses))]
-    rows = []
+        if not abs(value - expected) <= 2e-3 * abs(expected):
+            states[name] = f"not the same work: {value:.6g} instead of {expected:.6g}"
+            continue
+        states[name], memory[name], first[name] = MEASURED, needed, seconds
+    quick = {name: seconds for name, seconds in first.items() if seconds < SLOW_SECONDS}
+    repeats = count_repeats(budget, quick.values(), LEAST_REPEATS, MOST_REPEATS)
+    crowded = device == "cuda" and sum(memory.values()) > torch.cuda.get_device_properties(0).total_memory / 2
+
+    def timed(name: str) -> float:
+        if crowded:  # the allocator gives memory back between contenders, which a step must not pay for
+            step(losses[name], batch)
+        return step(losses[name], batch)[1]
+
+    turns = take_turns({name: partial(timed, name) for name in quick}, repeats, until)
+    times = {name: turns.get(name, [seconds]) for name, seconds in first.items()}
+    ours = times.get(next(iter(losses)), [])
+    rows: Rows = []
     for name in losses:
-        row: dict[str, Any] = {"task": task, "size": size, "name": name, "fits": name in fits}
-        if name in fits:
+        row: dict[str, Any] = {"task": task, "size": size, "name": name, "state": states[name]}
+        if name in times:
             row |= {
-                "milliseconds": 1e3 * statistics.median(seconds[name]),
-                "ratio": statistics.median(theirs / own for theirs, own in zip(seconds[name], ours, strict=False)),
+                "milliseconds": 1e3 * statistics.median(times[name]),
+                "ratio": paired_ratio(times[name], ours) if ours else None,
                 "megabytes": memory[name] / 1e6,
-                "repeats": len(seconds[name]),
+                "repeats": len(times[name]),
             }
         rows.append(row)
-        print(row, flush=True)
     return rows
 
 
-def markdown(rows: list[dict[str, Any]], header: str) -> str:
+def markdown(rows: Rows, header: str) -> str:
     """Return a table for each task with the time as a ratio to ours, and the extra memory."""
     parts = [header]
     for task in dict.fromkeys(row["task"] for row in rows):
@@ -221,10 +239,10 @@ def markdown(rows: list[dict[str, Any]], header: str) -> str:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    if not row["fits"]:
-        return "does not fit"
+    if row["state"] != MEASURED:
+        return row["state"]
     ratio = row["ratio"]
-    shown = f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
+    shown = "no ratio" if ratio is None else f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
     milliseconds = row["milliseconds"]
     took = f"{milliseconds:.1f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
     memory = row["megabytes"]
@@ -232,7 +250,7 @@ def _cell(row: dict[str, Any]) -> str:
     return f"**{shown}**<br>{took}<br>{held}"
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: Rows, path: Path) -> None:
     """Plot time and memory over the size, with a pair of panels for each task."""
     import matplotlib
 
@@ -244,7 +262,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     colors = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row["name"] for row in rows))}
     for column, task in enumerate(tasks):
         for name, color in colors.items():
-            own = [row for row in rows if row["task"] == task and row["name"] == name and row["fits"]]
+            own = [row for row in rows if row["task"] == task and row["name"] == name and row["state"] == MEASURED]
             for axis, key in zip(axes[:, column], ("milliseconds", "megabytes"), strict=True):
                 if own:
                     axis.loglog([r["size"] for r in own], [r[key] for r in own], "o-", color=color, ms=3.5, label=name)

@@ -10,6 +10,7 @@ from ssc_toolkit.augmentations.delay import Delay
 from ssc_toolkit.augmentations.distortion import BitCrush, Clipping, Distortion
 from ssc_toolkit.augmentations.draw import Draw
 from ssc_toolkit.augmentations.equalizer import Equalizer
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.filters import BandPass, BandStop, HighPass, LowPass
 from ssc_toolkit.augmentations.gain import Gain, PeakNormalization, PolarityInversion
 from ssc_toolkit.augmentations.linear import Linear
@@ -38,6 +39,7 @@ __all__ = [
     "Distortion",
     "Draw",
     "Equalizer",
+    "ExampleGenerator",
     "Gain",
     "HighPass",
     "ImpulseResponse",

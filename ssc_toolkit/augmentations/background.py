@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, check_count, draw_uniform, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, per_clip, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.noise import add_at_ratio
 from ssc_toolkit.augmentations.recordings import Recordings, list_file_names, read_files
 from ssc_toolkit.checks import Range, check_range
@@ -23,8 +24,9 @@ class BackgroundNoise(Transform):
     than the clip is repeated. The energy of the clip divided by the energy of the noise is exactly the drawn ratio.
 
     If `files` is None, the noise is a random view of another item of the batch, to which the preceding transforms of
-    the chain have been applied. A batch with a single item is returned unchanged. The random parameters, a `Draw`, then
-    refer to positions in the batch, so they cannot be indexed, and the whole batch is processed at once.
+    the chain have been applied. A batch with a single item is returned unchanged. Without `files`, the random
+    parameters (a `Draw`) refer to positions in the batch. They cannot be indexed, and the whole batch is processed at
+    once. With several processes, each process mixes the items of its own batch.
 
     Args:
         files: audio files, as a list or as a folder that is searched recursively; None to use other items of the
@@ -68,24 +70,23 @@ class BackgroundNoise(Transform):
             self.register_buffer("begins", lengths.cumsum(0) - lengths, persistent=False)
             self.register_buffer("lengths", lengths, persistent=False)
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        drawn = super().draw(count, generator)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        drawn = super().draw_examples(generator)
         if self.files is not None:
             return drawn
-        check_count(count, views)
-        views = max(views, 1)
+        count, views = len(generator), max(generator.views, 1)
         items = count // views
-        ahead = torch.randint(1, max(items, 2), (count,), generator=generator)
-        view = torch.randint(views, (count,), generator=generator)
+        ahead = generator.integers((1, max(items - 1, 1)))
+        view = generator.integers((0, views - 1))
         partner = (torch.arange(count) // views + ahead) % max(items, 1) * views + view
         applied = drawn.applied if items > 1 else torch.zeros_like(drawn.applied)
         return Draw(drawn.transform, applied, {**drawn.values, "partner": partner}, whole=True)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        values = {"snr_db": draw_uniform(count, self.snr_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        values = {"snr_db": generator.uniform(self.snr_db)}
         if self.files is not None:
-            values["file"] = torch.randint(len(self.lengths), (count,), generator=generator)
-            values["place"] = torch.rand(count, generator=generator, dtype=torch.float64)
+            values["file"] = generator.integers((0, len(self.lengths) - 1))
+            values["place"] = generator.uniform(dtype=torch.float64)
         return values
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, overload
 
@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import check_integer, check_number
 from ssc_toolkit.errors import InputError
 
@@ -45,18 +46,59 @@ class Augmentation(nn.Module, ABC):
         self.p = check_number("p", p, 0, 1)
         self.sample_rate = None if sample_rate is None else require_sample_rate(sample_rate)
 
-    @abstractmethod
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        views: int = 1,
+        places: Sequence[int] | Tensor | None = None,
+    ) -> Draw:
         """Draw random parameters for a batch.
+
+        The generator gives one seed. The parameters of a clip depend on this seed, the place of its item, and its
+        number among the views, but not on the other clips. With the same state of the generator, several processes
+        that draw for parts of a batch therefore draw what one process draws for the whole batch.
 
         Args:
             count: number of clips; each view is one clip.
             generator: random generator on the CPU; the global generator of PyTorch if None.
             views: number of consecutive clips that are views of the same item.
+            places: position of each item in the batch of all processes, at least 0; 0 to the number of items - 1 if
+                None.
 
         Returns:
             The drawn parameters of all clips, which can be passed to `apply_draw`.
+
+        Raises:
+            ValueError: if `count` is not a multiple of `views`, or the number of `places` is not the number of items.
+            TypeError: if `places` are not integers.
+
+        Examples:
+            >>> from ssc_toolkit.augmentations import Gain
+            >>> whole = Gain().draw(4, torch.Generator().manual_seed(0))
+            >>> part = Gain().draw(2, torch.Generator().manual_seed(0), places=[1, 3])
+            >>> torch.equal(part.values["gain_db"], whole.values["gain_db"][[1, 3]])
+            True
         """
+        check_count(count, views)
+        check_generator(generator)
+        if torch.compiler.is_compiling():  # numbers are drawn with NumPy, which a graph would not compute correctly
+            return torch.compiler.disable(self._draw)(count, generator, views, places)
+        return self._draw(count, generator, views, places)
+
+    def _draw(
+        self,
+        count: int,
+        generator: torch.Generator | None,
+        views: int,
+        places: Sequence[int] | Tensor | None,
+    ) -> Draw:
+        return self.draw_examples(ExampleGenerator.from_torch(generator, count, views, places))
+
+    @abstractmethod
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        """Draw random parameters for the examples of a generator."""
 
     @abstractmethod
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -116,7 +158,12 @@ class Augmentation(nn.Module, ABC):
 
     @overload
     def __call__(
-        self, waveforms: Tensor, *, generator: torch.Generator | None = None, inplace: bool = False
+        self,
+        waveforms: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
+        inplace: bool = False,
     ) -> Tensor: ...
     @overload
     def __call__(
@@ -124,6 +171,7 @@ class Augmentation(nn.Module, ABC):
         waveforms: Tensor,
         *,
         generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
         inplace: bool = False,
         return_draw: Literal[True],
     ) -> tuple[Tensor, Draw]: ...
@@ -135,6 +183,7 @@ class Augmentation(nn.Module, ABC):
         waveforms: Tensor,
         *,
         generator: torch.Generator | None = None,
+        places: Sequence[int] | Tensor | None = None,
         inplace: bool = False,
         return_draw: bool = False,
     ) -> Tensor | tuple[Tensor, Draw]:
@@ -144,6 +193,7 @@ class Augmentation(nn.Module, ABC):
             waveforms: (batch, channels, samples) or (items, views, channels, samples).
             generator: random generator on the CPU; the global generator of PyTorch if None. Generators in the same
                 state give the same result.
+            places: position of each item in the batch of all processes, as for `draw`.
             inplace: whether to write the result into `waveforms`.
             return_draw: whether to also return the random parameters as a `Draw`, which `apply_draw` can apply again.
 
@@ -152,7 +202,7 @@ class Augmentation(nn.Module, ABC):
         """
         check_waveforms(waveforms)
         views = waveforms.shape[1] if waveforms.dim() == 4 else 1
-        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views)
+        draw = self.draw(waveforms.shape[:-2].numel(), generator, views=views, places=places)
         result = self.apply_draw(waveforms, draw, inplace=inplace)
         return (result, draw) if return_draw else result
 
@@ -190,23 +240,22 @@ class Augmentation(nn.Module, ABC):
 class Transform(Augmentation):
     """Base class of single transforms. `Container` is the base class of combinations of transforms.
 
-    A subclass stores every constructor argument in an attribute of the same name. It defines `draw_values`, which
-    draws the parameters of every example, and `transform`, which applies given parameters to waveforms. A subclass
-    with an expensive computation sets `selective = True`. It is then computed only for the examples that are
-    transformed.
+    A subclass stores every constructor argument in an attribute of the same name. It defines `draw_values`, which draws
+    the parameters of each clip, and `transform`, which applies given parameters to waveforms. A subclass with an
+    expensive computation sets `selective = True`. It is then computed only for the clips that are transformed.
     """
 
     selective = False
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Draw the random parameters of `count` clips.
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        """Draw the random parameters of N clips.
 
         Args:
-            count: number of clips; each view is one clip.
-            generator: random generator on the CPU; the global generator of PyTorch if None.
+            generator: random generator whose methods `uniform`, `log_uniform` and `integers` return a number for each
+                clip.
 
         Returns:
-            Dictionary of CPU tensors (count, ...) by name of the parameter.
+            Dictionary of CPU tensors (N, ...) by name of the parameter.
         """
         return {}
 
@@ -222,12 +271,10 @@ class Transform(Augmentation):
             Transformed waveforms, (N, channels, samples).
         """
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_count(count, views)
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        values = self.draw_values(count, generator)
-        self._check_values(values, count)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        values = self.draw_values(generator)
+        self._check_values(values, len(generator))
         return Draw(type(self).__name__, applied, values)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -303,23 +350,6 @@ def require_sample_rate(sample_rate: int | None) -> int:
 
 
 _MAX_RATE = 1_000_000
-
-
-def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) numbers uniformly from [low, high), where `bounds` is (low, high)."""
-    low, high = bounds
-    return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) numbers uniformly on a logarithmic scale between the two positive `bounds`."""
-    low, high = bounds
-    return low * (high / low) ** torch.rand(count, generator=generator)
-
-
-def draw_integers(count: int, bounds: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) integers uniformly from low to high, both included, where `bounds` is (low, high)."""
-    return torch.randint(bounds[0], bounds[1] + 1, (count,), generator=generator)
 
 
 def per_clip(value: Tensor) -> Tensor:

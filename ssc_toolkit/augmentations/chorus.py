@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_number, check_range
 
 
@@ -54,11 +55,11 @@ class Chorus(Transform):
         self.delay_ms = check_number("delay_ms", delay_ms, 0, 100)
         self.mix = check_number("mix", mix, 0, 1)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "rate_hz": draw_uniform(count, self.rate_hz, generator),
-            "depth": draw_uniform(count, self.depth, generator),
-            "phase": torch.rand(count, generator=generator),
+            "rate_hz": generator.uniform(self.rate_hz),
+            "depth": generator.uniform(self.depth),
+            "phase": generator.uniform(),
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -80,6 +81,9 @@ def apply_delay(waveforms: Tensor, delay: Tensor, max_delay: int) -> Tensor:
         delay: (N, samples) delay at each sample of each clip, in samples, 0 to `max_delay`; fractional delays use cubic
             interpolation.
         max_delay: upper bound of `delay`. It is a Python number, because reading a tensor would wait for the GPU.
+
+    Returns:
+        The delayed clips, (N, channels, samples).
     """
     samples = waveforms.shape[-1]
     whole = delay.floor()

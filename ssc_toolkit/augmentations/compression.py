@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_range
 
 
@@ -61,9 +62,9 @@ class Compression(Transform):
         self.release_ms = check_range("release_ms", release_ms, 0.01, 10000)
         self.make_up_db = check_range("make_up_db", make_up_db, -60, 60)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         names = ("threshold_db", "ratio", "attack_ms", "release_ms", "make_up_db")
-        return {name: draw_uniform(count, getattr(self, name), generator) for name in names}
+        return {name: generator.uniform(getattr(self, name)) for name in names}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         per_sample = {name: value.to(waveforms.dtype)[:, None] for name, value in values.items()}
@@ -88,8 +89,11 @@ def apply_release(signal: Tensor, time_constant: Tensor) -> Tensor:
     of log x[n] + n / time_constant.
 
     Args:
-        signal: x, N signals (N, samples) of values of at least 0.
+        signal: N signals x, (N, samples), with values of at least 0.
         time_constant: (N, 1) time constant of each signal, in samples.
+
+    Returns:
+        (N, samples) signals y.
     """
     line = torch.arange(signal.shape[-1], device=signal.device, dtype=signal.dtype) / time_constant
     highest = (signal.clamp(min=1e-20).log() + line).cummax(-1).values
@@ -103,10 +107,13 @@ def smooth(signal: Tensor, time_constant: Tensor, max_time_constant: float) -> T
     remaining terms are negligible.
 
     Args:
-        signal: x, N signals (N, samples).
+        signal: N signals x, (N, samples).
         time_constant: (N, 1) time constant of each signal, in samples.
         max_time_constant: upper bound of the time constants. It is a Python number, because reading a tensor would
             wait for the GPU.
+
+    Returns:
+        (N, samples) signals y.
     """
     total = signal * -torch.expm1(-1 / time_constant)
     covered = 1

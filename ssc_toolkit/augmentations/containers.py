@@ -11,8 +11,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ssc_toolkit.augmentations.base import Augmentation, check_count, check_generator, check_waveforms, draw_integers
+from ssc_toolkit.augmentations.base import Augmentation, check_waveforms
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.fusion import Stage, join_alternatives, join_stages, make_stage
 from ssc_toolkit.checks import check_integer_range, check_number
 from ssc_toolkit.errors import InputError
@@ -43,30 +44,29 @@ class Container(Augmentation):
         return cast(Iterator[Augmentation], iter(self.transforms))
 
     @abstractmethod
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Choose at random which members can apply to each of N clips.
 
         Args:
             applied: (N,) bool, whether the container applies to each clip.
-            generator: random generator on the CPU; the global generator of PyTorch if None.
+            generator: random generator that returns a number for each clip.
 
         Returns:
             Drawn values (N, ...) by name, and for each member a mask, bool (N,), True for the clips to which it can
             apply.
         """
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_count(count, views)
-        check_generator(generator)
-        alike = max(1, views) if self.per_item else 1
-        applied = torch.rand(count // alike, generator=generator) < self.p
-        values, allowed = self.choose(applied, generator)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        alike = max(1, generator.views) if self.per_item else 1
+        own = generator.of_items() if alike > 1 else generator
+        applied = own.uniform() < self.p
+        values, allowed = self.choose(applied, own)
         if alike > 1:
             applied, *allowed = (rows.repeat_interleave(alike) for rows in (applied, *allowed))
             values = {name: value.repeat_interleave(alike, dim=0) for name, value in values.items()}
         children = tuple(
-            transform.draw(count, generator, views=views).gated(meets)
-            for transform, meets in zip(self.members(), allowed, strict=True)
+            transform.draw_examples(generator.member(number)).gated(meets)
+            for number, (transform, meets) in enumerate(zip(self.members(), allowed, strict=True))
         )
         return Draw(type(self).__name__, applied, values, children)
 
@@ -152,7 +152,7 @@ class Chain(Container):
             raise ValueError(f'fuse: expected "exact", "all" or "none", got {fuse!r}')
         self.fuse = fuse
 
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
         return {}, [applied] * len(self.transforms)
 
     def join(self, stages: Sequence[Sequence[Stage]]) -> list[Stage]:
@@ -243,9 +243,9 @@ class OneOf(Container):
             raise ValueError(f"weights: expected numbers >= 0 with a positive sum, got {weights}")
         self.weights = weights
 
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
         thresholds = torch.tensor(self.weights).cumsum(0)
-        picked = torch.bucketize(torch.rand(len(applied), generator=generator) * thresholds[-1], thresholds, right=True)
+        picked = torch.bucketize(generator.uniform() * thresholds[-1], thresholds, right=True)
         picked = picked.clamp(max=len(self.weights) - 1)
         return {"picked": picked}, [applied & (picked == index) for index in range(len(self.weights))]
 
@@ -298,9 +298,9 @@ class SomeOf(Container):
             raise ValueError("transforms: SomeOf expects at least one transform, got none")
         self.count = check_integer_range("count", count, 0, len(transforms))
 
-    def choose(self, applied: Tensor, generator: torch.Generator | None) -> tuple[dict[str, Tensor], list[Tensor]]:
-        wanted = draw_integers(len(applied), self.count, generator)
-        scores = torch.rand(len(applied), len(self.transforms), generator=generator)
+    def choose(self, applied: Tensor, generator: ExampleGenerator) -> tuple[dict[str, Tensor], list[Tensor]]:
+        wanted = generator.integers(self.count)
+        scores = generator.uniform(size=len(self.transforms))
         chosen = scores.argsort(1).argsort(1) < wanted[:, None]
         return {"picked": chosen}, [applied & column for column in chosen.unbind(1)]
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_integer, check_number, check_range
 
@@ -61,8 +62,8 @@ class Delay(Linear):
         self.attenuation = check_number("attenuation", attenuation, 0, 1)
         self.repeats = check_integer("repeats", repeats, self.min_repeats, 1000)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"delay_ms": draw_uniform(count, self.delay_ms, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"delay_ms": generator.uniform(self.delay_ms)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         delay, longest = self._delay(values), self._longest()
@@ -126,6 +127,9 @@ def shift_right(waveforms: Tensor, shift: Tensor, max_shift: int) -> Tensor:
         waveforms: (N, channels, samples).
         shift: (N,) delays in whole samples, 0 to `max_shift`.
         max_shift: upper bound of `shift`. It is a Python number, because reading a tensor would wait for the GPU.
+
+    Returns:
+        The delayed clips, (N, channels, samples).
     """
     samples = waveforms.shape[-1]
     padding = min(max_shift, samples)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_integers, draw_uniform, per_clip
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, per_clip
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_integer_range, check_range
 
 
@@ -31,8 +32,8 @@ class Distortion(Transform):
         super().__init__(p=p)
         self.drive_db = check_range("drive_db", drive_db, -60, 60)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"drive_db": draw_uniform(count, self.drive_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"drive_db": generator.uniform(self.drive_db)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         return torch.tanh(waveforms * per_clip(db_to_amplitude(values["drive_db"], waveforms.dtype)))
@@ -56,8 +57,8 @@ class Clipping(Transform):
         super().__init__(p=p)
         self.threshold_db = check_range("threshold_db", threshold_db, -60, 0)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"threshold_db": draw_uniform(count, self.threshold_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"threshold_db": generator.uniform(self.threshold_db)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         limit = per_clip(measure_peak(waveforms) * db_to_amplitude(values["threshold_db"], waveforms.dtype))
@@ -83,8 +84,8 @@ class BitCrush(Transform):
         super().__init__(p=p)
         self.bits = check_integer_range("bits", bits, 1, 24)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"bits": draw_integers(count, self.bits, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"bits": generator.integers(self.bits)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         levels = per_clip(2 ** (values["bits"].to(waveforms.dtype) - 1))

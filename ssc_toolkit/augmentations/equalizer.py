@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations.base import db_to_amplitude, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_number, check_range
 
@@ -65,9 +66,8 @@ class Equalizer(Linear):
             )
         self.center_hz = tuple(centers)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        low, high = self.gain_db
-        return {"gain_db": low + (high - low) * torch.rand(count, len(self.center_hz), generator=generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"gain_db": generator.uniform(self.gain_db, size=len(self.center_hz))}
 
     def reach(self, samples: int) -> Reach:
         # The lowest transition is the narrowest one in hertz, so it determines the length of the impulse response.

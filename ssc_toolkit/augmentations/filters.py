@@ -21,7 +21,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.checks import Range, check_range
 
@@ -95,8 +96,8 @@ class LowPass(Filter):
         super().__init__(p=p, sample_rate=sample_rate)
         self.cutoff_hz = check_range("cutoff_hz", cutoff_hz, 1, sample_rate / 2)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"cutoff_hz": draw_mel_uniform(count, self.cutoff_hz, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"cutoff_hz": draw_mel_uniform(generator, self.cutoff_hz)}
 
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         return None, values["cutoff_hz"]
@@ -150,10 +151,10 @@ class BandPass(Filter):
         self.center_hz = check_range("center_hz", center_hz, 1, sample_rate / 2)
         self.bandwidth_fraction = check_range("bandwidth_fraction", bandwidth_fraction, 0.01, 1.999)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "center_hz": draw_mel_uniform(count, self.center_hz, generator),
-            "bandwidth_fraction": draw_uniform(count, self.bandwidth_fraction, generator),
+            "center_hz": draw_mel_uniform(generator, self.center_hz),
+            "bandwidth_fraction": generator.uniform(self.bandwidth_fraction),
         }
 
     def cutoffs_hz(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
@@ -203,7 +204,7 @@ def compute_low_pass_response(
     return 0.5 * (passed + image)
 
 
-def draw_mel_uniform(count: int, bounds_hz: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """Draw (count,) frequencies between `bounds_hz`, uniformly on the mel scale 2595 log10(1 + f / 700), in hertz."""
+def draw_mel_uniform(generator: ExampleGenerator, bounds_hz: tuple[float, float]) -> Tensor:
+    """Draw (N,) frequencies between `bounds_hz`, uniformly on the mel scale 2595 log10(1 + f / 700), in hertz."""
     low, high = (math.log1p(bound / 700) for bound in bounds_hz)
-    return 700 * torch.expm1(draw_uniform(count, (low, high), generator))
+    return 700 * torch.expm1(generator.uniform((low, high)))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_uniform, per_clip
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, per_clip
 from ssc_toolkit.augmentations.distortion import measure_peak
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Scaling
 from ssc_toolkit.checks import Range, check_range
 
@@ -30,8 +31,8 @@ class Gain(Scaling):
         super().__init__(p=p)
         self.gain_db = check_range("gain_db", gain_db, -200, 200)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"gain_db": draw_uniform(count, self.gain_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"gain_db": generator.uniform(self.gain_db)}
 
     def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
         return db_to_amplitude(values["gain_db"], like.dtype)
@@ -52,7 +53,7 @@ class PolarityInversion(Scaling):
     def __init__(self, *, p: float = 1.0) -> None:
         super().__init__(p=p)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {}
 
     def factor(self, values: Mapping[str, Tensor], like: Tensor) -> Tensor:
@@ -79,8 +80,8 @@ class PeakNormalization(Transform):
         super().__init__(p=p)
         self.peak_db = check_range("peak_db", peak_db, -200, 200)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"peak_db": draw_uniform(count, self.peak_db, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"peak_db": generator.uniform(self.peak_db)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         peak = measure_peak(waveforms)

@@ -13,17 +13,19 @@ from torch import Tensor, nn
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
-from ssc_toolkit.augmentations.base import Augmentation, check_generator, require_sample_rate
+from ssc_toolkit.augmentations.base import Augmentation, require_sample_rate
 from ssc_toolkit.augmentations.draw import Draw
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 
 
 class FromTorchAudiomentations(Augmentation):
     """Wrap a transform or composition of torch-audiomentations as a reproducible transform of ssc_toolkit.
 
-    The draw contains a seed. While the wrapped transform runs, the global random generators of Python, NumPy and
-    PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws for a whole batch, so
-    the draw cannot be indexed, and the whole batch is processed at once. Like other transforms of ssc_toolkit, the
-    wrapper also applies in evaluation mode.
+    The random parameters (a `Draw`) contain only a seed. While the wrapped transform runs, the global random generators
+    of Python, NumPy and PyTorch are seeded with it. Afterwards, their states are restored. The wrapped transform draws
+    for a whole batch, so the parameters cannot be indexed, the whole batch is processed at once, and the result
+    depends on the number of processes. Like other
+    transforms of ssc_toolkit, the wrapper also applies in evaluation mode.
 
     Args:
         module: transform or composition of torch-audiomentations. It decides with its own probability whether to change
@@ -50,10 +52,9 @@ class FromTorchAudiomentations(Augmentation):
             raise TypeError(f"module: expected a transform of torch-audiomentations, got {type(module).__name__}")
         self.theirs = module
 
-    def draw(self, count: int, generator: torch.Generator | None = None, *, views: int = 1) -> Draw:
-        check_generator(generator)
-        applied = torch.rand(count, generator=generator) < self.p
-        seed = torch.randint(2**31, (1,), generator=generator).expand(count)
+    def draw_examples(self, generator: ExampleGenerator) -> Draw:
+        applied = generator.uniform() < self.p
+        seed = generator.integers((0, 2**31 - 1))[:1].expand(len(generator))
         return Draw(type(self).__name__, applied, {"seed": seed}, whole=True)
 
     def apply_to_clips(self, clips: Tensor, draw: Draw) -> Tensor:
@@ -113,7 +114,10 @@ class ToTorchAudiomentations(BaseWaveformTransform):
     def apply_transform(
         self, samples: Any = None, sample_rate: Any = None, targets: Any = None, target_rate: Any = None
     ) -> ObjectDict:
-        """Apply the drawn random parameters to `samples`, (N, channels, samples)."""
+        """Apply the drawn random parameters to `samples`, (N, channels, samples).
+
+        The other arguments are returned unchanged in the result. `sample_rate` is checked if it is given.
+        """
         rates = {m.sample_rate for m in self.augmentation.modules() if isinstance(m, Augmentation)} - {None}
         if sample_rate is not None and rates - {sample_rate}:
             raise ValueError(
@@ -125,7 +129,10 @@ class ToTorchAudiomentations(BaseWaveformTransform):
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global random generators of Python, NumPy and PyTorch, and restore their states on exit."""
+    """Context manager that seeds the global random generators of Python, NumPy and PyTorch (CPU and `device`).
+
+    On exit, the previous states of the generators are restored.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the wrapped transforms use it
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -121,6 +121,9 @@ def apply_linear(clips: Tensor, members: Sequence[tuple[Linear, Draw]], reach: R
         clips: (N, channels, samples).
         members: transforms with their draws (random parameters) for these clips.
         reach: extent of the combined impulse response before and after time 0, in samples.
+
+    Returns:
+        Transformed clips, (N, channels, samples).
     """
     compiling = torch.compiler.is_compiling()  # in a compiled graph, shapes cannot depend on the draw
     members = [(transform, draw) for transform, draw in members if compiling or len(draw.chosen)]

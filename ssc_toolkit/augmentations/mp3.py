@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ssc_toolkit.augmentations.base import Transform, require_sample_rate
 from ssc_toolkit.augmentations.distortion import straight_through
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_range
 
 _MPEG_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -87,8 +88,8 @@ class MP3(Transform):
             raise ValueError(f'implementation: expected "auto", "codec" or "approximation", got {implementation!r}')
         self.implementation = implementation
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        picked = torch.randint(len(self._rates), (count,), generator=generator)
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        picked = generator.integers((0, len(self._rates) - 1))
         return {"bitrate_kbps": torch.tensor(self._rates)[picked]}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -123,7 +124,7 @@ def find_nearest_bit_rate(bitrate_kbps: float, sample_rate: int) -> int:
 
 
 def _encode_and_decode(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Encode mono signals (N, samples) as MP3 at bit rates (N,) in kbit/s, and decode them."""
+    """Encode mono signals (N, samples) as MP3 at `bit_rates`, (N,) in kbit/s, and decode them."""
     arrays = signals.detach().cpu().float().numpy()
     rates = bit_rates.tolist()
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -166,7 +167,7 @@ _SIDE_BITS = 136  # bits of a frame for header and side information
 
 
 def approximate_coding(signals: Tensor, bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Apply the differentiable approximation of MP3 to signals (N, samples), at bit rates (N,) in kbit/s."""
+    """Apply the differentiable approximation of MP3 to signals (N, samples), at `bit_rates`, (N,) in kbit/s."""
     samples = signals.shape[-1]
     count = -(-samples // _FRAME) + 1
     window, basis = _cosine_transform(signals)
@@ -194,7 +195,7 @@ def _cosine_transform(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cutoff_hz(bit_rates: Tensor, sample_rate: int) -> Tensor:
-    """Return the frequencies (N,) in hertz above which MP3 removes all content at bit rates (N,) in kbit/s."""
+    """Return the frequencies (N,) in hertz above which MP3 removes all content at `bit_rates`, (N,) in kbit/s."""
     limit = _CUTOFF_SHARE * sample_rate / 2
     cutoffs = torch.full_like(bit_rates, limit, dtype=torch.float32)
     for below_kbps, cutoff_hz in reversed(_CUTOFFS):

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, draw_uniform, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, db_to_amplitude, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.spectrum import find_fast_length
 from ssc_toolkit.checks import Range, check_range
 
@@ -50,11 +51,11 @@ class ColoredNoise(Transform):
         self.snr_db = check_range("snr_db", snr_db, -200, 200)
         self.spectral_decay = check_range("spectral_decay", spectral_decay, -10, 10)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "snr_db": draw_uniform(count, self.snr_db, generator),
-            "spectral_decay": draw_uniform(count, self.spectral_decay, generator),
-            "seed": torch.randint(2**31, (count,), generator=generator),
+            "snr_db": generator.uniform(self.snr_db),
+            "spectral_decay": generator.uniform(self.spectral_decay),
+            "seed": generator.integers((0, 2**31 - 1)),
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -81,6 +82,9 @@ def add_at_ratio(waveforms: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
         waveforms: (N, channels, samples).
         noise: (N, channels, samples), or (N, 1, samples) to use the same noise for all channels.
         snr_db: (N,) signal-to-noise ratios in decibels.
+
+    Returns:
+        Waveforms with noise, (N, channels, samples).
     """
     dimensions = (1, 2)
     signal_rms = torch.linalg.vector_norm(waveforms, dim=dimensions) / math.sqrt(waveforms.shape[1:].numel())

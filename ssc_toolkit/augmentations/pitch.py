@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
-from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
     analyze,
+    apply_in_slices,
     choose_window_length,
     find_peaks,
     hann_window,
@@ -63,14 +65,14 @@ class PitchShift(Transform):
         self.shift_semitones = check_range("shift_semitones", shift_semitones, -48, 48)
         self.n_fft = choose_window_length(sample_rate, n_fft)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": draw_uniform(count, self.shift_semitones, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_semitones": generator.uniform(self.shift_semitones)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
         ratio = 2 ** (values["shift_semitones"].to(waveforms.dtype) / 12)
         ratio = repeat(ratio, "clips -> (clips channels)", channels=waveforms.shape[1])
-        return shift_pitch(signals, ratio, self.n_fft).view_as(waveforms)
+        return apply_in_slices(partial(shift_pitch, n_fft=self.n_fft), signals, ratio).view_as(waveforms)
 
 
 def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
@@ -87,10 +89,9 @@ def shift_pitch(signals: Tensor, ratio: Tensor, n_fft: int) -> Tensor:
     window = hann_window(n_fft, signals)
     spectrum = analyze(signals, window)
     with torch.no_grad():
-        before = F.pad(spectrum[:, :-1], (0, 0, 1, 0))
         hanging = OVERLAP - 1
         first = torch.full((len(signals),), hanging, device=signals.device)
-        regions, frequency = find_peaks(spectrum, before, first, hanging)
+        regions, frequency = find_peaks(spectrum, spectrum[:, :-1], first, hanging)
         moved = (ratio[:, None, None] - 1) * frequency
         whole_bins = moved.round()
         # The phase of a partial that is moved up by `moved` bins advances by moved / OVERLAP more cycles per frame.

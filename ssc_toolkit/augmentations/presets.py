@@ -227,7 +227,7 @@ def _probabilities(s: float) -> dict[str, float]:
 
 
 def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """Return one stage of `semisupcon_chain` at severity s > 0, applied with probability `p`."""
+    """Return the stage `name` of `semisupcon_chain` at severity s > 0, applied with probability `p`."""
     match name:
         case "gain":
             return Gain((-15 * s, 5 * s), p=p)
@@ -251,7 +251,10 @@ def _stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
 
 
 def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augmentation:
-    """Return a stage of `semisupcon_chain` with `as_published=True`, at severity s > 0, with probability `p`."""
+    """Return the stage `name` of `semisupcon_chain` with `as_published=True`, at severity s > 0.
+
+    `p` is the probability with which it applies to a clip.
+    """
     match name:
         case "colored_noise":
             return PublishedNoise(_ratio_db(s), (-2 * s, 2 * s), sample_rate=sample_rate, p=p)
@@ -273,7 +276,10 @@ def _published_stage(name: str, sample_rate: int, s: float, p: float) -> Augment
 
 
 def _unseen(name: str, sample_rate: int, s: float) -> Augmentation:
-    """Return a corruption for `corruption` that is not a stage of `semisupcon_chain`, at severity s > 0."""
+    """Return the corruption `name` of the function `corruption` at severity s > 0.
+
+    The name is not that of a stage of `semisupcon_chain`.
+    """
     match name:
         case "time_stretch":
             spread = min(0.6, 0.3 * s)

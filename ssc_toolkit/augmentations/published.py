@@ -12,8 +12,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import draw_integers, per_clip, require_sample_rate
+from ssc_toolkit.augmentations.base import per_clip, require_sample_rate
 from ssc_toolkit.augmentations.delay import Delay, compute_echo_response, shift_right
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.linear import Grid, Reach
 from ssc_toolkit.augmentations.noise import ColoredNoise, draw_spectrum
 from ssc_toolkit.augmentations.pitch import PitchShift
@@ -57,12 +58,12 @@ class PublishedDelay(Delay):
     max_volume = 2.0
     min_repeats = 0
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         def either(low: float, high: float) -> Tensor:
-            return torch.tensor([low, high])[draw_integers(count, (0, 1), generator)]
+            return torch.tensor([low, high])[generator.integers((0, 1))]
 
         return {
-            "delay_samples": draw_integers(count, self._samples(), generator),
+            "delay_samples": generator.integers(self._samples()),
             "volume": either(self.volume - SPREAD, self.volume + SPREAD),
             "repeats": either(max(0, self.repeats - 1), self.repeats + 1),
             "attenuation": either(self.attenuation - SPREAD, self.attenuation + SPREAD),
@@ -164,8 +165,8 @@ class PublishedPitchShift(PitchShift):
                 f"got {sample_rate}"
             )
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_semitones": torch.tensor(self.steps)[draw_integers(count, (0, len(self.steps) - 1), generator)]}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_semitones": torch.tensor(self.steps)[generator.integers((0, len(self.steps) - 1))]}
 
 
 def _fast_steps(sample_rate: int) -> list[float]:

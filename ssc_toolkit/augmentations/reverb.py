@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssc_toolkit.augmentations.base import db_to_amplitude, draw_log_uniform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import db_to_amplitude, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.filters import compute_low_pass_response
 from ssc_toolkit.augmentations.linear import Grid, Linear, Reach
 from ssc_toolkit.augmentations.noise import draw_numbers
@@ -59,12 +60,12 @@ class Reverb(Linear):
         self.direct_to_reverberant_db = check_range("direct_to_reverberant_db", direct_to_reverberant_db, -60, 60)
         self.damping = check_range("damping", damping, 0, 0.95)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "rt60_seconds": draw_log_uniform(count, self.rt60_seconds, generator),
-            "direct_to_reverberant_db": draw_uniform(count, self.direct_to_reverberant_db, generator),
-            "damping": draw_uniform(count, self.damping, generator),
-            "seed": torch.randint(2**31, (count,), generator=generator),
+            "rt60_seconds": generator.log_uniform(self.rt60_seconds),
+            "direct_to_reverberant_db": generator.uniform(self.direct_to_reverberant_db),
+            "damping": generator.uniform(self.damping),
+            "seed": generator.integers((0, 2**31 - 1)),
         }
 
     def reach(self, samples: int) -> Reach:
@@ -147,8 +148,8 @@ class ImpulseResponse(Linear):
         # Stored as integers, because casting the model to half precision would round the responses permanently.
         self.register_buffer("responses", bank.view(torch.int32), persistent=False)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"file": torch.randint(len(self.responses), (count,), generator=generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"file": generator.integers((0, len(self.responses) - 1))}
 
     def reach(self, samples: int) -> Reach:
         return Reach(0, min(samples, self.responses.shape[1]) - 1)

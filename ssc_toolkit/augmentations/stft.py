@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,21 @@ from ssc_toolkit.checks import check_integer
 OVERLAP = 4
 """Number of frames that contain each sample. The hop size is the window length divided by this number."""
 WINDOW_SECONDS = 0.093
+SLICE_SAMPLES = 2**18
+"""Number of samples that are processed at once on a CPU, so that their spectra fit in the cache."""
+
+
+def apply_in_slices(change: Callable[..., Tensor], signals: Tensor, *values: Tensor) -> Tensor:
+    """Apply a function to signals (N, samples) and their values (N, ...), on a CPU to a few signals at a time."""
+    size = max(1, SLICE_SAMPLES // signals.shape[-1])
+    if signals.device.type != "cpu" or torch.compiler.is_compiling() or len(signals) <= size:
+        return change(signals, *values)
+    slices = zip(*(tensor.split(size) for tensor in (signals, *values)), strict=True)
+    return torch.cat([change(*some) for some in slices])
 
 
 def choose_window_length(sample_rate: int, n_fft: int | None) -> int:
-    """Check and return a window length in samples. For None, return the power of two that is nearest to 93 ms."""
+    """Check and return the window length `n_fft` in samples. For None, return the power of two nearest to 93 ms."""
     if n_fft is None:
         return 2 ** max(4, round(math.log2(WINDOW_SECONDS * sample_rate)))
     n_fft = check_integer("n_fft", n_fft, 16, 2**20)
@@ -88,14 +100,15 @@ class Regions:
         greatest = power == F.max_pool1d(power, kernel_size=5, stride=1, padding=2)
         before = F.pad(greatest, (2, 0))
         is_peak = greatest & ~(before[..., 1:-1] | before[..., :-2])  # only the first of several equal maxima
-        place = is_peak.cumsum(-1).mul_(is_peak)  # bins that are not peaks are scattered to index 0
+        # 32-bit sums are faster; indices have to be int64. Bins that are not peaks are scattered to index 0.
+        place = is_peak.cumsum(-1, dtype=torch.int32).mul_(is_peak).long()
         beyond = 4 * bins
         peak = place.new_full((*place.shape[:-1], -(-bins // 3) + 2), beyond)
         peak.scatter_(-1, place, torch.arange(bins, device=place.device).expand_as(place))
         peak[..., 0] = -beyond
         # A region begins halfway between two peaks; the number of regions begun up to a bin is the index of its peak.
         begin = ((peak[..., 1:] + peak[..., :-1]) >> 1).add_(1).clamp_(0, bins)
-        begins = place.new_zeros(*place.shape[:-1], bins + 1).scatter_(-1, begin, 1)
+        begins = begin.new_zeros(*place.shape[:-1], bins + 1, dtype=torch.uint8).scatter_(-1, begin, 1)
         return cls(peak.clamp_(0, bins - 1), begins[..., :bins].cumsum(-1))
 
     def at_peaks(self, values: Tensor) -> Tensor:
@@ -123,7 +136,8 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
 
     Args:
         spectrum: complex short-time spectra, (N, frames, bins).
-        before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier.
+        before: (N, frames, bins), spectra of the frames one hop (a quarter of the window) earlier. Frames that
+            are missing at the beginning are silent.
         first: (N,) int64, index of the first frame that begins within the signal.
         max_first: upper bound of `first`. It is a Python number, because reading a tensor would wait for the GPU.
 
@@ -131,9 +145,14 @@ def find_peaks(spectrum: Tensor, before: Tensor, first: Tensor, max_first: int) 
         The regions, and the frequencies of the peaks, (N, frames, peaks), in bins.
     """
     regions = Regions.around_peaks(spectrum)
-    now, then = regions.at_peaks(spectrum), regions.at_peaks(before)
+    missing = spectrum.shape[1] - before.shape[1]
+    now, then = regions.at_peaks(spectrum), before.gather(-1, regions.peak[:, missing:])
+    then = F.pad(then, (0, 0, missing, 0))
     peak = regions.peak.to(spectrum.real.dtype)
-    deviation = torch.angle(now * then.conj()) / (2 * math.pi) - peak / OVERLAP
+    # The phase of now / then; the parts are faster than complex arithmetic.
+    cosine = now.real * then.real + now.imag * then.imag
+    advance = torch.atan2(now.imag * then.real - now.real * then.imag, cosine)
+    deviation = advance / (2 * math.pi) - peak / OVERLAP
     frequency = peak + (deviation - deviation.round()) * OVERLAP
     rows = torch.arange(len(spectrum), device=spectrum.device)[:, None]
     early = torch.arange(min(max_first, spectrum.shape[1]), device=spectrum.device).clamp(min=first[:, None])
@@ -147,4 +166,4 @@ def rotate_phases(spectrum: Tensor, regions: Regions, angle: Tensor) -> Tensor:
 
     `angle` is (N, frames, peaks) in radians, one per spectral peak.
     """
-    return spectrum * regions.to_bins(torch.polar(torch.ones_like(angle), angle))
+    return spectrum * regions.to_bins(torch.complex(angle.cos(), angle.sin()))

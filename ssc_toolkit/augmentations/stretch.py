@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.augmentations.stft import (
     OVERLAP,
+    apply_in_slices,
     choose_window_length,
     count_frames,
     find_peaks,
@@ -61,13 +64,14 @@ class TimeStretch(Transform):
         self.rate = check_range("rate", rate, 0.1, 10)
         self.n_fft = choose_window_length(sample_rate, n_fft)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"rate": draw_uniform(count, self.rate, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"rate": generator.uniform(self.rate)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         signals = rearrange(waveforms, "clips channels samples -> (clips channels) samples")
         rate = repeat(values["rate"], "clips -> (clips channels)", channels=waveforms.shape[1])
-        return stretch_time(signals, rate, self.n_fft, self.rate[0]).view_as(waveforms)
+        stretch = partial(stretch_time, n_fft=self.n_fft, min_rate=self.rate[0])
+        return apply_in_slices(stretch, signals, rate).view_as(waveforms)
 
 
 def stretch_time(signals: Tensor, rate: Tensor, n_fft: int, min_rate: float) -> Tensor:

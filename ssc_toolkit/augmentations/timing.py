@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssc_toolkit.augmentations.base import Transform, draw_uniform, require_sample_rate
+from ssc_toolkit.augmentations.base import Transform, require_sample_rate
+from ssc_toolkit.augmentations.example_generator import ExampleGenerator
 from ssc_toolkit.checks import Range, check_integer, check_number, check_range
 
 _MAX_REMOVED = 0.9  # maximum fraction of a clip
@@ -68,8 +69,8 @@ class TimeShift(Transform):
             raise ValueError(f'mode: expected "roll" or "pad", got {mode!r}')
         self.mode = mode
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        return {"shift_seconds": draw_uniform(count, self.shift_seconds, generator)}
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
+        return {"shift_seconds": generator.uniform(self.shift_seconds)}
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         samples = waveforms.shape[-1]
@@ -121,11 +122,10 @@ class SpliceOut(Transform):
         self.cut_ms = check_range("cut_ms", cut_ms, 0, 10_000)
         self.crossfade_ms = check_number("crossfade_ms", crossfade_ms, 0, 1000)
 
-    def draw_values(self, count: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        low, high = self.cut_ms
+    def draw_values(self, generator: ExampleGenerator) -> dict[str, Tensor]:
         return {
-            "cut_ms": low + (high - low) * torch.rand(count, self.cuts, generator=generator),
-            "place": torch.rand(count, self.cuts, generator=generator).sort(1).values,
+            "cut_ms": generator.uniform(self.cut_ms, size=self.cuts),
+            "place": generator.uniform(size=self.cuts).sort(1).values,
         }
 
     def transform(self, waveforms: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -159,6 +159,9 @@ def _crossfaded(spliced: Tensor, source: Tensor, join: Tensor, skipped: Tensor, 
         join: (N, cuts), positions of the joins in the result.
         skipped: (N, cuts), number of samples removed before the segment that ends at the join.
         fade: length of the crossfade in samples.
+
+    Returns:
+        Clips with crossfades, (N, channels, samples).
     """
     channels, samples = spliced.shape[1:]
     ramp = torch.arange(fade, device=spliced.device)

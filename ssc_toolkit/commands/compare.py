@@ -50,7 +50,7 @@ def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the HTML report.
@@ -116,7 +116,8 @@ def compare(options: CompareOptions) -> Path:
 def _omitted(options: CompareOptions, signals: Mapping[str, Labels]) -> tuple[str, ...]:
     """Return the names of the stages to omit from the augmentation chain.
 
-    They include pitch shift if a label column contains musical keys.
+    They are those in the options, and pitch shift if a label column contains musical keys. `signals` are the labels of
+    all tracks by column.
 
     Raises:
         InputError: if pitch shift is a separate corruption and a label is a key.

@@ -23,7 +23,7 @@ def corpus(options: CorpusOptions) -> Path:
     """Render a labeled corpus if it does not exist yet, and print the path of its track table.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         The folder of the corpus, which contains `tracks.csv` and `audio/`.
@@ -63,7 +63,10 @@ def _counts(values: pd.Series) -> str:
 
 
 def write_examples(tracks: pd.DataFrame, corpus_folder: Path, folder: Path) -> list[Path]:
-    """Copy one test clip of each instrument family to a folder. The name of a copy contains the labels of the clip."""
+    """Copy one test clip of each instrument family of a corpus to a folder.
+
+    The name of a copy contains the labels of the clip. `tracks` is the track table of the corpus.
+    """
     written = []
     for family, own in tracks[tracks["split"] == "test"].groupby("family"):
         row = own.iloc[0]

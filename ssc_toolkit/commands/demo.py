@@ -90,7 +90,7 @@ def demo(options: DemoOptions) -> Path:
     """Pretrain on real compositions with no labels, few labels and all labels, then evaluate and write a report.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the HTML report.
@@ -214,7 +214,14 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
 
 
 def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, items: int = 32) -> Section:
-    """Return a report section with the target weights of a batch of test clips and similarities of their embeddings."""
+    """Return a report section with target weights and similarities of embeddings for a batch of test clips.
+
+    Args:
+        encoders: encoders by name.
+        tracks: track table.
+        seed: seed of the choice of clips.
+        items: number of clips.
+    """
     test = tracks.select(tracks["split"] == "test")
     labels = encode_labels(test, LABEL)
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)

@@ -30,7 +30,7 @@ def doctor(options: DoctorOptions) -> None:
     """Print versions, devices, codecs and caches, and print a fix for each problem found.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Raises:
         InputError: if the installation has a problem.

@@ -31,7 +31,7 @@ def embed(options: EmbedOptions) -> Path:
     """Write the embeddings of tracks or windows to a file, with paths, lengths in seconds and metadata.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Path of the written file.

@@ -185,7 +185,9 @@ def check_readouts(
 
 
 def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
-    """Load the track table of a command, and check the sample rate of its store. No audio file is opened.
+    """Load the track table of a command without opening audio files.
+
+    If the tracks have decoded audio in a store, the sample rate of the store is compared with that of the models.
 
     Args:
         models: models that embed the tracks.
@@ -268,7 +270,10 @@ def usable_tracks(
 def usable_probed_tracks(
     tracks: TrackTable, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the result of `usable_tracks`, after checking that every split has labeled tracks in each column."""
+    """Return the result of `usable_tracks`, and check that every split has labeled tracks in each column.
+
+    Arguments are as for `usable_tracks`.
+    """
     kept, own = usable_tracks(tracks, max_unusable, signals)
     for column, signal in own.items():
         check_labels(kept, signal, column)

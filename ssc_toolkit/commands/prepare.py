@@ -20,7 +20,7 @@ def prepare(options: PrepareOptions) -> Path:
     """Decode audio into a store. With `verify` or `describe`, only check the store or describe the datasets.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         Folder of the audio store.

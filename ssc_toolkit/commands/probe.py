@@ -33,7 +33,7 @@ def probe(options: ProbeOptions) -> Results:
     """Fit probes for each label to an encoder, a random encoder and log-mel statistics, and print their scores.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         All scores. `Results.frame` is a table of them.
@@ -89,7 +89,10 @@ def _fine_tuned(
     seeds: Sequence[int],
     readout: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`."""
+    """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
+
+    `seconds` is the window length, and `seeds` are those of the fine-tuning.
+    """
     for column in dict.fromkeys(options.labels):
         for fraction in options.label_fractions:
             for name, own in models.items():

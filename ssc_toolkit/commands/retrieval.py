@@ -34,7 +34,7 @@ def retrieval(options: RetrievalOptions) -> Results:
     """Rank tracks by their cosine similarity to each query, and print mAP, recall@k and precision@k by label.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         All scores. `Results.frame` is a table of them.

@@ -30,7 +30,7 @@ def robustness(options: RobustnessOptions) -> Results:
     """Fit probes to an encoder on clean audio, then score the probes on corrupted test tracks, and print the scores.
 
     Args:
-        options: options, as on the command line.
+        options: options of the command, as on the command line.
 
     Returns:
         All scores. `Results.frame` is a table of them.

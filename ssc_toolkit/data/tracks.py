@@ -164,7 +164,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _hint_at_unknowns_in_words(tracks: pd.DataFrame, path: Path) -> None:
-    """Warn about cells of the table with a text such as "NaN", which other programs write for missing values."""
+    """Warn about cells of the table of a CSV file with a text such as "NaN", which may mean a missing value."""
     for name in tracks.select_dtypes(exclude="number").columns.drop("path"):
         odd = tracks[name][tracks[name].str.contains(_UNKNOWN_IN_WORDS, na=False)]
         if len(odd):

@@ -26,7 +26,7 @@ _SHOWN = 5  # maximum number of files in a message
 def exceeds_limit(problems: Mapping[str, str], total: int, max_unusable: float, strict: bool) -> bool:
     """Return whether too many of `total` files failed, given a dictionary of failures by path.
 
-    Too many are one file if `strict`, otherwise more than the fraction `max_unusable`, or all files.
+    If `strict`, one file is too many. Otherwise, more than the fraction `max_unusable`, or all files, are too many.
     """
     return bool(problems) and (strict or len(problems) > max_unusable * total or len(problems) == total)
 

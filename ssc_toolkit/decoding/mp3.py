@@ -150,7 +150,7 @@ def skip_tag(raw: BinaryIO, place: int) -> int:
 
 
 def _next_sync(raw: BinaryIO, place: int, size: int) -> int:
-    """Return the first byte offset from `place` on where a frame or a tag may begin."""
+    """Return the first byte offset, from `place` on, where a frame or a tag may begin in a file of `size` bytes."""
     while place < size:
         raw.seek(place)
         window = raw.read(_WINDOW)
@@ -192,7 +192,7 @@ def find_mp3_streams(raw: BinaryIO) -> list[Span] | None:
 
     Returns:
         None if the file is one stream with a header that gives its true length. Otherwise, the streams. For a stream
-        without such a header, `Span.prefix` is one.
+        without such a header, `Span.prefix` is such a header.
 
     Raises:
         CutShort: if the file is shorter than one of its headers states.

@@ -103,13 +103,13 @@ quiet = Quiet()
 
 @contextmanager
 def open_source(path: Path | str) -> Iterator[Source]:
-    """Open an audio file.
+    """Context manager that opens an audio file.
 
     Args:
         path: path of a file in a format that libsndfile reads, or that PyAV reads if it is installed.
 
     Yields:
-        The source.
+        The opened file, which can be decoded from any position.
 
     Raises:
         UnusableFile: if the header is invalid, or if PyAV is needed and not installed.

@@ -116,8 +116,8 @@ def fold_batch_norms(module: nn.Module) -> None:
 def fuse_layers(module: nn.Module) -> None:
     """Fold batch norms into convolutions, and replace layers of a module by faster layers, in place.
 
-    The module must be in eval mode, must call each `nn.Sequential` as a whole, and must not keep the output of a layer
-    inside it. The outputs of the module are unchanged up to rounding errors.
+    The module must be in eval mode. It must call each `nn.Sequential` as a whole, and must not use the output of a
+    single layer of an `nn.Sequential`. The outputs of the module are unchanged up to rounding errors.
 
     Examples:
         >>> layers = nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.ReLU()).eval()

@@ -16,7 +16,7 @@ from ssc_toolkit.encoders.strided import StridedConv2d
 
 
 class MelCNN(Encoder):
-    """MelCNN: a small convolutional network over a log-mel spectrogram.
+    """Encoder with a small convolutional network over a log-mel spectrogram.
 
     Two strided 2-D convolutions are followed by two 1-D convolutions over time and the mean over time. The channels of
     the first 1-D convolution include all frequency bands, so that features can depend on absolute pitch. The network

@@ -115,7 +115,10 @@ def as_rows(
 
 
 def _checked_ids(embeddings: Tensor, ids: Any, name: str) -> Tensor:
-    """Check that there is one integer id per item, and return the ids in a dtype that supports arithmetic."""
+    """Check that there is one integer id per item, and return the ids in a dtype that supports arithmetic.
+
+    `name` is that of the argument in error messages.
+    """
     ids = _signed(_checked_tensor(ids, name, embeddings.device))
     if ids.shape != embeddings.shape[:1]:
         raise ValueError(f"{name}: expected shape ({len(embeddings)},), got {tuple(ids.shape)}")
@@ -198,7 +201,10 @@ def _check_labels(embeddings: Tensor, labels: LabelTensors, labeled: Labeled | N
 
 
 def check_same_signals(first: Rows, second: Rows, name: str) -> None:
-    """Raise ValueError if two batches have labels whose signals (kinds of labels) differ in names or shapes."""
+    """Raise ValueError if two batches have labels whose signals (kinds of labels) differ in names or shapes.
+
+    `name` is that of the second labels in the error message.
+    """
     signals = [split_by_signal(rows.labels) for rows in (first, second) if rows.labels is not None]
     shapes = [{key: tuple(tensor.shape[1:]) for key, tensor in own.items()} for own in signals]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
@@ -282,7 +288,11 @@ def pair_weights(anchors: Rows, contrasts: Rows, target: Target) -> Tensor:
 
 
 def _of_rows(weights: Tensor, anchor_views: int, contrast_views: int) -> Tensor:
-    """Repeat weights (items, items) of pairs of items for all pairs of their views, (rows of embeddings, rows)."""
+    """Repeat weights of pairs of items, (A, B), for all pairs of their views.
+
+    Returns:
+        (A * anchor_views, B * contrast_views) weights.
+    """
     if anchor_views == contrast_views == 1:
         return weights
     height, width = weights.shape

@@ -100,6 +100,9 @@ class CrossBatchMemory(nn.Module):
                 group in every batch.
             key_groups: as for `semi_supcon_loss`.
             anchor_weights: as for `semi_supcon_loss`.
+
+        Returns:
+            The loss, as from `loss`: a scalar, or one loss per anchor for reduction="none".
         """
         if items is None:
             raise ValueError("items: expected an id for each item, got None")

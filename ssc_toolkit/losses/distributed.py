@@ -88,7 +88,10 @@ class _GatherWithGradient(torch.autograd.Function):
 
 
 def _all_gather(value: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Concatenate tensors of `sizes` rows of all processes. They are padded, as all_gather requires equal shapes."""
+    """Concatenate `value` of all processes, where the tensors have `sizes` rows.
+
+    They are padded for the transfer, because `all_gather` requires equal shapes.
+    """
     is_bool = value.dtype == torch.bool
     sent = value.new_zeros((max(sizes), *value.shape[1:]), dtype=torch.uint8 if is_bool else value.dtype)
     sent[: len(value)] = value

@@ -265,6 +265,9 @@ def contrast(
         target, temperature, reduction, denominator, implementation, gather: as for `semi_supcon_loss`.
         ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
         label_weight, beta, tau_plus, sigma, process_group: as for `semi_supcon_loss`.
+
+    Returns:
+        A scalar, or for reduction="none" the loss of each anchor, (N,).
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)
@@ -325,7 +328,10 @@ def _log_mean(
     gathers: bool,
     group: ProcessGroup | None,
 ) -> Tensor:
-    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`."""
+    """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`.
+
+    `queries`, `keys`, `pairs` and `lowest` are as for `dense_losses`.
+    """
     assert lowest is not None
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
     for start, stop in [(0, len(pairs.anchors.items))] if is_dense else list_tiles(pairs):

@@ -281,6 +281,9 @@ class NTXentLoss(SemiSupConLoss):
             key_groups: as for `semi_supcon_loss`.
             ignored: as for `semi_supcon_loss`.
             anchor_weights: as for `semi_supcon_loss`.
+
+        Returns:
+            A scalar, or for reduction="none" the loss of each view, (items, views) or (N,).
         """
         if second_views is not None:
             embeddings = _stacked(embeddings, second_views)

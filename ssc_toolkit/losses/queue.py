@@ -68,7 +68,7 @@ class ContrastQueue:
 
 
 def _join(first: Rows, second: Rows) -> Rows:
-    """Concatenate two batches with one view per item."""
+    """Concatenate two batches with one view per item, whose labels must be of the same kinds."""
     dims = first.embeddings.shape[1], second.embeddings.shape[1]
     if dims[0] != dims[1]:
         raise ValueError(f"embeddings: expected the same dim in every batch, {dims[0]}, got {dims[1]}")

@@ -65,6 +65,9 @@ class RankNContrastLoss(nn.Module):
             labels: real-valued labels of the items.
             labeled: mask of the known labels. None: all labels are known.
             items: ids of the items, accepted as by other losses. They do not change this loss.
+
+        Returns:
+            A scalar, or for reduction="none" the loss of each view.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels: RankNContrastLoss expects a tensor of numbers, got {type(labels).__name__}")
@@ -125,9 +128,9 @@ def _power_of_two(values: Tensor, exponent: int) -> Tensor:
 def _distances_of_labels(labels: Tensor, labeled: Tensor) -> Tensor:
     """Compute distances (N, N) of labels (N, ...), rounded to multiples of the rounding error of the labels.
 
-    0.3 - 0.2 thus equals 0.2 - 0.1. Integers are centered first, so that differences of large integers, such as
-    timestamps in nanoseconds, are exact. Labels are scaled to about 1, so that squared differences do not overflow.
-    `labeled`, bool (N,), is True for known labels.
+    For example, the distance of 0.3 and 0.2 then equals that of 0.2 and 0.1. Integers are centered first, so that
+    differences of large integers, such as timestamps in nanoseconds, are exact. Labels are scaled to about 1, so that
+    squared differences do not overflow. `labeled`, bool (N,), is True for known labels.
     """
     labels = labels.reshape(len(labels), -1)
     exact = torch.float32 if labels.device.type == "mps" else torch.float64
@@ -149,7 +152,7 @@ def _centered(labels: Tensor, labeled: Tensor) -> Tensor:
 
 
 class _Continuous(Target):
-    """Target that is used only for its check of continuous labels."""
+    """Target whose only use is the check that labels are finite real numbers."""
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         return -label_distance(rows, columns)

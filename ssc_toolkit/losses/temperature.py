@@ -51,7 +51,7 @@ class LearnableTemperature(nn.Module):
 
 
 def as_setting(temperature: float | Tensor | LearnableTemperature) -> float | Tensor | LearnableTemperature:
-    """Return a module or tensor unchanged, and any number as a float."""
+    """Return a temperature as a loss stores it: a module or tensor unchanged, and a number as a float."""
     return temperature if isinstance(temperature, (Tensor, nn.Module)) else float(temperature)
 
 

@@ -213,7 +213,7 @@ def _tile(
     """Compute the losses of the R anchors of items `start` to `stop - 1`, and derivatives if `want_gradient`.
 
     This overwrites `similarities`, (R, M) for M contrasts. The derivatives are those of the sum of the losses, each
-    multiplied by its entry in `factors`, (R,).
+    multiplied by its entry in `factors`, (R,). The other arguments are as for `dense_losses`.
     """
     if not pairs.weighting.is_plain:
         return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)
@@ -255,7 +255,10 @@ def _weighted_tile(
     want_gradient: bool,
     factors: Tensor | None,
 ) -> _Tile:
-    """Compute the same as `_tile` for weighted negatives or positives, with derivatives by autograd."""
+    """Compute the same as `_tile`, with the same arguments, for weighted negatives or positives.
+
+    The derivatives are computed by autograd.
+    """
     leaves = [similarities.requires_grad_(want_gradient)]
     if lowest is not None:
         lowest = lowest.detach().requires_grad_(want_gradient)

@@ -14,14 +14,14 @@ from ssc_toolkit.checks import check_fraction, check_number, check_positive
 class Weighting(NamedTuple):
     """Settings of the weighting of negatives and positives. With the defaults, all pairs have equal weight.
 
+    Some functions of this module also have two scalar tensors as arguments. `lowest` is the lowest possible similarity,
+    -1 / temperature. `log_mean` is the logarithm of E in the docstring of `semi_supcon_loss`: the mean of exp(cosine /
+    `sigma`) over the positives of an anchor, averaged over all anchors.
+
     Attributes:
         beta: concentration of the hard negatives, as for `semi_supcon_loss`.
         tau_plus: probability that a negative is in fact a positive.
         sigma: width of the weighting of positives. None: positives are not weighted.
-
-    Some functions also have the following two scalar tensors as arguments. `lowest` is the lowest possible similarity,
-    -1 / temperature. `log_mean` is the logarithm of E in the docstring of `semi_supcon_loss`: the mean of exp(cosine /
-    `sigma`) over the positives of an anchor, averaged over all anchors.
     """
 
     beta: float = 0.0

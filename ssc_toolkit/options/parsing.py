@@ -116,7 +116,7 @@ def _read_config(schema: Schema[Any], config: str) -> dict[str, Any]:
 
 
 def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool = True) -> Any:
-    """Check the types of options, and return their converted values by name.
+    """Check the types of the options in `content`, and return their converted values by name.
 
     If `required` is False, required options can be missing, and defaults are not added.
     """
@@ -127,7 +127,9 @@ def _checked(schema: Schema[Any], content: Mapping[str, Any], *, required: bool 
 
 
 def _parser(schema: Schema[Any], prog: str = "", about: str = "", *, required: bool = True) -> ArgumentParser:
-    """Return a parser of the options of a command.
+    """Return a parser of the options in `schema`.
+
+    `prog` and `about` are shown by `--help`. If `required` is False, no option is required.
 
     Options of groups are added one by one, because the parser's own groups would read other files and import classes
     that a config names.
@@ -197,7 +199,7 @@ def _known(schema: Schema[Any], text: str, name: str) -> Option | None:
 
 
 def _as_list(option: Option, value: str) -> str:
-    """Return the text of a list on the command line as YAML. For example, `a,b` becomes `["a", "b"]`."""
+    """Convert the value of a list option on the command line to YAML. For example, `a,b` becomes `["a", "b"]`."""
     if not option.is_list or value.startswith("[") or value == "null":
         return value
     is_text = any(str in get_args(part) for part in (option.hint, *get_args(option.hint)))

@@ -116,7 +116,7 @@ def _check_own(where: str, options: Mapping[Any, Any]) -> None:
 
 
 def _folder(where: str, out: Path, name: Any, seed: int) -> Path:
-    """Return the output folder of a run, and check that it is directly in the folder `out`.
+    """Return the output folder <name>-seed-<seed> of a run, and check that it is directly in the folder `out`.
 
     `where` begins the error message.
     """

@@ -47,7 +47,10 @@ def _coloring(name: str, classes: Sequence[str], values: np.ndarray, ordered: bo
 
 
 def _most_frequent(column: str, values: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Return a coloring by class, as `make_colorings` does. Of more than 40 classes, the rare ones become "others"."""
+    """Return a coloring by class, as `make_colorings` does. Of more than 40 classes, the rare ones become "others".
+
+    `values` are the class index of each track, -1 if unknown, and `names` are the names of the classes.
+    """
     counts = np.bincount(values[values >= 0], minlength=len(names))
     present = np.flatnonzero(counts)
     kept = present

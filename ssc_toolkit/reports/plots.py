@@ -123,7 +123,7 @@ def plot_severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, s
 
 
 def plot_heat_map(frame: pd.DataFrame, label: str) -> str:
-    """Plot fractions as colors and in percent, as SVG text.
+    """Plot fractions as colored cells with their values in percent, as SVG text.
 
     There is a panel for each task, with a row for each model and a column for each condition.
 

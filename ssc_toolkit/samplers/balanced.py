@@ -21,7 +21,8 @@ class BalancedBatchSampler(NumberedBatchSampler):
     Classes are selected in random order, each once before any is selected again. The items of a class are drawn in the
     same way. A batch contains no item twice. If a class has fewer than `items_per_class` items, all of them are in the
     batch, and items of other classes complete the batch. With multi-hot labels, an item counts for each of its classes.
-    Fewer additional items are then drawn for these classes, and items of other classes complete the batch.
+    Fewer items are then drawn for a class that already has items in the batch, and items of other classes complete the
+    batch.
 
     Args:
         labels: class indices (items,) or multi-hot labels (items, classes) of all items.

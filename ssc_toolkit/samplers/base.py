@@ -74,7 +74,10 @@ class NumberedBatchSampler(Sampler[list[int]], ABC):
         """Return the number of batches in one pass over all items, by default the length of an epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, from 0, that the next iteration yields. The default is the one after the last complete one."""
+        """Set the epoch that the next iteration yields, counted from 0.
+
+        You need not call this method: after an iteration that was not interrupted, the next one yields the next epoch.
+        """
         self.epoch = check_integer("epoch", epoch, 0)
 
     def __len__(self) -> int:

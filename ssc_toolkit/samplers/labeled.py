@@ -138,7 +138,7 @@ class MixedStream(IterableDataset[tuple[Any, bool]]):
         return {"items": self._given, "streams": states}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a result of `state_dict`. The next iteration continues at its position, later ones begin anew.
+        """Resume the next iteration from a result of `state_dict`. Later iterations start from the beginning.
 
         Raises:
             ValueError: if `state` is not a result of `state_dict`, or has the states of other streams.

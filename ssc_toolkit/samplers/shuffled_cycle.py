@@ -1,4 +1,4 @@
-"""Infinite sequence that repeats a set of items, shuffled anew for each repetition."""
+"""Infinite sequence that repeats a set of items, each time in a new random order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ssc_toolkit.seeds import make_generator
 class ShuffledCycle:
     """Infinite sequence that repeats a set of items (the pool), from which any slice can be computed.
 
-    The sequence consists of rounds. Each round contains every item once, in a new random order. `max_taken` successive
-    items are all different. If the pool has at most `max_taken` items, any `max_taken` successive items contain every
-    item. The time to compute a slice does not depend on its position.
+    The sequence consists of rounds. Each round contains every item once, in a new random order. Any `max_taken`
+    successive items are all different or, if the pool has at most `max_taken` items, contain every item. The time to
+    compute a slice does not depend on its position.
 
     Args:
         pool: dataset indices, (size,) int64.
@@ -82,9 +82,9 @@ class ShuffledCycle:
     def _gradual(self, number: int) -> Tensor:
         """Return round `number` of the sequence for a pool with fewer items than two batches.
 
-        The round has the order of the previous round, except that a few items are moved to the end: as many as the pool
-        has more than a batch. No item comes earlier by more places than this number. When all items have been moved,
-        the order is a new random order.
+        In each round, some items of the previous round are moved to the end, and the others keep their order. The
+        number of moved items is the size of the pool minus that of a batch, so no item moves to the front by more
+        places than this. After all items have been moved, the order is a new random order.
         """
         spare = len(self._pool) - self._largest
         if spare <= 0:

@@ -110,7 +110,7 @@ class Target(nn.Module, ABC):
             columns_known: bool (C,), as for `rows_known`. Either both masks are None or neither.
 
         Returns:
-            Bool (R, C), True where a pair is ignored, whatever its weight is. None: no pair is ignored.
+            Bool (R, C), True where a pair is ignored, independent of its weight. None: no pair is ignored.
         """
         return None
 

@@ -84,7 +84,10 @@ class _Combined(Target):
     def ignored(
         self, rows: Any, columns: Any, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor | None:
-        """Return a mask of the pairs that the target of at least one signal ignores, as `Target.ignored` does."""
+        """Return a mask of the pairs that the target of at least one signal (kind of labels) ignores.
+
+        Arguments are as for `Target.ignored`.
+        """
         found = [
             target.ignored(rows[name], columns[name], _mask(rows_known, name), _mask(columns_known, name))
             for name, target in self._signals()

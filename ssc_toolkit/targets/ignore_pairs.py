@@ -75,7 +75,10 @@ class IgnorePairs(Target):
         columns_known: Labeled | None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Compute the weights by the constructor argument `target`. The loss does not use those of ignored pairs."""
+        """Compute the weights by the constructor argument `target`, with arguments as for `Target.weights`.
+
+        The loss does not use the weights of ignored pairs.
+        """
         if self.target is None:
             return torch.zeros(count(rows), count(columns), device=_device(rows))
         rows, columns, *known = _of_signals(self.target, rows, columns, rows_known, columns_known)
@@ -96,7 +99,7 @@ class IgnorePairs(Target):
     def ignored(
         self, rows: LabelTensors, columns: LabelTensors, rows_known: Labeled | None, columns_known: Labeled | None
     ) -> Tensor:
-        """Return a mask of the ignored pairs of R anchors and C contrasts, bool (R, C).
+        """Return a mask of the ignored pairs of R anchors and C contrasts, bool (R, C), as `Target.ignored` does.
 
         A pair is ignored if the constructor argument `ignored` gives it a weight above 0, or if the constructor
         argument `target` ignores it.

@@ -110,7 +110,9 @@ class TempoKernel(Target):
 
 
 def label_distance(rows: Tensor, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Compute Euclidean distances (R, C) of R and C continuous labels, (R,) and (C,), or with a dimension more.
+    """Compute Euclidean distances (R, C) of continuous labels of R anchors, `rows`, and C contrasts, `columns`.
+
+    Labels are (R,) and (C,), or (R, k) and (C, k) for k dimensions.
 
     The distance of equal labels is exactly 0. Computation is in `dtype`, or in float64 for labels in float64.
     """

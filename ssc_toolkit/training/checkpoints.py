@@ -83,7 +83,11 @@ def _load(path: Path, device: Any) -> dict[str, Any]:
 
 
 def check_space(folder: Path, module: nn.Module) -> None:
-    """Raise InputError unless the disk has space for the encoder and for a new checkpoint next to the previous one."""
+    """Raise InputError unless the disk has space for the encoder and the next checkpoint of a run.
+
+    The previous checkpoint is kept until the next one is complete. `folder` is the folder of the run, and `module` the
+    LightningModule.
+    """
     needed = (
         estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2)
         + _model_bytes(module)

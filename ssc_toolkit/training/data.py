@@ -27,15 +27,15 @@ class SemiSupConDataModule(pl.LightningDataModule):
     The sequence of batches has no end. The items of each batch are distributed over the processes. When a training is
     resumed, the sequence continues with the next batch.
 
-    An item may have several label signals, such as key and tempo. It is labeled if at least one of them is known.
-    `label_budget` selects whole items: all labels of a selected item are used, and no label of any other item.
+    An item may have several kinds of labels (signals), such as key and tempo. It is labeled if at least one of them is
+    known. `label_budget` selects whole items: all labels of a selected item are used, and no label of any other item.
 
     Args:
         dataset: dataset of all training tracks. Without labels, every batch is unlabeled.
         batch_size: number of items in the batch of one process.
         labeled_fraction: fraction of labeled items in a batch; see `SemiSupervisedBatchSampler`.
         label_budget: fraction of the labeled items whose labels are used, above 0 and up to 1. The items are selected
-            so that they cover every class of every signal if possible.
+            so that they cover every class of every kind of labels if possible.
         seed: seed of the batches and of the start times of the views in their tracks.
         workers: number of additional processes that read audio. If 0, the training process reads the audio.
         batch_sampler: sampler used instead of `batch_size`, `labeled_fraction` and `label_budget`, such as a
@@ -156,11 +156,9 @@ class NumberedBatches(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         generator = make_generator(self.seed, "views", number, 0)
         indices = self.batch_sampler.batch(number)
-        if self.world_size == 1:
-            return self.dataset.batch(indices, generator)
         batch = self.dataset.batch(indices, generator, slice(self.rank, None, self.world_size))
         # Plain numbers instead of tensors, because Lightning would move tensors to the device.
-        return {**batch, "places": batch["places"].tolist(), "items_of_all": len(indices)}
+        return {**batch, "places": batch["places"].tolist()}
 
 
 class CountFrom(Sampler[int]):

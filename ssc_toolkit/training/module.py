@@ -29,9 +29,8 @@ class SemiSupConModule(pl.LightningModule):
     A training batch is a dictionary, as `ContrastiveDataset` returns it. It contains `waveforms` (items, views,
     channels, samples), as floats or 16-bit integers, and optionally `labels` and `labeled` (items, ...). The random
     augmentation of a step depends only on the seed, the epoch and the number of the batch, so it is the same in a
-    resumed run. If several processes train together, a batch of `SemiSupConDataModule` also contains `items_of_all`,
-    the number of items of all processes, and `places`, the indices of its items among them. The items are then
-    augmented as if one process had the whole batch.
+    resumed run. A batch of `SemiSupConDataModule` also contains `places`, the indices of its items among those of all
+    processes. The items are then augmented as if one process had the whole batch.
 
     The module logs `loss`, `learning_rate` and three statistics of the batch of the process: `alignment`, `uniformity`
     and `positives_per_anchor`. Logging does not wait for the device. `training_step` returns a dictionary with `loss`,
@@ -108,6 +107,9 @@ class SemiSupConModule(pl.LightningModule):
         Args:
             projection: (items, views, dim) projections.
             batch: batch with or without `labels` and `labeled`.
+
+        Returns:
+            Scalar tensors by name.
         """
         target = self.target
         known = {} if target is None else {name: batch.get(name) for name in ("labels", "labeled")}
@@ -176,19 +178,11 @@ class SemiSupConModule(pl.LightningModule):
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
     def _augmented(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        """Return the augmented views of a batch, (items, views, channels, samples).
-
-        Random parameters are drawn for the items of all processes. Each process applies those of its own items.
-        """
+        """Return the augmented views of a batch, (items, views, channels, samples)."""
         views = as_float(batch["waveforms"])
         if self.augment is None:
             return views
-        if "places" not in batch:
-            return self.augment(views, generator=generator)
-        count = views.shape[1]
-        draw = self.augment.draw(batch["items_of_all"] * count, generator, views=count)
-        clips = torch.tensor(batch["places"])[:, None] * count + torch.arange(count)
-        return self.augment.apply_draw(views, draw[clips.flatten()])
+        return self.augment(views, generator=generator, places=batch.get("places"))
 
     def _project(self, views: Tensor) -> Tensor:
         if self.chunk_size is None or not torch.is_grad_enabled():

@@ -204,7 +204,10 @@ def _training_data(
 
 
 def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> None:
-    """Train the module to the last step, and save the encoder in the folder of the run, which is locked."""
+    """Train the module to the last step, and save the encoder in the folder of the run, which is locked.
+
+    `found` is the data of the training.
+    """
     first = is_first_process()
     checkpoint = folder / CHECKPOINT
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
@@ -252,7 +255,7 @@ def _neighbor_measure(
 ) -> dict[str, Callable[[nn.Module], float]]:
     """Return a dictionary with the function that measures the nearest-neighbor agreement on the validation set.
 
-    It is empty if the table has no validation set.
+    It is empty if the table has no validation set. `labels` are those of all rows of the table.
     """
     if "split" not in table or not (table["split"] == "valid").any():
         return {}

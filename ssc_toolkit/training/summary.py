@@ -14,7 +14,10 @@ from ssc_toolkit.training.dataset_factory import Signals, find_single_class_colu
 
 
 def summary(data: SemiSupConDataModule, signals: Signals, columns: Sequence[str]) -> str:
-    """Return a line of text with the numbers of tracks, labeled tracks and classes of a training."""
+    """Return a line of text with the numbers of tracks, labeled tracks and classes of a training.
+
+    `signals` are the labels of the training tracks, and `columns` the names of the label columns.
+    """
     count = len(data.dataset)
     if signals is None:
         return f"{count} tracks, no labels"
@@ -30,8 +33,8 @@ def list_warnings(
 ) -> Iterator[str]:
     """Yield warnings about the data of a training, as lines of text.
 
-    They are about label columns with a single class, classes without a labeled track, and tracks that are repeated in a
-    batch.
+    The warnings are about label columns with a single class, classes without a labeled track, and tracks that are
+    repeated in a batch.
     """
     for column in find_single_class_columns(signals, columns, min_shared):
         yield (

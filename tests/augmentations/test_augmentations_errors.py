@@ -96,7 +96,7 @@ def test_a_transform_that_changes_the_length_is_named(kind, p):
 )
 def test_bad_draw_values_name_the_transform(drawn, words):
     class Odd(Gain):
-        def draw_values(self, count, generator):
+        def draw_values(self, generator):
             return drawn
 
     for transform in (Odd(), Chain([PolarityInversion(), Odd()])):

@@ -41,6 +41,13 @@ def test_a_chain_compiles_to_machine_code():
     torch.testing.assert_close(compiled(waveforms, draw), chain.apply_draw(waveforms, draw))
 
 
+def test_a_compiled_call_draws_the_same():
+    chain = Chain([Gain((-12, 0)), OneOf([PolarityInversion(), Gain((3, 6))])])
+    waveforms = noise(6, 2, 1, 300)
+    compiled = torch.compile(chain, backend="aot_eager")
+    torch.testing.assert_close(compiled(waveforms, generator=generator()), chain(waveforms, generator=generator()))
+
+
 def test_a_compiled_chain_is_compiled_once_for_all_draws():
     chain = Chain(
         [
@@ -134,6 +141,36 @@ def test_fused_neighbors_share_one_fft(members, fuse, pairs):
     chain = Chain(list(members()), fuse=fuse)
     draw = chain.draw(12, generator())
     assert transforms_taken(lambda: chain.apply_draw(noise(12, 1, 3000), draw)) == pairs
+
+
+def test_the_published_chain_needs_few_ffts_besides_pitch_shift():
+    chain = semisupcon_chain(22050)
+    chain.p = 1.0
+    waveforms = noise(40, 1, 6000)
+    draw = chain.draw(40, generator())
+    pitch_rows, rows = 0, 0
+
+    def counted(real):
+        def transform(signals, *arguments, **options):
+            nonlocal pitch_rows, rows
+            if signals.dim() == 3 and signals.shape[1] > 1:  # frames of a short-time spectrum
+                pitch_rows += len(signals)
+            else:
+                rows += signals.shape[:-1].numel()
+            return real(signals, *arguments, **options)
+
+        return transform
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("rfft", "irfft"):
+            patch.setattr(torch.fft, name, counted(getattr(torch.fft, name)))
+        for name in ("fft", "ifft", "hfft", "ihfft"):
+            patch.delattr(torch.fft, name)
+        chain.apply_draw(waveforms, draw)
+    noised, filtered, shifted = (draw.children[number].applied.sum().item() for number in (2, 3, 4))
+    assert pitch_rows == 2 * shifted
+    # A pair for the filter, and half a pair for the noise, of the examples to which they apply.
+    assert rows <= 2 * filtered + noised
 
 
 def test_fusing_all_is_cutting_once_in_surrounding_silence():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from operations import CountOperations
 from seeded import generator, noise
-from transforms import RATE
+from transforms import RATE, TRANSFORMS
 
 from ssc_toolkit.augmentations import (
     BackgroundNoise,
@@ -50,6 +52,61 @@ def test_a_draw_moves_in_one_copy():
     assert moved.device.type == "meta"
     assert [child.transform for child in moved.children] == [child.transform for child in draw.children]
     assert moved.children[0].values["gain_db"].shape == (6,)
+
+
+def tensors_of(draw: Draw) -> list[torch.Tensor]:
+    children = [tensor for child in draw.children for tensor in tensors_of(child)]
+    return [draw.applied, *draw.values.values(), *children]
+
+
+@pytest.mark.parametrize("make", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_parts_of_two_processes_are_rows_of_the_draw_of_one(make):
+    transform, views = make(0.6), 2
+    whole = transform.draw(10 * views, generator(4), views=views)
+    for rank in range(2):
+        places = torch.arange(rank, 10, 2)
+        part = transform.draw(5 * views, generator(4), views=views, places=places)
+        rows = (places[:, None] * views + torch.arange(views)).flatten()
+        for own, expected in zip(tensors_of(part), tensors_of(whole), strict=True):
+            assert torch.equal(own, expected[rows])
+
+
+@given(st.lists(st.integers(0, 2**40), max_size=8), st.integers(1, 3), st.integers(0, 2**32))
+def test_a_draw_depends_on_the_places_alone(places, views, seed):
+    chain = semisupcon_chain(RATE, as_published=True)
+    draw = chain.draw(len(places) * views, generator(seed), views=views, places=places)
+    for number, place in enumerate(places):
+        alone = chain.draw(views, generator(seed), views=views, places=[place])
+        for own, all_of_them in zip(tensors_of(alone), tensors_of(draw), strict=True):
+            assert torch.equal(own, all_of_them[number * views : (number + 1) * views])
+
+
+def test_a_draw_does_not_depend_on_the_size_of_the_batch():
+    short, long = (semisupcon_chain(RATE).draw(count, generator()) for count in (3, 50))
+    for own, all_of_them in zip(tensors_of(short), tensors_of(long), strict=True):
+        assert torch.equal(own, all_of_them[:3])
+
+
+def test_a_call_with_places_applies_the_rows_of_the_whole_batch():
+    chain = Chain([Gain(), OneOf([PolarityInversion(), LowPass((200, 2000), sample_rate=RATE)])])
+    waveforms = noise(6, 2, 1, 500)
+    whole = chain(waveforms, generator=generator())
+    torch.testing.assert_close(chain(waveforms[1::2], generator=generator(), places=[1, 3, 5]), whole[1::2])
+
+
+def test_every_call_of_a_generator_draws_anew():
+    for state in (generator(), None):
+        first, second = (Gain().draw(50, state).values["gain_db"] for _ in range(2))
+        assert (first != second).all()
+
+
+def test_draws_that_mix_the_batch_can_be_made_by_parts():
+    mix = Chain([BackgroundNoise(snr_db=0.0)])
+    views, draw = mix(noise(3, 2, 1, 50), generator=generator(), places=[1, 4, 7], return_draw=True)
+    partner = draw.children[0].values["partner"] // 2
+    assert set(partner.tolist()) <= {0, 1, 2}
+    assert (partner.view(3, 2) != torch.arange(3)[:, None]).all()
+    assert views.isfinite().all()
 
 
 def test_background_from_the_batch_takes_another_item():

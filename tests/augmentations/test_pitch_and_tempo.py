@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from seeded import generator
 from signals import RATE, chorale, chords, db, log_spectral_distance, peak_hz, tone
 
 from ssc_toolkit.augmentations import (
@@ -63,6 +64,26 @@ def test_shifted_music_is_as_close_as_that_of_librosa(semitones):
     ours = PitchShift(float(semitones), sample_rate=RATE)(original)[0, 0]
     theirs = torch.from_numpy(librosa.effects.pitch_shift(original[0, 0].numpy(), sr=RATE, n_steps=semitones))
     assert log_spectral_distance(ours, played) <= log_spectral_distance(theirs, played)
+
+
+@pytest.mark.parametrize("make", [lambda: PitchShift((-4, 4), sample_rate=RATE), lambda: TimeStretch(sample_rate=RATE)])
+def test_signals_are_transformed_a_few_at_a_time(make):
+    waveforms = tone(*torch.linspace(200, 2000, 9).tolist())
+    transform = make()
+    draw = transform.draw(9, generator())
+    lengths = []
+    real = torch.fft.rfft
+
+    def counted(frames, *arguments, **options):
+        lengths.append(len(frames))
+        return real(frames, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.fft, "rfft", counted)
+        result = transform.apply_draw(waveforms, draw)
+    assert max(lengths) * waveforms.shape[-1] <= 2**18
+    one_by_one = torch.cat([transform.apply_draw(waveforms[row : row + 1], draw[row]) for row in range(9)])
+    torch.testing.assert_close(result, one_by_one, atol=1e-4, rtol=0)
 
 
 def test_many_tempos_in_one_batch_keep_the_pitch():

@@ -161,7 +161,7 @@ def _cached(cache: Path) -> list[Piece]:
 
 @contextmanager
 def silence_stdout() -> Iterator[None]:
-    """Discard all output to stdout, including that of C code, because the ABC reader of symusic prints a lot."""
+    """Context manager that discards all output to stdout, also of C code, because symusic prints a lot."""
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -175,7 +175,7 @@ def silence_stdout() -> Iterator[None]:
 
 
 def read_pieces(collection: str, path: Path) -> list[Piece]:
-    """Return the pieces of one score file whose key is certain."""
+    """Return the pieces in the score file `path` of a collection whose key is certain."""
     if collection == CHORALES:
         candidates = [_read_chorale(path)]
     else:

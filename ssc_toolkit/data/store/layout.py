@@ -152,7 +152,8 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
         info: content of `store.json`.
 
     Returns:
-        (tracks,) arrays: `shard` int32, `offset` and `length` int64.
+        A dictionary of arrays (tracks,): `shard` int32, position in the list of shards; `offset` and `length` int64, in
+        samples.
 
     Raises:
         Exception: of any type, if the content of the file has changed or is invalid.

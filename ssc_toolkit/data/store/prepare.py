@@ -144,7 +144,10 @@ def _check_settings(
 
 
 def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
-    """Return the state of the store in a folder, or of an empty store. Temporary files in the folder are removed."""
+    """Return the state of the store in a folder, or of an empty store with the given sample rate and channel.
+
+    Temporary files in the folder are removed.
+    """
     info = StoreInfo(sample_rate, channel=channel)
     if (folder / STORE_FILE).exists():
         try:

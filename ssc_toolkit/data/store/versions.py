@@ -42,7 +42,7 @@ def read_shards(folder: Path, known: dict[str, ShardDescription | None]) -> dict
 
 
 def served_places(folder: Path, info: StoreInfo) -> set[tuple[str, str, int]]:
-    """Return the audio path, shard and offset of each track in the index of a store as a set of tuples.
+    """Return audio path, shard and offset of each track in the index of a store with state `info`, as a set of tuples.
 
     The set is empty if the index cannot be read.
     """

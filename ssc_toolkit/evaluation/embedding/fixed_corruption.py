@@ -18,7 +18,7 @@ from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_chec
 from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.seeds import make_generator
 
-_FORMAT = 1
+_FORMAT = 2  # 1: the same seed gave other draws, which depended on the rows of the table
 _ADVICE = "draw the corruptions again into another file or folder"
 
 
@@ -61,11 +61,13 @@ class FixedCorruption:
             sample_rate: sample rate, in hertz, of the audio that the transform is applied to.
             tracks: track table, data frame or path of a table, with the column `path` and, optionally, `track_id`.
             seed: seed of the random values. Transforms that differ only in the ranges of their values get the same
-                underlying random numbers for the same seed.
+                underlying random numbers for the same seed, and so do tracks of the same name in different tables.
         """
         tracks = as_track_table(tracks)
-        drawn = transform.draw(len(tracks), make_generator(seed, "corruption"))
-        return cls(transform, sample_rate, tuple(track_names(tracks)), drawn)
+        names = tuple(track_names(tracks))
+        places = [int.from_bytes(new_digest(name.encode(), size=8).digest(), "little") >> 1 for name in names]
+        drawn = transform.draw(len(names), make_generator(seed, "corruption"), places=places)
+        return cls(transform, sample_rate, names, drawn)
 
     @classmethod
     def load(cls, path: str | Path, *, open_files: bool = False) -> Self:
@@ -86,7 +88,10 @@ class FixedCorruption:
         with reading("draws", path, _ADVICE):
             state = torch.load(path, weights_only=True)
             if state["format"] != _FORMAT:
-                raise InputError(f"draws: expected format {_FORMAT}, got {path} of another version of this library")
+                raise InputError(
+                    f"draws: expected format {_FORMAT}, got format {state['format']} in {path}, which another version "
+                    f"of this library wrote; {_ADVICE}, and score all models on them"
+                )
             drawn = Draw.from_state_dict(state["draw"])
             names, rate = tuple(state["names"]), state["sample_rate"]
             if not all(isinstance(name, str) for name in names) or len(names) != len(drawn):
@@ -96,7 +101,7 @@ class FixedCorruption:
             return cls(from_config(state["transform"], open_files=open_files), rate, names, drawn)
 
     def save(self, path: Path) -> None:
-        """Save the transform, sample rate, names and draws to a file atomically.
+        """Save the transform, its sample rate, the names of the tracks and the random values to a file atomically.
 
         Args:
             path: path of the file. `load` reads it.

@@ -156,6 +156,8 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
 def _paired(names: str, first: Score, second: Score, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Compute the headline metrics of two scores for each seed, on all tracks and on the same resampled tracks.
 
+    `names` are the names of the two scores in error messages.
+
     Returns:
         Two arrays (1 + resamples, seeds), one per score. The first row is the metric on all tracks.
     """

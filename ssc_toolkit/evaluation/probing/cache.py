@@ -70,6 +70,9 @@ class CachedProbes:
             embeddings: (tracks, dim) embeddings that the probe takes as input. Only the rows of test tracks are used.
             task: prediction task, which gives the label column.
             settings: settings of the probe, with the label column of the task.
+
+        Returns:
+            Predictions and true labels of the test tracks.
         """
         labels = self._signals[task.column]
         path = None

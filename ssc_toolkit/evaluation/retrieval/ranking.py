@@ -147,8 +147,7 @@ def _rankings(
         cutoffs: as for `retrieval`.
 
     Returns:
-        Average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs), or None if there is no query or no item
-            with a label and a finite embedding.
+        Average precision (Q,), recall (Q, cutoffs) and precision (Q, cutoffs), or None without usable items.
     """
     first, second = _hot(queries.labels, queries.labels.names), _hot(ranked.labels, queries.labels.names)
     known = ranked.usable()

@@ -82,6 +82,26 @@ def test_models_with_other_rates_and_windows_get_the_same_audio(tracks):
         embed_models(models, tracks, corruption=Gain((-20, 0)), progress=False)
 
 
+def test_a_draw_depends_on_the_seed_and_the_name_of_its_track(tracks):
+    transform = semisupcon_chain(RATE)
+    fixed = FixedCorruption.draw(transform, RATE, tracks, seed=1)
+    some = FixedCorruption.draw(transform, RATE, tracks.select([4, 1]), seed=1)
+    for own, all_of_them in zip(some.drawn.children, fixed.drawn.children, strict=True):
+        for name, value in own.values.items():
+            assert torch.equal(value, all_of_them.values[name][[4, 1]])
+    gains = [FixedCorruption.draw(transform, RATE, tracks, seed).drawn.children[0].values["gain_db"] for seed in (1, 2)]
+    assert (gains[0] != gains[1]).all()
+
+
+def test_draws_of_the_earlier_format_are_refused(tracks, tmp_path):
+    path = tmp_path / "draws.pt"
+    FixedCorruption.draw(Gain((-20, 0)), RATE, tracks).save(path)
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "format": 1}, path)
+    with pytest.raises(InputError, match=r"expected format 2, got format 1 in .*; draw the corruptions again"):
+        FixedCorruption.load(path)
+
+
 def test_draws_follow_track_names_not_folders(tracks, tmp_path):
     fixed = FixedCorruption.draw(Gain((-20, 0)), RATE, tracks)
     moved = tracks.assign(path=["/elsewhere/" + path.rsplit("/", 1)[1] for path in tracks["path"]])

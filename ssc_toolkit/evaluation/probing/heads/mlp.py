@@ -29,6 +29,9 @@ def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
     Args:
         problem: embeddings and labels to fit the head to.
         seed: seed of the initial weights and of the order of the tracks in each epoch.
+
+    Returns:
+        The fitted head.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
