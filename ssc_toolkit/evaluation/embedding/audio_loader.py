@@ -109,19 +109,18 @@ class AudioLoader:
     def _corrupted_batches(self, device: torch.device) -> Iterator[tuple[int, list[int], list[Tensor]]]:
         corruption = self.corruption
         assert corruption is not None
-        reader, draw = make_reader(self.tracks, corruption.sample_rate), corruption.draw_for(self.tracks)
+        own_rate = corruption.sample_rate
+        reader, draw = make_reader(self.tracks, own_rate), corruption.draw_for(self.tracks)
         seconds = self._corrupted_seconds()
         batch_size = max(1, int(self.batch_size * min(1.0, _MAX_SECONDS / seconds.max(initial=1))))
         for rows in self._groups(np.column_stack([seconds, self._counts]), batch_size):
-            decoded = self._decode(rows, lambda row: reader(row, 0, int(seconds[row]) * corruption.sample_rate))
+            decoded = self._decode(rows, lambda row: reader(row, 0, int(seconds[row]) * own_rate))
             if not decoded:
                 yield len(rows), [], []
                 continue
             clean = torch.from_numpy(np.stack(list(decoded.values())))[:, None].to(device)
             corrupted = corruption.transform.apply_draw(clean, draw[torch.tensor(list(decoded))])
-            waveforms = {
-                rate: resample_waveforms(corrupted, corruption.sample_rate, rate)[:, 0] for rate in set(self.rates)
-            }
+            waveforms = {rate: resample_waveforms(corrupted, own_rate, rate)[:, 0] for rate in set(self.rates)}
             windows = [
                 _cut(waveforms[rate], size, count)
                 for rate, size, count in zip(self.rates, self.sizes, self._counts[rows[0]].tolist(), strict=True)
