@@ -9,7 +9,7 @@ The parts run one after the other, in order of worth, each in its own process:
 - training-step: a whole training step with its parts, the loader's fraction, and a check that the host never waits.
 
 Every part has a fraction of the budget; time that a part leaves goes to the later parts. Tables and numbers are written
-after every result, so that a killed run keeps all earlier results. What did not run says "not measured".
+after every result, so that a killed run keeps all earlier results. Rows that did not run say "not measured".
 
     python benchmarks/gpu.py --out=docs/benchmarks     # writes tests-gpu.md, losses-gpu.md and so on there, and .json
 

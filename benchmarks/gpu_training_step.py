@@ -71,6 +71,7 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
                 continue
             steps = (
                 partial(measure_parts, step, items, TINY_REPEATS if tiny else REPEATS),
+                partial(measure_waits, step, items),
                 partial(measure_loop, step, items, TINY_STEPS if tiny else STEPS),
                 partial(measure_loader, step, Path(folder), stores, tracks, items, workers, tiny),
             )
@@ -78,11 +79,15 @@ def measure(results: Results, until: Deadline, tiny: bool, device: str) -> None:
                 if until.left() < 0:
                     return
                 found = attempt(measurement, device)
-                if isinstance(found, Failure):
-                    results.put(row | {"state": found.reason})
-                    break
-                row = row | found | {"state": MEASURED}
+                if not isinstance(found, Failure):
+                    row = row | found | {"state": MEASURED}
+                elif row["state"] == MEASURED:  # keeps what was measured before
+                    row = row | {"error": found.reason}
+                else:
+                    row = row | {"state": found.reason}
                 results.put(row)
+                if row["state"] != MEASURED:
+                    break
 
 
 def count_workers() -> int:
@@ -97,15 +102,19 @@ def make_case(encoder: str, chain: str, precision: str, device: str) -> Training
 
 
 def measure_parts(step: TrainingStep, items: int, repeats: int) -> dict[str, Any]:
-    """Return milliseconds of the parts, memory, and the parts in which the host waits."""
+    """Return milliseconds of the parts, and memory."""
     times = time_steps(step, items, repeats)
     batch = step.make_batch(items)
     return {
         "parts": {part: 1e3 * seconds for part, seconds in times.items()},
         "milliseconds": 1e3 * sum(times.values()),
         "megabytes": extra_bytes(partial(step.run, batch, 0), step.device) / 1e6,
-        "waits": find_waits(step, batch) if step.device == "cuda" else None,
     }
+
+
+def measure_waits(step: TrainingStep, items: int) -> dict[str, Any]:
+    """Return the parts in which the host waits for the device, None on a CPU."""
+    return {"waits": find_waits(step, step.make_batch(items)) if step.device == "cuda" else None}
 
 
 def measure_loop(step: TrainingStep, items: int, steps: int) -> dict[str, Any]:
@@ -235,7 +244,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         *times,
         fraction,
         _milliseconds(row, "loader_milliseconds"),
-        _describe_waits(row),
+        " ".join(filter(None, (_describe_waits(row), row.get("error")))),
     ]
 
 
@@ -244,7 +253,7 @@ def _milliseconds(row: dict[str, Any], name: str) -> str:
 
 
 def _describe_waits(row: dict[str, Any]) -> str:
-    if row["waits"] is None:
+    if row.get("waits") is None:
         return NOT_MEASURED
     return "; ".join(f"{part} ({place})" for part, place in row["waits"].items()) or "none"
 

@@ -39,7 +39,7 @@ def describe_machine(device: str) -> str:
 
 def is_error(row: dict[str, Any]) -> bool:
     """Return whether a measurement ended with an error or was found to be other work."""
-    return row.get("state", MEASURED) not in (MEASURED, NOT_MEASURED, DOES_NOT_FIT)
+    return "error" in row or row.get("state", MEASURED) not in (MEASURED, NOT_MEASURED, DOES_NOT_FIT)
 
 
 def report(

@@ -30,6 +30,7 @@ from ssc_toolkit.encoders.saving import (
     name_of_infinite,
     read_config,
 )
+from ssc_toolkit.encoders.sliced_blocks import apply_layers
 from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
@@ -156,21 +157,23 @@ class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolk
         self.gradient_checkpointing = check_bool("enabled", enabled)
         return self
 
-    def stage(self, layers: nn.Module, *inputs: Tensor) -> Tensor:
+    def stage(self, layers: nn.Module, input: Tensor, *affine: Tensor) -> Tensor:
         """Apply layers, and recompute their activations in the backward pass if gradient checkpointing is enabled.
 
+        In training on a CPU, the layers are computed in slices of the batch that fit in its cache; see `apply_layers`.
         The method `encode_frames` of a subclass calls this method.
 
         Args:
             layers: module to apply.
-            inputs: inputs of the module.
+            input: input of the module.
+            affine: weight and bias of a preceding batch norm that are not yet applied; see `normalize_image`.
 
         Returns:
             Output of the module.
         """
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return run_checkpointed(layers, *inputs)
-        return layers(*inputs)
+            return run_checkpointed(layers, input, *affine)
+        return apply_layers(layers, input, *affine)
 
     def train(self, mode: bool = True) -> Self:
         """Set training or eval mode. A fused encoder stays in eval mode."""

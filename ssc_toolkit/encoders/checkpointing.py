@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ssc_toolkit.encoders.sliced_blocks import apply_layers
 from ssc_toolkit.encoders.tracing import is_traced
 
 
@@ -35,7 +36,7 @@ def run_checkpointed(layers: nn.Module, *inputs: Tensor) -> Tensor:
     if is_traced():  # the recomputation in a compiled backward pass does not update buffers
         return checkpoint(layers, *inputs, use_reentrant=False)
     contexts = lambda: (contextlib.nullcontext(), _RunningStatisticsKept(layers))  # noqa: E731
-    return checkpoint(layers, *inputs, use_reentrant=False, context_fn=contexts)
+    return checkpoint(apply_layers, layers, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 class _RunningStatisticsKept(contextlib.AbstractContextManager[None]):

@@ -9,25 +9,20 @@ addition to the folded layers.
 from __future__ import annotations
 
 import itertools
-from typing import TypeGuard, TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ssc_toolkit.encoders.layer_kinds import is_plain
 from ssc_toolkit.encoders.strided import StridedConv2d
-
-LayerType = TypeVar("LayerType", bound=nn.Module)
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, StridedConv2d)
 
 _FRESH = (*_CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d)
 """Classes of layers whose output a following ReLU may overwrite."""
-
-
-_COMPUTATION = ("__call__", "_conv_forward", "forward")
-"""Names of the methods of a layer that determine what it computes."""
 
 
 class ChannelsLastConv1d(nn.Conv1d):
@@ -140,8 +135,8 @@ def _sequences(module: nn.Module) -> list[nn.Sequential]:
 def _foldable(layer: nn.Module, norm: nn.Module) -> bool:
     """Return whether `layer` is a convolution and `norm` a batch norm that can be merged into it."""
     return (
-        any(_is(layer, kind) for kind in _CONVOLUTIONS)
-        and any(_is(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
+        any(is_plain(layer, kind) for kind in _CONVOLUTIONS)
+        and any(is_plain(norm, kind) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm))
         and "weight" in layer._parameters
         and norm.running_mean is not None
         and norm.running_var is not None
@@ -158,39 +153,25 @@ def _replace_batch_norms(sequence: nn.Sequential) -> None:
 
 def _swap(layer: nn.Module) -> None:
     # Only the class changes; state and settings stay the same.
-    if _is(layer, nn.Conv1d) and layer.padding_mode == "zeros" and layer.groups == layer.dilation[0] == 1:
+    if is_plain(layer, nn.Conv1d) and layer.padding_mode == "zeros" and layer.groups == layer.dilation[0] == 1:
         if layer.in_channels == 1 and layer.kernel_size == layer.stride and layer.padding == (0,):
             layer.__class__ = WindowedConv1d
         elif isinstance(layer.padding, tuple):
             layer.weight.data = layer.weight.data.transpose(1, 2).contiguous().transpose(1, 2)
             layer.__class__ = ChannelsLastConv1d
-    elif _is(layer, nn.MaxPool1d):
+    elif is_plain(layer, nn.MaxPool1d):
         plain = (layer.padding, layer.dilation) == (0, 1) and not (layer.ceil_mode or layer.return_indices)
         if plain and isinstance(layer.kernel_size, int) and isinstance(layer.stride, int):
             layer.__class__ = ChannelsLastMaxPool1d
-    elif _is(layer, nn.ConvTranspose1d):
+    elif is_plain(layer, nn.ConvTranspose1d):
         plain = layer.groups == layer.dilation[0] == 1 and not any((*layer.padding, *layer.output_padding))
         if plain and layer.kernel_size == layer.stride:
             layer.__class__ = WindowedConvTranspose1d
-    elif _is(layer, nn.Conv2d) or _is(layer, StridedConv2d):
+    elif is_plain(layer, nn.Conv2d) or is_plain(layer, StridedConv2d):
         layer.to(memory_format=torch.channels_last)
 
 
 def _overwrite(sequence: nn.Sequential) -> None:
     for before, layer in itertools.pairwise(sequence):
-        if any(_is(before, kind) for kind in _FRESH) and _is(layer, nn.ReLU):
+        if any(is_plain(before, kind) for kind in _FRESH) and is_plain(layer, nn.ReLU):
             layer.inplace = True
-
-
-def _is(layer: nn.Module | None, kind: type[LayerType]) -> TypeGuard[LayerType]:
-    """Return whether a layer is an instance of the class `kind` and computes exactly what this class computes.
-
-    For example, a layer with hooks or with computed parameters does not.
-    """
-    return (
-        isinstance(layer, kind)
-        and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTATION)
-        and "forward" not in vars(layer)
-        and not hasattr(layer, "parametrizations")
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
-    )

@@ -126,7 +126,8 @@ class LogMel(nn.Module):
             signals = F.pad(signals, (self.n_fft // 2, self.n_fft // 2), mode="reflect")
         frames = signals.unfold(-1, self.n_fft, self.hop_length)
         spectrum = torch.fft.rfft(frames * self.window)[..., : len(self.bands)]
-        power = torch.view_as_real(spectrum).square().sum(-1)
+        squares = torch.view_as_real(spectrum).square()
+        power = squares[..., 0] + squares[..., 1]  # about five times faster than a sum over the last dimension
         values = self._logarithm(power @ self.bands).transpose(1, 2)
         if is_traced():  # with other strides, an export would depend on whether there is more than one frame
             values = values.contiguous()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_integer, check_positive
 from ssc_toolkit.encoders.base import Encoder
+from ssc_toolkit.encoders.first_layer import normalize_image
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
@@ -98,7 +99,7 @@ class MelCNN(Encoder):
         return ("log_mel", "spectral.2", "spectral.5", "temporal.2", "temporal.5")
 
     def encode_frames(self, signals: Tensor) -> Tensor:
-        image = self.scale(self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
+        image, *affine = normalize_image(self.scale, self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
         # The channels-last layout makes 2-D convolutions on a CPU about a third faster.
-        image = self.stage(self.spectral, image.contiguous(memory_format=torch.channels_last))
+        image = self.stage(self.spectral, image.contiguous(memory_format=torch.channels_last), *affine)
         return self.stage(self.temporal, image.flatten(1, 2))

@@ -114,8 +114,8 @@ def fill(encoder: nn.Module, folder: Path, device: Any, strict: bool) -> None:
         raise InputError(
             f"encoder: the weights in {folder} do not match this {type(encoder).__name__}: {_line(error)}"
         ) from error
-    if name := name_of_infinite(encoder.state_dict()):
-        raise InputError(f"encoder: expected finite weights in {folder}, got NaN or infinity in {name}")
+    if infinite := name_of_infinite(encoder.state_dict()):
+        raise InputError(f"encoder: expected finite weights in {folder}, got NaN or infinity in {infinite}")
 
 
 def name_of_infinite(weights: Mapping[str, Tensor]) -> str | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_bool, check_integer
 from ssc_toolkit.encoders.base import Encoder
+from ssc_toolkit.encoders.first_layer import normalize_image
 from ssc_toolkit.encoders.log_mel import LogMel
 from ssc_toolkit.encoders.receptive_field import compute_receptive_field
 from ssc_toolkit.encoders.strided import StridedConv2d
@@ -88,9 +89,10 @@ class ShortChunkCNN(Encoder):
         return ("log_mel", *(f"layers.{number}" for number in range(len(self.layers))))
 
     def encode_frames(self, signals: Tensor) -> Tensor:
-        image = self.scale(self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
+        image, *affine = normalize_image(self.scale, self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
         for layer in self.layers:
-            image = self.stage(layer, image)
+            image = self.stage(layer, image, *affine)
+            affine = []
         return image.squeeze(2)
 
     def pool_frames(self, features: Tensor) -> Tensor:
