@@ -4,7 +4,8 @@ The script measures:
 
 - the number of random segments of 2.7 s that are read per second, from a store in the page cache, through a DataLoader
   with 0, 1 and 2 workers, and from single files, compared with a memory copy of the same bytes;
-- the hours of audio that `prepare` decodes per minute;
+- the hours of audio that `prepare` decodes per minute, and its processor time compared with decoder and resampler
+  alone;
 - the time in milliseconds that the samplers need to draw a batch from ten million tracks, and that a process needs to
   draw the random parameters of the augmentation.
 
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soundfile
+import soxr
 import torch
 from results import Rows, options_of, report
 from torch import Tensor
@@ -51,6 +53,7 @@ ITEMS, VIEWS = 96, 2
 TRACKS, TRACK_SECONDS = 240, 30.0
 MANY = 10_000_000
 SUFFIXES = ("wav", "flac", "ogg", "mp3")
+MIXED = [(44100, 2)] * 4 + [(48000, 2), (48000, 2), (32000, 1), (16000, 1)]
 
 Read = Callable[[Tensor, Tensor], Tensor]
 """Function of rows and starts (n,) that returns segments (n, SAMPLES)."""
@@ -74,6 +77,16 @@ def write_corpus(folder: Path, suffix: str, tracks: int, rate: int, channels: in
             soundfile.write(path, music(TRACK_SECONDS, rate, channels, number), rate)
         else:
             shutil.copyfile(folder / f"{number % 10:04d}.{suffix}", path)
+
+
+def write_mixed(folder: Path) -> None:
+    """Write files of several formats, sample rates and numbers of channels, 30 s each."""
+    folder.mkdir()
+    for suffix in SUFFIXES:
+        for number, (rate, channels) in enumerate(MIXED):
+            with soundfile.SoundFile(folder / f"{number}.{suffix}", "w", rate, channels) as file:
+                for block in np.array_split(music(TRACK_SECONDS, rate, channels, number), 30):
+                    file.write(block)  # libsndfile's Vorbis encoder fails for large blocks
 
 
 def copy_of_floats(count: int) -> Read:
@@ -254,6 +267,21 @@ def measure_prepare(folder: Path, repeats: int) -> Rows:
     return rows
 
 
+def measure_mixed(folder: Path, repeats: int) -> Rows:
+    """Return the processor time of `prepare_store` over that of the decoder and resampler, for mixed formats."""
+    ratios = []
+    for repeat in range(repeats):
+        begin = time.process_time()
+        for path in sorted(folder.iterdir()):
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            soxr.resample(np.ascontiguousarray(samples[:, 0]), rate, RATE, "VHQ")
+        between = time.process_time()
+        tracks = load_tracks(folder)
+        prepare_store(tracks, folder.parent / f"prepared-mixed-{repeat}", RATE, workers=1, progress=False)
+        ratios.append((time.process_time() - between) / (between - begin))
+    return [{"part": "mixed", "name": "prepare_store", "ratio": statistics.median(ratios), "repeats": repeats}]
+
+
 def measure_sampling(repeats: int) -> Rows:
     """Return milliseconds for successive batches from ten million tracks, and for the views of their items."""
     classes = torch.randint(1000, (MANY,), generator=torch.Generator().manual_seed(0))
@@ -308,8 +336,10 @@ def draw_part(chain: Augmentation, places: Tensor, number: int) -> Any:
 
 
 def markdown(rows: Rows, header: str) -> str:
-    """Return three tables."""
-    by_part = {part: [row for row in rows if row["part"] == part] for part in ("reading", "prepare", "sampling")}
+    """Return four tables."""
+    by_part = {
+        part: [row for row in rows if row["part"] == part] for part in ("reading", "prepare", "mixed", "sampling")
+    }
     lines = [header, "", "| random segments of 2.7 s | per second | time over the store's |", "|---|---|---|"]
     lines += [f"| {row['name']} | {row['per_second']:,.0f} | {row['ratio']:.3g} |" for row in by_part["reading"]]
     lines += ["", "| prepare, 44.1 kHz stereo to 22.05 kHz | hours of audio per minute per core |", "|---|---|"]
@@ -317,6 +347,8 @@ def markdown(rows: Rows, header: str) -> str:
         f"| {row['name']}, threads: {row['workers']} | {row['hours_per_minute_per_core']:.1f} |"
         for row in by_part["prepare"]
     ]
+    lines += ["", "| processor time for 16 minutes of mixed formats | over decoder and resampler |", "|---|---|"]
+    lines += [f"| {row['name']} | {row['ratio']:.2f} |" for row in by_part["mixed"]]
     lines += ["", "| a batch at 10 million tracks | median | mean |", "|---|---|---|"]
     lines += [
         f"| {row['name']} | {row['milliseconds']:.2g} ms | {row['mean_milliseconds']:.2g} ms |"
@@ -354,6 +386,8 @@ def all_rows(repeats: int) -> Iterator[dict[str, Any]]:
             write_corpus(folder / f"stereo-{suffix}", suffix, 60, 44100, 2)
         yield from measure_reading(folder, repeats)
         yield from measure_prepare(folder, 5)
+        write_mixed(folder / "mixed")
+        yield from measure_mixed(folder / "mixed", 5)
         yield from measure_sampling(1000)
 
 

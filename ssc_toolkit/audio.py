@@ -15,8 +15,9 @@ import soundfile
 import soxr
 
 from ssc_toolkit.checks import check_integer, check_positive
+from ssc_toolkit.decoding.levels import Levels, average_channels, check_finite
 from ssc_toolkit.decoding.pyav import CODEC_SUFFIXES, has_pyav
-from ssc_toolkit.decoding.sources import MAX_BLOCK_FRAMES, Source, open_source
+from ssc_toolkit.decoding.sources import Source, open_source, open_unmeasured
 from ssc_toolkit.decoding.spans import CutShort, UnusableFile
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.paths import missing_hint
@@ -30,21 +31,14 @@ SUFFIXES = (
 Channel = Literal["mean", "left", "right", "loudest"]
 """Ways to convert audio to mono: mean of the channels, first channel, second, or the one with the most power."""
 
-SILENT = "is silent from beginning to end"
-CANCELS = (
-    "its channels cancel each other (opposite phase), so that their mean is silent; "
-    'choose channel "left", "right" or "loudest"'
-)
-"""Error message for a file whose channels have opposite phase, so that their mean is silent."""
-
 _QUALITY = "VHQ"
+_CHECKED_BLOCK_SECONDS = 10.0
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower of the two rates
+_TOLERATED_SECONDS = 0.25  # a complete file may be shorter than its header states: OGG encoders round the last page
 _CUT_SHORT = "is shorter than its header states; was it copied completely?"
-_SILENT_BELOW = 0.5 / 32768  # smaller samples round to zero in 16 bits
 _EQUAL_POWER = (
     0.99  # channels with this fraction of the largest power count as equally loud: opposite channels differ by rounding
 )
-_CANCELED_POWER = 1e-6  # fraction of the power of opposite channels that their mean may have after lossy coding
 _REASONS = {
     "does not exist": "no audio that can be decoded",  # message of libsndfile if no decoder recognizes the content
     "Format not recognised": "no audio that can be decoded",
@@ -116,7 +110,7 @@ def read_audio_info(path: Path | str) -> AudioInfo:
         UnreadableAudio: if the file does not exist, cannot be decoded, contains no audio, or is shorter than its header
             states, or if its sample rate is not between 1 and 768 kHz.
     """
-    with _open_source(path) as source:
+    with _reported(path), open_source(path) as source:
         info = AudioInfo(source.frames, source.sample_rate, source.channels)
     if info.frames <= 0:
         raise UnreadableAudio(f"{path}: contains no audio")
@@ -141,18 +135,20 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
     """
     check_channel(channel)
     info = read_audio_info(path)
-    length = min(info.frames, info.sample_rate // 4)
-    levels = _Levels(channel)
-    with _open_source(path) as source:
+    length = min(info.frames, round(2 * _TOLERATED_SECONDS * info.sample_rate))
+    levels = Levels(channel)
+    with _reported(path), open_source(path) as source:
         mix = _choose_mix(path, source, channel)
         for start in (0, info.frames - length):
             before = levels.frames
-            levels.add(source.blocks(start, length), mix, path)
+            for block in source.blocks(start, length):
+                levels.add(block, mix(block))
             if levels.frames - before < length // 2:
                 raise UnreadableAudio(f"{path}: {_CUT_SHORT}")
         if levels.problem:
-            levels = _Levels(channel)
-            levels.add(source.blocks(0, None), mix, path)
+            levels = Levels(channel)
+            for block in source.blocks(0, None):
+                levels.add(block, mix(block))
     if levels.problem:
         raise UnreadableAudio(f"{path}: {levels.problem}")
     return info
@@ -187,9 +183,9 @@ def read_audio(
     check_channel(channel)
     sample_rate, start = check_integer("sample_rate", sample_rate), check_integer("start", start, 0)
     length = None if length is None else check_integer("length", length)
-    with _open_source(path) as source:
+    with _reported(path), open_source(path) as source:
         samples = _read_resampled(source, _choose_mix(path, source, channel), sample_rate, start, length)
-    _check_finite(samples, path)
+        check_finite(samples)
     if length is None or len(samples) == length:
         return samples
     return np.pad(samples, (0, length - len(samples)))
@@ -217,18 +213,72 @@ def stream_audio(
     check_channel(channel)
     sample_rate = check_integer("sample_rate", sample_rate)
     check_positive("block_seconds", block_seconds)
-    with _open_source(path) as source:
-        for block in _resample_blocks(source, _choose_mix(path, source, channel), sample_rate, block_seconds):
-            _check_finite(block, path)
+    with _reported(path), open_source(path) as source:
+        blocks = source.blocks(0, None, _block_frames(source, block_seconds))
+        mix = _choose_mix(path, source, channel)
+        for block in _resample_blocks(source, blocks, mix, sample_rate, block_seconds):
+            check_finite(block)
             yield block
 
 
+def stream_checked_audio(path: Path | str, sample_rate: int, channel: Channel = "mean") -> Iterator[np.ndarray]:
+    """Decode a whole file once, with the samples of `stream_audio` and the checks of `check_decodes`.
+
+    The checks are complete after the last block. If an error is raised, the blocks before it must be discarded. The
+    caller may change the blocks.
+
+    Args:
+        path: as for `read_audio`.
+        sample_rate: as for `read_audio`.
+        channel: as for `read_audio`.
+
+    Yields:
+        Blocks (samples,) float32, which together are the whole file. Samples can be NaN or infinite.
+
+    Raises:
+        UnreadableAudio: if the file cannot be decoded to its end, contains no audio, is silent, or has channels that
+            cancel each other.
+    """
+    with _reported(path), open_unmeasured(path) as source:
+        mix = _choose_mix(path, source, channel)
+        blocks = source.blocks(0, None, _block_frames(source, _CHECKED_BLOCK_SECONDS))
+        checked = _check_ends(blocks, source, mix, channel)
+        yield from _resample_blocks(source, checked, mix, sample_rate, _CHECKED_BLOCK_SECONDS)
+
+
+def _check_ends(blocks: Iterator[np.ndarray], source: Source, mix: Mix, channel: str) -> Iterator[np.ndarray]:
+    """Yield the blocks of a file, then raise an error as `check_decodes` does."""
+    length, read = round(2 * _TOLERATED_SECONDS * source.sample_rate), 0
+    ends, whole, tail = Levels(channel), Levels(channel), np.zeros((0, source.channels), dtype=np.float32)
+    for block in blocks:
+        if read < length:
+            begin = block[: length - read]
+            ends.add(begin, mix(begin))
+        if ends.problem and whole.frames == read:
+            whole.add(block, mix(block))
+        tail = block[-length:] if len(block) >= length else np.concatenate([tail, block])[-length:]
+        read += len(block)
+        yield block
+    if source.is_measured:
+        length = min(length, source.frames)
+        if source.frames - read > length - length // 2:
+            raise CutShort
+    if read == 0:
+        raise UnusableFile("contains no audio")
+    ends.add(tail, mix(tail))
+    if ends.problem and whole.frames < read:
+        whole = Levels(channel)
+        for block in source.blocks(0, None):
+            whole.add(block, mix(block))
+    if ends.problem and whole.problem:
+        raise UnusableFile(whole.problem)
+
+
 @contextmanager
-def _open_source(path: Path | str) -> Iterator[Source]:
-    """Context manager that opens an audio file, and converts errors to UnreadableAudio with the path in the message."""
+def _reported(path: Path | str) -> Iterator[None]:
+    """Convert errors of a file to UnreadableAudio with the path in the message."""
     try:
-        with open_source(path) as source:
-            yield source
+        yield
     except UnicodeEncodeError as error:
         raise UnreadableAudio(f"{path}: its name is not text in UTF-8; rename it") from error
     except ValueError as error:  # raised for an invalid file name, before the file is opened
@@ -243,18 +293,13 @@ def _open_source(path: Path | str) -> Iterator[Source]:
         raise UnreadableAudio(f"{path}: {_describe_error(path, error)}") from error
 
 
-def _check_finite(samples: np.ndarray, path: Path | str) -> None:
-    if not np.isfinite(samples).all():
-        raise UnreadableAudio(f"{path}: contains samples that are NaN or infinite")
-
-
 Mix = Callable[[np.ndarray], np.ndarray]
 """Type of a function that converts samples (frames, channels) to mono (frames,)."""
 
 
 def _choose_mix(path: Path | str, source: Source, channel: str) -> Mix:
     if channel == "mean" or source.channels == 1:
-        return _average_channels
+        return average_channels
     if channel == "loudest":
         status = Path(path).stat()
         column = _find_loudest(str(path), status.st_size, status.st_mtime_ns)
@@ -270,40 +315,11 @@ def _find_loudest(path: str, size: int, modified_ns: int) -> int:
     Results are kept in memory by path, `size` in bytes and modification time `modified_ns` in nanoseconds, so that a
     changed file is decoded again.
     """
-    with _open_source(path) as source:
+    with _reported(path), open_unmeasured(path) as source:
         power = np.zeros(source.channels)
         for block in source.blocks(0, None):
             power += np.square(block, dtype=np.float64).sum(axis=0)
     return int(np.flatnonzero(power >= _EQUAL_POWER * power.max())[0])
-
-
-class _Levels:
-    """Peak and power of the samples of a file that were added so far, used to detect silence."""
-
-    def __init__(self, channel: str) -> None:
-        self._is_mean = channel == "mean"
-        self.frames = 0
-        self._peak = self._channel_peak = 0.0
-        self._power = self._channel_power = 0.0
-
-    def add(self, blocks: Iterator[np.ndarray], mix: Mix, path: Path | str) -> None:
-        for block in blocks:
-            _check_finite(block, path)
-            mono = mix(block)
-            self.frames += len(block)
-            self._peak = max(self._peak, float(np.abs(mono).max()))
-            self._channel_peak = max(self._channel_peak, float(np.abs(block).max()))
-            self._power += float(np.square(mono, dtype=np.float64).sum())
-            self._channel_power += float(np.square(block, dtype=np.float64).sum()) / block.shape[1]
-
-    @property
-    def problem(self) -> str:
-        """Description of why the mono signal is silent, or an empty string if it is not silent."""
-        if self._channel_peak < _SILENT_BELOW:
-            return SILENT
-        if self._power >= _CANCELED_POWER * self._channel_power and self._peak >= _SILENT_BELOW:
-            return ""
-        return CANCELS if self._is_mean else "the chosen channel is silent, another one is not"
 
 
 def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, length: int | None) -> np.ndarray:
@@ -323,7 +339,7 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     begin = first_step * step_in
     parts = [mix(block) for block in source.blocks(begin, frames)]
     expected = source.frames - begin if frames is None else min(frames, source.frames - begin)
-    if not parts or sum(map(len, parts)) < expected - rate // 8:
+    if not parts or sum(map(len, parts)) < expected - _TOLERATED_SECONDS * rate:
         raise CutShort
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     skipped = start - first_step * step_out
@@ -331,14 +347,20 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     return resampled[skipped:] if length is None else resampled[skipped : skipped + length]
 
 
-def _resample_blocks(source: Source, mix: Mix, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
-    rate, frames = source.sample_rate, max(1, round(block_seconds * source.sample_rate))
+def _block_frames(source: Source, seconds: float) -> int:
+    return max(1, round(seconds * source.sample_rate))
+
+
+def _resample_blocks(
+    source: Source, blocks: Iterator[np.ndarray], mix: Mix, sample_rate: int, block_seconds: float
+) -> Iterator[np.ndarray]:
+    rate, frames = source.sample_rate, _block_frames(source, block_seconds)
     resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", _QUALITY)
     read = 0
-    for samples in _rebatch(map(mix, source.blocks(0, None, min(frames, MAX_BLOCK_FRAMES))), frames):
+    for samples in _rebatch(map(mix, blocks), frames):
         read, is_last = read + len(samples), len(samples) < frames
         yield samples if resampler is None else resampler.resample_chunk(samples, last=is_last)
-    if source.frames - read > rate // 8:
+    if source.is_measured and source.frames - read > _TOLERATED_SECONDS * rate:
         raise CutShort
 
 
@@ -350,25 +372,17 @@ def _rebatch(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
     parts: list[np.ndarray] = []
     gathered = 0
     for block in blocks:
+        if not parts and len(block) == length:
+            yield block
+            continue
         while gathered + len(block) >= length:
             needed = length - gathered
             yield np.concatenate([*parts, block[:needed]])
             parts, gathered, block = [], 0, block[needed:]
-        parts.append(block)
-        gathered += len(block)
+        if len(block):
+            parts.append(block)
+            gathered += len(block)
     yield np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-
-
-def _average_channels(samples: np.ndarray) -> np.ndarray:
-    """Return the mean over the channels of samples (frames, channels).
-
-    Adding the columns is 40 times as fast as `numpy.mean` over the rows.
-    """
-    mono = samples[:, 0].copy()
-    with np.errstate(invalid="ignore", over="ignore"):  # _check_finite reports such samples later
-        for channel in range(1, samples.shape[1]):
-            mono += samples[:, channel]
-        return mono / np.float32(samples.shape[1])
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

@@ -11,10 +11,12 @@ ENCODER_ARGUMENTS = {"lowest_hz": "min_hz", "highest_hz": "max_hz", "minimum_sam
 OPTIONS = {
     "minimum_shared": "min_shared",
     "most_skipped": "max_unusable",
+    "clips": "audio_clips",
+    "database_root": "database.root",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",
 }
-"""New names by old names of options in the settings and the config file of a training run."""
+"""New names by old names of options in config files, and in the settings of a training run."""
 
 SAMPLER_STATE = {"items_and_shares": "settings_hash"}
 """New names by old names of entries in the state of a batch sampler."""

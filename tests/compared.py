@@ -25,7 +25,7 @@ TITLES = (
     "a | b | $x_1^2$ \\n {{ 7 * 7 }} <!-- ",
 )
 MODELS = ("_one <b>$x$</b>", "two | \"2\" & '日本'")
-BASELINES = ("random encoder", "log-mel statistics")
+BASELINES = ("random encoder", "MFCC statistics", "log-mel statistics")
 KEYS = ("C major", "A minor", "G major")
 PITCHES = (262.0, 440.0, 784.0)
 CONDITIONS = ("clean", "chain 1", "bitcrush 1")
@@ -88,7 +88,7 @@ def command(table: Path, encoders: tuple[Path, Path], out: Path, *options: str) 
     return [
         *(sys.executable, "-m", "ssc_toolkit.cli", "compare", f"--encoders={json.dumps(list(map(str, encoders)))}"),
         *(f"--names={json.dumps(MODELS)}", f"--tracks={table}", "--labels=key,tags", f"--window_seconds={WINDOW}"),
-        *("--corruptions=chain,bitcrush", "--severities=0,1", "--clips=12", f"--out={out}", *options),
+        *("--corruptions=chain,bitcrush", "--severities=0,1", "--audio_clips=12", f"--out={out}", *options),
     ]
 
 

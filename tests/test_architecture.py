@@ -19,6 +19,7 @@ LEAVES = {
     "checks",
     "csv_files",
     "decoding",
+    "environment",
     "errors",
     "files",
     "hashing",
@@ -57,6 +58,7 @@ MAY_USE = {
     "csv_files": set(),
     "decoding": set(),
     "paths": set(),
+    "environment": set(),
     "errors": set(),
     "files": set(),
     "hashing": set(),
@@ -165,3 +167,40 @@ def test_light_rooms_pull_in_nothing_heavy(imported, room):
 @pytest.mark.parametrize("room", IMPORTED)
 def test_every_room_imports_on_its_own(imported, room):
     assert imported[room]["error"] is None
+
+
+def module_imports() -> dict[str, set[str]]:
+    """Modules of this package that each of its modules imports, at any depth of its code but not only for types."""
+    files = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    found: dict[str, set[str]] = {}
+    for name, file in files.items():
+        tree = ast.parse(file.read_text())
+        for_types = {
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        targets = {
+            module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module and node not in for_types
+            for alias in node.names
+            for module in [f"{node.module}.{alias.name}"]
+            for module in [module if module in files else node.module]
+        }
+        found[name] = targets & files.keys() - {name}
+    return found
+
+
+def test_no_module_imports_itself_through_others():
+    imports = module_imports()
+    imports["ssc_toolkit.augmentations.config"].discard("ssc_toolkit.augmentations")  # finds all transforms by name
+    assert len(imports) > 200
+    while leaves := [name for name, own in imports.items() if not own & imports.keys()]:
+        for name in leaves:
+            del imports[name]
+    assert not imports

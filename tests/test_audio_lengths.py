@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from audio_files import assert_segments_agree, correlation, id3v2, loud_and_quiet, vbr_mp3, without_xing
 
-from ssc_toolkit.audio import UnreadableAudio, check_decodes, read_audio, read_audio_info
+from ssc_toolkit.audio import UnreadableAudio, check_decodes, read_audio, read_audio_info, stream_audio
 from ssc_toolkit.data import AudioStore, check_audio, from_folder
 
 RATE = 44100
@@ -221,6 +221,34 @@ def test_flac_with_a_header_that_says_too_little_is_whole(tmp_path, kind, frames
     path = tmp_path / "a.flac"
     path.write_bytes(declared(flac(path, 3.0, subtype=kind), frames))
     assert_segments_agree(path, 3.0, tolerance=0)
+
+
+def lengthen_last_page(path, samples):
+    """Raise the position in the last page of an OGG file, as encoders do that count samples without audio."""
+    content = bytearray(path.read_bytes())
+    page = content.rindex(b"OggS")
+    position = int.from_bytes(content[page + 6 : page + 14], "little") + samples
+    content[page + 6 : page + 14] = position.to_bytes(8, "little")
+    content[page + 22 : page + 26] = bytes(4)
+    checksum = 0
+    for byte in content[page:]:  # RFC 3533, section 6
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
+    content[page + 22 : page + 26] = checksum.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def test_ogg_with_a_last_page_that_counts_too_much_is_read(tmp_path):
+    for name, missing in (("complete", 0.2), ("cut", 1.0)):
+        soundfile.write(tmp_path / f"{name}.ogg", loud_and_quiet(3.0, 44100), 44100, format="OGG", subtype="VORBIS")
+        lengthen_last_page(tmp_path / f"{name}.ogg", round(missing * 44100))
+        assert read_audio_info(tmp_path / f"{name}.ogg").frames == round((3 + missing) * 44100)
+    assert abs(len(read_audio(tmp_path / "complete.ogg", 16000)) - 48000) < 400
+    check_decodes(tmp_path / "complete.ogg")
+    assert abs(sum(map(len, stream_audio(tmp_path / "complete.ogg", 16000, 1.0))) - 48000) < 400
+    with pytest.raises(UnreadableAudio, match="copied completely"):
+        read_audio(tmp_path / "cut.ogg", 16000)
 
 
 def test_flac_with_a_header_that_says_too_much_is_cut_short(tmp_path):

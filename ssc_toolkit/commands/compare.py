@@ -105,9 +105,7 @@ def compare(options: CompareOptions) -> Path:
             "differences": to_records(differences),
         }
         sections = _sections(comparison, drops, differences)
-        sections.append(
-            explorer_section(comparison.embeddings, tracks, dict.fromkeys(options.labels), options.clips, options.seed)
-        )
+        sections.append(explorer_section(comparison.embeddings, tracks, signals, options.audio_clips, options.seed))
         publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
     print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssc_toolkit.data import ContrastiveDataset, check_audio, encode_labels, load_tracks
+from ssc_toolkit.commands.inputs import label_signals
+from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, load_tracks
 from ssc_toolkit.data.corpus import build_corpus
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.encoders import Encoder, load_encoder, reinitialize
-from ssc_toolkit.evaluation import LogMelStatistics, Task, provenance_of
-from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM
+from ssc_toolkit.encoders import Encoder, load_encoder
+from ssc_toolkit.evaluation import Task, provenance_of
+from ssc_toolkit.evaluation.baselines import BASELINES, MFCC_STATISTICS, RANDOM, make_baselines
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
 from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
 from ssc_toolkit.evaluation.results import to_records
@@ -30,7 +31,7 @@ from ssc_toolkit.reports.comparison_sections import (
     retrieval_section,
     robustness_section,
 )
-from ssc_toolkit.reports.page import Section, render_table, write_report
+from ssc_toolkit.reports.page import Section, check_report_files, render_table, write_report
 from ssc_toolkit.reports.training_sections import learning_section, similarity_section
 from ssc_toolkit.samplers import SemiSupervisedBatchSampler
 from ssc_toolkit.seeds import make_generator
@@ -70,6 +71,7 @@ DIFFERENCES = (
     ("semi-supervised", "self-supervised"),
     ("supervised", "self-supervised"),
     ("self-supervised", RANDOM),
+    ("self-supervised", MFCC_STATISTICS),
 )
 
 
@@ -104,6 +106,7 @@ def demo(options: DemoOptions) -> Path:
     size = QUICK if quick else FULL
     with lock_folder(folder, "out"):
         options.check_folder()
+        check_report_files(folder)
         clear_leftovers(folder)
         write_checked_json(folder / NOTE, options.settings)
         _run(folder, size, quick, seed)
@@ -115,13 +118,16 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
     """Train and evaluate the encoders of the demonstration, and write the report to the output folder."""
     corpus = build_corpus(size.clips, seed) / "tracks.csv"
     encoders = train(folder, corpus, size, seed)
+    models = {**make_baselines(encoders, seed), **encoders}
     tracks = check_audio(load_tracks(corpus), VIEW_SECONDS, progress=False)
+    labels = label_signals(tracks, (*COLUMNS, "tonic"))
     comparison = compare_models(
-        encoders,
+        models,
         tracks,
         tasks(tracks),
-        conditions_for((CHAIN,), SEVERITIES, encoders[LOG_MEL_STATISTICS].sample_rate, OMIT),
+        conditions_for((CHAIN,), SEVERITIES, encoders[RUNS[0].name].sample_rate, OMIT),
         folder / "evaluation",
+        labels={column: labels[column] for column in COLUMNS},
         window_seconds=VIEW_SECONDS,
         methods=("linear", RETRIEVAL),
         seeds=(seed,),
@@ -134,10 +140,10 @@ def _run(folder: Path, size: Size, quick: bool, seed: int) -> None:
         *(robustness_section(frame, task) for task in SHOWN_UNDER_CORRUPTION),
         retrieval_section(frame),
         learning_section(
-            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(encoders)
+            histories(folder), {"loss": "loss", NEIGHBOR_AGREEMENT: "neighbors of the same key"}, list(models)
         ),
-        batch_section(encoders, tracks, seed),
-        explorer_section(trained_first(comparison.embeddings), tracks, (*COLUMNS, "tonic"), CLIPS, seed),
+        batch_section(encoders, tracks, labels[LABEL], seed),
+        explorer_section(trained_first(comparison.embeddings), tracks, labels, CLIPS, seed),
     ]
     lead = (
         f"{size.clips} six-second clips of real compositions, rendered; {size.steps} steps of {size.batch_size} x 2 "
@@ -167,7 +173,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
         seed: seed of the training.
 
     Returns:
-        All trained encoders and baselines by name.
+        All trained encoders by name.
     """
     trained = {}
     for number, run in enumerate(RUNS, start=1):
@@ -185,8 +191,7 @@ def train(folder: Path, corpus: Path, size: Size, seed: int) -> dict[str, Encode
         )
         path = pretrain(options)
         trained[run.name] = load_encoder(path)
-    some = trained[RUNS[0].name]
-    return {RANDOM: reinitialize(some, seed), LOG_MEL_STATISTICS: LogMelStatistics(some.sample_rate), **trained}
+    return trained
 
 
 def tasks(tracks: TrackTable) -> list[Task]:
@@ -213,17 +218,20 @@ def histories(folder: Path) -> dict[str, list[dict[str, float | None]]]:
     return rows
 
 
-def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, items: int = 32) -> Section:
+def batch_section(
+    encoders: dict[str, Encoder], tracks: TrackTable, labels: Labels, seed: int, items: int = 32
+) -> Section:
     """Return a report section with target weights and similarities of embeddings for a batch of test clips.
 
     Args:
         encoders: encoders by name.
         tracks: track table.
+        labels: labels of all tracks.
         seed: seed of the choice of clips.
         items: number of clips.
     """
-    test = tracks.select(tracks["split"] == "test")
-    labels = encode_labels(test, LABEL)
+    is_test = (tracks["split"] == "test").to_numpy()
+    test, labels = tracks.select(is_test), labels[torch.from_numpy(is_test)]
     sampler = SemiSupervisedBatchSampler(range(len(test)), [], min(items, len(test)), seed=seed)
     batch = sorted(sampler.batch(0), key=lambda index: (not index.labeled, int(labels.values[index])))
     some = next(iter(encoders.values()))
@@ -247,4 +255,4 @@ def batch_section(encoders: dict[str, Encoder], tracks: TrackTable, seed: int, i
 
 def trained_first(embeddings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the given embeddings by model in another order: trained encoders before baselines."""
-    return {name: embeddings[name] for name in (*(run.name for run in RUNS), RANDOM, LOG_MEL_STATISTICS)}
+    return {name: embeddings[name] for name in (*(run.name for run in RUNS), *BASELINES)}

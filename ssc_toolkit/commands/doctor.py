@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import platform
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from ssc_toolkit import __version__
 from ssc_toolkit.caches import clean_caches, find_cache_root, list_caches
 from ssc_toolkit.commands.errors import EXTRAS
+from ssc_toolkit.environment import installed_version
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.doctor import DoctorOptions
 from ssc_toolkit.paths import user_path
@@ -76,10 +76,7 @@ def torchaudio_problem() -> str | None:
 
 
 def _version(module: str) -> str | None:
-    try:
-        return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return installed_version(_DISTRIBUTIONS.get(module, module))
 
 
 def _clean(folders: Sequence[Path]) -> None:

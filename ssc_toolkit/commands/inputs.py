@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ssc_toolkit.data import Labels, add_splits, check_audio, load_tracks
-from ssc_toolkit.data.store import open_store_of
+from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.baselines import LOG_MEL_STATISTICS, RANDOM, make_baselines
+from ssc_toolkit.evaluation.baselines import BASELINES, RANDOM, make_baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, hash_model, open_model
 from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readout
@@ -26,7 +26,7 @@ from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
-from ssc_toolkit.reports.page import REPORTS, Section, render_table, write_report
+from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, render_table, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,11 @@ def output_folder(out: str) -> Iterator[Path]:
     """Context manager that creates and locks the output folder of a command, and yields its path.
 
     Raises:
-        InputError: if the folder is not writable, or if another process uses it.
+        InputError: if the folder is not writable, if a report cannot be written to it, or if another process uses it.
     """
     folder = make_writable_folder(user_path(out, "out"), "out")
     with lock_folder(folder, "out"):
+        check_report_files(folder)
         clear_leftovers(folder, names=REPORTS)
         yield folder
 
@@ -104,8 +105,8 @@ def encoder_and_baselines(
         seeds: seeds of the random encoders.
 
     Returns:
-        The models by name (a random encoder for each seed, log-mel statistics, and the encoder), and the window length
-        of all models in seconds.
+        The models by name (a random encoder for each seed, the other baselines, and the encoder), and the window
+        length of all models in seconds.
 
     Raises:
         InputError: as for `open_encoder`, or if the windows are too short.
@@ -144,7 +145,7 @@ def choose_windows(models: Models, window_seconds: float | None) -> dict[str, fl
         samples = getattr(model, "min_samples", 1)
         if seconds * model.sample_rate < samples:
             least = math.ceil(100 * samples / model.sample_rate) / 100  # rounded up, so that this value is accepted
-            named = f"the {name}" if name.startswith((RANDOM, LOG_MEL_STATISTICS)) else name
+            named = f"the {name}" if name.startswith(BASELINES) else name
             raise InputError(f"window_seconds: expected at least {least:.2f} s for {named}, got {seconds:g}")
     return windows
 

@@ -16,6 +16,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     usable_probed_tracks,
 )
+from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks
@@ -30,7 +31,7 @@ from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_sect
 
 
 def probe(options: ProbeOptions) -> Results:
-    """Fit probes for each label to an encoder, a random encoder and log-mel statistics, and print their scores.
+    """Fit probes for each label to an encoder and to baselines, and print their scores.
 
     Args:
         options: options of the command, as on the command line.
@@ -68,7 +69,7 @@ def probe(options: ProbeOptions) -> Results:
         results = comparison.results
         if FINETUNE in options.methods:
             results = Results.joined(
-                [results, Results.of(_fine_tuned(models, tracks, seconds, options, seeds, readout))]
+                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds, readout))]
             )
         sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
         content = {
@@ -84,6 +85,7 @@ def probe(options: ProbeOptions) -> Results:
 def _fine_tuned(
     models: Models,
     tracks: TrackTable,
+    signals: Mapping[str, Labels],
     seconds: float,
     options: ProbeOptions,
     seeds: Sequence[int],
@@ -91,9 +93,10 @@ def _fine_tuned(
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
 
-    `seconds` is the window length, and `seeds` are those of the fine-tuning.
+    `signals` are the labels of all tracks by column, `seconds` is the window length, and `seeds` are those of the
+    fine-tuning.
     """
-    for column in dict.fromkeys(options.labels):
+    for column, labels in signals.items():
         for fraction in options.label_fractions:
             for name, own in models.items():
                 if not is_trainable(own[0]):
@@ -105,7 +108,7 @@ def _fine_tuned(
                         tracks,
                         column,
                         seconds,
-                        kind="number" if column in options.numbers else None,
+                        labels=labels,
                         label_fraction=fraction,
                         steps=options.finetune_steps,
                         seed=seed,

@@ -27,6 +27,7 @@ from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.evaluation.retrieval import ranking
 from ssc_toolkit.options.retrieval import RetrievalOptions
+from ssc_toolkit.options.tracks import as_source, source_named
 from ssc_toolkit.reports.evaluation_sections import query_section
 
 
@@ -108,7 +109,9 @@ def _database(options: RetrievalOptions) -> _Side | None:
     """
     if options.database is None:
         return None
-    items = load_tracks(options.database, options.database_root)
+    source = as_source(options.database)
+    with source_named("database"):
+        items = load_tracks(source.tracks, source.root, source.variant)
     signals = label_signals(items, options.labels)
     return _Side(*usable_tracks(items, options.max_unusable, signals))
 

@@ -5,9 +5,11 @@ from ssc_toolkit.data.concat import JoinedDataset
 from ssc_toolkit.data.dataset import ContrastiveDataset, as_float
 from ssc_toolkit.data.labels import Labels, encode_labels
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
-from ssc_toolkit.data.store import AudioStore, Verification, prepare_store, verify_store
-from ssc_toolkit.data.track_table import TrackTable, as_track_table
-from ssc_toolkit.data.tracks import add_splits, dataset_of, from_csv, from_folder, load_tracks
+from ssc_toolkit.data.store.prepare import prepare_store
+from ssc_toolkit.data.store.reader import AudioStore
+from ssc_toolkit.data.store.verify import Verification, verify_store
+from ssc_toolkit.data.track_table import TrackTable
+from ssc_toolkit.data.tracks import add_splits, as_track_table, dataset_of, from_csv, from_folder, load_tracks
 from ssc_toolkit.data.validation import check_audio
 
 __all__ = [

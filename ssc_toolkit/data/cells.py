@@ -1,13 +1,19 @@
-"""Conversion of table cells to text that does not depend on the data type of the column."""
+"""Kinds of label columns, and conversion of their cells to text that does not depend on the data type of the column."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+
+SEPARATOR = "|"
+"""Text between the labels of a cell with several labels."""
+
+Kind = Literal["class", "multi-hot", "number"]
+"""Kinds of label columns: one class in each cell, any number of classes, or a real number."""
 
 
 def format_cell(cell: Any) -> str:

@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, read_audio
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.data.labels import Labels, name_signals
-from ssc_toolkit.data.store import AudioStore, open_store_of
 from ssc_toolkit.data.store.layout import FULL_SCALE
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.store.reader import AudioStore, open_store_of
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.worker_trace import WorkerTrace
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers import AdjacentSegments, Views, ViewSampler

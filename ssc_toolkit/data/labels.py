@@ -6,23 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ssc_toolkit.data.cells import format_cell
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.cells import SEPARATOR, Kind, format_cell
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.samplers.label_budget import find_labeled_pairs
 
-SEPARATOR = "|"
-
 _WHOLE = re.compile(r"-?[0-9]+")
-
-Kind = Literal["class", "multi-hot", "number"]
 
 
 @dataclass(frozen=True)

@@ -110,28 +110,3 @@ class TrackTable:
 
 Tracks = TrackTable | pd.DataFrame | str | Path
 """Types that `as_track_table` accepts: a track table, a data frame, or a path or name for `load_tracks`."""
-
-
-def as_track_table(tracks: Tracks) -> TrackTable:
-    """Convert a data frame, path or URL to a track table.
-
-    Args:
-        tracks: a track table is returned unchanged. A data frame becomes a table whose audio is read from the files in
-            the column `path`. A path, a URL or "scores" is loaded by `load_tracks`.
-
-    Raises:
-        InputError: if `tracks` has another type, or in the same cases as `load_tracks`.
-
-    Examples:
-        >>> as_track_table(pd.DataFrame({"path": ["a.wav"]}))
-        TrackTable(1 tracks, columns path)
-    """
-    if isinstance(tracks, TrackTable):
-        return tracks
-    if isinstance(tracks, pd.DataFrame):
-        return TrackTable(tracks)
-    if isinstance(tracks, str | Path):
-        from ssc_toolkit.data.tracks import load_tracks  # not at the top, because tracks.py imports this file
-
-        return load_tracks(tracks)
-    raise InputError(f"tracks: expected a table, a data frame or a path, got {type(tracks).__name__}")

@@ -17,8 +17,9 @@ from ssc_toolkit.csv_files import read_csv
 from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.recipes import RECIPES, dataset_tracks
 from ssc_toolkit.data.recipes.base import SPLITS
-from ssc_toolkit.data.store import AudioStore, is_store
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.store.layout import is_store
+from ssc_toolkit.data.store.stored_tracks import StoredTracks
+from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
@@ -72,12 +73,35 @@ def load_tracks(source: str | Path, root: str | Path | None = None, variant: str
 
         return from_csv(build_corpus() / "tracks.csv")
     if is_store(source):
-        return AudioStore(source).tracks
+        return StoredTracks(source).tracks
     if path.is_dir():
         return from_folder(path)
     if path.suffix.lower() in list_readable_suffixes():
         raise InputError(f"tracks: {source} is an audio file; give its folder, or a CSV file that lists it")
     return from_csv(path, root)
+
+
+def as_track_table(tracks: Tracks) -> TrackTable:
+    """Convert a data frame, path or URL to a track table.
+
+    Args:
+        tracks: a track table is returned unchanged. A data frame becomes a table whose audio is read from the files in
+            the column `path`. A path, a URL or "scores" is loaded by `load_tracks`.
+
+    Raises:
+        InputError: if `tracks` has another type, or in the same cases as `load_tracks`.
+
+    Examples:
+        >>> as_track_table(pd.DataFrame({"path": ["a.wav"]}))
+        TrackTable(1 tracks, columns path)
+    """
+    if isinstance(tracks, TrackTable):
+        return tracks
+    if isinstance(tracks, pd.DataFrame):
+        return TrackTable(tracks)
+    if isinstance(tracks, str | Path):
+        return load_tracks(tracks)
+    raise InputError(f"tracks: expected a table, a data frame or a path, got {type(tracks).__name__}")
 
 
 def from_csv(

@@ -13,7 +13,8 @@ from torch import Tensor
 from ssc_toolkit.audio import Channel, UnreadableAudio, check_channel, check_decodes
 from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.csv_files import format_csv
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import write_text
 from ssc_toolkit.progress import progress_bar

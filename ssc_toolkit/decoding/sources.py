@@ -7,7 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -19,7 +19,7 @@ from ssc_toolkit.decoding.flac import find_flac_streams, set_length
 from ssc_toolkit.decoding.headers import find_audio_data
 from ssc_toolkit.decoding.mp3 import find_mp3_streams, skip_tag
 from ssc_toolkit.decoding.ogg import find_ogg_streams
-from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav
+from ssc_toolkit.decoding.pyav import PyAVSource, is_for_pyav, open_with_pyav
 from ssc_toolkit.decoding.spans import CutShort, Span, SpanFile, UnusableFile
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
@@ -36,19 +36,27 @@ _FREE_FORMAT = "MP3 of free format, whose header does not give the frame size; e
 
 
 class Source(Protocol):
-    """Audio file that can be decoded from any position.
-
-    A frame is one sample of each channel. A decoded section equals the same section of the whole decoded file.
+    """Audio file that can be decoded from any frame on.
 
     Attributes:
-        frames: length of the file in frames.
+        frames: number of samples per channel; an upper limit if it is not measured.
         sample_rate: sample rate in hertz.
         channels: number of channels.
+        is_measured: whether `frames` is the true length. Otherwise the source can only be decoded as a whole, and
+            `blocks` raises an error at the end if the file is too short.
     """
 
-    frames: int
-    sample_rate: int
-    channels: int
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def is_measured(self) -> bool: ...
 
     def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
         """Decode a section in blocks.
@@ -103,7 +111,7 @@ quiet = Quiet()
 
 @contextmanager
 def open_source(path: Path | str) -> Iterator[Source]:
-    """Context manager that opens an audio file.
+    """Context manager that opens an audio file. If its header gives no length, the whole file is decoded.
 
     Args:
         path: path of a file in a format that libsndfile reads, or that PyAV reads if it is installed.
@@ -117,10 +125,46 @@ def open_source(path: Path | str) -> Iterator[Source]:
         OSError: if the file cannot be read.
         soundfile.SoundFileError: if libsndfile cannot decode the file.
     """
+    with _opened_layout(path, _measure_layout(*_identify(path))) as source:
+        yield source
+
+
+@contextmanager
+def open_unmeasured(path: Path | str) -> Iterator[Source]:
+    """Open an audio file to decode it once as a whole. The arguments and errors are the same as for `open_source`."""
+    with _opened_layout(path, _find_layout(*_identify(path))) as source:
+        yield source
+
+
+def _identify(path: Path | str) -> tuple[str, int, int]:
+    """Return the path, size and modification time of a file."""
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise UnusableFile("is not a regular file")
-    layout = _find_layout(str(path), status.st_size, status.st_mtime_ns)
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Description of how to read a file.
+
+    Attributes:
+        spans: streams of the file; None stands for the unchanged file.
+        frames: number of frames of each stream; None where it is not measured.
+        is_mp3: whether the file is MPEG audio.
+        is_flac: whether the file is FLAC.
+        pyav: source that reads the file, if it needs PyAV.
+    """
+
+    spans: tuple[Span | None, ...] = (None,)
+    frames: tuple[int | None, ...] = (None,)
+    is_mp3: bool = False
+    is_flac: bool = False
+    pyav: PyAVSource | None = None
+
+
+@contextmanager
+def _opened_layout(path: Path | str, layout: _Layout) -> Iterator[Source]:
     if layout.pyav is not None:
         yield layout.pyav
         return
@@ -131,36 +175,37 @@ def open_source(path: Path | str) -> Iterator[Source]:
         yield sources[0] if len(sources) == 1 else _Joined(sources)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Description of how to read an audio file.
+@lru_cache(maxsize=100_000)
+def _measure_layout(path: str, size: int, modified_ns: int) -> _Layout:
+    """Return how to read a file, with the length of each stream.
 
-    Attributes:
-        spans: streams of the file; a single None if the whole file is one stream with a correct header.
-        frames: number of frames of each stream; None if the header gives it correctly.
-        is_mp3: whether the file is MPEG audio.
-        pyav: source that reads the file, if it needs PyAV.
+    `size` and `modified_ns` are part of the cache key, so a changed file is examined again.
     """
-
-    spans: tuple[Span | None, ...] = (None,)
-    frames: tuple[int | None, ...] = (None,)
-    is_mp3: bool = False
-    pyav: PyAVSource | None = None
+    layout = _find_layout(path, size, modified_ns)
+    if layout.pyav is not None:
+        count = sum(len(block) for block in layout.pyav.blocks(0, None))
+        return replace(layout, pyav=replace(layout.pyav, frames=count, is_measured=True))
+    counts = [None if span is None else _count(path, span, layout.is_mp3) for span in layout.spans]
+    spans = layout.spans
+    if layout.is_flac:
+        with Path(path).open("rb") as raw:
+            spans = tuple(
+                span if span is None or count is None else set_length(raw, span, count)
+                for span, count in zip(spans, counts, strict=True)
+            )
+    return replace(layout, spans=spans, frames=tuple(counts))
 
 
 @lru_cache(maxsize=100_000)
 def _find_layout(path: str, size: int, modified_ns: int) -> _Layout:
-    """Examine an audio file, and return how to read it.
-
-    `size` and `modified_ns` are part of the cache key, so a changed file is examined again.
-    """
+    """Return how to read a file, without the lengths of its streams. The cache key is as for `_measure_layout`."""
     with Path(path).open("rb") as raw:
         head = raw.read(64)
         begin = skip_tag(raw, 0)
         raw.seek(begin)
         content = raw.read(64)
         if is_for_pyav(Path(path), content):
-            source = PyAVSource(path)
+            source = open_with_pyav(path)
             _check_rate(source.sample_rate)
             return _Layout(pyav=source)
         is_mp3 = _is_mpeg(content) or (head[:3] == b"ID3" and content[:4] != b"fLaC")
@@ -174,10 +219,7 @@ def _find_layout(path: str, size: int, modified_ns: int) -> _Layout:
             raise UnusableFile(_FREE_FORMAT)
         if not spans:
             raise UnusableFile("no audio that can be decoded")
-        frames = [_count(path, span, is_mp3) for span in spans]
-        if is_flac:
-            spans = [set_length(raw, span, count) for span, count in zip(spans, frames, strict=True)]
-        return _Layout(tuple(spans), tuple(frames), is_mp3)
+        return _Layout(tuple(spans), (None,) * len(spans), is_mp3, is_flac)
 
 
 def _is_mpeg(content: bytes) -> bool:
@@ -207,10 +249,7 @@ def _spans(raw: BinaryIO, head: bytes, is_mp3: bool) -> list[Span] | None:
 def _count(path: str, span: Span, is_mp3: bool) -> int:
     """Decode a stream of an audio file, and return its number of frames (samples per channel)."""
     with _opened_span(path, span, is_mp3, None) as source:
-        count = sum(len(block) for block in source.blocks(0, None))
-    if count < span.min_frames:
-        raise UnusableFile(f"expected at least {span.min_frames} frames, got {count} that can be decoded")
-    return count
+        return sum(len(block) for block in source.blocks(0, None))
 
 
 class _SoundFile(soundfile.SoundFile):
@@ -233,7 +272,9 @@ def _opened_span(path: Path | str, span: Span | None, is_mp3: bool, frames: int 
         is_counted = frames is not None or span is not None
         if not is_counted and file.frames > size * _MAX_FRAMES_PER_BYTE:
             raise UnusableFile(f"its header states {file.frames} frames, more than {size} bytes can contain")
-        yield _LibsndfileSource(file, str(path) if raw is None else raw, file.frames if frames is None else frames)
+        content = str(path) if raw is None else raw
+        min_frames = span.min_frames if span is not None and frames is None else None
+        yield _LibsndfileSource(file, content, file.frames if frames is None else frames, min_frames)
 
 
 def _check_rate(sample_rate: int) -> None:
@@ -244,18 +285,30 @@ def _check_rate(sample_rate: int) -> None:
 
 
 class _LibsndfileSource:
-    """Source that decodes one stream with libsndfile."""
+    """Stream that libsndfile decodes.
 
-    def __init__(self, file: soundfile.SoundFile, content: str | SpanFile, frames: int) -> None:
+    Args:
+        file: open sound file.
+        content: path or content of the file.
+        frames: number of samples per channel; an upper limit if it is not measured.
+        min_frames: number of samples per channel that decoding must give; None if the length is measured.
+    """
+
+    def __init__(
+        self, file: soundfile.SoundFile, content: str | SpanFile, frames: int, min_frames: int | None = None
+    ) -> None:
         self._file = file
         self._content = content
+        self._min_frames = min_frames
         self.frames = frames
+        self.is_measured = min_frames is None
         self.sample_rate: int = file.samplerate
         self.channels: int = file.channels
 
     def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
         remaining = max(0, self.frames - start)
         remaining = remaining if frames is None else min(remaining, frames)
+        total = remaining
         skipped = self._run_up(start)
         most = max(1, min(block_frames, 2 * MAX_BLOCK_FRAMES // self.channels))
         with quiet if self._file.format == "MP3" else nullcontext():
@@ -270,7 +323,10 @@ class _LibsndfileSource:
             if len(kept):
                 yield kept
             if len(block) < wanted:
-                return
+                break
+        count = total - remaining
+        if self._min_frames is not None and count < self._min_frames:
+            raise UnusableFile(f"expected at least {self._min_frames} frames, got {count} that can be decoded")
 
     def _run_up(self, start: int) -> int:
         """Return how many frames to decode before the frame `start`, so that the decoded section is exact.
@@ -320,6 +376,7 @@ class _Joined:
             raise UnusableFile("expected streams with the same number of channels, got different numbers")
         self._sources = sources
         self.frames = sum(source.frames for source in sources)
+        self.is_measured = all(source.is_measured for source in sources)
         self.sample_rate = rates[0]
 
     def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:

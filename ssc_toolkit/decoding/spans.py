@@ -67,12 +67,13 @@ class SpanFile(io.RawIOBase):
         wanted = min(len(buffer), max(0, self._size - self._place))
         if self._place < len(prefix):
             content = prefix[self._place : self._place + wanted]
-        else:
+            buffer[: len(content)] = content
+            count = len(content)
+        else:  # decoders read many small pieces
             self._raw.seek(self._span.begin + self._place - len(prefix))
-            content = self._raw.read(wanted)
-        buffer[: len(content)] = content
-        self._place += len(content)
-        return len(content)
+            count = self._raw.readinto(memoryview(buffer)[:wanted])
+        self._place += count
+        return count
 
     def close(self) -> None:
         self._raw.close()

@@ -1,6 +1,6 @@
 """Evaluation of embeddings by probes, retrieval, robustness to corrupted audio, and geometry."""
 
-from ssc_toolkit.evaluation.baselines import LogMelStatistics
+from ssc_toolkit.evaluation.baselines import LogMelStatistics, MFCCStatistics
 from ssc_toolkit.evaluation.comparison import Comparison, compare_models, robustness
 from ssc_toolkit.evaluation.conditions import Condition, conditions_for, fixed_conditions
 from ssc_toolkit.evaluation.embedding.extract import WindowEmbeddings, embed_models, embed_tracks, embed_windows
@@ -27,6 +27,7 @@ __all__ = [
     "Geometry",
     "Interval",
     "LogMelStatistics",
+    "MFCCStatistics",
     "Predictions",
     "Probe",
     "Results",

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.encoders import Encoder, LogMel, MelCNN, reinitialize
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.embedding.models import WaveformModel, is_trainable, open_model
+from ssc_toolkit.evaluation.embedding.models import (
+    WaveformModel,
+    choose_window_seconds,
+    is_trainable,
+    open_model,
+)
 
 LOG_MEL_STATISTICS = "log-mel statistics"
+MFCC_STATISTICS = "MFCC statistics"
 RANDOM = "random encoder"
+_MEL_BANDS = 128
+BASELINES = (RANDOM, MFCC_STATISTICS, LOG_MEL_STATISTICS)
+"""Names of the baselines. Names of several random encoders begin with that of one."""
 
 
 class LogMelStatistics(Encoder):
@@ -44,21 +54,72 @@ class LogMelStatistics(Encoder):
 
     def encode_frames(self, signals: Tensor) -> Tensor:
         bands = self.log_mel(signals)
-        statistics = [bands.mean(dim=-1, keepdim=True), bands.std(dim=-1, correction=0, keepdim=True)]
-        return torch.cat(statistics, dim=1)  # the statistics form one frame for the whole input
+        return _statistics_over_time(bands)
+
+
+class MFCCStatistics(Encoder):
+    r"""Encoder that returns the mean and standard deviation over time of each MFCC.
+
+    The mel-frequency cepstral coefficients equal those of `librosa.feature.mfcc` with its default settings, up to
+    rounding errors. Hann windows of 2048 samples begin every 512 samples; the signal is padded with zeros, so that the
+    first window is centered on the first sample. The power of each window in 128 mel bands from 0 Hz to the Nyquist
+    frequency (`htk=False`, `norm="slaney"`) is converted to decibels S, which are at least -100 and at least the
+    maximum of the clip minus 80. The coefficients are the first ones of the orthonormal DCT-II of the bands m,
+
+    c_k = s_k sqrt(2 / 128) sum_m S_m cos(pi k (m + 1/2) / 128), with s_0 = sqrt(1 / 2), and s_k = 1 for k > 0.
+
+    The encoder has no trainable weights.
+
+    Args:
+        sample_rate: sample rate of the input in hertz.
+        n_mfcc: number of coefficients, from c_0 on.
+
+    Shape:
+        - input: (N, 1, samples)
+        - output: (N, 2 * n_mfcc), the means first
+
+    Examples:
+        >>> MFCCStatistics()(torch.randn(2, 1, 16000)).shape
+        torch.Size([2, 40])
+    """
+
+    def __init__(self, sample_rate: int = 16000, n_mfcc: int = 20) -> None:
+        from torchaudio.transforms import MFCC
+
+        check_integer("n_mfcc", n_mfcc, 1, _MEL_BANDS)
+        super().__init__(embedding_dim=2 * n_mfcc, sample_rate=sample_rate, min_samples=1)
+        spectrogram = {"n_fft": 2048, "hop_length": 512, "n_mels": _MEL_BANDS, "pad_mode": "constant"}
+        slaney = {"norm": "slaney", "mel_scale": "slaney"}
+        self.mfcc = MFCC(sample_rate, n_mfcc, melkwargs={**spectrogram, **slaney})
+
+    def encode_frames(self, signals: Tensor) -> Tensor:
+        with torch.autocast(signals.device.type, enabled=False):
+            one_channel = signals.to(self.mfcc.dct_mat.dtype)[
+                :, None
+            ]  # the maximum is that of a clip, not of the batch
+            return _statistics_over_time(self.mfcc(one_channel)[:, 0])
+
+
+def _statistics_over_time(features: Tensor) -> Tensor:
+    """Compute mean and standard deviation over time, (N, 2 * features, 1), of features (N, features, frames)."""
+    statistics = [features.mean(dim=-1, keepdim=True), features.std(dim=-1, correction=0, keepdim=True)]
+    return torch.cat(statistics, dim=1)  # the statistics form one frame for the whole input
 
 
 def make_random_twin(model: WaveformModel, seed: int) -> WaveformModel:
-    """Return a copy of a model with random weights, as a baseline.
+    """Return a copy of a model with random weights, and with its readout and window length, as a baseline.
 
-    A model without trainable weights is replaced by a MelCNN with random weights and the same sample rate.
+    A model without trainable weights is replaced by a MelCNN with random weights, the same sample rate and window
+    length.
 
     Args:
         model: model whose architecture is used; it is not changed.
         seed: seed of the random weights.
     """
-    module: Any = model if is_trainable(model) else MelCNN(sample_rate=model.sample_rate)
-    return reinitialize(module, seed)
+    if is_trainable(model):
+        trainable: Any = model
+        return reinitialize(trainable, seed)
+    return _with_window(reinitialize(MelCNN(sample_rate=model.sample_rate), seed), choose_window_seconds(model))
 
 
 def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str, WaveformModel]:
@@ -84,17 +145,18 @@ def open_models(encoders: Sequence[str], names: Sequence[str] = ()) -> dict[str,
         name.encode(errors="backslashreplace").decode() for name in given
     ]  # a folder name may contain invalid UTF-8
     for place, name in enumerate(chosen):
-        if not name or name in chosen[:place] or name.startswith((RANDOM, LOG_MEL_STATISTICS)):
+        if not name or name in chosen[:place] or name.startswith(BASELINES):
             problem = "is already used" if name else "is empty"
             raise InputError(f"names: {name!r} {problem}; give each encoder a different name with --names")
     return {name: open_model(encoder) for name, encoder in zip(chosen, encoders, strict=True)}
 
 
 def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, WaveformModel]:
-    """Return the baselines of a comparison: encoders with random weights, and `LogMelStatistics`.
+    """Return the baselines of a comparison: encoders with random weights, `MFCCStatistics` and `LogMelStatistics`.
 
-    There is one random encoder for each architecture among the models. The sample rate of `LogMelStatistics` is the
-    highest one of the models.
+    There is one random encoder for each architecture and window length among the models. It has the readout and the
+    window length of the trained one. The other baselines have the highest sample rate and the greatest window length of
+    the models.
 
     Args:
         models: models by name. If no model has trainable weights, the random encoder is a `MelCNN`.
@@ -109,11 +171,26 @@ def make_baselines(models: Mapping[str, WaveformModel], seed: int) -> dict[str, 
     for number, model in enumerate(kinds, start=1):
         title = RANDOM if len(kinds) == 1 else f"{RANDOM} {number}, {type(model).__name__}"
         random[title] = make_random_twin(model, seed)
-    return {**random, LOG_MEL_STATISTICS: LogMelStatistics(max(model.sample_rate for model in models.values()))}
+    return {**random, **make_statistics(models.values())}
+
+
+def make_statistics(models: Iterable[WaveformModel]) -> dict[str, WaveformModel]:
+    """Return `MFCCStatistics` and `LogMelStatistics` with the highest sample rate and window length of some models."""
+    listed = list(models)
+    rate = max(model.sample_rate for model in listed)
+    seconds = max(map(choose_window_seconds, listed))
+    found = {MFCC_STATISTICS: MFCCStatistics(rate), LOG_MEL_STATISTICS: LogMelStatistics(rate)}
+    return {name: _with_window(model, seconds) for name, model in found.items()}
+
+
+def _with_window(encoder: Encoder, seconds: float) -> Encoder:
+    """Set the window length of an encoder in seconds, or its minimum length if that is greater."""
+    encoder.window_seconds = max(seconds, encoder.min_samples / encoder.sample_rate)  # type: ignore[assignment]
+    return encoder
 
 
 def _architecture(model: WaveformModel) -> str:
-    return repr((model, getattr(model, "_hub_mixin_config", None)))
+    return repr((model, getattr(model, "_hub_mixin_config", None), choose_window_seconds(model)))
 
 
 def _name_of(encoder: str) -> str:

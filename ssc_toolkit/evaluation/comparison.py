@@ -13,7 +13,8 @@ import torch
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import Labels
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.evaluation.conditions import SEVERITIES, Condition, fixed_conditions, split_under_test
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ssc_toolkit import __version__
 from ssc_toolkit.data import dataset_of
 from ssc_toolkit.data.cells import format_cells
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
+from ssc_toolkit.environment import describe_environment
 from ssc_toolkit.evaluation.embedding.windows import WINDOW_RULE
 from ssc_toolkit.hashing import lines_hash
 
@@ -56,7 +54,7 @@ def provenance_of(
             "pooling": window_pooling,
         },
         "seeds": list(seeds),
-        "versions": environment(),
+        "versions": describe_environment(),
         **further,
     }
 
@@ -92,30 +90,3 @@ def split_hash(tracks: Tracks) -> str:
     splits = format_cells(tracks["split"]) if "split" in tracks else [None] * len(tracks)
     lines = sorted(f"{name}\t{split or ''}" for name, split in zip(track_names(tracks), splits, strict=True))
     return lines_hash(lines)
-
-
-def environment() -> dict[str, str]:
-    """Return a dictionary with software versions, processor, operating system and the current date (UTC)."""
-    return {
-        "ssc_toolkit": __version__,
-        "python": platform.python_version(),
-        **{name: version or "none" for name, version in versions("torch", "torchaudio", "scikit-learn").items()},
-        "machine": f"{platform.machine()} {platform.system()}",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
-
-
-def versions(*packages: str) -> dict[str, str | None]:
-    """Return the version of each package by name, or None if the package is not installed.
-
-    Examples:
-        >>> versions("no-such-package")
-        {'no-such-package': None}
-    """
-    found: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found

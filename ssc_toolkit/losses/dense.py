@@ -46,14 +46,14 @@ def compute_losses(
         Losses (R,), and bool (R,), True where an anchor is valid.
     """
     weights, is_contrast = pairs.weights_and_contrasts(start, stop, similarities.dtype)
-    weighting = pairs.weighting
+    weighting, decoupled = pairs.settings.weighting, pairs.settings.is_decoupled
     is_negative = is_contrast & (weights == 0)
-    in_denominator = is_negative if pairs.decoupled else is_contrast
+    in_denominator = is_negative if decoupled else is_contrast
     total = weights.sum(dim=1)
     valid = (total > 0) & in_denominator.any(dim=1)
     if weighting.has_hard_negatives:
         assert lowest is not None
-        contrast = hard_denominators(similarities, weights, is_negative, pairs.decoupled, weighting, lowest)
+        contrast = hard_denominators(similarities, weights, is_negative, decoupled, weighting, lowest)
     else:
         contrast = torch.logsumexp(similarities.masked_fill(~in_denominator, -torch.inf), dim=1)
     if weighting.sigma is not None:

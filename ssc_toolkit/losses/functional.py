@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssc_toolkit.checks import check_bool
 from ssc_toolkit.losses.batch import Rows, as_rows, check_same_signals
 from ssc_toolkit.losses.dense import dense_losses
 from ssc_toolkit.losses.distributed import (
     count_processes,
     gather_rows,
     max_over_processes,
-    structure,
     sum_over_processes,
 )
 from ssc_toolkit.losses.pairs import PairSettings
 from ssc_toolkit.losses.queue import ContrastQueue
+from ssc_toolkit.losses.settings import Denominator, Implementation, LossSettings, Reduction
 from ssc_toolkit.losses.tiled import list_tiles, tiled_losses, tiled_sum
 from ssc_toolkit.losses.unit_length import unit_length
-from ssc_toolkit.losses.weighting import Weighting, check_weighting, log_means
+from ssc_toolkit.losses.weighting import log_means
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import (
     Labeled,
@@ -37,10 +35,6 @@ from ssc_toolkit.targets.base import (
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-Reduction = Literal["mean", "sum", "none"]
-Denominator = Literal["all", "negatives"]
-Implementation = Literal["auto", "dense", "tiled"]
 
 MAX_DENSE_PAIRS = {"cpu": 0, "cuda": 2**24}
 """Maximum number of pairs for which `implementation="auto"` selects "dense", by device type.
@@ -140,7 +134,8 @@ def semi_supcon_loss(
     With `gather`, every process compares its own anchors with the rows of all processes. "mean" and "sum" return the
     loss of the whole batch on every process. Its gradient is multiplied by the number of processes, so the average
     that DistributedDataParallel computes is the gradient of the loss of the whole batch. "none" returns the losses of
-    the anchors of this process, and their gradient is not multiplied.
+    the anchors of this process, and their gradient is not multiplied. All processes must compute the loss equally
+    often: a process whose batch is missing on the others waits for them until the timeout of the process group.
 
     With `beta` or `tau_plus` above 0, \(G_i\) replaces the sum over the \(N_i\) negatives of anchor i in the
     denominator. Here k are the negatives and j the positives:
@@ -175,12 +170,20 @@ def semi_supcon_loss(
         >>> loss.shape
         torch.Size([])
     """
-    check_settings(temperature, reduction, denominator, implementation)
-    label_weight, beta, tau_plus, sigma = check_weighting(label_weight, beta, tau_plus, sigma)
-    check_process_group(process_group, gather)
     target = SameClass() if target is None else as_target(target)
-    if not isinstance(temperature, Tensor):
-        temperature = float(temperature)
+    settings = LossSettings(
+        temperature,
+        target,
+        reduction,
+        denominator,
+        implementation,
+        gather,
+        label_weight,
+        beta,
+        tau_plus,
+        sigma,
+        process_group,
+    ).checked()
     ids = items
     if keys is not None and items is None and isinstance(embeddings, Tensor) and embeddings.dim() > 0:
         ids = torch.arange(len(embeddings), device=embeddings.device)
@@ -192,17 +195,9 @@ def semi_supcon_loss(
     else:
         contrasts = _as_keys(embeddings, anchors, keys, key_labels, key_labeled, key_items, key_groups, target)
         itself = None
-    if gather and count_processes(process_group) > 1:
+    if settings.gathers:
         items_are_given = items is not None or key_items is not None
-        options = {
-            "reduction": reduction,
-            "denominator": denominator,
-            "temperature": "a tensor" if isinstance(temperature, Tensor) else temperature,
-            "target": structure(target),
-            "label_weight": label_weight,
-            "beta": beta,
-            "tau_plus": tau_plus,
-            "sigma": sigma,
+        options = settings.shared() | {
             "keys": keys is not None,
             "ignored": ignored is not None,
             "anchor_weights": anchor_weights is not None,
@@ -215,45 +210,17 @@ def semi_supcon_loss(
     if queue is not None:
         _check_ignored(ignored, anchors, contrasts)
         contrasts, ignored = queue.joined(anchors, contrasts, ignored)
-    losses = contrast(
-        anchors,
-        contrasts,
-        itself,
-        target,
-        temperature,
-        reduction,
-        denominator,
-        implementation,
-        gather,
-        ignored=ignored,
-        anchor_weights=anchor_weights,
-        label_weight=label_weight,
-        beta=beta,
-        tau_plus=tau_plus,
-        sigma=sigma,
-        process_group=process_group,
-    )
+    losses = _contrast(anchors, contrasts, itself, settings, ignored, anchor_weights)
     return losses.view(embeddings.shape[:-1]) if reduction == "none" else losses
 
 
-def contrast(
+def _contrast(
     anchors: Rows,
     contrasts: Rows,
     itself: int | None,
-    target: Target,
-    temperature: float | Tensor,
-    reduction: Reduction,
-    denominator: Denominator,
-    implementation: Implementation,
-    gather: bool,
-    *,
-    ignored: Tensor | None = None,
-    anchor_weights: Tensor | None = None,
-    label_weight: float = 1.0,
-    beta: float = 0.0,
-    tau_plus: float = 0.0,
-    sigma: float | None = None,
-    process_group: ProcessGroup | None = None,
+    settings: LossSettings,
+    ignored: Tensor | None,
+    anchor_weights: Tensor | None,
 ) -> Tensor:
     """Compute the loss of anchors and contrasts whose embeddings and labels were checked by the calling function.
 
@@ -262,51 +229,47 @@ def contrast(
         contrasts: batch whose M rows of embeddings are the contrasts; with `gather`, those of all processes.
         itself: index of the first anchor among the contrasts. Anchor i is then the contrast `i + itself`. None: the
             anchors are not among the contrasts.
-        target, temperature, reduction, denominator, implementation, gather: as for `semi_supcon_loss`.
+        settings: settings of the loss.
         ignored, anchor_weights: as for `semi_supcon_loss`. This function checks them.
-        label_weight, beta, tau_plus, sigma, process_group: as for `semi_supcon_loss`.
 
     Returns:
         A scalar, or for reduction="none" the loss of each anchor, (N,).
     """
     _check_ignored(ignored, anchors, contrasts)
     factors = _anchor_factors(anchor_weights, anchors)
-    gathers = gather and count_processes(process_group) > 1
     # Autocast would compute the similarities in half precision, where they overflow at low temperatures.
     with torch.autocast(anchors.embeddings.device.type, enabled=False):
         normalized = unit_length(anchors.embeddings)
         others = normalized
         if contrasts is not anchors:
             others = unit_length(contrasts.embeddings).to(normalized.dtype)
-        queries = normalized / temperature
+        queries = normalized / settings.temperature
         factors = None if factors is None else factors.to(queries.dtype)
-        weighting = Weighting(beta, tau_plus, sigma)
-        decoupled = denominator == "negatives"
-        pairs = PairSettings(anchors, contrasts, itself, target, decoupled, label_weight, ignored, weighting)
-        is_dense = _is_dense(implementation, queries, others)
+        pairs = PairSettings(anchors, contrasts, itself, settings, ignored)
+        is_dense = _is_dense(settings.implementation, queries, others)
         lowest = log_mean = None
-        if not weighting.is_plain:
-            lowest = -1 / torch.as_tensor(temperature, dtype=queries.dtype, device=queries.device)
-        if sigma is not None:
-            log_mean = _log_mean(queries, others, pairs, lowest, is_dense, gathers, process_group)
+        if not settings.weighting.is_plain:
+            lowest = -1 / torch.as_tensor(settings.temperature, dtype=queries.dtype, device=queries.device)
+        if settings.sigma is not None:
+            log_mean = _log_mean(queries, others, pairs, lowest, is_dense)
         if is_dense:
             losses, valid = dense_losses(queries, others, pairs, lowest, log_mean)
-        elif reduction == "none":
+        elif settings.reduction == "none":
             losses, valid = tiled_losses(queries, others, pairs, lowest, log_mean)
         else:
             losses, valid = tiled_sum(queries, others, pairs, lowest, log_mean, factors)
-        if factors is not None and (is_dense or reduction == "none"):
+        if factors is not None and (is_dense or settings.reduction == "none"):
             losses = losses * factors
-        if reduction == "none":
+        if settings.reduction == "none":
             return losses
         total = losses.sum()
-        if reduction == "sum":
+        if settings.reduction == "sum":
             count = torch.ones_like(total)
         else:
             count = valid.sum() if factors is None else torch.where(valid, factors, 0).sum()
-            count = sum_over_processes(count, process_group) if gathers else count
+            count = sum_over_processes(count, settings.process_group) if settings.gathers else count
             count = torch.where(count > 0, count, 1)
-        return _over_processes(total / count, process_group) if gathers else total / count
+        return _over_processes(total / count, settings.process_group) if settings.gathers else total / count
 
 
 def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
@@ -319,25 +282,18 @@ def _over_processes(share: Tensor, group: ProcessGroup | None) -> Tensor:
 
 
 @torch.no_grad()
-def _log_mean(
-    queries: Tensor,
-    keys: Tensor,
-    pairs: PairSettings,
-    lowest: Tensor | None,
-    is_dense: bool,
-    gathers: bool,
-    group: ProcessGroup | None,
-) -> Tensor:
+def _log_mean(queries: Tensor, keys: Tensor, pairs: PairSettings, lowest: Tensor | None, is_dense: bool) -> Tensor:
     """Compute log E, a scalar, over the anchors of all processes, with E as in the docstring of `semi_supcon_loss`.
 
     `queries`, `keys`, `pairs` and `lowest` are as for `dense_losses`.
     """
     assert lowest is not None
+    group, gathers = pairs.settings.process_group, pairs.settings.gathers
     means = [queries.new_full((1,), -torch.inf)]  # for a batch without anchors
     for start, stop in [(0, len(pairs.anchors.items))] if is_dense else list_tiles(pairs):
         similarities = queries[pairs.rows(start, stop)] @ keys.T
         weights, _ = pairs.weights_and_contrasts(start, stop, similarities.dtype)
-        means.append(log_means(similarities, weights, pairs.weighting, lowest))
+        means.append(log_means(similarities, weights, pairs.settings.weighting, lowest))
     whole = torch.cat(means)
     highest = whole.amax()
     highest = max_over_processes(highest, group) if gathers else highest
@@ -430,43 +386,3 @@ def _as_keys(
     if rows.embeddings.shape[1] != anchors.embeddings.shape[1]:
         raise ValueError(f"keys: expected dim {anchors.embeddings.shape[1]}, got {rows.embeddings.shape[1]}")
     return rows
-
-
-def check_process_group(process_group: ProcessGroup | None, gather: bool) -> None:
-    """Raise an error if `gather` is not a bool, or if a process group is passed although `gather` is False."""
-    check_bool("gather", gather)
-    if process_group is not None and not gather:
-        raise ValueError("process_group: expected None without gather=True, got a group")
-
-
-def check_settings(
-    temperature: float | Tensor,
-    reduction: str,
-    denominator: str = "all",
-    implementation: str = "auto",
-) -> None:
-    """Raise ValueError if the temperature is not positive, or another argument is not a known option."""
-    _check_temperature(temperature)
-    for name, value, known in (
-        ("reduction", reduction, ("mean", "sum", "none")),
-        ("denominator", denominator, ("all", "negatives")),
-        ("implementation", implementation, ("auto", "dense", "tiled")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
-
-
-def _check_temperature(temperature: Any) -> None:
-    if isinstance(temperature, Tensor):
-        if temperature.dim() != 0 or not temperature.is_floating_point():
-            kind = f"{temperature.dtype} of shape {tuple(temperature.shape)}"
-            raise ValueError(f"temperature: expected a number or a floating-point tensor of shape (), got {kind}")
-        if values_are_readable(temperature) and not 0 < temperature < math.inf:
-            raise ValueError(f"temperature: expected a positive number, got {temperature.item()}")
-    elif isinstance(temperature, nn.Module):
-        raise ValueError("temperature: expected a number or a tensor, got a module; call it: temperature=module()")
-    elif not isinstance(temperature, Real) or isinstance(temperature, bool):
-        kind = type(temperature).__name__
-        raise ValueError(f"temperature: expected a positive number, got {temperature!r} of type {kind}; pass a float")
-    elif not 0 < float(temperature) < math.inf:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")

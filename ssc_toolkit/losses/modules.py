@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ssc_toolkit.losses.functional import (
-    Denominator,
-    Implementation,
-    Reduction,
-    check_process_group,
-    check_settings,
-    semi_supcon_loss,
-)
+from ssc_toolkit.losses.functional import semi_supcon_loss
 from ssc_toolkit.losses.queue import ContrastQueue
+from ssc_toolkit.losses.settings import Denominator, Implementation, LossSettings, Reduction
 from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, read_temperature
-from ssc_toolkit.losses.weighting import check_weighting
 from ssc_toolkit.targets import SameClass, Target
 from ssc_toolkit.targets.base import Labeled, LabelTensors, TargetFunction, as_target
 
@@ -49,6 +42,7 @@ class SemiSupConLoss(nn.Module):
         implementation: "auto", "dense" or "tiled". All compute the same value and gradient; "tiled" uses less memory.
         gather: whether the contrasts are the rows of all processes. "mean" and "sum" then return the loss of the whole
             batch on every process, with a gradient that is correct after the averaging of DistributedDataParallel.
+            Each process waits until all processes compute the loss.
         label_weight: factor of the weights that the target computes, at least 0. Views of one item keep the weight 1.
         beta: concentration of the hard negatives (Robinson et al. 2021, arXiv 2010.04592), at least 0.
         tau_plus: probability that a negative is in fact a positive, at least 0 and below 1.
@@ -94,17 +88,24 @@ class SemiSupConLoss(nn.Module):
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        check_settings(read_temperature(temperature), reduction, denominator, implementation)
-        check_process_group(process_group, gather)
+        target = SameClass() if target is None else as_target(target)
+        settings = LossSettings(
+            read_temperature(temperature),
+            target,
+            reduction,
+            denominator,
+            implementation,
+            gather,
+            label_weight,
+            beta,
+            tau_plus,
+            sigma,
+            process_group,
+        ).checked()
         self.temperature = as_setting(temperature)
-        self.target = SameClass() if target is None else as_target(target)
-        self.reduction: Reduction = reduction
-        self.denominator: Denominator = denominator
-        self.implementation: Implementation = implementation
-        self.gather = bool(gather)
-        weights = check_weighting(label_weight, beta, tau_plus, sigma)
-        self.label_weight, self.beta, self.tau_plus, self.sigma = weights
-        self.process_group = process_group
+        self.target = target
+        self.reduction, self.denominator, self.implementation, self.gather = settings[2:6]
+        self.label_weight, self.beta, self.tau_plus, self.sigma, self.process_group = settings[6:]
         self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 
     def forward(
@@ -145,20 +146,8 @@ class SemiSupConLoss(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of this module as keyword arguments of the function `semi_supcon_loss`."""
-        return {
-            "target": self.target,
-            "temperature": read_temperature(self.temperature),
-            "reduction": self.reduction,
-            "denominator": self.denominator,
-            "implementation": self.implementation,
-            "gather": self.gather,
-            "label_weight": self.label_weight,
-            "beta": self.beta,
-            "tau_plus": self.tau_plus,
-            "sigma": self.sigma,
-            "process_group": self.process_group,
-            "queue": self.queue,
-        }
+        settings = {name: getattr(self, name) for name in LossSettings._fields}
+        return settings | {"temperature": read_temperature(self.temperature), "queue": self.queue}
 
     def extra_repr(self) -> str:
         fixed = "" if isinstance(self.temperature, nn.Module) else f"temperature={self.temperature}, "

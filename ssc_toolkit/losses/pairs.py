@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.losses.batch import Pairs, Rows, describe_pairs
-from ssc_toolkit.losses.weighting import Weighting
-from ssc_toolkit.targets import Target
+from ssc_toolkit.losses.settings import LossSettings
 
 
 class PairSettings(NamedTuple):
@@ -23,22 +22,16 @@ class PairSettings(NamedTuple):
         contrasts: rows of the keys, with ids, labels and masks of their items.
         itself: index of the first query among the keys. Query i is then the key `i + itself`. None: the queries are not
             among the keys.
-        target: target that computes the weights of pairs of labeled items.
-        decoupled: whether positives are left out of the denominator.
-        label_weight: factor of the weights that the target computes.
+        settings: settings of the loss.
         ignored: bool (items of the anchors, items of the contrasts), True where a pair of items is ignored. None: no
             pair is ignored.
-        weighting: settings of the weighting of negatives and positives.
     """
 
     anchors: Rows
     contrasts: Rows
     itself: int | None
-    target: Target
-    decoupled: bool
-    label_weight: float = 1.0
+    settings: LossSettings
     ignored: Tensor | None = None
-    weighting: Weighting = Weighting()
 
     def rows(self, start: int, stop: int) -> slice:
         """Return the slice of the queries that belong to the items `start` to `stop - 1` of the anchors."""
@@ -50,7 +43,8 @@ class PairSettings(NamedTuple):
         Both are (R, M) for M contrasts.
         """
         ignored = None if self.ignored is None else self.ignored[start:stop]
-        return describe_pairs(self.anchors.part(start, stop), self.contrasts, self.target, self.label_weight, ignored)
+        target, label_weight = self.settings.target, self.settings.label_weight
+        return describe_pairs(self.anchors.part(start, stop), self.contrasts, target, label_weight, ignored)
 
     def weights_and_contrasts(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Compute target weights, and a mask that is False for ignored pairs and for pairs of a view with itself.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.losses.batch import as_rows, with_mask
-from ssc_toolkit.losses.functional import Reduction, check_settings
+from ssc_toolkit.losses.settings import Reduction, check_options
 from ssc_toolkit.losses.temperature import LearnableTemperature, as_setting, read_temperature
 from ssc_toolkit.targets.base import Target
 from ssc_toolkit.targets.kernels import check_continuous, label_distance
@@ -51,7 +51,7 @@ class RankNContrastLoss(nn.Module):
 
     def __init__(self, temperature: float | LearnableTemperature = 2.0, reduction: Reduction = "mean") -> None:
         super().__init__()
-        check_settings(read_temperature(temperature), reduction)
+        check_options(read_temperature(temperature), reduction)
         self.temperature = as_setting(temperature)
         self.reduction = reduction
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssc_toolkit.losses.batch import as_rows, with_mask
 from ssc_toolkit.losses.pairs import PairSettings
+from ssc_toolkit.losses.settings import LossSettings
 from ssc_toolkit.losses.tiled import list_tiles
 from ssc_toolkit.losses.unit_length import unit_length
 from ssc_toolkit.targets import SameClass, Target
@@ -63,7 +64,7 @@ def contrastive_statistics(
         z = unit_length(rows.embeddings)
         sums = {name: z.new_zeros(()) for name in ("distance", "views", "potential", "positives", "agreement", "valid")}
         known = _known(rows.labeled, len(z), z.device)
-        settings = PairSettings(rows, rows, 0, target, False)
+        settings = PairSettings(rows, rows, 0, LossSettings(1.0, target))
         for start, stop in list_tiles(settings):
             part = rows.part(start, stop)
             similarities = z[start:stop] @ z.T

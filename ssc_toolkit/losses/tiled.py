@@ -149,7 +149,7 @@ class _TiledLosses(torch.autograd.Function):
         # Autograd saves the tensors, and raises an error if they are changed in place before the backward pass.
         described: list[Tensor] = []
         ctx.pairs = pairs.map(lambda tensor: described.append(tensor) or tensor)  # type: ignore[func-returns-value]
-        ctx.of_target = _tensors(pairs.target)
+        ctx.of_target = _tensors(pairs.settings.target)
         read = [tensor.clone() if tensor.is_inference() else tensor for tensor in described]
         ctx.save_for_backward(queries, keys, lowest, log_mean, *read, *ctx.of_target)
         ctx.mark_non_differentiable(valid)
@@ -159,7 +159,7 @@ class _TiledLosses(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         _refuse_second_derivative()
         queries, keys, lowest, log_mean, *described = ctx.saved_tensors
-        now = _tensors(ctx.pairs.target)
+        now = _tensors(ctx.pairs.settings.target)
         if len(now) != len(ctx.of_target) or any(a is not b for a, b in zip(now, ctx.of_target, strict=True)):
             raise RuntimeError("target: expected the same tensors in the backward pass as in the loss, got others")
         in_order = iter(described)
@@ -215,7 +215,7 @@ def _tile(
     This overwrites `similarities`, (R, M) for M contrasts. The derivatives are those of the sum of the losses, each
     multiplied by its entry in `factors`, (R,). The other arguments are as for `dense_losses`.
     """
-    if not pairs.weighting.is_plain:
+    if not pairs.settings.weighting.is_plain:
         return _weighted_tile(similarities, pairs, start, stop, lowest, log_mean, want_gradient, factors)
     weights, ignored = pairs.describe(start, stop)
     weights = weights.to(similarities.dtype)
@@ -224,7 +224,7 @@ def _tile(
         weights.diagonal(own).zero_()
     total = weights.sum(dim=1)
     attraction = (weights * similarities).sum(dim=1)
-    if pairs.decoupled:
+    if pairs.settings.is_decoupled:
         similarities.masked_fill_(weights > 0, -torch.inf)
     if ignored is not None:
         similarities.masked_fill_(ignored, -torch.inf)

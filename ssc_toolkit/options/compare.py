@@ -24,10 +24,10 @@ class CompareOptions(TrackSource):
     """Options of `compare`, which compares models by probes on clean and corrupted audio, by retrieval, and on a map.
 
     The command writes report.html, report.md and report.json. The HTML page has an interactive map with audio. A random
-    encoder of each architecture and log-mel statistics are always added to the models as baselines. Results are cached
-    in the output folder. Rerun the same command to resume an interrupted comparison. If you add a model or a
-    corruption, only the missing results are computed. If a label is a musical key, pitch shift is omitted from the
-    augmentation chain. If the tracks have no `split` column, they are split as by `probe`.
+    encoder of each architecture, MFCC statistics and log-mel statistics are always added to the models as baselines.
+    Results are cached in the output folder. Rerun the same command to resume an interrupted comparison. If you add a
+    model or a corruption, only the missing results are computed. If a label is a musical key, pitch shift is omitted
+    from the augmentation chain. If the tracks have no `split` column, they are split as by `probe`.
 
     Args:
         encoders: folders of saved encoders, or module:function for your own models.
@@ -49,7 +49,7 @@ class CompareOptions(TrackSource):
             "default" is the pooling that the encoder was saved with, or that of its architecture.
         layers: layers of the encoder whose frames are used: last, all, or a list of names. Their embeddings are
             concatenated. The default is the layers that the encoder was saved with, or the last.
-        clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
+        audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
         seed: seed of the corruptions and the split, and first seed of random encoders and probes.
     """
@@ -69,14 +69,14 @@ class CompareOptions(TrackSource):
     window_seconds: float | None = None
     frame_pooling: Literal["default", "mean", "mean_std", "max"] = "default"
     layers: tuple[str, ...] = ()
-    clips: int = 200
+    audio_clips: int = 200
     max_unusable: float = 0.1
     seed: int = 0
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
         check_integer("seed", self.seed, 0)
-        check_integer("clips", self.clips, 0)
+        check_integer("audio_clips", self.audio_clips, 0)
         check_integer("repeats", self.repeats, 1)
         check_names("methods", self.methods, METHODS)
         check_fraction("max_unusable", self.max_unusable)

@@ -21,9 +21,9 @@ class DemoOptions:
 
     The command renders the default corpus, which is cached. It trains MelCNN three times: self-supervised,
     semi-supervised with 5 % of the key labels, and supervised with all key labels. It evaluates these encoders, a
-    random encoder and log-mel statistics with probes for key, instrument family, mode and collection, on clean and
-    corrupted audio. It writes `report.html`, `report.md`, `report.json`, the checkpoints and the encoders. Rerun the
-    same command to resume.
+    random encoder, MFCC statistics and log-mel statistics with probes for key, instrument family, mode and collection,
+    on clean and corrupted audio. It writes `report.html`, `report.md`, `report.json`, the checkpoints and the encoders.
+    Rerun the same command to resume.
 
     Args:
         out: output folder; by default `demo`, or `demo-quick` with `quick`.

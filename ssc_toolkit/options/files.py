@@ -31,11 +31,17 @@ def read_options(path: Path, argument: str) -> dict[str, Any]:
             raise InputError(f"{argument}: {path} is not a file")
         try:
             content = _parsed(path)
+        except _TooLarge as error:
+            raise InputError(f"{argument}: {path}: {error}; divide it into several files") from error
         except yaml.YAMLError as error:
             raise InputError(f"{argument}: {path} is not a YAML file of plain values ({_reason(error)})") from error
     if not isinstance(content, dict):
         raise InputError(f"{argument}: {path}: expected options by name, got {type(content).__name__}")
     return content
+
+
+class _TooLarge(Exception):
+    """Error for a file that exceeds a limit. Its message states the limit."""
 
 
 def _reason(error: yaml.YAMLError) -> str:
@@ -50,7 +56,7 @@ def _parsed(path: Path) -> Any:
     with path.open("rb") as file:
         raw = file.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:
-        raise ValueError(f"expected at most {_MAX_BYTES} bytes, got a larger file")
+        raise _TooLarge(f"expected at most {_MAX_BYTES:,} bytes, got a larger file")
     loader = yaml.SafeLoader(raw.decode("utf-8"))
     try:
         node = loader.get_single_node()
@@ -68,7 +74,8 @@ def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
     `sizes` stores these numbers by the id of the node.
 
     Raises:
-        ValueError: if there are too many nodes, if a node contains itself, or if a name occurs twice.
+        ValueError: if a node contains itself, or if a name occurs twice.
+        _TooLarge: if there are too many nodes.
     """
     if id(node) in sizes:
         if not sizes[id(node)]:
@@ -86,6 +93,6 @@ def _check(node: yaml.Node, sizes: dict[int, int]) -> int:
         children = node.value
     size = 1 + sum(_check(child, sizes) for child in children)
     if size > _MAX_NODES:
-        raise ValueError(f"expected at most {_MAX_NODES} values, got more")
+        raise _TooLarge(f"expected at most {_MAX_NODES:,} names and values in all, got more")
     sizes[id(node)] = size
     return size

@@ -13,7 +13,9 @@ FINETUNE = "finetune"
 DEFAULT_CORPUS = "scores"
 DATASETS = ("magnatagatune", "mtg_jamendo", "gtzan", "giantsteps", "nsynth", "vocalset", "medleydb", "emomusic", "fma")
 STORE_FILE = "store.json"
-"""Name of a file that every audio store contains."""
+"""Name of the file that makes a folder an audio store."""
+SHARDS = "shards"
+"""Name of the folder with the audio of a store."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import DamagedFile, is_leftover, read_checked_json
 from ssc_toolkit.options.checks import check_choices
-from ssc_toolkit.options.names import DATASETS
+from ssc_toolkit.options.names import DATASETS, SHARDS, STORE_FILE
 from ssc_toolkit.options.tracks import TrackSource
+from ssc_toolkit.paths import user_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,9 @@ class PrepareOptions:
     describe: bool = False
 
     def check(self) -> None:
-        """Raise InputError if an option is invalid, before tracks are loaded."""
+        """Raise InputError if an option is invalid, or if the folder contains a store with other settings."""
         if self.verify:
+            check_store_exists(user_path(self.out, "store") / STORE_FILE, self.out)
             return
         if self.dataset is not None and self.dataset not in DATASETS:
             raise InputError(f"dataset: expected one of {', '.join(DATASETS)}, got {self.dataset!r}")
@@ -74,3 +79,69 @@ class PrepareOptions:
         check_fraction("max_unusable", self.max_unusable)
         if self.dataset is None or self.root is not None:
             TrackSource(tracks=self.dataset or self.tracks or "", root=self.root, variant=self.variant).check()
+        if "://" not in self.out:
+            check_store_folder(user_path(self.out, "out"), self.sample_rate, self.channel)
+
+
+def check_store_folder(folder: Path, sample_rate: int, channel: str) -> None:
+    """Raise InputError if a folder contains a store with other settings, or other files. Nothing is written.
+
+    Args:
+        folder: folder of the store; it need not exist. A store whose `store.json` is damaged is accepted.
+        sample_rate: expected sample rate in hertz.
+        channel: expected conversion of files to mono.
+    """
+    file = folder / STORE_FILE
+    if file.is_file():
+        try:
+            found = read_checked_json(file, "store", "`ssc-toolkit prepare` restores it", required=False)
+        except DamagedFile:
+            return
+        check_store_settings(folder, found, sample_rate, channel)
+    elif (
+        folder.is_dir()
+        and not file.exists()
+        and not (folder / SHARDS).is_dir()
+        and any(map(_is_foreign, folder.iterdir()))
+    ):
+        raise InputError(f"out: expected a store or an empty folder, got {folder} with other files; choose another one")
+
+
+def _is_foreign(entry: Path) -> bool:
+    return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
+
+
+def check_store_settings(folder: Path, found: Mapping[str, Any], sample_rate: int, channel: str) -> None:
+    """Raise InputError if a store has another sample rate or another conversion to mono.
+
+    Args:
+        folder: folder of the store.
+        found: content of its `store.json`.
+        sample_rate: expected sample rate in hertz.
+        channel: expected conversion of files to mono.
+    """
+    found_rate, found_channel = found.get("sample_rate", sample_rate), found.get("channel", "mean")
+    if found_rate != sample_rate:
+        raise InputError(
+            f"out: expected a store at {sample_rate} Hz, got {folder} at {found_rate} Hz; choose another folder"
+        )
+    if found_channel != channel:
+        raise InputError(
+            f"out: expected a store of channel {channel!r}, got {folder} of channel {found_channel!r}; choose another "
+            "folder"
+        )
+
+
+def check_store_exists(file: Path, name: str) -> None:
+    """Raise InputError if there is no `store.json`.
+
+    Args:
+        file: path of the file.
+        name: path or URL of the store, for the error.
+    """
+    if file.is_dir():
+        raise InputError(
+            f"store: expected a file {name}/{STORE_FILE}, got a folder; remove it, or choose another folder"
+        )
+    if not file.is_file():
+        raise InputError(f"store: there is no store in {name} (no {STORE_FILE}); `ssc-toolkit prepare` makes one")

@@ -9,7 +9,7 @@ from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
-from ssc_toolkit.options.tracks import TrackSource, source_named
+from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
 from ssc_toolkit.paths import user_path
 
@@ -104,10 +104,8 @@ class PretrainOptions(TrackSource):
     def sources(self) -> dict[str, TrackSource]:
         """Track sources by the name of their argument: "tracks" and, if given, "unlabeled"."""
         found = {"tracks": TrackSource(tracks=self.tracks, root=self.root, variant=self.variant)}
-        if isinstance(self.unlabeled, TrackSource):
-            found["unlabeled"] = self.unlabeled
-        elif self.unlabeled is not None:
-            found["unlabeled"] = TrackSource(tracks=self.unlabeled)
+        if self.unlabeled is not None:
+            found["unlabeled"] = as_source(self.unlabeled)
         return found
 
     def check(self) -> None:

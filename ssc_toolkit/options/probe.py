@@ -13,11 +13,12 @@ from ssc_toolkit.options.tracks import TrackSource
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeOptions(TrackSource):
-    """Options of `probe`, which scores an encoder, a random encoder and log-mel statistics by probes for each label.
+    """Options of `probe`, which scores an encoder and baselines by probes for each label.
 
-    The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if
-    there are several), and a table of hubness and anisotropy. If the tracks have no `split` column (train, valid,
-    test), they are split at random in the ratio 70/10/20. Tracks with the same `group` are put in the same split.
+    The baselines are a random encoder, MFCC statistics and log-mel statistics. The command prints a table of test
+    scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if there are several), and a table of
+    hubness and anisotropy. If the tracks have no `split` column (train, valid, test), they are split at random in the
+    ratio 70/10/20. Tracks with the same `group` are put in the same split.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer
-from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_numbers, check_window
 from ssc_toolkit.options.names import CUTOFFS
-from ssc_toolkit.options.tracks import TrackSource, source_named
+from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,16 +16,15 @@ class RetrievalOptions(TrackSource):
     """Options of `retrieval`, which ranks tracks by cosine similarity for each query and scores the rankings by label.
 
     The scores are mAP, recall@k and precision@k. No probe is trained. The command prints a table with 95 % intervals
-    (bootstrap over groups of queries) for the encoder, a random encoder and log-mel statistics. Each track in the split
-    that you choose with `split` is a query.
+    (bootstrap over groups of queries) for the encoder, a random encoder, MFCC statistics and log-mel
+    statistics. Each track in the split that you choose with `split` is a query.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns. Tracks with the same class as the query, or with a label in common, are relevant.
         split: split of the queries. Without a `split` column, all tracks are queries.
         database: tracks to rank, in any form that `tracks` accepts; by default the queries themselves. A query is never
-            in its own ranking.
-        database_root: like `root`, but for `database`.
+            in its own ranking. `--database=FOLDER` is the same as `--database.tracks=FOLDER`.
         other_groups_only: remove tracks with the same `group` as the query, such as the same tune or artist, from its
             ranking.
         cutoffs: values of k for recall@k and precision@k.
@@ -48,8 +46,7 @@ class RetrievalOptions(TrackSource):
     labels: tuple[str, ...]
     tracks: str = "scores"
     split: Literal["train", "valid", "test", "all"] = "test"
-    database: str | None = None
-    database_root: str | None = None
+    database: str | TrackSource | None = None
     other_groups_only: bool = False
     cutoffs: tuple[int, ...] = CUTOFFS
     window_seconds: float | None = None
@@ -64,8 +61,6 @@ class RetrievalOptions(TrackSource):
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
         for k in self.cutoffs or (0,):
             check_integer("cutoffs", k, 1)
-        if self.database is None and self.database_root is not None:
-            raise InputError("database_root: expected database as well, got None")
         check_fraction("max_unusable", self.max_unusable)
         check_integer("seed", self.seed, 0)
         check_choices(self)
@@ -75,5 +70,5 @@ class RetrievalOptions(TrackSource):
         super().check()
         if self.database is not None:
             with source_named("database"):
-                TrackSource(tracks=self.database, root=self.database_root).check()
+                as_source(self.database).check()
         check_encoder(self.encoder)

@@ -24,8 +24,8 @@ class RobustnessOptions(TrackSource):
     """Options of `robustness`, which fits probes to an encoder on clean audio and scores them on corrupted test tracks.
 
     The command prints a table of test scores with 95 % intervals (bootstrap over groups of tracks) for the encoder, a
-    random encoder and log-mel statistics, and a table of the fraction of the clean score that each corruption loses. If
-    the tracks have no `split` column, they are split as by `probe`.
+    random encoder, MFCC statistics and log-mel statistics, and a table of the fraction of the clean score that each
+    corruption loses. If the tracks have no `split` column, they are split as by `probe`.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.

@@ -120,7 +120,7 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
-            renamed = {OPTIONS.get(key, str(key)): value for key, value in part.items()}
+            renamed = {self._new_name(key): value for key, value in part.items()}
             for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
                 if name in self.groups:
@@ -130,6 +130,11 @@ class Schema(Generic[Options]):
                     self.check_name(key)
                     whole[key] = renamed[key]
         return whole
+
+    def _new_name(self, key: Any) -> str:
+        """Return the new name of an option of earlier versions, if the old name is not an option of this command."""
+        new = OPTIONS.get(key, str(key))
+        return new if new in self.options and key not in self.options else str(key)
 
     def _group_content(self, name: str, value: Any) -> Mapping[Any, Any]:
         if isinstance(value, Mapping):
@@ -208,7 +213,8 @@ def suggest_name(name: str, known: Collection[str]) -> str:
         >>> suggest_name("wobble", ["steps", "trainer.devices"])
         ''
     """
-    near = difflib.get_close_matches(name, known, 1, 0.7)
+    renamed = OPTIONS.get(name)
+    near = [renamed] if renamed in known else difflib.get_close_matches(name, known, 1, 0.7)
     if not near:
         by_last = {one.rpartition(".")[2]: one for one in reversed(list(known))}
         near = [by_last[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last, 1, 0.7)]

@@ -55,6 +55,11 @@ class TrackSource:
                 raise InputError(f"root: there is no folder {root}{missing_hint(root)}")
 
 
+def as_source(source: str | TrackSource) -> TrackSource:
+    """Return a track source, of which a text is the option `tracks`."""
+    return source if isinstance(source, TrackSource) else TrackSource(tracks=source)
+
+
 @contextmanager
 def source_named(argument: str) -> Iterator[None]:
     """Context manager that adds the name of the argument with a track source to errors about this source.

@@ -11,7 +11,7 @@ import soundfile
 
 from ssc_toolkit.audio import resample
 from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
-from ssc_toolkit.data.store import AudioStore
+from ssc_toolkit.data.store.reader import AudioStore
 from ssc_toolkit.progress import progress_bar
 
 CLIP_SECONDS = 3.0

@@ -5,12 +5,13 @@ The scores are in a table with one row for each model, task, method, condition (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 
-from ssc_toolkit.data import TrackTable
+from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.comparison import RETRIEVAL
 from ssc_toolkit.evaluation.conditions import name_condition
 from ssc_toolkit.evaluation.results import CLEAN, select_headlines, sort_in_order
@@ -144,7 +145,7 @@ def retrieval_section(frame: pd.DataFrame) -> Section:
 def explorer_section(
     embeddings: Mapping[str, np.ndarray],
     tracks: TrackTable,
-    columns: Iterable[str],
+    labels: Mapping[str, Labels],
     clips: int = 200,
     seed: int = 0,
 ) -> Section:
@@ -153,21 +154,26 @@ def explorer_section(
     Args:
         embeddings: (tracks, dim) embeddings of all tracks by model. The map shows the first model at the start.
         tracks: table of all tracks; the map shows the test set.
-        columns: label columns by which the points can be colored.
+        labels: labels of all tracks, by the column by which the points can be colored.
         clips: number of tracks whose audio is included.
         seed: seed of t-SNE and of the choice of tracks with audio.
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
+    shown = torch.from_numpy(is_test)
     content = make_map_data(
-        {model: vectors[is_test] for model, vectors in embeddings.items()}, test, columns, clips=clips, seed=seed
+        {model: vectors[is_test] for model, vectors in embeddings.items()},
+        test,
+        {column: signal[shown] for column, signal in labels.items()},
+        clips=clips,
+        seed=seed,
     )
-    shown, heard = len(content["titles"]), sum(clip is not None for clip in content["clips"])
+    heard = sum(clip is not None for clip in content["clips"])
     text = (
-        f"Each point is one of {shown} test clips. The {heard} filled points have three seconds of audio. For the "
-        "larger points, the audio of all their neighbors is included too. Select a point to play it. Its nearest "
-        "neighbors, which have the largest cosine similarity of embeddings, are then marked on the map. A list below "
-        "the map shows the neighbors for every model. You can play them from the list."
+        f"Each point is one of {len(content['titles'])} test clips. The {heard} filled points have three seconds of "
+        "audio. For the larger points, the audio of all their neighbors is included too. Select a point to play it. "
+        "Its nearest neighbors, which have the largest cosine similarity of embeddings, are then marked on the map. A "
+        "list below the map shows the neighbors for every model. You can play them from the list."
     )
     return Section("Map of the test clips", [text], explorer=content)
 

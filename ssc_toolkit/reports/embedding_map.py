@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.labels import Labels
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.evaluation.retrieval.neighbors import find_nearest, normalize_rows
 from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.reports.audio_clips import encode_clips
@@ -29,7 +32,7 @@ _HEARD_A_SEED = 40
 def make_map_data(
     embeddings: Mapping[str, np.ndarray],
     tracks: Tracks,
-    columns: Iterable[str],
+    labels: Mapping[str, Labels],
     *,
     clips: int = 200,
     seed: int = 0,
@@ -43,8 +46,8 @@ def make_map_data(
 
     Args:
         embeddings: (tracks, dim) embeddings by model. A track is omitted if its embedding of any model is NaN.
-        tracks: track table with the columns `path`, `seconds`, the label columns and, optionally, `title`.
-        columns: label columns by which the points can be colored.
+        tracks: track table with the columns `path`, `seconds` and, optionally, `title`.
+        labels: labels of all tracks, by the column by which the points can be colored.
         clips: number of tracks whose audio is included. Each adds 12.6 kB to the page.
         seed: seed of t-SNE and of the random draws.
         progress: whether to show progress bars.
@@ -76,7 +79,11 @@ def make_map_data(
         "height": HEIGHT,
         "titles": _titles(tracks),
         "clips": [uris.get(row) for row in range(len(tracks))],
-        "columns": [coloring for column in columns for coloring in make_colorings(tracks, column)],
+        "columns": [
+            coloring
+            for column, signal in labels.items()
+            for coloring in make_colorings(signal[torch.from_numpy(shown)], column)
+        ],
         "models": models,
     }
 

@@ -8,37 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from ssc_toolkit.data import Labels, encode_labels
-from ssc_toolkit.data.track_table import Tracks
-from ssc_toolkit.errors import InputError
+from ssc_toolkit.data.labels import Labels
 
 MAX_COLORS = 40
 _TAGS = 8  # number of the most frequent tags of a column, each with its own coloring
 _BINS = 5  # number of ranges of a column of numbers
 
 
-def make_colorings(tracks: Tracks, column: str) -> list[dict[str, Any]]:
+def make_colorings(labels: Labels, column: str) -> list[dict[str, Any]]:
     """Return one or more colorings of tracks (classes of points) by a label column.
 
     A column of classes has one coloring. A column of tags has one coloring for each of its 8 most frequent tags. A
     column of numbers has one coloring with 5 ranges.
 
+    Args:
+        labels: labels of the tracks.
+        column: name of the column.
+
     Returns:
         A dictionary for each coloring, with its `name`, the names of its `classes`, `values` (the index of the class of
         each track, -1 if unknown), and `ordered` (whether the classes are ranges of numbers).
     """
-    try:
-        labels = encode_labels(tracks, column)
-    except InputError:
-        return _ranges(column, encode_labels(tracks, column, kind="number"))
     known = labels.labeled.numpy()
+    if not known.any():
+        return []
+    if labels.kind == "number":
+        return _ranges(column, labels)
     if not labels.is_multi_hot:
         return [_most_frequent(column, np.where(known, labels.values.numpy(), -1), labels.names)]
     hot = labels.values.numpy() > 0
-    frequent = np.argsort(-hot[known].sum(axis=0), kind="stable")[:_TAGS]
+    counts = hot[known].sum(axis=0)
+    frequent = np.argsort(-counts, kind="stable")[:_TAGS]
     return [
         _coloring(f"{column}: {labels.names[int(tag)]}", ("no", "yes"), np.where(known, hot[:, tag], -1))
         for tag in frequent
+        if counts[tag]
     ]
 
 

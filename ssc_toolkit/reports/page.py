@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ssc_toolkit.evaluation.provenance import environment
-from ssc_toolkit.files import format_json, write_text
+from ssc_toolkit.environment import describe_environment
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import atomic_path, format_json
 
 # The pattern does not match brackets that contain only numbers (intervals), underscores within words, and colons
 # without //.
@@ -50,8 +52,15 @@ class Section:
     explorer: Mapping[str, Any] | None = None
 
 
+def check_report_files(folder: Path) -> None:
+    """Raise InputError if a file of a report cannot be written because a folder has its name."""
+    for name in REPORTS:
+        if (folder / name).is_dir():
+            raise InputError(f"out: expected a file or nothing at {folder / name}, got a folder; choose another folder")
+
+
 def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section], content: Mapping[str, Any]) -> None:
-    """Write `report.json`, `report.md` and `report.html` to a folder.
+    """Write `report.json`, `report.md` and `report.html` to a folder: all three, or after an error none.
 
     Args:
         folder: output folder.
@@ -59,15 +68,21 @@ def write_report(folder: Path, title: str, lead: str, sections: Sequence[Section
         lead: introduction of one paragraph.
         sections: sections of the Markdown and HTML reports.
         content: content of the JSON report. Versions, date and machine are added to it.
+
+    Raises:
+        InputError: if a folder has the name of one of the files.
     """
-    provenance = environment()
+    check_report_files(folder)
+    provenance = describe_environment()
     texts = (
         format_json({"title": title, "environment": provenance, **content}),
         render_markdown(title, lead, sections, provenance),
         render_html(title, lead, sections, provenance),
     )
-    for name, text in zip(REPORTS, texts, strict=True):  # file names in the text may be invalid UTF-8
-        write_text(folder / name, text.encode(errors="backslashreplace").decode())
+    with ExitStack() as files_to_rename:
+        for name, text in zip(REPORTS, texts, strict=True):
+            temporary = files_to_rename.enter_context(atomic_path(folder / name))
+            temporary.write_bytes(text.encode(errors="backslashreplace"))  # file names may be invalid UTF-8
 
 
 def render_markdown(title: str, lead: str, sections: Sequence[Section], provenance: Mapping[str, str]) -> str:

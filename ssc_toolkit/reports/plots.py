@@ -22,6 +22,9 @@ from matplotlib.figure import Figure
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
 _INK = "#010203"  # placeholder for the text color of the page
 _PANELS_ABREAST = 3
+_MAX_NAME, _MAX_TITLE = 40, 26
+"""Maximum number of characters of a model name and of the title of a panel; longer ones are shortened in the middle."""
+_INCHES_PER_CHARACTER = 0.08
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _STYLE: Any = {
     "font.size": 9,
@@ -56,16 +59,17 @@ def plot_learning_curves(
         measures: axis label of each measure. Rows without a value of a measure are skipped.
         colors: colors by model.
     """
-    with _figure(1, len(measures), width=4.2 * len(measures), height=2.8) as (figure, axes):
+    width, labels = 4.2 * len(measures), _short_labels(histories)
+    legend_columns, legend_height = _legend_layout(width, labels)
+    with _figure(1, len(measures), width=width, height=2.6 + legend_height) as (figure, axes):
         for axis, (column, label) in zip(axes.flat, measures.items(), strict=True):
             for model, rows in histories.items():
                 points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
                 marker = "o" if len(points) < 30 else None
-                axis.plot(
-                    *zip(*points, strict=True), color=colors[model], label=_shown(model), marker=marker, markersize=3
-                )
-            axis.set(xlabel="step", ylabel=_drawable(label))
-        _legend_below(figure, axes.flat[0])
+                style = {"color": colors[model], "label": labels[model], "marker": marker, "markersize": 3}
+                axis.plot(*zip(*points, strict=True), **style)
+            axis.set(xlabel="step", ylabel=_shortened(label, _MAX_TITLE))
+        _legend_below(figure, axes.flat[0], legend_columns)
     return _svg(figure)
 
 
@@ -80,16 +84,18 @@ def plot_scores(frame: pd.DataFrame, colors: Mapping[str, str]) -> str:
     models = frame["model"].unique().tolist()
     panels = _parts(frame, "panel")
     rows, columns = _layout(len(panels))
-    height = (0.32 * len(models) + 1) * rows
-    with _figure(rows, columns, width=2.3 * columns + 1.4, height=height, sharey=True) as (figure, axes):
+    height, labels = (0.32 * len(models) + 1) * rows, _short_labels(models)
+    width = 2.3 * columns + max(1.4, _text_width(labels.values()))
+    with _figure(rows, columns, width=width, height=height, sharey=True) as (figure, axes):
         for axis, (title, part) in zip(axes.flat, panels, strict=False):
             for model, own in _parts(part, "model"):
                 place, color = models.index(model), colors[model]
                 axis.plot(own[["low", "high"]].iloc[0], [place, place], color=color, linewidth=2, alpha=0.6)
                 axis.plot(own["value"], [place], "o", color=color, markersize=5)
-            axis.set(title=_drawable(title), xlabel=_drawable(str(part["metric"].iloc[0])))
+            metric = _shortened(str(part["metric"].iloc[0]), _MAX_TITLE)
+            axis.set(title=_shortened(title, _MAX_TITLE), xlabel=metric)
             _say_if_empty(axis, part["value"].to_numpy())
-        axes.flat[0].set_yticks(range(len(models)), map(_drawable, models))
+        axes.flat[0].set_yticks(range(len(models)), list(labels.values()))
         axes.flat[0].invert_yaxis()
         _hide_empty(axes, len(panels))
     return _svg(figure)
@@ -107,18 +113,20 @@ def plot_severity_curves(frame: pd.DataFrame, label: str, colors: Mapping[str, s
     """
     panels = _parts(frame.sort_values("severity", kind="stable"), "panel")
     rows, columns = _layout(len(panels))
-    with _figure(rows, columns, width=max(4.2, 3.3 * columns), height=2.7 * rows + 0.3) as (figure, axes):
+    width, labels = max(4.2, 3.3 * columns), _short_labels(frame["model"].unique())
+    legend_columns, legend_height = _legend_layout(width, labels)
+    with _figure(rows, columns, width=width, height=2.7 * rows + legend_height + 0.1) as (figure, axes):
         for axis, (title, part) in zip(axes.flat, panels, strict=False):
             for model, own in _parts(part, "model"):
                 color, severities = colors[model], own["severity"]
-                axis.plot(severities, own["value"], "o-", color=color, markersize=3, label=_shown(model))
+                axis.plot(severities, own["value"], "o-", color=color, markersize=3, label=labels[model])
                 axis.fill_between(severities, own["low"], own["high"], color=color, alpha=0.13, linewidth=0)
             axis.set_xticks(part["severity"].unique())
-            axis.set(title=_drawable(title), xlabel="severity", ylabel=_drawable(label))
+            axis.set(title=_shortened(title, _MAX_TITLE), xlabel="severity", ylabel=_shortened(label, _MAX_TITLE))
             axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
             _say_if_empty(axis, part["value"].to_numpy())
         _hide_empty(axes, len(panels))
-        _legend_below(figure, axes.flat[0])
+        _legend_below(figure, axes.flat[0], legend_columns)
     return _svg(figure)
 
 
@@ -138,16 +146,17 @@ def plot_heat_map(frame: pd.DataFrame, label: str) -> str:
         for title, part in _parts(frame, "panel")
     }
     highest = np.nanmax([0.1, *frame["value"]])
-    width, height = 0.62 * len(conditions) + 2.8, (0.36 * len(names) + 1.1) * len(blocks) + 0.4
+    labels, shown = _short_labels(names), [_shortened(condition, _MAX_TITLE) for condition in conditions]
+    width = 0.62 * len(conditions) + 1.2 + max(1.6, _text_width([*labels.values(), *shown]))
+    height = (0.36 * len(names) + 1.1) * len(blocks) + max(0.4, 0.6 * _text_width(shown))
     with _figure(len(blocks), 1, width=width, height=height, sharex=True) as (figure, axes):
         for axis, (title, block) in zip(axes.flat, blocks.items(), strict=True):
             image = _heat_panel(axis, title, block.to_numpy(), highest)
-            axis.set_yticks(np.arange(len(names)) + 0.5, map(_drawable, names))
-            shown = map(_drawable, conditions)
+            axis.set_yticks(np.arange(len(names)) + 0.5, list(labels.values()))
             axis.set_xticks(np.arange(len(conditions)) + 0.5, shown, rotation=35, ha="right")
             axis.invert_yaxis()
         bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
-        bar.set_label(_drawable(label))
+        bar.set_label(_shortened(label, _MAX_TITLE))
         bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     return _svg(figure)
 
@@ -159,7 +168,7 @@ def _heat_panel(axis: Axes, title: str, block: np.ndarray, highest: float) -> Qu
             ink = "white" if value > 0.6 * highest else "black"
             text = f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}")
             axis.text(column + 0.5, row + 0.5, text, color=ink, ha="center", va="center", fontsize=7.5)
-    axis.set_title(_drawable(title))
+    axis.set_title(_shortened(title, _MAX_TITLE))
     axis.grid(False)
     axis.tick_params(length=0)
     _say_if_empty(axis, block)
@@ -178,7 +187,7 @@ def plot_matrices(blocks: Mapping[str, np.ndarray]) -> str:
                 image = axis.imshow(block, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
             else:
                 image = axis.imshow(block, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-            axis.set_title(_drawable(title), fontsize=9)
+            axis.set_title(_shortened(title, _MAX_TITLE), fontsize=9)
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
             figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
@@ -216,14 +225,39 @@ def _say_if_empty(axis: Axes, values: np.ndarray | Sequence[float]) -> None:
         axis.text(0.5, 0.5, "not defined", transform=axis.transAxes, ha="center", va="center", fontstyle="italic")
 
 
-def _legend_below(figure: Figure, axis: Axes) -> None:
+def _legend_layout(width: float, labels: Mapping[str, str]) -> tuple[int, float]:
+    """Return the number of columns of a legend below a figure of a width in inches, and its height in inches."""
+    columns = max(1, min(3, len(labels), int(width / (_text_width(labels.values()) + 0.5))))
+    return columns, 0.2 * math.ceil(len(labels) / columns)
+
+
+def _legend_below(figure: Figure, axis: Axes, columns: int) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
-def _shown(name: str) -> str:
-    """Return the name of a model as a label of a legend. matplotlib would omit a label that begins with "_"."""
-    return f"\N{ZERO WIDTH SPACE}{_drawable(name)}" if name.startswith("_") else _drawable(name)
+def _short_labels(names: Iterable[str]) -> dict[str, str]:
+    """Return a label for each model, of limited length. Labels that would be equal are numbered."""
+    labels: dict[str, str] = {}
+    for name in names:
+        # matplotlib leaves labels that begin with an underscore out of a legend
+        label = "\N{ZERO WIDTH SPACE}" * name.startswith("_") + _shortened(name, _MAX_NAME)
+        same = sum(other == label or other.startswith(f"{label} (") for other in labels.values())
+        labels[name] = f"{label} ({same + 1})" if same and len(name) > _MAX_NAME else label
+    return labels
+
+
+def _text_width(labels: Iterable[str]) -> float:
+    """Return the width of the longest label in inches, approximately."""
+    return _INCHES_PER_CHARACTER * max(map(len, labels), default=0)
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Replace the middle of a text that is longer than `limit` by an ellipsis, and characters that cannot be drawn."""
+    text = _drawable(text)
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (limit - 1 - limit // 2) :]}"
 
 
 def _drawable(name: str) -> str:

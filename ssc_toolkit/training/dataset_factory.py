@@ -9,7 +9,7 @@ import torch
 
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset, Labels, encode_labels, load_tracks
 from ssc_toolkit.data.labels import name_signals
-from ssc_toolkit.data.store import open_store_of
+from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash

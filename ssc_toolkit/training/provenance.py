@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import Any
 import torch
 
 import ssc_toolkit
-from ssc_toolkit.evaluation.provenance import versions
+from ssc_toolkit.environment import describe_environment
 from ssc_toolkit.training.git import find_commit, is_changed
-
-PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "numpy", "soundfile", "soxr", "pandas")
 
 
 def describe_start() -> dict[str, Any]:
@@ -22,15 +19,13 @@ def describe_start() -> dict[str, Any]:
 
     Examples:
         >>> sorted(describe_start())
-        ['command', 'device', 'git', 'packages', 'platform', 'python', 'started']
+        ['command', 'device', 'environment', 'git', 'started']
     """
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "packages": {"ssc-toolkit": ssc_toolkit.__version__, **versions(*PACKAGES)},
+        "environment": describe_environment(),
         "git": read_git_state(),
     }
 

@@ -159,7 +159,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
     shared = [f"--encoder={encoder}", f"--tracks={music / 'my.csv'}", "--labels=pitch", "--window_seconds=0.5"]
     result = call("probe", *shared, f"--out={tmp_path / 'p'}")
     assert result.returncode == 0, result.stderr
-    for word in ("random encoder", "log-mel statistics", "this encoder", "accuracy"):
+    for word in ("random encoder", "MFCC statistics", "log-mel statistics", "this encoder", "accuracy"):
         assert word in result.stdout
     assert {path.name for path in (tmp_path / "p").iterdir()} == {".lock", "report.json", "report.md", "report.html"}
     result = call(

@@ -40,7 +40,7 @@ def finished(cache, tmp_path_factory) -> tuple[Path, str]:
     return out, result.stdout
 
 
-MODELS = ("random encoder", "log-mel statistics", "self-supervised", "semi-supervised", "supervised")
+MODELS = ("random encoder", "MFCC statistics", "log-mel statistics", "self-supervised", "semi-supervised", "supervised")
 TASKS = ("key", "family", "family, new timbres", "mode", "collection")
 
 

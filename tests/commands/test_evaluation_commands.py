@@ -65,7 +65,7 @@ def test_probe_by_several_methods_and_seeds(shared, cache, tmp_path, monkeypatch
     assert content["provenance"]["seeds"] == [0, 1]
     assert content["provenance"]["tracks"] == {"train": 20, "valid": 10, "test": 10}
     found = {(r["model"], r["task"], r["method"], r["metric"]): r["seed"] for r in content["records"]}
-    for model in ("random encoder", "log-mel statistics", "this encoder"):
+    for model in ("random encoder", "MFCC statistics", "log-mel statistics", "this encoder"):
         for method in ("linear", "mlp", "knn"):
             assert {(model, "pitch", method, "accuracy"), (model, "hertz", method, "r2")} <= set(found)
     assert found["random encoder", "pitch", "linear", "accuracy"] is None  # the mean over two random encoders
@@ -94,10 +94,15 @@ def test_prototypes_from_few_labels(shared, cache, tmp_path):
     assert all(r["undefined_classes"] == 1 for r in tagged)  # every track is a tone
 
 
-def test_commands_encode_each_label_column_once(shared, music, encoded):
+def test_commands_encode_each_label_column_once(shared, music, encoded, tmp_path):
     code, _, errors = call("probe", *shared, "--labels=pitch,tags", "--methods=prototypes,knn", "--repeats=2")
     assert code == 0, errors
     assert sorted(encoded) == ["pitch", "tags"]
+    encoded.clear()
+    options = ["--labels=pitch", "--methods=finetune", "--finetune_steps=2", "--repeats=2"]
+    code, _, errors = call("probe", *shared, *options, f"--out={tmp_path / 'tuned'}")
+    assert code == 0, errors
+    assert encoded == ["pitch"]
     encoded.clear()
     code, _, errors = call("retrieval", *shared, "--labels=pitch,tags", f"--database={music / 'other.csv'}")
     assert code == 0, errors
@@ -154,7 +159,7 @@ def test_retrieval_by_any_label_and_table(shared, cache, music, tmp_path):
     assert {r["tracks"] for r in records} == {10}  # the test split
     code, _, errors = call(
         "retrieval", *shared[::2], f"--tracks={music / 'other.csv'}", "--labels=pitch",
-        f"--database={music / 'my.csv'}", f"--out={tmp_path / 'o'}",
+        f"--database.tracks={music / 'my.csv'}", f"--database.root={music}", f"--out={tmp_path / 'o'}",
     )  # fmt: skip
     assert code == 0, errors
     told = report(tmp_path / "o")["provenance"]
@@ -250,7 +255,8 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
         (["robustness", "--labels=pitch", "--severities=0"], "at least one above 0"),
         (["retrieval", "--labels=pitch", "--cutoffs=0"], "cutoffs: expected an integer of at least 1"),
         (["retrieval", "--labels=pitch", "--database=nowhere"], "there is no file or folder nowhere"),
-        (["retrieval", "--labels=pitch", "--database_root=x"], "database_root: expected database"),
+        (["retrieval", "--labels=pitch", "--database_root=x"], "did you mean --database.root?"),
+        (["retrieval", "--labels=pitch", "--database.root=x"], "database.root: expected database.tracks as well"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
         (["embed", "--out=e.npz", "--frame_pooling=mean+std"], "frame_pooling: expected one of"),
         (["probe", "--labels=pitch", "--layers=conv1"], "layers: expected last, all or names of layers of MelCNN"),

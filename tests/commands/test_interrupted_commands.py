@@ -37,7 +37,7 @@ COMMANDS = {
     "probe": ["--labels=key", "--out=out"],
     "robustness": ["--labels=key", "--severities=1", "--corruptions=bitcrush", "--out=out"],
     "retrieval": ["--labels=key", "--out=out"],
-    "compare": ["--labels=key", "--severities=0", "--clips=0", f"--window_seconds={WINDOW}", "--out=out"],
+    "compare": ["--labels=key", "--severities=0", "--audio_clips=0", f"--window_seconds={WINDOW}", "--out=out"],
     "embed": ["--out=out/e.npz"],
 }
 
@@ -89,7 +89,7 @@ def comparison(music, tmp_path_factory) -> list[str]:
     encoder, _ = write_encoders(tmp_path_factory.mktemp("encoders"))
     return [
         *("compare", f"--encoders={encoder}", f"--tracks={music}", f"--window_seconds={WINDOW}"),
-        *("--labels=key", "--severities=0", "--clips=0"),
+        *("--labels=key", "--severities=0", "--audio_clips=0"),
     ]
 
 

@@ -62,6 +62,16 @@ def test_a_step_equals_one_layer_by_layer(make):
     assert_same_step(step(encoder, waveforms), expected, 1e-8)
 
 
+@pytest.mark.slow
+def test_a_compiled_step_equals_an_eager_one():
+    encoder = MelCNN(n_mels=24, channels=4, embedding_dim=16).train().double()
+    compiled = torch.compile(copy.deepcopy(encoder), backend="eager", fullgraph=True)
+    waveforms = noise(6, 8000).double()
+    output, *named = step(compiled, waveforms)
+    found = [{name.removeprefix("_orig_mod."): value for name, value in part.items()} for part in named]
+    assert_same_step((output, *found), step(encoder, waveforms), 1e-9)
+
+
 @pytest.mark.parametrize("make", [MelCNN, small_sample_cnn])
 def test_a_step_in_single_precision_is_as_exact_as_before(make):
     encoder = lived_in(make()).train()

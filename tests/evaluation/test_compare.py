@@ -108,7 +108,7 @@ def test_the_report_says_how_it_came_about(comparison, content):
     assert told["omitted"] == ["pitch_shift"]  # one of the labels is a key
     assert told["windows"]["seconds"] == dict.fromkeys((*MODELS, *BASELINES), WINDOW)
     assert told["tracks"] == {"train": 30, "valid": 10, "test": 20}
-    assert len(set(told["models"].values())) == 4
+    assert len(set(told["models"].values())) == 2 + len(BASELINES)
     assert told["encoders"] == {name: str(folder) for name, folder in zip(MODELS, comparison.encoders, strict=True)}
     text = (comparison.folder / "report.md").read_text()
     assert "Omitted from the chain: pitch_shift" in text
@@ -240,7 +240,7 @@ def test_each_architecture_has_a_random_encoder():
     models = {"a": MelCNN(sample_rate=RATE), "b": MelCNN(sample_rate=RATE), "c": MelCNN(sample_rate=RATE, n_mels=32)}
     function = as_model(lambda waveforms: waveforms[:, :4], 2 * RATE)
     found = make_baselines({**models, "d": function}, seed=0)
-    assert list(found) == ["random encoder 1, MelCNN", "random encoder 2, MelCNN", "log-mel statistics"]
+    assert list(found) == ["random encoder 1, MelCNN", "random encoder 2, MelCNN", *BASELINES[1:]]
     assert found["log-mel statistics"].sample_rate == 2 * RATE
     for alone in (models["a"], function):
         twins = [make_baselines({"a": alone}, seed=seed) for seed in (0, 1)]
@@ -281,7 +281,8 @@ def small(tmp_path_factory):
         (["--omit=hiss"], "omit: expected some of"),
         (["--methods=magic"], "methods: expected some of linear"),
         (["--numbers=mood"], "numbers: expected names from labels (key), got mood"),
-        (["--clips=-1"], "clips: expected an integer of at least 0"),
+        (["--clips=3"], "did you mean --audio_clips?"),
+        (["--audio_clips=-1"], "audio_clips: expected an integer of at least 0"),
         (["--repeats=0"], "repeats: expected an integer of at least 1"),
         (["--seed=-1"], "seed: expected an integer of at least 0"),
         (["--window_seconds=0.01"], "window_seconds: expected at least"),
@@ -308,7 +309,13 @@ def test_invalid_arguments_give_one_line_errors_before_work(small, tmp_path, mon
 
 def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
     table, encoders = small
-    options = {"encoders": encoders[0], "labels": "key,key", "tracks": table, "window_seconds": WINDOW, "clips": 0}
+    options = {
+        "encoders": encoders[0],
+        "labels": "key,key",
+        "tracks": table,
+        "window_seconds": WINDOW,
+        "audio_clips": 0,
+    }
     options |= {"severities": 0, "out": tmp_path}
     assert main(["compare", *(f"--{name}={value}" for name, value in options.items())]) == 0
     assert "| one " in capfd.readouterr().out
@@ -333,7 +340,7 @@ def test_compare_and_robustness_share_methods_seeds_and_draws(small, tmp_path, c
     shared = {"tracks": table, "labels": "key", "window_seconds": WINDOW, "severities": 1}
     methods = {"methods": "linear,prototypes", "corruptions": "gain,reverse"}
     out = tmp_path / "compare"
-    assert call("compare", encoders=encoders[0], out=out, clips=0, repeats=2, seed=3, **shared, **methods) == 0
+    assert call("compare", encoders=encoders[0], out=out, audio_clips=0, repeats=2, seed=3, **shared, **methods) == 0
     found = json.loads((out / "report.json").read_text())
     assert found["provenance"]["seeds"] == [3, 4]
     probed = [r for r in found["records"] if r["method"] != "retrieval" and r["metric"] == "accuracy"]

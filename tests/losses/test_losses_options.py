@@ -236,7 +236,9 @@ three = torch.randn(4, 2, 8)
         ({"beta": "hard"}, ValueError, "beta"),
         ({"tau_plus": 1.0}, ValueError, "tau_plus: expected a fraction below 1, got 1"),
         ({"sigma": 0}, ValueError, "sigma: expected a positive number, got 0"),
-        ({"process_group": object()}, ValueError, "process_group"),
+        ({"process_group": "x"}, TypeError, "process_group: expected a process group or None, got 'x' of type str"),
+        ({"process_group": object(), "gather": True}, TypeError, "process_group: .* of type object"),
+        ({"process_group": torch.zeros(2), "gather": True}, TypeError, "process_group: .* of type Tensor"),
         (
             {"labels": torch.arange(4), "target": IgnorePairs({"a": SameClass()}, {"b": SameClass()})},
             TypeError,
@@ -275,8 +277,10 @@ def test_modules_take_the_options_and_refuse_bad_ones():
     assert of_numpy(three, groups=artist, anchor_weights=weights) == expected
     assert "beta=1.0" in repr(criterion)
     assert "beta" not in repr(NTXentLoss())
-    for options in ({"beta": -1.0}, {"tau_plus": 2.0}, {"sigma": -1.0}, {"process_group": object()}):
+    for options in ({"beta": -1.0}, {"tau_plus": 2.0}, {"sigma": -1.0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             NTXentLoss(**options)
+    with pytest.raises(TypeError, match="process_group"):
+        NTXentLoss(gather=True, process_group=[0, 1])
     with pytest.raises(ValueError, match="label_weight"):
         SemiSupConLoss(label_weight=-1.0)

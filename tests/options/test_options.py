@@ -34,6 +34,7 @@ from ssc_toolkit.options import (
     TrainerOptions,
     names,
 )
+from ssc_toolkit.options.corpus import corpus_settings
 from ssc_toolkit.options.run_settings import check_run_settings, select_settings
 from ssc_toolkit.options.training import OptimizerOptions
 from ssc_toolkit.training.fit import PRECISIONS
@@ -76,6 +77,10 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "base.yaml").write_text("tracks: music\n")
     (tmp_path / "out").mkdir()
     begun(tmp_path / "out" / "a-seed-0", temperature=0.1)
+    (tmp_path / "store").mkdir()
+    write_checked_json(tmp_path / "store" / "store.json", {"sample_rate": 16000, "channel": "mean", "format": 2})
+    (tmp_path / "corpus").mkdir()
+    write_checked_json(tmp_path / "corpus" / "corpus.json", corpus_settings("scores", 40, 0))
     return tmp_path
 
 
@@ -101,6 +106,13 @@ def test_help_and_errors_in_options_need_no_torch(folder):
         (["compare", "--encoders=music", "--labels=key", "--out=a"], 2, "encoders: expected the folder of a saved"),
         (["embed", "nowhere", "--encoder=a:b", "--out=a.npz"], 2, "tracks: there is no file or folder nowhere"),
         (["prepare", "nowhere"], 2, "tracks: there is no file or folder nowhere"),
+        (["prepare", "music", "--out=store"], 2, "expected a store at 22050 Hz, got"),
+        (["prepare", "music", "--out=store", "--sample_rate=16000", "--channel=left"], 2, "of channel 'left', got"),
+        (["prepare", "music", "--out=run"], 2, "out: expected a store or an empty folder, got"),
+        (["prepare", "--verify", "--out=run"], 2, "store: there is no store in run"),
+        (["corpus", "--clips=50", "--folder=corpus"], 2, "contains a corpus with other settings"),
+        (["corpus", "--clips=40", "--kind=notes", "--folder=corpus"], 2, "contains a corpus with other settings"),
+        (["corpus", "--clips=40", "--folder=run"], 2, "is not empty and contains no corpus"),
     ]
     arguments = json.dumps([question for question, _, _ in questions])
     done = subprocess.run([sys.executable, "-c", ANSWERS, arguments], capture_output=True, text=True, check=True)
@@ -163,7 +175,10 @@ PROBED = {"encoder": "a:b", "labels": ("key",)}
         (RobustnessOptions(**PROBED, corruptions=("wobble",)), "corruptions: expected some of chain"),
         (RobustnessOptions(**PROBED, severities=(0,)), "severities: expected at least one above 0"),
         (RetrievalOptions(**PROBED, database="nowhere"), "database: there is no file or folder nowhere"),
-        (RetrievalOptions(**PROBED, database_root="x"), "database_root: expected database as well"),
+        (
+            RetrievalOptions(**PROBED, database=TrackSource(tracks="scores", variant="small")),
+            "database.variant: expected a dataset",
+        ),
         (CompareOptions(encoders=("a:b",), labels=(), out="a"), "labels: expected at least one label column"),
         (EmbedOptions(encoder="a:b", tracks="music", out="a.txt"), "out: expected a file name ending in .npz"),
         (

@@ -12,11 +12,14 @@ import yaml
 from ssc_toolkit.cli import COMMANDS
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import (
+    CompareOptions,
+    CorpusOptions,
     DoctorOptions,
     EmbedOptions,
     PrepareOptions,
     PretrainOptions,
     ProbeOptions,
+    RetrievalOptions,
     SweepOptions,
     TrackSource,
 )
@@ -203,6 +206,13 @@ def test_configs_of_earlier_versions_are_read(tmp_path):
     assert pretraining(f"--config={tmp_path}/e.yaml").unlabeled == TrackSource(tracks="fma", root="/fma")
     (tmp_path / "d.yaml").write_text("unlabeled: null\nunlabeled_root: null\nunlabeled_variant: null\n")
     assert pretraining(f"--config={tmp_path}/d.yaml").unlabeled is None
+    (tmp_path / "r.yaml").write_text("encoder: a:b\nlabels: [key]\ndatabase: gtzan\ndatabase_root: /gtzan\n")
+    (tmp_path / "m.yaml").write_text("encoders: [a:b]\nlabels: [key]\nout: x\nclips: 3\n")
+    assert CommandLine(CompareOptions, [f"--config={tmp_path}/m.yaml"]).options.audio_clips == 3
+    (tmp_path / "n.yaml").write_text("clips: 50\n")
+    assert CommandLine(CorpusOptions, [f"--config={tmp_path}/n.yaml"]).options.clips == 50
+    ranked = CommandLine(RetrievalOptions, [f"--config={tmp_path}/r.yaml"]).options
+    assert ranked.database == TrackSource(tracks="gtzan", root="/gtzan")
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 import torch
 
-from ssc_toolkit.reports.page import Section, render_markdown, write_report
+from ssc_toolkit.commands.inputs import output_folder
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.reports import page
+from ssc_toolkit.reports.page import REPORTS, Section, render_markdown, write_report
 
 
 def test_a_report_is_whole_in_three_formats(tmp_path):
@@ -20,8 +24,29 @@ def test_a_report_is_whole_in_three_formats(tmp_path):
     assert content["environment"]["torch"] == torch.__version__.split("+")[0]
     text = (tmp_path / "report.md").read_text()
     assert "| mine  | 0.5  |" in text
-    page = (tmp_path / "report.html").read_text()
-    assert "Scores &lt;b&gt;" in page
-    assert "<svg></svg>" in page
-    assert not re.search(r"""(src|href)\s*=|url\(|@import""", page)
+    html = (tmp_path / "report.html").read_text()
+    assert "Scores &lt;b&gt;" in html
+    assert "<svg></svg>" in html
+    assert not re.search(r"""(src|href)\s*=|url\(|@import""", html)
     assert render_markdown("Title", "Lead", [], {}).startswith("# Title\n\nLead\n")
+
+
+@pytest.mark.parametrize("blocked", REPORTS)
+def test_a_report_that_cannot_be_written_changes_no_file(tmp_path, blocked, monkeypatch):
+    write_report(tmp_path, "First", "Lead", [], {})
+    (tmp_path / blocked).unlink()
+    (tmp_path / blocked).mkdir()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match=f"out: expected a file or nothing at .*{blocked}, got a folder"):
+        write_report(tmp_path, "Second", "Lead", [], {})
+    monkeypatch.setattr(page, "check_report_files", lambda folder: None)  # the folder is made during the work
+    if blocked == "report.html":
+        with pytest.raises(OSError, match=blocked):
+            write_report(tmp_path, "Second", "Lead", [], {})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_command_refuses_a_blocked_report_before_work(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(InputError, match="out: expected a file or nothing"), output_folder(str(tmp_path)):
+        pytest.fail("the command began its work")

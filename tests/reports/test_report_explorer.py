@@ -6,15 +6,20 @@ import base64
 import io
 import itertools
 import re
+import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
-from ssc_toolkit.data import AudioStore, TrackTable, check_audio, load_tracks
+from ssc_toolkit.data import AudioStore, TrackTable, check_audio, encode_labels, load_tracks
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.reports import embedding_map, plots
 from ssc_toolkit.reports.audio_clips import BYTES_A_CLIP, CLIP_RATE, CLIP_SECONDS, encode_clips
@@ -30,13 +35,20 @@ def clusters(count: int = 60, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
     return (20 * random.normal(size=(3, dim))[number] + random.normal(size=(count, dim))).astype(np.float32), number
 
 
+ONE = encode_labels(pd.DataFrame({"label": ["one"] * 60}), "label")
+
+
+def colorings(tracks: pd.DataFrame, column: str, **options) -> list[dict]:
+    return make_colorings(encode_labels(tracks, column, **options), column)
+
+
 def table(count: int) -> pd.DataFrame:
     return pd.DataFrame({"path": [f"/nowhere/{n}.wav" for n in range(count)], "seconds": 6.0, "label": "one"})
 
 
 def test_maps_keep_clusters_apart_and_inside():
     embeddings, cluster = clusters()
-    content = make_map_data({"m": embeddings}, table(60), ["label"], clips=0, progress=False)
+    content = make_map_data({"m": embeddings}, table(60), {"label": ONE}, clips=0, progress=False)
     for layout in content["models"][0]["layouts"]:
         places = np.array(layout["places"]).reshape(-1, 2)
         assert (places >= 0).all()
@@ -49,7 +61,7 @@ def test_maps_keep_clusters_apart_and_inside():
 
 def test_neighbors_have_the_largest_cosine():
     embeddings, _ = clusters()
-    model = make_map_data({"m": embeddings}, table(60), ["label"], clips=0, progress=False)["models"][0]
+    model = make_map_data({"m": embeddings}, table(60), {"label": ONE}, clips=0, progress=False)["models"][0]
     for row in range(60):
         cosines = [
             float(embeddings[row] @ other / np.linalg.norm(embeddings[row]) / np.linalg.norm(other))
@@ -62,14 +74,14 @@ def test_neighbors_have_the_largest_cosine():
 
 def test_few_points_narrow_embeddings_and_failed_tracks():
     embeddings = np.array([[1.0], [2.0], [np.nan], [4.0]], dtype=np.float32)
-    content = make_map_data({"m": embeddings}, table(4), ["label"], clips=0, progress=False)
+    content = make_map_data({"m": embeddings}, table(4), {"label": ONE[torch.arange(4)]}, clips=0, progress=False)
     assert content["titles"] == ["0", "1", "3"]
     assert len(content["models"][0]["neighbors"][0]) == 2
 
 
 def test_the_number_of_shown_tracks_is_limited(monkeypatch):
     monkeypatch.setattr(embedding_map, "MAX_POINTS", 40)
-    content = make_map_data({"m": clusters()[0]}, table(60), ["label"], clips=0, progress=False)
+    content = make_map_data({"m": clusters()[0]}, table(60), {"label": ONE}, clips=0, progress=False)
     assert len(content["titles"]) == len(set(content["titles"])) == 40
     assert max(itertools.chain(*content["models"][0]["neighbors"])) < 40
 
@@ -93,21 +105,29 @@ def test_colorings():
             "many": [f"class {n}" for n in range(4)],
         }
     )
-    (genre,) = make_colorings(tracks, "genre")
+    (genre,) = colorings(tracks, "genre")
     assert (genre["classes"], genre["values"]) == (["jazz", "rock"], [0, 1, -1, 0])
-    first, second = make_colorings(tracks, "tags")
+    first, second = colorings(tracks, "tags")
     assert (first["name"], first["classes"], first["values"]) == ("tags: a", ["no", "yes"], [1, 1, 0, -1])
     assert (second["name"], second["values"]) == ("tags: b", [1, 0, 0, -1])
-    (tempo,) = make_colorings(tracks, "bpm")
+    (tempo,) = colorings(tracks, "bpm", kind="number")
     assert tempo["ordered"]
     assert tempo["values"][2] == -1
     assert tempo["values"][0] < tempo["values"][1] < tempo["values"][3] == len(tempo["classes"]) - 1
     names = ["frequent"] * 5 + [f"class {n}" for n in range(MAX_COLORS + 10)]
-    (many,) = make_colorings(pd.DataFrame({"label": names}), "label")
+    (many,) = colorings(pd.DataFrame({"label": names}), "label")
     assert len(many["classes"]) == MAX_COLORS
     assert many["classes"][-1] == "others"
     assert many["classes"][many["values"][0]] == "frequent"
     assert many["classes"][many["values"][-1]] == "others"
+
+
+def test_colorings_show_only_what_the_shown_tracks_have():
+    tracks = pd.DataFrame({"tags": ["a|b", "a", "|", None], "bpm": [60.5, 120.0, None, 180.0]})
+    tags, tempo = encode_labels(tracks, "tags"), encode_labels(tracks, "bpm", kind="number")
+    rows = torch.tensor([1, 2])
+    assert [coloring["name"] for coloring in make_colorings(tags[rows], "tags")] == ["tags: a"]
+    assert make_colorings(tags[torch.tensor([3])], "tags") == make_colorings(tempo[torch.tensor([2])], "bpm") == []
 
 
 @pytest.mark.parametrize("from_store", [False, True])
@@ -190,6 +210,55 @@ def test_figures_use_page_colors_and_accept_any_name(kind):
     if kind == "heat":
         assert svg.count("25 %") == 2
         assert "nan" not in svg
+
+
+class Box(NamedTuple):
+    """Corners of a text in the units of its figure, whose size is `width` and `height`."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+def boxes_of_texts(figure) -> list[tuple[str, Box]]:
+    """Return the texts of a figure, and their places relative to the figure: inside is from 0 to 1."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    size = figure.bbox.size
+    shown = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    return [
+        (text.get_text(), Box(box.min / size, box.max / size))
+        for text in shown
+        for box in [text.get_window_extent(renderer)]
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize("kind", ["dots", "curves", "heat", "learning"])
+def test_long_names_are_inside_their_figure(kind, count, monkeypatch):
+    names = [f"{'encoder ' * 8}number {n} {'of a study ' * 6}" for n in range(count)]
+    colors = plots.choose_model_colors(names)
+    frame = rows({"a task with a very long name, such as that of a column": dict.fromkeys(names, SOME)})
+    frame = pd.concat([frame, frame.assign(panel="key")])
+    figures = []
+    monkeypatch.setattr(plots, "_svg", lambda figure: figures.append(figure) or "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        {
+            "dots": lambda: plots.plot_scores(frame, colors),
+            "curves": lambda: plots.plot_severity_curves(frame.assign(severity=1.0), "accuracy", colors),
+            "heat": lambda: plots.plot_heat_map(frame.assign(condition="colored noise without pitch shift 2"), "drop"),
+            "learning": lambda: plots.plot_learning_curves(
+                {name: [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}] for name in names}, {"loss": "loss"}, colors
+            ),
+        }[kind]()
+        found = boxes_of_texts(figures[0])
+    labels = {text for text, _ in found if text.startswith("encoder")}
+    assert len(labels) == count  # distinct, although the names differ in their middle only
+    for text, box in found:
+        if not text.startswith(("encoder", "a task", "colored")):  # also ticks outside of an axis, which are not drawn
+            continue
+        assert (box.low >= -0.001).all(), text
+        assert (box.high <= 1.001).all(), text
 
 
 @pytest.mark.filterwarnings("error")

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from page_parts import Parts
 
+from ssc_toolkit.data import encode_labels
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.reports import plots
 from ssc_toolkit.reports.embedding_map import make_map_data
@@ -80,7 +81,9 @@ def sections(names: tuple[str, ...]) -> list[Section]:
     tagged = Section(
         names[0], names, names, [names, names[::-1]], {names[n % len(names)]: f for n, f in enumerate(drawn(names))}
     )
-    content = make_map_data(dict.fromkeys(names, points), tracks, [names[3]], clips=0, progress=False)
+    content = make_map_data(
+        dict.fromkeys(names, points), tracks, {names[3]: encode_labels(tracks, names[3])}, clips=0, progress=False
+    )
     return [tagged, *(Section(name) for name in names), Section("map", explorer=content)]
 
 

@@ -173,7 +173,7 @@ def test_what_a_run_was_made_with_is_saved(music, plain):
     assert config["labels"] == "note"
     assert config["trainer"]["precision"] == "32"
     (made,) = json.loads((plain / "provenance.json").read_text())["starts"]
-    assert made["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert made["environment"]["torch"] == torch.__version__.partition("+")[0]
     assert {"ssc_toolkit", "working_directory"} == made["git"].keys()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from ssc_toolkit.files import (
     write_text,
 )
 from ssc_toolkit.hashing import short_hash
-from ssc_toolkit.options.corpus import MIN_CLIPS
+from ssc_toolkit.options.corpus import CORPUS_NOTE, MIN_CLIPS
 from ssc_toolkit.options.run_settings import check_note
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.processes import safe_children
@@ -36,27 +35,9 @@ from ssc_toolkit.progress import progress_bar
 
 SAMPLE_RATE = 16000
 CORPUS_TABLE = "tracks.csv"
-"""Name of the file with the track table of a corpus."""
-VERSION = 2
-"""Version of the corpora, increased in releases of this library that change the rendered files."""
-CORPUS_PACKAGES = ("music21", "symusic", "pretty_midi", "midirenderer", "soxr")
-"""Packages whose versions affect the rendered files."""
+"""Name of the file with the track table."""
 
 Result = TypeVar("Result")
-
-
-def read_package_versions() -> dict[str, str]:
-    """Return the installed versions, by name, of the packages that render the corpora.
-
-    Raises:
-        InputError: if one of the packages is not installed.
-    """
-    try:
-        return {name: importlib.metadata.version(name) for name in CORPUS_PACKAGES}
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError(
-            f"the rendered corpora need the package {error.name}; fix: pip install 'ssc-toolkit[corpus]'"
-        ) from error
 
 
 def hash_content(content: Any) -> str:
@@ -85,7 +66,7 @@ def claim_folder(folder: Path | str | None, settings: dict[str, Any]) -> Iterato
     if folder is None:
         folder = find_cache_root() / f"{settings['kind']}-{settings['clips']}-{hash_content(settings)}"
     folder = make_writable_folder(user_path(folder, "folder"), "folder")
-    file = folder / "corpus.json"
+    file = folder / CORPUS_NOTE
     check_note(file, settings, "folder", "corpus")
     with lock_folder(folder, "folder", wait=True):
         check_note(file, settings, "folder", "corpus")

@@ -13,18 +13,17 @@ import pandas as pd
 from ssc_toolkit.audio import resample
 from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
-    VERSION,
     check_clips,
     claim_folder,
     clip_path,
     finish_folder,
-    read_package_versions,
     run_in_parallel,
     write_clip,
 )
 from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.data.key_names import KEYS, MODES, TONICS
+from ssc_toolkit.options.corpus import corpus_settings
 
 CORPUS_CLIP_SECONDS = 6.0
 SPLIT_FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
@@ -106,7 +105,7 @@ def build_corpus(
             cannot be written or contains other files.
     """
     check_clips(clips)
-    settings = {"kind": "scores", "version": VERSION, "clips": clips, "seed": seed, "packages": read_package_versions()}
+    settings = corpus_settings("scores", clips, seed)
     with claim_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder

@@ -18,6 +18,8 @@ KOSTKA_PAYNE = np.array(
         [0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330],
     ]
 )
+# Indices that rotate a profile to each of the twelve tonics.
+_ROTATIONS = (np.arange(12) - np.arange(12)[:, None]) % 12
 
 
 def pitch_class_histogram(pitches: np.ndarray, durations: np.ndarray) -> np.ndarray:
@@ -34,7 +36,7 @@ def find_best_key(histogram: np.ndarray, profiles: np.ndarray) -> int:
         histogram: (12,) duration of each pitch class.
         profiles: (2, 12) key profiles of major and minor. The first value is that of the tonic.
     """
-    rotated = np.concatenate([[np.roll(profile, tonic) for tonic in range(12)] for profile in profiles])
+    rotated = profiles[:, _ROTATIONS].reshape(24, 12)
     rotated = rotated - rotated.mean(axis=1, keepdims=True)
     centered = histogram - histogram.mean()
     return int(np.argmax(rotated @ centered / np.linalg.norm(rotated, axis=1)))

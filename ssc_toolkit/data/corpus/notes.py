@@ -10,18 +10,17 @@ import pandas as pd
 from ssc_toolkit.audio import resample
 from ssc_toolkit.data.corpus.build import (
     SAMPLE_RATE,
-    VERSION,
     check_clips,
     claim_folder,
     clip_path,
     finish_folder,
-    read_package_versions,
     run_in_parallel,
     write_clip,
 )
 from ssc_toolkit.data.corpus.corpus import SPLIT_FRACTIONS
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, FAMILY_OF, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.corpus import corpus_settings
 
 NOTE_SECONDS = 4.0
 HELD_SECONDS = 3.0
@@ -57,7 +56,7 @@ def build_notes(
             folder cannot be written or contains other files.
     """
     check_clips(clips)
-    settings = {"kind": "notes", "version": VERSION, "clips": clips, "seed": seed, "packages": read_package_versions()}
+    settings = corpus_settings("notes", clips, seed)
     notes = plan_notes(clips, seed)
     with claim_folder(folder, settings) as (folder, is_whole):
         if is_whole:

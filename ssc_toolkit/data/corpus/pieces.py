@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ssc_toolkit.caches import find_cache_root
-from ssc_toolkit.data.corpus.build import VERSION, hash_content, read_package_versions, run_in_parallel
+from ssc_toolkit.data.corpus.build import hash_content, run_in_parallel
 from ssc_toolkit.data.corpus.keys import find_sure_key
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
@@ -32,6 +32,7 @@ from ssc_toolkit.files import (
     reading,
     write_checked_json,
 )
+from ssc_toolkit.options.corpus import CORPUS_VERSION, read_package_versions
 
 # Patterns of files below the corpus folder of music21, by collection.
 _ABC_COLLECTIONS = {
@@ -129,7 +130,7 @@ def load_pieces(about: int, workers: int | None = None, progress: bool = True) -
     each batch are cached, so the next run after an interruption reads only the other batches.
     """
     versions = read_package_versions()
-    folder = find_cache_root() / f"pieces-{hash_content([VERSION, versions['music21'], versions['symusic']])}"
+    folder = find_cache_root() / f"pieces-{hash_content([CORPUS_VERSION, versions['music21'], versions['symusic']])}"
     make_writable_folder(folder, "cache folder")
     files = list_score_files()
     needed = min(_BATCHES, math.ceil(about / _PIECES_IN_A_BATCH))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssc_toolkit.data.labels import SEPARATOR, Kind
+from ssc_toolkit.data.cells import SEPARATOR, Kind
 
 SPLITS = ("train", "valid", "test")
 

@@ -29,12 +29,12 @@ from ssc_toolkit.data.store.parquet import SUFFIX, from_arrow, read_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import parse_checked_json, path_inside, reading, write_checked_json
 from ssc_toolkit.hashing import file_hash
+from ssc_toolkit.options.names import SHARDS, STORE_FILE
+from ssc_toolkit.options.prepare import check_store_exists
 from ssc_toolkit.paths import user_path
 
 FORMAT = 2
 OLDEST_FORMAT = 1
-STORE_FILE = "store.json"
-SHARDS = "shards"
 UNUSABLE = "unusable.csv"
 MARKS = "marks.json"
 SAMPLE = np.dtype("<i2")
@@ -118,12 +118,7 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
     Raises:
         InputError: if the file is missing, damaged, written by a newer version, or refers to files outside the store.
     """
-    if path.is_dir():
-        raise InputError(
-            f"store: expected a file {name}/{STORE_FILE}, got a folder; remove it, or choose another folder"
-        )
-    if not path.is_file():
-        raise InputError(f"store: there is no store in {name} (no {STORE_FILE}); `ssc-toolkit prepare` makes one")
+    check_store_exists(path, name)
     file = f"{name}/{STORE_FILE}"
     with reading("store", file, advice):
         version = json.loads(path.read_bytes())["format"]

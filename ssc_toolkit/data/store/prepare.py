@@ -31,10 +31,12 @@ from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shard_writer import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.data.store.versions import Place, current_version, read_shards, served_places, stored_versions
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, clear_leftovers, is_leftover, lock_folder, make_writable_folder
+from ssc_toolkit.files import DamagedFile, clear_leftovers, lock_folder, make_writable_folder
+from ssc_toolkit.options.prepare import check_store_folder, check_store_settings
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -100,7 +102,11 @@ def prepare_store(
         paths = list(dict.fromkeys(map(str, tracks["path"])))
         known = stored.keys() | {path for path, _, _ in served_before}
         if earlier.index and known and known.isdisjoint(paths):
-            raise InputError(f"out: {folder} is a store of other tracks; choose another folder")
+            raise InputError(
+                f"out: {folder} is a store of other tracks: it contains {min(known)} and so on, but none of the given "
+                f"tracks, such as {paths[0]}. Tracks are compared by their paths; if the files were moved or copied, "
+                "choose another folder, or delete the store"
+            )
         found = {path: current_version(path, stored.get(path, []), stale) for path in paths}
         missing = [path for path in paths if found[path] is None]
         enough = partial(exceeds_limit, total=len(paths), max_unusable=max_unusable, strict=strict)
@@ -154,28 +160,15 @@ def _open_folder(folder: Path, sample_rate: int, channel: str) -> StoreInfo:
             info = read_info(folder / STORE_FILE, str(folder))
         except DamagedFile as error:
             logger.warning("%s", error)
-        if info.sample_rate != sample_rate:
-            raise InputError(
-                f"out: expected a store at {sample_rate} Hz, got {folder} at {info.sample_rate} Hz; choose another "
-                "folder"
-            )
-        if info.channel != channel:
-            raise InputError(
-                f"out: expected a store of channel {channel!r}, got {folder} of channel {info.channel!r}; choose "
-                "another folder"
-            )
-    elif not (folder / SHARDS).is_dir() and any(_is_foreign(entry) for entry in folder.iterdir()):
-        raise InputError(f"out: expected a store or an empty folder, got {folder} with other files; choose another one")
+        check_store_settings(folder, vars(info), sample_rate, channel)
+    else:
+        check_store_folder(folder, sample_rate, channel)
     if not info.index:
         info.write(folder)
     (folder / SHARDS).mkdir(exist_ok=True)
     clear_leftovers(folder)
     clear_unfinished(folder)
     return info
-
-
-def _is_foreign(entry: Path) -> bool:
-    return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
 
 
 def _remove_damaged(folder: Path, shards: set[str], served: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,31 +15,26 @@ from torch import Tensor
 from ssc_toolkit.data.store.layout import (
     FULL_SCALE,
     MAX_DESCRIPTION_BYTES,
-    MAX_TABLE_BYTES,
     PREPARE_ADVICE,
     SAMPLE,
     SHARDS,
-    STORE_FILE,
     ShardDescription,
     parse_description,
-    read_index,
-    read_info,
-    read_tracks,
 )
 from ssc_toolkit.data.store.prepare import prepare_store
-from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, accept_any
+from ssc_toolkit.data.store.remote import LocalFiles, accept_any
 from ssc_toolkit.data.store.shard_writer import is_intact
+from ssc_toolkit.data.store.stored_tracks import StoredTracks
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, reading
-from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
 _MAX_OPEN = 4096
 _SHOWN = 5
 
 
-class AudioStore:
+class AudioStore(StoredTracks):
     """Reader of an audio store, which is a folder that contains decoded audio and a track table.
 
     `AudioStore.prepare` creates a store. Every track is stored as 16-bit mono audio at the same sample rate, with its
@@ -75,20 +70,7 @@ class AudioStore:
     """
 
     def __init__(self, path: str | Path, sample_rate: int | None = None, cache: str | Path | None = None) -> None:
-        is_url = "://" in str(path)
-        self._files: Files = MirroredFiles(str(path), cache) if is_url else LocalFiles(user_path(path, "store"))
-        self._arguments = (str(path if is_url else user_path(path, "store").absolute()), sample_rate, cache)
-        info_file = self._files.local(STORE_FILE, accept_any, fresh=True, max_bytes=MAX_DESCRIPTION_BYTES)
-        self._info = read_info(info_file, self._files.name, self._files.advice)
-        if not self._info.index:
-            is_local = isinstance(self._files, LocalFiles)
-            advice = "run the same `ssc-toolkit prepare` again" if is_local else self._files.advice
-            raise InputError(f"store: {self._files.name} is not finished; {advice}")
-        self.sample_rate = self._info.sample_rate
-        if sample_rate is not None:
-            self.check_rate(sample_rate)
-        index = self._read(self._info.index, self._info.index_bytes, lambda path: read_index(path, self._info))
-        self._shards, self._offsets, self._lengths = index["shard"], index["offset"], index["length"]
+        super().__init__(path, sample_rate, cache)
         self._open: dict[int, np.ndarray] = {}
 
     @classmethod
@@ -105,58 +87,6 @@ class AudioStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self._arguments, self._info.index)
-
-    def __repr__(self) -> str:
-        return f"AudioStore({self._files.name!r}, {len(self)} tracks at {self.sample_rate} Hz)"
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def check_rate(self, sample_rate: int) -> None:
-        """Raise InputError if the store does not have the given sample rate in hertz."""
-        if sample_rate != self.sample_rate:
-            raise InputError(
-                f"store: expected {sample_rate} Hz, got {self._files.name} at {self.sample_rate} Hz; prepare "
-                f"another store with --sample_rate={sample_rate}"
-            )
-
-    @property
-    def lengths(self) -> Tensor:
-        return torch.from_numpy(np.array(self._lengths))
-
-    @cached_property
-    def tracks(self) -> TrackTable:
-        """Track table of the store.
-
-        It has the columns of the table that the store was created from, and the columns `seconds` (duration), `clipped`
-        (number of clipped samples) and `checksum` (of the source file). `path` is the path of the source file.
-        Functions that receive this table read the audio from the store and not from the source files.
-        """
-        frame: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
-        return TrackTable(frame, self._arguments[0], self._info.dataset)
-
-    def _table(self, path: Path) -> pd.DataFrame:
-        tracks = read_tracks(path, self._info)
-        if len(tracks) != len(self):
-            raise ValueError(f"it has {len(tracks)} rows, the index {len(self)}")
-        return tracks
-
-    def _read(self, file: str, size: int, parse: Callable[[Path], Any]) -> Any:
-        """Read a file of the store with the function `parse`, which verifies the file.
-
-        `size` is the expected size in bytes, or 0 if it is not known.
-
-        If the store is at a URL and the local copy is damaged, the file is copied again.
-        """
-        bound = min(size or MAX_TABLE_BYTES, MAX_TABLE_BYTES)
-        path = self._files.local(file, parse, max_bytes=bound)
-        try:
-            with reading("store", f"{self._files.name}/{file}", self._files.advice):
-                return parse(path)
-        except DamagedFile:
-            again = self._files.local(file, parse, fresh=True, max_bytes=bound)
-            with reading("store", f"{self._files.name}/{file}", self._files.advice):
-                return parse(again)
 
     @cached_property
     def _row_of_path(self) -> pd.Series:

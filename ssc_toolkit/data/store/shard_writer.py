@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 import uuid
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ssc_toolkit.audio import SILENT, Channel, UnreadableAudio, check_decodes, stream_audio
+from ssc_toolkit.audio import Channel, UnreadableAudio, stream_checked_audio
 from ssc_toolkit.data.store.layout import FULL_SCALE, SAMPLE, SHARDS, ShardDescription, StoredTrack, shard_path
+from ssc_toolkit.decoding.levels import NOT_FINITE, SILENT
 from ssc_toolkit.files import clear_leftovers
 from ssc_toolkit.hashing import file_hash, new_digest, stream_digest
 
 _LOWEST, _HIGHEST = np.iinfo(SAMPLE).min, np.iinfo(SAMPLE).max
+_COPIED_BYTES = 1 << 20
 
 
 class Stopped(Exception):
@@ -71,7 +72,7 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self._finish(self._path, self._file, self._digest, self._tracks)
 
     def add(self, path: str) -> None:
         """Decode an audio file and append its samples to the current shard, the file that is being written.
@@ -83,52 +84,86 @@ class ShardWriter:
                 other.
             Stopped: if decoding was stopped.
         """
-        info = check_decodes(path, self._channel)
-        if self._tracks and self._samples + math.ceil(info.seconds * self._sample_rate) > self._max_samples:
-            self._close()
-            self._begin()
         begin, digest = self._samples, self._digest.copy()
         try:
             size, modified_ns, checksum = _identity(path)
             clipped = self._decode(path)
-            track = StoredTrack(path, size, modified_ns, checksum, begin, self._samples - begin, clipped)
             self._file.flush()
         except BaseException:
-            self._samples, self._digest = begin, digest
-            self._file.seek(begin * SAMPLE.itemsize)
-            self._file.truncate()
+            self._cut(begin, digest)
             raise
+        if self._tracks and self._samples > self._max_samples:
+            begin = self._move_to_next_shard(begin, digest)
+        track = StoredTrack(path, size, modified_ns, checksum, begin, self._samples - begin, clipped)
         self._tracks.append(track)
 
     def _decode(self, path: str) -> int:
         """Write the samples of an audio file to the current shard, and return the number of clipped samples."""
         clipped, is_silent = 0, True
-        for block in stream_audio(path, self._sample_rate, channel=self._channel):
+        for block in stream_checked_audio(path, self._sample_rate, self._channel):
             if self._stop.is_set():
                 raise Stopped
-            rounded = np.rint(block * FULL_SCALE)
-            fitting = np.clip(rounded, _LOWEST, _HIGHEST)
-            clipped += int(np.count_nonzero(fitting != rounded))
-            is_silent = is_silent and not fitting.any()
-            samples = fitting.astype(SAMPLE).tobytes()
-            self._file.write(samples)
-            self._digest.update(samples)
-            self._samples += len(block)
+            if not len(block):
+                continue
+            extremes = np.array([block.min(), block.max()])
+            if not np.isfinite(extremes).all():  # the minimum of NaN and other values is NaN
+                raise UnreadableAudio(f"{path}: {NOT_FINITE}")
+            low, high = np.rint(extremes * FULL_SCALE)
+            block *= FULL_SCALE
+            np.rint(block, out=block)
+            if low < _LOWEST or high > _HIGHEST:
+                clipped += int(np.count_nonzero((block < _LOWEST) | (block > _HIGHEST)))
+                np.clip(block, _LOWEST, _HIGHEST, out=block)
+            is_silent = is_silent and low == high == 0
+            self._write(block.astype(SAMPLE).data)
         if is_silent:
             raise UnreadableAudio(f"{path}: {SILENT}")
         return clipped
 
-    def _close(self) -> None:
-        """Complete the current shard: rename its file, and write its description. Remove an empty shard."""
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        if not self._tracks:
-            self._path.unlink()
+    def _write(self, samples: memoryview) -> None:
+        self._file.write(samples)
+        self._digest.update(samples)
+        self._samples += samples.nbytes // SAMPLE.itemsize
+
+    def _cut(self, end: int, digest: Any) -> None:
+        """Remove the samples from position `end` on; `digest` is the digest of the samples before it."""
+        self._samples, self._digest = end, digest
+        self._file.seek(end * SAMPLE.itemsize)
+        self._file.truncate()
+
+    def _move_to_next_shard(self, begin: int, digest: Any) -> int:
+        """Close the shard before position `begin`, and write the samples after it to a new shard.
+
+        Args:
+            begin: position of the first sample to move.
+            digest: digest of the samples before it.
+
+        Returns:
+            Position of the samples in the new shard.
+        """
+        path, file, tracks = self._path, self._file, self._tracks
+        self._begin()
+        try:
+            with path.open("rb") as moved:
+                moved.seek(begin * SAMPLE.itemsize)
+                while content := moved.read(_COPIED_BYTES):
+                    self._write(memoryview(content))
+        finally:
+            file.truncate(begin * SAMPLE.itemsize)
+            self._finish(path, file, digest, tracks)
+        return 0
+
+    def _finish(self, path: Path, file: BinaryIO, digest: Any, tracks: list[StoredTrack]) -> None:
+        """Rename a file of samples to the name of the shard, and write the description. Remove an empty shard."""
+        with file:
+            file.flush()
+            os.fsync(file.fileno())
+        if not tracks:
+            path.unlink()
             return
-        description = ShardDescription(self._sample_rate, tuple(self._tracks), self._generation, self._channel)
-        shard = _shard_name(self._digest, description)
-        self._path.replace(shard_path(self._folder, shard))
+        description = ShardDescription(self._sample_rate, tuple(tracks), self._generation, self._channel)
+        shard = _shard_name(digest, description)
+        path.replace(shard_path(self._folder, shard))
         description.write(self._folder, shard)
 
 

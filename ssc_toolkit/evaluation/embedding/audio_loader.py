@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
-from ssc_toolkit.data.store import open_store_of
+from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS, count_windows, spread_windows

@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.encoders import Readout
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import AudioLoader

@@ -11,7 +11,8 @@ import torch
 
 from ssc_toolkit import __version__
 from ssc_toolkit.augmentations import Augmentation, Draw, from_config
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.provenance import track_names
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum

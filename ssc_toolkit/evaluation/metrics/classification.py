@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, r2_score, recall_score, roc_auc_score
 
-from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.evaluation.metrics import weighted
 from ssc_toolkit.evaluation.metrics.key import are_keys, compute_key_weights
 

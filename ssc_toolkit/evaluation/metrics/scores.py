@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean, draw_weights, interval_over_runs
 from ssc_toolkit.evaluation.metrics.classification import Metric, find_metrics, undefined_classes
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ssc_toolkit.checks import check_fractions
-from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.data.track_table import Tracks, as_track_table
+from ssc_toolkit.data.cells import Kind
+from ssc_toolkit.data.track_table import Tracks
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
-from ssc_toolkit.evaluation.probing.probe import fit_probe
+from ssc_toolkit.evaluation.probing.probe import fit_head, label_signal
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Default fractions of the labeled training tracks that probes are fitted to."""
@@ -66,24 +67,13 @@ def few_label_curve(
     check_fractions("label_fractions", label_fractions)
     if not len(seeds):
         raise InputError("seeds: expected at least one seed, got none")
-    return {
-        share: measure(
-            [
-                fit_probe(
-                    embeddings,
-                    tracks,
-                    column,
-                    method,
-                    kind=kind,
-                    layer_widths=layer_widths,
-                    label_fraction=share,
-                    seed=seed,
-                ).predict(embeddings, tracks)
-                for seed in seeds
-            ]
-        )
-        for share in label_fractions
-    }
+    labels = label_signal(tracks, column, kind)
+
+    def score(fraction: float) -> Score:
+        probes = [fit_head(embeddings, tracks, labels, column, method, fraction, seed, layer_widths) for seed in seeds]
+        return measure([probe.predict(embeddings, tracks) for probe in probes])
+
+    return {fraction: score(fraction) for fraction in label_fractions}
 
 
 def prototypes(

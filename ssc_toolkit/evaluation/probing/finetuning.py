@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.checks import check_fractions, check_integer
-from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.cells import Kind
+from ssc_toolkit.data.labels import Labels
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import make_reader
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
@@ -53,6 +55,7 @@ def finetune(
     kind: Kind | None = None,
     frame_pooling: str = "default",
     layers: str | Sequence[str] | None = None,
+    labels: Labels | None = None,
     label_fraction: float = 1.0,
     steps: int = 1000,
     batch_size: int = 32,
@@ -78,6 +81,7 @@ def finetune(
         kind: as for `fit_probe`.
         frame_pooling: as for `embed_tracks`. The head takes the embeddings of this readout.
         layers: as for `embed_tracks`.
+        labels: encoded labels of all tracks. None encodes the column.
         label_fraction: as for `fit_probe`.
         steps: maximum number of optimizer steps.
         batch_size: number of windows in a batch.
@@ -100,7 +104,7 @@ def finetune(
     if not isinstance(model, nn.Module) or not is_trainable(model):
         raise InputError(f"encoder: expected a module with trainable weights, got {type(model).__name__}")
     tracks = as_track_table(tracks)
-    labels = label_signal(tracks, column, kind)
+    labels = label_signal(tracks, column, kind) if labels is None else labels
     check_labels(tracks, labels, column)
     seconds = choose_window_seconds(model, window_seconds)
     readout = choose_readout(model, frame_pooling, layers)

@@ -11,8 +11,9 @@ import torch
 
 from ssc_toolkit.checks import check_embeddings, check_fractions, check_integer, check_length
 from ssc_toolkit.data import Labels, encode_labels
-from ssc_toolkit.data.labels import Kind
-from ssc_toolkit.data.track_table import Tracks, TrackTable, as_track_table
+from ssc_toolkit.data.cells import Kind
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.bootstrap import separate_unknown_groups
 from ssc_toolkit.evaluation.metrics.classification import defined_classes
@@ -291,8 +292,9 @@ def probe(
     """
     check_integer("repeats", repeats, 1)
     tracks = as_track_table(tracks)
+    labels = label_signal(tracks, column, kind)
     fitted = [
-        fit_probe(embeddings, tracks, column, method, kind=kind, layer_widths=layer_widths, seed=seed + n)
+        fit_head(embeddings, tracks, labels, column, method, seed=seed + n, layer_widths=layer_widths)
         for n in range(repeats)
     ]
     return measure([one.predict(embeddings, tracks) for one in fitted], seed)

@@ -91,6 +91,13 @@ def test_a_class_without_a_training_track_is_never_predicted(points):
         assert not (outputs.argmax(axis=1) == 3).any()
 
 
+def test_probes_of_several_seeds_share_encoded_labels(encoded):
+    embeddings, tracks = labeled_points(classes=3)
+    few_label_curve(embeddings, tracks, "label", "prototypes", label_fractions=(0.5, 1.0), seeds=(0, 1))
+    probe(embeddings, tracks, "label", method="prototypes", repeats=3)
+    assert encoded == ["label", "label"]
+
+
 def test_more_labels_help_and_fractions_are_nested():
     embeddings, tracks = labeled_points(classes=5, count=300, spread=3.0)
     curve = few_label_curve(

@@ -143,7 +143,17 @@ def test_a_process_that_was_stopped_is_no_failure(listening, number):
         ("a: &a [x]\nb: &b [*a, *a]\nruns: &r {a: *r}", "contains itself"),
         (
             "\n".join(["a0: &a0 {k: v}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60))]),
-            "expected at most .* values, got more",
+            "study.yaml: expected at most 20,000 names and values in all, got more; divide it into several files",
+        ),
+        pytest.param(
+            "runs:\n" + "".join(f"  run{n}: {{}}\n" for n in range(20_000)),
+            "study.yaml: expected at most 20,000 names and values in all, got more; divide it into several files",
+            id="20000 runs",
+        ),
+        pytest.param(
+            "runs: {a: {}}\n" + "#" * 1_000_000,
+            "study.yaml: expected at most 1,000,000 bytes, got a larger file; divide it into several files",
+            id="one megabyte",
         ),
         ("[" * 5000, "damaged"),
         ("\x00", "is not a YAML file"),

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.evaluation.metrics.classification import find_metrics
 
 

@@ -14,7 +14,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 INVERSE_STRENGTHS = (0.01, 0.1, 1.0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssc_toolkit.data.labels import Kind
+from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.evaluation.probing.heads.base import Problem
 
 
