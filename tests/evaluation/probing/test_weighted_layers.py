@@ -36,14 +36,14 @@ def test_the_layer_with_the_label_gets_the_weight_at_any_scale(tracks, scale):
     fitted = fit_probe(layers(tracks, widths, "second", scale), tracks, "genre", METHOD, layer_widths=widths)
     weights = fitted.head.settings["layer_weights"]
     assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
-    assert weights["second"] > max(weights["first"], weights["third"])
-    assert fitted.score(layers(tracks, widths, "second", scale), tracks).headline.value > 0.85
+    assert weights["second"] > 0.6
+    assert fitted.score(layers(tracks, widths, "second", scale), tracks).headline.value > 0.9
 
 
 def test_layers_of_unequal_width_are_projected(tracks):
     widths = {"first": 5, "second": 20}
     embeddings = layers(tracks, widths, "first")
-    assert probe(embeddings, tracks, "genre", method=METHOD, layer_widths=widths).headline.value > 0.85
+    assert probe(embeddings, tracks, "genre", method=METHOD, layer_widths=widths).headline.value > 0.9
     curve = few_label_curve(
         embeddings, tracks, "genre", METHOD, layer_widths=widths, label_fractions=(0.5,), seeds=(0,)
     )
@@ -86,4 +86,4 @@ def test_probes_standardize_layers_of_different_scale(tracks, method):
     widths = {"loud": 12, "soft": 12}
     embeddings = layers(tracks, widths, "soft", scale=1e-3)
     embeddings[:, :12] *= 1e3
-    assert probe(embeddings, tracks, "genre", method=method, layer_widths=widths).headline.value > 0.85
+    assert probe(embeddings, tracks, "genre", method=method, layer_widths=widths).headline.value > 0.9
