@@ -83,6 +83,8 @@ class MFCCStatistics(Encoder):
         torch.Size([2, 40])
     """
 
+    fixed_readout: ClassVar[bool] = True
+
     def __init__(self, sample_rate: int = 16000, n_mfcc: int = 20) -> None:
         from torchaudio.transforms import MFCC
 

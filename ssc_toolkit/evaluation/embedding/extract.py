@@ -133,8 +133,10 @@ def embed_models(
         window_seconds: length of a window in seconds for all models. By default, each model uses its own window length,
             as in `embed_tracks`.
         window_pooling: as for `embed_tracks`.
-        frame_pooling: as for `embed_tracks`. It applies to all models. `LogMelStatistics` keeps its own readout.
-        layers: as for `embed_tracks`. They apply to all models. `LogMelStatistics` keeps its own readout.
+        frame_pooling: as for `embed_tracks`. It applies to all models. `LogMelStatistics` and `MFCCStatistics` keep
+            their own readout.
+        layers: as for `embed_tracks`. They apply to all models. `LogMelStatistics` and `MFCCStatistics` keep
+            their own readout.
         corruption: as for `embed_tracks`. If the models have different sample rates, it must be a `FixedCorruption`,
             which has its own sample rate.
         seed: as for `embed_tracks`.

@@ -112,6 +112,7 @@ def test_the_saved_readout_is_the_default(tracks, tmp_path):
         "own": dim,
         "random encoder": dim,
         "log-mel statistics": 192,
+        "MFCC statistics": 40,
     }
 
 
