@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ssc_toolkit.commands.inputs import (
     baselines_by_seed,
+    check_readouts,
     choose_windows,
     load_for,
     make_tasks,
@@ -64,13 +66,15 @@ def compare(options: CompareOptions) -> Path:
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
         windows = choose_windows(models, options.window_seconds)
+        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
+        readouts = check_readouts(models, windows, **readout, methods=options.methods)
         identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
         omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
-        tracks, signals = usable_probed_tracks(found, max(windows.values()), options.max_unusable, signals)
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
         comparison = compare_models(
             models,
             tracks,
@@ -82,6 +86,7 @@ def compare(options: CompareOptions) -> Path:
             methods=(*options.methods, RETRIEVAL),
             seeds=seeds,
             bootstrap_seed=options.seed,
+            **readout,
         )
         drops = comparison.results.relative_drops(options.seed)
         pairs = [*itertools.combinations(reversed(named), 2), *itertools.product(named, untrained)]
@@ -94,6 +99,7 @@ def compare(options: CompareOptions) -> Path:
                 models=identities,
                 encoders=dict(zip(named, options.encoders, strict=True)),
                 omitted=omitted,
+                readouts=readouts,
             ),
             "records": to_records(pd.concat([comparison.results.frame, drops])),
             "differences": to_records(differences),

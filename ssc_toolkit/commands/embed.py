@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ssc_toolkit.commands.inputs import THIS, Models, choose_windows, load_for, open_encoder, usable_tracks
+from ssc_toolkit.commands.inputs import (
+    THIS,
+    Models,
+    check_readouts,
+    choose_windows,
+    load_for,
+    open_encoder,
+    usable_tracks,
+)
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, embed_windows
 from ssc_toolkit.evaluation.embedding.files import write_embeddings
@@ -40,19 +49,28 @@ def embed(options: EmbedOptions) -> Path:
         model = open_encoder(options.encoder, options.cache)
         models: Models = {THIS: [model]}
         (seconds,) = choose_windows(models, options.window_seconds).values()
-        kept, _ = usable_tracks(load_for(models, options), seconds, options.max_unusable, {})
+        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
+        readouts = check_readouts(models, {THIS: seconds}, **readout)
+        kept, _ = usable_tracks(load_for(models, options), options.max_unusable, {})
         if options.window_pooling == "none":
-            windows = embed_windows(model, kept, seconds)
+            windows = embed_windows(model, kept, seconds, **readout)
             embeddings, rows = windows.embeddings, windows.rows
             columns = {"start_seconds": windows.seconds}
         else:
-            everything = embed_tracks(model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache)
+            everything = embed_tracks(
+                model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache, **readout
+            )
             rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
             embeddings, columns = everything[rows], {}
         columns |= {"paths": kept["path"].to_numpy(dtype=str)[rows], "seconds": kept["seconds"].to_numpy()[rows]}
         described = _described(model, options.encoder)
         metadata = provenance_of(
-            kept, window_seconds=seconds, window_pooling=options.window_pooling, seeds=(), encoder=described
+            kept,
+            window_seconds=seconds,
+            window_pooling=options.window_pooling,
+            seeds=(),
+            encoder=described,
+            readout=readouts.get(THIS),
         )
         write_embeddings(path, embeddings, columns, metadata)
         print(f"{len(embeddings)} embeddings of dimension {embeddings.shape[1]} in {path}")

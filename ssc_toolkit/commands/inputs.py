@@ -13,11 +13,14 @@ from ssc_toolkit.data import Labels, add_splits, check_audio, load_tracks
 from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
+from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import BASELINES, RANDOM, make_baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, hash_model, open_model
+from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readout
 from ssc_toolkit.evaluation.metrics.key import find_unlike_keys
+from ssc_toolkit.evaluation.probing.heads import WEIGHTED
 from ssc_toolkit.evaluation.probing.probe import check_labels, choose_training_rows, label_signal
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
@@ -91,7 +94,7 @@ def open_encoder(encoder: str, cache: str | Path | None) -> WaveformModel:
 
 
 def encoder_and_baselines(
-    encoder: str, cache: str | None, window_seconds: float | None, seeds: Sequence[int]
+    encoder: str, cache: str | Path | None, window_seconds: float | None, seeds: Sequence[int]
 ) -> tuple[Models, float]:
     """Open an encoder, and create the baselines to compare it with.
 
@@ -145,6 +148,41 @@ def choose_windows(models: Models, window_seconds: float | None) -> dict[str, fl
             named = f"the {name}" if name.startswith(BASELINES) else name
             raise InputError(f"window_seconds: expected at least {least:.2f} s for {named}, got {seconds:g}")
     return windows
+
+
+def check_readouts(
+    models: Models,
+    windows: Mapping[str, float],
+    frame_pooling: str,
+    layers: Sequence[str] | None,
+    methods: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Check that the readout of each model can be computed, before tracks are loaded.
+
+    Args:
+        models: models by name.
+        windows: length of a window of each model in seconds.
+        frame_pooling: as for `embed_tracks`.
+        layers: as for `embed_tracks`.
+        methods: methods of the probes.
+
+    Returns:
+        The readouts as plain data by model name. Models that give no frames are left out.
+
+    Raises:
+        InputError: as for `embed_tracks`, or if `methods` contains "weighted_layers" and no model has several layers.
+    """
+    readouts = {}
+    most = 1
+    for name, own in models.items():
+        readout = choose_readout(own[0], frame_pooling, layers)
+        check_frames(own[0], readout, round(windows[name] * own[0].sample_rate))
+        if readout is not None and isinstance(own[0], Encoder):
+            readouts[name] = readout.to_config()
+            most = max(most, len(own[0].select_layers(readout.layers)))
+    if WEIGHTED in methods and most == 1:
+        raise InputError(f"methods: {WEIGHTED} expected several layers, such as layers=all, got one")
+    return readouts
 
 
 def load_for(models: Models, source: TrackSource, seed: int | None = None) -> TrackTable:
@@ -213,35 +251,31 @@ def probed_labels(
 
 
 def usable_tracks(
-    tracks: TrackTable,
-    window_seconds: float,
-    max_unusable: float,
-    signals: Mapping[str, Labels],
+    tracks: TrackTable, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the tracks that are readable and at least as long as a window, and their labels by column.
+    """Return the tracks that are readable and not silent, and their labels by column.
 
     Args:
         tracks: track table.
-        window_seconds: length of the longest window in seconds.
         max_unusable: as for `check_audio`.
         signals: labels of all tracks by column.
 
     Raises:
         InputError: if too many tracks cannot be used.
     """
-    kept = check_audio(tracks, window_seconds, max_unusable)
+    kept = check_audio(tracks, max_unusable=max_unusable)
     rows = kept_rows(tracks, kept)
     return kept, {column: signal[rows] for column, signal in signals.items()}
 
 
 def usable_probed_tracks(
-    tracks: TrackTable, window_seconds: float, max_unusable: float, signals: Mapping[str, Labels]
+    tracks: TrackTable, max_unusable: float, signals: Mapping[str, Labels]
 ) -> tuple[TrackTable, dict[str, Labels]]:
     """Return the result of `usable_tracks`, and check that every split has labeled tracks in each column.
 
     Arguments are as for `usable_tracks`.
     """
-    kept, own = usable_tracks(tracks, window_seconds, max_unusable, signals)
+    kept, own = usable_tracks(tracks, max_unusable, signals)
     for column, signal in own.items():
         check_labels(kept, signal, column)
     return kept, own

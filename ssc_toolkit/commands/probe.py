@@ -7,6 +7,7 @@ from typing import Any
 
 from ssc_toolkit.commands.inputs import (
     Models,
+    check_readouts,
     encoder_and_baselines,
     load_for,
     make_tasks,
@@ -46,11 +47,13 @@ def probe(options: ProbeOptions) -> Results:
     with optional_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
+        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
+        readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
         found = load_for(models, options, options.seed)
         signals = probed_labels(
             found, options.labels, options.numbers, options.methods, options.label_fractions, options.seed
         )
-        tracks, signals = usable_probed_tracks(found, seconds, options.max_unusable, signals)
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
         comparison = compare_models(
             models,
             tracks,
@@ -61,15 +64,18 @@ def probe(options: ProbeOptions) -> Results:
             methods=[method for method in options.methods if method != FINETUNE],
             label_fractions=options.label_fractions,
             seeds=seeds,
+            **readout,
         )
         results = comparison.results
         if FINETUNE in options.methods:
             results = Results.joined(
-                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds))]
+                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds, readout))]
             )
         sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
         content = {
-            "provenance": provenance_of(tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder),
+            "provenance": provenance_of(
+                tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder, readouts=readouts
+            ),
             "records": to_records(results.frame),
         }
         publish(folder, "Probes", f"Encoder {options.encoder}, tracks {options.tracks}.", sections, content)
@@ -83,6 +89,7 @@ def _fine_tuned(
     seconds: float,
     options: ProbeOptions,
     seeds: Sequence[int],
+    readout: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
 
@@ -105,8 +112,9 @@ def _fine_tuned(
                         label_fraction=fraction,
                         steps=options.finetune_steps,
                         seed=seed,
+                        **readout,
                     )
-                    embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False)
+                    embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False, **readout)
                     predictions.append(tuned.probe.predict(embeddings, tracks))
                 score = measure(predictions)
                 yield make_score_row(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ssc_toolkit.commands.inputs import (
+    check_readouts,
     encoder_and_baselines,
     label_signals,
     load_for,
@@ -45,15 +46,17 @@ def retrieval(options: RetrievalOptions) -> Results:
     options.check()
     with optional_folder(options.out) as folder:
         listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
+        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
+        readouts = check_readouts(listed, dict.fromkeys(listed, seconds), **readout)
         models = {name: own[0] for name, own in listed.items()}
         found = load_for(listed, options)
         signals = label_signals(found, options.labels)
-        queries = _of_split(*usable_tracks(found, seconds, options.max_unusable, signals), options.split)
-        items = _database(options, seconds)
+        queries = _of_split(*usable_tracks(found, options.max_unusable, signals), options.split)
+        items = _database(options)
         if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
-        asked = embed_models(models, queries.tracks, seconds, cache=options.cache)
-        ranked = None if items is None else embed_models(models, items.tracks, seconds, cache=options.cache)
+        asked = embed_models(models, queries.tracks, seconds, cache=options.cache, **readout)
+        ranked = None if items is None else embed_models(models, items.tracks, seconds, cache=options.cache, **readout)
         rows = []
         for name in models:
             for column in options.labels:
@@ -70,6 +73,7 @@ def retrieval(options: RetrievalOptions) -> Results:
             window_seconds=seconds,
             seeds=(options.seed,),
             encoder=options.encoder,
+            readouts=readouts,
             database=None if items is None else provenance_of(items.tracks, window_seconds=seconds, seeds=()),
             other_groups_only=options.other_groups_only,
         )
@@ -98,7 +102,7 @@ class _Side:
         }
 
 
-def _database(options: RetrievalOptions, seconds: float) -> _Side | None:
+def _database(options: RetrievalOptions) -> _Side | None:
     """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked.
 
     `seconds` is the window length.
@@ -109,7 +113,7 @@ def _database(options: RetrievalOptions, seconds: float) -> _Side | None:
     with source_named("database"):
         items = load_tracks(source.tracks, source.root, source.variant)
     signals = label_signals(items, options.labels)
-    return _Side(*usable_tracks(items, seconds, options.max_unusable, signals))
+    return _Side(*usable_tracks(items, options.max_unusable, signals))
 
 
 def _of_split(tracks: TrackTable, signals: Mapping[str, Labels], split: str) -> _Side:

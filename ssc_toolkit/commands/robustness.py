@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from ssc_toolkit.commands.inputs import (
     THIS,
+    check_readouts,
     encoder_and_baselines,
     load_for,
     make_tasks,
@@ -40,11 +43,13 @@ def robustness(options: RobustnessOptions) -> Results:
         tasks = make_tasks(options.labels)
         seeds = (options.seed,)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
+        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
+        readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
-        tracks, signals = usable_probed_tracks(found, seconds, options.max_unusable, signals)
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
         results = compare_models(
             models,
             tracks,
@@ -55,12 +60,18 @@ def robustness(options: RobustnessOptions) -> Results:
             window_seconds=seconds,
             methods=options.methods,
             seeds=seeds,
+            **readout,
         ).results
         drops = results.relative_drops()
         sections = [*(robustness_section(results.frame, task.name) for task in tasks), drop_section(drops)]
         content = {
             "provenance": provenance_of(
-                tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder, omit=list(options.omit)
+                tracks,
+                window_seconds=seconds,
+                seeds=seeds,
+                encoder=options.encoder,
+                omit=list(options.omit),
+                readouts=readouts,
             ),
             "records": to_records(pd.concat([results.frame, drops])),
         }

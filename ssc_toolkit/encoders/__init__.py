@@ -7,6 +7,7 @@ from ssc_toolkit.encoders.mel_cnn import MelCNN
 from ssc_toolkit.encoders.pretrained import ENCODERS, load_encoder, make_encoder, reinitialize
 from ssc_toolkit.encoders.projector import ContrastiveModel, ModelOutput, Projector
 from ssc_toolkit.encoders.published import load_published, load_published_model
+from ssc_toolkit.encoders.readout import Readout
 from ssc_toolkit.encoders.sample_cnn import SampleCNN
 from ssc_toolkit.encoders.sample_cnn_xl import SampleCNNXL
 from ssc_toolkit.encoders.short_chunk_cnn import ShortChunkCNN
@@ -21,6 +22,7 @@ __all__ = [
     "MelCNN",
     "ModelOutput",
     "Projector",
+    "Readout",
     "SampleCNN",
     "SampleCNNXL",
     "ShortChunkCNN",

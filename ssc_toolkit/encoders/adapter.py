@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,8 @@ class EncoderAdapter(Encoder):
     - a dictionary or data class (a ModelOutput of Hugging Face): its `last_hidden_state` is used, or its
       `hidden_states[layer]` if `layer` is not -1. Index 0 is the input of the first layer.
 
-    The embedding is the mean over the frames.
+    The embedding is the mean over the frames. If the module returns a list or `hidden_states`, `layer_names` are
+    "layer_0", "layer_1" and so on, in the order of the list.
 
     Outputs in some other layouts have the same number of axes and would be misinterpreted: (N, dim, frames), (N, bands,
     frames, dim), and the tokens of a vision transformer, whose class token would count as a frame. For such an output,
@@ -100,15 +102,44 @@ class EncoderAdapter(Encoder):
         self.image_channels = image_channels
         self.method = method
         self.layer = as_integer("layer", layer)
-        width = self._probe()
+        width = self._probe(lambda output: self._framewise(self._chosen(output)).shape[1])
         if embedding_dim is not None:
             self._check_width(width)
         self.embedding_dim = width
 
     def encode_frames(self, signals: Tensor) -> Tensor:
-        features = self._framewise(self._call(self._input(signals)))
+        features = self._framewise(self._chosen(self._call(self._input(signals))))
         self._check_width(features.shape[1])
         return features
+
+    @cached_property
+    def _layers(self) -> int:
+        """Number of layers in the output of the module; 0 if it returns the output of a single layer."""
+        return self._probe(lambda output: len(_list_layers(output) or ()), every=True)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers in the output of the module: "layer_0", "layer_1" and so on, or "last" for a single one.
+
+        For a model of Hugging Face, "layer_0" is the input of the first layer.
+        """
+        return tuple(f"layer_{number}" for number in range(self._layers)) or super().layer_names
+
+    @property
+    def output_layer(self) -> str:
+        """Name of the layer that is the output of the adapter, chosen by the argument `layer`."""
+        return self.layer_names[self.layer]
+
+    def encode_layers(
+        self, signals: Tensor, names: Sequence[str], function: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        output = self._call(self._input(signals), every=True)
+        layers, found = _list_layers(output) or [], {}
+        for name in names:
+            is_output = name == self.output_layer
+            features = self._chosen(output) if is_output else layers[self.layer_names.index(name)]
+            found[name] = function(self._framewise(features))
+        return found
 
     def gradient_checkpointing_(self, enabled: bool = True) -> Self:
         """Do nothing if `enabled` is False. An adapter does not support gradient checkpointing.
@@ -146,15 +177,15 @@ class EncoderAdapter(Encoder):
         weights = (parameter for parameter in self.module.parameters() if parameter.is_floating_point())
         return values.to(next(weights, values).dtype)
 
-    def _call(self, values: Tensor) -> Any:
+    def _call(self, values: Tensor, every: bool = False) -> Any:
+        """Call the module. If `every` is True, a model of Hugging Face returns the output of every layer."""
         function = self.module if self.method == "forward" else getattr(self.module, self.method)
         settings = getattr(self.module, "config", None)
-        if self.layer != -1 and hasattr(settings, "output_hidden_states"):  # Hugging Face model
+        if (every or self.layer != -1) and hasattr(settings, "output_hidden_states"):  # Hugging Face model
             return function(values, output_hidden_states=True)
         return function(values)
 
     def _framewise(self, output: Any) -> Tensor:
-        output = self._chosen(output)
         if not isinstance(output, Tensor) or output.dim() not in (2, 3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise TypeError(
@@ -166,46 +197,57 @@ class EncoderAdapter(Encoder):
         return output.transpose(1, 2) if output.dim() == 3 else output.mean(dim=2)
 
     def _chosen(self, output: Any) -> Any:
-        if not isinstance(output, Tensor) and _entry(output, "last_hidden_state", "hidden_states") is not None:
-            if self.layer == -1:
-                last = _entry(output, "last_hidden_state")
-                return _entry(output, "hidden_states")[-1] if last is None else last
-            output = list(_entry(output, "hidden_states") or ())
-        elif isinstance(output, tuple):
-            output = output[0]
-        if not isinstance(output, list) and self.layer == -1:
-            return output
-        if not isinstance(output, list) or not output:
+        """Return the output of the layer with the index `layer`."""
+        layers = _list_layers(output)
+        if self.layer == -1:
+            last = None if isinstance(output, Tensor | tuple | list) else _entry(output, "last_hidden_state")
+            if last is not None:
+                return last
+            return layers[-1] if layers else output[0] if isinstance(output, tuple) else output
+        if not layers:
             raise ValueError(
                 f"layer: expected -1, because {type(self.module).__name__} returns the output of a single layer "
                 f"(neither a list of layers nor hidden_states), got {self.layer}"
             )
-        if not -len(output) <= self.layer < len(output):
-            raise ValueError(f"layer: expected one of {len(output)} layers, 0 for the first, got {self.layer}")
-        return output[self.layer]
+        if not -len(layers) <= self.layer < len(layers):
+            raise ValueError(f"layer: expected one of {len(layers)} layers, 0 for the first, got {self.layer}")
+        return layers[self.layer]
 
     @torch.no_grad()
-    def _probe(self) -> int:
+    def _probe(self, function: Callable[[Any], int], every: bool = False) -> int:
+        """Return a number that a function computes from the output of the module for silence."""
         modes = {part: part.training for part in self.modules()}
         parameter = next(self.module.parameters(), torch.zeros(()))
         silence = torch.zeros(1, self.min_samples, device=parameter.device)
         self.eval()
         try:
-            return self._framewise(self._probed(silence)).shape[1]
+            return function(self._probed(silence, every))
         finally:
             for part, mode in modes.items():
                 part.training = mode
 
-    def _probed(self, silence: Tensor) -> Any:
+    def _probed(self, silence: Tensor, every: bool) -> Any:
         values = self._input(silence)
         try:
-            return self._call(values)
+            return self._call(values, every)
         except Exception as error:  # the module may raise any exception
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"module: {type(self.module).__name__}.{self.method} fails on silence of shape {tuple(values.shape)}, "
                 f"which depends on log_mel, image_channels and min_samples: {reason}"
             ) from error
+
+
+def _list_layers(output: Any) -> list[Any] | None:
+    """Return the outputs of all layers: a list, the list in a tuple, or `hidden_states`. None if there are none."""
+    if isinstance(output, tuple) and not hasattr(output, "hidden_states"):
+        output = output[0]
+    if isinstance(output, Tensor):
+        return None
+    if isinstance(output, list):
+        return output
+    states = _entry(output, "hidden_states")
+    return None if states is None else list(states)
 
 
 def _entry(output: Any, *names: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from ssc_toolkit.checks import check_bool, check_integer
 from ssc_toolkit.encoders.checkpointing import run_checkpointed
 from ssc_toolkit.encoders.fusion import fold_batch_norms, fuse_layers
+from ssc_toolkit.encoders.layered import CPU_SLICE, LayeredEncoder
+from ssc_toolkit.encoders.readout import Readout
 from ssc_toolkit.encoders.saving import (
     CLASS_KEY,
     CONFIG,
+    READOUT_KEY,
     WEIGHTS,
     fill,
     find_saved_folder,
@@ -32,8 +35,6 @@ from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
-
-_CPU_SLICE = 8  # number of clips that a fused encoder embeds at once, so that activations fit in the cache
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Names of the options of `from_pretrained` that apply to downloads from the Hugging Face Hub."""
@@ -49,7 +50,7 @@ An audio encoder of ssc_toolkit. Load it with
 """
 
 
-class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", model_card_template=MODEL_CARD):
+class Encoder(LayeredEncoder, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", model_card_template=MODEL_CARD):
     """Base class of encoders, which map a waveform to one embedding, or to one embedding per frame.
 
     A subclass defines `encode_frames` and passes the arguments below to the constructor of this class.
@@ -109,21 +110,6 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         self.gradient_checkpointing = False
         self.register_state_dict_post_hook(_make_contiguous)
 
-    @abstractmethod
-    def encode_frames(self, signals: Tensor) -> Tensor:
-        """Compute framewise features of mono signals (N, samples).
-
-        The signals have the dtype of the waveforms that were passed to `forward`. A subclass casts them to the dtype of
-        its first layer.
-
-        Returns:
-            (N, embedding_dim, frames) features.
-        """
-
-    def pool_frames(self, features: Tensor) -> Tensor:
-        """Compute embeddings (N, embedding_dim) as the mean of framewise features (N, embedding_dim, frames)."""
-        return features.mean(dim=-1)
-
     def forward(self, waveforms: Tensor, frames: bool = False) -> Tensor:
         """Embed waveforms.
 
@@ -140,12 +126,11 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
             ValueError: if the waveforms have another shape, or fewer samples than `min_samples`.
             TypeError: if the waveforms are not a floating-point tensor.
         """
-        self._check(waveforms)
-        mono = waveforms if waveforms.dim() == 2 else waveforms.mean(dim=-2)
-        features = self._features(mono.reshape(-1, mono.shape[-1]))
+        signals, shape = self._signals(waveforms)
+        features = self._features(signals)
         if frames:
-            return features.transpose(1, 2).unflatten(0, mono.shape[:-1])
-        return self.pool_frames(features).unflatten(0, mono.shape[:-1])
+            return features.transpose(1, 2).unflatten(0, shape)
+        return self.pool_frames(features).unflatten(0, shape)
 
     def fuse(self) -> Self:
         """Return a faster copy of the encoder for inference.
@@ -216,6 +201,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         if name := name_of_infinite(self.state_dict()):
             raise ValueError(f"encoder: expected finite weights, got NaN or infinity in {name}")
         own = {**_dictionary(self._hub_mixin_config), CLASS_KEY: type(self).__name__}
+        if self.readout != Readout():
+            own[READOUT_KEY] = self.readout.to_config()
         more = _dictionary(config)
         for name in own.keys() & more.keys():
             if to_plain(more[name]) != to_plain(own[name]):
@@ -246,13 +233,16 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
         renamed = with_new_names(config, ENCODER_ARGUMENTS, parameters)
         options = {name: renamed[name] for name in renamed.keys() - config.keys()} | options
         kinds = {parameter.kind for parameter in parameters.values()}
-        unknown = sorted(renamed.keys() - parameters.keys() - {CLASS_KEY})
+        unknown = sorted(renamed.keys() - parameters.keys() - {CLASS_KEY, READOUT_KEY})
         takes_all = inspect.Parameter.VAR_KEYWORD in kinds or "config" in parameters
         if unknown and not takes_all:
             warnings.warn(
                 f"{folder / CONFIG}: ignoring {', '.join(unknown)}, which {cls.__name__} does not accept", stacklevel=2
             )
-        return super().from_pretrained(str(folder), **options)
+        encoder = super().from_pretrained(str(folder), **options)
+        if READOUT_KEY in config and READOUT_KEY not in parameters:
+            _restore_readout(encoder, config[READOUT_KEY], folder)
+        return encoder
 
     @classmethod
     def _from_pretrained(
@@ -260,6 +250,8 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     ) -> Self:
         for name in _DOWNLOAD:
             arguments.pop(name)
+        if READOUT_KEY not in cls._hub_mixin_init_parameters:
+            arguments.pop(READOUT_KEY, None)
         try:
             encoder = cls(**arguments)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -276,27 +268,16 @@ class Encoder(nn.Module, PyTorchModelHubMixin, ABC, library_name="ssc_toolkit", 
     def _features(self, signals: Tensor) -> Tensor:
         if not self.fused or signals.device.type != "cpu" or is_traced():
             return self.encode_frames(signals)
-        return torch.cat([self.encode_frames(part) for part in signals.split(_CPU_SLICE)])
+        return torch.cat([self.encode_frames(part) for part in signals.split(CPU_SLICE)])
 
-    def _check(self, waveforms: Tensor) -> None:
-        if not isinstance(waveforms, Tensor):
-            raise TypeError(f"waveforms: expected a tensor, got {type(waveforms).__name__}")
-        if waveforms.dim() not in (2, 3, 4):
-            raise ValueError(
-                "waveforms: expected (N, samples), (N, channels, samples) or (items, views, channels, samples), "
-                f"got {tuple(waveforms.shape)}"
-            )
-        if not waveforms.is_floating_point():
-            raise TypeError(f"waveforms: expected floating point, -1 to 1, got {waveforms.dtype}")
-        if waveforms.dim() > 2 and not waveforms.shape[-2]:
-            raise ValueError(f"waveforms: expected at least one channel, got {tuple(waveforms.shape)}")
-        samples = waveforms.shape[-1]
-        if samples < self.min_samples:
-            hundredths = -(-100 * self.min_samples // self.sample_rate)  # rounded up, so that this length is sufficient
-            raise ValueError(
-                f"waveforms: expected at least {self.min_samples} samples for {type(self).__name__} "
-                f"({hundredths / 100:.2f} s at {self.sample_rate} Hz), got {samples}"
-            )
+
+def _restore_readout(encoder: Encoder, config: Any, folder: Path) -> None:
+    """Set the default readout that `config.json` contains."""
+    try:
+        readout = Readout.from_config(config)
+        encoder.set_readout(readout.frame_pooling, readout.layers)
+    except InputError as error:
+        raise make_config_error(type(encoder).__name__, folder, error) from error
 
 
 def _make_contiguous(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

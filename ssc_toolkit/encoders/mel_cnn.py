@@ -93,6 +93,11 @@ class MelCNN(Encoder):
             nn.ReLU(),
         )
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers: the log-mel spectrogram, and each convolution after its ReLU."""
+        return ("log_mel", "spectral.2", "spectral.5", "temporal.2", "temporal.5")
+
     def encode_frames(self, signals: Tensor) -> Tensor:
         image, *affine = normalize_image(self.scale, self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
         # The channels-last layout makes 2-D convolutions on a CPU about a third faster.

@@ -69,6 +69,11 @@ class SampleCNN(Encoder):
         layers.append(make_conv_block(self.widths[-1], self.widths[-1]))
         self.sequential = nn.Sequential(*layers)
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers: the first convolution, the nine blocks and the last convolution."""
+        return tuple(f"sequential.{number}" for number in range(len(self.sequential)))
+
     def encode_frames(self, signals: Tensor) -> Tensor:
         stem = cast("nn.Sequential", self.sequential[0])[0]
         features = signals[:, None].to(cast(Tensor, stem.weight).dtype)

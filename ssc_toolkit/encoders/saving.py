@@ -26,6 +26,8 @@ _ADVICE = f"copy the folder again, or delete {CHECKSUMS} in it if you changed th
 
 CLASS_KEY = "encoder_class"
 """Key in `config.json` whose value is the name of the class of the encoder."""
+READOUT_KEY = "readout"
+"""Key in `config.json` whose value is the default readout, if it is not that of a new encoder."""
 
 
 def find_saved_folder(name: Any, **download: Any) -> Path:

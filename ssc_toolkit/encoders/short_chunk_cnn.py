@@ -83,6 +83,11 @@ class ShortChunkCNN(Encoder):
         widths = [1, *(channels * factor for factor in CHANNEL_FACTORS)]
         self.layers = nn.ModuleList(make(a, b) for a, b in itertools.pairwise(widths))
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers: the mel spectrogram in decibels, and the seven layers."""
+        return ("log_mel", *(f"layers.{number}" for number in range(len(self.layers))))
+
     def encode_frames(self, signals: Tensor) -> Tensor:
         image, *affine = normalize_image(self.scale, self.log_mel(signals)[:, None].to(self.scale.weight.dtype))
         for layer in self.layers:

@@ -69,6 +69,12 @@ class TUNePlus(Encoder):
         self.extra = nn.ModuleList(_block(a, 2 * deepest) for a in [deepest, *[2 * deepest] * 3])
         self.last = nn.Sequential(*_block(2 * deepest, 512), nn.AvgPool1d(3))
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the layers: encoder path, decoder path, tail, and the last convolutions."""
+        paths = {"down": self.down, "up": self.up, "tail": self.tail, "extra": self.extra}
+        return (*(f"{path}.{number}" for path, blocks in paths.items() for number in range(len(blocks))), "last")
+
     def encode_frames(self, signals: Tensor) -> Tensor:
         first = cast("nn.Sequential", self.down[0])[0]
         features = signals[:, None, : signals.shape[-1] // _UNIT * _UNIT].to(cast(Tensor, first.weight).dtype)

@@ -6,6 +6,7 @@ from ssc_toolkit.evaluation.conditions import Condition, conditions_for, fixed_c
 from ssc_toolkit.evaluation.embedding.extract import WindowEmbeddings, embed_models, embed_tracks, embed_windows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import as_model, open_model
+from ssc_toolkit.evaluation.embedding.readout import layer_widths
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean
 from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure, paired_difference, relative_drop
 from ssc_toolkit.evaluation.probing.few_labels import few_label_curve, prototypes
@@ -45,6 +46,7 @@ __all__ = [
     "finetune",
     "fit_probe",
     "fixed_conditions",
+    "layer_widths",
     "make_score_row",
     "measure",
     "neighbor_agreement",

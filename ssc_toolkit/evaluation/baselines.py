@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class LogMelStatistics(Encoder):
         torch.Size([2, 192])
     """
 
+    fixed_readout: ClassVar[bool] = True
+
     def __init__(self, sample_rate: int = 16000, n_mels: int = 96) -> None:
         n_fft = round(0.128 * sample_rate)
         super().__init__(embedding_dim=2 * n_mels, sample_rate=sample_rate, min_samples=n_fft)
@@ -80,6 +82,8 @@ class MFCCStatistics(Encoder):
         >>> MFCCStatistics()(torch.randn(2, 1, 16000)).shape
         torch.Size([2, 40])
     """
+
+    fixed_readout: ClassVar[bool] = True
 
     def __init__(self, sample_rate: int = 16000, n_mfcc: int = 20) -> None:
         from torchaudio.transforms import MFCC

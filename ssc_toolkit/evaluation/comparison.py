@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,12 +15,15 @@ from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
+from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.evaluation.conditions import SEVERITIES, Condition, fixed_conditions, split_under_test
 from ssc_toolkit.evaluation.embedding.extract import embed_models, embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel
+from ssc_toolkit.evaluation.embedding.readout import choose_readout, layer_widths
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
+from ssc_toolkit.evaluation.probing.heads import WEIGHTED
 from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, label_signal
 from ssc_toolkit.evaluation.results import Results, make_score_row
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
@@ -30,7 +32,7 @@ from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.paths import user_path
 
 RETRIEVAL = "retrieval"
-_SEEDED = ("mlp",)
+_SEEDED = ("mlp", WEIGHTED)
 """Methods of probes whose result depends on the seed even if they are fitted to all labels."""
 
 Models = Mapping[str, WaveformModel | Sequence[WaveformModel]]
@@ -61,6 +63,8 @@ def compare_models(
     numbers: Collection[str] = (),
     labels: Mapping[str, Labels] | None = None,
     window_seconds: float | None = None,
+    frame_pooling: str = "default",
+    layers: str | Sequence[str] | None = None,
     methods: Sequence[str] = ("linear",),
     label_fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
@@ -86,6 +90,8 @@ def compare_models(
         numbers: names of the label columns that hold real numbers, which are predicted by regression.
         labels: encoded labels of all tracks, by label column. None encodes the columns of the table.
         window_seconds: length of a window in seconds for all models. By default each model has its own window length.
+        frame_pooling: pooling of the frames of all models, as for `embed_models`.
+        layers: layers of all models, as for `embed_models`.
         methods: methods of the probes, as for `fit_probe`. "retrieval" fits no probe. It ranks the clean test tracks by
             similarity to each of them, and computes retrieval metrics for each label column of classes.
         label_fractions: fractions of the labeled training tracks to fit the probes to, each in (0, 1].
@@ -110,16 +116,20 @@ def compare_models(
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
     grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed)
-    embed = partial(_embed_all, listed, window_seconds=window_seconds, cache=folder, progress=progress)
+    readout: dict[str, Any] = {"frame_pooling": frame_pooling, "layers": layers}
+    options: dict[str, Any] = {"window_seconds": window_seconds, "cache": folder, "progress": progress, **readout}
     _say(progress, f"{len(models)} models, clean audio")
-    clean = embed(tracks)
-    probes = {name: [CachedProbes(own, tracks, signals, folder) for own in clean[name]] for name in listed}
+    clean = _embed_all(listed, tracks, **options)
+    widths = {name: _layer_widths(own[0], readout) if WEIGHTED in methods else None for name, own in listed.items()}
+    probes = {
+        name: [CachedProbes(own, tracks, signals, folder, widths[name]) for own in clean[name]] for name in listed
+    }
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):
         inputs = clean
         if condition.transform is not None:
             _say(progress, f"{len(models)} models, condition {number} of {len(conditions)}: {condition.name}")
-            embedded = embed(test, corruption=condition.transform)
+            embedded = _embed_all(listed, test, corruption=condition.transform, **options)
             inputs = {name: [expand_rows(vectors, is_test) for vectors in own] for name, own in embedded.items()}
         for name, own in probes.items():
             rows += grid.scores(name, condition, own, inputs[name])
@@ -138,6 +148,8 @@ def robustness(
     corruption: Callable[[float], Augmentation | FixedCorruption],
     severities: Sequence[float] = SEVERITIES,
     *,
+    frame_pooling: str = "default",
+    layers: str | Sequence[str] | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
     progress: bool = True,
@@ -157,6 +169,8 @@ def robustness(
         window_seconds: length of a window in seconds, as for `embed_tracks`.
         corruption: function that takes a severity above 0 and returns a transform, such as
             `lambda severity: semisupcon_chain(16000, severity, omit=("pitch_shift",))`.
+        frame_pooling: as for `embed_tracks`.
+        layers: as for `embed_tracks`.
         severities: severities to score. Severity 0 is clean audio.
         seed: seed of the corruption.
         cache: folder of the embedding cache, as for `embed_tracks`.
@@ -188,8 +202,9 @@ def robustness(
     for severity in severities:
         transform = corruption(severity) if severity > 0 else None
         vectors = embed_tracks(
-            model, test, window_seconds, corruption=transform, seed=seed, cache=cache, progress=progress
-        )
+            model, test, window_seconds, frame_pooling=frame_pooling, layers=layers, corruption=transform, seed=seed,
+            cache=cache, progress=progress,
+        )  # fmt: skip
         inputs = expand_rows(vectors, is_test)
         for task in tasks:
             own = probes[task.column]
@@ -277,6 +292,11 @@ def _rank_all(
             if labels.kind != "number":
                 score = retrieval(vectors[test], labels[rows], groups=groups, seed=grid.bootstrap_seed)
                 yield make_score_row(score, model=name, task=column, method=RETRIEVAL, seed=grid.seeds[0])
+
+
+def _layer_widths(model: WaveformModel, readout: Mapping[str, Any]) -> dict[str, int] | None:
+    """Return the widths of the layers of a model. None if it gives no frames, so that it has a single layer."""
+    return None if choose_readout(model, **readout) is None else layer_widths(cast(Encoder, model), **readout)
 
 
 def _say(progress: bool, text: str) -> None:

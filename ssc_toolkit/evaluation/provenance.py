@@ -12,7 +12,7 @@ from ssc_toolkit.data.cells import format_cells
 from ssc_toolkit.data.track_table import Tracks
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.environment import describe_environment
-from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import WINDOW_RULE
 from ssc_toolkit.hashing import lines_hash
 
 
@@ -50,7 +50,7 @@ def provenance_of(
         "tracks": {split: int(sides[split]) for split in ("train", "valid", "test") if split in sides} or len(tracks),
         "windows": {
             "seconds": dict(window_seconds) if isinstance(window_seconds, Mapping) else window_seconds,
-            "rule": f"non-overlapping from the beginning, the last partial one dropped, at most {MAX_WINDOWS}",
+            "rule": WINDOW_RULE,
             "pooling": window_pooling,
         },
         "seeds": list(seeds),

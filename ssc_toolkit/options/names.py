@@ -5,7 +5,7 @@ They are copies, because the modules that define them are slow to import. Tests 
 
 from __future__ import annotations
 
-METHODS = ("linear", "mlp", "knn", "prototypes")
+METHODS = ("linear", "mlp", "knn", "prototypes", "weighted_layers")
 """Names of the methods of probes."""
 FINETUNE = "finetune"
 """Name of the method of `probe` that trains the whole encoder."""

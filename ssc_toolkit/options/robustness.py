@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_names
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_corruptions, check_encoder, check_numbers, check_window
+from ssc_toolkit.options.checks import (
+    check_choices,
+    check_corruptions,
+    check_encoder,
+    check_layers,
+    check_numbers,
+    check_window,
+)
 from ssc_toolkit.options.names import METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -22,8 +30,8 @@ class RobustnessOptions(TrackSource):
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns to predict.
-        methods: one or more of linear, mlp, knn (nearest neighbors) and prototypes (similarity to the mean of each
-            class).
+        methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class)
+            and weighted_layers (a learned weighted sum of several layers).
         numbers: names of the label columns that contain numbers. The other columns contain classes.
         corruptions: "chain" for the whole augmentation chain, or names of single corruptions. Stages of the chain:
             gain, polarity_inversion, colored_noise, filter, pitch_shift, delay. Other corruptions: time_stretch,
@@ -36,12 +44,15 @@ class RobustnessOptions(TrackSource):
         window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
             mean over its windows. The default is the view length of the encoder's training, which is read from the
             folder above the encoder, or 3 if it is not known.
+        frame_pooling: how the frames of a window are combined: mean, max or mean_std (mean and standard deviation).
+            "default" is the pooling that the encoder was saved with, or that of its architecture.
+        layers: layers of the encoder whose frames are used: last, all, or a list of names. Their embeddings are
+            concatenated. The default is the layers that the encoder was saved with, or the last.
         cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
             has changed.
         out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
             written.
-        max_unusable: maximum fraction of the files that may be unreadable or shorter than a window. These files are
-            left out.
+        max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
         seed: seed of the corruptions, the probes, the random encoder and the split.
     """
 
@@ -55,6 +66,8 @@ class RobustnessOptions(TrackSource):
     omit: tuple[str, ...] = ()
     draws: str | None = None
     window_seconds: float | None = None
+    frame_pooling: Literal["default", "mean", "mean_std", "max"] = "default"
+    layers: tuple[str, ...] = ()
     cache: str | None = None
     out: str | None = None
     max_unusable: float = 0.1
@@ -69,6 +82,8 @@ class RobustnessOptions(TrackSource):
         check_corruptions(self.corruptions, self.severities, self.omit)
         if not any(severity > 0 for severity in self.severities):
             raise InputError("severities: expected at least one above 0, got none")
+        check_choices(self)
         check_window(self.window_seconds)
+        check_layers(self.layers)
         super().check()
         check_encoder(self.encoder)

@@ -16,7 +16,7 @@ from memory import highest_memory  # noqa: E402
 
 ALLOCATE = """
 import subprocess, sys, time
-block = bytearray(b"x" * 60_000_000)
+block = b"x" * 60_000_000
 if len(sys.argv) > 1:
     subprocess.run([sys.executable, "-c", sys.argv[1]])
 time.sleep(0.5)

@@ -190,6 +190,33 @@ def test_embed_a_folder(shared, music, tmp_path, suffix, window_pooling):
             assert content["start_seconds"][:4].tolist() == [0, 0.5, 0, 0.5]
 
 
+def test_embed_with_a_readout(shared, music, tmp_path):
+    options = ["--frame_pooling=mean_std", "--layers=log_mel,last"]
+    code, _, errors = call("embed", music, *shared[::2], f"--out={tmp_path / 'e.npz'}", *options)
+    assert code == 0, errors
+    with np.load(tmp_path / "e.npz") as content:
+        assert content["embeddings"].shape == (40, 2 * (32 + 256))
+    assert read_metadata(tmp_path / "e.npz")["readout"] == {"frame_pooling": "mean_std", "layers": ["log_mel", "last"]}
+
+
+def test_probe_reads_the_layers_of_encoder_and_baseline(shared, cache, tmp_path):
+    options = ["--labels=pitch", "--methods=prototypes,weighted_layers", "--layers=all", "--frame_pooling=max"]
+    code, _, errors = call("probe", *shared, cache, *options, f"--out={tmp_path / 'p'}")
+    assert code == 0, errors
+    content = report(tmp_path / "p")
+    expected = {"frame_pooling": "max", "layers": "all"}
+    assert content["provenance"]["readouts"] == {"random encoder": expected, "this encoder": expected}
+    scored = {(r["model"], r["method"]) for r in content["records"]}
+    assert {("random encoder", "weighted_layers"), ("log-mel statistics", "weighted_layers")} <= scored
+
+
+def test_retrieval_depends_on_the_readout(shared, cache):
+    default = call("retrieval", *shared, cache, "--labels=pitch")
+    other = call("retrieval", *shared, cache, "--labels=pitch", "--layers=log_mel")
+    assert default[0] == other[0] == 0, other[2]
+    assert default[1] != other[1]
+
+
 def test_a_model_by_import_path(music, tmp_path, monkeypatch):
     (tmp_path / "brought_model.py").write_text(
         "import torch\nfrom ssc_toolkit.evaluation import as_model\n"
@@ -231,6 +258,11 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
         (["retrieval", "--labels=pitch", "--database_root=x"], "did you mean --database.root?"),
         (["retrieval", "--labels=pitch", "--database.root=x"], "database.root: expected database.tracks as well"),
         (["embed", "--out=e.txt"], ".npz or .parquet"),
+        (["embed", "--out=e.npz", "--frame_pooling=mean+std"], "frame_pooling: expected one of"),
+        (["probe", "--labels=pitch", "--layers=conv1"], "layers: expected last, all or names of layers of MelCNN"),
+        (["robustness", "--labels=pitch", "--layers=all,last"], "layers: expected last, all or a list of different"),
+        (["retrieval", "--labels=pitch", "--layers=last,last"], "layers: expected last, all or a list of different"),
+        (["probe", "--labels=pitch", "--methods=weighted_layers"], "weighted_layers expected several layers"),
         (
             ["probe", "--labels=pitch", "--window_seconds=0.1"],
             "window_seconds: expected at least 0.13 s for the random encoder, got 0.1",

@@ -1,11 +1,12 @@
-"""Loading of the audio of tracks in batches, clean or corrupted."""
+"""Loading of the windows of tracks in batches, clean or corrupted."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import soxr
@@ -16,11 +17,12 @@ from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
 from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
-from ssc_toolkit.evaluation.embedding.models import DEFAULT_WINDOW_SECONDS
-from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS, count_windows, spread_windows
 
-MAX_CORRUPTED_SECONDS = MAX_WINDOWS * DEFAULT_WINDOW_SECONDS
-"""Length in seconds of the beginning of a track that is corrupted, unless its windows cover more."""
+_MAX_WHOLE = 4 * MAX_WINDOWS  # a track with more windows is not decoded as a whole
+_MAX_SECONDS = 192.0  # mean length of the tracks in a batch that is corrupted, which limits the memory
+
+Decoded = TypeVar("Decoded")
 
 Reader = Callable[[int, int, int], np.ndarray]
 """Function from a row number of the track table, a first sample and a number of samples to that segment, (samples,)."""
@@ -48,93 +50,120 @@ def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
 
 @dataclass
 class AudioLoader:
-    """Loader that yields the audio of tracks in batches, at the sample rates of several models.
+    """Loader that yields the windows of tracks in batches, for several models.
 
-    A corruption is applied at its own sample rate. The result is resampled to the sample rate of each model, so that
-    all models receive the same corrupted audio. The length of the corrupted audio is a whole number of seconds.
+    A corruption is applied to the whole track, at its own sample rate. The result is resampled to the sample rate of
+    each model, so that all models receive the same corrupted audio. The length of the corrupted audio is a whole number
+    of seconds.
 
     Args:
         tracks: track table with the columns `path` and `seconds`.
         rates: sample rate of each model in hertz.
-        needs: (tracks, models) number of samples of a track that a model needs, at the sample rate of the model.
+        sizes: length of a window of each model in samples.
         corruption: corruption of the tracks. None loads clean audio.
         batch_size: maximum number of tracks in a batch.
         max_unusable: maximum fraction of tracks that may fail to decode.
 
     Attributes:
         problems: error messages of the tracks that failed to decode so far.
+
+    Raises:
+        InputError: as for `count_windows`.
     """
 
     tracks: TrackTable
     rates: Sequence[int]
-    needs: np.ndarray
+    sizes: Sequence[int]
     corruption: FixedCorruption | None = None
     batch_size: int = 32
     max_unusable: float = 0.1
     problems: list[str] = field(default_factory=list)
 
-    def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], dict[int, Tensor]]]:
+    def __post_init__(self) -> None:
+        counts = [count_windows(self.tracks, *model) for model in zip(self.rates, self.sizes, strict=True)]
+        self._counts = np.stack(counts, axis=1)
+
+    def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], list[Tensor]]]:
         """Load the tracks in batches.
 
         Args:
             device: device on which corruptions are computed.
 
         Yields:
-            The number of tracks in the batch, a list of the row numbers of the tracks that could be decoded, and a
-            dictionary from sample rate to the waveforms (rows, 1, samples) of these tracks.
+            The number of tracks in the batch, a list of the row numbers of the tracks that could be decoded, and for
+            each model the windows (rows, windows, samples) of these tracks. If no track could be decoded, the lists are
+            empty.
 
         Raises:
             InputError: if the fraction of tracks that failed to decode exceeds `max_unusable`.
         """
-        lengths = self._lengths()
-        readers = {
-            rate: make_reader(self.tracks, rate) for rate in ([self._own_rate] if self.corruption else self.rates)
-        }
-        draw = None if self.corruption is None else self.corruption.draw_for(self.tracks)
-        for rows in self._groups(lengths):
-            decoded: dict[int, dict[int, np.ndarray]] = {}
-            for row in rows:
-                try:
-                    decoded[row] = {rate: readers[rate](row, 0, int(lengths[rate][row])) for rate in readers}
-                except UnreadableAudio as error:
-                    self._note(str(error))
-            kept = list(decoded)
-            if not kept:
-                yield len(rows), [], {}
+        yield from self._clean_batches() if self.corruption is None else self._corrupted_batches(device)
+
+    def _clean_batches(self) -> Iterator[tuple[int, list[int], list[Tensor]]]:
+        readers = {rate: make_reader(self.tracks, rate) for rate in self.rates}
+        for rows in self._groups(np.minimum(self._counts, MAX_WINDOWS), self.batch_size):
+            decoded = self._decode(rows, lambda row: self._read_windows(row, readers))
+            windows = [torch.from_numpy(np.stack(parts)) for parts in zip(*decoded.values(), strict=True)]
+            yield len(rows), list(decoded), windows
+
+    def _corrupted_batches(self, device: torch.device) -> Iterator[tuple[int, list[int], list[Tensor]]]:
+        corruption = self.corruption
+        assert corruption is not None
+        own_rate = corruption.sample_rate
+        reader, draw = make_reader(self.tracks, own_rate), corruption.draw_for(self.tracks)
+        seconds = self._corrupted_seconds()
+        batch_size = max(1, int(self.batch_size * min(1.0, _MAX_SECONDS / seconds.max(initial=1))))
+        for rows in self._groups(np.column_stack([seconds, self._counts]), batch_size):
+            decoded = self._decode(rows, lambda row: reader(row, 0, int(seconds[row]) * own_rate))
+            if not decoded:
+                yield len(rows), [], []
                 continue
-            waveforms = {
-                rate: torch.from_numpy(np.stack([decoded[row][rate] for row in kept]))[:, None] for rate in readers
-            }
-            if self.corruption is not None and draw is not None:
-                clean = waveforms[self._own_rate].to(device)
-                corrupted = self.corruption.transform.apply_draw(clean, draw[torch.tensor(kept)])
-                waveforms = {rate: resample_waveforms(corrupted, self._own_rate, rate) for rate in self.rates}
-            yield len(rows), kept, waveforms
+            clean = torch.from_numpy(np.stack(list(decoded.values())))[:, None].to(device)
+            corrupted = corruption.transform.apply_draw(clean, draw[torch.tensor(list(decoded))])
+            waveforms = {rate: resample_waveforms(corrupted, own_rate, rate)[:, 0] for rate in set(self.rates)}
+            windows = [
+                _cut(waveforms[rate], size, count)
+                for rate, size, count in zip(self.rates, self.sizes, self._counts[rows[0]].tolist(), strict=True)
+            ]
+            yield len(rows), list(decoded), windows
 
-    @property
-    def _own_rate(self) -> int:
-        assert self.corruption is not None
-        return self.corruption.sample_rate
+    def _read_windows(self, row: int, readers: Mapping[int, Reader]) -> list[np.ndarray]:
+        """Return the windows (windows, samples) of a track for each model."""
+        counts = self._counts[row].tolist()
+        lengths: dict[int, int] = {}
+        for rate, size, count in zip(self.rates, self.sizes, counts, strict=True):
+            lengths[rate] = max(lengths.get(rate, 0), size * count if count <= _MAX_WHOLE else 0)
+        whole = {rate: readers[rate](row, 0, length) for rate, length in lengths.items() if length}
+        found = []
+        for rate, size, count in zip(self.rates, self.sizes, counts, strict=True):
+            if count <= _MAX_WHOLE:
+                found.append(_cut(torch.from_numpy(whole[rate])[None], size, count)[0].numpy())
+            else:
+                starts = (spread_windows(count) * size).tolist()
+                found.append(np.stack([readers[rate](row, start, size) for start in starts]))
+        return found
 
-    def _lengths(self) -> dict[int, np.ndarray]:
-        """Return the number of samples to decode from each track, an array (tracks,) for each sample rate in hertz."""
-        if self.corruption is None:
-            wanted = np.asarray(self.rates)
-            return {rate: self.needs[:, wanted == rate].max(axis=1) for rate in set(self.rates)}
-        needed = np.ceil((self.needs / np.asarray(self.rates)).max(axis=1) - 1e-6)
-        whole = np.ceil(self.tracks["seconds"].to_numpy() - 1e-6)
-        seconds = np.maximum(np.minimum(whole, MAX_CORRUPTED_SECONDS), needed)
-        return {self._own_rate: (seconds * self._own_rate).astype(int)}
+    def _corrupted_seconds(self) -> np.ndarray:
+        """Return the number of seconds of audio to corrupt for each track."""
+        needed = np.ceil((self._counts * self.sizes / np.asarray(self.rates)).max(axis=1) - 1e-6)
+        return np.maximum(np.ceil(self.tracks["seconds"].to_numpy() - 1e-6), needed).astype(int)
 
-    def _groups(self, lengths: dict[int, np.ndarray]) -> Iterator[list[int]]:
-        """Yield lists of consecutive row numbers of tracks from which the same number of samples is decoded.
-
-        `lengths` are numbers of samples to decode, (tracks,) by sample rate.
-        """
-        keys = list(zip(*self.needs.T.tolist(), *(length.tolist() for length in lengths.values()), strict=True))
-        for _, group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
+    def _groups(self, keys: np.ndarray, batch_size: int) -> Iterator[list[int]]:
+        """Yield lists of consecutive row numbers of tracks with equal keys (tracks, columns)."""
+        listed = keys.tolist()
+        for _, group in itertools.groupby(range(len(listed)), key=listed.__getitem__):
             rows = list(group)
-            yield from (rows[first : first + self.batch_size] for first in range(0, len(rows), self.batch_size))
+            yield from (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
+
+    def _decode(self, rows: Sequence[int], read: Callable[[int], Decoded]) -> dict[int, Decoded]:
+        """Return the result of a function for each row whose track can be decoded."""
+        decoded = {}
+        for row in rows:
+            try:
+                decoded[row] = read(row)
+            except UnreadableAudio as error:
+                self._note(str(error))
+        return decoded
 
     def _note(self, problem: str) -> None:
         self.problems.append(problem)
@@ -143,6 +172,12 @@ class AudioLoader:
                 f"tracks: {len(self.problems)} of {len(self.tracks)} could not be decoded, such as "
                 f"{self.problems[0]}. Fix or remove these tracks"
             )
+
+
+def _cut(waveforms: Tensor, size: int, count: int) -> Tensor:
+    """Return the windows (rows, windows, size) to embed of waveforms (rows, samples) with `count` whole windows."""
+    windows = waveforms[:, : size * count].unflatten(1, (count, size))
+    return windows if count <= MAX_WINDOWS else windows[:, torch.from_numpy(spread_windows(count))]
 
 
 def resample_waveforms(waveforms: Tensor, sample_rate: int, wanted: int) -> Tensor:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.data import AudioStore, TrackTable
+from ssc_toolkit.encoders import Readout
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, hash_model
-from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS
+from ssc_toolkit.evaluation.embedding.windows import WINDOW_RULE
 from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.hashing import file_hash, text_hash
 from ssc_toolkit.paths import user_path
@@ -21,12 +22,12 @@ from ssc_toolkit.paths import user_path
 class EmbeddingCache:
     """Folder that stores the embeddings of the tracks of a table, so that they are computed only once.
 
-    Each file contains the embeddings of all tracks for one model, window length, pooling and corruption. The key of a
-    file, by which it is found, is a hash of the model (class, settings, weights), the content of the audio files, the
-    window length and the maximum number of windows, the pooling, the corruption with its random values, and the version
-    of this library. For tracks in an audio store, the key contains the checksums that the store recorded. Moved audio
-    files keep their key, and changed audio files get a new key. Each cache file ends with a checksum. If a file is
-    damaged, the embeddings are computed again. If the folder exceeds its limit (20 GB, or the environment variable
+    Each file contains the embeddings of all tracks for one model, readout, window length, pooling and corruption. The
+    key is a hash of the model (class, settings, weights), its readout, the content of the audio files, the window
+    length, the choice of windows, the pooling, the corruption with its random values, and the version of this library.
+    For tracks in an audio store, the key contains the checksums that the store recorded. Moved audio files keep their
+    key, and changed audio files get a new key. Each cache file ends with a checksum. If a file is damaged, the
+    embeddings are computed again. If the folder exceeds its limit (20 GB, or the environment variable
     `SSC_TOOLKIT_CACHE_GB`), the least recently used files are removed.
 
     Args:
@@ -44,17 +45,16 @@ class EmbeddingCache:
     ) -> None:
         self.folder = make_writable_folder(user_path(folder, "cache"), "cache")
         self._tracks = tracks
-        self._described = (window_pooling, MAX_WINDOWS, None if corruption is None else corruption.fingerprint())
+        self._described = (window_pooling, WINDOW_RULE, None if corruption is None else corruption.fingerprint())
 
-    def get(self, model: WaveformModel, window_seconds: float) -> np.ndarray | None:
-        """Return the stored embeddings (tracks, dim) of a model, or None if their file is missing or damaged.
+    def get(self, model: WaveformModel, window_seconds: float, readout: Readout | None = None) -> np.ndarray | None:
+        """Return the embeddings (tracks, dim), or None if the file is missing or damaged. Damage gives a warning."""
+        return read_entry(self._path(model, window_seconds, readout), self._read)
 
-        For a damaged file, a warning is issued.
-        """
-        return read_entry(self._path(model, window_seconds), self._read)
-
-    def put(self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray) -> None:
-        """Store embeddings (tracks, dim) of a model, unless some are NaN because tracks failed to decode."""
+    def put(
+        self, model: WaveformModel, window_seconds: float, embeddings: np.ndarray, readout: Readout | None = None
+    ) -> None:
+        """Store the embeddings (tracks, dim). Embeddings with NaN, from failed tracks, are not stored."""
         if not np.isfinite(embeddings).all():
             return
 
@@ -62,7 +62,7 @@ class EmbeddingCache:
             with path.open("wb") as file:
                 np.save(file, embeddings)
 
-        write_entry(self._path(model, window_seconds), write)
+        write_entry(self._path(model, window_seconds, readout), write)
 
     def _read(self, path: Path) -> np.ndarray:
         embeddings = np.load(path)
@@ -70,8 +70,8 @@ class EmbeddingCache:
             raise ValueError(f"expected the shape ({len(self._tracks)}, dim), got {embeddings.shape}")
         return embeddings
 
-    def _path(self, model: WaveformModel, window_seconds: float) -> Path:
-        identity = (hash_model(model), self._audio, window_seconds, *self._described)
+    def _path(self, model: WaveformModel, window_seconds: float, readout: Readout | None) -> Path:
+        identity = (hash_model(model), self._audio, window_seconds, readout, *self._described)
         return self.folder / f"{text_hash(repr(identity))}.npy"
 
     @cached_property

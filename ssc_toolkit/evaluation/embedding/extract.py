@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
+from ssc_toolkit.encoders import Readout
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import AudioLoader
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
@@ -26,7 +26,14 @@ from ssc_toolkit.evaluation.embedding.models import (
     find_device,
     fused_if_equal,
 )
-from ssc_toolkit.evaluation.embedding.windows import count_windows, find_window_pooling
+from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readout
+from ssc_toolkit.evaluation.embedding.windows import (
+    count_padded,
+    count_windows,
+    find_audible,
+    find_window_pooling,
+    spread_windows,
+)
 from ssc_toolkit.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -38,6 +45,8 @@ def embed_tracks(
     window_seconds: float | None = None,
     *,
     window_pooling: str = "mean",
+    frame_pooling: str = "default",
+    layers: str | Sequence[str] | None = None,
     corruption: Augmentation | FixedCorruption | None = None,
     seed: int = 0,
     batch_size: int = 32,
@@ -47,8 +56,11 @@ def embed_tracks(
 ) -> np.ndarray:
     """Compute one embedding per track, by default the mean of the embeddings of its windows.
 
-    A track is cut into non-overlapping windows. A partial window at the end is dropped, and at most the first 64
-    windows are used. If the model is an `nn.Module`, it runs in eval mode, and its previous mode is restored.
+    A track is cut into non-overlapping windows, and a partial window at the end is dropped. At most 64 windows are
+    used, which are spread evenly over the track. A track that is shorter than a window is padded with zeros at its end,
+    and a warning states the number of such tracks. Windows whose peak is below -80 dB of full scale are left out of the
+    pooling, unless all windows of the track are silent. If the model is an `nn.Module`, it runs in eval mode, and its
+    previous mode is restored.
 
     Args:
         model: an encoder, or any callable from waveforms (N, 1, samples) to embeddings (N, dim) that has an attribute
@@ -58,21 +70,27 @@ def embed_tracks(
         window_seconds: length of a window in seconds. By default, the model's attribute `window_seconds`, or 3 if the
             model has none.
         window_pooling: pooling of the window embeddings of a track: "mean", "max" or "mean+std" (concatenated).
-        corruption: transform that corrupts each track before the track is cut into windows. It is applied to at most
-            the first 192 s, or to more if the windows cover more. The random values of an `Augmentation` for a track
-            depend only on `seed` and the row of the track. A `FixedCorruption` uses its stored random values.
+        frame_pooling: pooling of the frames of a window: "mean", "max" or "mean_std" (concatenated). "default" is the
+            pooling of `Encoder.readout`, for a new encoder that of the architecture. Only for encoders.
+        layers: layers whose frames are pooled and concatenated: "last", "all" or a list of names from
+            `Encoder.layer_names`. None is for the layers of `Encoder.readout`, for a new encoder the last. Only for
+            encoders.
+        corruption: transform that corrupts each track before the track is cut into windows. The random values of an
+            `Augmentation` for a track depend only on `seed` and the row of the track. A `FixedCorruption` uses its
+            stored random values.
         seed: seed of the corruption.
         batch_size: number of tracks processed at once.
         max_unusable: maximum fraction of tracks that may fail to decode.
-        cache: folder of the embedding cache. Its keys depend on the settings and weights of the model and on the
-            content of the audio files. None stores nothing.
+        cache: folder of the embedding cache. Its keys depend on the settings and weights of the model, on the readout
+            and on the content of the audio files. None stores nothing.
         progress: whether to show a progress bar.
 
     Returns:
         (tracks, dim) float32 embeddings. If a track cannot be decoded, its row is NaN, and a warning names the track.
 
     Raises:
-        InputError: if a track is shorter than a window, if all tracks failed to decode, or if the fraction of tracks
+        InputError: if a pooling or layer is unknown, if a readout is given for a model that is not an `Encoder`, if the
+            deviation over the frames would always be 0, if all tracks failed to decode, or if the fraction of tracks
             that failed to decode exceeds `max_unusable`.
     """
     (embeddings,) = embed_models(
@@ -80,6 +98,8 @@ def embed_tracks(
         tracks,
         window_seconds,
         window_pooling=window_pooling,
+        frame_pooling=frame_pooling,
+        layers=layers,
         corruption=corruption,
         seed=seed,
         batch_size=batch_size,
@@ -96,6 +116,8 @@ def embed_models(
     window_seconds: float | None = None,
     *,
     window_pooling: str = "mean",
+    frame_pooling: str = "default",
+    layers: str | Sequence[str] | None = None,
     corruption: Augmentation | FixedCorruption | None = None,
     seed: int = 0,
     batch_size: int = 32,
@@ -111,6 +133,10 @@ def embed_models(
         window_seconds: length of a window in seconds for all models. By default, each model uses its own window length,
             as in `embed_tracks`.
         window_pooling: as for `embed_tracks`.
+        frame_pooling: as for `embed_tracks`. It applies to all models. `LogMelStatistics` and `MFCCStatistics` keep
+            their own readout.
+        layers: as for `embed_tracks`. They apply to all models. `LogMelStatistics` and `MFCCStatistics` keep
+            their own readout.
         corruption: as for `embed_tracks`. If the models have different sample rates, it must be a `FixedCorruption`,
             which has its own sample rate.
         seed: as for `embed_tracks`.
@@ -131,21 +157,23 @@ def embed_models(
     fixed = _fixed(corruption, models, tracks, seed)
     store = None if cache is None else EmbeddingCache(Path(cache), tracks, window_pooling, fixed)
     seconds = {name: choose_window_seconds(model, window_seconds) for name, model in models.items()}
+    readouts = _readouts(models, seconds, frame_pooling, layers)
     found: dict[str, np.ndarray] = {}
     for name, model in models.items():
-        kept = None if store is None else store.get(model, seconds[name])
+        kept = None if store is None else store.get(model, seconds[name], readouts[name])
         if kept is not None:
             found[name] = kept
     wanted = {name: model for name, model in models.items() if name not in found}
     if wanted:
         vectors = _by_row(
-            wanted, tracks, seconds, pool, fixed, batch_size=batch_size, max_unusable=max_unusable, progress=progress
-        )
+            wanted, tracks, seconds, readouts, pool, fixed,
+            batch_size=batch_size, max_unusable=max_unusable, progress=progress,
+        )  # fmt: skip
         for name, rows in vectors.items():
             nothing = np.full_like(next(iter(rows.values())), np.nan)
             found[name] = np.stack([rows.get(row, nothing) for row in range(len(tracks))])
             if store is not None:
-                store.put(wanted[name], seconds[name], found[name])
+                store.put(wanted[name], seconds[name], found[name], readouts[name])
     return {name: found[name] for name in models}
 
 
@@ -188,26 +216,28 @@ def embed_windows(
     tracks: Tracks,
     window_seconds: float | None = None,
     *,
+    frame_pooling: str = "default",
+    layers: str | Sequence[str] | None = None,
     batch_size: int = 32,
     max_unusable: float = 0.1,
     progress: bool = True,
 ) -> WindowEmbeddings:
-    """Compute one embedding per window of each track, without pooling.
+    """Compute one embedding per window of each track, without pooling over the windows.
 
-    The arguments and errors are the same as for `embed_tracks`.
-
-    Returns:
-        The embeddings of all windows. There are none for a track that cannot be decoded, and a warning names it.
+    The arguments and errors are the same as for `embed_tracks`. Silent windows are included. If a track cannot be
+    decoded, the result contains no windows of this track, and a warning names the track.
     """
     tracks = as_track_table(tracks)
     seconds = choose_window_seconds(model, window_seconds)
+    readouts = _readouts({"": model}, {"": seconds}, frame_pooling, layers)
     (by_row,) = _by_row(
-        {"": model}, tracks, {"": seconds}, lambda windows: windows, None, batch_size=batch_size,
-        max_unusable=max_unusable, progress=progress,
+        {"": model}, tracks, {"": seconds}, readouts, None, None,
+        batch_size=batch_size, max_unusable=max_unusable, progress=progress,
     ).values()  # fmt: skip
     rows = sorted(by_row)
     counts = [len(by_row[row]) for row in rows]
-    starts = np.concatenate([np.arange(count) for count in counts]) * seconds
+    in_track = count_windows(tracks, model.sample_rate, round(seconds * model.sample_rate))
+    starts = np.concatenate([spread_windows(in_track[row]) for row in rows]) * seconds
     return WindowEmbeddings(np.concatenate([by_row[row] for row in rows]), np.repeat(rows, counts), starts)
 
 
@@ -215,31 +245,23 @@ def _by_row(
     models: Mapping[str, WaveformModel],
     tracks: TrackTable,
     seconds: Mapping[str, float],
-    pool: Callable[[Tensor], Tensor],
+    readouts: Mapping[str, Readout | None],
+    pool: Callable[[Tensor], Tensor] | None,
     corruption: FixedCorruption | None,
     *,
     batch_size: int,
     max_unusable: float,
     progress: bool,
 ) -> dict[str, dict[int, np.ndarray]]:
-    """Compute pooled embeddings of the tracks that can be decoded, as a dictionary by row number for each model name.
+    """Return a dictionary from model name to a dictionary from row number to the embedding of the track.
 
-    Args:
-        models: models by name.
-        tracks: track table.
-        seconds: length of a window in seconds, by model name.
-        pool: function that pools the embeddings of the windows of a track.
-        corruption: corruption of the tracks. None: clean audio.
-        batch_size: as for `embed_tracks`.
-        max_unusable: as for `embed_tracks`.
-        progress: as for `embed_tracks`.
+    `pool` maps window embeddings (1, windows, dim) to (1, dim). If it is None, the values are the embeddings of all
+    windows (windows, dim).
     """
     sizes = {name: round(seconds[name] * model.sample_rate) for name, model in models.items()}
-    needs = np.stack(
-        [count_windows(tracks, model.sample_rate, sizes[name]) * sizes[name] for name, model in models.items()], axis=1
-    )
     rates = [model.sample_rate for model in models.values()]
-    loader = AudioLoader(tracks, rates, needs, corruption, batch_size, max_unusable)
+    loader = AudioLoader(tracks, rates, list(sizes.values()), corruption, batch_size, max_unusable)
+    _report_padded(tracks, {(model.sample_rate, sizes[name]) for name, model in models.items()})
     vectors: dict[str, dict[int, np.ndarray]] = {name: {} for name in models}
     fused: dict[str, WaveformModel] = {}
     device = find_device(next(iter(models.values())))
@@ -247,22 +269,44 @@ def _by_row(
         eval_mode(*models.values()),
         progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
     ):
-        for looked_at, rows, waveforms in loader.batches(device):
-            for place, (name, model) in enumerate(models.items() if rows else ()):
-                segments = waveforms[model.sample_rate][..., : int(needs[rows[0], place])].to(find_device(model))
-                cut = "tracks channels (windows samples) -> (tracks windows) channels samples"
-                windows = rearrange(segments, cut, samples=sizes[name])
+        for looked_at, rows, loaded in loader.batches(device):
+            for windows, (name, model) in zip(loaded, models.items() if rows else (), strict=True):
+                kept = find_audible(windows) if pool is not None else windows.new_ones(windows.shape[:2]).bool()
+                chosen = (windows.flatten(0, 1) if kept.all() else windows[kept])[:, None].to(find_device(model))
                 if name not in fused:
-                    fused[name] = fused_if_equal(model, windows)
-                embedded = compute_embeddings(fused[name], windows)
-                embedded = rearrange(embedded, "(tracks windows) dim -> tracks windows dim", tracks=len(rows))
-                vectors[name].update(zip(rows, pool(embedded).cpu().numpy(), strict=True))
+                    fused[name] = fused_if_equal(model, chosen, readouts[name])
+                embedded = compute_embeddings(fused[name], chosen, readouts[name])
+                for row, part in zip(rows, embedded.split(kept.sum(1).tolist()), strict=True):
+                    vectors[name][row] = (part if pool is None else pool(part[None])[0]).cpu().numpy()
             bar.update(looked_at)
     for problem in loader.problems:
         logger.warning("not embedded: %s", problem)
     if any(not rows for rows in vectors.values()):
         raise InputError(f"tracks: no track could be decoded; the first problem is {loader.problems[0]}")
     return vectors
+
+
+def _readouts(
+    models: Mapping[str, WaveformModel],
+    seconds: Mapping[str, float],
+    frame_pooling: str,
+    layers: str | Sequence[str] | None,
+) -> dict[str, Readout | None]:
+    """Return the readout of each model, after checking that it can be computed."""
+    readouts = {name: choose_readout(model, frame_pooling, layers) for name, model in models.items()}
+    for name, model in models.items():
+        check_frames(model, readouts[name], round(seconds[name] * model.sample_rate))
+    return readouts
+
+
+def _report_padded(tracks: TrackTable, windows: Iterable[tuple[int, int]]) -> None:
+    """Log the number of tracks that are shorter than a window, for windows of several sample rates and lengths."""
+    for seconds, rate, size in sorted((size / rate, rate, size) for rate, size in windows):
+        if padded := count_padded(tracks, rate, size):
+            logger.warning(
+                "%d of %d tracks are shorter than a window of %.2f s and are padded with zeros",
+                padded, len(tracks), seconds,
+            )  # fmt: skip
 
 
 def _fixed(

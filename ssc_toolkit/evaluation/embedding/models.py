@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ssc_toolkit import __version__
-from ssc_toolkit.encoders import Encoder, EncoderAdapter, load_encoder
+from ssc_toolkit.encoders import Encoder, EncoderAdapter, Readout, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.readout import apply_readout
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.paths import local_path
@@ -197,7 +198,7 @@ def eval_mode(*models: WaveformModel) -> Iterator[None]:
             module.train(was_training)
 
 
-def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
+def fused_if_equal(model: WaveformModel, windows: Tensor, readout: Readout | None = None) -> WaveformModel:
     """Return a fused copy of an encoder on a CPU if both give the same embeddings, otherwise the model itself.
 
     `Encoder.fuse` creates the copy, which is up to twice as fast.
@@ -206,6 +207,7 @@ def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
         model: the model, in eval mode. Only encoders with `rearrangeable = True`, such as those of this library, are
             fused.
         windows: (N, 1, samples) windows. Both encoders embed the first 8 windows.
+        readout: readout of the encoder, as for `compute_embeddings`.
 
     Returns:
         The fused copy, if each embedding differs by at most `FUSED_TOLERANCE` of its norm. Otherwise, the model.
@@ -214,7 +216,7 @@ def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
         return model
     fused = model.fuse()
     try:
-        expected, found = compute_embeddings(model, windows[:8]), compute_embeddings(fused, windows[:8])
+        expected, found = (compute_embeddings(own, windows[:8], readout) for own in (model, fused))
     except InputError:  # if the model is the reason, it raises the error again later
         return model
     difference = torch.linalg.vector_norm(found - expected, dim=1)
@@ -222,14 +224,19 @@ def fused_if_equal(model: WaveformModel, windows: Tensor) -> WaveformModel:
     return fused if bool(is_equal.all()) else model
 
 
-def compute_embeddings(model: WaveformModel, windows: Tensor) -> Tensor:
+def compute_embeddings(model: WaveformModel, windows: Tensor, readout: Readout | None = None) -> Tensor:
     """Compute the embeddings (N, dim) of windows (N, 1, samples) in float32.
+
+    Args:
+        model: the model.
+        windows: the windows.
+        readout: readout from `choose_readout`. None calls the model itself.
 
     Raises:
         InputError: if the result has another shape or is not finite, or if a model of the user raises an exception.
     """
     try:
-        embeddings = model(windows)
+        embeddings = apply_readout(model, windows, readout)
     except Exception as error:
         if isinstance(error, InputError) or (isinstance(model, Encoder) and not isinstance(model, EncoderAdapter)):
             raise

@@ -45,15 +45,22 @@ class CachedProbes:
         tracks: table of the tracks.
         signals: labels of all tracks, by label column.
         folder: folder of the cache. None stores nothing.
+        layer_widths: as for `fit_probe`.
     """
 
     def __init__(
-        self, embeddings: np.ndarray, tracks: TrackTable, signals: Mapping[str, Labels], folder: Path | None = None
+        self,
+        embeddings: np.ndarray,
+        tracks: TrackTable,
+        signals: Mapping[str, Labels],
+        folder: Path | None = None,
+        layer_widths: Mapping[str, int] | None = None,
     ) -> None:
         self._embeddings = embeddings
         self._tracks = tracks
         self._signals = signals
         self._folder = folder
+        self._layer_widths = layer_widths
         self._probes: dict[ProbeSettings, Probe] = {}
 
     def predict(self, embeddings: np.ndarray, task: Task, settings: ProbeSettings) -> Predictions:
@@ -85,16 +92,24 @@ class CachedProbes:
         if settings not in self._probes:
             column, method, fraction, seed = settings
             self._probes[settings] = fit_head(
-                self._embeddings, self._tracks, self._signals[column], column, method, fraction, seed
+                self._embeddings,
+                self._tracks,
+                self._signals[column],
+                column,
+                method,
+                fraction,
+                seed,
+                self._layer_widths,
             )
         return self._probes[settings]
 
     def _key(self, embeddings: np.ndarray, task: Task, labels: Labels, settings: ProbeSettings) -> str:
+        widths = None if self._layer_widths is None else list(self._layer_widths.items())
         is_test = (self._tracks["split"] == "test").to_numpy()
         parts = [self._fitted_to, labels.values.numpy(), labels.labeled.numpy(), embeddings[is_test]]
         if task.subset is not None:
             parts.append(task.subset)
-        digest = new_digest(repr((__version__, *settings[1:], labels.names)).encode())
+        digest = new_digest(repr((__version__, *settings[1:], labels.names, widths)).encode())
         for part in parts:
             digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()

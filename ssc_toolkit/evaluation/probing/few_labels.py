@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ def few_label_curve(
     label_fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] = (0, 1, 2),
     kind: Kind | None = None,
+    layer_widths: Mapping[str, int] | None = None,
 ) -> dict[float, Score]:
     """Score probes that are fitted to increasing fractions of the labeled training tracks.
 
@@ -41,6 +42,7 @@ def few_label_curve(
         column: as for `fit_probe`.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
+        layer_widths: as for `fit_probe`.
         label_fractions: fractions of the labeled training tracks, each in (0, 1].
         seeds: seeds of the random order and of the weights of the probe.
 
@@ -68,7 +70,7 @@ def few_label_curve(
     labels = label_signal(tracks, column, kind)
 
     def score(fraction: float) -> Score:
-        probes = [fit_head(embeddings, tracks, labels, column, method, fraction, seed) for seed in seeds]
+        probes = [fit_head(embeddings, tracks, labels, column, method, fraction, seed, layer_widths) for seed in seeds]
         return measure([probe.predict(embeddings, tracks) for probe in probes])
 
     return {fraction: score(fraction) for fraction in label_fractions}

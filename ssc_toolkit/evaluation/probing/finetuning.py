@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import make_reader
 from ssc_toolkit.evaluation.embedding.extract import embed_tracks, expand_rows
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, find_device, is_trainable
+from ssc_toolkit.evaluation.embedding.readout import apply_readout, choose_readout
 from ssc_toolkit.evaluation.embedding.windows import count_windows
 from ssc_toolkit.evaluation.probing.heads import Problem
 from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
@@ -51,6 +53,8 @@ def finetune(
     window_seconds: float | None = None,
     *,
     kind: Kind | None = None,
+    frame_pooling: str = "default",
+    layers: str | Sequence[str] | None = None,
     labels: Labels | None = None,
     label_fraction: float = 1.0,
     steps: int = 1000,
@@ -75,6 +79,8 @@ def finetune(
         column: name of the label column.
         window_seconds: length of a window in seconds. By default, the window length of the model, as in `embed_tracks`.
         kind: as for `fit_probe`.
+        frame_pooling: as for `embed_tracks`. The head takes the embeddings of this readout.
+        layers: as for `embed_tracks`.
         labels: encoded labels of all tracks. None encodes the column.
         label_fraction: as for `fit_probe`.
         steps: maximum number of optimizer steps.
@@ -101,8 +107,10 @@ def finetune(
     labels = label_signal(tracks, column, kind) if labels is None else labels
     check_labels(tracks, labels, column)
     seconds = choose_window_seconds(model, window_seconds)
+    readout = choose_readout(model, frame_pooling, layers)
+    embedded = partial(_embedded, tracks=tracks, seconds=seconds, frame_pooling=frame_pooling, layers=layers)
     seen = (tracks["split"] != "test").to_numpy()
-    frozen = _embedded(model, tracks, seen, seconds)
+    frozen = embedded(model, chosen=seen)
     problem = make_problem(np.where(seen[:, None], frozen, 0.0), tracks, labels, column, label_fraction, seed)
     usable = np.isfinite(frozen).all(axis=1) & labels.labeled.numpy()  # the rows of test tracks in `frozen` are NaN
     is_train, is_valid = ((tracks["split"] == split).to_numpy() & usable for split in ("train", "valid"))
@@ -121,11 +129,11 @@ def finetune(
     with progress_bar(total=steps, desc="fine-tuning", unit="step", disable=not progress) as bar:
         for step in range(1, steps + 1):
             rows, waveforms = batches(step)
-            loss = head.loss(tuned(waveforms), labels.values[rows].to(waveforms.device))
+            loss = head.loss(apply_readout(tuned, waveforms, readout), labels.values[rows].to(waveforms.device))
             _step(optimizer, loss, step)
             bar.update()
             if step % evaluate_every == 0 or step == steps:
-                best.look(step, _embedded(tuned, tracks, is_valid, seconds)[is_valid])
+                best.look(step, embedded(tuned, chosen=is_valid)[is_valid])
                 if step - best.step >= patience * evaluate_every:
                     break
     best.restore()
@@ -195,10 +203,10 @@ def _head(problem: Problem, seed: int) -> TorchHead:
         return TorchHead(nn.Linear(problem.train_x.shape[1], len(problem.names)), problem)
 
 
-def _embedded(model: Any, tracks: TrackTable, chosen: np.ndarray, seconds: float) -> np.ndarray:
+def _embedded(model: Any, tracks: TrackTable, chosen: np.ndarray, seconds: float, **readout: Any) -> np.ndarray:
     """Compute embeddings (tracks, dim) of the tracks where the mask `chosen`, (tracks,), is True. Other rows are NaN.
 
     `seconds` is the length of a window.
     """
-    some = embed_tracks(model, tracks.select(chosen), seconds, progress=False)
+    some = embed_tracks(model, tracks.select(chosen), seconds, progress=False, **readout)
     return expand_rows(some, chosen)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.bootstrap import separate_unknown_groups
 from ssc_toolkit.evaluation.metrics.classification import defined_classes
 from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure
-from ssc_toolkit.evaluation.probing.heads import HEADS, Head, Problem
+from ssc_toolkit.evaluation.probing.heads import HEADS, WEIGHTED, Head, Problem
 from ssc_toolkit.samplers import label_budget
 
 __all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "make_problem", "probe"]
@@ -90,6 +91,7 @@ def fit_probe(
     method: str = "linear",
     *,
     kind: Kind | None = None,
+    layer_widths: Mapping[str, int] | None = None,
     label_fraction: float = 1.0,
     seed: int = 0,
 ) -> Probe:
@@ -101,6 +103,7 @@ def fit_probe(
     | "mlp" | one hidden layer of 512 units (`heads.fit_mlp`) |
     | "knn" | mean label of the k training tracks with the highest cosine similarity |
     | "prototypes" | cosine similarity to the mean embedding of each class, without training |
+    | "weighted_layers" | linear head on a learned weighted sum of layers (`heads.fit_weighted_layers`) |
 
     Hyperparameters are selected on the validation set. The test set is not used. Tracks without a label, and tracks
     whose embedding is NaN, are ignored.
@@ -114,6 +117,8 @@ def fit_probe(
         method: one of the methods above.
         kind: "class", "multi-hot" or "number". By default, the kind in the metadata of the dataset. Without metadata,
             `encode_labels` determines the kind from the cells.
+        layer_widths: number of columns of each layer in the embeddings, as `layer_widths` of `ssc_toolkit.evaluation`
+            returns them. Required for the method "weighted_layers", which is the only one that uses them.
         label_fraction: fraction of the labeled training tracks to use, in (0, 1], selected by `samplers.label_budget`.
             The selection starts with one track of every class, and contains all tracks that a smaller fraction selects.
         seed: seed of the weights and of the selection of labeled tracks.
@@ -126,8 +131,10 @@ def fit_probe(
             classes or distinct numbers, or if the numbers of embeddings and tracks differ.
     """
     tracks = as_track_table(tracks)
+    if method == WEIGHTED and layer_widths is None:
+        raise InputError(f"layer_widths: expected the widths of the layers for {WEIGHTED}, got None")
     labels = label_signal(tracks, column, kind)
-    return fit_head(embeddings, tracks, labels, column, method, label_fraction, seed)
+    return fit_head(embeddings, tracks, labels, column, method, label_fraction, seed, layer_widths)
 
 
 def fit_head(
@@ -138,11 +145,13 @@ def fit_head(
     method: str = "linear",
     label_fraction: float = 1.0,
     seed: int = 0,
+    layer_widths: Mapping[str, int] | None = None,
 ) -> Probe:
     """Fit a probe to encoded `labels`. The other arguments and the errors are the same as for `fit_probe`."""
     if method not in HEADS:
         raise InputError(f"method: expected one of {', '.join(HEADS)}, got {method!r}")
     problem = make_problem(embeddings, tracks, labels, column, label_fraction, seed)
+    problem = dataclasses.replace(problem, layer_widths=layer_widths)
     return Probe(_joined(column), HEADS[method](problem, seed), labels, method)
 
 
@@ -251,6 +260,7 @@ def probe(
     *,
     method: str = "linear",
     kind: Kind | None = None,
+    layer_widths: Mapping[str, int] | None = None,
     repeats: int = 1,
 ) -> Score:
     """Fit a probe on the training set and score it on the test set.
@@ -262,6 +272,7 @@ def probe(
         seed: seed of the bootstrap, and first seed of the probes.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
+        layer_widths: as for `fit_probe`.
         repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on.
 
     Returns:
@@ -282,7 +293,10 @@ def probe(
     check_integer("repeats", repeats, 1)
     tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
-    fitted = [fit_head(embeddings, tracks, labels, column, method, seed=seed + n) for n in range(repeats)]
+    fitted = [
+        fit_head(embeddings, tracks, labels, column, method, seed=seed + n, layer_widths=layer_widths)
+        for n in range(repeats)
+    ]
     return measure([one.predict(embeddings, tracks) for one in fitted], seed)
 
 

@@ -12,10 +12,10 @@ import soundfile
 import torch
 
 from ssc_toolkit.augmentations import Gain
-from ssc_toolkit.data import check_audio, load_tracks
+from ssc_toolkit.data import AudioStore, check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation import Task, embed_tracks, fit_probe, robustness
+from ssc_toolkit.evaluation import Task, embed_models, embed_tracks, embed_windows, fit_probe, robustness
 
 RATE = 8000
 
@@ -34,10 +34,62 @@ def test_the_mean_over_whole_windows(tracks):
     np.testing.assert_allclose(embeddings[:, 0], [0.1, 0.15, 0.15], atol=1e-4)
 
 
-def test_at_most_64_windows_of_a_long_track(tmp_path):
-    soundfile.write(tmp_path / "long.wav", np.repeat([0.1, 0.9], [64 * 800, 400 * 800]), RATE)
+@pytest.mark.parametrize("corruption", [None, Gain(0.0)])
+@pytest.mark.parametrize("windows", [200, 464])
+def test_at_most_64_windows_spread_over_a_long_track(tmp_path, windows, corruption):
+    """The level of a track rises from 0 to 1; the windows are a few of many, read as a whole or one by one."""
+    soundfile.write(tmp_path / "long.wav", np.linspace(0, 1, windows * 800), RATE, subtype="FLOAT")
     tracks = check_audio(load_tracks(tmp_path), progress=False)
-    assert embed_tracks(Levels(), tracks, 0.1, progress=False)[0, 0] == pytest.approx(0.1, abs=1e-4)
+    found = embed_windows(Levels(), tracks, 0.1, progress=False)
+    chosen = np.linspace(0, windows - 1, 64).round()
+    np.testing.assert_allclose(found.seconds, chosen * 0.1)
+    np.testing.assert_allclose(found.embeddings[:, 0], (chosen + 0.5) / windows, atol=1e-3)
+    mean = embed_tracks(Levels(), tracks, 0.1, corruption=corruption, progress=False)
+    assert mean[0, 0] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_store_and_models_of_other_rates_spread_their_windows(tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.linspace(0, 1, 300 * 800), RATE, subtype="FLOAT")
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    store = AudioStore.prepare(tracks, tmp_path / "store", RATE, progress=False).tracks
+    assert embed_tracks(Levels(), store, 0.1, progress=False)[0, 0] == pytest.approx(0.5, abs=1e-3)
+    half = Levels()
+    half.sample_rate = RATE // 2
+    found = embed_models({"own": Levels(), "half": half}, tracks, 0.1, progress=False)
+    assert found["half"][0, 0] == pytest.approx(found["own"][0, 0], abs=1e-3)
+
+
+def test_tracks_shorter_than_a_window_are_padded_and_counted(tracks, caplog):
+    with caplog.at_level(logging.WARNING):
+        embeddings = embed_tracks(Levels(), tracks, 2.0, progress=False)
+    np.testing.assert_allclose(embeddings[:, 0], [0.05, 0.15, 0.15], atol=1e-4)
+    assert "1 of 3 tracks are shorter than a window of 2.00 s and are padded with zeros" in caplog.text
+    corrupted = embed_tracks(Levels(), tracks, 2.0, corruption=Gain(-6.0206), progress=False)
+    np.testing.assert_allclose(corrupted, embeddings / 2, atol=1e-4)
+    caplog.clear()
+    embed_tracks(Levels(), tracks, 1.0, progress=False)
+    assert "padded" not in caplog.text
+
+
+@pytest.mark.parametrize(("window_pooling", "expected"), [("mean", [0.3]), ("max", [0.4]), ("mean+std", [0.3, 0.1])])
+def test_silent_windows_are_left_out_of_the_pooling(tmp_path, window_pooling, expected):
+    random = np.random.default_rng(0)
+    levels = np.repeat([0, 0.2, 0, 0.4, 0], RATE) + random.integers(-1, 2, 5 * RATE) / 32768  # dither
+    soundfile.write(tmp_path / "a.wav", levels, RATE)
+    soundfile.write(tmp_path / "b.wav", np.repeat([0.3, 0.3, 0.3, 0.3, 0.3], RATE), RATE)
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    found = embed_tracks(Levels(), tracks, 1.0, window_pooling=window_pooling, progress=False)
+    np.testing.assert_allclose(found[0], expected, atol=1e-3)
+    assert found[1, 0] == pytest.approx(0.3, abs=1e-4)
+    assert (
+        len(embed_windows(Levels(), tracks, 1.0, progress=False).rows) == 10
+    )  # one row for each window, silent or not
+
+
+def test_all_windows_of_a_silent_track_are_used(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(2 * RATE, 2e-5), RATE, subtype="FLOAT")
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    assert embed_tracks(Levels(), tracks, 1.0, progress=False)[0, 0] == pytest.approx(2e-5, rel=1e-3)
 
 
 def test_the_batch_size_changes_nothing(tracks):
@@ -72,8 +124,6 @@ def test_a_track_that_breaks_is_named_and_gets_nan(tracks, caplog):
     assert path in caplog.text
     with pytest.raises(InputError, match="1 of 3 could not be decoded"):
         embed_tracks(Levels(), tracks, 1.0, max_unusable=0.1, progress=False)
-    with pytest.raises(InputError, match="shorter than a window"):
-        embed_tracks(Levels(), tracks, 2.0, progress=False)
 
 
 def test_robustness_falls_when_the_probed_feature_is_corrupted(tmp_path):

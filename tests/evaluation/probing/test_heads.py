@@ -14,6 +14,11 @@ from ssc_toolkit.evaluation.probing.probe import choose_training_rows, label_sig
 from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 
 
+def one_layer(embeddings):
+    """Layers for the head that takes several."""
+    return {"layer_widths": {"last": embeddings.shape[1]}}
+
+
 @pytest.fixture(scope="module")
 def points():
     return labeled_points(count=300)
@@ -22,9 +27,9 @@ def points():
 @pytest.mark.parametrize("method", HEADS)
 def test_each_head_separates_what_can_be_separated(points, method):
     embeddings, tracks = points
-    assert probe(embeddings, tracks, "label", method=method).headline.value > 0.95
+    assert probe(embeddings, tracks, "label", method=method, **one_layer(embeddings)).headline.value > 0.95
     shuffled = tracks.assign(label=tracks["label"].sample(frac=1, random_state=0).to_numpy())
-    assert probe(embeddings, shuffled, "label", method=method).headline.value < 0.6
+    assert probe(embeddings, shuffled, "label", method=method, **one_layer(embeddings)).headline.value < 0.6
 
 
 @pytest.mark.parametrize("method", HEADS)
@@ -34,8 +39,8 @@ def test_no_head_reads_the_test_split(points, method):
     # Other labels and other embeddings of the test tracks change nothing.
     spoiled = tracks.assign(label=tracks["label"].where(~is_test, "class 0"))
     noise = np.where(is_test.to_numpy()[:, None], -7 * embeddings, embeddings)
-    expected = fit_probe(embeddings, tracks, "label", method, label_fraction=0.5).head
-    found = fit_probe(noise, spoiled, "label", method, label_fraction=0.5).head
+    expected = fit_probe(embeddings, tracks, "label", method, label_fraction=0.5, **one_layer(embeddings)).head
+    found = fit_probe(noise, spoiled, "label", method, label_fraction=0.5, **one_layer(embeddings)).head
     assert np.array_equal(expected.predict(embeddings), found.predict(embeddings))
     assert expected.settings == found.settings
 
@@ -45,7 +50,7 @@ def test_each_head_takes_several_labels(points, method):
     embeddings, tracks = points
     number = tracks["label"].str[-1].astype(int)
     tags = [f"a{n}|{'even' if n % 2 == 0 else 'odd'}" for n in number]
-    score = probe(embeddings, tracks.assign(tags=tags), "tags", method=method)
+    score = probe(embeddings, tracks.assign(tags=tags), "tags", method=method, **one_layer(embeddings))
     assert score.others["roc_auc"] > 0.9
 
 
@@ -86,7 +91,8 @@ def test_a_class_without_a_training_track_is_never_predicted(points):
     embeddings, tracks = points
     tracks = tracks.assign(label=tracks["label"].where(tracks.index < 290, "only in the test split"))
     for method in HEADS:
-        outputs = fit_probe(embeddings, tracks, "label", method).predict(embeddings, tracks).outputs
+        fitted = fit_probe(embeddings, tracks, "label", method, **one_layer(embeddings))
+        outputs = fitted.predict(embeddings, tracks).outputs
         assert outputs.shape == (60, 4)
         assert not (outputs.argmax(axis=1) == 3).any()
 

@@ -35,6 +35,7 @@ class Problem:
         train_y, valid_y: labels: (N,) class indices, (N, classes) multi-hot labels, or (N, columns) numbers.
         kind: "class", "multi-hot" or "number", as in `Labels`.
         names: names of the classes or columns.
+        layer_widths: number of columns of each layer in the embeddings, by name. None for a single layer.
     """
 
     train_x: np.ndarray
@@ -43,6 +44,7 @@ class Problem:
     valid_y: np.ndarray
     kind: Kind
     names: tuple[str, ...]
+    layer_widths: Mapping[str, int] | None = None
 
     def quality(self, outputs: np.ndarray) -> float:
         """Compute the headline (main) metric of outputs for the validation set, or minus infinity if it is undefined.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
 from ssc_toolkit.evaluation.probing.heads.base import Problem
-from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
+from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead, train_head
 from ssc_toolkit.seeds import make_generator
 
 HIDDEN = 512
@@ -43,21 +39,7 @@ def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
             nn.Linear(problem.train_x.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(problem.names))
         )
     head = TorchHead(layers, problem)
-    x, y = torch.tensor(problem.train_x, dtype=torch.float32), torch.from_numpy(problem.train_y)
     optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     generator = make_generator(seed, "mlp head")
-    best: tuple[float, int, Mapping[str, Any]] | None = None
-    for epoch in range(1, MAX_EPOCHS + 1):
-        for rows in torch.randperm(len(x), generator=generator).split(BATCH_SIZE):
-            optimizer.zero_grad()
-            head.loss(x[rows], y[rows]).backward()
-            optimizer.step()
-        quality = problem.quality(head.predict(problem.valid_x))
-        if best is None or quality > best[0]:
-            best = (quality, epoch, copy.deepcopy(head.state_dict()))
-        elif epoch - best[1] >= PATIENCE:
-            break
-    assert best is not None
-    head.load_state_dict(best[2])
-    head.settings = {"epochs": best[1]}
+    head.settings = {"epochs": train_head(head, problem, optimizer, generator, BATCH_SIZE, MAX_EPOCHS, PATIENCE)}
     return head

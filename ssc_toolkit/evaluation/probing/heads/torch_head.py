@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,6 +73,46 @@ class TorchHead(nn.Module):
         else:
             outputs = outputs * self.output_std + self.output_mean
         return outputs.cpu().numpy()
+
+
+def train_head(
+    head: TorchHead,
+    problem: Problem,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    batch_size: int,
+    max_epochs: int,
+    patience: int,
+) -> int:
+    """Train a head on frozen embeddings, and load the weights of the epoch with the best score on the validation set.
+
+    Args:
+        head: the head, which is changed.
+        problem: embeddings and labels to fit the head to.
+        optimizer: optimizer of the parameters of the head.
+        generator: generator of the order of the tracks in each epoch.
+        batch_size: number of tracks in a batch.
+        max_epochs: maximum number of epochs.
+        patience: number of epochs without an improvement after which training stops.
+
+    Returns:
+        The best epoch, from 1.
+    """
+    x, y = torch.tensor(problem.train_x, dtype=torch.float32), torch.from_numpy(problem.train_y)
+    best: tuple[float, int, Mapping[str, Any]] | None = None
+    for epoch in range(1, max_epochs + 1):
+        for rows in torch.randperm(len(x), generator=generator).split(batch_size):
+            optimizer.zero_grad()
+            head.loss(x[rows], y[rows]).backward()
+            optimizer.step()
+        quality = problem.quality(head.predict(problem.valid_x))
+        if best is None or quality > best[0]:
+            best = (quality, epoch, copy.deepcopy(head.state_dict()))
+        elif epoch - best[1] >= patience:
+            break
+    assert best is not None
+    head.load_state_dict(best[2])
+    return best[1]
 
 
 def _moments(values: np.ndarray) -> tuple[Tensor, Tensor]:
