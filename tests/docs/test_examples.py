@@ -50,8 +50,8 @@ def test_every_example_is_tested_and_documented():
 
 @pytest.mark.slow
 def test_plain_pytorch_learns_and_reports(run):
-    printed = run(EXAMPLES / "plain_pytorch.py", "--steps=20", "--batch_size=12", "--clips=80")
-    first, last = losses(printed)
+    printed = run(EXAMPLES / "plain_pytorch.py", "--steps=40", "--batch_size=12", "--clips=80")
+    first, *_, last = losses(printed)
     assert last < first
     assert "key: accuracy 0." in printed
     assert "family: accuracy 0." in printed

@@ -144,9 +144,14 @@ class AudioLoader:
         return found
 
     def _corrupted_seconds(self) -> np.ndarray:
-        """Return the number of seconds of audio to corrupt for each track."""
+        """Return the number of seconds of audio to corrupt for each track.
+
+        They are whole seconds, so that tracks can be corrupted in batches, and do not depend on the windows, unless the
+        windows need a part of the last second. The end of a track is not padded without need, because a corruption such
+        as `Reverse` would move the padding to the beginning.
+        """
         needed = np.ceil((self._counts * self.sizes / np.asarray(self.rates)).max(axis=1) - 1e-6)
-        return np.maximum(np.ceil(self.tracks["seconds"].to_numpy() - 1e-6), needed).astype(int)
+        return np.maximum(np.floor(self.tracks["seconds"].to_numpy() + 1e-6), needed).astype(int)
 
     def _groups(self, keys: np.ndarray, batch_size: int) -> Iterator[list[int]]:
         """Yield lists of consecutive row numbers of tracks with equal keys (tracks, columns)."""
