@@ -34,7 +34,6 @@ Channel = Literal["mean", "left", "right", "loudest"]
 _QUALITY = "VHQ"
 _CHECKED_BLOCK_SECONDS = 10.0
 _FILTER_REACH = 400  # half length of the resampling filter, in samples at the lower of the two rates
-_TOLERATED_SECONDS = 0.25  # a complete file may be shorter than its header states: OGG encoders round the last page
 _CUT_SHORT = "is shorter than its header states; was it copied completely?"
 _EQUAL_POWER = (
     0.99  # channels with this fraction of the largest power count as equally loud: opposite channels differ by rounding
@@ -110,7 +109,7 @@ def read_audio_info(path: Path | str) -> AudioInfo:
         UnreadableAudio: if the file does not exist, cannot be decoded, contains no audio, or is shorter than its header
             states, or if its sample rate is not between 1 and 768 kHz.
     """
-    with _reported(path), open_source(path) as source:
+    with report_unreadable(path), open_source(path) as source:
         info = AudioInfo(source.frames, source.sample_rate, source.channels)
     if info.frames <= 0:
         raise UnreadableAudio(f"{path}: contains no audio")
@@ -135,9 +134,9 @@ def check_decodes(path: Path | str, channel: Channel = "mean") -> AudioInfo:
     """
     check_channel(channel)
     info = read_audio_info(path)
-    length = min(info.frames, round(2 * _TOLERATED_SECONDS * info.sample_rate))
     levels = Levels(channel)
-    with _reported(path), open_source(path) as source:
+    with report_unreadable(path), open_source(path) as source:
+        length = min(info.frames, round(2 * source.tolerated_seconds * info.sample_rate))
         mix = _choose_mix(path, source, channel)
         for start in (0, info.frames - length):
             before = levels.frames
@@ -183,7 +182,7 @@ def read_audio(
     check_channel(channel)
     sample_rate, start = check_integer("sample_rate", sample_rate), check_integer("start", start, 0)
     length = None if length is None else check_integer("length", length)
-    with _reported(path), open_source(path) as source:
+    with report_unreadable(path), open_source(path) as source:
         samples = _read_resampled(source, _choose_mix(path, source, channel), sample_rate, start, length)
         check_finite(samples)
     if length is None or len(samples) == length:
@@ -213,7 +212,7 @@ def stream_audio(
     check_channel(channel)
     sample_rate = check_integer("sample_rate", sample_rate)
     check_positive("block_seconds", block_seconds)
-    with _reported(path), open_source(path) as source:
+    with report_unreadable(path), open_source(path) as source:
         blocks = source.blocks(0, None, _block_frames(source, block_seconds))
         mix = _choose_mix(path, source, channel)
         for block in _resample_blocks(source, blocks, mix, sample_rate, block_seconds):
@@ -239,7 +238,7 @@ def stream_checked_audio(path: Path | str, sample_rate: int, channel: Channel = 
         UnreadableAudio: if the file cannot be decoded to its end, contains no audio, is silent, or has channels that
             cancel each other.
     """
-    with _reported(path), open_unmeasured(path) as source:
+    with report_unreadable(path), open_unmeasured(path) as source:
         mix = _choose_mix(path, source, channel)
         blocks = source.blocks(0, None, _block_frames(source, _CHECKED_BLOCK_SECONDS))
         checked = _check_ends(blocks, source, mix, channel)
@@ -248,7 +247,7 @@ def stream_checked_audio(path: Path | str, sample_rate: int, channel: Channel = 
 
 def _check_ends(blocks: Iterator[np.ndarray], source: Source, mix: Mix, channel: str) -> Iterator[np.ndarray]:
     """Yield the blocks of a file, then raise an error as `check_decodes` does."""
-    length, read = round(2 * _TOLERATED_SECONDS * source.sample_rate), 0
+    length, read = round(2 * source.tolerated_seconds * source.sample_rate), 0
     ends, whole, tail = Levels(channel), Levels(channel), np.zeros((0, source.channels), dtype=np.float32)
     for block in blocks:
         if read < length:
@@ -275,7 +274,7 @@ def _check_ends(blocks: Iterator[np.ndarray], source: Source, mix: Mix, channel:
 
 
 @contextmanager
-def _reported(path: Path | str) -> Iterator[None]:
+def report_unreadable(path: Path | str) -> Iterator[None]:
     """Convert errors of a file to UnreadableAudio with the path in the message."""
     try:
         yield
@@ -315,7 +314,7 @@ def _find_loudest(path: str, size: int, modified_ns: int) -> int:
     Results are kept in memory by path, `size` in bytes and modification time `modified_ns` in nanoseconds, so that a
     changed file is decoded again.
     """
-    with _reported(path), open_unmeasured(path) as source:
+    with report_unreadable(path), open_unmeasured(path) as source:
         power = np.zeros(source.channels)
         for block in source.blocks(0, None):
             power += np.square(block, dtype=np.float64).sum(axis=0)
@@ -339,7 +338,7 @@ def _read_resampled(source: Source, mix: Mix, sample_rate: int, start: int, leng
     begin = first_step * step_in
     parts = [mix(block) for block in source.blocks(begin, frames)]
     expected = source.frames - begin if frames is None else min(frames, source.frames - begin)
-    if not parts or sum(map(len, parts)) < expected - _TOLERATED_SECONDS * rate:
+    if not parts or sum(map(len, parts)) < expected - source.tolerated_seconds * rate:
         raise CutShort
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     skipped = start - first_step * step_out
@@ -360,7 +359,7 @@ def _resample_blocks(
     for samples in _rebatch(map(mix, blocks), frames):
         read, is_last = read + len(samples), len(samples) < frames
         yield samples if resampler is None else resampler.resample_chunk(samples, last=is_last)
-    if source.is_measured and source.frames - read > _TOLERATED_SECONDS * rate:
+    if source.is_measured and source.frames - read > source.tolerated_seconds * rate:
         raise CutShort
 
 

@@ -46,6 +46,11 @@ class Augmentation(nn.Module, ABC):
         self.p = check_number("p", p, 0, 1)
         self.sample_rate = None if sample_rate is None else require_sample_rate(sample_rate)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "draw" in vars(cls):
+            raise TypeError(f"{cls.__name__}: expected draw_examples(generator) or draw_values(generator), got draw")
+
     def draw(
         self,
         count: int,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ssc_toolkit.commands.inputs import (
+    Models,
     check_readouts,
     encoder_and_baselines,
     label_signals,
@@ -19,7 +20,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     usable_tracks,
 )
-from ssc_toolkit.data import Labels, load_tracks
+from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.extract import embed_models
@@ -52,7 +53,7 @@ def retrieval(options: RetrievalOptions) -> Results:
         found = load_for(listed, options)
         signals = label_signals(found, options.labels)
         queries = _of_split(*usable_tracks(found, options.max_unusable, signals), options.split)
-        items = _database(options)
+        items = _database(options, listed)
         if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
         asked = embed_models(models, queries.tracks, seconds, cache=options.cache, **readout)
@@ -102,16 +103,13 @@ class _Side:
         }
 
 
-def _database(options: RetrievalOptions) -> _Side | None:
-    """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked.
-
-    `seconds` is the window length.
-    """
+def _database(options: RetrievalOptions, models: Models) -> _Side | None:
+    """Return the tracks of the option `database`, which are ranked, or None if the queries themselves are ranked."""
     if options.database is None:
         return None
     source = as_source(options.database)
     with source_named("database"):
-        items = load_tracks(source.tracks, source.root, source.variant)
+        items = load_for(models, source)
     signals = label_signals(items, options.labels)
     return _Side(*usable_tracks(items, options.max_unusable, signals))
 

@@ -19,7 +19,6 @@ HOW_TO_INSTALL = "pip install 'ssc-toolkit[codecs]'"
 
 _BEGINNINGS = (b"MAC ", b"wvpk", b"TTA1", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _KNOWN_TO_LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")
-_TOLERATED_SECONDS = 0.2
 _MAX_FRAMES = 1 << 62
 _BLOCK_FRAMES = 1 << 16  # the frames of most codecs are so short that their number limits the speed
 _WITH_CHECKSUMS = ("wavpack", "tta", "ape", "flac")  # without an option, FFmpeg decodes damaged parts of these to noise
@@ -58,6 +57,7 @@ class PyAVSource:
         channels: number of channels.
         frames: number of samples per channel; an upper limit if it is not measured.
         is_measured: whether `frames` is the true length.
+        tolerated_seconds: number of seconds by which a complete file may be shorter than its header states.
     """
 
     path: str
@@ -65,6 +65,7 @@ class PyAVSource:
     channels: int
     frames: int = _MAX_FRAMES
     is_measured: bool = False
+    tolerated_seconds: float = 0.2
 
     def blocks(self, start: int, frames: int | None, block_frames: int = 0) -> Iterator[np.ndarray]:
         end = self.frames if frames is None else min(self.frames, start + frames)
@@ -76,7 +77,7 @@ class PyAVSource:
             place += len(block)
             if len(kept):
                 yield kept
-        if not self.is_measured and place / self.sample_rate < self._declared_seconds() - _TOLERATED_SECONDS:
+        if not self.is_measured and place / self.sample_rate < self._declared_seconds() - self.tolerated_seconds:
             raise CutShort
 
     def _declared_seconds(self) -> float:

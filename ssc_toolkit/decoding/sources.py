@@ -44,6 +44,7 @@ class Source(Protocol):
         channels: number of channels.
         is_measured: whether `frames` is the true length. Otherwise the source can only be decoded as a whole, and
             `blocks` raises an error at the end if the file is too short.
+        tolerated_seconds: number of seconds by which a complete file may be shorter than its header states.
     """
 
     @property
@@ -57,6 +58,9 @@ class Source(Protocol):
 
     @property
     def is_measured(self) -> bool: ...
+
+    @property
+    def tolerated_seconds(self) -> float: ...
 
     def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:
         """Decode a section in blocks.
@@ -125,18 +129,18 @@ def open_source(path: Path | str) -> Iterator[Source]:
         OSError: if the file cannot be read.
         soundfile.SoundFileError: if libsndfile cannot decode the file.
     """
-    with _opened_layout(path, _measure_layout(*_identify(path))) as source:
+    with _opened_layout(path, _measure_layout(*identify_file(path))) as source:
         yield source
 
 
 @contextmanager
 def open_unmeasured(path: Path | str) -> Iterator[Source]:
     """Open an audio file to decode it once as a whole. The arguments and errors are the same as for `open_source`."""
-    with _opened_layout(path, _find_layout(*_identify(path))) as source:
+    with _opened_layout(path, _find_layout(*identify_file(path))) as source:
         yield source
 
 
-def _identify(path: Path | str) -> tuple[str, int, int]:
+def identify_file(path: Path | str) -> tuple[str, int, int]:
     """Return the path, size and modification time of a file."""
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
@@ -302,6 +306,8 @@ class _LibsndfileSource:
         self._min_frames = min_frames
         self.frames = frames
         self.is_measured = min_frames is None
+        # Encoders of OGG files may count more samples in the last page than there are.
+        self.tolerated_seconds = 0.25 if file.format == "OGG" else 0.125
         self.sample_rate: int = file.samplerate
         self.channels: int = file.channels
 
@@ -377,6 +383,7 @@ class _Joined:
         self._sources = sources
         self.frames = sum(source.frames for source in sources)
         self.is_measured = all(source.is_measured for source in sources)
+        self.tolerated_seconds = max(source.tolerated_seconds for source in sources)
         self.sample_rate = rates[0]
 
     def blocks(self, start: int, frames: int | None, block_frames: int = MAX_BLOCK_FRAMES) -> Iterator[np.ndarray]:

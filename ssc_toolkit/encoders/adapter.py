@@ -115,7 +115,10 @@ class EncoderAdapter(Encoder):
     @cached_property
     def _layers(self) -> int:
         """Number of layers in the output of the module; 0 if it returns the output of a single layer."""
-        return self._probe(lambda output: len(_list_layers(output) or ()), every=True)
+        try:
+            return self._probe(lambda output: len(_list_layers(output) or ()), every=True)
+        except ValueError:  # a wrapper has the configuration of a Hugging Face model, but not its arguments
+            return 0
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -133,7 +136,7 @@ class EncoderAdapter(Encoder):
     def encode_layers(
         self, signals: Tensor, names: Sequence[str], function: Callable[[Tensor], Tensor]
     ) -> dict[str, Tensor]:
-        output = self._call(self._input(signals), every=True)
+        output = self._call(self._input(signals), every=self._layers > 0)
         layers, found = _list_layers(output) or [], {}
         for name in names:
             is_output = name == self.output_layer

@@ -54,6 +54,16 @@ def advance(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> float:
     return norm.momentum if norm.momentum is not None else 1 / float(count)
 
 
+def update_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, variance: Tensor, factor: float) -> None:
+    """Update the running statistics of a batch norm with the weight `factor`.
+
+    As in PyTorch's own batch norm, autograd does not count the update as a change of a saved tensor: an earlier call
+    of the same layer in the graph may have saved the statistics.
+    """
+    cast(Tensor, norm.running_mean).data.lerp_(mean.detach(), factor)
+    cast(Tensor, norm.running_var).data.lerp_(variance.detach(), factor)
+
+
 def check_count(count: int) -> int:
     """Return the number of values per channel; raise ValueError if there is only one, which has no variance."""
     if count == 1:
@@ -140,9 +150,8 @@ def _fold(
     mean = flat @ center + bias
     variance = ((flat @ covariance) * flat).sum(1)
     factor = advance(norm)
-    with torch.no_grad():
-        cast(Tensor, norm.running_mean).lerp_(mean.to(weight.dtype), factor)
-        cast(Tensor, norm.running_var).lerp_((variance * (count / (count - 1))).to(weight.dtype), factor)
+    unbiased = variance * (count / (count - 1))
+    update_statistics(norm, mean.to(weight.dtype), unbiased.to(weight.dtype), factor)
     scale = norm.weight * (variance + norm.eps).rsqrt()
     folded = (flat * scale[:, None]).view_as(weight)
     return folded.to(weight.dtype), (norm.bias + (bias - mean) * scale).to(weight.dtype)

@@ -103,7 +103,8 @@ class LayeredEncoder(nn.Module, ABC):
         chosen = Readout(
             own.frame_pooling if frame_pooling == DEFAULT else frame_pooling, own.layers if layers is None else layers
         )
-        self.select_layers(chosen.layers)
+        if chosen.layers != LAST:
+            self.select_layers(chosen.layers)
         return chosen
 
     def select_layers(self, layers: str | Sequence[str]) -> list[str]:

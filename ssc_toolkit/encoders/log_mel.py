@@ -97,6 +97,10 @@ class LogMel(nn.Module):
         self.register_buffer("bands", self._filterbank(check_integer("n_mels", n_mels), min_hz, max_hz, mel_scale))
         self.register_buffer("window", torch.hann_window(self.n_fft).clone())
 
+    def extra_repr(self) -> str:
+        names = ("sample_rate", "n_fft", "hop_length", "compression", "scale", "reference_power", "top_db")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in (*names, "standardize", "center"))
+
     @property
     def min_samples(self) -> int:
         """Minimum length of a signal in samples, which gives one frame."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.encoders.first_layer import advance, check_count, fold_first_norm, split_batch
+from ssc_toolkit.encoders.first_layer import advance, check_count, fold_first_norm, split_batch, update_statistics
 from ssc_toolkit.encoders.layer_kinds import is_plain, is_trained_on_cpu
 
 
@@ -92,8 +92,7 @@ class _Block:
         if conv.bias is not None:
             mean = mean + conv.bias.detach()
         factor = advance(norm)
-        cast(Tensor, norm.running_mean).lerp_(mean, factor)
-        cast(Tensor, norm.running_var).lerp_(variance, factor)
+        update_statistics(norm, mean, variance, factor)
         return cast(Tensor, output)
 
     @property

@@ -192,7 +192,8 @@ def _with_window(encoder: Encoder, seconds: float) -> Encoder:
 
 
 def _architecture(model: WaveformModel) -> str:
-    return repr((model, getattr(model, "_hub_mixin_config", None), choose_window_seconds(model)))
+    own = (getattr(model, name, None) for name in ("_hub_mixin_config", "readout"))
+    return repr((model, *own, choose_window_seconds(model)))
 
 
 def _name_of(encoder: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ssc_toolkit.augmentations import Augmentation, corruption, semisupcon_chain
 from ssc_toolkit.augmentations.presets import CORRUPTIONS
+from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
@@ -140,6 +141,7 @@ def split_under_test(tracks: TrackTable) -> TrackTable:
 def _loaded(path: Path, transform: Augmentation, sample_rate: int, test: TrackTable) -> FixedCorruption:
     stored = FixedCorruption.load(path)
     stored.draw_for(test)  # raises an error if a track has no draw
+    open_store_of(test, stored.sample_rate)  # raises an error if the store of the tracks has another sample rate
     if stored.sample_rate == sample_rate and _stages(stored.transform) != _stages(transform):
         raise InputError(
             f"draws: expected {_stages(transform)}, got {_stages(stored.transform)} in {path}; "

@@ -228,3 +228,8 @@ def test_bad_draw_values_name_the_transform(drawn, words):
 def test_bad_input_is_named(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_a_transform_that_overrides_draw_is_an_error():
+    with pytest.raises(TypeError, match="Mine: expected draw_examples"):
+        type("Mine", (Gain,), {"draw": lambda self, count: None})

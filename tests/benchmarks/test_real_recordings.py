@@ -16,8 +16,7 @@ import pytest
 import soundfile
 from package_repository import Repository, make_deb, make_link, make_tar
 
-from ssc_toolkit.data import load_tracks
-from ssc_toolkit.data.store import AudioStore
+from ssc_toolkit.data import AudioStore, load_tracks
 from ssc_toolkit.errors import InputError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -210,11 +210,15 @@ def test_probe_reads_the_layers_of_encoder_and_baseline(shared, cache, tmp_path)
     assert {("random encoder", "weighted_layers"), ("log-mel statistics", "weighted_layers")} <= scored
 
 
-def test_retrieval_depends_on_the_readout(shared, cache):
-    default = call("retrieval", *shared, cache, "--labels=pitch")
-    other = call("retrieval", *shared, cache, "--labels=pitch", "--layers=log_mel")
-    assert default[0] == other[0] == 0, other[2]
-    assert default[1] != other[1]
+def test_retrieval_depends_on_the_readout(shared, tmp_path):
+    folder, cache = tmp_path, f"--cache={tmp_path}"
+    assert call("retrieval", *shared, cache, "--labels=pitch")[0] == 0
+    default = set(folder.rglob("*.np[yz]"))
+    assert call("retrieval", *shared, cache, "--labels=pitch", "--layers=log_mel")[0] == 0
+    widths = {path: np.load(path).shape[1] for path in folder.rglob("*.npy")}
+    assert default
+    assert {width for path, width in widths.items() if path not in default} == {32}
+    assert 32 not in {width for path, width in widths.items() if path in default}
 
 
 def test_a_model_by_import_path(music, tmp_path, monkeypatch):

@@ -298,3 +298,20 @@ def test_a_model_with_a_model_output_is_an_error(kind):
     model = as_model(TransformerLike(kind), sample_rate=800)
     with pytest.raises(InputError, match="EncoderAdapter accepts the outputs of Hugging Face"):
         model(noise(2, 1, 800))
+
+
+def test_a_wrapper_that_only_has_the_configuration_of_a_model():
+    class Wrapper(nn.Module):
+        config = types.SimpleNamespace(output_hidden_states=False)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 4, 8, stride=4)
+
+        def forward(self, signals):
+            return self.conv(signals[:, None])
+
+    adapter = EncoderAdapter(Wrapper(), sample_rate=SAMPLES)
+    assert adapter.choose_readout().layers == "last"
+    assert adapter.layer_names == ("last",)
+    assert adapter.embed_waveforms(noise(2, 1, SAMPLES), "mean_std").shape == (2, 8)

@@ -213,6 +213,17 @@ def test_gradients_of_waveforms(make):
     assert_close(*gradients, 1e-8)
 
 
+def test_sliced_and_plain_calls_share_a_graph():
+    layers = nn.Sequential(nn.Conv1d(2, 4, 3, bias=False), nn.BatchNorm1d(4), nn.MaxPool1d(2), nn.ReLU())
+    plain = copy.deepcopy(layers)
+    first, second = noise(6, 2, 20), noise(6, 2, 20)
+    for model, call in ((layers, apply_layers), (plain, lambda model, input: model(input))):
+        (model(first).sum() + (call(model, second) ** 2).sum()).backward()
+    for own, expected in zip(layers.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, expected.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(layers[1].running_var, plain[1].running_var)
+
+
 def test_frozen_weights_get_no_gradient():
     layers = block(2)
     layers[0].weight.requires_grad_(False)

@@ -89,6 +89,8 @@ def prepare_store(
             files cannot be used.
     """
     tracks = as_track_table(tracks)
+    if not len(tracks):
+        raise InputError("tracks: expected at least one track, got none")
     _check_settings(folder, sample_rate, channel, min_seconds, max_unusable, shard_megabytes)
     workers = workers or os.cpu_count() or 1
     place = make_writable_folder(user_path(folder, "out"), "out")

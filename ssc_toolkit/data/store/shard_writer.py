@@ -13,9 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ssc_toolkit.audio import Channel, UnreadableAudio, stream_checked_audio
+from ssc_toolkit.audio import Channel, UnreadableAudio, report_unreadable, stream_checked_audio
 from ssc_toolkit.data.store.layout import FULL_SCALE, SAMPLE, SHARDS, ShardDescription, StoredTrack, shard_path
 from ssc_toolkit.decoding.levels import NOT_FINITE, SILENT
+from ssc_toolkit.decoding.sources import identify_file
 from ssc_toolkit.files import clear_leftovers
 from ssc_toolkit.hashing import file_hash, new_digest, stream_digest
 
@@ -201,11 +202,9 @@ def _name_of_format_1(samples: Any, description: ShardDescription) -> str:
 
 def _identity(path: str) -> tuple[int, int, str]:
     """Return the size in bytes, the modification time in nanoseconds, and the checksum of an audio file."""
-    try:
-        status = Path(path).stat()
-        return status.st_size, status.st_mtime_ns, file_hash(path)
-    except OSError as error:
-        raise UnreadableAudio(f"{path}: {error.strerror}") from error
+    with report_unreadable(path):
+        _, size, modified_ns = identify_file(path)
+        return size, modified_ns, file_hash(path)
 
 
 def clear_unfinished(folder: Path) -> None:

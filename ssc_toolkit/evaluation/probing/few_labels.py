@@ -12,7 +12,7 @@ from ssc_toolkit.data.track_table import Tracks
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
-from ssc_toolkit.evaluation.probing.probe import fit_head, label_signal
+from ssc_toolkit.evaluation.probing.probe import check_layer_widths, fit_head, label_signal
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Default fractions of the labeled training tracks that probes are fitted to."""
@@ -67,6 +67,7 @@ def few_label_curve(
     check_fractions("label_fractions", label_fractions)
     if not len(seeds):
         raise InputError("seeds: expected at least one seed, got none")
+    check_layer_widths(method, layer_widths)
     labels = label_signal(tracks, column, kind)
 
     def score(fraction: float) -> Score:

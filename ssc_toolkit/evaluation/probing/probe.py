@@ -131,10 +131,15 @@ def fit_probe(
             classes or distinct numbers, or if the numbers of embeddings and tracks differ.
     """
     tracks = as_track_table(tracks)
-    if method == WEIGHTED and layer_widths is None:
-        raise InputError(f"layer_widths: expected the widths of the layers for {WEIGHTED}, got None")
+    check_layer_widths(method, layer_widths)
     labels = label_signal(tracks, column, kind)
     return fit_head(embeddings, tracks, labels, column, method, label_fraction, seed, layer_widths)
+
+
+def check_layer_widths(method: str, layer_widths: Mapping[str, int] | None) -> None:
+    """Raise InputError if the widths of the layers are missing for the method that needs them."""
+    if method == WEIGHTED and layer_widths is None:
+        raise InputError(f"layer_widths: expected the widths of the layers for {WEIGHTED}, got None")
 
 
 def fit_head(
@@ -291,6 +296,7 @@ def probe(
         1.0
     """
     check_integer("repeats", repeats, 1)
+    check_layer_widths(method, layer_widths)
     tracks = as_track_table(tracks)
     labels = label_signal(tracks, column, kind)
     fitted = [

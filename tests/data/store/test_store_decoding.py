@@ -1,5 +1,6 @@
 """Decoding of files for a store: in a single pass, with the samples and the checks of the other readers."""
 
+import os
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from audio_files import loud_and_quiet, vbr_mp3, without_xing, write_audio
 from ssc_toolkit.audio import UnreadableAudio, check_decodes, stream_audio
 from ssc_toolkit.data import AudioStore, load_tracks
 from ssc_toolkit.data.store.shard_writer import ShardWriter
+from ssc_toolkit.errors import InputError
 
 RATE = 44100
 MUSIC = loud_and_quiet(6.0, RATE)
@@ -145,3 +147,27 @@ def test_a_store_refuses_what_check_decodes_refuses(tmp_path, kind, channel):
     assert str(found.value) == str(expected.value)
     shards = list((tmp_path / "shards").glob("*.pcm"))
     assert [shard.stat().st_size for shard in shards] == [2 * len(STEREO)]
+
+
+def test_files_that_cannot_be_opened_are_named_by_the_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    cases = {
+        str(tmp_path / "pipe.wav"): "is not a regular file",
+        "/dev/zero": "is not a regular file",
+        "a\0.wav": "cannot contain a zero byte",
+        "a\ud800.wav": "not text in UTF-8",
+        str(tmp_path / "gone.wav"): "no such file",
+    }
+    (tmp_path / "shards").mkdir()
+    with ShardWriter(tmp_path, RATE, 2**28, threading.Event()) as writer:
+        for path, words in cases.items():
+            with pytest.raises(UnreadableAudio, match=words):
+                writer.add(path)
+
+
+def test_a_table_without_tracks_is_an_error(tmp_path):
+    write_audio(tmp_path / "music" / "a.wav", MUSIC, RATE)
+    tracks = load_tracks(tmp_path / "music")
+    AudioStore.prepare(tracks, tmp_path / "store", 16000, progress=False)
+    with pytest.raises(InputError, match="tracks: expected at least one track"):
+        AudioStore.prepare(tracks.select([False]), tmp_path / "store", 16000, progress=False)

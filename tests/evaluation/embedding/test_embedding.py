@@ -11,11 +11,11 @@ from torch import nn
 
 from ssc_toolkit.augmentations import Gain
 from ssc_toolkit.data import AudioStore
-from ssc_toolkit.encoders import MelCNN
+from ssc_toolkit.encoders import EncoderAdapter, LogMel, MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, embed_models, embed_tracks, embed_windows, open_model, provenance_of
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
-from ssc_toolkit.evaluation.embedding.models import hash_model
+from ssc_toolkit.evaluation.embedding.models import eval_mode, hash_model
 
 RATE = 8000
 
@@ -117,6 +117,25 @@ def test_a_function_is_cached_by_its_identity_only(tracks, tmp_path):
     named = [as_model(level, RATE, identity=name) for name in ("level 1", "level 1", "level 2")]
     assert hash_model(named[0]) == hash_model(named[1]) != hash_model(named[2])
     assert hash_model(MelCNN(n_mels=48)) != hash_model(MelCNN(n_mels=64))
+    front_ends = [{"hop_length": 640}, {"hop_length": 320}, {"standardize": True}, {"scale": "decibels"}]
+    adapters = [
+        EncoderAdapter(nn.Conv2d(3, 4, 3, padding=1), log_mel=LogMel(RATE, **options), sample_rate=RATE)
+        for options in front_ends
+    ]
+    for adapter in adapters:
+        adapter.load_state_dict(adapters[0].state_dict())
+    assert len({hash_model(adapter) for adapter in adapters}) == len(adapters)
+    assert hash_model(adapters[0].eval()) == hash_model(adapters[0].train())
+
+
+def test_parts_in_eval_mode_stay_there():
+    encoder = MelCNN().train()
+    encoder.scale.eval()
+    with eval_mode(encoder):
+        assert not encoder.training
+    assert encoder.training
+    assert encoder.temporal.training
+    assert not encoder.scale.training
 
 
 def test_several_models_decode_each_track_once(tracks, monkeypatch):

@@ -67,6 +67,9 @@ def test_widths_that_do_not_fit_are_errors(tracks):
         InputError, match="layer_widths: expected the widths of the layers for weighted_layers, got None"
     ):
         fit_probe(embeddings, tracks, "genre", METHOD)
+    for score in (probe, few_label_curve):
+        with pytest.raises(InputError, match="layer_widths: expected the widths"):
+            score(embeddings, tracks, "genre", method=METHOD)
     with pytest.raises(InputError, match="layer_widths: expected widths that sum to the 25 columns"):
         fit_probe(embeddings, tracks, "genre", METHOD, layer_widths={"first": 5})
 
