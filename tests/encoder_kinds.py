@@ -50,5 +50,19 @@ def lived_in(encoder):
     return encoder.eval()
 
 
+def kept_for_backward(encoder, waveforms) -> int:
+    """Bytes that a forward pass keeps for the backward pass."""
+    sizes = {}
+
+    def pack(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        embeddings = encoder(waveforms)
+    assert embeddings.requires_grad
+    return sum(sizes.values())
+
+
 def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())

@@ -53,8 +53,8 @@ def response_picture(chains: dict[str, Augmentation], draws: int = 8) -> bytes:
     impulses[..., RATE] = 1
     edges = 50 * 2 ** (torch.arange(0, 47) / 6)  # to 10 kHz
     for axis, (title, chain) in zip(axes, chains.items(), strict=True):
-        heard = chain(impulses, generator=torch.Generator().manual_seed(1))
-        energy = torch.fft.rfft(heard[:, 0]).abs() ** 2
+        filtered = chain(impulses, generator=torch.Generator().manual_seed(1))
+        energy = torch.fft.rfft(filtered[:, 0]).abs() ** 2
         hertz = torch.fft.rfftfreq(impulses.shape[-1], 1 / RATE)
         bands = [energy[:, (hertz >= low) & (hertz < high)].mean(1) for low, high in pairwise(edges)]
         level = 10 * torch.log10(torch.stack(bands, 1) + 1e-12)

@@ -104,8 +104,15 @@ class SemiSupConLoss(nn.Module):
         ).checked()
         self.temperature = as_setting(temperature)
         self.target = target
-        self.reduction, self.denominator, self.implementation, self.gather = settings[2:6]
-        self.label_weight, self.beta, self.tau_plus, self.sigma, self.process_group = settings[6:]
+        self.reduction = settings.reduction
+        self.denominator = settings.denominator
+        self.implementation = settings.implementation
+        self.gather = settings.gather
+        self.label_weight = settings.label_weight
+        self.beta = settings.beta
+        self.tau_plus = settings.tau_plus
+        self.sigma = settings.sigma
+        self.process_group = settings.process_group
         self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 
     def forward(

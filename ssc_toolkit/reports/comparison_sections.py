@@ -168,9 +168,9 @@ def explorer_section(
         clips=clips,
         seed=seed,
     )
-    heard = sum(clip is not None for clip in content["clips"])
+    filled = sum(clip is not None for clip in content["clips"])
     text = (
-        f"Each point is one of {len(content['titles'])} test clips. The {heard} filled points have three seconds of "
+        f"Each point is one of {len(content['titles'])} test clips. The {filled} filled points have three seconds of "
         "audio. For the larger points, the audio of all their neighbors is included too. Select a point to play it. "
         "Its nearest neighbors, which have the largest cosine similarity of embeddings, are then marked on the map. A "
         "list below the map shows the neighbors for every model. You can play them from the list."

@@ -74,9 +74,9 @@ class SameClass(Target):
         """Raise TypeError unless labels are integers, and ValueError for a wrong shape or a negative known label."""
         if labels.dim() == 2:
             one = labels.shape[1] == 1
-            cure = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"
+            fix = "squeeze them" if one else "for multi-hot labels pass target=SharedLabels(minimum=1)"
             raise ValueError(
-                f"labels: SameClass expects one class index per item, shape (items,), got {tuple(labels.shape)}; {cure}"
+                f"labels: SameClass expects one class index per item, shape (items,), got {tuple(labels.shape)}; {fix}"
             )
         check_vectors("SameClass", labels, "one class index per item")
         check_integers("SameClass", labels, "class indices")

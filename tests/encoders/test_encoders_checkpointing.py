@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from encoder_kinds import every_small_encoder, lived_in, small_sample_cnn, small_short_chunk
+from encoder_kinds import every_small_encoder, kept_for_backward, lived_in, small_sample_cnn, small_short_chunk
 from seeded import noise
 
 
@@ -47,23 +47,11 @@ def test_momentum_is_restored(momentum):
 
 
 def test_less_is_kept_for_the_backward_pass():
-    def kept(encoder):
-        sizes = {}
-
-        def pack(tensor):
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            embeddings = encoder(waveforms)
-        assert embeddings.requires_grad
-        return sum(sizes.values())
-
     encoder = small_sample_cnn().train()
     waveforms = noise(2, 20 * encoder.min_samples)
-    whole = kept(encoder)
-    assert kept(encoder.gradient_checkpointing_()) < 0.5 * whole
-    assert kept(encoder.gradient_checkpointing_(False)) == whole
+    whole = kept_for_backward(encoder, waveforms)
+    assert kept_for_backward(encoder.gradient_checkpointing_(), waveforms) < 0.5 * whole
+    assert kept_for_backward(encoder.gradient_checkpointing_(False), waveforms) == whole
 
 
 def short_sample_cnn():

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from encoder_kinds import every_small_encoder, lived_in, small_sample_cnn, small_short_chunk
+from encoder_kinds import every_small_encoder, kept_for_backward, lived_in, small_sample_cnn, small_short_chunk
 from seeded import noise
 from torch import nn
 
@@ -268,20 +268,9 @@ def test_a_single_value_has_no_variance(channels):
 
 
 def test_less_memory_is_kept_for_the_backward_pass():
-    def kept(encoder):
-        sizes = {}
-
-        def pack(tensor):
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            encoder(waveforms)
-        return sum(sizes.values())
-
     encoder = SampleCNN(strides=(3,) * 6 + (1,) * 4).train()
     waveforms = noise(8, 1, 5000)
-    assert kept(encoder) < 0.8 * kept(layer_by_layer(encoder))
+    assert kept_for_backward(encoder, waveforms) < 0.8 * kept_for_backward(layer_by_layer(encoder), waveforms)
 
 
 def test_the_log_mel_spectrogram_equals_its_equation():

@@ -17,12 +17,12 @@ from ssc_toolkit.encoders import Readout
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.audio_loader import AudioLoader
 from ssc_toolkit.evaluation.embedding.cache import EmbeddingCache
+from ssc_toolkit.evaluation.embedding.eval_mode import eval_mode
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import (
     WaveformModel,
     choose_window_seconds,
     compute_embeddings,
-    eval_mode,
     find_device,
     fused_if_equal,
 )

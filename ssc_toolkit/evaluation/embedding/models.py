@@ -198,21 +198,6 @@ def find_device(model: WaveformModel) -> torch.device:
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
-@contextmanager
-def eval_mode(*models: WaveformModel) -> Iterator[None]:
-    """Put those models that are modules in eval mode and disable gradients. On exit, restore the mode of every part."""
-    modules = [model for model in models if isinstance(model, nn.Module)]
-    modes = {part: part.training for module in modules for part in module.modules()}
-    for module in modules:
-        module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-
-
 def fused_if_equal(model: WaveformModel, windows: Tensor, readout: Readout | None = None) -> WaveformModel:
     """Return a fused copy of an encoder on a CPU if both give the same embeddings, otherwise the model itself.
 

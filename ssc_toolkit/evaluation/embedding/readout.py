@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from ssc_toolkit.encoders import Encoder, Readout
 from ssc_toolkit.encoders.readout import DEFAULT
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.eval_mode import eval_mode
 
 
 def choose_readout(
@@ -53,7 +53,7 @@ def check_frames(model: Any, readout: Readout | None, window: int) -> None:
     """
     if readout is None or readout.frame_pooling != "mean_std" or window < model.min_samples:
         return
-    with _evaluated(model):
+    with eval_mode(model):
         found = model.layer_frames(_silence(model, window), readout.layers)
     if all(frames.shape[1] == 1 for frames in found.values()):
         raise InputError(
@@ -84,7 +84,7 @@ def layer_widths(
     if readout is None:
         raise InputError(f"model: expected an Encoder that gives frames, got {type(model).__name__}")
     silence = _silence(model, model.min_samples)
-    with _evaluated(model):
+    with eval_mode(model):
         return {
             name: model.embed_waveforms(silence, readout.frame_pooling, [name]).shape[1]
             for name in model.select_layers(readout.layers)
@@ -96,19 +96,6 @@ def apply_readout(model: Any, waveforms: Tensor, readout: Readout | None) -> Any
     if readout is None or readout == Readout():
         return model(waveforms)
     return model.embed_waveforms(waveforms, readout.frame_pooling, readout.layers)
-
-
-@contextmanager
-def _evaluated(model: Encoder) -> Iterator[None]:
-    """Put an encoder in eval mode and disable gradients. On exit, restore the mode of each of its modules."""
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _silence(model: Encoder, samples: int) -> Tensor:

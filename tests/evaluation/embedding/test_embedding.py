@@ -14,8 +14,9 @@ from ssc_toolkit.data import AudioStore
 from ssc_toolkit.encoders import EncoderAdapter, LogMel, MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import as_model, embed_models, embed_tracks, embed_windows, open_model, provenance_of
+from ssc_toolkit.evaluation.embedding.eval_mode import eval_mode
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
-from ssc_toolkit.evaluation.embedding.models import eval_mode, hash_model
+from ssc_toolkit.evaluation.embedding.models import hash_model
 
 RATE = 8000
 
