@@ -309,7 +309,7 @@ def test_a_wrapper_that_only_has_the_configuration_of_a_model():
             self.conv = nn.Conv1d(1, 4, 8, stride=4)
 
         def forward(self, signals):
-            return self.conv(signals[:, None])
+            return self.conv(signals[:, None]).transpose(1, 2)
 
     adapter = EncoderAdapter(Wrapper(), sample_rate=SAMPLES)
     assert adapter.choose_readout().layers == "last"

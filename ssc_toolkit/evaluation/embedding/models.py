@@ -165,26 +165,11 @@ def hash_model(model: WaveformModel) -> str:
     described = [__version__, type(inner).__qualname__, identity, model.sample_rate]
     if isinstance(inner, nn.Module):
         described += [repr(inner), repr(getattr(inner, "_hub_mixin_config", None))]
-        described += [(name, _plain_attributes(part)) for name, part in inner.named_modules()]
         for name, weight in sorted(inner.state_dict().items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     digest.update(repr(described).encode())
     return digest.hexdigest()
-
-
-def _plain_attributes(module: nn.Module) -> list[tuple[str, Any]]:
-    """Return the public attributes of a module that are numbers, texts or tuples of them, without its mode."""
-
-    def is_plain(value: Any) -> bool:
-        return value is None or isinstance(value, bool | int | float | str)
-
-    return [
-        (name, value)
-        for name, value in sorted(vars(module).items())
-        if not name.startswith("_") and name != "training"
-        if is_plain(value) or (isinstance(value, tuple) and all(map(is_plain, value)))
-    ]
 
 
 def is_trainable(model: WaveformModel) -> bool:

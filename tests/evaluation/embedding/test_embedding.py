@@ -120,7 +120,7 @@ def test_a_function_is_cached_by_its_identity_only(tracks, tmp_path):
     assert hash_model(MelCNN(n_mels=48)) != hash_model(MelCNN(n_mels=64))
     front_ends = [{"hop_length": 640}, {"hop_length": 320}, {"standardize": True}, {"scale": "decibels"}]
     adapters = [
-        EncoderAdapter(nn.Conv2d(3, 4, 3, padding=1), log_mel=LogMel(RATE, **options), sample_rate=RATE)
+        EncoderAdapter(nn.Conv2d(1, 4, 3, padding=1), log_mel=LogMel(RATE, **options), sample_rate=RATE)
         for options in front_ends
     ]
     for adapter in adapters:

@@ -24,14 +24,14 @@ class Envelope(Encoder):
         super().__init__(embedding_dim=1, sample_rate=RATE, min_samples=80)
         self.level = torch.nn.Identity()
         self.weight = torch.nn.Parameter(torch.ones(1))
-        self._windows = 0
+        self.windows = 0
 
     @property
     def layer_names(self) -> tuple[str, ...]:
         return ("level", "log_level")
 
     def encode_frames(self, signals: Tensor) -> Tensor:
-        self._windows += len(signals)
+        self.windows += len(signals)
         frames = signals.unfold(-1, 80, 80).abs().mean(dim=-1)[:, None]
         return (self.level(frames) * self.weight).clamp(min=1e-3).log()
 
@@ -86,9 +86,9 @@ def test_embeddings_are_cached_by_their_readout(tracks, tmp_path):
     some, encoder = tracks.select(range(4)), Envelope()
 
     def is_computed(**options):
-        before = encoder._windows
+        before = encoder.windows
         embed_tracks(encoder, some, 1.0, cache=tmp_path, progress=False, **options)
-        return encoder._windows - before >= 8  # two windows of each track
+        return encoder.windows - before >= 8  # two windows of each track
 
     asked = [{}, {"frame_pooling": "max"}, {"frame_pooling": "max", "layers": "all"}, {"layers": ["level"]}]
     assert all(is_computed(**options) for options in asked)
