@@ -46,7 +46,7 @@ class PublishedDelay(Delay):
         >>> click = torch.zeros(1, 1, 8)
         >>> click[..., 0] = 1
         >>> delay = PublishedDelay(delay_ms=2, volume=0.5, repeats=2, attenuation=0.5, sample_rate=1000)
-        >>> echo, draw = delay(click, generator=torch.Generator().manual_seed(3), return_draw=True)
+        >>> echo, draw = delay(click, generator=torch.Generator().manual_seed(4), return_draw=True)
         >>> draw.describe()
         ['PublishedDelay(delay_samples=2, volume=0.7, repeats=3, attenuation=0.3)']
         >>> echo
