@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -70,11 +71,46 @@ class Projector(nn.Sequential):
         super().__init__(*layers, nn.Linear(widths[-1], output_dim, bias=bias))
         self.input_dim = input_dim
         self.output_dim = output_dim
+        sizes: dict[str, Any] = {"input_dim": input_dim, "hidden_dim": hidden_dim, "output_dim": output_dim}
+        self.settings = {**sizes, "depth": depth, "bias": bias, "norm": norm}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Projector:
+        """Create an untrained projector from the attribute `settings` of another one, which is plain data.
+
+        Raises:
+            TypeError: for an unknown name of a setting.
+            ValueError: as for the constructor.
+        """
+        return Projector(**settings)
 
     def forward(self, representation: Tensor) -> Tensor:
         """Project representations (..., input_dim) to (..., output_dim)."""
         rows = representation.reshape(-1, representation.shape[-1])
         return super().forward(rows).view(*representation.shape[:-1], self.output_dim)
+
+
+class DenseProjector(Projector):
+    """Projector with a dense layer, batch norm and ReLU before it, as in `ShortChunkCNN_Res` of CLMR.
+
+    Args:
+        dense: the dense layer.
+        norm: batch norm after the dense layer.
+        projector: projector after the ReLU.
+    """
+
+    def __init__(self, dense: nn.Linear, norm: nn.BatchNorm1d, projector: Projector) -> None:
+        nn.Sequential.__init__(self, dense, norm, nn.ReLU(), *projector)
+        self.input_dim = dense.in_features
+        self.output_dim = projector.output_dim
+        self.settings = {"dense_dim": dense.in_features, **projector.settings}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Projector:
+        own = dict(settings)
+        dense_dim = check_integer("dense_dim", own.pop("dense_dim"))
+        projector = Projector(**own)
+        return cls(nn.Linear(dense_dim, projector.input_dim), nn.BatchNorm1d(projector.input_dim), projector)
 
 
 class ModelOutput(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.checkpoint_files import read_weights
-from ssc_toolkit.encoders.projector import ContrastiveModel, Projector
+from ssc_toolkit.encoders.projector import ContrastiveModel, DenseProjector, Projector
 from ssc_toolkit.encoders.published_names import (
     DENSE,
     FRONT_END,
@@ -120,21 +120,6 @@ def load_published_model(path: str | Path, encoder: Encoder | None = None) -> Co
     projector = _projector(path, found, encoder)
     encoder.load_state_dict(found.weights)
     return ContrastiveModel(encoder, projector).eval()
-
-
-class DenseProjector(Projector):
-    """Projector with a dense layer, batch norm and ReLU before it, as in `ShortChunkCNN_Res` of CLMR.
-
-    Args:
-        dense: the dense layer.
-        norm: batch norm after the dense layer.
-        projector: projector after the ReLU.
-    """
-
-    def __init__(self, dense: nn.Linear, norm: nn.BatchNorm1d, projector: Projector) -> None:
-        nn.Sequential.__init__(self, dense, norm, nn.ReLU(), *projector)
-        self.input_dim = dense.in_features
-        self.output_dim = projector.output_dim
 
 
 class _Found(NamedTuple):

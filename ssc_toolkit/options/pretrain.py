@@ -38,7 +38,7 @@ class PretrainOptions(TrackSource):
         min_shared: number of labels that two tracks must have in common to be positives, for cells with several
             labels.
         temperature: temperature of the loss.
-        steps: number of optimizer steps.
+        steps: number of optimizer steps. To make a run longer, rerun the command with more steps.
         learning_rate: maximum learning rate.
         severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
         omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
@@ -48,6 +48,7 @@ class PretrainOptions(TrackSource):
             label.
         seed: seed of the weights, batches and augmentations.
         checkpoint_every: number of steps between checkpoints.
+        keep_checkpoints_every: number of steps between checkpoints that are kept in `checkpoints/`; 0 to keep none.
         max_unusable: maximum fraction of the files that may be unreadable or shorter than a view. These files are left
             out.
         workers: number of additional processes that read audio. If 0, the training process reads the audio.
@@ -84,6 +85,7 @@ class PretrainOptions(TrackSource):
     monitor: str | None = None
     seed: int = 0
     checkpoint_every: int = 25
+    keep_checkpoints_every: int = 0
     max_unusable: float = 0.1
     workers: int = 0
     title: str = "pretraining"
@@ -114,7 +116,7 @@ class PretrainOptions(TrackSource):
         # Without labels, the only positives are other views.
         least = {"batch_size": 2, "views": 2 if not columns or self.labeled_fraction < 1 else 1}
         least |= dict.fromkeys(("steps", "checkpoint_every", "min_shared"), 1)
-        least |= dict.fromkeys(("workers", "seed", "memory"), 0)
+        least |= dict.fromkeys(("workers", "seed", "memory", "keep_checkpoints_every"), 0)
         for name, low in least.items():
             check_integer(name, getattr(self, name), low)
         for name in ("view_seconds", "temperature", "learning_rate"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
@@ -17,10 +18,18 @@ CHECKPOINT = "last.ckpt"
 ENCODER_FOLDER = "encoder"
 """Name of the folder of the encoder in the folder of a complete run."""
 SETTINGS = "settings.json"
+KEPT_FOLDER = "checkpoints"
+"""Name of the folder of the kept checkpoints in the folder of a run."""
+TRAINING = "training.json"
+"""Name of the file in the folder of an encoder that states after which training step the encoder was saved."""
+STEPS = "steps"
+"""Name of the option that may change because a run can be made longer."""
 
 _WITHOUT_EFFECT = (
     "out",
+    STEPS,
     "checkpoint_every",
+    "keep_checkpoints_every",
     "max_unusable",
     "workers",
     "title",
@@ -58,6 +67,36 @@ def default_settings(kind: type) -> dict[str, Any]:
     return _settings({field.name: field.default for field in fields(kind) if field.default is not MISSING})
 
 
+def trained_steps(folder: Path) -> int | None:
+    """Return the number of steps for which the encoder in the folder of a run was trained.
+
+    It is the option `steps` of the call that wrote the encoder. Return None if the folder contains no encoder, or no
+    settings of a run.
+
+    Raises:
+        InputError: if the file with the number is damaged or missing.
+    """
+    path, advice = folder / ENCODER_FOLDER / TRAINING, "restore it, or train again in another folder"
+    if not path.parent.is_dir() or not (folder / SETTINGS).exists():
+        return None
+    # Earlier versions wrote the number to the settings.
+    content = read_checked_json(path, "out", advice) if path.exists() else read_settings(folder)
+    if not isinstance(content.get(STEPS), int):
+        raise InputError(f"out: expected the number of {STEPS} in {path}, got none; {advice}")
+    return content[STEPS]
+
+
+def kept_checkpoint(folder: Path, step: int) -> Path:
+    """Return the path of the kept checkpoint of a step in the folder of a run. It need not exist."""
+    return folder / KEPT_FOLDER / f"step-{step}.ckpt"
+
+
+def kept_steps(folder: Path) -> list[int]:
+    """Return the steps whose checkpoints are kept in the folder of a run, in ascending order."""
+    found = (re.fullmatch(r"step-([1-9]\d{0,17})\.ckpt", path.name) for path in (folder / KEPT_FOLDER).glob("*.ckpt"))
+    return sorted(int(name[1]) for name in found if name is not None)
+
+
 def holds_run(folder: Path) -> bool:
     """Return whether a folder contains a training run that can be resumed or is complete."""
     return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
@@ -89,6 +128,7 @@ def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str,
     own = to_plain(select_settings(options) | dict(identity or {}))
     found = to_plain(default_settings(type(options))) | read_settings(folder)
     names = own.keys() | (found.keys() if identity is not None else set())
+    names -= {STEPS}  # in the settings of earlier versions
     differing = sorted(name for name in names if not _is_decided_by_hash(name) and found.get(name) != own.get(name))
     if differing:
         changes = ", ".join(

@@ -13,7 +13,7 @@ from ssc_toolkit.files import path_inside
 from ssc_toolkit.options.files import read_options
 from ssc_toolkit.options.parsing import parse_mapping
 from ssc_toolkit.options.pretrain import PretrainOptions
-from ssc_toolkit.options.run_settings import ENCODER_FOLDER
+from ssc_toolkit.options.run_settings import trained_steps
 from ssc_toolkit.options.schema import Schema
 
 _KEYS = {"base", "runs", "seeds"}
@@ -50,7 +50,7 @@ class Run:
     @property
     def is_done(self) -> bool:
         """Whether the output folder contains an encoder that was trained with these options."""
-        if not (self.folder / ENCODER_FOLDER).is_dir() or not self.config.exists():
+        if not self.config.exists() or trained_steps(self.folder) != self.options.steps:
             return False
         return Schema(PretrainOptions).nested(read_options(self.config, "out")) == self.arguments
 

@@ -19,19 +19,38 @@ class OptimizerOptions:
         weight_decay: weight decay of all parameters.
         schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
             the rate.
-        warmup: fraction of the steps in which the learning rate rises linearly, 0 to 1.
+        warmup: fraction of the steps in which the learning rate rises linearly at the start, 0 to 1. The default is 0.1
+            with "cosine", and no warmup with "constant".
+        warmup_steps: number of steps in which the learning rate rises linearly at the start, instead of `warmup`. With
+            "constant", only this option sets a warmup, because a run can be made longer.
     """
 
     name: Literal["Adam", "AdamW"] = "Adam"
     weight_decay: float = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: float = 0.1
+    warmup: float | None = None
+    warmup_steps: int | None = None
+
+    @property
+    def warmup_fraction(self) -> float:
+        """Fraction of the steps in the warmup, if `warmup_steps` is None."""
+        return (0.1 if self.schedule == "cosine" else 0.0) if self.warmup is None else self.warmup
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
         check_choices(self, "optimizer.")
         check_number("optimizer.weight_decay", self.weight_decay, 0)
-        check_fraction("optimizer.warmup", self.warmup)
+        if self.warmup is not None:
+            check_fraction("optimizer.warmup", self.warmup)
+        if self.warmup_steps is not None:
+            check_integer("optimizer.warmup_steps", self.warmup_steps, 0)
+            if self.warmup is not None:
+                raise InputError("optimizer.warmup_steps: expected no optimizer.warmup as well, got both")
+        if self.warmup and self.schedule == "constant":
+            raise InputError(
+                "optimizer.warmup: expected optimizer.warmup_steps with the constant schedule, which does not depend "
+                f"on the number of steps, got a fraction of the steps, {self.warmup}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

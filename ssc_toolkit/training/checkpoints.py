@@ -76,6 +76,33 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
     return content["global_step"]
 
 
+def check_steps(folder: Path, steps: int) -> int:
+    """Return the number of completed steps in the checkpoint of a run, or 0 if there is no checkpoint.
+
+    The weights are not read, and the checksum is not verified.
+
+    Args:
+        folder: folder of the run. It need not exist.
+        steps: number of steps that the run shall have.
+
+    Raises:
+        InputError: if the run has completed more steps, or if the checkpoint cannot be read.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    with reading("out", path, _ADVICE):
+        done = torch.load(path, map_location="meta", weights_only=True, mmap=True)["global_step"]
+        if not isinstance(done, int):
+            raise ValueError("it is not a checkpoint of a training")
+    if steps < done:
+        raise InputError(
+            f"steps: expected at least {done}, the number of steps that the run in {folder} has completed, got "
+            f"{steps}; the run is unchanged"
+        )
+    return done
+
+
 def _load(path: Path, device: Any) -> dict[str, Any]:
     verify_checksum(path, "out", _ADVICE, required=False)
     with reading("out", path, _ADVICE):

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
@@ -23,6 +22,7 @@ from ssc_toolkit.options.run_settings import CHECKPOINT
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.progress_line import StepProgress
+from ssc_toolkit.training.callbacks.saving import SaveCheckpoints
 from ssc_toolkit.training.callbacks.stopping import TERMINATED, StopOnSignal
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
@@ -53,7 +53,7 @@ def fit(
     options: PretrainOptions,
     history: History,
     first_step: int = 0,
-) -> None:
+) -> int:
     """Train until the last step, starting from the checkpoint in the folder of the run if there is one.
 
     Args:
@@ -63,6 +63,9 @@ def fit(
         options: number of steps, title, and options of the trainer and the loggers.
         history: callback that records loss and other values.
         first_step: step of the checkpoint in the folder, as `check_checkpoint` returns it, or 0 without a checkpoint.
+
+    Returns:
+        The number of completed steps.
 
     Raises:
         InputError: if the loss or the weights are NaN or infinite, if a worker process dies, or if a file cannot be
@@ -82,15 +85,7 @@ def fit(
         from ssc_toolkit.training.pictures import MatrixPictures
 
         callbacks.append(MatrixPictures(folder / PICTURES_FOLDER, options.logs.pictures_every))
-    callbacks.append(
-        ModelCheckpoint(
-            folder,
-            checkpoint.stem,
-            every_n_train_steps=options.checkpoint_every,
-            enable_version_counter=False,
-            save_top_k=-1,  # with a limit, Lightning would delete the file that the resumed checkpoint names
-        )
-    )
+    callbacks.append(SaveCheckpoints(checkpoint, options.checkpoint_every, options.keep_checkpoints_every))
     if options.trainer.compile:
         module.model.compile()
     with warnings.catch_warnings(), restore_launcher_variables(), report_child_death(), _explain_errors(data):
@@ -102,8 +97,6 @@ def fit(
             raise SystemExit(TERMINATED) from error
         except SystemExit as error:  # Lightning's reaction to a second Ctrl-C
             raise KeyboardInterrupt from error
-        if not stop.stopped:
-            trainer.save_checkpoint(checkpoint)  # the last step may not be a multiple of `checkpoint_every`
     if stop.stopped or stop.signal is not None:  # the signal may come after the last step
         if trainer.is_global_zero:
             logger.warning(
@@ -115,6 +108,7 @@ def fit(
         if stop.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
+    return trainer.global_step
 
 
 def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainOptions, done: int) -> pl.Trainer:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.checks import check_integer
 from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
@@ -44,7 +45,8 @@ class SemiSupConModule(pl.LightningModule):
             processes, the loss must gather the embeddings of all processes.
         augment: augmentation, drawn independently for each view; no augmentation if None.
         learning_rate: maximum learning rate, reached after a linear warmup.
-        warmup: fraction of the steps in the warmup, 0 to 1.
+        warmup: fraction of the steps in the warmup, 0 to 1. In a training that is made longer, it is a fraction of the
+            new number of steps.
         seed: seed of the augmentation.
         schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
             the rate.
@@ -52,6 +54,7 @@ class SemiSupConModule(pl.LightningModule):
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
         chunk_size: number of items that pass through the model at once, which limits the memory use (see
             `ssc_toolkit.losses.gradient_cache`); all items if None.
+        warmup_steps: number of steps in the warmup, instead of the fraction `warmup`.
 
     Examples:
         >>> from ssc_toolkit.augmentations import Gain
@@ -72,6 +75,7 @@ class SemiSupConModule(pl.LightningModule):
         schedule: Literal["cosine", "constant"] = "cosine",
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         chunk_size: int | None = None,
+        warmup_steps: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 < learning_rate < math.inf:
@@ -80,6 +84,8 @@ class SemiSupConModule(pl.LightningModule):
             raise ValueError(f"warmup: expected a fraction from 0 to 1, got {warmup}")
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        if warmup_steps is not None:
+            check_integer("warmup_steps", warmup_steps, 0)
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
         self.model = model
@@ -92,6 +98,7 @@ class SemiSupConModule(pl.LightningModule):
         self.schedule = schedule
         self.optimizer = optimizer
         self.chunk_size = chunk_size
+        self.warmup_steps = warmup_steps
         self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
 
@@ -150,7 +157,8 @@ class SemiSupConModule(pl.LightningModule):
         optimizer = self.optimizer(self.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
         factor = SCHEDULES[self.schedule]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps, self.warmup))
+        rise = self.warmup * steps if self.warmup_steps is None else self.warmup_steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps, rise))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -165,11 +173,16 @@ class SemiSupConModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Restore the state of PyTorch's random generators, which dropout uses, from the checkpoint.
 
+        The learning rate is computed again, because the trainer may have more steps than that of the checkpoint.
+
         Raises:
             ValueError: if `chunk_size` is used with DistributedDataParallel and `static_graph=True`.
         """
         if self.chunk_size is not None and getattr(self.trainer.strategy.model, "static_graph", False):
             raise ValueError("chunk_size: expected None with DistributedDataParallel(static_graph=True), got a number")
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, torch.optim.lr_scheduler.LambdaLR):
+                compute_rates(config.scheduler)
         state, self._random_state = self._random_state, None
         if state is None or self.global_rank > 0:
             return
@@ -197,26 +210,37 @@ class SemiSupConModule(pl.LightningModule):
         return self._arguments.call(self.loss, projection, given)
 
 
-def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+def compute_rates(scheduler: torch.optim.lr_scheduler.LambdaLR) -> None:
+    """Compute the learning rates of the next step, and set them in the optimizer.
+
+    A loaded checkpoint contains the rates that the schedule of a shorter training had for this step.
+    """
+    factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+    rates = [rate * factor for rate, factor in zip(scheduler.base_lrs, factors, strict=True)]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
+
+def warmup_cosine(step: int, steps: int, rise: float) -> float:
     """Return the factor of the maximum learning rate at a step, for a linear warmup and decay along half a cosine.
 
     Args:
         step: number of the step, starting at 0.
         steps: number of steps of the whole run.
-        warmup: fraction of the steps in the warmup.
+        rise: number of steps in the warmup.
     """
-    rise = warmup * steps
     if step < rise:
         return (step + 1) / (rise + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))
 
 
-def warmup_constant(step: int, steps: int, warmup: float) -> float:
+def warmup_constant(step: int, steps: int, rise: float) -> float:
     """Return the factor of the maximum learning rate at a step, which rises linearly to 1 in the warmup.
 
     Arguments are as for `warmup_cosine`.
     """
-    return min(1.0, (step + 1) / (warmup * steps + 1))
+    return min(1.0, (step + 1) / (rise + 1))
 
 
 SCHEDULES = {"cosine": warmup_cosine, "constant": warmup_constant}

@@ -22,13 +22,13 @@ from ssc_toolkit.data.validation import kept_rows
 from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
-from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
+from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import PretrainOptions
-from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run
+from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run, trained_steps
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.callbacks.history import History
-from ssc_toolkit.training.checkpoints import check_checkpoint, check_space
+from ssc_toolkit.training.checkpoints import check_checkpoint, check_space, check_steps
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
     Signals,
@@ -67,7 +67,8 @@ OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 def pretrain(options: PretrainOptions) -> Path:
     """Pretrain an encoder on partly labeled music.
 
-    The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
+    The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete. A call with
+    more steps makes the run longer.
 
     Args:
         options: all options of the training, such as tracks, labels, encoder and output folder (`out`).
@@ -76,8 +77,8 @@ def pretrain(options: PretrainOptions) -> Path:
         The folder of the encoder.
 
     Raises:
-        InputError: before training, if an option or a file is invalid; during training, if the loss becomes NaN or
-            infinite, if a worker process dies, or if the disk is full.
+        InputError: before training, if an option or a file is invalid, or if the run has completed more steps; during
+            training, if the loss becomes NaN or infinite, if a worker process dies, or if the disk is full.
         SystemExit: with status 143 after SIGTERM. The current step is completed and saved first.
         KeyboardInterrupt: after Ctrl-C. The current step is completed and saved first. A second Ctrl-C stops
             immediately without saving.
@@ -95,13 +96,14 @@ def pretrain(options: PretrainOptions) -> Path:
     with lock_folder(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
             check_folder(folder)
+        check_steps(folder, options.steps)
         with _as_input_errors():
             report_folder = folder if first and not holds_run(folder) else None
             found = _training_data(options, tables, signals, module.model.encoder.sample_rate, report_folder)
         if first:
             claim_run_folder(folder, options, _identity(found.parts))
             clear_leftovers(folder, names=WRITTEN)
-        if (folder / ENCODER_FOLDER).is_dir():
+        if trained_steps(folder) == options.steps:
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)
         else:
@@ -157,11 +159,12 @@ def _make_module(
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
         semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
         options.learning_rate,
-        options.optimizer.warmup,
+        options.optimizer.warmup_fraction,
         options.seed,
         options.optimizer.schedule,
         partial(OPTIMIZERS[options.optimizer.name], weight_decay=options.optimizer.weight_decay),
         options.trainer.chunk_size,
+        options.optimizer.warmup_steps,
     )
 
 
@@ -215,6 +218,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     if first:
         check_space(folder, module)
         record_start(folder, options)
+        (folder / CHECKSUMS).unlink(missing_ok=True)  # the history of a complete run that is made longer changes
         logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
@@ -223,9 +227,9 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     history = History(
         folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.describe_item, logs.every
     )
-    fit(module, found.batches, folder, options, history, done)
+    done = fit(module, found.batches, folder, options, history, done)
     if first:
-        save_encoder(module.model.encoder, folder)
+        save_encoder(module.model, folder, done, options)
         logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from ssc_toolkit.encoders import Encoder
+from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import (
     CHECKSUMS,
@@ -27,12 +26,14 @@ from ssc_toolkit.options.run_settings import (
     CHECKPOINT,
     ENCODER_FOLDER,
     SETTINGS,
+    STEPS,
     check_run_settings,
     holds_run,
     read_settings,
     select_settings,
     to_plain,
 )
+from ssc_toolkit.training.model_folder import write_model_folder
 from ssc_toolkit.training.provenance import describe_start
 
 HISTORY = "history.csv"
@@ -99,7 +100,7 @@ def check_folder(folder: Path) -> None:
 def _is_begun(folder: Path) -> bool:
     """Return whether a folder contains the settings of a training run, even without a checkpoint."""
     try:
-        return "steps" in read_settings(folder)
+        return not {STEPS, "batch_size"}.isdisjoint(read_settings(folder))
     except InputError:
         return False
 
@@ -141,15 +142,16 @@ def _read_starts(path: Path) -> list[Any]:
         return before
 
 
-def save_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Save the encoder of a complete run atomically, and return the folder of the encoder.
+def save_encoder(model: ContrastiveModel, folder: Path, step: int, options: PretrainOptions) -> Path:
+    """Save the encoder and the projector of a complete run atomically, and return their folder.
 
-    The checksum of `history.csv` is written first. `folder` is the folder of the run.
+    The checksum of `history.csv` is written first.
+
+    Args:
+        model: model with the weights to save.
+        folder: folder of the run.
+        step: number of completed steps.
+        options: options of the run.
     """
-    temporary = folder / f".{ENCODER_FOLDER}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    encoder.save_pretrained(temporary)
-    for path in temporary.iterdir():
-        path.chmod(folder.stat().st_mode & 0o666)  # safetensors makes its files readable by the owner only
     write_checksums(folder, [HISTORY])
-    return temporary.rename(folder / ENCODER_FOLDER)
+    return write_model_folder(model, folder / ENCODER_FOLDER, {"step": step, STEPS: options.steps})

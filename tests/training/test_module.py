@@ -178,12 +178,12 @@ def test_what_a_module_cannot_call_is_refused_at_once(labeled_tones):
 
 
 def test_the_learning_rate_rises_and_falls():
-    factors = [warmup_cosine(step, 100, 0.1) for step in range(100)]
+    factors = [warmup_cosine(step, 100, 10) for step in range(100)]
     assert factors[0] < 0.2
     assert max(factors) == pytest.approx(1, abs=0.02)
     assert factors[:10] == sorted(factors[:10])
     assert factors[11:] == sorted(factors[11:], reverse=True)
     assert factors[-1] < 0.01
     assert warmup_cosine(0, 1, 0.0) == 1
-    assert [warmup_constant(step, 100, 0.1) for step in (0, 10, 99)] == [pytest.approx(1 / 11), 1, 1]
+    assert [warmup_constant(step, 100, 10) for step in (0, 10, 99)] == [pytest.approx(1 / 11), 1, 1]
     assert warmup_constant(0, 100, 0.0) == 1

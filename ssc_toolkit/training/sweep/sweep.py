@@ -14,12 +14,15 @@ import yaml  # type: ignore[import-untyped]
 from ssc_toolkit.csv_files import format_csv
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder, write_text
+from ssc_toolkit.options.files import read_options
 from ssc_toolkit.options.names import DEFAULT_CORPUS
-from ssc_toolkit.options.run_settings import ENCODER_FOLDER, check_run_settings
+from ssc_toolkit.options.pretrain import PretrainOptions
+from ssc_toolkit.options.run_settings import STEPS, check_run_settings, trained_steps
 from ssc_toolkit.options.study import Run
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.callbacks.history import read_history
+from ssc_toolkit.training.checkpoints import check_steps
 from ssc_toolkit.training.dataset_factory import load_source
 from ssc_toolkit.training.run_folder import HISTORY
 from ssc_toolkit.training.sweep.one_by_one import OneByOne
@@ -79,9 +82,14 @@ def sweep(options: SweepOptions) -> Path:
 
 
 def _check_folders(out: Path, runs: Sequence[Run]) -> None:
-    """Raise InputError if a run of the study exists in the folder `out` with other settings or damaged files."""
+    """Raise InputError if a run of the study exists in the folder `out` with other settings or damaged files.
+
+    A run that has completed more steps than its options specify is an error too.
+    """
     for run in runs:
         check_run_settings(run.folder, run.options)
+        if not run.is_done:
+            check_steps(run.folder, run.options.steps)
     _table(out, runs)
 
 
@@ -125,7 +133,9 @@ def _table(out: Path, runs: Sequence[Run]) -> str:
     ours = {run.folder.name for run in runs}
     for config in sorted(out.glob("*.yaml")):
         found = _FOLDER.fullmatch(config.stem)
-        if found and config.stem not in ours and (out / config.stem / ENCODER_FOLDER).is_dir():
+        if found is None or config.stem in ours or not (steps := trained_steps(out / config.stem)):
+            continue
+        if steps == read_options(config, "out").get(STEPS, PretrainOptions.steps):  # otherwise it is made longer
             done[config.stem] = (found["run"], int(found["seed"]))
     rows: list[dict[str, Any]] = []
     for folder, (name, seed) in done.items():
