@@ -13,6 +13,11 @@ from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
 from ssc_toolkit.paths import user_path
 
+AUTO = "auto"
+"""Learning rate that is chosen by a range test."""
+SHARDED = ("fsdp", "deepspeed", "model_parallel")
+"""Beginnings of the names of strategies that divide the weights over the processes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainOptions(TrackSource):
@@ -39,7 +44,8 @@ class PretrainOptions(TrackSource):
             labels.
         temperature: temperature of the loss.
         steps: number of optimizer steps. To make a run longer, rerun the command with more steps.
-        learning_rate: maximum learning rate.
+        learning_rate: maximum learning rate. "auto" chooses it by a range test of 100 steps before the first step, and
+            records it in `learning_rate.json`.
         severity: severity of the augmentation chain, from 0 (no augmentation) to 2.5; 1 is the published chain.
         omit: stages of the augmentation chain to omit: gain, polarity_inversion, colored_noise, filter, pitch_shift,
             delay. Omit pitch_shift if the labels depend on key or pitch.
@@ -79,7 +85,7 @@ class PretrainOptions(TrackSource):
     min_shared: int = 1
     temperature: float = 0.1
     steps: int = 1000
-    learning_rate: float = 1e-3
+    learning_rate: float | Literal["auto"] = 1e-3
     severity: float = 1.0
     omit: tuple[str, ...] = ()
     monitor: str | None = None
@@ -120,7 +126,8 @@ class PretrainOptions(TrackSource):
         for name, low in least.items():
             check_integer(name, getattr(self, name), low)
         for name in ("view_seconds", "temperature", "learning_rate"):
-            check_positive(name, getattr(self, name), high=MAX_FINITE)
+            if (name, value := getattr(self, name)) != ("learning_rate", AUTO):
+                check_positive(name, value, high=MAX_FINITE)
         check_fraction("labeled_fraction", self.labeled_fraction)
         check_fraction("label_budget", self.label_budget, allow_zero=False)
         check_fraction("max_unusable", self.max_unusable)
@@ -133,6 +140,14 @@ class PretrainOptions(TrackSource):
             raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
         for group in (self.optimizer, self.trainer, self.logs):
             group.check()
+        processes = self.trainer.devices * self.trainer.num_nodes
+        if self.learning_rate == AUTO and processes > 1:
+            raise InputError(f"learning_rate: expected a number with {processes} processes, got {AUTO}")
+        if self.optimizer.ema_decay is not None and self.trainer.strategy.startswith(SHARDED):
+            raise InputError(
+                f"optimizer.ema_decay: expected whole weights in each process, got trainer.strategy "
+                f"{self.trainer.strategy}; use ddp"
+            )
         for argument, source in self.sources.items():
             with source_named(argument):
                 source.check()

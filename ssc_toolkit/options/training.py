@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.checks import check_fraction, check_integer, check_number, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices
 
@@ -23,6 +23,10 @@ class OptimizerOptions:
             with "cosine", and no warmup with "constant".
         warmup_steps: number of steps in which the learning rate rises linearly at the start, instead of `warmup`. With
             "constant", only this option sets a warmup, because a run can be made longer.
+        max_grad_norm: maximum Euclidean norm of the gradient of a step. Larger gradients are scaled down to it. The
+            default is no limit.
+        ema_decay: decay of an exponential moving average of the weights, such as 0.999. The averaged weights are
+            validated and saved as the encoder. The default is no average.
     """
 
     name: Literal["Adam", "AdamW"] = "Adam"
@@ -30,6 +34,8 @@ class OptimizerOptions:
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float | None = None
     warmup_steps: int | None = None
+    max_grad_norm: float | None = None
+    ema_decay: float | None = None
 
     @property
     def warmup_fraction(self) -> float:
@@ -46,6 +52,10 @@ class OptimizerOptions:
             check_integer("optimizer.warmup_steps", self.warmup_steps, 0)
             if self.warmup is not None:
                 raise InputError("optimizer.warmup_steps: expected no optimizer.warmup as well, got both")
+        if self.max_grad_norm is not None:
+            check_positive("optimizer.max_grad_norm", self.max_grad_norm)
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise InputError(f"optimizer.ema_decay: expected a number above 0 and below 1, got {self.ema_decay}")
         if self.warmup and self.schedule == "constant":
             raise InputError(
                 "optimizer.warmup: expected optimizer.warmup_steps with the constant schedule, which does not depend "

@@ -109,14 +109,18 @@ def _load(path: Path, device: Any) -> dict[str, Any]:
         return torch.load(path, map_location=device, weights_only=True)
 
 
-def check_space(folder: Path, module: nn.Module) -> None:
-    """Raise InputError unless the disk has space for the encoder and the next checkpoint of a run.
+def check_space(folder: Path, module: nn.Module, kept: int = 0) -> None:
+    """Raise InputError unless the disk has space for the encoder and the checkpoints of a run.
 
-    The previous checkpoint is kept until the next one is complete. `folder` is the folder of the run, and `module` the
-    LightningModule.
+    The previous checkpoint is kept until the next one is complete.
+
+    Args:
+        folder: folder of the run.
+        module: LightningModule of the run.
+        kept: number of checkpoints that the run will keep.
     """
     needed = (
-        estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2)
+        estimate_checkpoint_bytes(module) * (kept + (1 if (folder / CHECKPOINT).exists() else 2))
         + _model_bytes(module)
         + _BESIDE
     )
@@ -133,7 +137,8 @@ def estimate_checkpoint_bytes(module: nn.Module) -> int:
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())
-    return _model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
+    average = _model_bytes(module) if getattr(module, "average", None) is not None else 0
+    return _model_bytes(module) + moments + average + sum(4 * queue.size * width for queue in queues)
 
 
 def _model_bytes(module: nn.Module) -> int:

@@ -7,13 +7,15 @@ import logging
 import re
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssc_toolkit.errors import InputError
@@ -77,10 +79,9 @@ def fit(
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and is_first_process():
         logger.info("resuming from %s", checkpoint)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     stop = StopOnSignal(checkpoint)
-    callbacks: list[pl.Callback] = [history, StepProgress(options.title, history), stop, FiniteWeights()]
+    averages = [] if module.average is None else [module.average]
+    callbacks: list[pl.Callback] = [*averages, history, StepProgress(options.title, history), stop, FiniteWeights()]
     if options.logs.pictures_every:
         from ssc_toolkit.training.pictures import MatrixPictures
 
@@ -88,15 +89,10 @@ def fit(
     callbacks.append(SaveCheckpoints(checkpoint, options.checkpoint_every, options.keep_checkpoints_every))
     if options.trainer.compile:
         module.model.compile()
-    with warnings.catch_warnings(), restore_launcher_variables(), report_child_death(), _explain_errors(data):
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer = _make_trainer(folder, callbacks, options, first_step)
-        try:
-            trainer.fit(module, data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-        except SIGTERMException as error:  # the signal came before the first step
-            raise SystemExit(TERMINATED) from error
-        except SystemExit as error:  # Lightning's reaction to a second Ctrl-C
-            raise KeyboardInterrupt from error
+    with restore_launcher_variables(), report_child_death(), explain_errors(data):
+        loggers = make_loggers(options.logs, folder, first_step + 1)
+        trainer = make_trainer(folder, callbacks, options, options.steps, loggers)
+        run_trainer(trainer, module, data, checkpoint if checkpoint.exists() else None)
     if stop.stopped or stop.signal is not None:  # the signal may come after the last step
         if trainer.is_global_zero:
             logger.warning(
@@ -111,19 +107,49 @@ def fit(
     return trainer.global_step
 
 
-def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainOptions, done: int) -> pl.Trainer:
-    """Return the Lightning trainer of a run.
+def run_trainer(
+    trainer: pl.Trainer, module: SemiSupConModule, data: SemiSupConDataModule, checkpoint: Path | None = None
+) -> None:
+    """Run `Trainer.fit`, from a checkpoint if one is given, and convert Lightning's reactions to signals.
+
+    Raises:
+        SystemExit: with status 143, if SIGTERM came before the first step.
+        KeyboardInterrupt: after a Ctrl-C that no callback handled.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException as error:
+            raise SystemExit(TERMINATED) from error
+        except SystemExit as error:  # Lightning's reaction to Ctrl-C
+            raise KeyboardInterrupt from error
+
+
+def make_trainer(
+    folder: Path,
+    callbacks: list[pl.Callback],
+    options: PretrainOptions,
+    max_steps: int,
+    loggers: Sequence[Logger] = (),
+) -> pl.Trainer:
+    """Return a Lightning trainer with the options of a run.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the files that Lightning writes by default.
         callbacks: callbacks of the trainer.
         options: options of the training.
-        done: number of completed steps.
+        max_steps: number of steps.
+        loggers: loggers of the trainer.
     """
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     trainer = options.trainer
     try:
         return pl.Trainer(
-            max_steps=options.steps,
+            max_steps=max_steps,
+            gradient_clip_val=options.optimizer.max_grad_norm,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             max_epochs=-1,
             accelerator=trainer.accelerator,
             devices=trainer.devices,
@@ -135,7 +161,7 @@ def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainO
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
-            logger=make_loggers(options.logs, folder, done + 1) or False,
+            logger=list(loggers) or False,
             log_every_n_steps=options.logs.every,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -146,7 +172,7 @@ def _make_trainer(folder: Path, callbacks: list[pl.Callback], options: PretrainO
 
 
 @contextmanager
-def _explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
+def explain_errors(data: SemiSupConDataModule) -> Iterator[None]:
     """Context manager that converts errors that a user can fix, such as a full disk, to InputErrors of one line."""
     try:
         yield

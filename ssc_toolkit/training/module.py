@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -19,6 +20,7 @@ from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.gradient_cache import GradientCache
 from ssc_toolkit.seeds import make_generator
 from ssc_toolkit.targets import Target
+from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 
 STATISTICS = ("alignment", "uniformity", "positives_per_anchor")
 """Names of the results of `contrastive_statistics` that are logged."""
@@ -99,8 +101,16 @@ class SemiSupConModule(pl.LightningModule):
         self.optimizer = optimizer
         self.chunk_size = chunk_size
         self.warmup_steps = warmup_steps
+        self.average: WeightAverage | None = None
         self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
+
+    def evaluated_weights(self) -> AbstractContextManager[None]:
+        """Return a context manager in which the model has the weights that are evaluated and saved as the encoder.
+
+        They are those of the attribute `average`, a callback of the training, or the weights themselves if it is None.
+        """
+        return nullcontext() if self.average is None else self.average.applied_to(self.model)
 
     def contrast(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         """Augment a batch with random parameters from `generator`, and compute its loss, a scalar."""

@@ -24,10 +24,11 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
-from ssc_toolkit.options.pretrain import PretrainOptions
+from ssc_toolkit.options.pretrain import AUTO, PretrainOptions
 from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run, trained_steps
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.callbacks.history import History
+from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import check_checkpoint, check_space, check_steps
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
@@ -44,6 +45,7 @@ from ssc_toolkit.training.dataset_factory import (
 )
 from ssc_toolkit.training.fit import fit, is_first_process
 from ssc_toolkit.training.launching import check_devices, check_launcher
+from ssc_toolkit.training.learning_rate import find_learning_rate
 from ssc_toolkit.training.loggers import check_loggers
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.run_folder import (
@@ -154,11 +156,11 @@ def _make_module(
         check_rate(table, model.encoder.sample_rate)
     target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
     loss = SemiSupConLoss(options.temperature, target, gather=True)
-    return SemiSupConModule(
+    module = SemiSupConModule(
         model,
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
         semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
-        options.learning_rate,
+        PretrainOptions.learning_rate if options.learning_rate == AUTO else options.learning_rate,
         options.optimizer.warmup_fraction,
         options.seed,
         options.optimizer.schedule,
@@ -166,6 +168,9 @@ def _make_module(
         options.trainer.chunk_size,
         options.optimizer.warmup_steps,
     )
+    if options.optimizer.ema_decay is not None:
+        module.average = WeightAverage(options.optimizer.ema_decay)
+    return module
 
 
 def _training_data(
@@ -216,7 +221,8 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
     columns = options.label_columns
     if first:
-        check_space(folder, module)
+        keep_every = options.keep_checkpoints_every or options.steps + 1
+        check_space(folder, module, options.steps // keep_every - done // keep_every)
         record_start(folder, options)
         (folder / CHECKSUMS).unlink(missing_ok=True)  # the history of a complete run that is made longer changes
         logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
@@ -227,9 +233,12 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     history = History(
         folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.describe_item, logs.every
     )
+    if options.learning_rate == AUTO and not checkpoint.exists():  # the checkpoint contains the chosen rate
+        module.learning_rate = find_learning_rate(module, found.batches, folder, options)
     done = fit(module, found.batches, folder, options, history, done)
     if first:
-        save_encoder(module.model, folder, done, options)
+        with module.evaluated_weights():
+            save_encoder(module.model, folder, done, options)
         logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
 
 

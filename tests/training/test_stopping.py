@@ -19,7 +19,7 @@ from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.training import SemiSupConDataModule, StopOnSignal
-from ssc_toolkit.training.fit import _explain_errors
+from ssc_toolkit.training.fit import explain_errors
 
 QUEUE = ("--memory=30", "--trainer.accumulate=2")
 """So that a queue of earlier batches, and steps of several batches, are there to be resumed."""
@@ -140,5 +140,5 @@ def test_the_file_is_the_one_that_the_worker_was_reading(music, tmp_path):
     wait_until(lambda: any(data.read_by(pid) == str(pipe) for pid in workers_of_this_process()))
     (pid,) = [pid for pid in workers_of_this_process() if data.read_by(pid)]
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(InputError, match=f"reading {pipe}"), _explain_errors(data):
+    with pytest.raises(InputError, match=f"reading {pipe}"), explain_errors(data):
         next(batches)

@@ -101,7 +101,8 @@ class History(pl.Callback):
             self._read()
             pl_module.log("clips_per_second", self.rows[-1]["clips_per_second"])
         if is_measured and trainer.is_global_zero:
-            found = _measure(pl_module.model.encoder, self.measures)  # type: ignore[union-attr,arg-type]
+            with pl_module.evaluated_weights():  # type: ignore[operator]
+                found = _measure(pl_module.model.encoder, self.measures)  # type: ignore[union-attr,arg-type]
             self.rows[-1] |= found
             pl_module.log_dict(found, rank_zero_only=True)
             self._since = time.monotonic()  # the time of the measurement does not count as training
