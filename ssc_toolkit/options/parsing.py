@@ -154,7 +154,7 @@ def _spelled(schema: Schema[Any], arguments: Sequence[str]) -> list[str]:
         InputError: for an unknown option, or for an option without a value.
     """
     waiting = list(arguments)
-    leading = next((name for name in ("file", "tracks") if name in schema.options), None)
+    leading = next((name for name in ("file", "tracks", "run") if name in schema.options), None)
     if waiting and leading and not waiting[0].startswith("-"):
         waiting[0] = f"--{leading}={waiting[0]}"
     spelled: list[str] = []

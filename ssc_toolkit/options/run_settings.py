@@ -15,6 +15,8 @@ from ssc_toolkit.old_names import OPTIONS, with_new_names
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
+BEST_CHECKPOINT = "best.ckpt"
+"""Name of the checkpoint with the best value of the monitored measure."""
 ENCODER_FOLDER = "encoder"
 """Name of the folder of the encoder in the folder of a complete run."""
 SETTINGS = "settings.json"
@@ -22,6 +24,8 @@ KEPT_FOLDER = "checkpoints"
 """Name of the folder of the kept checkpoints in the folder of a run."""
 TRAINING = "training.json"
 """Name of the file in the folder of an encoder that states after which training step the encoder was saved."""
+EXPORTED_FROM = "exported_from"
+"""Key in this file that an exported encoder has. Its value is the name of the folder of the run."""
 STEPS = "steps"
 """Name of the option that may change because a run can be made longer."""
 
@@ -102,13 +106,17 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CHECKPOINT, ENCODER_FOLDER))
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: Path, argument: str = "out") -> dict[str, Any]:
     """Return the settings by name of the training run in a folder.
+
+    Args:
+        folder: folder of the run.
+        argument: name of the argument that gave the folder, for the error message.
 
     Raises:
         InputError: if the file with the settings is missing or damaged.
     """
-    found = read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
+    found = read_checked_json(folder / SETTINGS, argument, "restore it, or choose another folder", required=False)
     return with_new_names(found, OPTIONS)
 
 

@@ -29,6 +29,12 @@ def simplify_message(message: str) -> str:
         r"Does not validate .*? Subtypes: \[.*?NoneType\] Errors: - (Expected a .*? Got value: .*?) - Expected .*"
     )
     message = re.sub(optional, r"\1", message)
+    # For a number or a text, such as "auto", name both.
+    union = (
+        rf"Does not validate .*? Errors: - Expected a ({'|'.join(_KINDS)}) - Expected a typing\.Literal\[(.*?)\] "
+        r"Given value type: \w+ Given value: "
+    )
+    message = re.sub(union, lambda found: f"expected {_KINDS[found[1]]} or one of {found[2]}, got ", message)
     message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: ", r"expected one of \1, got ", message)
     kinds = "|".join(_KINDS)
     return re.sub(rf"Expected a ({kinds})\. Got value: ", lambda found: f"expected {_KINDS[found[1]]}, got ", message)

@@ -57,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        return _load(Path(path), "cpu" if map_location is None else map_location)
+        return load_checkpoint(Path(path), "cpu" if map_location is None else map_location)
 
 
 def check_checkpoint(path: Path, module: nn.Module) -> int:
@@ -66,7 +66,7 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
     Raises:
         InputError: if the checkpoint is damaged, or contains the weights of another model.
     """
-    content = _load(path, "cpu")
+    content = load_checkpoint(path, "cpu")
     with reading("out", path, _ADVICE):
         parts = _PARTS | dict.fromkeys(_LISTS, list)
         if not isinstance(content, dict) or not all(isinstance(content.get(name), parts[name]) for name in parts):
@@ -103,9 +103,20 @@ def check_steps(folder: Path, steps: int) -> int:
     return done
 
 
-def _load(path: Path, device: Any) -> dict[str, Any]:
-    verify_checksum(path, "out", _ADVICE, required=False)
-    with reading("out", path, _ADVICE):
+def load_checkpoint(path: Path, device: Any, argument: str = "out", advice: str = _ADVICE) -> dict[str, Any]:
+    """Return the content of a checkpoint after a check of its checksum. No code in it is run.
+
+    Args:
+        path: path of the checkpoint.
+        device: device of the tensors.
+        argument: name of the argument that gave the path, for the error message.
+        advice: what the user can do if the file is damaged.
+
+    Raises:
+        InputError: if the file is damaged, or reading it could run code.
+    """
+    verify_checksum(path, argument, advice, required=False)
+    with reading(argument, path, advice):
         return torch.load(path, map_location=device, weights_only=True)
 
 

@@ -33,6 +33,7 @@ from ssc_toolkit.options.run_settings import (
     select_settings,
     to_plain,
 )
+from ssc_toolkit.training.checkpoint_model import AVERAGED, TRAINED
 from ssc_toolkit.training.model_folder import write_model_folder
 from ssc_toolkit.training.provenance import describe_start
 
@@ -153,5 +154,6 @@ def save_encoder(model: ContrastiveModel, folder: Path, step: int, options: Pret
         step: number of completed steps.
         options: options of the run.
     """
+    kind = TRAINED if options.optimizer.ema_decay is None else AVERAGED
     write_checksums(folder, [HISTORY])
-    return write_model_folder(model, folder / ENCODER_FOLDER, {"step": step, STEPS: options.steps})
+    return write_model_folder(model, folder / ENCODER_FOLDER, {"step": step, STEPS: options.steps, "weights": kind})

@@ -22,6 +22,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.readout import apply_readout
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.options.run_settings import TRAINING
 from ssc_toolkit.paths import local_path
 
 SETTINGS = "settings.json"
@@ -248,13 +249,18 @@ def _describe_error(error: BaseException) -> str:
 def _view_seconds(folder: Path) -> float | None:
     """Return the length in seconds of the views that the encoder in a folder was trained on.
 
-    The length is read from the settings that `pretrain` writes next to the folder of the encoder.
+    The length is read from the file that `export` writes to the folder of the encoder, or from the settings that
+    `pretrain` writes next to this folder.
 
     Return None if there are no settings, or if the file with this name is unrelated to `pretrain`.
 
     Raises:
         InputError: if the settings are damaged, or if they are missing in an output folder of `pretrain`.
     """
+    if (folder / TRAINING).is_file():
+        exported = read_checked_json(folder / TRAINING, "encoder", "copy the folder again").get("view_seconds")
+        if isinstance(exported, (int, float)) and np.isfinite(exported) and exported > 0:
+            return float(exported)
     path = folder.absolute().parent / SETTINGS
     is_run = any((path.parent / name).exists() for name in _FILES_OF_A_RUN)
     advice = f"restore it, or copy {folder} elsewhere"

@@ -1,0 +1,67 @@
+"""Reading of the model in a checkpoint of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, make_encoder
+from ssc_toolkit.encoders.saving import name_of_infinite
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import reading
+from ssc_toolkit.training.callbacks.weight_average import WeightAverage
+from ssc_toolkit.training.checkpoints import load_checkpoint
+
+_ADVICE = "choose another checkpoint"
+AVERAGED, TRAINED = "averaged", "trained"
+"""Names of the weights of a checkpoint: those of `WeightAverage`, and those of the training itself."""
+_PREFIX = "model."
+
+
+def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[ContrastiveModel, dict[str, Any]]:
+    """Load the model in a checkpoint of a run, in eval mode. No code in the checkpoint is run.
+
+    The model has the averaged weights if the run averages its weights, otherwise those of the training.
+
+    Args:
+        path: path of the checkpoint.
+        settings: settings of the run, as `read_settings` returns them.
+
+    Returns:
+        The model, and plain data about it: the number of completed steps, the kind of the weights, and the length of
+        the views in seconds.
+
+    Raises:
+        InputError: if the checkpoint is damaged, contains the weights of another model, or contains NaN or infinity.
+    """
+    name = settings.get("encoder")
+    if name not in ENCODERS:
+        raise InputError(f"run: expected one of {', '.join(ENCODERS)} as the encoder of the run, got {name!r}")
+    content = load_checkpoint(path, "cpu", "checkpoint", _ADVICE)
+    with reading("checkpoint", path, _ADVICE):
+        step = content["global_step"]
+        average = content["callbacks"].get(WeightAverage.__name__)
+        weights = _trained(content["state_dict"]) if average is None else average["weights"]
+        if type(step) is not int or not all(isinstance(value, Tensor) for value in weights.values()):
+            raise ValueError("it is not a checkpoint of a training")
+    with torch.random.fork_rng(devices=[]):
+        model = ContrastiveModel(make_encoder(name))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"checkpoint: {path} does not contain the weights of {name}: {' '.join(str(error).split())[:400]}"
+        ) from error
+    if infinite := name_of_infinite(model.state_dict()):
+        raise InputError(f"checkpoint: expected finite weights in {path}, got NaN or infinity in {infinite}")
+    kind = TRAINED if average is None else AVERAGED
+    return model.eval(), {"step": step, "weights": kind, "view_seconds": settings.get("view_seconds")}
+
+
+def _trained(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights of the model in the state of a LightningModule, by their names in the model."""
+    return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
