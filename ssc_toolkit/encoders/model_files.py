@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ssc_toolkit.encoders.base import Encoder
 from ssc_toolkit.encoders.pretrained import load_encoder
@@ -34,10 +35,11 @@ def save_model(model: ContrastiveModel, folder: str | Path) -> None:
 
     `load_encoder` loads the encoder, `load_projector` the projector, and `load_model` both. The files of the encoder
     are those of `Encoder.save_pretrained`. Those of the projector are `projector.json` with the constructor arguments
-    and `projector.safetensors` with the weights. `checksums.json` contains the checksums of all files.
+    and `projector.safetensors` with the weights. `checksums.json` contains the checksums of all files. If the projector
+    is an `nn.Identity`, no file is written for it.
 
     Args:
-        model: model whose encoder is an `Encoder` and whose projector is a `Projector`.
+        model: model whose encoder is an `Encoder`, and whose projector is a `Projector` or an `nn.Identity`.
         folder: the folder; it is created if needed.
 
     Raises:
@@ -56,14 +58,20 @@ def save_model(model: ContrastiveModel, folder: str | Path) -> None:
     encoder, projector = model.encoder, model.projector
     if not isinstance(encoder, Encoder):
         raise TypeError(f"model: expected an Encoder as its encoder, got {type(encoder).__name__}")
-    if not isinstance(projector, Projector) or type(projector).__name__ not in PROJECTORS:
+    is_identity = isinstance(projector, nn.Identity)
+    if not is_identity and type(projector) not in PROJECTORS.values():
         raise TypeError(f"model: expected a Projector as its projector, got {type(projector).__name__}")
     if name := name_of_infinite(projector.state_dict()):
         raise ValueError(f"projector: expected finite weights, got NaN or infinity in {name}")
     place = Path(folder)
     encoder.save_pretrained(place)
+    for name in (PROJECTOR_CONFIG, PROJECTOR_WEIGHTS):
+        (place / name).unlink(missing_ok=True)
+    if is_identity:
+        return
     (place / CHECKSUMS).unlink()
-    write_json(place / PROJECTOR_CONFIG, {CLASS_KEY: type(projector).__name__, **projector.settings})
+    settings: Any = projector.settings
+    write_json(place / PROJECTOR_CONFIG, {CLASS_KEY: type(projector).__name__, **settings})
     weights = {name: weight.detach().contiguous() for name, weight in projector.state_dict().items()}
     save_file(weights, place / PROJECTOR_WEIGHTS)
     write_checksums(place, (CONFIG, WEIGHTS, PROJECTOR_CONFIG, PROJECTOR_WEIGHTS))
@@ -88,7 +96,7 @@ def load_projector(folder: str | Path) -> Projector:
     if not has_projector(place):
         raise InputError(
             f"encoder: expected a projector, with {PROJECTOR_CONFIG} and {PROJECTOR_WEIGHTS}, next to the encoder in "
-            f"{place}, got none; pretraining and save_model write it"
+            f"{place}, got none; pretraining and save_model write it, unless projector.depth is 0"
         )
     for path in paths:
         verify(path)

@@ -1,18 +1,20 @@
-"""Reading of the model in a checkpoint of a training run."""
+"""Creation of the projector of a training, and reading of the model in a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, make_encoder
+from ssc_toolkit.encoders import ENCODERS, ContrastiveModel, Encoder, Projector, make_encoder
 from ssc_toolkit.encoders.saving import name_of_infinite
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import reading
+from ssc_toolkit.options import ProjectorOptions
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import load_checkpoint
 
@@ -48,10 +50,11 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
         weights = _trained(content["state_dict"]) if average is None else average["weights"]
         if type(step) is not int or not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("it is not a checkpoint of a training")
-    with torch.random.fork_rng(devices=[]):
-        model = ContrastiveModel(make_encoder(name))
+    encoder = make_encoder(name)
+    with torch.device("meta"):  # the widths in settings of somebody else could need any amount of memory
+        model = ContrastiveModel(encoder, make_projector(encoder, _projector_options(settings)))
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise InputError(
             f"checkpoint: {path} does not contain the weights of {name}: {' '.join(str(error).split())[:400]}"
@@ -60,6 +63,22 @@ def load_checkpoint_model(path: Path, settings: Mapping[str, Any]) -> tuple[Cont
         raise InputError(f"checkpoint: expected finite weights in {path}, got NaN or infinity in {infinite}")
     kind = TRAINED if average is None else AVERAGED
     return model.eval(), {"step": step, "weights": kind, "view_seconds": settings.get("view_seconds")}
+
+
+def make_projector(encoder: Encoder, options: ProjectorOptions) -> nn.Module:
+    """Create the projector of a training for an encoder. Without layers, it returns the embeddings."""
+    if options.depth == 0:
+        return nn.Identity()
+    norm = None if options.norm == "none" else options.norm
+    return Projector(encoder.embedding_dim, **asdict(options) | {"norm": norm})
+
+
+def _projector_options(settings: Mapping[str, Any]) -> ProjectorOptions:
+    names = [field.name for field in fields(ProjectorOptions)]
+    given = {name: settings[f"projector.{name}"] for name in names if f"projector.{name}" in settings}
+    options = ProjectorOptions(**given)
+    options.check()
+    return options
 
 
 def _trained(state: Mapping[str, Any]) -> dict[str, Any]:

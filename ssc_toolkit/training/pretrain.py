@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_r
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
+from ssc_toolkit.training.checkpoint_model import make_projector
 from ssc_toolkit.training.checkpoints import check_checkpoint, check_space, check_steps
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import (
@@ -41,6 +42,7 @@ from ssc_toolkit.training.dataset_factory import (
     load_source,
     make_target,
     make_training_dataset,
+    make_view_sampler,
     select_training_rows,
 )
 from ssc_toolkit.training.fit import fit, is_first_process
@@ -150,12 +152,13 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    model = ContrastiveModel(make_encoder(options.encoder))
+    encoder = make_encoder(options.encoder)
+    model = ContrastiveModel(encoder, make_projector(encoder, options.projector))
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
     target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
-    loss = SemiSupConLoss(options.temperature, target, gather=True)
+    loss = SemiSupConLoss(options.temperature, target, gather=True, **asdict(options.loss))
     module = SemiSupConModule(
         model,
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
@@ -201,7 +204,13 @@ def _training_data(
     if options.labeled_fraction == 1:
         check_contrasts(train, columns, options.min_shared)
     dataset = make_training_dataset(
-        parts, train, sample_rate, options.view_seconds, options.views, options.max_unusable
+        parts,
+        train,
+        sample_rate,
+        options.view_seconds,
+        options.views,
+        options.max_unusable,
+        make_view_sampler(options.segments, sample_rate),
     )
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
