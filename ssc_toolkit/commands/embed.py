@@ -46,7 +46,7 @@ def embed(options: EmbedOptions) -> Path:
     make_writable_folder(path.absolute().parent, "out")
     with lock_file(path, "out"):
         clear_leftovers(path.absolute().parent, names=[path.name])
-        model = open_encoder(options.encoder, options.cache)
+        model = open_encoder(options.encoder, options.cache, options.projections)
         models: Models = {THIS: [model]}
         (seconds,) = choose_windows(models, options.window_seconds).values()
         readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
@@ -70,6 +70,7 @@ def embed(options: EmbedOptions) -> Path:
             window_pooling=options.window_pooling,
             seeds=(),
             encoder=described,
+            projections=options.projections,
             readout=readouts.get(THIS),
         )
         write_embeddings(path, embeddings, columns, metadata)

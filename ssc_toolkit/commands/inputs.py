@@ -18,6 +18,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import BASELINES, RANDOM, make_baselines
 from ssc_toolkit.evaluation.conditions import Condition, fixed_conditions
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds, hash_model, open_model
+from ssc_toolkit.evaluation.embedding.projected import open_projected_model
 from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readout
 from ssc_toolkit.evaluation.metrics.key import find_unlike_keys
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
@@ -76,25 +77,30 @@ def publish(
         write_report(folder, title, lead, sections, content)
 
 
-def open_encoder(encoder: str, cache: str | Path | None) -> WaveformModel:
+def open_encoder(encoder: str, cache: str | Path | None, projections: bool = False) -> WaveformModel:
     """Open a model. If `cache` is given, check that the embeddings of the model can be cached.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
         cache: folder of the cache, or None.
+        projections: whether the embeddings are those of the projector in the folder of the encoder.
 
     Raises:
         InputError: if the model cannot be opened, or if its embeddings cannot be cached because it is a function
             without an `identity`.
     """
-    model = open_model(encoder)
+    model = open_projected_model(encoder) if projections else open_model(encoder)
     if cache is not None:
         hash_model(model)
     return model
 
 
 def encoder_and_baselines(
-    encoder: str, cache: str | Path | None, window_seconds: float | None, seeds: Sequence[int]
+    encoder: str,
+    cache: str | Path | None,
+    window_seconds: float | None,
+    seeds: Sequence[int],
+    projections: bool = False,
 ) -> tuple[Models, float]:
     """Open an encoder, and create the baselines to compare it with.
 
@@ -103,6 +109,7 @@ def encoder_and_baselines(
         cache: as for `open_encoder`.
         window_seconds: length of a window in seconds; None for the window length of the encoder.
         seeds: seeds of the random encoders.
+        projections: as for `open_encoder`. Random encoders then have a random projector.
 
     Returns:
         The models by name (a random encoder for each seed, the other baselines, and the encoder), and the window
@@ -111,7 +118,7 @@ def encoder_and_baselines(
     Raises:
         InputError: as for `open_encoder`, or if the windows are too short.
     """
-    model = open_encoder(encoder, cache)
+    model = open_encoder(encoder, cache, projections)
     models = {**baselines_by_seed({THIS: model}, seeds), THIS: [model]}
     seconds = choose_window_seconds(model, window_seconds)
     choose_windows(models, seconds)

@@ -46,7 +46,9 @@ def probe(options: ProbeOptions) -> Results:
     seeds = range(options.seed, options.seed + options.repeats)
     with optional_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
-        models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
+        models, seconds = encoder_and_baselines(
+            options.encoder, options.cache, options.window_seconds, seeds, options.projections
+        )
         readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
         found = load_for(models, options, options.seed)
@@ -74,11 +76,17 @@ def probe(options: ProbeOptions) -> Results:
         sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
         content = {
             "provenance": provenance_of(
-                tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder, readouts=readouts
+                tracks,
+                window_seconds=seconds,
+                seeds=seeds,
+                encoder=options.encoder,
+                projections=options.projections,
+                readouts=readouts,
             ),
             "records": to_records(results.frame),
         }
-        publish(folder, "Probes", f"Encoder {options.encoder}, tracks {options.tracks}.", sections, content)
+        model = "Projections of encoder" if options.projections else "Encoder"
+        publish(folder, "Probes", f"{model} {options.encoder}, tracks {options.tracks}.", sections, content)
         return results
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from ssc_toolkit.checks import check_names, check_number, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, MAX_SEVERITY, STAGES
+from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, MAX_SEVERITY, PROJECTOR_FILES, STAGES
 from ssc_toolkit.paths import missing_hint, user_path
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -44,6 +44,28 @@ def check_encoder(source: str, argument: str = "encoder") -> None:
         hint = missing_hint(folder) or "; pass the 'encoder' folder that pretraining wrote"
         files = " and ".join(ENCODER_FILES)
         raise InputError(f"{argument}: expected the folder of a saved encoder, with {files}, got {folder}{hint}")
+
+
+def check_projections(source: str, frame_pooling: str, layers: Sequence[str]) -> None:
+    """Raise InputError unless an encoder has a projector, and the readout is that of its training.
+
+    Args:
+        source: folder of a saved encoder.
+        frame_pooling: option of the command, which must be "default".
+        layers: option of the command, which must be empty.
+    """
+    if frame_pooling != "default" or layers:
+        name, value = ("layers", ", ".join(layers)) if layers else ("frame_pooling", frame_pooling)
+        raise InputError(
+            f"{name}: expected no value with projections, because the projector was trained on the output of the "
+            f"encoder, got {value}"
+        )
+    folder = user_path(source, "encoder")
+    if not all((folder / name).is_file() for name in PROJECTOR_FILES):
+        raise InputError(
+            f"projections: expected {' and '.join(PROJECTOR_FILES)} next to the encoder in {folder}, got none; "
+            "pretrain and export write them"
+        )
 
 
 def check_numbers(labels: Collection[str], numbers: Collection[str]) -> None:

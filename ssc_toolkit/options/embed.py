@@ -7,7 +7,7 @@ from typing import Literal
 
 from ssc_toolkit.checks import check_fraction
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_window
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_projections, check_window
 from ssc_toolkit.options.names import EMBEDDING_SUFFIXES
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
@@ -30,6 +30,8 @@ class EmbedOptions(TrackSource):
             "default" is the pooling that the encoder was saved with, or that of its architecture.
         layers: layers of the encoder whose frames are used: last, all, or a list of names. Their embeddings are
             concatenated. The default is the layers that the encoder was saved with, or the last.
+        projections: use the outputs of the projector, on which the loss of the pretraining was computed, instead of
+            those of the encoder. The projector is in the folder of the encoder.
         cache: folder of the cache for embeddings of whole tracks. An embedding is computed again if the model or the
             audio has changed.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
@@ -41,6 +43,7 @@ class EmbedOptions(TrackSource):
     window_pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
     frame_pooling: Literal["default", "mean", "mean_std", "max"] = "default"
     layers: tuple[str, ...] = ()
+    projections: bool = False
     cache: str | None = None
     max_unusable: float = 0.1
 
@@ -57,3 +60,5 @@ class EmbedOptions(TrackSource):
         check_layers(self.layers)
         super().check()
         check_encoder(self.encoder)
+        if self.projections:
+            check_projections(self.encoder, self.frame_pooling, self.layers)

@@ -18,6 +18,8 @@ SHARDS = "shards"
 """Name of the folder with the audio of a store."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 """Names of the files of a saved encoder."""
+PROJECTOR_FILES = ("projector.json", "projector.safetensors")
+"""Names of the files of a projector next to an encoder."""
 
 CHAIN = "chain"
 """Name among the corruptions that means the whole augmentation chain."""

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssc_toolkit.checks import check_fraction, check_fractions, check_integer, check_names
-from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_numbers, check_window
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.checks import (
+    check_choices,
+    check_encoder,
+    check_layers,
+    check_numbers,
+    check_projections,
+    check_window,
+)
 from ssc_toolkit.options.names import FINETUNE, METHODS
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -36,6 +44,8 @@ class ProbeOptions(TrackSource):
             "default" is the pooling that the encoder was saved with, or that of its architecture.
         layers: layers of the encoder whose frames are used: last, all, or a list of names. Their embeddings are
             concatenated. The default is the layers that the encoder was saved with, or the last.
+        projections: use the outputs of the projector, on which the loss of the pretraining was computed, instead of
+            those of the encoder. The projector is in the folder of the encoder.
         finetune_steps: maximum number of fine-tuning steps.
         cache: folder of the embedding cache. An embedding is computed again if the model or the audio has changed.
         out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
@@ -54,6 +64,7 @@ class ProbeOptions(TrackSource):
     window_seconds: float | None = None
     frame_pooling: Literal["default", "mean", "mean_std", "max"] = "default"
     layers: tuple[str, ...] = ()
+    projections: bool = False
     finetune_steps: int = 1000
     cache: str | None = None
     out: str | None = None
@@ -73,3 +84,7 @@ class ProbeOptions(TrackSource):
         check_layers(self.layers)
         super().check()
         check_encoder(self.encoder)
+        if self.projections:
+            check_projections(self.encoder, self.frame_pooling, self.layers)
+            for method in {FINETUNE, "weighted_layers"} & set(self.methods):
+                raise InputError(f"methods: expected linear, mlp, knn or prototypes with projections, got {method}")

@@ -117,7 +117,7 @@ def open_model(source: str) -> WaveformModel:
     source = local_path(source, "encoder")
     if Path(source).exists() or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source):
         encoder = load_encoder(source)
-        encoder.window_seconds = _view_seconds(Path(source))  # type: ignore[assignment]
+        encoder.window_seconds = read_view_seconds(Path(source))  # type: ignore[assignment]
         return encoder
     module, name = source.split(":")
     with _importable_from_here():
@@ -246,7 +246,7 @@ def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ") + where
 
 
-def _view_seconds(folder: Path) -> float | None:
+def read_view_seconds(folder: Path) -> float | None:
     """Return the length in seconds of the views that the encoder in a folder was trained on.
 
     The length is read from the file that `export` writes to the folder of the encoder, or from the settings that

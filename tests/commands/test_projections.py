@@ -1,0 +1,86 @@
+"""Evaluation of projections, the outputs of the projector that is saved next to an encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssc_toolkit.cli import main
+from ssc_toolkit.encoders import ContrastiveModel, MelCNN, Projector, load_published_model, save_model
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation import embed_tracks
+from ssc_toolkit.evaluation.embedding.projected import open_projected_model
+from ssc_toolkit.options import ProbeOptions
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """An encoder with a linear projector."""
+    torch.manual_seed(0)
+    encoder = MelCNN(n_mels=32)
+    model = ContrastiveModel(encoder, Projector(encoder.embedding_dim, output_dim=5, depth=1))
+    place = tmp_path_factory.mktemp("model") / "encoder"
+    save_model(model, place)
+    return place
+
+
+@pytest.mark.slow
+def test_embeddings_are_those_of_the_projector(music, folder, tmp_path):
+    common = [f"--tracks={music / 'other.csv'}", f"--encoder={folder}", "--window_seconds=0.5"]
+    assert main(["embed", *common, f"--out={tmp_path / 'p.npz'}", "--projections"]) == 0
+    assert main(["embed", *common, f"--out={tmp_path / 'e.npz'}"]) == 0
+    projections, embeddings = (np.load(tmp_path / f"{name}.npz")["embeddings"] for name in "pe")
+    weight = open_projected_model(str(folder)).projector[0].weight.detach().numpy()
+    np.testing.assert_allclose(projections, embeddings @ weight.T, atol=1e-4)
+    with np.load(tmp_path / "p.npz") as file:
+        assert '"projections": true' in str(file["metadata"])
+
+
+@pytest.mark.slow
+def test_prototypes_on_projections(music, folder, tmp_path):
+    common = [f"--tracks={music / 'my.csv'}", f"--encoder={folder}", "--window_seconds=0.5", "--labels=pitch"]
+    assert main(["probe", *common, "--methods=prototypes", f"--out={tmp_path}", "--projections"]) == 0
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["provenance"]["projections"] is True
+    assert {"this encoder", "random encoder"} <= {record["model"] for record in content["records"]}
+
+
+def test_a_published_projector_is_saved_and_evaluated(music, tmp_path):
+    trained = ContrastiveModel(MelCNN(n_mels=32)).eval()
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "published.ckpt")
+    save_model(load_published_model(tmp_path / "published.ckpt", MelCNN(n_mels=32)), tmp_path / "encoder")
+    model = open_projected_model(str(tmp_path / "encoder"))
+    found = embed_tracks(model, music / "other.csv", 1.0, progress=False)
+    waveform = torch.randn(3, 1, 8000)
+    assert torch.equal(model(waveform), trained(waveform).projection)
+    assert found.shape == (10, 128)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"frame_pooling": "mean"}, "frame_pooling: expected no value with projections"),
+        ({"layers": ("all",)}, "layers: expected no value with projections"),
+        ({"methods": ("finetune",)}, "methods: expected linear, mlp, knn or prototypes with projections, got finetune"),
+        ({"methods": ("weighted_layers",)}, "got weighted_layers"),
+    ],
+)
+def test_readouts_and_methods_without_projections_are_errors(music, folder, options, words):
+    with pytest.raises(InputError, match=words):
+        ProbeOptions(
+            tracks=str(music / "my.csv"), encoder=str(folder), labels=("pitch",), projections=True, **options
+        ).check()
+
+
+def test_an_encoder_without_a_projector_has_no_projections(music, tmp_path):
+    options = {"tracks": str(music / "my.csv"), "labels": ("pitch",), "projections": True}
+    MelCNN(n_mels=32).save_pretrained(tmp_path / "saved")
+    save_model(ContrastiveModel(MelCNN(n_mels=32), nn.Identity()), tmp_path / "identity")
+    for name in ("saved", "identity"):
+        with pytest.raises(InputError, match=r"projections: expected projector.json and projector.safetensors"):
+            ProbeOptions(encoder=str(tmp_path / name), **options).check()
