@@ -15,7 +15,7 @@ from torch import nn
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.losses import CrossBatchMemory
-from ssc_toolkit.options.run_settings import CHECKPOINT
+from ssc_toolkit.options.run_settings import CHECKPOINT, trained_steps
 
 _ADVICE = "restore it from a copy, or delete it to start the run again from its first step"
 _PARTS = {"epoch": int, "global_step": int, "loops": dict, "callbacks": dict, "state_dict": dict}
@@ -76,10 +76,11 @@ def check_checkpoint(path: Path, module: nn.Module) -> int:
     return content["global_step"]
 
 
-def check_steps(folder: Path, steps: int) -> int:
-    """Return the number of completed steps in the checkpoint of a run, or 0 if there is no checkpoint.
+def check_steps(folder: Path, steps: int) -> None:
+    """Raise InputError if a run has completed more steps than it shall have.
 
-    The weights are not read, and the checksum is not verified.
+    The steps are those of its checkpoint, or of its encoder if the checkpoint was deleted. Weights are not read, and
+    the checksum is not verified.
 
     Args:
         folder: folder of the run. It need not exist.
@@ -89,18 +90,18 @@ def check_steps(folder: Path, steps: int) -> int:
         InputError: if the run has completed more steps, or if the checkpoint cannot be read.
     """
     path = folder / CHECKPOINT
-    if not path.exists():
-        return 0
-    with reading("out", path, _ADVICE):
-        done = torch.load(path, map_location="meta", weights_only=True, mmap=True)["global_step"]
-        if not isinstance(done, int):
-            raise ValueError("it is not a checkpoint of a training")
+    if path.exists():
+        with reading("out", path, _ADVICE):
+            done = torch.load(path, map_location="meta", weights_only=True, mmap=True)["global_step"]
+            if not isinstance(done, int):
+                raise ValueError("it is not a checkpoint of a training")
+    else:
+        done = trained_steps(folder) or 0
     if steps < done:
         raise InputError(
             f"steps: expected at least {done}, the number of steps that the run in {folder} has completed, got "
             f"{steps}; the run is unchanged"
         )
-    return done
 
 
 def load_checkpoint(path: Path, device: Any, argument: str = "out", advice: str = _ADVICE) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ssc_toolkit.options import (
     CorpusOptions,
     DoctorOptions,
     EmbedOptions,
+    ExportOptions,
     PrepareOptions,
     PretrainOptions,
     ProbeOptions,
@@ -35,6 +36,7 @@ REQUIRED = {
     "retrieval": ["--encoder=e", "--labels=key"],
     "compare": ["--encoders=e,f", "--labels=key", "--out=o"],
     "embed": ["music", "--encoder=e", "--out=a.npz"],
+    "export": ["run", "--out=e"],
 }
 
 
@@ -118,6 +120,17 @@ def test_home_folders_in_lists():
 def test_a_leading_path_is_the_tracks_or_the_study():
     assert parse_command(EmbedOptions, REQUIRED["embed"]).tracks == "music"
     assert parse_command(SweepOptions, REQUIRED["sweep"]).file == "study.yaml"
+    assert parse_command(ExportOptions, REQUIRED["export"]).run == "run"
+
+
+def test_a_number_or_a_word():
+    assert pretraining("--learning_rate=auto").learning_rate == "auto"
+    assert pretraining("--learning_rate=0.5").learning_rate == 0.5
+    with pytest.raises(InputError, match="learning_rate: expected a number or one of 'auto', got fast"):
+        pretraining("--learning_rate=fast")
+    assert parse_command(ExportOptions, [*REQUIRED["export"], "--checkpoint=20"]).checkpoint == 20
+    with pytest.raises(InputError, match="checkpoint: expected an integer written in digits or one of 'best', 'last'"):
+        parse_command(ExportOptions, [*REQUIRED["export"], "--checkpoint=2.5"])
 
 
 def test_options_of_a_study_are_those_of_pretrain():

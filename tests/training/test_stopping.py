@@ -16,27 +16,43 @@ import torch
 from training_runs import SMALL, begin, command, history, pretrain_on, run, wait_until, workers_of_this_process
 
 from ssc_toolkit.data import ContrastiveDataset
-from ssc_toolkit.encoders import load_encoder
+from ssc_toolkit.encoders import load_encoder, load_projector
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.run_settings import kept_checkpoint
 from ssc_toolkit.training import SemiSupConDataModule, StopOnSignal
 from ssc_toolkit.training.fit import explain_errors
 
-QUEUE = ("--memory=30", "--trainer.accumulate=2")
-"""So that a queue of earlier batches, and steps of several batches, are there to be resumed."""
+STATE = (
+    "--memory=30",
+    "--trainer.accumulate=2",
+    "--learning_rate=auto",
+    "--optimizer.ema_decay=0.9",
+    "--optimizer.max_grad_norm=5",
+    "--keep_checkpoints_every=7",
+)
+"""Options with state that is resumed: a queue of earlier batches, a chosen learning rate, and averaged weights."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(music, tmp_path_factory) -> Path:
     """A run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(*command(music, folder, *QUEUE))
+    run(*command(music, folder, *STATE))
     return folder
 
 
 def assert_same_run(first: Path, second: Path) -> None:
     assert history(first) == history(second)
-    one, two = (load_encoder(folder / "encoder").state_dict() for folder in (first, second))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    for load in (load_encoder, load_projector):
+        one, two = (load(folder / "encoder").state_dict() for folder in (first, second))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    rate, kept = json.loads((second / "learning_rate.json").read_text())["learning_rate"], [7, 14]
+    assert json.loads((first / "learning_rate.json").read_text())["learning_rate"] == rate
+    assert max(float(row["learning_rate"]) for row in history(first)) == pytest.approx(rate, rel=0.1)
+    for step in kept:
+        one, two = (torch.load(kept_checkpoint(folder, step), weights_only=True) for folder in (first, second))
+        assert str(one["callbacks"]["WeightAverage"]) == str(two["callbacks"]["WeightAverage"])
+        assert all(torch.equal(one["state_dict"][name], value) for name, value in two["state_dict"].items())
 
 
 @pytest.mark.slow
@@ -48,14 +64,14 @@ def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, 
     )
     done = 0
     for moment in moments:
-        process = begin(*command(music, tmp_path, *QUEUE), stderr=subprocess.DEVNULL)
+        process = begin(*command(music, tmp_path, *STATE), stderr=subprocess.DEVNULL)
         wait_until(moment, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "encoder").exists()
         before, done = done, torch.load(checkpoint, weights_only=True)["global_step"]
         assert before <= done < 20
-    run(*command(music, tmp_path, *QUEUE))
+    run(*command(music, tmp_path, *STATE))
     assert_same_run(tmp_path, undisturbed)
     assert not list(tmp_path.glob(".*.tmp"))
     assert len(json.loads((tmp_path / "provenance.json").read_text())["starts"]) == 3
@@ -66,7 +82,7 @@ def test_a_repeatedly_killed_run_resumes_to_the_same_losses(music, undisturbed, 
     ("number", "name", "status"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)]
 )
 def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number, name, status):
-    arguments = command(music, tmp_path, *QUEUE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
+    arguments = command(music, tmp_path, *STATE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
     process = begin(*arguments)
     wait_until((tmp_path / "pictures").exists, process)
     os.killpg(process.pid, number)  # to the workers too, as schedulers and terminals do
