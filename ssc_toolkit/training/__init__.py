@@ -12,7 +12,9 @@ from ssc_toolkit.options import (
 )
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
+from ssc_toolkit.training.callbacks.saving import SaveCheckpoints
 from ssc_toolkit.training.callbacks.stopping import StopOnSignal
+from ssc_toolkit.training.callbacks.weight_average import WeightAverage
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
@@ -27,11 +29,13 @@ __all__ = [
     "OptimizerOptions",
     "PretrainOptions",
     "ProjectorOptions",
+    "SaveCheckpoints",
     "SegmentOptions",
     "SemiSupConDataModule",
     "SemiSupConModule",
     "StopOnSignal",
     "TrackSource",
     "TrainerOptions",
+    "WeightAverage",
     "pretrain",
 ]

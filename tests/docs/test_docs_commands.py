@@ -23,7 +23,7 @@ SMALL = {
     "corpus": ("--clips=80",),
 }
 """What is typed behind a command to make it quick, where the page does not say otherwise."""
-SMALLER = {"--repeats": "2", "--label_fractions": "0.2,1"}
+SMALLER = {"--steps": "4", "--repeats": "2", "--label_fractions": "0.2,1"}
 """Values typed in the place of a page's, which would take long, or need more clips than there are here."""
 ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "test_sweep.py"}
 """Commands that have tests of their own, too long to be run for every page; their options are looked at."""
