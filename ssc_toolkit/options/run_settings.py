@@ -178,6 +178,8 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
             flat |= {f"{name}.{option}": setting for option, setting in asdict(value).items()}
         else:
             flat[name] = value
+    if "optimizer" in values:  # None and the default value are the same setting
+        flat["optimizer.warmup"] = values["optimizer"].warmup_fraction
     return {name: value for name, value in flat.items() if not name.startswith(_WITHOUT_EFFECT)}
 
 

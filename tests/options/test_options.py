@@ -222,6 +222,10 @@ def test_settings_of_earlier_versions_stay_valid(tmp_path):
     check_run_settings(tmp_path, options, identity)
     with pytest.raises(InputError, match="the unlabeled tracks have changed"):
         check_run_settings(tmp_path, options, identity | {"unlabeled_hash": "c"})
+    fraction, constant = OptimizerOptions(warmup=0.1), OptimizerOptions(schedule="constant")
+    check_run_settings(tmp_path, PretrainOptions(**vars(options) | {"optimizer": fraction, "steps": 5000}))
+    with pytest.raises(InputError, match=r"optimizer.warmup was 0\.1, is 0\.0"):
+        check_run_settings(tmp_path, PretrainOptions(**vars(options) | {"optimizer": constant}))
     with pytest.raises(InputError, match=r"memory was 0, is 5"):
         check_run_settings(tmp_path, PretrainOptions(**vars(options) | {"memory": 5}))
 
