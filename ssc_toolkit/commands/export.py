@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from ssc_toolkit.files import lock_file, make_writable_folder
@@ -34,6 +33,5 @@ def export(options: ExportOptions) -> Path:
         check_output(out)
         model, content = load_checkpoint_model(options.path, read_settings(run, "run"))
         write_model_folder(model, out, {EXPORTED_FROM: run.absolute().name, **content})
-        shutil.copymode(out.parent, out)
     print(f"encoder of step {content['step']}, {content['weights']} weights, in {out}")
     return out

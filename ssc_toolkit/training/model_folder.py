@@ -17,7 +17,9 @@ _HERE = -100  # AT_FDCWD: the paths are relative to the working folder
 _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
-def write_model_folder(model: ContrastiveModel, folder: Path, training: Mapping[str, Any]) -> Path:
+def write_model_folder(
+    model: ContrastiveModel, folder: Path, training: Mapping[str, Any], mode_of: Path | None = None
+) -> Path:
     """Write the encoder and the projector of a model to a folder, which is replaced atomically if it exists.
 
     If the process is killed, the folder has either its previous content or the new one.
@@ -26,6 +28,7 @@ def write_model_folder(model: ContrastiveModel, folder: Path, training: Mapping[
         model: model with an encoder and a projector of this library.
         folder: the folder. Its parent exists and is locked by the caller.
         training: content of the file `training.json` in the folder, plain data.
+        mode_of: folder whose permissions the files get; by default the permissions of a new folder.
 
     Returns:
         The folder.
@@ -34,8 +37,9 @@ def write_model_folder(model: ContrastiveModel, folder: Path, training: Mapping[
     shutil.rmtree(temporary, ignore_errors=True)
     save_model(model, temporary)
     write_checked_json(temporary / TRAINING, training)
+    mode = (mode_of or temporary).stat().st_mode & 0o666
     for path in temporary.iterdir():
-        path.chmod(folder.parent.stat().st_mode & 0o666)  # safetensors makes its files readable by the owner only
+        path.chmod(mode)  # safetensors makes its files readable by the owner only
     if folder.exists():
         exchange(temporary, folder)
         shutil.rmtree(temporary)

@@ -156,4 +156,5 @@ def save_encoder(model: ContrastiveModel, folder: Path, step: int, options: Pret
     """
     kind = TRAINED if options.optimizer.ema_decay is None else AVERAGED
     write_checksums(folder, [HISTORY])
-    return write_model_folder(model, folder / ENCODER_FOLDER, {"step": step, STEPS: options.steps, "weights": kind})
+    training = {"step": step, STEPS: options.steps, "weights": kind}
+    return write_model_folder(model, folder / ENCODER_FOLDER, training, folder)

@@ -95,7 +95,7 @@ def test_combinations_that_cannot_work_are_errors(music, tmp_path):
         ).check()
     with pytest.raises(InputError, match="learning_rate: expected a number with 2 processes, got auto"):
         PretrainOptions(**options, learning_rate="auto", trainer=TrainerOptions(devices=2)).check()
-    with pytest.raises(InputError, match=r"optimizer\.max_grad_norm: expected .* above 0"):
+    with pytest.raises(InputError, match=r"optimizer\.max_grad_norm: expected a positive number"):
         PretrainOptions(**options, optimizer=OptimizerOptions(max_grad_norm=0)).check()
     with pytest.raises(InputError, match="keep_checkpoints_every: expected an integer of at least 0"):
         PretrainOptions(**options, keep_checkpoints_every=-1).check()
