@@ -22,16 +22,15 @@ from ssc_toolkit.training.callbacks.stopping import TERMINATED
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.fit import explain_errors, make_trainer, run_trainer
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.run_folder import LEARNING_RATE
 
 logger = logging.getLogger(__name__)
 
-LEARNING_RATE = "learning_rate.json"
-"""Name of the file in the folder of a run that contains the chosen learning rate and the values of the range test."""
 STEPS, MIN_RATE, MAX_RATE = 60, 1e-6, 1.0
 _SMOOTHED = 7
 """Number of steps over which the losses are averaged."""
-_DIVERGED = 4.0
-"""The range test ends if the loss exceeds that of the initial weights by this factor."""
+_DIVERGED = 3.0
+"""The range test ends if the loss exceeds that of the initial weights by this multiple of it, or of 1 if it is small."""
 
 
 class RangeTest(NamedTuple):
@@ -120,7 +119,8 @@ def find_learning_rate(
         initial_losses = train(_Ramp([0.0] * STEPS, [math.inf] * STEPS, bar))
         if len(initial_losses) < STEPS:
             raise InputError("learning_rate: the loss of the initial weights is NaN or infinite; raise temperature")
-        losses = train(_Ramp(rates, [_DIVERGED * loss for loss in initial_losses], bar))
+        limits = [loss + _DIVERGED * max(abs(loss), 1.0) for loss in initial_losses]
+        losses = train(_Ramp(rates, limits, bar))
     test = RangeTest(rates[: len(losses)], losses, initial_losses)
     rate = test.choose()
     write_checked_json(folder / LEARNING_RATE, {"learning_rate": rate, **test._asdict()})

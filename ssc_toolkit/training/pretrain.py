@@ -25,7 +25,7 @@ from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import CHECKSUMS, clear_leftovers, lock_folder, make_writable_folder
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import AUTO, PretrainOptions
-from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run, trained_steps
+from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, KEPT_FOLDER, holds_run, trained_steps
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.weight_average import WeightAverage
@@ -107,6 +107,7 @@ def pretrain(options: PretrainOptions) -> Path:
         if first:
             claim_run_folder(folder, options, _identity(found.parts))
             clear_leftovers(folder, names=WRITTEN)
+            clear_leftovers(folder / KEPT_FOLDER)
         if trained_steps(folder) == options.steps:
             verify_run(folder)
             logger.info("the run in %s is already complete", folder)

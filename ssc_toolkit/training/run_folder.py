@@ -23,6 +23,7 @@ from ssc_toolkit.files import (
 )
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import (
+    BEST_CHECKPOINT,
     CHECKPOINT,
     ENCODER_FOLDER,
     SETTINGS,
@@ -42,6 +43,8 @@ CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 STARTS = "starts"
 """Key of the list in `provenance.json` that has an entry for each start or resumption of the run."""
+LEARNING_RATE = "learning_rate.json"
+"""Name of the file with the learning rate that a range test chose, and the values of the test."""
 UNUSABLE_TRACKS = "unusable.csv"
 WRITTEN = (
     HISTORY,
@@ -50,6 +53,8 @@ WRITTEN = (
     PROVENANCE,
     CHECKSUMS,
     CHECKPOINT,
+    BEST_CHECKPOINT,
+    LEARNING_RATE,
     UNUSABLE_TRACKS,
     f"unlabeled-{UNUSABLE_TRACKS}",
 )

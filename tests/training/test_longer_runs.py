@@ -156,7 +156,10 @@ def test_an_unfinished_longer_run_is_not_done_in_its_study(music, tmp_path, capf
     assert len(losses(out / "a-seed-0")) == 4
 
 
-def test_two_folders_are_exchanged(tmp_path):
+@pytest.mark.parametrize("atomically", [True, False])
+def test_two_folders_are_exchanged(tmp_path, monkeypatch, atomically):
+    if not atomically:
+        monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())  # a system without renameat2
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "name").write_text(name)
