@@ -30,7 +30,7 @@ STEPS, MIN_RATE, MAX_RATE = 60, 1e-6, 1.0
 _SMOOTHED = 7
 """Number of steps over which the losses are averaged."""
 _DIVERGED = 3.0
-"""The range test ends if the loss exceeds that of the initial weights by this multiple of it, or of 1 if it is small."""
+"""The range test ends if the loss exceeds that of the initial weights by this multiple of it, or of 1 if it is less."""
 
 
 class RangeTest(NamedTuple):
