@@ -43,7 +43,7 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a `state_dict`, or a
     safetensors file. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`,
     `semisupcon.encoder.` or `module.`. The weights of projectors and classifiers are ignored, and the names of these
-    modules are logged. No code in the file is run. Checkpoints of `ContrastiveModel` and `SemiSupConModule` can be
+    modules are logged; `load_published_model` loads the projector as well. No code in the file is run. Checkpoints of `ContrastiveModel` and `SemiSupConModule` can be
     loaded as well.
 
     The names and shapes of the weights determine the architecture. The known architectures are `SampleCNN`,
@@ -83,7 +83,9 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     """
     encoder, found = _find(path, encoder)
     if found.heads:
-        logger.info("%s: ignored next to the encoder: %s", path, ", ".join(found.heads))
+        has_projector = any(name.rpartition(".")[2] in PROJECTORS for name in found.heads)
+        hint = "; load_published_model loads the projector as well" if has_projector else ""
+        logger.info("%s: ignored next to the encoder: %s%s", path, ", ".join(found.heads), hint)
     encoder.load_state_dict(found.weights)
     return encoder.eval()
 
