@@ -43,8 +43,8 @@ def load_published(path: str | Path, encoder: Encoder | None = None) -> Encoder:
     The file can be a checkpoint of PyTorch Lightning (`{"state_dict": ..., "epoch": ...}`), a `state_dict`, or a
     safetensors file. Names of the weights can have prefixes such as `encoder.`, `model.encoder.`,
     `semisupcon.encoder.` or `module.`. The weights of projectors and classifiers are ignored, and the names of these
-    modules are logged; `load_published_model` loads the projector as well. No code in the file is run. Checkpoints of `ContrastiveModel` and `SemiSupConModule` can be
-    loaded as well.
+    modules are logged; `load_published_model` loads the projector as well. No code in the file is run. Checkpoints of
+    `ContrastiveModel` and `SemiSupConModule` can be loaded as well.
 
     The names and shapes of the weights determine the architecture. The known architectures are `SampleCNN`,
     `SampleCNNXL`, `TUNePlus` of any width, and `ShortChunkCNN` of any width, with or without `residual` (the published
