@@ -164,7 +164,7 @@ def _make_module(
         model,
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
         semisupcon_chain(model.encoder.sample_rate, options.severity, options.omit),
-        PretrainOptions.learning_rate if options.learning_rate == AUTO else options.learning_rate,
+        1.0 if isinstance(options.learning_rate, str) else options.learning_rate,  # "auto" is chosen later
         options.optimizer.warmup_fraction,
         options.seed,
         options.optimizer.schedule,
