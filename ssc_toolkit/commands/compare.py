@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -66,8 +65,7 @@ def compare(options: CompareOptions) -> Path:
         untrained = baselines_by_seed(named, seeds)
         models = {**{name: [model] for name, model in named.items()}, **untrained}
         windows = choose_windows(models, options.window_seconds)
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, windows, **readout, methods=options.methods)
+        readouts = check_readouts(models, windows, **options.readout, methods=options.methods)
         identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
         found = load_for(models, options, options.seed)
@@ -86,7 +84,7 @@ def compare(options: CompareOptions) -> Path:
             methods=(*options.methods, RETRIEVAL),
             seeds=seeds,
             bootstrap_seed=options.seed,
-            **readout,
+            **options.readout,
         )
         drops = comparison.results.relative_drops(options.seed)
         pairs = [*itertools.combinations(reversed(named), 2), *itertools.product(named, untrained)]
