@@ -14,8 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_text
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket, read_shipped_list
-from ssc_toolkit.data.recipes.disk import AudioFolder, find_needed_path, make_malformed_error, read_text
+from ssc_toolkit.data.recipes.disk import AudioFolder, find_needed_path
+from ssc_toolkit.errors import make_malformed_error
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssc_toolkit.csv_files import read_text
 from ssc_toolkit.data.recipes.base import SPLITS, LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path, make_malformed_error, read_text
+from ssc_toolkit.data.recipes.disk import find_needed_path
+from ssc_toolkit.errors import make_malformed_error
 
 _HOST = "https://magenta.tensorflow.org/datasets/nsynth"
 _FIELDS = {"pitch": "pitch", "instrument": "instrument_family_str"}
