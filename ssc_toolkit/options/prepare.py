@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import DamagedFile, is_leftover, read_checked_json
+from ssc_toolkit.files import DamagedFile, read_checked_json
 from ssc_toolkit.options.checks import check_choices
 from ssc_toolkit.options.names import DATASETS, SHARDS, STORE_FILE
+from ssc_toolkit.options.output_folder import has_other_files
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
 
@@ -99,16 +100,9 @@ def check_store_folder(folder: Path, sample_rate: int, channel: str) -> None:
             return
         check_store_settings(folder, found, sample_rate, channel)
     elif (
-        folder.is_dir()
-        and not file.exists()
-        and not (folder / SHARDS).is_dir()
-        and any(map(_is_foreign, folder.iterdir()))
+        folder.is_dir() and not file.exists() and not (folder / SHARDS).is_dir() and has_other_files(folder, STORE_FILE)
     ):
         raise InputError(f"out: expected a store or an empty folder, got {folder} with other files; choose another one")
-
-
-def _is_foreign(entry: Path) -> bool:
-    return entry.name != ".lock" and not is_leftover(entry, STORE_FILE)
 
 
 def check_store_settings(folder: Path, found: Mapping[str, Any], sample_rate: int, channel: str) -> None:
