@@ -39,7 +39,7 @@ class PrepareOptions:
         max_unusable: maximum fraction of the files that may be unreadable, silent or too short. These files are left
             out.
         strict: stop at the first file that is unreadable, silent or too short.
-        workers: number of decoding threads; by default one for each CPU core.
+        threads: number of decoding threads; by default one for each CPU core.
         shard_megabytes: maximum size of the files of the store in MiB.
         verify: only check that the store in `out` agrees with its checksums and its source files.
         describe: only print the variants and the required files of `dataset`, or of all datasets.
@@ -55,7 +55,7 @@ class PrepareOptions:
     min_seconds: float = 0.0
     max_unusable: float = 0.1
     strict: bool = False
-    workers: int | None = None
+    threads: int | None = None
     shard_megabytes: int = 256
     verify: bool = False
     describe: bool = False
@@ -72,8 +72,8 @@ class PrepareOptions:
         if (self.tracks is None) == (self.dataset is None):
             raise InputError(f"tracks, dataset: give one of them; the datasets are {', '.join(DATASETS)}")
         check_choices(self)
-        if self.workers is not None:
-            check_integer("workers", self.workers, 1)
+        if self.threads is not None:
+            check_integer("threads", self.threads, 1)
         check_integer("sample_rate", self.sample_rate)
         check_integer("shard_megabytes", self.shard_megabytes)
         check_number("min_seconds", self.min_seconds, 0)

@@ -48,7 +48,7 @@ class SemiSupConModule(pl.LightningModule):
         seed: seed of the augmentation.
         schedule: learning-rate schedule after the warmup: "cosine" decays to zero along half a cosine, "constant" keeps
             the rate.
-        optimizer: function of the parameters and `lr` that returns the optimizer, such as
+        make_optimizer: function of the parameters and `lr` that returns the optimizer, such as
             `functools.partial(torch.optim.AdamW, weight_decay=0.01)`.
         chunk_size: number of items that pass through the model at once, which limits the memory use (see
             `ssc_toolkit.losses.gradient_cache`); all items if None.
@@ -70,7 +70,7 @@ class SemiSupConModule(pl.LightningModule):
         warmup: float = 0.1,
         seed: int = 0,
         schedule: Literal["cosine", "constant"] = "cosine",
-        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        make_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class SemiSupConModule(pl.LightningModule):
         self.warmup = warmup
         self.seed = seed
         self.schedule = schedule
-        self.optimizer = optimizer
+        self.make_optimizer = make_optimizer
         self.chunk_size = chunk_size
         self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
@@ -147,7 +147,7 @@ class SemiSupConModule(pl.LightningModule):
                 cache.backward()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters(), lr=self.learning_rate)
+        optimizer = self.make_optimizer(self.parameters(), lr=self.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
         factor = SCHEDULES[self.schedule]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step, steps, self.warmup))

@@ -287,7 +287,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
         (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),
         (["--tracks=nowhere"], "there is no file or folder nowhere"),
         (["--verify", "--out=nowhere"], "there is no store in nowhere"),
-        (["--tracks=scores", "--workers=0"], "workers: expected an integer of at least 1"),
+        (["--tracks=scores", "--threads=0"], "threads: expected an integer of at least 1"),
     ],
 )
 def test_a_store_that_cannot_be_prepared(arguments, words, tmp_path, monkeypatch):

@@ -170,7 +170,7 @@ def test_lists_are_labels_before_and_after_the_store(tmp_path):
 def test_the_same_table_has_the_same_names_on_disk(music, tmp_path):
     names = []
     for folder in ("one", "other"):
-        prepare_store(load_tracks(music), tmp_path / folder, RATE, workers=1, progress=False)
+        prepare_store(load_tracks(music), tmp_path / folder, RATE, threads=1, progress=False)
         names.append(sorted(path.name for path in (tmp_path / folder).glob("*.parquet")))
     assert names[0] == names[1]
     assert len(names[0]) == 2
