@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.hashing import integer_hash
 
 
 def make_generator(*key: int | str) -> torch.Generator:
@@ -26,8 +26,7 @@ def make_generator(*key: int | str) -> torch.Generator:
         tensor([True])
     """
     plain = tuple(str(part) if isinstance(part, str) else as_integer("key", part) for part in key)
-    digest = new_digest(repr(plain).encode(), size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(integer_hash(repr(plain)))
 
 
 def as_integer(name: str, value: Any, low: int | None = None) -> int:
