@@ -31,10 +31,10 @@ from ssc_toolkit.encoders.saving import (
     read_config,
 )
 from ssc_toolkit.encoders.sliced_blocks import apply_layers
-from ssc_toolkit.encoders.tracing import is_traced
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checksums
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, with_new_names
+from ssc_toolkit.tracing import is_traced
 
 _DOWNLOAD = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 """Names of the options of `from_pretrained` that apply to downloads from the Hugging Face Hub."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from ssc_toolkit.encoders.tracing import is_traced
+from ssc_toolkit.tracing import in_function_transform, is_traced
 
 LayerType = TypeVar("LayerType", bound=nn.Module)
 
@@ -47,7 +47,7 @@ def is_trained_on_cpu(input: Tensor) -> bool:
         and input.dtype in (torch.float32, torch.float64)
         and len(input) > 0
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
+        and not in_function_transform()
         and forward_ad._current_level < 0
         and not nn.modules.module._has_any_global_hook()
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssc_toolkit.checks import check_bool, check_integer, check_number, check_positive
-from ssc_toolkit.encoders.tracing import is_traced
+from ssc_toolkit.tracing import is_traced
 
 _CPU_SLICE = 8  # number of clips computed at once, so that their frames fit in the cache
 _MIN_POWER = 1e-10  # minimum power relative to the reference, -100 dB

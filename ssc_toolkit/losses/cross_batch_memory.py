@@ -11,7 +11,8 @@ from ssc_toolkit.losses.batch import Rows
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
 from ssc_toolkit.seeds import as_integer
-from ssc_toolkit.targets.base import Labeled, LabelTensors, in_fake_mode, in_function_transform
+from ssc_toolkit.targets.base import Labeled, LabelTensors
+from ssc_toolkit.tracing import in_fake_mode, in_function_transform
 
 
 class CrossBatchMemory(nn.Module):
