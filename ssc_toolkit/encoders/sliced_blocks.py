@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssc_toolkit.encoders.first_layer import advance, check_count, fold_first_norm, split_batch, update_statistics
-from ssc_toolkit.encoders.layer_kinds import is_plain, is_trained_on_cpu
+from ssc_toolkit.encoders.layer_kinds import is_batch_norm_in_training, is_plain, is_trained_on_cpu
 
 
 def apply_layers(layers: nn.Module, input: Tensor, *affine: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def _find_block(layers: list[nn.Module], input: Tensor) -> _Block | None:
     conv, norm, width = layers[0], layers[1], _pool_width(layers[2])
     if not (width and is_plain(conv, nn.Conv1d) and is_plain(norm, nn.BatchNorm1d)):
         return None
-    trained = norm.training and norm.affine and norm.track_running_stats
+    trained = is_batch_norm_in_training(norm)
     plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
     fits = conv.weight.dtype == norm.weight.dtype == input.dtype and input.dim() == 3
     return _Block(conv, norm, width) if trained and plain and fits else None
