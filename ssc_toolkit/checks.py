@@ -66,14 +66,39 @@ def check_integer(name: str, value: Any, low: int = 1, high: int = _MAX_INTEGER)
         Traceback (most recent call last):
         ssc_toolkit.errors.InputError: channels: expected an integer of at least 1, got 2.5
     """
-    try:
-        number = None if _is_bool(value) else operator.index(value)
-    except (TypeError, RuntimeError):
-        number = None
+    number = _as_index(value)
     if number is None or not low <= number <= high:
         is_open = high == _MAX_INTEGER and (number is None or number < low)
         bounds = f"of at least {low}" if is_open else f"from {low} to {high}"
         raise InputError(f"{name}: expected an integer {bounds}, got {_shown(value)}")
+    return number
+
+
+def as_integer(name: str, value: Any, low: int | None = None) -> int:
+    """Convert an integer of Python, NumPy or PyTorch to a Python int.
+
+    Args:
+        name: name of the argument for the error message.
+        value: the integer.
+        low: lower bound, included; None for no bound.
+
+    Raises:
+        TypeError: for any other value, including bools.
+        ValueError: if the integer is below the bound.
+
+    Examples:
+        >>> import numpy as np
+        >>> as_integer("seed", np.int64(3))
+        3
+        >>> as_integer("seed", True)
+        Traceback (most recent call last):
+        TypeError: seed: expected an integer, got True
+    """
+    number = _as_index(value)
+    if number is None:
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if low is not None and number < low:
+        raise ValueError(f"{name}: expected an integer of at least {low}, got {number}")
     return number
 
 
@@ -242,6 +267,14 @@ def check_embeddings(embeddings: Any, count: int, name: str = "embeddings", of: 
     if embeddings.ndim != 2 or len(embeddings) != count:
         raise InputError(f"{name}: expected ({count}, dim), a row for each of the {of}, got {embeddings.shape}")
     return embeddings
+
+
+def _as_index(value: Any) -> int | None:
+    """Return an integer of Python, NumPy or PyTorch as a Python int, or None for any other value."""
+    try:
+        return None if _is_bool(value) else int(operator.index(value))
+    except (TypeError, RuntimeError):  # a tensor of several numbers raises RuntimeError
+        return None
 
 
 def _is_bool(value: Any) -> bool:

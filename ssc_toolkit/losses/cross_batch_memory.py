@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.losses.arguments import LossArguments
 from ssc_toolkit.losses.batch import Rows
 from ssc_toolkit.losses.modules import SemiSupConLoss
 from ssc_toolkit.losses.queue import ContrastQueue
-from ssc_toolkit.seeds import as_integer
 from ssc_toolkit.targets.base import Labeled, LabelTensors
 from ssc_toolkit.tracing import in_fake_mode, in_function_transform
 

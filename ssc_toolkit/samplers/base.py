@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ssc_toolkit.checks import check_integer
+from ssc_toolkit.checks import as_integer, check_integer
 from ssc_toolkit.hashing import new_digest
 from ssc_toolkit.old_names import SAMPLER_STATE, with_new_names
-from ssc_toolkit.seeds import as_integer
 
 
 class SampledIndex(int):

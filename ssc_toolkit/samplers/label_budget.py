@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_fraction
-from ssc_toolkit.seeds import as_integer, make_generator
+from ssc_toolkit.checks import as_integer, check_fraction
+from ssc_toolkit.seeds import make_generator
 
 _ENTRIES_AT_ONCE = 2**24
 

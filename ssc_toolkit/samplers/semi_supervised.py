@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ssc_toolkit.checks import check_fraction
+from ssc_toolkit.checks import as_integer, check_fraction
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.label_budget import as_readable_integers, label_budget
 from ssc_toolkit.samplers.shared_pool import SharedPool
 from ssc_toolkit.samplers.shuffled_cycle import ShuffledCycle
-from ssc_toolkit.seeds import as_integer
 
 
 class SemiSupervisedBatchSampler(NumberedBatchSampler):

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ssc_toolkit.seeds import as_integer
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.targets.base import Target, as_numbers, check_multi_hot
 
 
