@@ -25,12 +25,13 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import open_models
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
-from ssc_toolkit.evaluation.conditions import CHAIN, conditions_for
+from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.embedding.models import hash_model
 from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options.compare import CompareOptions
+from ssc_toolkit.options.names import CHAIN
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     drop_section,

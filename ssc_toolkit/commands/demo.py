@@ -19,10 +19,11 @@ from ssc_toolkit.encoders import Encoder, load_encoder
 from ssc_toolkit.evaluation import Task, provenance_of
 from ssc_toolkit.evaluation.baselines import BASELINES, MFCC_STATISTICS, RANDOM, make_baselines
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
-from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
+from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options import DemoOptions, PretrainOptions
 from ssc_toolkit.options.demo import NOTE
+from ssc_toolkit.options.names import CHAIN, SEVERITIES
 from ssc_toolkit.options.output_folder import claim_folder
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
