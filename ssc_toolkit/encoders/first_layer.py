@@ -62,7 +62,7 @@ def update_statistics(norm: nn.BatchNorm1d | nn.BatchNorm2d, mean: Tensor, varia
     cast(Tensor, norm.running_var).data.lerp_(variance.detach(), factor)
 
 
-def check_count(count: int) -> int:
+def check_has_variance(count: int) -> int:
     """Return the number of values per channel; raise ValueError if there is only one, which has no variance."""
     if count == 1:
         raise ValueError("Expected more than 1 value per channel when training")
@@ -165,7 +165,7 @@ def _moments(conv: _Conv, input: Tensor) -> tuple[Tensor, Tensor, int]:
         means.append(patches.mean(dim=(0, 2)))
         patches -= means[-1][:, None]
         products.append((patches @ patches.mT).sum(0))
-    total, weights = check_count(sum(counts)), torch.tensor(counts, dtype=torch.float64)
+    total, weights = check_has_variance(sum(counts)), torch.tensor(counts, dtype=torch.float64)
     centers = torch.stack(means).double()
     mean = (weights[:, None] * centers).sum(0) / total
     apart = centers - mean

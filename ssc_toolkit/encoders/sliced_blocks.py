@@ -19,7 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssc_toolkit.encoders.first_layer import advance, check_count, fold_first_norm, split_batch, update_statistics
+from ssc_toolkit.encoders.first_layer import (
+    advance,
+    check_has_variance,
+    fold_first_norm,
+    split_batch,
+    update_statistics,
+)
 from ssc_toolkit.encoders.layer_kinds import is_batch_norm_in_training, is_plain, is_trained_on_cpu
 
 
@@ -205,7 +211,7 @@ def _compute_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 def _merge(statistics: Sequence[tuple[Tensor, Tensor]], counts: Sequence[int]) -> tuple[Tensor, Tensor, int]:
     """Return mean and variance of all slices, and the number of values."""
-    total = check_count(sum(counts))
+    total = check_has_variance(sum(counts))
     means, variances = (torch.stack(values).double() for values in zip(*statistics, strict=True))
     weights = torch.tensor(counts, dtype=torch.float64)[:, None] / total
     mean = (weights * means).sum(0)
