@@ -13,7 +13,6 @@ import pandas as pd
 
 from ssc_toolkit.csv_files import read_columns
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket
-from ssc_toolkit.data.recipes.disk import find_needed_path
 from ssc_toolkit.errors import make_malformed_error
 
 _HOST = "from https://cvml.unige.ch/databases/emoMusic"
@@ -46,7 +45,7 @@ class EmoMusic(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        songs, ratings = find_needed_path(self, root, variant, _SONGS), find_needed_path(self, root, variant, _RATINGS)
+        songs, ratings = self.find(root, variant, _SONGS), self.find(root, variant, _RATINGS)
         known = _ratings(ratings)
         rows = []
         for line, cells in read_columns(songs, ",", ("song_id", "Artist", _PART)):

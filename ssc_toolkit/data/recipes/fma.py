@@ -15,7 +15,6 @@ import pandas as pd
 
 from ssc_toolkit.csv_files import split_rows
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path
 from ssc_toolkit.errors import InputError, make_malformed_error
 
 _HOST = "https://os.unil.cloud.switch.ch/fma"
@@ -81,7 +80,7 @@ class FMA(Recipe):
         )
 
     def tracks(self, root: Path, variant: str) -> pd.DataFrame:
-        path = find_needed_path(self, root, variant, _TRACKS)
+        path = self.find(root, variant, _TRACKS)
         table = _read(path)
         sizes = _SIZES[: _SIZES.index(variant) + 1]
         _check(path, table, "part", set(_PARTS))

@@ -16,7 +16,6 @@ import pandas as pd
 from ssc_toolkit.csv_files import read_columns, read_text
 from ssc_toolkit.data.key_names import KEYS, MODES, key_number
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, choose_bucket
-from ssc_toolkit.data.recipes.disk import find_needed_path
 from ssc_toolkit.errors import make_malformed_error
 
 _TEST, _TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
@@ -62,10 +61,7 @@ class GiantSteps(Recipe):
         return pd.DataFrame(rows, columns=["track_id", "split", "group", "key", "audio"])
 
     def _train(self, root: Path, variant: str) -> list[dict[str, object]]:
-        annotations, metadata = (
-            find_needed_path(self, root, variant, _ANNOTATIONS),
-            find_needed_path(self, root, variant, _ARTISTS),
-        )
+        annotations, metadata = self.find(root, variant, _ANNOTATIONS), self.find(root, variant, _ARTISTS)
         artists = {cells["ID"]: cells["ARTIST"] for _, cells in read_columns(metadata, "\t", ("ID", "ARTIST"))}
         valid = _valid_artists(list(artists.values()))
         rows = []
@@ -83,7 +79,7 @@ class GiantSteps(Recipe):
         return rows
 
     def _test(self, root: Path, variant: str) -> list[dict[str, object]]:
-        folder = find_needed_path(self, root, variant, _KEYS)
+        folder = self.find(root, variant, _KEYS)
         rows = []
         for path in sorted(folder.glob("*.LOFI.key")):
             track_id = path.name.partition(".")[0]

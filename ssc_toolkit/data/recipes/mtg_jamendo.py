@@ -14,7 +14,6 @@ import pandas as pd
 
 from ssc_toolkit.csv_files import read_text, split_rows
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, join_labels, read_shipped_list
-from ssc_toolkit.data.recipes.disk import find_needed_path
 from ssc_toolkit.errors import make_malformed_error
 
 logger = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class MTGJamendo(Recipe):
         rows: list[dict[str, object]] = []
         unknown: set[str] = set()
         for part, split in _PARTS.items():
-            path = find_needed_path(self, root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
+            path = self.find(root, variant, f"{_FOLDER}/{_FILES[variant]}-{part}.tsv")
             for cells in _read(path):
                 tags = {tag.strip() for tag in cells[5:] if tag.strip()}
                 unknown |= tags - names
