@@ -1,4 +1,4 @@
-"""Options that several commands of the evaluation have in common. Each class adds some to those of the class before."""
+"""Options that several commands of the evaluation have in common."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_names, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_omit, check_severity
 from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -67,6 +67,28 @@ class LabelOptions(EmbeddingOptions):
             raise InputError("labels: expected at least one label column, got none")
         check_integer("seed", self.seed, 0)
         super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(LabelOptions):
+    """Options of the commands that evaluate one encoder and baselines: `probe`, `robustness` and `retrieval`.
+
+    Args:
+        encoder: folder of a saved encoder, or module:function that returns a model.
+        cache: folder of the embedding cache. An embedding is computed again if the model, the audio or the corruption
+            has changed.
+        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
+            written.
+    """
+
+    encoder: str
+    cache: str | None = None
+    out: str | None = None
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        super().check()
+        check_encoder(self.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)

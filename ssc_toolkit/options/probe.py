@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ssc_toolkit.checks import check_fractions, check_integer
-from ssc_toolkit.options.checks import check_encoder
-from ssc_toolkit.options.evaluation import ProbingOptions
+from ssc_toolkit.options.evaluation import EncoderOptions, ProbingOptions
 from ssc_toolkit.options.names import FINETUNE, METHODS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeOptions(ProbingOptions):
+class ProbeOptions(EncoderOptions, ProbingOptions):
     """Options of `probe`, which scores an encoder and baselines by probes for each label.
 
     The baselines are a random encoder, MFCC statistics and log-mel statistics. The command prints a table of test
@@ -21,26 +20,19 @@ class ProbeOptions(ProbingOptions):
     ratio 70/10/20. Tracks with the same `group` are put in the same split.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
         methods: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to the mean of each class),
             weighted_layers (a learned weighted sum of several layers) and finetune (the whole encoder is trained).
         label_fractions: fractions of the labeled training tracks to use, each in (0, 1]. Each fraction has its own
             score. The tracks of a smaller fraction are also used for a larger one.
         repeats: number of seeds, starting at `seed`. A score is the mean over the seeds.
         finetune_steps: maximum number of fine-tuning steps.
-        cache: folder of the embedding cache. An embedding is computed again if the model or the audio has changed.
-        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
-            written.
         seed: first seed of probes, random encoders and label fractions, and seed of the split.
     """
 
     known_methods: ClassVar[tuple[str, ...]] = (*METHODS, FINETUNE)
-    encoder: str
     label_fractions: tuple[float, ...] = (1.0,)
     repeats: int = 1
     finetune_steps: int = 1000
-    cache: str | None = None
-    out: str | None = None
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
@@ -48,4 +40,3 @@ class ProbeOptions(ProbingOptions):
         check_integer("finetune_steps", self.finetune_steps, 1)
         check_fractions("label_fractions", self.label_fractions)
         super().check()
-        check_encoder(self.encoder)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssc_toolkit.checks import check_integer
-from ssc_toolkit.options.checks import check_encoder
-from ssc_toolkit.options.evaluation import LabelOptions
+from ssc_toolkit.options.evaluation import EncoderOptions
 from ssc_toolkit.options.names import CUTOFFS
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalOptions(LabelOptions):
+class RetrievalOptions(EncoderOptions):
     """Options of `retrieval`, which ranks tracks by cosine similarity for each query and scores the rankings by label.
 
     The scores are mAP, recall@k and precision@k. No probe is trained. The command prints a table with 95 % intervals
@@ -21,7 +20,6 @@ class RetrievalOptions(LabelOptions):
     statistics. Each track in the split that you choose with `split` is a query.
 
     Args:
-        encoder: folder of a saved encoder, or module:function that returns a model.
         labels: label columns. Tracks with the same class as the query, or with a label in common, are relevant.
         split: split of the queries. Without a `split` column, all tracks are queries.
         database: tracks to rank, in any form that `tracks` accepts; by default the queries themselves. A query is never
@@ -29,19 +27,13 @@ class RetrievalOptions(LabelOptions):
         other_groups_only: remove tracks with the same `group` as the query, such as the same tune or artist, from its
             ranking.
         cutoffs: values of k for recall@k and precision@k.
-        cache: folder of the embedding cache. An embedding is computed again if the model or the audio has changed.
-        out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
-            written.
         seed: seed of the random encoder.
     """
 
-    encoder: str
     split: Literal["train", "valid", "test", "all"] = "test"
     database: str | TrackSource | None = None
     other_groups_only: bool = False
     cutoffs: tuple[int, ...] = CUTOFFS
-    cache: str | None = None
-    out: str | None = None
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""
@@ -51,4 +43,3 @@ class RetrievalOptions(LabelOptions):
         if self.database is not None:
             with source_named("database"):
                 as_source(self.database).check()
-        check_encoder(self.encoder)
