@@ -11,6 +11,7 @@ from ssc_toolkit.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 MAX_FINITE = 1e36
 """Largest accepted value of a number without another limit, such as the learning rate.
@@ -100,6 +101,25 @@ def as_integer(name: str, value: Any, low: int | None = None) -> int:
     if low is not None and number < low:
         raise ValueError(f"{name}: expected an integer of at least {low}, got {number}")
     return number
+
+
+def as_tensor(name: str, values: Any, expected: str = "a tensor of numbers") -> Tensor:
+    """Convert an array, list or tensor to a tensor.
+
+    Args:
+        name: name of the argument for the error message.
+        values: the array, list or tensor.
+        expected: description of the values for the error message.
+
+    Raises:
+        TypeError: if the values cannot be converted.
+    """
+    import torch  # not at the top, because the command line checks options without PyTorch
+
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected {expected}, got {type(values).__name__}") from None
 
 
 def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, unit: str = "") -> float:

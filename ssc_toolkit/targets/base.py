@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from ssc_toolkit.checks import as_tensor
 from ssc_toolkit.tracing import is_traced_or_transformed
 
 LabelTensors: TypeAlias = Tensor | dict[str, Tensor]
@@ -210,10 +211,7 @@ def as_numbers(name: str, values: Any) -> Tensor:
     Raises:
         TypeError: if the values are not real numbers. The message begins with `name`.
     """
-    try:
-        found = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: expected a tensor of numbers, got {type(values).__name__}") from None
+    found = as_tensor(name, values)
     if found.is_complex():
         raise TypeError(f"{name}: expected real numbers, got {found.dtype}")
     return found
