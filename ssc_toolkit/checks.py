@@ -202,6 +202,21 @@ def check_fractions(name: str, values: Iterable[float]) -> None:
         check_fraction(name, value, allow_zero=False)
 
 
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise InputError unless a value is one of several choices.
+
+    The message begins with `name`, the name of the argument.
+
+    Examples:
+        >>> check_choice("reduction", "max", ("mean", "sum", "none"))
+        Traceback (most recent call last):
+        ssc_toolkit.errors.InputError: reduction: expected one of mean, sum, none, got 'max'
+    """
+    known = list(choices)
+    if value not in known:
+        raise InputError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}")
+
+
 def check_names(name: str, values: Iterable[str], known: Collection[str]) -> None:
     """Raise InputError unless there is at least one value, and all values are in `known`.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from ssc_toolkit.checks import check_names, check_number
+from ssc_toolkit.checks import check_choice, check_names, check_number
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import ENCODER_FILES, MAX_SEVERITY, STAGES
 from ssc_toolkit.paths import missing_hint, user_path
@@ -25,9 +25,8 @@ def check_choices(options: Any, prefix: str = "") -> None:
     hints = get_type_hints(type(options))
     for field in fields(options):
         choices = getattr(hints[field.name], "__args__", ())
-        value = getattr(options, field.name)
-        if choices and all(isinstance(choice, str) for choice in choices) and value not in choices:
-            raise InputError(f"{prefix}{field.name}: expected one of {', '.join(choices)}, got {value!r}")
+        if choices and all(isinstance(choice, str) for choice in choices):
+            check_choice(f"{prefix}{field.name}", getattr(options, field.name), choices)
 
 
 def check_encoder(source: str, argument: str = "encoder") -> None:

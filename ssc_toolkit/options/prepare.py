@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.checks import check_choice, check_fraction, check_integer, check_number
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, read_checked_json
 from ssc_toolkit.options.checks import check_choices
@@ -65,8 +65,8 @@ class PrepareOptions:
         if self.verify:
             check_store_exists(user_path(self.out, "store") / STORE_FILE, self.out)
             return
-        if self.dataset is not None and self.dataset not in DATASETS:
-            raise InputError(f"dataset: expected one of {', '.join(DATASETS)}, got {self.dataset!r}")
+        if self.dataset is not None:
+            check_choice("dataset", self.dataset, DATASETS)
         if self.describe:
             return
         if (self.tracks is None) == (self.dataset is None):

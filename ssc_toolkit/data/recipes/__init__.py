@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ssc_toolkit.checks import check_choice
 from ssc_toolkit.data.recipes.assemble import assemble
 from ssc_toolkit.data.recipes.base import LabelColumn, NeededFile, Recipe, RecipeTask, describe_needs
 from ssc_toolkit.data.recipes.emomusic import EmoMusic
@@ -107,6 +108,5 @@ def describe_dataset(name: str) -> str:
 
 
 def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise InputError(f"dataset: expected one of {', '.join(RECIPES)}, got {name!r}")
+    check_choice("dataset", name, RECIPES)
     return RECIPES[name]
