@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
+from ssc_toolkit.checks import check_choice, check_fraction, check_integer, check_positive
 from ssc_toolkit.data import as_float
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss, contrastive_statistics
@@ -74,24 +75,17 @@ class SemiSupConModule(pl.LightningModule):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < learning_rate < math.inf:
-            raise ValueError(f"learning_rate: expected a positive number, got {learning_rate}")
-        if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup: expected a fraction from 0 to 1, got {warmup}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size: expected at least 1 item, got {chunk_size}")
+        check_choice("schedule", schedule, SCHEDULES)
         self.model = model
         self.loss: Callable[..., Tensor] = SemiSupConLoss() if loss is None else loss
         self._arguments = LossArguments.of(self.loss)
         self.augment = augment
-        self.learning_rate = learning_rate
-        self.warmup = warmup
+        self.learning_rate = check_positive("learning_rate", learning_rate)
+        self.warmup = check_fraction("warmup", warmup)
         self.seed = seed
         self.schedule = schedule
         self.make_optimizer = make_optimizer
-        self.chunk_size = chunk_size
+        self.chunk_size = None if chunk_size is None else check_integer("chunk_size", chunk_size)
         self._cache: GradientCache | None = None
         self._random_state: dict[str, Tensor] | None = None
 
