@@ -17,6 +17,7 @@ CHECKPOINT = "last.ckpt"
 ENCODER_FOLDER = "encoder"
 """Name of the folder of the encoder in the folder of a complete run."""
 SETTINGS = "settings.json"
+"""Name of the file with the settings in the folder of a run."""
 
 _WITHOUT_EFFECT = (
     "out",

@@ -23,11 +23,10 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.readout import apply_readout
 from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.hashing import new_digest
+from ssc_toolkit.options.run_settings import CHECKPOINT, SETTINGS
 from ssc_toolkit.paths import local_path
 
-SETTINGS = "settings.json"
-"""Name of the file with settings that `pretrain` writes next to the folder of the encoder."""
-_FILES_OF_A_RUN = ("last.ckpt", "history.csv")
+_FILES_OF_A_RUN = (CHECKPOINT, "history.csv")
 """Names of files by which an output folder of `pretrain` is recognized."""
 FUSED_TOLERANCE = 1e-4
 """Maximum distance between embeddings of a fused and the original encoder, as a fraction of their norm."""
