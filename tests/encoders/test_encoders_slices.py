@@ -6,7 +6,14 @@ import copy
 
 import pytest
 import torch
-from encoder_kinds import every_small_encoder, kept_for_backward, lived_in, small_sample_cnn, small_short_chunk
+from encoder_kinds import (
+    every_small_encoder,
+    kept_for_backward,
+    lived_in,
+    small_sample_cnn,
+    small_short_chunk,
+    training_step,
+)
 from seeded import noise
 from torch import nn
 
