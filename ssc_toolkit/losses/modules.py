@@ -102,9 +102,8 @@ class SemiSupConLoss(nn.Module):
             sigma,
             process_group,
         ).checked()
-        for name, value in settings._asdict().items():
+        for name, value in (settings._asdict() | {"temperature": as_setting(temperature)}).items():
             setattr(self, name, value)  # each setting is an attribute with its name
-        self.temperature = as_setting(temperature)
         self.queue: ContrastQueue | None = None  # set by `CrossBatchMemory` while it calls the loss
 
     def forward(
