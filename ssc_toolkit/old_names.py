@@ -13,6 +13,8 @@ OPTIONS = {
     "most_skipped": "max_unusable",
     "clips": "audio_clips",
     "database_root": "database.root",
+    "monitor": "validation.labels",
+    "logs.measure_every": "validation.every",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",
 }

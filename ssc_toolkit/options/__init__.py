@@ -16,6 +16,7 @@ from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.options.sweep import SweepOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.options.validation import ValidationOptions
 
 __all__ = [
     "CompareOptions",
@@ -33,4 +34,5 @@ __all__ = [
     "SweepOptions",
     "TrackSource",
     "TrainerOptions",
+    "ValidationOptions",
 ]

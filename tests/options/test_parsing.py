@@ -70,7 +70,7 @@ def printed(kind: type, *arguments: str) -> str:
         (["--learning_rate=1e-4"], "learning_rate", 1e-4),
         (["--title=--x"], "title", "--x"),
         (["--title=a=b"], "title", "a=b"),
-        (["--monitor=2024"], "monitor", "2024"),
+        (["--variant=2024"], "variant", "2024"),
         (["--root=~/music"], "root", f"{Path.home()}/music"),
         (["--root", "~/music"], "root", f"{Path.home()}/music"),
         (["--root=a~/b"], "root", "a~/b"),
