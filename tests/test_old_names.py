@@ -101,7 +101,8 @@ def test_runs_with_old_settings_resume(tmp_path):
 
 def test_configs_of_earlier_runs_are_read(tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text("tracks: scores\nout: a\nminimum_shared: 3\nmost_skipped: 0.25\nmonitor: key\nlogs:\n  measure_every: 7\n")
+    validation = "monitor: key\nlogs:\n  measure_every: 7\n"
+    config.write_text(f"tracks: scores\nout: a\nminimum_shared: 3\nmost_skipped: 0.25\n{validation}")
     options = CommandLine(PretrainOptions, [f"--config={config}"]).options
     assert (options.min_shared, options.max_unusable) == (3, 0.25)
     assert (options.validation.labels, options.validation.every) == ("key", 7)

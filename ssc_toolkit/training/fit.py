@@ -164,7 +164,7 @@ def _summarize(trainer: pl.Trainer, validation: Validation | None, best: BestChe
         found["best"] = {"monitor": best.monitor, "value": best.value, "step": best.step}
     if trainer.is_global_zero:
         logger.info("ended after step %d of %d: %s", step, trainer.max_steps, ended)
-        if validation is not None:
+        if validation is not None and validation.values:
             values = ", ".join(f"{name} {value:.4g}" for name, value in validation.values.items())
             logger.info("validation after step %d: %s", validation.step, values)
         if best is not None and best.step is not None:

@@ -95,7 +95,7 @@ def make_validation_set(
             options.view_seconds,
             options.views,
             known,
-            max_unusable=options.max_unusable,
+            max_unusable=1.0,  # the files are checked before the training, and a damaged one must not end it
         )
         for rows, known in ((is_valid, labels), (is_train, None))
     )

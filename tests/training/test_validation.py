@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from audio_files import write_audio
 from train_in_processes import Bare
-from training_runs import SMALL, history, losses, pretrain_on
+from training_runs import SMALL, assert_same_checkpoint, history, losses, pretrain_on
 
 from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import ContrastiveDataset, Labels, check_audio, encode_labels, load_tracks
@@ -22,6 +23,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import effective_rank
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, SemiSupConLoss
 from ssc_toolkit.options.validation import MEASURES
+from ssc_toolkit.targets import SharedLabels
 from ssc_toolkit.training import (
     BestCheckpoint,
     CollapseWarning,
@@ -63,9 +65,9 @@ def tracks(tmp_path_factory):
     return pd.DataFrame(rows)
 
 
-def module_of(encoder=None, **options) -> SemiSupConModule:
+def module_of(kind=Bare, **options) -> SemiSupConModule:
     torch.manual_seed(0)
-    return SemiSupConModule(ContrastiveModel(Bare() if encoder is None else encoder), **options)
+    return SemiSupConModule(ContrastiveModel(kind()), **options)
 
 
 def set_of(tracks, **options) -> ValidationSet:
@@ -99,9 +101,9 @@ def test_measures_equal_their_definitions(tracks):
     unit = torch.nn.functional.normalize(representations.mean(1), dim=1)
     nearest = (unit @ unit.T).fill_diagonal_(-2).argmax(1)
     assert found["val_loss"] == pytest.approx(float(SemiSupConLoss(0.2)(projections, labels=labels.values)), rel=1e-5)
-    assert found["val_alignment"] == pytest.approx(float((z[:, 0] - z[:, 1]).pow(2).sum(1).mean()), rel=1e-4)
+    assert found["val_alignment"] == pytest.approx(float((z[:, 0] - z[:, 1]).pow(2).sum(1).mean()), abs=1e-6)
     assert found["val_uniformity"] == pytest.approx(float((-2 * pairs).exp().mean().log()), rel=1e-4, abs=1e-6)
-    assert found["val_effective_rank"] == pytest.approx(float((-p * p.log()).sum().exp()), rel=1e-4)
+    assert found["val_effective_rank"] == pytest.approx(float((-p * p.log()).sum().exp()), rel=1e-2)
     assert found[AGREEMENT] == pytest.approx(float((labels.values[nearest] == labels.values).float().mean()))
     assert found["val_probe_score"] == 1.0  # two pitches are easily told apart
     assert set(found) == set(MEASURES)
@@ -124,22 +126,24 @@ def test_without_labels_the_other_measures_are_left(tracks):
 
 def test_tags_are_measured_by_average_precision(tracks):
     tagged = tracks.assign(pitch=[f"{name}|tone" for name in tracks["pitch"]])
-    assert set_of(tagged).measure(module_of())["val_probe_score"] == pytest.approx(1.0)
+    module = module_of(loss=SemiSupConLoss(target=SharedLabels(1)))
+    assert set_of(tagged).measure(module)["val_probe_score"] == pytest.approx(1.0)
 
 
 def test_a_measurement_is_repeatable_and_changes_nothing(tracks):
-    module = module_of(Forgetful(), augment=semisupcon_chain(RATE), loss=CrossBatchMemory(NTXentLoss(), 32))
+    module = module_of(Forgetful, augment=semisupcon_chain(RATE), loss=CrossBatchMemory(NTXentLoss(), 32))
     module.train()
     module.model.encoder.norm.eval()  # a part that the user has frozen
     modes = [part.training for part in module.modules()]
-    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    weights = {name: value.clone() for name, value in module.model.state_dict().items()}
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     validation = set_of(tracks)
     first = validation.measure(module)
     assert [part.training for part in module.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
-    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in module.model.state_dict().items())
+    assert len(module.loss) == 0  # nothing enters the queue
     torch.rand(7)
     assert validation.measure(module) == first
     assert set_of(tracks).measure(module) == first
@@ -167,7 +171,7 @@ def test_effective_rank_of_known_matrices():
 @pytest.mark.slow
 def test_a_validated_training_has_the_same_weights(tracks, tmp_path):
     def weights(*callbacks):
-        return train(tracks, list(callbacks), module_of(Forgetful(), augment=semisupcon_chain(RATE)))
+        return train(tracks, list(callbacks), module_of(Forgetful, augment=semisupcon_chain(RATE)))
 
     validation = Validation(set_of(tracks), every=2)
     best = BestCheckpoint(tmp_path / "best.ckpt", validation, "val_loss")
@@ -203,7 +207,7 @@ def test_only_the_training_that_collapses_is_warned_about(tracks, caplog):
         caplog.clear()
         warning, values = CollapseWarning(every=5), []
         warning.record = lambda found, values=values: values.append(found["effective_rank"])
-        train(tracks, [warning], module_of(MelCNN(RATE, channels=4), loss=loss, learning_rate=0.02), steps=100)
+        train(tracks, [warning], module_of(partial(MelCNN, RATE, channels=4), loss=loss, learning_rate=0.02), steps=100)
         assert warning.is_collapsed == collapses
         said = [record.getMessage() for record in caplog.records if "collapsed" in record.getMessage()]
         assert len(said) == collapses
@@ -239,8 +243,7 @@ def test_validation_changes_no_weight_of_a_run(music, tmp_path):
         ("on", ValidationOptions(every=3, labels="range", monitor="val_loss")),
     ):
         pretrain_on(music / "my.csv", tmp_path / name, labels="note", memory=12, validation=validation, **SMALL)
-    off, on = (torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("off", "on"))
-    assert all(torch.equal(weight, on[name]) for name, weight in off.items())
+    assert_same_checkpoint(tmp_path / "off" / "last.ckpt", tmp_path / "on" / "last.ckpt")
     assert losses(tmp_path / "off") == losses(tmp_path / "on")
     assert not (tmp_path / "off" / "best.ckpt").exists()
     rows = history(tmp_path / "on")

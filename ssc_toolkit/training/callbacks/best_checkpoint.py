@@ -58,7 +58,7 @@ class BestCheckpoint(pl.Callback):
         """Whether the measure has not improved for `patience` validations."""
         return self.patience is not None and self.wait >= self.patience
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         is_lost = self.step is not None and not self.path.exists()
         if trainer.strategy.broadcast(is_lost):
             if trainer.is_global_zero:
@@ -68,6 +68,8 @@ class BestCheckpoint(pl.Callback):
                     self.step,
                 )
             self.value = self.step = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.is_exhausted:  # the run was killed after the checkpoint of its last step
             trainer.should_stop = True
 
