@@ -225,10 +225,10 @@ def suggest_name(name: str, known: Collection[str]) -> str:
         >>> suggest_name("wobble", ["steps", "trainer.devices"])
         ''
     """
-    renamed = OPTIONS.get(name)
+    by_last = {one.rpartition(".")[2]: one for one in reversed(list(known))}
+    renamed = by_last.get(name, OPTIONS.get(name))  # an option of a group, without its group, or an old name
     near = [renamed] if renamed in known else difflib.get_close_matches(name, known, 1, 0.7)
     if not near:
-        by_last = {one.rpartition(".")[2]: one for one in reversed(list(known))}
         near = [by_last[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last, 1, 0.7)]
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -220,6 +220,8 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         check_space(folder, module, is_monitored=options.validation.monitor is not None)
         record_start(folder, options)
         logger.info("%s: %s", options.title, summary(found.batches, found.signals, columns))
+        if options.validation.every and found.validation_set is None:
+            logger.info("no validation: fewer than two usable tracks have the split 'valid'")
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import torch
@@ -15,8 +14,6 @@ from ssc_toolkit.options.validation import MEASURES, PROBE_SCORE
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.dataset_factory import find_training_rows
 from ssc_toolkit.training.validation import ValidationSet
-
-logger = logging.getLogger(__name__)
 
 _MIN_TRACKS = 2
 """Minimum number of tracks, because the contrastive loss of a track needs other tracks as negatives."""
@@ -64,7 +61,7 @@ def check_validation_split(table: TrackTable, signals: Mapping[str, Labels], opt
 def make_validation_set(
     table: TrackTable, signals: Mapping[str, Labels], options: PretrainOptions, batches: SemiSupConDataModule
 ) -> ValidationSet | None:
-    """Return the validation set of a training, or None without validation or without validation tracks.
+    """Return the validation set of a training, or None without validation or with fewer than two validation tracks.
 
     The probe uses the labels that the training uses. If its column is not one of `labels`, it uses all labels of the
     training tracks.
@@ -81,8 +78,6 @@ def make_validation_set(
     check_validation_split(table, signals, options)
     is_valid = _is_valid(table)
     if not options.validation.every or is_valid.sum() < _MIN_TRACKS:
-        if options.validation.every and is_valid.any():
-            logger.warning("there is no validation, because only one usable track has the split 'valid'")
         return None
     is_train = find_training_rows(table)
     own = [signals[column][is_valid] for column in options.label_columns]

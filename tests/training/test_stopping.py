@@ -13,7 +13,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from training_runs import SMALL, assert_same_checkpoint, begin, command, history, pretrain_on, run, wait_until, workers_of_this_process
+from training_runs import (
+    SMALL,
+    assert_same_checkpoint,
+    begin,
+    command,
+    history,
+    pretrain_on,
+    run,
+    wait_until,
+    workers_of_this_process,
+)
 
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import load_encoder
