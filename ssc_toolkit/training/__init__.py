@@ -2,8 +2,11 @@
 
 from ssc_toolkit.options import (
     LogOptions,
+    LossOptions,
     OptimizerOptions,
     PretrainOptions,
+    ProjectorOptions,
+    SegmentOptions,
     TrackSource,
     TrainerOptions,
     ValidationOptions,
@@ -27,8 +30,11 @@ __all__ = [
     "FiniteWeights",
     "History",
     "LogOptions",
+    "LossOptions",
     "OptimizerOptions",
     "PretrainOptions",
+    "ProjectorOptions",
+    "SegmentOptions",
     "SemiSupConDataModule",
     "SemiSupConModule",
     "StopOnSignal",

@@ -12,7 +12,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.options.validation import MEASURES, PROBE_SCORE
 from ssc_toolkit.training.data import SemiSupConDataModule
-from ssc_toolkit.training.dataset_factory import find_training_rows
+from ssc_toolkit.training.dataset_factory import find_training_rows, make_view_sampler
 from ssc_toolkit.training.validation import ValidationSet
 
 _MIN_TRACKS = 2
@@ -90,6 +90,7 @@ def make_validation_set(
             options.view_seconds,
             options.views,
             known,
+            make_view_sampler(options.segments, batches.dataset.sample_rate),
             max_unusable=1.0,  # the files are checked before the training, and a damaged one must not end it
         )
         for rows, known in ((is_valid, labels), (is_train, None))

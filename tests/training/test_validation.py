@@ -23,6 +23,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import effective_rank
 from ssc_toolkit.losses import CrossBatchMemory, NTXentLoss, SemiSupConLoss
 from ssc_toolkit.options.validation import MEASURES
+from ssc_toolkit.samplers import AdjacentSegments
 from ssc_toolkit.targets import SharedLabels
 from ssc_toolkit.training import (
     BestCheckpoint,
@@ -322,7 +323,7 @@ def test_tracks_without_what_the_measure_needs_are_errors(music, tmp_path, chang
 def test_a_single_validation_track_is_no_validation_set(music):
     table = check_audio(load_tracks(music / "my.csv"), progress=False)
     alone = table.select((table["split"] != "valid") | (table["path"] == table["path"].iloc[3]))
-    data = SemiSupConDataModule(make_training_dataset([select_training_rows(alone)], None, RATE, 0.5, 2, 0.1), 6)
-    options = PretrainOptions(tracks="x", out="x", view_seconds=0.5)
+    training = make_training_dataset([select_training_rows(alone)], None, RATE, 0.5, 2, 0.1, AdjacentSegments())
+    data, options = SemiSupConDataModule(training, 6), PretrainOptions(tracks="x", out="x", view_seconds=0.5)
     assert make_validation_set(alone, encoded_columns(alone, (), None), options, data) is None
     assert make_validation_set(table, encoded_columns(table, (), None), options, data) is not None
