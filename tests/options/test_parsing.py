@@ -140,6 +140,8 @@ def test_options_of_a_study_are_those_of_pretrain():
         (["--stepz=3"], "--stepz is not an option; did you mean --steps?"),
         (["--step=3"], "did you mean --steps?"),
         (["--trainer.device=3"], "did you mean --trainer.devices?"),
+        (["--monitor=val_loss"], "did you mean --validation.monitor?"),
+        (["--patience=3"], "did you mean --validation.patience?"),
         (["--devices=3"], "did you mean --trainer.devices?"),
         (["--unlabeled_root=x"], "did you mean --unlabeled.root?"),
         (["--confg=x"], "did you mean --config?"),
