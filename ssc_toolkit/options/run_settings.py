@@ -39,6 +39,7 @@ _WITHOUT_EFFECT = (
     "workers",
     "title",
     "logs.",
+    "validation.",
     "trainer.accelerator",
     "trainer.strategy",
 )
@@ -118,7 +119,9 @@ def read_settings(folder: Path, argument: str = "out") -> dict[str, Any]:
         InputError: if the file with the settings is missing or damaged.
     """
     found = read_checked_json(folder / SETTINGS, argument, "restore it, or choose another folder", required=False)
-    return with_new_names(found, OPTIONS)
+    renamed = with_new_names(found, OPTIONS)
+    # Earlier versions stored the label column of the validation, which does not determine the weights.
+    return {name: value for name, value in renamed.items() if not name.startswith("validation.")}
 
 
 def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str, Any] | None = None) -> None:

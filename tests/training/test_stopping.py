@@ -13,16 +13,25 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from training_runs import SMALL, begin, command, history, pretrain_on, run, wait_until, workers_of_this_process
+from training_runs import (
+    SMALL,
+    assert_same_checkpoint,
+    begin,
+    command,
+    history,
+    pretrain_on,
+    run,
+    wait_until,
+    workers_of_this_process,
+)
 
 from ssc_toolkit.data import ContrastiveDataset
 from ssc_toolkit.encoders import load_encoder, load_projector
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.run_settings import kept_checkpoint
 from ssc_toolkit.training import SemiSupConDataModule, StopOnSignal
 from ssc_toolkit.training.fit import explain_errors
 
-STATE = (
+TRAINED = (
     "--memory=30",
     "--trainer.accumulate=2",
     "--optimizer.warmup_steps=5",
@@ -30,7 +39,9 @@ STATE = (
     "--optimizer.max_grad_norm=5",
     "--keep_checkpoints_every=7",
 )
-"""Options with state that is resumed: a queue of earlier batches, a schedule, and averaged weights."""
+VALIDATED = ("--validation.every=3", "--validation.monitor=val_neighbor_agreement", "--validation.patience=50")
+STATE = (*TRAINED, *VALIDATED)
+"""Options with state to resume: a queue, a schedule, averaged weights, the best value and when it was measured."""
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +57,9 @@ def assert_same_run(first: Path, second: Path) -> None:
     for load in (load_encoder, load_projector):
         one, two = (load(folder / "encoder").state_dict() for folder in (first, second))
         assert all(torch.equal(one[name], two[name]) for name in one)
-    for step in (7, 14):
-        one, two = (torch.load(kept_checkpoint(folder, step), weights_only=True) for folder in (first, second))
-        assert str(one["callbacks"]["WeightAverage"]) == str(two["callbacks"]["WeightAverage"])
-        assert all(torch.equal(one["state_dict"][name], value) for name, value in two["state_dict"].items())
+    for name in ("best.ckpt", "last.ckpt", "checkpoints/step-7.ckpt", "checkpoints/step-14.ckpt"):
+        assert_same_checkpoint(first / name, second / name)
+    assert (first / "summary.json").read_text() == (second / "summary.json").read_text()
 
 
 @pytest.mark.slow
@@ -82,6 +92,7 @@ def test_a_signal_saves_and_ends(listening, music, undisturbed, tmp_path, number
     arguments = command(music, tmp_path, *STATE, "--workers=2", "--checkpoint_every=1000", "--logs.pictures_every=1")
     process = begin(*arguments)
     wait_until((tmp_path / "pictures").exists, process)
+    assert (tmp_path / "history.csv").exists()  # written from the first step
     os.killpg(process.pid, number)  # to the workers too, as schedulers and terminals do
     _, errors = process.communicate(timeout=120)
     assert process.returncode == status, errors

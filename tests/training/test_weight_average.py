@@ -42,7 +42,7 @@ def test_the_average_of_every_step_is_saved(music, tmp_path):
     assert json.loads((folder / "training.json").read_text())["weights"] == "averaged"
     pretrain_on(music / "my.csv", tmp_path / "b", **options)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    name = "neighbor_agreement"
+    name = "val_neighbor_agreement"
     assert history(tmp_path / "a")[-1].keys() == history(tmp_path / "b")[-1].keys() >= {name}
 
 
