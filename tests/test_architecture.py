@@ -27,6 +27,7 @@ LEAVES = {
     "options",
     "paths",
     "processes",
+    "preflight",
     "progress",
     "seeds",
 }
@@ -65,6 +66,7 @@ MAY_USE = {
     "old_names": set(),
     "options": set(),
     "processes": set(),
+    "preflight": set(),
     "progress": set(),
     "seeds": set(),
 }

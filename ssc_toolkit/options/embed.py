@@ -38,7 +38,7 @@ class EmbedOptions(TrackSource):
     encoder: str
     out: str
     window_seconds: float | None = None
-    window_pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
+    window_pooling: Literal["mean", "max", "mean_std", "none"] = "mean"
     frame_pooling: Literal["default", "mean", "mean_std", "max"] = "default"
     layers: tuple[str, ...] = ()
     cache: str | None = None

@@ -41,6 +41,7 @@ class PrepareOptions:
         workers: number of decoding threads; by default one for each CPU core.
         shard_megabytes: maximum size of the files of the store in MiB.
         verify: only check that the store in `out` agrees with its checksums and its source files.
+        dry_run: only print the estimated time, memory and disk space, and write nothing to `out`.
         describe: only print the variants and the required files of `dataset`, or of all datasets.
     """
 
@@ -57,10 +58,13 @@ class PrepareOptions:
     workers: int | None = None
     shard_megabytes: int = 256
     verify: bool = False
+    dry_run: bool = False
     describe: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, or if the folder contains a store with other settings."""
+        if self.dry_run and (self.verify or self.describe):
+            raise InputError(f"dry_run: expected no {'verify' if self.verify else 'describe'} with it")
         if self.verify:
             check_store_exists(user_path(self.out, "store") / STORE_FILE, self.out)
             return

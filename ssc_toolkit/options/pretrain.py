@@ -7,7 +7,7 @@ from typing import Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
+from ssc_toolkit.options.checks import check_choices, check_omit, check_severity, check_silence_threshold
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
 from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
@@ -32,6 +32,9 @@ class PretrainOptions(TrackSource):
         encoder: architecture of the encoder.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
+        silence_threshold_db: level below which half a second of a track is silent, in dB relative to its loudest half
+            second, such as -40. Views with less than half of their length outside of such stretches are avoided. The
+            tracks must come from a store. The default avoids no silence.
         batch_size: number of tracks in a batch of one process.
         labeled_fraction: fraction of labeled tracks in a batch, from 0 (self-supervised) to 1 (supervised).
         label_budget: fraction of the labeled tracks whose labels are used. The tracks are the same for all columns.
@@ -51,6 +54,7 @@ class PretrainOptions(TrackSource):
         max_unusable: maximum fraction of the files that may be unreadable or shorter than a view. These files are left
             out.
         workers: number of additional processes that read audio. If 0, the training process reads the audio.
+        dry_run: only print the estimated time, memory and disk space, and write nothing to `out`.
         title: text at the start of the progress line.
         unlabeled: additional tracks that are used without labels, in any form that `tracks` accepts.
             `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
@@ -72,6 +76,7 @@ class PretrainOptions(TrackSource):
     encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
+    silence_threshold_db: float | None = None
     batch_size: int = 96
     labeled_fraction: float = 0.5
     label_budget: float = 1.0
@@ -86,6 +91,7 @@ class PretrainOptions(TrackSource):
     checkpoint_every: int = 25
     max_unusable: float = 0.1
     workers: int = 0
+    dry_run: bool = False
     title: str = "pretraining"
     unlabeled: str | TrackSource | None = None
     memory: int = 0
@@ -119,6 +125,8 @@ class PretrainOptions(TrackSource):
             check_integer(name, getattr(self, name), low)
         for name in ("view_seconds", "temperature", "learning_rate"):
             check_positive(name, getattr(self, name), high=MAX_FINITE)
+        if self.silence_threshold_db is not None:
+            check_silence_threshold(self.silence_threshold_db, self.sources)
         check_fraction("labeled_fraction", self.labeled_fraction)
         check_fraction("label_budget", self.label_budget, allow_zero=False)
         check_fraction("max_unusable", self.max_unusable)

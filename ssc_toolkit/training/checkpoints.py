@@ -89,9 +89,7 @@ def check_space(folder: Path, module: nn.Module) -> None:
     LightningModule.
     """
     needed = (
-        estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2)
-        + _model_bytes(module)
-        + _BESIDE
+        estimate_checkpoint_bytes(module) * (1 if (folder / CHECKPOINT).exists() else 2) + model_bytes(module) + _BESIDE
     )
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -106,10 +104,11 @@ def estimate_checkpoint_bytes(module: nn.Module) -> int:
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())
-    return _model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
+    return model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
 
 
-def _model_bytes(module: nn.Module) -> int:
+def model_bytes(module: nn.Module) -> int:
+    """Return the size in bytes of the parameters and buffers of a module."""
     return _bytes(value for value in module.state_dict().values() if isinstance(value, torch.Tensor))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -14,7 +15,10 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash
 from ssc_toolkit.options.tracks import TrackSource, source_named
+from ssc_toolkit.samplers import AdjacentSegments
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
+
+logger = logging.getLogger(__name__)
 
 Signals = Labels | dict[str, Labels] | None
 """Type of the labels of a training: None, those of one column, or those of several columns by name."""
@@ -144,6 +148,7 @@ def make_training_dataset(
     view_seconds: float,
     views: int,
     max_unusable: float,
+    silence_threshold_db: float | None = None,
 ) -> ContrastiveDataset | JoinedDataset:
     """Create the dataset of a training.
 
@@ -154,6 +159,12 @@ def make_training_dataset(
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         max_unusable: maximum fraction of the tracks that may fail to decode.
+        silence_threshold_db: level below which audio is silent, in dB relative to the loudest part of its track. Views
+            avoid silent stretches. None: they do not.
+
+    Raises:
+        InputError: with `silence_threshold_db`, if the tracks of a table are not in a store, or if the store has no
+            levels.
     """
     # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
@@ -164,12 +175,31 @@ def make_training_dataset(
             view_seconds,
             views,
             own,
+            make_view_sampler(part, sample_rate, silence_threshold_db),
             max_unusable=max_unusable,
             dtype=dtype,
         )
         for part, own in zip(parts, (labels, None), strict=False)
     ]
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
+
+
+def make_view_sampler(
+    table: TrackTable, sample_rate: int, silence_threshold_db: float | None = None
+) -> AdjacentSegments:
+    """Return the view sampler of a training. Arguments and errors are those of `make_training_dataset`."""
+    if silence_threshold_db is None:
+        return AdjacentSegments()
+    store = open_store_of(table, sample_rate)
+    if store is None:
+        raise InputError("silence_threshold_db: expected tracks from a store, got audio files")
+    audible = store.audible_blocks(silence_threshold_db, store.rows_of(table["path"].tolist()))
+    if bool(audible.is_silent.any()):
+        logger.warning(
+            "%d of %d tracks are silent throughout; their views are at any position",
+            int(audible.is_silent.sum()), len(audible),
+        )  # fmt: skip
+    return AdjacentSegments(audible=audible)
 
 
 def _all_positive(signal: Labels, min_shared: int) -> bool:

@@ -27,6 +27,7 @@ from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import CHECKPOINT, ENCODER_FOLDER, holds_run
 from ssc_toolkit.paths import user_path
+from ssc_toolkit.preflight import Estimate
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.checkpoints import check_checkpoint, check_space
 from ssc_toolkit.training.data import SemiSupConDataModule
@@ -42,6 +43,7 @@ from ssc_toolkit.training.dataset_factory import (
     make_training_dataset,
     select_training_rows,
 )
+from ssc_toolkit.training.estimate import estimate_training
 from ssc_toolkit.training.fit import fit, is_first_process
 from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.loggers import check_loggers
@@ -65,9 +67,9 @@ OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 def pretrain(options: PretrainOptions) -> Path:
-    """Pretrain an encoder on partly labeled music.
+    """Pretrain an encoder on partly labeled music, after printing the estimated time, memory and disk space.
 
-    The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
+    With `dry_run`, only the estimate is printed. The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
 
     Args:
         options: all options of the training, such as tracks, labels, encoder and output folder (`out`).
@@ -86,11 +88,18 @@ def pretrain(options: PretrainOptions) -> Path:
     check_loggers(options.logs)
     check_devices(options.trainer)
     check_launcher(options.trainer)
-    folder = make_writable_folder(user_path(options.out, "out"), "out")
+    folder = user_path(options.out, "out")
+    if not options.dry_run:
+        make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
     signals = encoded_columns(tables[0], options.label_columns, options.monitor)  # before any audio file is opened
     with _as_input_errors():
         module = _make_module(options, tables, signals)
+    if options.dry_run:
+        with _as_input_errors():
+            found = _training_data(options, tables, signals, module.model.encoder.sample_rate, None)
+        _estimate(options, folder, module, found).report()
+        return folder / ENCODER_FOLDER
     first = is_first_process()
     with lock_folder(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
@@ -118,12 +127,14 @@ class _TrainingData:
         signals: labels of the training rows of the first table.
         batches: data module of the training batches.
         measures: functions that measure an encoder on the validation set, by name.
+        valid: tracks of the validation set, or None without validation.
     """
 
     parts: list[TrackTable]
     signals: Signals
     batches: SemiSupConDataModule
     measures: dict[str, Callable[[nn.Module], float]]
+    valid: TrackTable | None
 
 
 @contextmanager
@@ -193,14 +204,28 @@ def _training_data(
     if options.labeled_fraction == 1:
         check_contrasts(train, columns, options.min_shared)
     dataset = make_training_dataset(
-        parts, train, sample_rate, options.view_seconds, options.views, options.max_unusable
+        parts,
+        train,
+        sample_rate,
+        options.view_seconds,
+        options.views,
+        options.max_unusable,
+        options.silence_threshold_db,
     )
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
     )
     monitor = options.monitor or next(iter(columns), None)
     measures = {} if monitor is None else _neighbor_measure(usable[0], kept[monitor], options.view_seconds)
-    return _TrainingData(parts, train, batches, measures)
+    valid = usable[0].select(usable[0]["split"] == "valid") if measures else None
+    return _TrainingData(parts, train, batches, measures, valid)
+
+
+def _estimate(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> Estimate:
+    """Estimate the time, memory and disk space of a training. `folder` need not exist."""
+    checkpoint = folder / CHECKPOINT
+    done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
+    return estimate_training(module, found.batches, options, folder, done, found.valid)
 
 
 def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> None:
@@ -219,6 +244,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
+        _estimate(options, folder, module, found).report()
     logs = options.logs
     history = History(
         folder / HISTORY, found.measures, logs.measure_every, found.batches.dataset.describe_item, logs.every
