@@ -23,7 +23,7 @@ _MEMORY_LIMITS = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimated time, memory and disk space of a command.
+    r"""Estimated time, memory and disk space of a command.
 
     Attributes:
         work: what the command processes, such as "120 tracks, 3.5 h of audio".
@@ -35,8 +35,9 @@ class Estimate:
         gpu_bytes: memory of the GPU in bytes, or None without a GPU.
 
     Examples:
-        >>> estimate = Estimate("120 tracks, 3.5 h of audio", 754.0, 2**30, {Path("store"): 5 * 2**30}, {"store": 5 * 2**30})
-        >>> print(*estimate.lines(), sep="\\n")
+        >>> store = 5 * 2**30
+        >>> estimate = Estimate("120 tracks, 3.5 h of audio", 754.0, 2**30, {Path("out"): store}, {"store": store})
+        >>> print(*estimate.lines(), sep="\n")
         estimate: 120 tracks, 3.5 h of audio; about 13 min
         estimate: 1.0 GB of memory, 5.0 GB of disk space (store 5.0 GB)
     """
@@ -54,9 +55,10 @@ class Estimate:
         parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in self.contents.items())
         disk = format_bytes(sum(self.disk_bytes.values()))
         gpu = "" if self.gpu_bytes is None else f"{format_bytes(self.gpu_bytes)} of GPU memory, "
+        memory = f"{format_bytes(self.memory_bytes)} of memory, {gpu}{disk} of disk space"
         return [
             f"estimate: {self.work}; about {format_seconds(self.seconds)}",
-            f"estimate: {format_bytes(self.memory_bytes)} of memory, {gpu}{disk} of disk space{f' ({parts})' if parts else ''}",
+            f"estimate: {memory}{f' ({parts})' if parts else ''}",
         ]
 
     def report(self) -> None:
@@ -103,8 +105,8 @@ def check_memory(memory_bytes: int, advice: str = "use fewer workers", gpu_bytes
     total, free = find_memory() if gpu_bytes is None else (gpu_bytes, None)
     if total is not None and memory_bytes > total:
         raise InputError(
-            f"memory: expected {format_bytes(memory_bytes)}, got {'a machine or container' if gpu_bytes is None else 'a GPU'} "
-            f"with {format_bytes(total)}; {advice}"
+            f"memory: expected {format_bytes(memory_bytes)} of {'memory' if gpu_bytes is None else 'GPU memory'}, got "
+            f"{format_bytes(total)}; {advice}"
         )
     if free is not None and memory_bytes > free:
         logger.warning(

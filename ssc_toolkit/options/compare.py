@@ -52,6 +52,7 @@ class CompareOptions(TrackSource):
         audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
         seed: seed of the corruptions and the split, and first seed of random encoders and probes.
+        dry_run: only print the estimated time, memory and disk space, and write nothing.
     """
 
     encoders: tuple[str, ...]
@@ -72,6 +73,7 @@ class CompareOptions(TrackSource):
     audio_clips: int = 200
     max_unusable: float = 0.1
     seed: int = 0
+    dry_run: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""

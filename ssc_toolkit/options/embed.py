@@ -33,6 +33,7 @@ class EmbedOptions(TrackSource):
         cache: folder of the cache for embeddings of whole tracks. An embedding is computed again if the model or the
             audio has changed.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
+        dry_run: only print the estimated time, memory and disk space, and write nothing.
     """
 
     encoder: str
@@ -43,6 +44,7 @@ class EmbedOptions(TrackSource):
     layers: tuple[str, ...] = ()
     cache: str | None = None
     max_unusable: float = 0.1
+    dry_run: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""

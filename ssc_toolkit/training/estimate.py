@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch import Tensor
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation import embed_tracks
+from ssc_toolkit.losses.gradient_cache import RandomState
 from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.preflight import (
     Estimate,
@@ -42,6 +42,7 @@ _CHECKPOINT_SECONDS = 0.03
 _STEP_SECONDS = 0.005  # of the trainer
 _WAVEFORM_COPIES = 8  # in the augmentation
 _GRADIENTS = 1.3  # memory of the backward pass, in units of the stored activations
+_ADVICE = "set trainer.chunk_size, or choose a smaller batch_size"
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -80,9 +81,6 @@ def estimate_training(
         step = trial.time_step()
         validation = 0.0 if valid is None else trial.time_validation(valid)
     return _summarize(module, data, options, folder, done, step, validation, device)
-
-
-_ADVICE = "set trainer.chunk_size, or choose a smaller batch_size"
 
 
 def _summarize(
@@ -175,7 +173,7 @@ class _Trial:
     def time_validation(self, valid: TrackTable) -> float:
         """Return the duration in seconds of the embedding of the validation set, extrapolated from a few tracks."""
         places = np.unique(np.linspace(0, len(valid) - 1, _VALIDATION_TRACKS).round().astype(int))
-        few = valid.select(np.isin(np.arange(len(valid)), places))
+        few = valid.select(places)
         begin = time.monotonic()
         embed_tracks(self.module.model.encoder, few, self.options.view_seconds, max_unusable=1.0, progress=False)
         return (time.monotonic() - begin) / len(few) * len(valid)
@@ -218,14 +216,11 @@ def _find_device(options: PretrainOptions) -> torch.device:
 @contextmanager
 def _random_states_kept(device: torch.device) -> Iterator[None]:
     """Context manager that restores the states of all global random generators on exit."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [device] if device.type == "cuda" else []
+    state = RandomState([device] if device.type == "cuda" else [])
     try:
-        with torch.random.fork_rng(devices):
-            yield
+        yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+        state.restore()
 
 
 @contextmanager

@@ -69,7 +69,8 @@ OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 def pretrain(options: PretrainOptions) -> Path:
     """Pretrain an encoder on partly labeled music, after printing the estimated time, memory and disk space.
 
-    With `dry_run`, only the estimate is printed. The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
+    With `dry_run`, only the estimate is printed. The same call resumes an interrupted run from its checkpoint, and does
+    nothing if the run is complete.
 
     Args:
         options: all options of the training, such as tracks, labels, encoder and output folder (`out`).

@@ -25,8 +25,8 @@ from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, acce
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, reading
-from ssc_toolkit.samplers import AudibleBlocks
 from ssc_toolkit.paths import user_path
+from ssc_toolkit.samplers import AudibleBlocks
 
 
 class StoredTracks:

@@ -76,10 +76,11 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
     damaged: list[str] = []
     index: Any = {name: np.zeros(0, dtype=np.int64) for name in INDEX}
     paths: list[str] = []
+    lengths: list[np.ndarray] = []
     for name, read in (
         (info.index, lambda path: read_index(path, info)),
         (info.table, lambda path: read_tracks(path, info)),
-        (info.levels, lambda path: read_levels(path, info, index["length"])),
+        (info.levels, lambda path: read_levels(path, info, lengths[0])),
     ):
         try:
             if name and (name != info.levels or not damaged):  # the levels are read by the index
@@ -87,6 +88,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
                     found = read(path_inside(place, name, "store"))
                 if name == info.index:
                     index = found
+                    lengths.append(found["length"])
                 elif name == info.table:
                     paths = list(map(str, found["path"]))
         except InputError:
