@@ -40,6 +40,7 @@ _WORKER_BYTES = 150 * 2**20
 _BYTES_PER_SECOND = 300 * 2**20  # at which checkpoints are written
 _CHECKPOINT_SECONDS = 0.03
 _STEP_SECONDS = 0.005  # of the trainer
+_START_SECONDS = 2.0  # of the trainer and the loggers
 _WAVEFORM_COPIES = 8  # in the augmentation
 _GRADIENTS = 1.3  # memory of the backward pass, in units of the stored activations
 _ADVICE = "set trainer.chunk_size, or choose a smaller batch_size"
@@ -97,7 +98,7 @@ def _summarize(
     steps = max(0, options.steps - done)
     checkpoint, encoder = estimate_checkpoint_bytes(module), model_bytes(module.model.encoder)
     saving = (steps // options.checkpoint_every + 1) * (checkpoint / _BYTES_PER_SECOND + _CHECKPOINT_SECONDS)
-    measuring = (steps // options.logs.measure_every + 1) * validation
+    measuring = (steps // options.logs.measure_every + 1) * validation if steps else 0.0
     datasets = data.dataset.datasets if isinstance(data.dataset, JoinedDataset) else [data.dataset]
     audio = sum(int(part.lengths.sum()) / part.sample_rate for part in datasets)
     batch = 4 * options.batch_size * options.views * datasets[0].view_length
@@ -109,7 +110,7 @@ def _summarize(
     disk = {"two checkpoints": 2 * checkpoint, "encoder": encoder, "logs": _BESIDE}
     return Estimate(
         work,
-        steps * step + saving + measuring,
+        _START_SECONDS + steps * step + saving + measuring,
         max(peak_memory(), current_memory()) + options.workers * (_WORKER_BYTES + 2 * batch),
         {folder: sum(disk.values())},
         disk,

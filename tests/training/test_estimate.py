@@ -32,7 +32,7 @@ def is_equal(one, other):
 
 OPTIONS = {
     "plain": {"labels": "note"},
-    "dropout": {"labels": "note", "encoder": "TUNePlus", "view_seconds": 1.0},
+    "accumulation": {"labels": "note", "trainer": TrainerOptions(accumulate=2)},
     "memory": {"labels": "note", "memory": 24},
     "chunks": {"labels": "note", "trainer": TrainerOptions(chunk_size=2)},
     "two sources": {"labels": "note", "unlabeled": "again"},
@@ -56,6 +56,31 @@ def test_the_timed_steps_do_not_change_the_run(music, tmp_path, monkeypatch, cap
 
 def states():
     return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+
+
+@pytest.mark.slow
+def test_the_timed_steps_do_not_change_random_states(music, tmp_path, monkeypatch):
+    """The model draws from all generators, as dropout does."""
+    calls = []
+
+    def draw(*_):
+        calls.append((torch.rand(1), np.random.rand(), random.random()))  # noqa: NPY002
+
+    def checked(module, *arguments):
+        module.model.encoder.register_forward_hook(draw)
+        before, training = states(), module.training
+        weights_before = {name: value.clone() for name, value in module.state_dict().items()}
+        found = estimate(module, *arguments)
+        assert states() == before
+        assert is_equal(module.state_dict(), weights_before)
+        assert module.training == training
+        assert all(weight.grad is None for weight in module.parameters())
+        return found
+
+    estimate = pretraining.estimate_training
+    monkeypatch.setattr(pretraining, "estimate_training", checked)
+    pretrain_on(music / "my.csv", tmp_path / "a", labels="note", dry_run=True, **SMALL)
+    assert len(calls) >= 3
 
 
 @pytest.mark.slow
