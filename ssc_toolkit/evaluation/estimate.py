@@ -156,7 +156,8 @@ def _time_clean(
     The first track also fuses the encoders, and is timed only if there is no other.
     """
     places = _spread(len(tracks), _TIMED_TRACKS + 1)
-    seconds, timed, widths = 0.0, 0, {}
+    seconds, timed = 0.0, 0
+    widths: dict[str, int] = {}
     for part in (places[:1], places[1:]):
         if not len(part):
             continue

@@ -88,7 +88,7 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
                     found = read(path_inside(place, name, "store"))
                 if name == info.index:
                     index = found
-                    lengths.append(found["length"])
+                    lengths.append(index["length"])
                 elif name == info.table:
                     paths = list(map(str, found["path"]))
         except InputError:
