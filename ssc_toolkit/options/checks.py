@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
 from ssc_toolkit.checks import check_names, check_number, check_positive
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, ENCODER_FILES, MAX_SEVERITY, STAGES
-from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import missing_hint, user_path
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -71,24 +70,6 @@ def check_layers(layers: Sequence[str]) -> None:
 def check_severity(severity: float) -> None:
     """Raise InputError unless the severity of a corruption is from 0 to 2.5."""
     check_number("severity", severity, 0, MAX_SEVERITY)
-
-
-def check_silence_threshold(threshold_db: float, sources: Mapping[str, TrackSource]) -> None:
-    """Raise InputError unless the threshold is from -200 dB to below 0 dB, and all tracks come from audio stores.
-
-    Args:
-        threshold_db: level below which audio is silent, in dB relative to the loudest part of its track.
-        sources: track sources by the name of their argument.
-    """
-    check_number("silence_threshold_db", threshold_db, -200, 0)
-    if threshold_db == 0:
-        raise InputError("silence_threshold_db: expected a number below 0, got 0")
-    for argument, source in sources.items():
-        if not source.is_store:
-            raise InputError(
-                f"silence_threshold_db: expected {argument} from a store, which contains the levels of the tracks, got "
-                f"{source.tracks}; `ssc-toolkit prepare` makes a store"
-            )
 
 
 def check_omit(omit: Collection[str]) -> None:

@@ -7,10 +7,17 @@ from typing import Literal
 
 from ssc_toolkit.checks import MAX_FINITE, check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_omit, check_severity, check_silence_threshold
+from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
-from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.options.training import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrainerOptions,
+)
 from ssc_toolkit.paths import user_path
 
 
@@ -32,9 +39,6 @@ class PretrainOptions(TrackSource):
         encoder: architecture of the encoder.
         view_seconds: length of a view in seconds.
         views: number of views of each track.
-        silence_threshold_db: level below which half a second of a track is silent, in dB relative to its loudest half
-            second, such as -40. Views with less than half of their length outside of such stretches are avoided. The
-            tracks must come from a store. The default avoids no silence.
         batch_size: number of tracks in a batch of one process.
         labeled_fraction: fraction of labeled tracks in a batch, from 0 (self-supervised) to 1 (supervised).
         label_budget: fraction of the labeled tracks whose labels are used. The tracks are the same for all columns.
@@ -60,6 +64,9 @@ class PretrainOptions(TrackSource):
             `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
         memory: number of embeddings of earlier batches that the loss uses as additional positives and negatives; 0 for
             none.
+        loss: weighting of the pairs of the loss.
+        projector: projector between the encoder and the loss.
+        segments: positions of the views of a track.
         optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and computation of the steps.
         logs: loggers, and how often they log.
@@ -76,7 +83,6 @@ class PretrainOptions(TrackSource):
     encoder: Literal["MelCNN", "SampleCNN", "SampleCNNXL", "TUNePlus", "ShortChunkCNN"] = "MelCNN"
     view_seconds: float = 3.0
     views: int = 2
-    silence_threshold_db: float | None = None
     batch_size: int = 96
     labeled_fraction: float = 0.5
     label_budget: float = 1.0
@@ -95,6 +101,9 @@ class PretrainOptions(TrackSource):
     title: str = "pretraining"
     unlabeled: str | TrackSource | None = None
     memory: int = 0
+    loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
+    projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
     trainer: TrainerOptions = TrainerOptions()  # noqa: RUF009 - frozen
     logs: LogOptions = LogOptions()  # noqa: RUF009 - frozen
@@ -125,21 +134,26 @@ class PretrainOptions(TrackSource):
             check_integer(name, getattr(self, name), low)
         for name in ("view_seconds", "temperature", "learning_rate"):
             check_positive(name, getattr(self, name), high=MAX_FINITE)
-        if self.silence_threshold_db is not None:
-            check_silence_threshold(self.silence_threshold_db, self.sources)
         check_fraction("labeled_fraction", self.labeled_fraction)
         check_fraction("label_budget", self.label_budget, allow_zero=False)
         check_fraction("max_unusable", self.max_unusable)
         check_choices(self)
         check_severity(self.severity)
         check_omit(self.omit)
+        if self.loss.label_weight != 1 and not columns:
+            raise InputError(f"loss.label_weight: expected labels as well, got {self.loss.label_weight} without labels")
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
             raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
-        for group in (self.optimizer, self.trainer, self.logs):
+        for group in (self.loss, self.projector, self.segments, self.optimizer, self.trainer, self.logs):
             group.check()
         for argument, source in self.sources.items():
             with source_named(argument):
                 source.check()
+            if self.segments.silence_threshold_db is not None and not source.is_store:
+                raise InputError(
+                    f"segments.silence_threshold_db: expected {argument} from a store, which contains the levels of the "
+                    f"tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
+                )
         check_run_settings(user_path(self.out, "out"), self)

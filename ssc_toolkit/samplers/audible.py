@@ -64,7 +64,7 @@ class AudibleBlocks:
         levels: (blocks,) level of each block of all tracks, track by track, in dB of full scale.
         lengths: (tracks,) int64, length of each track in samples. A track has a block for each begun `block_length`.
         block_length: length of a block in samples.
-        threshold_db: level below which a block is silent, in dB relative to the loudest block of its track, below 0.
+        threshold_db: level below which a block is silent, in dB relative to the loudest block of its track, -200 to -1.
 
     Attributes:
         lengths: (tracks,) int64, length of each track in samples.
@@ -72,7 +72,7 @@ class AudibleBlocks:
         is_silent: (tracks,) bool, True for tracks that are silent throughout.
 
     Raises:
-        ValueError: if the number of levels is not the number of blocks, or if the threshold is not below 0.
+        ValueError: if the number of levels is not the number of blocks, or if the threshold is out of range.
 
     Examples:
         >>> levels = torch.tensor([-120.0, -20.0, -20.0, -120.0, -120.0])  # one track of five blocks
@@ -85,13 +85,10 @@ class AudibleBlocks:
 
     def __init__(self, levels: Tensor, lengths: Tensor, block_length: int, threshold_db: float = -40.0) -> None:
         self.block_length = check_integer("block_length", block_length)
-        check_number("threshold_db", threshold_db, -200, 0)
+        check_number("threshold_db", threshold_db, -200, -1)
         counts = -(-lengths // block_length)
-        if threshold_db == 0 or levels.shape != (int(counts.sum()),):
-            raise ValueError(
-                f"levels, threshold_db: expected {int(counts.sum())} levels and a threshold below 0, got "
-                f"{tuple(levels.shape)} and {threshold_db}"
-            )
+        if levels.shape != (int(counts.sum()),):
+            raise ValueError(f"levels: expected {int(counts.sum())} levels, got the shape {tuple(levels.shape)}")
         owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
         loudest = levels.new_full((len(counts),), -torch.inf).scatter_reduce(0, owner, levels, "amax")
         self._set(levels >= (loudest + threshold_db).clamp(min=MIN_LEVEL_DB)[owner], lengths)

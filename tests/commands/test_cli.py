@@ -119,6 +119,7 @@ def broken_torchaudio(tmp_path) -> str:
     return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
 
+@pytest.mark.slow
 def test_a_mismatch_of_torch_and_torchaudio_is_explained(broken_torchaudio, music, tmp_path):
     for arguments in (("doctor",), ("pretrain", f"--tracks={music / 'my.csv'}", f"--out={tmp_path / 'run'}")):
         result = run(*arguments, PYTHONPATH=broken_torchaudio)
@@ -130,6 +131,7 @@ def test_a_mismatch_of_torch_and_torchaudio_is_explained(broken_torchaudio, musi
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_explained(tmp_path, music):
     (tmp_path / "pytorch_lightning.py").write_text("raise ModuleNotFoundError('gone', name='pytorch_lightning')")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
@@ -137,6 +139,7 @@ def test_a_missing_extra_is_explained(tmp_path, music):
     assert "pip install 'ssc-toolkit[train]'" in message
 
 
+@pytest.mark.slow
 def test_the_loss_survives_a_broken_torchaudio(broken_torchaudio):
     code = "import torch; from ssc_toolkit.losses import NTXentLoss; print(NTXentLoss()(torch.randn(4, 2, 8)) > 0)"
     environment = {**os.environ, "PYTHONPATH": broken_torchaudio}

@@ -75,6 +75,7 @@ def test_several_backward_passes_through_one_forward_pass():
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * one.abs().max().item())
 
 
+@pytest.mark.slow
 def test_a_compiled_encoder_trains_as_the_plain_one():
     plain = short_sample_cnn()
     sparing = copy.deepcopy(plain).gradient_checkpointing_()

@@ -15,7 +15,7 @@ from training_runs import SMALL, losses, pretrain_on
 from ssc_toolkit.data import AudioStore, load_tracks
 from ssc_toolkit.encoders import load_encoder
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options import PretrainOptions, TrainerOptions
+from ssc_toolkit.options import PretrainOptions, SegmentOptions, TrainerOptions
 from ssc_toolkit.preflight import find_memory
 
 pretraining = importlib.import_module("ssc_toolkit.training.pretrain")  # the package has a function of this name
@@ -148,7 +148,7 @@ def test_pretraining_avoids_silence(tmp_path, caplog):
     options = {"view_seconds": 1.0, "batch_size": 4, "steps": 8, "severity": 0.0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining.SemiSupConModule, "_augmented", noted)
-        pretrain_on(tmp_path / "store", tmp_path / "a", silence_threshold_db=-40, **options)
+        pretrain_on(tmp_path / "store", tmp_path / "a", segments=SegmentOptions(silence_threshold_db=-40), **options)
         assert min(batch.min() for batch in seen) > 1000
         assert "1 of 7 tracks are silent throughout" in caplog.text
         seen.clear()
@@ -156,19 +156,24 @@ def test_pretraining_avoids_silence(tmp_path, caplog):
         assert min(batch.min() for batch in seen) == 0
     with pytest.raises(InputError, match="other settings"):
         PretrainOptions(
-            tracks=str(tmp_path / "store"), out=str(tmp_path / "a"), silence_threshold_db=-20, **options
+            tracks=str(tmp_path / "store"),
+            out=str(tmp_path / "a"),
+            segments=SegmentOptions(silence_threshold_db=-20),
+            **options,
         ).check()
 
 
 def test_silence_needs_a_store(music, tmp_path):
-    options = {"out": str(tmp_path / "a"), "silence_threshold_db": -40.0}
-    with pytest.raises(InputError, match="silence_threshold_db: expected tracks from a store"):
+    options = {"out": str(tmp_path / "a"), "segments": SegmentOptions(silence_threshold_db=-40.0)}
+    with pytest.raises(InputError, match=r"segments\.silence_threshold_db: expected tracks from a store"):
         PretrainOptions(tracks=str(music), **options).check()
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.json").touch()
     PretrainOptions(tracks=str(tmp_path / "store"), **options).check()
-    with pytest.raises(InputError, match="silence_threshold_db: expected unlabeled from a store"):
+    with pytest.raises(InputError, match=r"segments\.silence_threshold_db: expected unlabeled from a store"):
         PretrainOptions(tracks=str(tmp_path / "store"), unlabeled=str(music), **options).check()
     for threshold in (0.0, 10.0, -300.0):
-        with pytest.raises(InputError, match="silence_threshold_db: expected"):
-            PretrainOptions(tracks=str(tmp_path / "store"), **options | {"silence_threshold_db": threshold}).check()
+        with pytest.raises(InputError, match=r"segments\.silence_threshold_db: expected"):
+            PretrainOptions(
+                tracks=str(tmp_path / "store"), **options | {"segments": SegmentOptions(silence_threshold_db=threshold)}
+            ).check()

@@ -82,7 +82,7 @@ class StoredTracks:
 
         Args:
             threshold_db: level below which half a second is silent, in dB relative to the loudest half second of its
-                track, below 0.
+                track, -200 to -1.
             rows: row numbers of the tracks, (n,). None: all tracks.
 
         Raises:

@@ -84,7 +84,7 @@ prepare_store(load_tracks(sys.argv[1]), folder, 22050, shard_megabytes=1, progre
 """
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.03])
+@pytest.mark.parametrize("delay", [0.0, pytest.param(0.03, marks=pytest.mark.slow)])
 def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
     for number in range(60):
         write_noise(tmp_path / "music" / f"{number}.flac", 20.0, 44100, 2, seed=number % 5)
@@ -112,6 +112,7 @@ def test_a_killed_prepare_resumes_from_complete_shards(tmp_path, delay, caplog):
     assert not verify_store(folder, progress=False).damaged
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_tracks(listening, tmp_path, caplog):
     first = write_noise(tmp_path / "music" / "0.flac", 30.0, 44100, 2)
     for number in range(1, 150):

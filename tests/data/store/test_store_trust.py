@@ -246,6 +246,7 @@ print(len(store))
 """
 
 
+@pytest.mark.slow
 def test_more_shards_than_file_descriptors_are_read(tmp_path):
     for number in range(300):
         write_noise(tmp_path / "music" / f"{number}.wav", 70.0, 8000, seed=number % 3)
