@@ -12,6 +12,7 @@ from ssc_toolkit.data.store.reader import AudioStore
 from ssc_toolkit.data.store.verify import verify_store
 from ssc_toolkit.data.tracks import load_tracks
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.options.prepare import PrepareOptions
 from ssc_toolkit.paths import user_path
 
@@ -42,6 +43,8 @@ def prepare(options: PrepareOptions) -> Path:
     if options.dataset is not None and options.root is None:
         raise InputError(f"root: expected the folder of the dataset, got none. {describe_dataset(options.dataset)}")
     tracks = load_tracks(options.dataset or options.tracks or "", options.root, options.variant)
+    if not options.dry_run:
+        make_writable_folder(user_path(options.out, "out"), "out")
     settings: dict[str, Any] = {"channel": options.channel, "workers": options.workers}
     estimate_store(tracks, options.out, options.sample_rate, **settings).report()
     if options.dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from ssc_toolkit.preflight import Estimate, current_memory, format_audio, peak_m
 _TIMED_TRACKS = 4
 _MAX_SECONDS = 10.0  # for the corruptions
 _TIMED_ROWS = 600  # of a probe
+_SEEDED = ("mlp", WEIGHTED)  # methods that are fitted for each seed
 _PATH_BYTES = 200  # of a row in a file of embeddings, next to the embedding
 _REPORT_BYTES = 4 * 2**20
 _CLIP_BYTES = 13 * 2**10
@@ -115,8 +117,12 @@ def estimate_comparison(
         clean, widths = _time_clean(flat, tracks, window_seconds, windows, options)
         test = tracks.select(is_test)
         corrupted = _time_corrupted(flat, test, window_seconds, windows[is_test], conditions, sample_rate, options)
-        fitting = _time_probes(widths, tracks, signals, methods)
-    fits = len(seeds) * folds
+        by_method = _time_probes(widths, tracks, signals, methods)
+    fits = {
+        method: folds * sum(len(seeds) if len(own) > 1 or method in _SEEDED else 1 for own in models.values())
+        for method in methods
+    }
+    fitting = sum(seconds * fits[method] for method, seconds in by_method.items())
     size = 4 * sum(widths.values()) * (len(tracks) + int(is_test.sum()) * (len(conditions) - 1))
     report = _REPORT_BYTES + audio_clips * _CLIP_BYTES
     number = sum(condition.transform is not None for condition in conditions)
@@ -128,7 +134,7 @@ def estimate_comparison(
         work += ", without cached results"
     return Estimate(
         work,
-        clean + corrupted + fitting * fits + _REPORT_SECONDS + audio_clips * _CLIP_SECONDS,
+        clean + corrupted + fitting + _REPORT_SECONDS + audio_clips * _CLIP_SECONDS,
         max(peak_memory(), current_memory()) + 2 * size,
         {folder: size + report},
         {"embeddings": size, "report": report},
@@ -207,8 +213,8 @@ def _time_corrupted(
 
 def _time_probes(
     widths: Mapping[str, int], tracks: TrackTable, signals: Mapping[str, Labels], methods: Sequence[str]
-) -> float:
-    """Return the seconds to fit probes of all methods to the embeddings of all models, for one seed.
+) -> dict[str, float]:
+    """Return the seconds to fit the probes of each method to the embeddings of a model, for one seed.
 
     Each method is fitted for each label column to random embeddings of the mean width. The duration is proportional to
     the numbers of tracks and columns of the embeddings.
@@ -216,15 +222,18 @@ def _time_probes(
     width = max(1, round(sum(widths.values()) / max(1, len(widths))))
     rows = _spread(len(tracks), _TIMED_ROWS)
     few = tracks.select(rows)
-    seconds = 0.0
-    for column, method in ((column, method) for column in signals for method in methods if method != WEIGHTED):
+    layers = {"first": width // 2, "second": width - width // 2}
+    seconds = dict.fromkeys(methods, 0.0)
+    for column, method in itertools.product(signals, methods):
+        widths_of_layers = layers if method == WEIGHTED else None
+        embeddings = _random_embeddings(signals[column], rows, width)
         begin = time.monotonic()
         try:
-            fit_probe(_random_embeddings(signals[column], rows, width), few, column, method)
+            fit_probe(embeddings, few, column, method, kind=signals[column].kind, layer_widths=widths_of_layers)
         except (InputError, ValueError):  # the few tracks lack a class, or a label in a split
             continue
-        seconds += (time.monotonic() - begin) * len(tracks) / len(rows)
-    return seconds * len(widths)
+        seconds[method] += (time.monotonic() - begin) * len(tracks) / len(rows)
+    return seconds
 
 
 def _random_embeddings(labels: Labels, rows: np.ndarray, width: int) -> np.ndarray:

@@ -83,8 +83,14 @@ class PrepareOptions:
         check_fraction("max_unusable", self.max_unusable)
         if self.dataset is None or self.root is not None:
             TrackSource(tracks=self.dataset or self.tracks or "", root=self.root, variant=self.variant).check()
-        if "://" not in self.out:
-            check_store_folder(user_path(self.out, "out"), self.sample_rate, self.channel)
+        check_local_folder(self.out)
+        check_store_folder(user_path(self.out, "out"), self.sample_rate, self.channel)
+
+
+def check_local_folder(folder: str | Path) -> None:
+    """Raise InputError if the folder of a store to create is a URL."""
+    if "://" in str(folder):
+        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
 
 
 def check_store_folder(folder: Path, sample_rate: int, channel: str) -> None:

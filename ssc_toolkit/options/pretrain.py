@@ -153,7 +153,7 @@ class PretrainOptions(TrackSource):
                 source.check()
             if self.segments.silence_threshold_db is not None and not source.is_store:
                 raise InputError(
-                    f"segments.silence_threshold_db: expected {argument} from a store, which contains the levels of the "
-                    f"tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
+                    f"segments.silence_threshold_db: expected {argument} from a store, which contains the levels of "
+                    f"the tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
                 )
         check_run_settings(user_path(self.out, "out"), self)

@@ -37,7 +37,7 @@ from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, lock_folder, make_writable_folder
-from ssc_toolkit.options.prepare import check_store_folder, check_store_settings
+from ssc_toolkit.options.prepare import check_local_folder, check_store_folder, check_store_settings
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -149,8 +149,7 @@ def _check_settings(
     check_integer("sample_rate", sample_rate)
     check_integer("shard_megabytes", shard_megabytes)
     check_number("min_seconds", min_seconds, 0)
-    if "://" in str(folder):
-        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
+    check_local_folder(folder)
     check_fraction("max_unusable", max_unusable)
     check_channel(channel)
 

@@ -72,8 +72,8 @@ def test_a_full_disk_is_an_error_before_decoding(music, tmp_path, monkeypatch, c
     monkeypatch.setattr("ssc_toolkit.preflight.shutil.disk_usage", lambda _: Usage(10**9, 10**9, 100_000))
     out = tmp_path / "store"
     assert main(["prepare", f"--tracks={music}", f"--out={out}", f"--sample_rate={RATE}"]) == 2
-    assert "error: out: expected 0.4 MB of free space in" in capsys.readouterr().err
-    assert not out.exists()
+    assert "error: out: expected 0.3 MB of free space in" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
 
 
 def test_bytes_of_folders_on_one_disk_are_added(tmp_path, monkeypatch):
