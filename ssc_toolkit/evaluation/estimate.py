@@ -28,7 +28,9 @@ from ssc_toolkit.evaluation.probing.probe import fit_probe
 from ssc_toolkit.losses.gradient_cache import RandomState
 from ssc_toolkit.preflight import Estimate, current_memory, format_audio, peak_memory
 
-_TIMED_TRACKS = 4
+_TIMED_TRACKS = 16
+_TRACKS_AT_ONCE = 4
+_MIN_SECONDS = 1.0  # after which no more tracks are timed
 _MAX_SECONDS = 10.0  # for the corruptions
 _TIMED_ROWS = 600  # of a probe
 _SEEDED = ("mlp", WEIGHTED)  # methods that are fitted for each seed
@@ -49,7 +51,7 @@ def estimate_embedding(
     cache: Path | None = None,
     **options: Any,
 ) -> Estimate:
-    """Estimate the time, memory and disk space of the embedding of tracks, from up to five tracks.
+    """Estimate the time, memory and disk space of the embedding of tracks, from a few tracks.
 
     Nothing is written, and the states of the random generators of PyTorch, NumPy and Python do not change.
 
@@ -162,17 +164,21 @@ def _time_clean(
     The first track also fuses the encoders, and is timed only if there is no other.
     """
     places = _spread(len(tracks), _TIMED_TRACKS + 1)
+    groups = np.split(places, range(1, len(places), _TRACKS_AT_ONCE))
     seconds, timed = 0.0, 0
     widths: dict[str, int] = {}
-    for part in (places[:1], places[1:]):
-        if not len(part):
-            continue
+    for number, part in enumerate(groups):
+        if number == 1:
+            seconds, timed = 0.0, 0
+        if seconds > _MIN_SECONDS:
+            break
         few = tracks.select(part)
         for rate in {model.sample_rate for model in models.values()}:
             make_reader(few, rate)  # verifies the audio of a store, which is done once
         begin = time.monotonic()
         found = _embed(models, few, window_seconds, None, options)
-        seconds, timed = time.monotonic() - begin, int(windows[part].sum())
+        seconds += time.monotonic() - begin
+        timed += int(windows[part].sum())
         widths |= {name: vectors.shape[1] for name, vectors in found.items()}
     return seconds / max(1, timed) * int(windows.sum()), widths
 

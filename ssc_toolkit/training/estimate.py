@@ -32,6 +32,8 @@ from ssc_toolkit.training.data import NumberedBatches, SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
 
 _STEPS = 3
+_MAX_STEPS = 10
+_MIN_SECONDS = 2.0  # after which no further step is timed, if there are three
 _MAX_SECONDS = 10.0  # after which no further step is timed
 _MEASURED_ITEMS = 2
 _VALIDATION_TRACKS = 4
@@ -156,7 +158,8 @@ class _Trial:
     def time_step(self) -> float:
         """Return the mean duration of a step in seconds, with reading of the audio."""
         begin, times = time.monotonic(), []
-        count = min(_STEPS, max(1, self.options.steps * self.options.trainer.accumulate))
+        steps = self.options.steps * self.options.trainer.accumulate
+        count = max(min(_STEPS, steps), min(_MAX_STEPS, steps // 20))
         for number in range(count):
             started = time.monotonic()
             batch = self._batches[number]
@@ -166,7 +169,8 @@ class _Trial:
             computed = time.monotonic() - started - read
             workers = self.options.workers
             times.append(max(read / workers, computed) if workers else read + computed)
-            if time.monotonic() - begin > _MAX_SECONDS:
+            passed = time.monotonic() - begin
+            if passed > _MAX_SECONDS or (passed > _MIN_SECONDS and number + 1 >= _STEPS):
                 break
         steady = times[1:] or times  # memory is allocated in the first step
         return self.options.trainer.accumulate * sum(steady) / len(steady) + _STEP_SECONDS
