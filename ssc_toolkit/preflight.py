@@ -94,7 +94,7 @@ def check_disk(disk_bytes: Mapping[Path, int], argument: str) -> None:
             )
 
 
-def check_memory(memory_bytes: int, advice: str = "use fewer workers", gpu_bytes: int | None = None) -> None:
+def check_memory(memory_bytes: int, advice: str = "use fewer processes", gpu_bytes: int | None = None) -> None:
     """Raise InputError if a command needs more memory than there is, and log a warning if it needs more than is free.
 
     Args:

@@ -30,6 +30,7 @@ LEAVES = {
     "preflight",
     "progress",
     "seeds",
+    "tracing",
 }
 MAY_USE = {
     "targets": set(),
@@ -69,6 +70,7 @@ MAY_USE = {
     "preflight": set(),
     "progress": set(),
     "seeds": set(),
+    "tracing": set(),
 }
 HEAVY = {
     "torchaudio",

@@ -14,7 +14,7 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
 from ssc_toolkit.files import CHECKSUMS, write_checked_json
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, OPTIONS, SAMPLER_STATE, with_new_names
-from ssc_toolkit.options import EmbedOptions, PretrainOptions
+from ssc_toolkit.options import EmbedOptions, PrepareOptions, PretrainOptions
 from ssc_toolkit.options.parsing import CommandLine, parse_mapping
 from ssc_toolkit.options.run_settings import check_run_settings, read_settings
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
@@ -124,6 +124,16 @@ def test_metadata_with_the_old_window_pooling_is_read(tmp_path, suffix):
     file = tmp_path / f"e{suffix}"
     write_embeddings(file, np.zeros((1, 2)), {}, {"windows": {"pooling": "mean+std"}})
     assert read_metadata(file) == {"windows": {"pooling": "mean_std"}}
+
+
+def test_threads_of_prepare_were_called_workers(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("tracks: scores\nworkers: 3\n")
+    assert CommandLine(PrepareOptions, [f"--config={config}"]).options.threads == 3
+    with pytest.raises(InputError, match="mean --threads"):
+        CommandLine(PrepareOptions, ["--tracks=scores", "--workers=3"])
+    config.write_text("tracks: scores\nout: a\nworkers: 3\n")
+    assert CommandLine(PretrainOptions, [f"--config={config}"]).options.workers == 3
 
 
 def test_new_names_are_not_replaced():

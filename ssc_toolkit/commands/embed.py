@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,21 +51,20 @@ def embed(options: EmbedOptions) -> Path:
         model = open_encoder(options.encoder, options.cache)
         models: Models = {THIS: [model]}
         (seconds,) = choose_windows(models, options.window_seconds).values()
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, {THIS: seconds}, **readout)
+        readouts = check_readouts(models, {THIS: seconds}, **options.readout)
         kept, _ = usable_tracks(load_for(models, options), options.max_unusable, {})
         is_pooled = options.window_pooling != "none"
         cache = None if options.cache is None else user_path(options.cache, "cache")
-        estimate_embedding(model, kept, seconds, path, is_pooled=is_pooled, cache=cache, **readout).report()
+        estimate_embedding(model, kept, seconds, path, is_pooled=is_pooled, cache=cache, **options.readout).report()
         if options.dry_run:
             return path
         if not is_pooled:
-            windows = embed_windows(model, kept, seconds, **readout)
+            windows = embed_windows(model, kept, seconds, **options.readout)
             embeddings, rows = windows.embeddings, windows.rows
             columns = {"start_seconds": windows.seconds}
         else:
             everything = embed_tracks(
-                model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache, **readout
+                model, kept, seconds, window_pooling=options.window_pooling, cache=options.cache, **options.readout
             )
             rows = np.flatnonzero(np.isfinite(everything).all(axis=1))
             embeddings, columns = everything[rows], {}

@@ -45,7 +45,7 @@ def prepare(options: PrepareOptions) -> Path:
     tracks = load_tracks(options.dataset or options.tracks or "", options.root, options.variant)
     if not options.dry_run:
         make_writable_folder(user_path(options.out, "out"), "out")
-    settings: dict[str, Any] = {"channel": options.channel, "workers": options.workers}
+    settings: dict[str, Any] = {"channel": options.channel, "threads": options.threads}
     estimate_store(tracks, options.out, options.sample_rate, **settings).report()
     if options.dry_run:
         return user_path(options.out, "out")

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from command_calls import call
 
-from ssc_toolkit.cli import COMMANDS, main
+from ssc_toolkit.cli import COMMANDS
 from ssc_toolkit.encoders import MelCNN
-
-
-class Result(NamedTuple):
-    """How a command ended, and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def call(*arguments: object) -> Result:
-    """Run a command in this process: starting a new one takes seconds."""
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-    return Result(code, out.getvalue(), errors.getvalue())
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -290,7 +269,7 @@ def test_a_store_is_prepared_verified_and_trained_from(music, tmp_path):
         (["--dataset=fma", "--root=.", "--variant=tiny"], "expected one of small, medium, large"),
         (["--tracks=nowhere"], "there is no file or folder nowhere"),
         (["--verify", "--out=nowhere"], "there is no store in nowhere"),
-        (["--tracks=scores", "--workers=0"], "workers: expected an integer of at least 1"),
+        (["--tracks=scores", "--threads=0"], "threads: expected an integer of at least 1"),
     ],
 )
 def test_a_store_that_cannot_be_prepared(arguments, words, tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def estimate_store(
     sample_rate: int = 22050,
     *,
     channel: Channel = "mean",
-    workers: int | None = None,
+    threads: int | None = None,
 ) -> Estimate:
     """Estimate the time, memory and disk space that `prepare_store` needs. Nothing is written.
 
@@ -48,7 +48,7 @@ def estimate_store(
         folder: as for `prepare_store`. It need not exist.
         sample_rate: as for `prepare_store`.
         channel: as for `prepare_store`.
-        workers: as for `prepare_store`.
+        threads: as for `prepare_store`.
     """
     place = user_path(folder, "out")
     paths = list(dict.fromkeys(map(str, as_track_table(tracks)["path"])))
@@ -56,7 +56,7 @@ def estimate_store(
     sizes = {path: size for path in paths if (size := _size(path)) and size not in stored.get(path, ())}
     missing = list(sizes)
     seconds = _estimate_durations(sizes)
-    speed = _time_decoding(_spread(missing, _TIMED_FILES), sample_rate, channel, workers or os.cpu_count() or 1)
+    speed = _time_decoding(_spread(missing, _TIMED_FILES), sample_rate, channel, threads or os.cpu_count() or 1)
     audio = sum(seconds.values())
     samples = round(audio * sample_rate * SAMPLE.itemsize * _SAFETY)
     other = round(audio * _LEVEL_BYTES) + len(paths) * _ROW_BYTES
@@ -103,7 +103,7 @@ def _estimate_durations(sizes: Mapping[str, int]) -> dict[str, float]:
     return {path: measured.get(path, size * per_byte[kinds[path]]) for path, size in sizes.items()}
 
 
-def _time_decoding(paths: Sequence[str], sample_rate: int, channel: Channel, workers: int) -> float:
+def _time_decoding(paths: Sequence[str], sample_rate: int, channel: Channel, threads: int) -> float:
     """Return how many seconds of audio are decoded per second with some threads, or 0 if no file can be decoded."""
     begin = time.monotonic()
 
@@ -121,7 +121,7 @@ def _time_decoding(paths: Sequence[str], sample_rate: int, channel: Channel, wor
             return 0.0
         return samples / sample_rate
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         decoded = sum(pool.map(decode, paths))
     return decoded / max(time.monotonic() - begin, 1e-6)
 

@@ -61,7 +61,7 @@ def measure_levels(samples: np.ndarray, block: int) -> np.ndarray:
 
 
 def write_levels(
-    folder: Path, spans: Sequence[Span], earlier: StoreInfo, sample_rate: int, workers: int, progress: bool
+    folder: Path, spans: Sequence[Span], earlier: StoreInfo, sample_rate: int, threads: int, progress: bool
 ) -> tuple[str, str, int]:
     """Write the levels of all tracks of a store, and measure those that the earlier state of the store lacks.
 
@@ -72,7 +72,7 @@ def write_levels(
         spans: place of the samples of each track, in the order of the index.
         earlier: earlier state of the store.
         sample_rate: sample rate of the store in hertz.
-        workers: number of threads.
+        threads: number of threads.
         progress: whether to show a progress bar.
 
     Returns:
@@ -93,7 +93,7 @@ def write_levels(
             return measure_levels(np.asarray(stored[offset : offset + length]), block)
 
     with (
-        ThreadPoolExecutor(workers) as pool,
+        ThreadPoolExecutor(threads) as pool,
         progress_bar(
             total=len(missing), desc="measuring levels", unit="track", disable=not progress or not missing
         ) as bar,

@@ -29,7 +29,7 @@ def quiet(tmp_path):
         samples[begin * RATE : (begin + 4) * RATE] = tone(440.0, 4.0)
         write_audio(folder / f"{number}.wav", samples)
     write_audio(folder / "2.wav", np.random.default_rng(0).integers(-1, 2, 20 * RATE) / 32768)
-    prepare_store(load_tracks(folder), tmp_path / "store", RATE, progress=False, workers=1)
+    prepare_store(load_tracks(folder), tmp_path / "store", RATE, progress=False, threads=1)
     return tmp_path / "store"
 
 
@@ -100,7 +100,7 @@ def test_prepare_adds_levels_without_decoding(quiet, tmp_path, caplog):
     for file in (tmp_path / "quiet").iterdir():
         file.unlink()  # a store keeps the audio of files that are gone
     with caplog.at_level(logging.INFO):
-        prepare_store(store.tracks, quiet, RATE, progress=False, workers=1)
+        prepare_store(store.tracks, quiet, RATE, progress=False, threads=1)
     assert "0 of them were decoded now" in caplog.text
     assert next(quiet.glob("levels-*")).read_bytes() == before
     assert AudioStore(quiet).audible_blocks().is_silent.tolist() == [False, False, True]
@@ -115,7 +115,7 @@ def test_an_update_measures_new_tracks_only(quiet, tmp_path, monkeypatch):
 
     monkeypatch.setattr("ssc_toolkit.data.store.levels.measure_levels", counted)
     write_noise(tmp_path / "quiet" / "1b.wav", 3.0)
-    prepare_store(load_tracks(tmp_path / "quiet"), quiet, RATE, progress=False, workers=1)
+    prepare_store(load_tracks(tmp_path / "quiet"), quiet, RATE, progress=False, threads=1)
     assert measured == [3 * RATE]
     assert len(list(quiet.glob("levels-*"))) == 1
     levels = pd.read_parquet(next(quiet.glob("levels-*")))["level_db"].to_numpy()
@@ -131,7 +131,7 @@ def test_damaged_levels_are_found_and_restored(quiet):
             AudioStore(quiet).audible_blocks()
     file.write_bytes(intact[:-1])
     assert verify_store(quiet, progress=False).damaged == [str(file)]
-    prepare_store(AudioStore(quiet).tracks, quiet, RATE, progress=False, workers=1)
+    prepare_store(AudioStore(quiet).tracks, quiet, RATE, progress=False, threads=1)
     assert file.read_bytes() == intact
     file.unlink()
     assert verify_store(quiet, progress=False).damaged == [str(file)]
