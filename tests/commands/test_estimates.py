@@ -14,6 +14,7 @@ from compared import write_encoders, write_music
 from ssc_toolkit.cli import main
 from ssc_toolkit.evaluation.embedding.files import read_metadata
 
+embed_module = importlib.import_module("ssc_toolkit.commands.embed")
 compare_module = importlib.import_module("ssc_toolkit.commands.compare")
 Usage = namedtuple("Usage", "total used free")
 
@@ -51,9 +52,18 @@ def test_a_dry_run_of_embed_writes_nothing(world, tmp_path, capsys):
 def test_the_bytes_of_embeddings_are_estimated(world, tmp_path, capsys, monkeypatch, window_pooling, rows):
     sizes = []
     monkeypatch.setattr("ssc_toolkit.preflight.check_disk", lambda disk, _: sizes.append(sum(disk.values())))
-    state = torch.get_rng_state()
+    states = []
+
+    def noted(*arguments, **options):
+        states.append(torch.get_rng_state())
+        found = estimate(*arguments, **options)
+        states.append(torch.get_rng_state())
+        return found
+
+    estimate = embed_module.estimate_embedding
+    monkeypatch.setattr(embed_module, "estimate_embedding", noted)
     assert embed(world, tmp_path / "e.npz", f"--window_pooling={window_pooling}") == 0
-    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(*states)
     with np.load(tmp_path / "e.npz") as content:
         assert len(content["embeddings"]) == rows
         embeddings = content["embeddings"].nbytes
