@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,10 @@ def embed(options: EmbedOptions) -> Path:
         kept, _ = usable_tracks(load_for(models, options), options.max_unusable, {})
         is_pooled = options.window_pooling != "none"
         cache = None if options.cache is None else user_path(options.cache, "cache")
-        estimate_embedding(model, kept, seconds, path, is_pooled=is_pooled, cache=cache, **options.readout).report()
+        settings: dict[str, Any] = {"window_pooling": options.window_pooling} if is_pooled else {}
+        estimate_embedding(
+            model, kept, seconds, path, is_pooled=is_pooled, cache=cache, **settings, **options.readout
+        ).report()
         if options.dry_run:
             return path
         if not is_pooled:
