@@ -130,8 +130,7 @@ class _Trial:
     device: torch.device
 
     def __post_init__(self) -> None:
-        make_optimizer: Any = self.module.optimizer
-        self._optimizer = make_optimizer(self.module.parameters(), lr=self.module.learning_rate)
+        self._optimizer = self.module.make_optimizer(self.module.parameters(), lr=self.module.learning_rate)
         self._batches = NumberedBatches(self.data.dataset, self.data.batch_sampler(), self.data.seed)
 
     def measure_bytes(self, items: int) -> int:
