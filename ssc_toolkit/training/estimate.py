@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ssc_toolkit.data import ContrastiveDataset, JoinedDataset
-from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.evaluation import embed_tracks
 from ssc_toolkit.losses.gradient_cache import RandomState
 from ssc_toolkit.options import PretrainOptions
 from ssc_toolkit.preflight import (
@@ -30,13 +27,13 @@ from ssc_toolkit.preflight import (
 from ssc_toolkit.training.checkpoints import estimate_checkpoint_bytes, model_bytes
 from ssc_toolkit.training.data import NumberedBatches, SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
+from ssc_toolkit.training.validation import ValidationSet
 
 _STEPS = 3
 _MAX_STEPS = 10
 _MIN_SECONDS = 2.0  # after which no further step is timed, if there are three
 _MAX_SECONDS = 10.0  # after which no further step is timed
 _MEASURED_ITEMS = 2
-_VALIDATION_TRACKS = 4
 _BESIDE = 16 * 2**20  # bytes of history, event files and plots
 _WORKER_BYTES = 150 * 2**20
 _BYTES_PER_SECOND = 300 * 2**20  # at which checkpoints are written
@@ -55,7 +52,7 @@ def estimate_training(
     options: PretrainOptions,
     folder: Path,
     done: int = 0,
-    valid: TrackTable | None = None,
+    validation_set: ValidationSet | None = None,
 ) -> Estimate:
     """Estimate the time, memory and disk space of a training from a few timed steps.
 
@@ -68,7 +65,7 @@ def estimate_training(
         options: options of the training.
         folder: folder of the run. It need not exist.
         done: number of steps that are done.
-        valid: tracks of the validation set, or None without validation.
+        validation_set: validation set, or None without validation. Its audio is read and kept.
 
     Raises:
         InputError: if a step needs more memory than the machine or the GPU has. The steps are not timed then.
@@ -82,7 +79,7 @@ def estimate_training(
         if device.type == "cuda":
             check_memory(needed, _ADVICE, torch.cuda.get_device_properties(device).total_memory)
         step = trial.time_step()
-        validation = 0.0 if valid is None else trial.time_validation(valid)
+        validation = 0.0 if validation_set is None else trial.time_validation(validation_set)
     return _summarize(module, data, options, folder, done, step, validation, device)
 
 
@@ -100,7 +97,7 @@ def _summarize(
     steps = max(0, options.steps - done)
     checkpoint, encoder = estimate_checkpoint_bytes(module), model_bytes(module.model.encoder)
     saving = (steps // options.checkpoint_every + 1) * (checkpoint / _BYTES_PER_SECOND + _CHECKPOINT_SECONDS)
-    measuring = (steps // options.logs.measure_every + 1) * validation if steps else 0.0
+    measuring = (steps // options.validation.every + 1) * validation if steps and validation else 0.0
     datasets = data.dataset.datasets if isinstance(data.dataset, JoinedDataset) else [data.dataset]
     audio = sum(int(part.lengths.sum()) / part.sample_rate for part in datasets)
     batch = 4 * options.batch_size * options.views * datasets[0].view_length
@@ -175,13 +172,18 @@ class _Trial:
         steady = times[1:] or times  # memory is allocated in the first step
         return self.options.trainer.accumulate * sum(steady) / len(steady) + _STEP_SECONDS
 
-    def time_validation(self, valid: TrackTable) -> float:
-        """Return the duration in seconds of the embedding of the validation set, extrapolated from a few tracks."""
-        places = np.unique(np.linspace(0, len(valid) - 1, _VALIDATION_TRACKS).round().astype(int))
-        few = valid.select(places)
-        begin = time.monotonic()
-        embed_tracks(self.module.model.encoder, few, self.options.view_seconds, max_unusable=1.0, progress=False)
-        return (time.monotonic() - begin) / len(few) * len(valid)
+    def time_validation(self, validation_set: ValidationSet) -> float:
+        """Return the duration of a measurement on the validation set in seconds.
+
+        The first measurement also reads the audio, so a second one is timed unless the first takes long.
+        """
+        for _ in range(2):
+            begin = time.monotonic()
+            validation_set.measure(self.module)
+            seconds = time.monotonic() - begin
+            if seconds > _MAX_SECONDS / 2:
+                break
+        return seconds
 
     def _loss(self, batch: dict[str, Any]) -> Tensor:
         moved = {name: _to(value, self.device) for name, value in batch.items()}
