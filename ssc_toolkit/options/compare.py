@@ -27,6 +27,7 @@ class CompareOptions(CorruptionOptions):
         repeats: number of seeds of probes and random encoders, starting at `seed`. A score is the mean over the seeds.
         audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         seed: seed of the corruptions and the split, and first seed of random encoders and probes.
+        dry_run: only print the estimated time, memory and disk space, and write nothing.
     """
 
     encoders: tuple[str, ...]
@@ -34,6 +35,7 @@ class CompareOptions(CorruptionOptions):
     names: tuple[str, ...] = ()
     repeats: int = 1
     audio_clips: int = 200
+    dry_run: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""

@@ -27,13 +27,15 @@ class EmbedOptions(EmbeddingOptions):
             those of the encoder. The projector is in the folder of the encoder.
         cache: folder of the cache for embeddings of whole tracks. An embedding is computed again if the model or the
             audio has changed.
+        dry_run: only print the estimated time, memory and disk space, and write nothing.
     """
 
     encoder: str
     out: str
-    window_pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
+    window_pooling: Literal["mean", "max", "mean_std", "none"] = "mean"
     projections: bool = False
     cache: str | None = None
+    dry_run: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""

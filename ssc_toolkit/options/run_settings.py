@@ -35,6 +35,7 @@ _WITHOUT_EFFECT = (
     STEPS,
     "checkpoint_every",
     "keep_checkpoints_every",
+    "dry_run",
     "max_unusable",
     "workers",
     "title",
