@@ -21,6 +21,7 @@ from ssc_toolkit.commands.inputs import (
     stored_conditions,
     usable_probed_tracks,
 )
+from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, probe_leaks
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
@@ -41,6 +42,7 @@ from ssc_toolkit.reports.comparison_sections import (
     robustness_section,
     task_section,
 )
+from ssc_toolkit.reports.leak_section import leak_section
 from ssc_toolkit.reports.page import Section
 
 PITCH_SHIFT = "pitch_shift"
@@ -70,11 +72,13 @@ def compare(options: CompareOptions) -> Path:
         readouts = check_readouts(models, windows, **readout, methods=options.methods)
         identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
+        pretraining = load_pretraining(dict(zip(named, options.encoders, strict=True)))
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
         omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
         tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
+        leaks = probe_leaks(tracks, pretraining, folder / "cache")
         comparison = compare_models(
             models,
             tracks,
@@ -103,10 +107,13 @@ def compare(options: CompareOptions) -> Path:
             ),
             "records": to_records(pd.concat([comparison.results.frame, drops])),
             "differences": to_records(differences),
+            "leaks": leaks.to_config(),
         }
         sections = _sections(comparison, drops, differences)
+        sections.append(leak_section(leaks))
         sections.append(explorer_section(comparison.embeddings, tracks, signals, options.audio_clips, options.seed))
         publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
+    print_leaks(leaks)
     print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"
 

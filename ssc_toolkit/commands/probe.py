@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ssc_toolkit.commands.inputs import (
+    THIS,
     Models,
     check_readouts,
     encoder_and_baselines,
@@ -16,6 +17,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     usable_probed_tracks,
 )
+from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, probe_leaks
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import compare_models
@@ -28,6 +30,7 @@ from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.options.names import FINETUNE
 from ssc_toolkit.options.probe import ProbeOptions
 from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_section
+from ssc_toolkit.reports.leak_section import leak_section
 
 
 def probe(options: ProbeOptions) -> Results:
@@ -49,11 +52,13 @@ def probe(options: ProbeOptions) -> Results:
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
         readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
+        pretraining = load_pretraining({THIS: options.encoder})
         found = load_for(models, options, options.seed)
         signals = probed_labels(
             found, options.labels, options.numbers, options.methods, options.label_fractions, options.seed
         )
         tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
+        leaks = probe_leaks(tracks, pretraining, options.cache)
         comparison = compare_models(
             models,
             tracks,
@@ -77,8 +82,12 @@ def probe(options: ProbeOptions) -> Results:
                 tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder, readouts=readouts
             ),
             "records": to_records(results.frame),
+            "leaks": leaks.to_config(),
         }
-        publish(folder, "Probes", f"Encoder {options.encoder}, tracks {options.tracks}.", sections, content)
+        sections.append(leak_section(leaks))
+        lead = f"Encoder {options.encoder}, tracks {options.tracks}."
+        publish(folder, "Probes", lead, sections, content, printed=len(sections) - 1)
+        print_leaks(leaks)
         return results
 
 

@@ -54,6 +54,7 @@ from ssc_toolkit.training.run_folder import (
     claim_run_folder,
     record_start,
     save_encoder,
+    save_training_record,
     verify_run,
 )
 from ssc_toolkit.training.summary import list_warnings, summary
@@ -225,6 +226,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
     )
     fit(module, found.batches, folder, options, history, done)
     if first:
+        save_training_record(found.parts, folder)
         save_encoder(module.model.encoder, folder)
         logger.info("encoder saved in %s", folder / ENCODER_FOLDER)
 
