@@ -79,7 +79,7 @@ def retrieval_leaks(
     record = record_tracks(queries, cache)
     ranked = record if database is None else record_tracks(database, cache)
     others = {RANKED: ranked, **pretraining}
-    return find_leaks(record, others, ranked=[RANKED], groups=not other_groups_only)
+    return find_leaks(record, others, ranked=[RANKED], groups=not other_groups_only, name="queries")
 
 
 def print_leaks(leaks: Leaks) -> None:

@@ -22,5 +22,5 @@ def leak_section(leaks: Leaks) -> Section:
         f"{leaks.describe()} Near-duplicates have acoustic fingerprints with a similarity of at least "
         f"{MIN_SIMILARITY:g}, such as versions of one recording in several formats. Leaks make scores too high."
     )
-    header = ["leak into", "kind", "test tracks", "test track or group", "other track", "detail"]
+    header = ["found in", "kind", leaks.tested, "track or group", "other track", "detail"]
     return Section("Leaks", [text], header, rows)

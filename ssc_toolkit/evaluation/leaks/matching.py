@@ -14,7 +14,7 @@ MIN_SIMILARITY = 0.15
 MIN_COMMON = 8
 """Minimum number of common landmarks of near-duplicates."""
 
-_BLOCK = 1 << 22  # number of common landmarks of queries and items that are in memory at once
+_BLOCK = 1 << 19  # number of common landmarks of queries and items that are in memory at once
 _MAX_TRACKS = 1000  # a landmark of more items than this, and of more than 1 % of them, is ignored
 _OFFSETS = 1 << 18  # number of possible differences of two positions, with a margin
 

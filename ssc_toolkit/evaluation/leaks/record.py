@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class TrackRecord:
         fingerprints: acoustic fingerprint of each track. It is empty for sounds without landmarks.
         groups: (tracks,) text for each group column: the group of each track, empty if unknown.
         dataset: name of the published dataset of the tracks, or an empty text.
-        paths: (tracks,) absolute paths, if the tracks were read in this process. They are not saved.
+        paths: (tracks,) paths without symbolic links, if the tracks were read in this process. They are not saved.
     """
 
     names: np.ndarray
@@ -100,7 +101,7 @@ def record_tracks(tracks: Tracks, cache: str | Path | None = None, progress: boo
         _fingerprints(tracks, hashes, cache, progress),
         groups,
         str(dataset_of(tracks).get("name", "")),
-        _texts([str(Path(path).absolute()) for path in tracks["path"]]),
+        _texts([os.path.realpath(path) for path in tracks["path"]]),
     )
 
 

@@ -57,11 +57,13 @@ class Leaks:
         found: the leaks. Empty if none were found.
         searched: names of the sets that were searched.
         unknown: names of the sets whose tracks are not known, such as the pretraining music of an old encoder.
+        tested: name of the tested tracks.
     """
 
     found: tuple[Leak, ...]
     searched: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    tested: str = "test tracks"
 
     def describe(self) -> str:
         """Return one line with all leaks, the sets without leaks, and the sets that are not known."""
@@ -71,7 +73,7 @@ class Leaks:
             parts.append(f"none found in the {' and the '.join(clean)}")
         if self.unknown:
             parts.append(f"unknown for the {' and the '.join(self.unknown)}, whose tracks are not recorded")
-        return f"Leaks of test tracks: {'; '.join(parts)}."
+        return f"Leaks of {self.tested}: {'; '.join(parts)}."
 
     def to_config(self) -> dict[str, Any]:
         """Return the leaks as plain data for a JSON report."""
@@ -92,7 +94,12 @@ class Leaks:
 
 
 def find_leaks(
-    tested: TrackRecord, others: Mapping[str, TrackRecord | None], *, ranked: Collection[str] = (), groups: bool = True
+    tested: TrackRecord,
+    others: Mapping[str, TrackRecord | None],
+    *,
+    ranked: Collection[str] = (),
+    groups: bool = True,
+    name: str = "test tracks",
 ) -> Leaks:
     """Search for tested tracks that are also in other sets of tracks: same files, near-duplicates and shared groups.
 
@@ -107,6 +114,7 @@ def find_leaks(
         ranked: names of the sets that are ranked for each tested track. A track with the path of the tested track is
             the tested track itself, which is never ranked, and is therefore no leak.
         groups: whether to compare the groups of ranked sets.
+        name: name of the tested tracks for messages.
 
     Examples:
         >>> from ssc_toolkit.evaluation.leaks import Fingerprints
@@ -119,12 +127,13 @@ def find_leaks(
     """
     known = {name: record for name, record in others.items() if record is not None}
     found: list[Leak] = []
-    for name, record in known.items():
-        ids = _path_ids(tested, record) if name in ranked else None
-        found += _content_leaks(tested, record, name, ids)
-        if groups or name not in ranked:
-            found += _group_leaks(tested, record, name, ids)
-    return Leaks(tuple(found), tuple(known), tuple(name for name in others if name not in known))
+    for source, record in known.items():
+        ids = _path_ids(tested, record) if source in ranked else None
+        found += _content_leaks(tested, record, source, ids)
+        if groups or source not in ranked:
+            found += _group_leaks(tested, record, source, ids)
+    unknown = tuple(source for source in others if source not in known)
+    return Leaks(tuple(found), tuple(known), unknown, name)
 
 
 Ids = tuple[np.ndarray, np.ndarray] | None
