@@ -9,12 +9,13 @@ import numpy as np
 
 from ssc_toolkit.evaluation.leaks.fingerprints import MAX_LANDMARKS, Fingerprints
 
-MIN_SIMILARITY = 0.15
+MIN_SIMILARITY = 0.2
 """Similarity of fingerprints from which two recordings are near-duplicates."""
 MIN_COMMON = 8
 """Minimum number of common landmarks of near-duplicates."""
 
 _BLOCK = 1 << 19  # number of common landmarks of queries and items that are in memory at once
+_QUERIES = 4096  # number of queries that are looked up at once
 _MAX_TRACKS = 1000  # a landmark of more items than this, and of more than 1 % of them, is ignored
 _OFFSETS = 1 << 18  # number of possible differences of two positions, with a margin
 
@@ -61,11 +62,14 @@ def find_matches(
     """
     index = _Index.of(items)
     found = []
-    for rows, places, query_places in index.lookups(queries):
-        if query_ids is not None and item_ids is not None:
-            kept = query_ids[rows] != item_ids[index.rows[places]]
-            rows, places, query_places = rows[kept], places[kept], query_places[kept]
-        found.append(_best(queries, index, rows, places, query_places))
+    for start in range(0, max(1, len(queries)), _QUERIES):
+        part = queries.select(np.arange(start, min(start + _QUERIES, len(queries))))
+        for rows, places, query_places in index.lookups(part):
+            if query_ids is not None and item_ids is not None:
+                kept = query_ids[start + rows] != item_ids[index.rows[places]]
+                rows, places, query_places = rows[kept], places[kept], query_places[kept]
+            first, second, similarities = _best(part, index, rows, places, query_places)
+            found.append((start + first, second, similarities))
     if not found:
         nothing = np.zeros(0, dtype=np.int64)
         return Matches(nothing, nothing, np.zeros(0))
