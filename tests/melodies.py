@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,19 @@ def melody(seed: int, seconds: float = 6.0) -> np.ndarray:
     """Random notes of a major scale with ten decaying partials, at one tempo. (samples,) float32."""
     random = np.random.default_rng(seed)
     total = np.zeros(round((seconds + 1) * MELODY_RATE))
-    time = np.arange(MELODY_RATE) / MELODY_RATE
     for begin in np.arange(0, seconds, 0.25):
-        pitch = 60 + random.choice([0, 2, 4, 5, 7, 9, 11, 12])
-        note = sum(
-            np.exp(-time * (3 + partial))
-            / partial
-            * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * partial * time)
-            for partial in range(1, 11)
-        )
+        note = _note(60 + int(random.choice([0, 2, 4, 5, 7, 9, 11, 12])))
         first = round(begin * MELODY_RATE)
         total[first : first + MELODY_RATE] += random.uniform(0.5, 1) * note
     return (0.2 * total[: round(seconds * MELODY_RATE)]).astype(np.float32)
+
+
+@lru_cache
+def _note(pitch: int) -> np.ndarray:
+    time = np.arange(MELODY_RATE) / MELODY_RATE
+    hertz = 440 * 2 ** ((pitch - 69) / 12)
+    partials = (np.exp(-time * (3 + n)) / n * np.sin(2 * np.pi * hertz * n * time) for n in range(1, 11))
+    return np.sum(list(partials), axis=0)
 
 
 def write_versions(folder: Path, samples: np.ndarray) -> dict[str, Path]:

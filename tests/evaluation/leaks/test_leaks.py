@@ -208,7 +208,7 @@ def test_matches_do_not_depend_on_the_blocks(monkeypatch):
 
 def test_memory_grows_with_the_tracks_and_not_their_pairs():
     peaks = []
-    for tracks in (2000, 8000):
+    for tracks in (1000, 4000):
         prints = random_prints(tracks, 0)
         rows = np.arange(tracks)
         tracemalloc.start()
