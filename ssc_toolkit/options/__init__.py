@@ -8,6 +8,7 @@ from ssc_toolkit.options.corpus import CorpusOptions
 from ssc_toolkit.options.demo import DemoOptions
 from ssc_toolkit.options.doctor import DoctorOptions
 from ssc_toolkit.options.embed import EmbedOptions
+from ssc_toolkit.options.frames import FramesOptions
 from ssc_toolkit.options.prepare import PrepareOptions
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.probe import ProbeOptions
@@ -23,6 +24,7 @@ __all__ = [
     "DemoOptions",
     "DoctorOptions",
     "EmbedOptions",
+    "FramesOptions",
     "LogOptions",
     "OptimizerOptions",
     "PrepareOptions",

@@ -53,6 +53,22 @@ def query_section(frame: pd.DataFrame) -> Section:
     return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
 
 
+def frame_section(frame: pd.DataFrame) -> Section:
+    """Return the report section with scores of probes on frames, with a row for each model and layer.
+
+    Args:
+        frame: table of scores (`Results.frame`). The column `method` contains the layer.
+    """
+    firsts = [found[0] for found in _scores(frame)]
+    rows = [
+        [row["model"], row["method"], row["task"], row["metric"], format_value(read_interval(row)), str(row["tracks"])]
+        for row in firsts
+    ]
+    header = ["model", "layer", "task", "metric", "test score", "tracks"]
+    text = "Mean over the test tracks, with 95 % intervals from resampling the groups of test tracks."
+    return Section("Frame probes", [text], header, rows)
+
+
 def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:
     """Return the report section with hubness and anisotropy of the test embeddings, with a row for each model.
 
