@@ -1,0 +1,69 @@
+"""The command that probes the frames of an encoder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from annotated_music import write_annotated_music
+
+from ssc_toolkit.cli import main
+from ssc_toolkit.encoders import MelCNN
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = main([str(argument) for argument in arguments])
+    return code, out.getvalue(), errors.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> Path:
+    folder = write_annotated_music(tmp_path_factory.mktemp("frames"))
+    MelCNN(n_mels=64).save_pretrained(folder / "encoder")
+    return folder
+
+
+def test_layers_of_encoder_and_random_encoder_are_scored(scene, tmp_path):
+    code, out, errors = call(
+        "frames", f"--encoder={scene / 'encoder'}", f"--tracks={scene / 'tracks.csv'}", "--task=chord_roots",
+        f"--annotations={scene / 'chord_roots.csv'}", "--layers=log_mel,last", "--window_seconds=2",
+        f"--out={tmp_path / 'out'}",
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "chord root accuracy" in out
+    records = json.loads((tmp_path / "out" / "report.json").read_text())["records"]
+    found = {(record["model"], record["method"]): record for record in records}
+    assert set(found) == {
+        (model, layer) for model in ("random encoder", "this encoder") for layer in ("log_mel", "temporal.5")
+    }
+    best = found["this encoder", "log_mel"]
+    assert best["low"] <= best["value"] <= best["high"]
+    assert best["value"] == found["random encoder", "log_mel"]["value"]  # its spectrogram has no weights
+    assert best["value"] > 0.25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task=melody"], "task: expected one of beats, chord_roots, got 'melody'"),
+        (["--task=beats"], "annotations: expected a CSV file with the beats of"),
+        (["--task=beats", "--annotations=nowhere.csv"], "annotations: there is no file nowhere.csv"),
+        (
+            ["--task=beats", "--annotations=beats.csv", "--layers=conv9"],
+            "layers: expected last, all or names of layers",
+        ),
+        (["--task=beats", "--annotations=chord_roots.csv"], "it has no column 'seconds'"),
+        (["--task=beats", "--annotations=beats.csv", "--layers=all,last"], "layers: expected last, all or a list"),
+    ],
+)
+def test_invalid_options_stop_before_audio_is_read(scene, monkeypatch, arguments, words):
+    monkeypatch.chdir(scene)
+    monkeypatch.setattr("ssc_toolkit.commands.inputs.check_audio", None)
+    code, _, errors = call("frames", "--encoder=encoder", "--tracks=tracks.csv", *arguments)
+    assert code == 2, errors
+    assert words in errors
