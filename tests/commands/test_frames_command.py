@@ -50,7 +50,7 @@ def test_layers_of_encoder_and_random_encoder_are_scored(scene, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--task=melody"], "task: expected one of beats, chord_roots, got 'melody'"),
+        (["--task=melody"], "task: expected one of 'beats', 'chord_roots', got melody"),
         (["--task=beats"], "annotations: expected a CSV file with the beats of"),
         (["--task=beats", "--annotations=nowhere.csv"], "annotations: there is no file nowhere.csv"),
         (
