@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import pytest
 from annotated_music import write_annotated_music
+from command_calls import call
 
-from ssc_toolkit.cli import main
 from ssc_toolkit.encoders import MelCNN
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 from pathlib import Path
@@ -11,18 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from audio_files import write_audio
+from command_calls import call
 from melodies import MELODY_RATE, melody, write_versions
 
-from ssc_toolkit.cli import main
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, record_tracks, save_record
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        code = main([str(argument) for argument in arguments])
-    return code, out.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")
