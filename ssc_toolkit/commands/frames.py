@@ -80,7 +80,7 @@ def _scores(
 
 
 def _annotations(options: FramesOptions, tracks: TrackTable) -> Annotations:
-    """Read the annotations, which are derived from the scores if the default corpus has none yet."""
+    """Read the annotations, which are derived from the scores if a corpus has none yet."""
     beats, roots = None, None
     if options.annotations is None:
         beats, roots = annotate_corpus(Path(tracks["path"].iloc[0]).parent.parent)

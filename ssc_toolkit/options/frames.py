@@ -8,6 +8,7 @@ from typing import Literal
 from ssc_toolkit.checks import check_fraction, check_integer
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_window
+from ssc_toolkit.options.corpus import CORPUS_NOTE
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import missing_hint, user_path
@@ -25,8 +26,8 @@ class FramesOptions(TrackSource):
         encoder: folder of a saved encoder, or module:function that returns an encoder.
         task: beats or chord_roots.
         annotations: CSV file with the columns `path` and `seconds` for beats, or `path`, `begin_seconds`,
-            `end_seconds` and `root` (0 to 11) for chord roots. For the default corpus, the annotations are derived from
-            its scores.
+            `end_seconds` and `root` (0 to 11) for chord roots. For a corpus of `ssc-toolkit corpus`, they are derived from
+            its scores by default.
         layers: layers whose frames are probed one by one: last, all, or a list of names.
         window_seconds: length of a window in seconds. The default is the view length of the encoder's training, which
             is read from the folder above the encoder, or 3 if it is not known.
@@ -57,7 +58,8 @@ class FramesOptions(TrackSource):
             raise InputError("layers: expected last, all or names of layers, got none")
         super().check()
         check_encoder(self.encoder)
-        if self.annotations is None and self.tracks != DEFAULT_CORPUS:
+        is_corpus = self.tracks == DEFAULT_CORPUS or (user_path(self.tracks, "tracks").parent / CORPUS_NOTE).is_file()
+        if self.annotations is None and not is_corpus:
             raise InputError(f"annotations: expected a CSV file with the {self.task} of {self.tracks}, got none")
         if self.annotations is not None and not user_path(self.annotations, "annotations").is_file():
             raise InputError(f"annotations: there is no file {self.annotations}{missing_hint(self.annotations)}")

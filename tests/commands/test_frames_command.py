@@ -38,6 +38,16 @@ def test_layers_of_encoder_and_random_encoder_are_scored(scene, tmp_path):
     assert best["value"] > 0.25
 
 
+@pytest.mark.slow
+def test_beats_of_a_corpus_are_derived_from_its_scores(scene, small_corpus, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(small_corpus.parent.parent))
+    options = [f"--encoder={scene / 'encoder'}", f"--tracks={small_corpus / 'tracks.csv'}", "--layers=log_mel"]
+    code, out, errors = call("frames", *options, "--task=beats", "--window_seconds=3")
+    assert code == 0, errors
+    assert "beat F-measure" in out
+    assert (small_corpus / "beats.csv").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

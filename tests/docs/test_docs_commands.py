@@ -29,7 +29,7 @@ ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "tes
 """Commands that have tests of their own, too long to be run for every page; their options are looked at."""
 BY_HAND = {"git", "cd", "pre-commit"}
 """Programs that are not ours, and that neither the tests nor .ci/run start."""
-READS_CORPUS = {"probe", "robustness", "retrieval", "compare"}
+READS_CORPUS = {"probe", "robustness", "retrieval", "compare", "frames"}
 """Commands that read the default corpus where they are not given tracks."""
 
 

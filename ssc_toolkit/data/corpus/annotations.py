@@ -21,7 +21,7 @@ _MIN_PITCH_CLASSES = 3
 
 
 def annotate_corpus(folder: str | Path, workers: int | None = None, progress: bool = True) -> tuple[Path, Path]:
-    """Write the beats and chord roots of the clips of a corpus of scores to files next to its track table.
+    """Write the beats and chord roots of the clips of a corpus of scores to files next to its track table, if they do not exist.
 
     `beats.csv` has a row for each beat, with the columns `path` and `seconds`, of the clips whose meter is known.
     `chord_roots.csv` has a row for each chord of the Bach chorales, with the columns `path`, `begin_seconds`,
@@ -43,6 +43,9 @@ def annotate_corpus(folder: str | Path, workers: int | None = None, progress: bo
     stated = read_checked_json(note, "folder", "render the corpus again")
     if stated.get("kind") != "scores":
         raise InputError(f"folder: expected a corpus of scores, got the kind {stated.get('kind')!r} in {folder}")
+    files = folder / BEATS_FILE, folder / CHORD_ROOTS_FILE
+    if all(file.is_file() for file in files):
+        return files
     clips, seed = int(stated["clips"]), int(stated["seed"])
     check_note(note, corpus_settings("scores", clips, seed), "folder", "corpus")
     plan = plan_clips(load_pieces(count_needed_pieces(clips), workers, progress), clips, seed)
@@ -55,9 +58,9 @@ def annotate_corpus(folder: str | Path, workers: int | None = None, progress: bo
         for clip, chords in zip(chorales, found, strict=True)
         for begin, end, root in chords
     ]
-    write_text(folder / BEATS_FILE, format_csv(["path", "seconds"], beats))
-    write_text(folder / CHORD_ROOTS_FILE, format_csv(["path", "begin_seconds", "end_seconds", "root"], roots))
-    return folder / BEATS_FILE, folder / CHORD_ROOTS_FILE
+    write_text(files[0], format_csv(["path", "seconds"], beats))
+    write_text(files[1], format_csv(["path", "begin_seconds", "end_seconds", "root"], roots))
+    return files
 
 
 def find_beats(clip: Clip) -> np.ndarray:
