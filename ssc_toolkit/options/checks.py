@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
@@ -43,6 +43,12 @@ def check_encoder(source: str, argument: str = "encoder") -> None:
         hint = missing_hint(folder) or "; pass the 'encoder' folder that pretraining wrote"
         files = " and ".join(ENCODER_FILES)
         raise InputError(f"{argument}: expected the folder of a saved encoder, with {files}, got {folder}{hint}")
+
+
+def check_layers(layers: Sequence[str]) -> None:
+    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice."""
+    if (len(layers) > 1 and "all" in layers) or len(set(layers)) < len(layers):
+        raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(layers)}")
 
 
 def check_severity(severity: float) -> None:

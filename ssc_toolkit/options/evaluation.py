@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_names, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_encoder, check_omit, check_severity
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_omit, check_severity
 from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
@@ -43,8 +43,7 @@ class EmbeddingOptions(TrackSource):
         check_fraction("max_unusable", self.max_unusable)
         if self.window_seconds is not None:
             check_positive("window_seconds", self.window_seconds, "seconds")
-        if (len(self.layers) > 1 and "all" in self.layers) or len(set(self.layers)) < len(self.layers):
-            raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(self.layers)}")
+        check_layers(self.layers)
         super().check()
 
 

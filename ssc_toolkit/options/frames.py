@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ssc_toolkit.checks import check_fraction, check_integer
+from ssc_toolkit.checks import check_fraction, check_integer, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_window
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers
 from ssc_toolkit.options.corpus import CORPUS_NOTE
 from ssc_toolkit.options.names import DEFAULT_CORPUS
 from ssc_toolkit.options.tracks import TrackSource
@@ -26,8 +26,8 @@ class FramesOptions(TrackSource):
         encoder: folder of a saved encoder, or module:function that returns an encoder.
         task: beats or chord_roots.
         annotations: CSV file with the columns `path` and `seconds` for beats, or `path`, `begin_seconds`,
-            `end_seconds` and `root` (0 to 11) for chord roots. For a corpus of `ssc-toolkit corpus`, they are derived from
-            its scores by default.
+            `end_seconds` and `root` (0 to 11) for chord roots. The annotations of a corpus that `ssc-toolkit corpus`
+            rendered are by default derived from its scores.
         layers: layers whose frames are probed one by one: last, all, or a list of names.
         window_seconds: length of a window in seconds. The default is the view length of the encoder's training, which
             is read from the folder above the encoder, or 3 if it is not known.
@@ -52,7 +52,8 @@ class FramesOptions(TrackSource):
         check_choices(self)
         check_integer("seed", self.seed, 0)
         check_fraction("max_unusable", self.max_unusable)
-        check_window(self.window_seconds)
+        if self.window_seconds is not None:
+            check_positive("window_seconds", self.window_seconds, "seconds")
         check_layers(self.layers)
         if not self.layers:
             raise InputError("layers: expected last, all or names of layers, got none")

@@ -21,7 +21,7 @@ _MIN_PITCH_CLASSES = 3
 
 
 def annotate_corpus(folder: str | Path, workers: int | None = None, progress: bool = True) -> tuple[Path, Path]:
-    """Write the beats and chord roots of the clips of a corpus of scores to files next to its track table, if they do not exist.
+    """Write the beats and chord roots of a corpus of scores to files next to its track table, unless they exist.
 
     `beats.csv` has a row for each beat, with the columns `path` and `seconds`, of the clips whose meter is known.
     `chord_roots.csv` has a row for each chord of the Bach chorales, with the columns `path`, `begin_seconds`,
