@@ -13,7 +13,7 @@ from ssc_toolkit.data.corpus.pieces import CHORALES, count_needed_pieces, load_p
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import read_checked_json, write_text
 from ssc_toolkit.options.corpus import CORPUS_NOTE, corpus_settings
-from ssc_toolkit.options.run_settings import check_note
+from ssc_toolkit.options.output_folder import check_note
 from ssc_toolkit.paths import user_path
 
 BEATS_FILE, CHORD_ROOTS_FILE = "beats.csv", "chord_roots.csv"

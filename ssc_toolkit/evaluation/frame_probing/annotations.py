@@ -135,7 +135,7 @@ def read_beats(path: str | Path) -> dict[str, Beats]:
         InputError: if the file is missing or damaged, or if a column is missing.
     """
     return {
-        track: Beats(np.sort(rows["seconds"].to_numpy(dtype=float)))
+        str(track): Beats(np.sort(rows["seconds"].to_numpy(dtype=float)))
         for track, rows in _read(path, ("path", "seconds")).groupby("path")
     }
 
