@@ -21,7 +21,13 @@ from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import Encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.baselines import RANDOM
-from ssc_toolkit.evaluation.frame_probing import Annotations, frame_probe, read_beats, read_chord_roots
+from ssc_toolkit.evaluation.frame_probing import (
+    Annotations,
+    check_frame_length,
+    frame_probe,
+    read_beats,
+    read_chord_roots,
+)
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.options.frames import FramesOptions
@@ -51,6 +57,8 @@ def frames(options: FramesOptions) -> Results:
         seconds = choose_windows(compared, options.window_seconds)[THIS]
         found = load_for(compared, options, options.seed)
         annotations = _annotations(options, found)
+        for layer in layers:
+            check_frame_length(model, layer, seconds, annotations)
         tracks, _ = usable_tracks(found, options.max_unusable, {})
         results = Results.of(_scores(compared, tracks, annotations, layers, seconds, options))
         content = {

@@ -59,6 +59,7 @@ def test_beats_of_a_corpus_are_derived_from_its_scores(scene, small_corpus, monk
             "layers: expected last, all or names of layers",
         ),
         (["--task=beats", "--annotations=chord_roots.csv"], "it has no column 'seconds'"),
+        (["--task=beats", "--annotations=beats.csv"], "layers: expected frames of at most 0.07 s"),
         (["--task=beats", "--annotations=beats.csv", "--layers=all,last"], "layers: expected last, all or a list"),
     ],
 )

@@ -8,7 +8,7 @@ from ssc_toolkit.evaluation.frame_probing.annotations import (
     read_chord_roots,
 )
 from ssc_toolkit.evaluation.frame_probing.linear import FrameStatistics, LinearMap
-from ssc_toolkit.evaluation.frame_probing.probe import FrameProbe, fit_frame_probe, frame_probe
+from ssc_toolkit.evaluation.frame_probing.probe import FrameProbe, check_frame_length, fit_frame_probe, frame_probe
 
 __all__ = [
     "Annotations",
@@ -17,6 +17,7 @@ __all__ = [
     "FrameProbe",
     "FrameStatistics",
     "LinearMap",
+    "check_frame_length",
     "fit_frame_probe",
     "frame_probe",
     "read_beats",

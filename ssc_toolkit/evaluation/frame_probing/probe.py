@@ -124,6 +124,7 @@ def fit_frame_probe(
     rows = {split: _annotated_rows(tracks, annotations, split) for split in ("train", "valid", "test")}
     seconds = choose_window_seconds(model, window_seconds)
     reader = _FrameReader(model, tracks, layer, seconds)
+    check_frame_length(model, layer, seconds, annotations)
     with eval_mode(model):
         statistics = _fit_statistics(reader, tracks, annotations, rows["train"])
         maps = [statistics.solve(regularization) for regularization in REGULARIZATIONS]
@@ -145,7 +146,7 @@ class _FrameReader:
             raise InputError(f"model: expected an Encoder, which gives frames, got {type(model).__name__}")
         if "seconds" not in tracks:
             raise InputError("tracks: expected a column 'seconds', got none; check_audio adds it")
-        self.model, (self.layer,) = model, model.select_layers(layer if layer == "last" else [layer])
+        self.model, (self.layer,) = model, model.select_layers(_as_layers(layer))
         self.size = round(window_seconds * model.sample_rate)
         self._read = make_reader(tracks, model.sample_rate)
         self._samples = np.ceil(tracks["seconds"].to_numpy() * model.sample_rate).astype(int)
@@ -176,8 +177,6 @@ def _fit_statistics(
     for row in rows:
         own = _annotation_of(tracks, annotations, row)
         for times, frames in reader.pieces(row):
-            if statistics is None:
-                _check_frame_seconds(own, times, reader.layer)
             targets, used = own.targets(times)
             statistics = statistics or FrameStatistics(frames.shape[1], targets.shape[1])
             statistics.add(frames[used], targets[used])
@@ -186,13 +185,27 @@ def _fit_statistics(
     return statistics
 
 
-def _check_frame_seconds(own: Annotation, times: np.ndarray, layer: str) -> None:
-    seconds = float(np.diff(times).max()) if len(times) > 1 else np.inf
+def check_frame_length(model: Encoder, layer: str, window_seconds: float, annotations: Annotations) -> None:
+    """Raise InputError if the frames of a layer are too long to predict the annotations.
+
+    Arguments are as for `fit_frame_probe`. The frames of one window of zeros are counted.
+    """
+    own = next(iter(annotations.values()), None)
+    if own is None:
+        raise InputError("annotations: expected annotations of tracks, got none")
+    window = torch.zeros(1, 1, round(window_seconds * model.sample_rate), device=find_device(model))
+    with eval_mode(model):
+        ((name, frames),) = model.layer_frames(window, _as_layers(layer)).items()
+    seconds = window_seconds / frames.shape[1]
     if seconds > own.max_frame_seconds:
         raise InputError(
-            f"layer: expected frames of at most {own.max_frame_seconds:g} s for the {own.metric}, got {seconds:.3g} s "
-            f"from {layer}; choose an earlier layer"
+            f"layers: expected frames of at most {own.max_frame_seconds:g} s for the {own.metric}, got {seconds:.3g} s "
+            f"from {name}; choose an earlier layer"
         )
+
+
+def _as_layers(layer: str) -> str | list[str]:
+    return layer if layer == "last" else [layer]
 
 
 def _outputs(reader: _FrameReader, row: int, maps: Sequence[LinearMap]) -> tuple[np.ndarray, list[np.ndarray]]:
