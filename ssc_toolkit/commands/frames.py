@@ -58,7 +58,7 @@ def frames(options: FramesOptions) -> Results:
         found = load_for(compared, options, options.seed)
         annotations = _annotations(options, found)
         for layer in layers:
-            check_frame_length(model, layer, seconds, annotations)
+            check_frame_length(model, layer, seconds, annotations, "layers")
         tracks, _ = usable_tracks(found, options.max_unusable, {})
         results = Results.of(_scores(compared, tracks, annotations, layers, seconds, options))
         content = {

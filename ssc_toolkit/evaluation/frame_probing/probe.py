@@ -185,10 +185,13 @@ def _fit_statistics(
     return statistics
 
 
-def check_frame_length(model: Encoder, layer: str, window_seconds: float, annotations: Annotations) -> None:
+def check_frame_length(
+    model: Encoder, layer: str, window_seconds: float, annotations: Annotations, argument: str = "layer"
+) -> None:
     """Raise InputError if the frames of a layer are too long to predict the annotations.
 
-    Arguments are as for `fit_frame_probe`. The frames of one window of zeros are counted.
+    The frames of one window of zeros are counted. `argument` is the name of the argument with the layer for the error
+    message. The other arguments are as for `fit_frame_probe`.
     """
     own = next(iter(annotations.values()), None)
     if own is None:
@@ -199,7 +202,7 @@ def check_frame_length(model: Encoder, layer: str, window_seconds: float, annota
     seconds = window_seconds / frames.shape[1]
     if seconds > own.max_frame_seconds:
         raise InputError(
-            f"layers: expected frames of at most {own.max_frame_seconds:g} s for the {own.metric}, got {seconds:.3g} s "
+            f"{argument}: expected frames of at most {own.max_frame_seconds:g} s for the {own.metric}, got {seconds:.3g} s "
             f"from {name}; choose an earlier layer"
         )
 

@@ -116,7 +116,7 @@ def test_memory_does_not_grow_with_the_length_of_tracks(tmp_path, model):
 
 def test_bad_arguments_raise_errors(scene, tracks, model, tmp_path):
     beats = read_beats(scene / "beats.csv")
-    with pytest.raises(InputError, match=r"layers: expected frames of at most 0\.07 s"):
+    with pytest.raises(InputError, match=r"layer: expected frames of at most 0\.07 s"):
         frame_probe(MelCNN(n_mels=64), tracks, beats, window_seconds=0.5)
     with pytest.raises(InputError, match="model: expected an Encoder"):
         frame_probe(as_model(lambda x: x[:, :8], RATE), tracks, beats)
