@@ -202,8 +202,8 @@ def check_frame_length(
     seconds = window_seconds / frames.shape[1]
     if seconds > own.max_frame_seconds:
         raise InputError(
-            f"{argument}: expected frames of at most {own.max_frame_seconds:g} s for the {own.metric}, got {seconds:.3g} s "
-            f"from {name}; choose an earlier layer"
+            f"{argument}: expected frames of at most {own.max_frame_seconds:g} s for the {own.metric}, got "
+            f"{seconds:.3g} s from {name}; choose an earlier layer"
         )
 
 
