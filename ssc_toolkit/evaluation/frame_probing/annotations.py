@@ -46,10 +46,16 @@ class Beats:
         return np.exp(-0.5 * (distance / _BEAT_WIDTH_SECONDS) ** 2)[:, None], np.ones(len(times), dtype=bool)
 
     def score(self, times: np.ndarray, outputs: np.ndarray, threshold: float) -> float:
-        """Return the F-measure with a tolerance of 70 ms of the beats that are decoded from outputs (frames, 1)."""
+        """Return the F-measure with a tolerance of 70 ms of the beats that are decoded from outputs (frames, 1).
+
+        It is NaN for a track without beats, and 0 if no beat is found.
+        """
         import mir_eval
 
-        return float(mir_eval.beat.f_measure(self.seconds, pick_peaks(times, outputs[:, 0], threshold)))
+        found = pick_peaks(times, outputs[:, 0], threshold)
+        if not len(self.seconds) or not len(found):
+            return 0.0 if len(self.seconds) else float("nan")
+        return float(mir_eval.beat.f_measure(self.seconds, found))
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def fit_frame_probe(
         for row in rows["valid"]:
             own = _annotation_of(tracks, annotations, row)
             times, outputs = _outputs(reader, row, maps)
-            totals += [[own.score(times, found, setting) for setting in settings] for found in outputs]
+            scores = [[own.score(times, found, setting) for setting in settings] for found in outputs]
+            totals += np.nan_to_num(scores)
     best, setting = np.unravel_index(int(totals.argmax()), totals.shape)
     return FrameProbe(maps[best], layer, seconds, settings[setting], REGULARIZATIONS[best])
 
