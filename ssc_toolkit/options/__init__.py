@@ -24,6 +24,7 @@ from ssc_toolkit.options.training import (
     SegmentOptions,
     TrainerOptions,
 )
+from ssc_toolkit.options.validation import ValidationOptions
 
 __all__ = [
     "CompareOptions",
@@ -45,4 +46,5 @@ __all__ = [
     "SweepOptions",
     "TrackSource",
     "TrainerOptions",
+    "ValidationOptions",
 ]
