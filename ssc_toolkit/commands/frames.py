@@ -8,6 +8,7 @@ from typing import Any
 
 from ssc_toolkit.commands.inputs import (
     THIS,
+    Models,
     baselines_by_seed,
     choose_windows,
     load_for,
@@ -52,8 +53,8 @@ def frames(options: FramesOptions) -> Results:
         if not isinstance(model, Encoder):
             raise InputError(f"encoder: expected an Encoder, which gives frames, got {type(model).__name__}")
         layers = model.select_layers(options.layers[0] if len(options.layers) == 1 else options.layers)
-        models = {**baselines_by_seed({THIS: model}, [options.seed]), THIS: [model]}
-        compared = {name: own for name, own in models.items() if name == THIS or name.startswith(RANDOM)}
+        models: Models = {**baselines_by_seed({THIS: model}, [options.seed]), THIS: [model]}
+        compared: Models = {name: own for name, own in models.items() if name == THIS or name.startswith(RANDOM)}
         seconds = choose_windows(compared, options.window_seconds)[THIS]
         found = load_for(compared, options, options.seed)
         annotations = _annotations(options, found)
@@ -73,7 +74,7 @@ def frames(options: FramesOptions) -> Results:
 
 
 def _scores(
-    models: dict[str, Any],
+    models: Models,
     tracks: TrackTable,
     annotations: Annotations,
     layers: list[str] | tuple[str, ...],

@@ -103,8 +103,8 @@ class ChordRoots:
 
 
 Annotation = Beats | ChordRoots
-Annotations = Mapping[str, Beats] | Mapping[str, ChordRoots]
-"""Type of the annotations of tracks by their path. Tracks without an annotation are left out."""
+Annotations = Mapping[str, Annotation]
+"""Type of the annotations of tracks by their path, all of one class. Tracks without an annotation are left out."""
 
 
 def pick_peaks(times: np.ndarray, activation: np.ndarray, threshold: float) -> np.ndarray:

@@ -191,9 +191,9 @@ def _find_equal(values: np.ndarray, others: np.ndarray, ids: Ids) -> dict[int, i
     found: dict[int, int] = {}
     for row, value in enumerate(values.tolist()):
         items = rows.get(value, ()) if value else ()
-        item = next((item for item in items if ids is None or ids[0][row] != ids[1][item]), None)
-        if item is not None:
-            found[row] = item
+        first = next((item for item in items if ids is None or ids[0][row] != ids[1][item]), None)
+        if first is not None:
+            found[row] = first
     return found
 
 
