@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ssc_toolkit.commands.inputs import (
     THIS,
@@ -52,7 +52,7 @@ def frames(options: FramesOptions) -> Results:
         model = open_encoder(options.encoder, None)
         if not isinstance(model, Encoder):
             raise InputError(f"encoder: expected an Encoder, which gives frames, got {type(model).__name__}")
-        layers = model.select_layers(options.layers[0] if len(options.layers) == 1 else options.layers)
+        layers = model.select_layers("all" if options.layers == ("all",) else options.layers)
         models: Models = {**baselines_by_seed({THIS: model}, [options.seed]), THIS: [model]}
         compared: Models = {name: own for name, own in models.items() if name == THIS or name.startswith(RANDOM)}
         seconds = choose_windows(compared, options.window_seconds)[THIS]
@@ -84,7 +84,7 @@ def _scores(
     """Yield the score of each model and layer as a row from `make_score_row`, with the layer as the method."""
     for name, own in models.items():
         for layer in layers:
-            score = frame_probe(own[0], tracks, annotations, layer, seconds, options.seed)
+            score = frame_probe(cast(Encoder, own[0]), tracks, annotations, layer, seconds, options.seed)
             yield make_score_row(score, model=name, task=options.task, method=layer, seed=options.seed)
 
 

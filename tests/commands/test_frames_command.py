@@ -19,6 +19,14 @@ def scene(tmp_path_factory) -> Path:
     return folder
 
 
+def test_a_single_layer_is_scored(scene):
+    options = [f"--encoder={scene / 'encoder'}", f"--tracks={scene / 'tracks.csv'}", "--window_seconds=2"]
+    beats = f"--annotations={scene / 'beats.csv'}"
+    code, out, errors = call("frames", *options, "--task=beats", beats, "--layers=log_mel")
+    assert code == 0, errors
+    assert "beat F-measure" in out
+
+
 def test_layers_of_encoder_and_random_encoder_are_scored(scene, tmp_path):
     code, out, errors = call(
         "frames", f"--encoder={scene / 'encoder'}", f"--tracks={scene / 'tracks.csv'}", "--task=chord_roots",
