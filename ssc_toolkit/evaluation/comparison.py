@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from ssc_toolkit.evaluation.embedding.models import WaveformModel
 from ssc_toolkit.evaluation.embedding.readout import choose_readout, layer_widths
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
+from ssc_toolkit.evaluation.probing.folds import mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
-from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, label_signal
+from ssc_toolkit.evaluation.probing.probe import Probe, choose_cross_validation, find_groups, label_signal
 from ssc_toolkit.evaluation.results import Results, make_score_row
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
@@ -69,6 +70,9 @@ def compare_models(
     label_fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     bootstrap_seed: int = 0,
+    folds: int | Literal["groups"] | None = None,
+    group_by: str | None = None,
+    splits: Sequence[str] = (),
     progress: bool = True,
 ) -> Comparison:
     """Evaluate several models by probes and retrieval, on clean and corrupted audio.
@@ -78,6 +82,9 @@ def compare_models(
     is computed once at the highest sample rate of the models. If `cache` is given, embeddings and predictions are
     stored. A repeated call after an interruption, or with more models or conditions, computes only those that are
     missing.
+
+    With `folds`, the probes are cross-validated: each track is a test track once, and is predicted by a probe that was
+    not fitted to its group. All models have the same folds, and embeddings are computed once for all folds.
 
     Args:
         models: models by name. A list contains one model for each seed, such as encoders with random weights.
@@ -98,31 +105,40 @@ def compare_models(
         seeds: seeds of the probes. A score is the mean over the seeds. A result that does not depend on the seed is
             computed once. The first seed is also the seed of the corruptions.
         bootstrap_seed: seed of the bootstrap.
+        folds: as for `probe`. Each of the `seeds` has its own folds.
+        group_by: as for `probe`.
+        splits: as for `probe`.
         progress: whether to print each step and show progress bars.
 
     Returns:
         The scores, and the embeddings of the clean audio.
 
     Raises:
-        InputError: in the same cases as `embed_models` and `fit_probe`.
+        InputError: in the same cases as `embed_models`, `fit_probe` and, with `folds`, `probe`.
     """
     tracks = as_track_table(tracks)
+    plan = choose_cross_validation(folds, group_by, splits)
+    if plan is not None:
+        tracks = mark_cross_validated(tracks, splits)
     folder = None if cache is None else make_writable_folder(user_path(cache), "cache")
     signals = labels or {
         task.column: label_signal(tracks, task.column, "number" if task.column in numbers else None) for task in tasks
     }
+    if plan is not None:
+        for column, signal in signals.items():
+            plan.check(tracks, signal, column, seeds, label_fractions)
     listed = {name: [own] if callable(own) else list(own) for name, own in models.items()}
     rate = max(model.sample_rate for own in listed.values() for model in own)
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
-    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed)
+    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed, plan is not None)
     readout: dict[str, Any] = {"frame_pooling": frame_pooling, "layers": layers}
     options: dict[str, Any] = {"window_seconds": window_seconds, "cache": folder, "progress": progress, **readout}
     _say(progress, f"{len(models)} models, clean audio")
     clean = _embed_all(listed, tracks, **options)
     widths = {name: _layer_widths(own[0], readout) if WEIGHTED in methods else None for name, own in listed.items()}
     probes = {
-        name: [CachedProbes(own, tracks, signals, folder, widths[name]) for own in clean[name]] for name in listed
+        name: [CachedProbes(own, tracks, signals, folder, widths[name], plan) for own in clean[name]] for name in listed
     }
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):
@@ -234,13 +250,14 @@ def _embed_all(
 
 @dataclass(frozen=True)
 class _Grid:
-    """Tasks and settings of probes with which each model is scored. The fields are arguments of `compare_models`."""
+    """Tasks and settings of probes with which each model is scored. Most fields are arguments of `compare_models`."""
 
     tasks: Sequence[Task]
     methods: Sequence[str]
     label_fractions: Sequence[float]
     seeds: Sequence[int]
     bootstrap_seed: int
+    is_cross_validated: bool
 
     def scores(
         self, model: str, condition: Condition, probes: Sequence[CachedProbes], inputs: Sequence[np.ndarray]
@@ -255,7 +272,7 @@ class _Grid:
         """
         probed = [method for method in self.methods if method != RETRIEVAL]
         for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
-            varies = len(probes) > 1 or method in _SEEDED or fraction < 1
+            varies = self.is_cross_validated or len(probes) > 1 or method in _SEEDED or fraction < 1
             predictions = [
                 probes[number % len(probes)].predict(
                     inputs[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)

@@ -15,19 +15,20 @@ from ssc_toolkit.options.checks import (
     check_numbers,
     check_window,
 )
+from ssc_toolkit.options.folds import CrossValidatedSource
 from ssc_toolkit.options.names import METHODS, SEVERITIES
-from ssc_toolkit.options.tracks import TrackSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(TrackSource):
+class CompareOptions(CrossValidatedSource):
     """Options of `compare`, which compares models by probes on clean and corrupted audio, by retrieval, and on a map.
 
     The command writes report.html, report.md and report.json. The HTML page has an interactive map with audio. A random
     encoder of each architecture, MFCC statistics and log-mel statistics are always added to the models as baselines.
     Results are cached in the output folder. Rerun the same command to resume an interrupted comparison. If you add a
     model or a corruption, only the missing results are computed. If a label is a musical key, pitch shift is omitted
-    from the augmentation chain. If the tracks have no `split` column, they are split as by `probe`.
+    from the augmentation chain. If the tracks have no `split` column, they are split as by `probe`. With `folds`, the
+    tracks are cross-validated instead.
 
     Args:
         encoders: folders of saved encoders, or module:function for your own models.
@@ -43,6 +44,7 @@ class CompareOptions(TrackSource):
         methods: methods of the probes: one or more of linear, mlp, knn (nearest neighbors), prototypes (similarity to
             the mean of each class) and weighted_layers (a learned weighted sum of several layers).
         repeats: number of seeds of probes and random encoders, starting at `seed`. A score is the mean over the seeds.
+            Each seed has its own folds.
         window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
             mean over its windows. The default is the view length of each encoder's training, or 3 if it is not known.
         frame_pooling: how the frames of a window are combined: mean, max or mean_std (mean and standard deviation).
@@ -51,7 +53,7 @@ class CompareOptions(TrackSource):
             concatenated. The default is the layers that the encoder was saved with, or the last.
         audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
-        seed: seed of the corruptions and the split, and first seed of random encoders and probes.
+        seed: seed of the corruptions and the split, and first seed of random encoders, probes and folds.
     """
 
     encoders: tuple[str, ...]

@@ -7,18 +7,19 @@ from typing import Literal
 
 from ssc_toolkit.checks import check_fraction, check_fractions, check_integer, check_names
 from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_numbers, check_window
+from ssc_toolkit.options.folds import CrossValidatedSource
 from ssc_toolkit.options.names import FINETUNE, METHODS
-from ssc_toolkit.options.tracks import TrackSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeOptions(TrackSource):
+class ProbeOptions(CrossValidatedSource):
     """Options of `probe`, which scores an encoder and baselines by probes for each label.
 
     The baselines are a random encoder, MFCC statistics and log-mel statistics. The command prints a table of test
     scores with 95 % intervals (bootstrap over groups of tracks, and over seeds if there are several), and a table of
     hubness and anisotropy. If the tracks have no `split` column (train, valid, test), they are split at random in the
-    ratio 70/10/20. Tracks with the same `group` are put in the same split.
+    ratio 70/10/20. Tracks with the same `group` are put in the same split. With `folds`, the tracks are cross-validated
+    instead.
 
     Args:
         encoder: folder of a saved encoder, or module:function that returns a model.
@@ -28,7 +29,7 @@ class ProbeOptions(TrackSource):
         numbers: names of the label columns that contain numbers. The other columns contain classes.
         label_fractions: fractions of the labeled training tracks to use, each in (0, 1]. Each fraction has its own
             score. The tracks of a smaller fraction are also used for a larger one.
-        repeats: number of seeds, starting at `seed`. A score is the mean over the seeds.
+        repeats: number of seeds, starting at `seed`. A score is the mean over the seeds. Each seed has its own folds.
         window_seconds: length of a window in seconds. The windows do not overlap, and the embedding of a track is the
             mean over its windows. The default is the view length of the encoder's training, which is read from the
             folder above the encoder, or 3 if it is not known.
@@ -41,7 +42,7 @@ class ProbeOptions(TrackSource):
         out: folder for report.json, report.md and report.html. Existing reports are replaced. By default no report is
             written.
         max_unusable: maximum fraction of the files that may be unreadable or silent. These files are left out.
-        seed: first seed of probes, random encoders and label fractions, and seed of the split.
+        seed: first seed of probes, random encoders, label fractions and folds, and seed of the split.
     """
 
     encoder: str

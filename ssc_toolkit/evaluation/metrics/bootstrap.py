@@ -11,6 +11,8 @@ from ssc_toolkit.data.cells import format_cells
 
 RESAMPLES = 1000
 COVERAGE = 0.95
+MIN_GROUPS = 10
+"""Number of groups below which a caution is printed."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,38 @@ def interval_over_runs(
         >>> interval.value, bool(interval.low < 0.4 < 0.6 < interval.high)
         (0.5, True)
     """
-    count = len(values)
+    return _interval(float(np.mean(values)), resample_runs(resampled, seed).clip(*bounds))
+
+
+def resample_runs(resampled: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Compute the mean of a metric over drawn runs for each resample, (resamples,), as for `interval_over_runs`.
+
+    Args:
+        resampled: (resamples, S) metric of each run on resampled tracks.
+        seed: seed of the resampling of runs.
+    """
+    count = resampled.shape[1]
     means = resampled.mean(axis=1)
-    if count > 1:
-        drawn = np.random.default_rng([seed, 1]).integers(count, size=resampled.shape)
-        deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
-        means = means + np.sqrt(count / (count - 1)) * deviations
-    return _interval(float(np.mean(values)), means.clip(*bounds))
+    if count == 1:
+        return means
+    drawn = np.random.default_rng([seed, 1]).integers(count, size=resampled.shape)
+    deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
+    return means + np.sqrt(count / (count - 1)) * deviations
+
+
+def caution_few_groups(groups: int) -> str | None:
+    """Return a caution about intervals over fewer than ten groups, or None if there are more groups.
+
+    Examples:
+        >>> caution_few_groups(5)[:31], caution_few_groups(10)
+        ('Caution: the intervals are from', None)
+    """
+    if groups >= MIN_GROUPS:
+        return None
+    return (
+        f"Caution: the intervals are from {groups} group{'s' * (groups != 1)} of tracks. Intervals from fewer than ten "
+        "groups are unreliable and usually too narrow (Cameron, Gelbach and Miller, 2008)."
+    )
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:
