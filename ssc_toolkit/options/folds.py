@@ -38,7 +38,7 @@ class CrossValidatedSource(TrackSource):
             check_integer("folds", self.folds, 2)
         if self.folds is not None and FINETUNE in getattr(self, "methods", ()):
             raise InputError(
-                f"methods: {FINETUNE} expected a table with splits, got folds={self.folds}; cross-validation fits probes "
-                "to embeddings that are computed once, without the training of an encoder for each fold"
+                f"methods: {FINETUNE} expected a table with splits, got folds={self.folds}; cross-validation fits "
+                "probes to embeddings that are computed once, and trains no encoder for each fold"
             )
         super().check()

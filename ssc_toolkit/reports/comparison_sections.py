@@ -48,9 +48,9 @@ def overview_section(frame: pd.DataFrame) -> Section:
     )
     if frame["folds"].max():
         text = (
-            f"Scores of cross-validation in {frame['folds'].max()} folds, with 95 % intervals from resampling the groups "
-            "of tracks. The models are frozen. Each track is predicted by a probe that was not fitted to its group. The "
-            "settings of each probe are selected on inner folds of its training tracks."
+            f"Scores of cross-validation in {frame['folds'].max()} folds, with 95 % intervals from resampling the "
+            "groups of tracks. The models are frozen. Each track is predicted by a probe that was not fitted to its "
+            "group. The settings of each probe are selected on inner folds of its training tracks."
         )
     dots = plots.plot_scores(_panels(clean, "task"), plots.choose_model_colors(clean["model"].unique()))
     title = f"Probes on clean audio ({', '.join(methods)})"

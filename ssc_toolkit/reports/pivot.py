@@ -59,8 +59,9 @@ def list_cautions(frame: pd.DataFrame) -> list[str]:
         ['key']
     """
     found = []
-    for groups, part in frame[frame["groups"] > 0].groupby("groups"):
-        caution = caution_few_groups(int(groups))
+    for groups in sorted(set(frame["groups"].tolist()) - {0}):
+        part = frame[frame["groups"] == groups]
+        caution = caution_few_groups(groups)
         if caution is not None:
             found.append(f"{', '.join(map(str, part['task'].unique()))}: {caution}")
     return found

@@ -42,11 +42,13 @@ class Metric:
         resampled: function that takes outputs, true labels, weights (resamples, tracks) and folds, and returns one
             value per resample.
         bounds: minimum and maximum of the metric.
+        is_of_ranking: whether the metric compares the scores of tracks with each other.
     """
 
     value: Value
     resampled: Resampled
     bounds: tuple[float, float] = (0.0, 1.0)
+    is_of_ranking: bool = False
 
 
 def find_metrics(kind: Kind, names: tuple[str, ...]) -> Mapping[str, Metric]:
@@ -182,7 +184,7 @@ def _macro(
             values.append(np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan))
         return _mean_of_defined(np.array(values).reshape(len(classes), len(weights)))
 
-    return Metric(mean, means)
+    return Metric(mean, means, is_of_ranking=True)
 
 
 def _r2(columns: slice) -> Metric:

@@ -116,12 +116,12 @@ class CachedProbes:
 
     def _probe(self, settings: ProbeSettings) -> Probe | CrossValidatedProbe:
         if settings not in self._probes:
-            column, *others = settings
-            labels, folds = self._signals[column], self._find_folds(settings)
+            column, method, fraction, seed = settings
+            labels, folds, widths = self._signals[column], self._find_folds(settings), self._layer_widths
             self._probes[settings] = (
-                fit_head(self._embeddings, self._tracks, labels, column, *others, self._layer_widths)
+                fit_head(self._embeddings, self._tracks, labels, column, method, fraction, seed, widths)
                 if folds is None
-                else fit_folds(self._embeddings, labels, column, folds, *others, self._layer_widths)
+                else fit_folds(self._embeddings, labels, column, folds, method, fraction, seed, widths)
             )
         return self._probes[settings]
 

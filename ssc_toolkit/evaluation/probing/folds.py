@@ -218,10 +218,10 @@ class CrossValidation:
         """Raise InputError if a class occurs in a single group, because no probe could be trained and tested on it."""
         alone = np.flatnonzero(_occurrences(strata, groups) == 1)
         if len(alone):
-            where = [names[groups[strata[:, number] > 0][0]] for number in alone[:3]]
+            where = [str(names[groups[strata[:, number] > 0][0]]) for number in alone[:3]]
             listed = [f"{labels.names[number]!r} in {name!r}" for number, name in zip(alone, where, strict=False)]
             more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-            by = f" by {self.group_by}" if self.group_by else ""
+            by = f" of column {self.group_by!r}" if self.group_by else ""
             raise InputError(
                 f"folds: expected each class of column {column!r} in at least two groups{by}, got one group for "
                 f"{', '.join(listed)}{more}; merge or remove these classes, or choose other groups"
