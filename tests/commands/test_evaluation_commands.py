@@ -19,7 +19,7 @@ from ssc_toolkit.evaluation.embedding.files import read_metadata
 RATE = 16000
 RECORD = {
     "model", "task", "method", "metric", "value", "low", "high", "corruption", "severity", "label_fraction", "seed",
-    "tracks", "undefined_classes",
+    "tracks", "groups", "folds", "undefined_classes",
 }  # fmt: skip
 
 

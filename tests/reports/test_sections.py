@@ -72,7 +72,8 @@ def test_drops_and_differences_have_a_cell_for_each_condition():
     (figure,) = drops.figures.values()
     assert all(f">{name}<" in figure for name in ("key", "tags", "mp3 2", "reverb 0.5"))
     differences = difference_section(results().differences([("z", "a")]))
-    assert differences.header == ["task", "models", "clean", "mp3 2", "reverb 0.5", "mp3 1"]
+    conditions = ["clean", "mp3 2", "reverb 0.5", "mp3 1"]
+    assert differences.header == ["task", "models", *conditions, "smallest detectable"]
     assert differences.rows[0][:2] == ["key", "z \N{MINUS SIGN} a"]
     assert differences.rows[0][2].startswith("+0.083 [")
 
@@ -100,7 +101,7 @@ def test_methods_have_a_column_if_there_are_several(methods):
 
 def test_undefined_classes_are_counted():
     assert "1 classes undefined" in " ".join(task_section(results().frame, "tags").text)
-    assert task_section(results().frame, "key").text == ["12 test tracks."]
+    assert task_section(results().frame, "key").text == ["12 test tracks in 12 groups."]
     clean = results().select(corruption="clean")
     rows = {tuple(row[:3]): row for row in probe_section(clean.frame).rows}
     assert rows["z", "tags", "linear"][6].endswith("1 classes undefined")

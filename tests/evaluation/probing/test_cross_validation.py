@@ -251,7 +251,7 @@ def test_tracks_without_label_or_embedding_are_left_out():
         ({"group_by": "kit"}, {}, "group_by: expected folds to use it with"),
         ({"splits": ("train",)}, {}, "splits: expected folds to use it with"),
         ({"folds": "groups"}, {}, "group_by: expected the name of a group column"),
-        ({"folds": 5, "group_by": "drum"}, {}, r"got one group for 'drum 0' in 'drum 0', 'drum 1' in"),
+        ({"folds": 3, "group_by": "drum"}, {}, "got one group for 'drum 0' in 'drum 0', 'drum 1' in"),
         ({"folds": 5, "group_by": "kit"}, {"drum": ["rare", *["a", "b"] * 59, "a"]}, "for 'rare' in 'kit 00'; merge"),
         ({"folds": 5, "group_by": "kit"}, {"kit": [None, " ", *["x", "y"] * 59]}, "got none for 2 of 120, such as 000"),
         ({"folds": 2, "group_by": "kit"}, {"kit": ["x", "y"] * 60}, "folds: expected at least three groups"),
