@@ -138,7 +138,7 @@ def measure(predictions: Sequence[Predictions], seed: int = 0) -> Score:
         undefined_classes(first.kind, first.names, first.truth, first.folds),
         dict(others),
         len(predictions),
-        len(np.unique(first.groups)),
+        _count_groups(predictions),
         0 if first.folds is None else len(np.unique(first.folds)),
         correct,
         first.rows,
@@ -168,7 +168,8 @@ def relative_drop(clean: Score, corrupted: Score, seed: int = 0) -> Interval:
     before, after = _paired("clean, corrupted", clean, corrupted, seed)
     drops = np.where(before > 0, 1 - after / np.where(before > 0, before, 1.0), np.nan)
     lowest = find_metrics(clean.predictions[0].kind, clean.predictions[0].names)[clean.metric].bounds[0]
-    return interval_over_runs(drops[0], drops[1:], seed, (-np.inf, 1.0 if lowest == 0 else np.inf))
+    bounds = (-np.inf, 1.0 if lowest == 0 else np.inf)
+    return interval_over_runs(drops[0], drops[1:], seed, bounds, _count_groups(clean.predictions))
 
 
 def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
@@ -190,7 +191,7 @@ def paired_difference(first: Score, second: Score, seed: int = 0) -> Interval:
     """
     one, other = _paired("first, second", first, second, seed)
     differences = one - other
-    return interval_over_runs(differences[0], differences[1:], seed)
+    return interval_over_runs(differences[0], differences[1:], seed, groups=_count_groups(first.predictions))
 
 
 def detectable_difference(first: Score, second: Score, seed: int = 0, power: float = 0.8) -> float:
@@ -227,7 +228,7 @@ def detectable_difference(first: Score, second: Score, seed: int = 0, power: flo
     if not 0.5 < power < 1:
         raise ValueError(f"power: expected a number above 0.5 and below 1, got {power}")
     one, other = _paired("first, second", first, second, seed)
-    groups = len(np.unique(first.predictions[0].groups))
+    groups = _count_groups(first.predictions)
     deviation = float(np.nanstd(resample_runs((one - other)[1:], seed)))
     if groups < 2 or not deviation > _ROUNDING:
         return float("nan")
@@ -264,7 +265,11 @@ def _folds_of(predictions: Sequence[Predictions]) -> list[np.ndarray]:
 
 def _interval(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray, seed: int) -> Interval:
     values = _by_run(metric, predictions, weights)
-    return interval_over_runs(values[0], values[1:], seed, metric.bounds)
+    return interval_over_runs(values[0], values[1:], seed, metric.bounds, _count_groups(predictions))
+
+
+def _count_groups(predictions: Sequence[Predictions]) -> int:
+    return len(np.unique(predictions[0].groups))
 
 
 def _by_run(metric: Metric, predictions: Sequence[Predictions], weights: np.ndarray) -> np.ndarray:
