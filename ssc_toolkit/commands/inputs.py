@@ -75,8 +75,8 @@ def publish(
     """
     for section in sections[:printed]:
         print(f"\n{section.title}\n\n{render_table(section.header, section.rows)}")
-        for caution in section.cautions:
-            print(f"\n{caution}")
+        for note in section.notes:
+            print(f"\n{note}")
     if folder is not None:
         write_report(folder, title, lead, sections, content)
 

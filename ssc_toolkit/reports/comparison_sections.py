@@ -55,7 +55,7 @@ def overview_section(frame: pd.DataFrame) -> Section:
     dots = plots.plot_scores(_panels(clean, "task"), plots.choose_model_colors(clean["model"].unique()))
     title = f"Probes on clean audio ({', '.join(methods)})"
     figures = {"Test scores with 95 % intervals.": dots}
-    return Section(title, [text], header, rows, figures, cautions=list_cautions(clean))
+    return Section(title, [text], header, rows, figures, notes=[_describe_groups(clean), *list_cautions(clean)])
 
 
 def task_section(frame: pd.DataFrame, task: str) -> Section:
@@ -99,7 +99,7 @@ def robustness_section(frame: pd.DataFrame, task: str) -> Section:
         f"The table shows {metric}, with {INTERVALS}."
     )
     caption = f"{metric.capitalize()} by severity, with 95 % intervals."
-    return Section(f"Robustness: {task}", [text], header, rows, {caption: figure}, cautions=list_cautions(own))
+    return Section(f"Robustness: {task}", [text], header, rows, {caption: figure}, notes=list_cautions(own))
 
 
 def drop_section(drops: pd.DataFrame) -> Section:
@@ -182,7 +182,7 @@ def explorer_section(
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
-    shown = torch.from_numpy(is_test)
+    shown = torch.tensor(is_test)
     content = make_map_data(
         {model: vectors[is_test] for model, vectors in embeddings.items()},
         test,
@@ -198,6 +198,15 @@ def explorer_section(
         "list below the map shows the neighbors for every model. You can play them from the list."
     )
     return Section("Map of the test clips", [text], explorer=content)
+
+
+def _describe_groups(frame: pd.DataFrame) -> str:
+    """Return a text with the number of test tracks and of their groups for each task of a table of scores."""
+    sizes = frame.drop_duplicates("task")
+    return "; ".join(
+        f"{task}: {tracks} test tracks in {groups} groups"
+        for task, tracks, groups in zip(sizes["task"], sizes["tracks"], sizes["groups"], strict=True)
+    )
 
 
 def _probed(frame: pd.DataFrame, **where: str) -> pd.DataFrame:

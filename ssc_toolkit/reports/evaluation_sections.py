@@ -38,7 +38,7 @@ def probe_section(frame: pd.DataFrame) -> Section:
         )
     folds = frame["folds"].max()
     title = f"Probes, cross-validated in {folds} folds" if folds else "Probes"
-    return Section(title, header=header, rows=rows, cautions=list_cautions(frame))
+    return Section(title, header=header, rows=rows, notes=list_cautions(frame))
 
 
 def query_section(frame: pd.DataFrame) -> Section:
@@ -53,7 +53,7 @@ def query_section(frame: pd.DataFrame) -> Section:
         value, others = format_value(read_interval(first)), _others(found)
         rows.append([first["model"], first["task"], value, others, str(first["tracks"]), str(first["groups"])])
     header = ["model", "label", "mAP", "other metrics", "queries", "groups"]
-    return Section("Retrieval", header=header, rows=rows, cautions=list_cautions(frame))
+    return Section("Retrieval", header=header, rows=rows, notes=list_cautions(frame))
 
 
 def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:

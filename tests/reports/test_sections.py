@@ -116,12 +116,13 @@ def test_few_groups_are_cautioned_wherever_scores_are_shown():
     grouped = [dataclasses.replace(one, groups=np.arange(12) // 3) for one in predictions(9)]
     few = Results.of([make_score_row(measure(grouped), model="z", task="key")]).frame
     for section in (probe_section(few), overview_section(few), robustness_section(with_corruption(few), "key")):
-        (caution,) = section.cautions
+        caution = section.notes[-1]
         assert caution.startswith("key: Caution: the intervals are from 4 groups")
         assert "4 groups" in render_markdown("t", "l", [section], {})
         assert "4 groups" in render_html("t", "l", [section], {})
     clean = results().select(corruption="clean").frame
-    assert not probe_section(clean).cautions
+    assert not probe_section(clean).notes
+    assert overview_section(clean).notes == ["key: 12 test tracks in 12 groups; tags: 12 test tracks in 12 groups"]
     assert {row[8] for row in probe_section(clean).rows} == {"12"}
 
 
