@@ -23,7 +23,7 @@ from ssc_toolkit.evaluation.embedding.models import WaveformModel
 from ssc_toolkit.evaluation.embedding.readout import choose_readout, layer_widths
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
-from ssc_toolkit.evaluation.probing.folds import mark_cross_validated
+from ssc_toolkit.evaluation.probing.folds import CrossValidation, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
 from ssc_toolkit.evaluation.probing.probe import Probe, choose_cross_validation, find_groups, label_signal
 from ssc_toolkit.evaluation.results import Results, make_score_row
@@ -131,7 +131,7 @@ def compare_models(
     rate = max(model.sample_rate for own in listed.values() for model in own)
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
-    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed, plan is not None)
+    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed, plan)
     readout: dict[str, Any] = {"frame_pooling": frame_pooling, "layers": layers}
     options: dict[str, Any] = {"window_seconds": window_seconds, "cache": folder, "progress": progress, **readout}
     _say(progress, f"{len(models)} models, clean audio")
@@ -257,7 +257,7 @@ class _Grid:
     label_fractions: Sequence[float]
     seeds: Sequence[int]
     bootstrap_seed: int
-    is_cross_validated: bool
+    plan: CrossValidation | None
 
     def scores(
         self, model: str, condition: Condition, probes: Sequence[CachedProbes], inputs: Sequence[np.ndarray]
@@ -272,7 +272,7 @@ class _Grid:
         """
         probed = [method for method in self.methods if method != RETRIEVAL]
         for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
-            varies = self.is_cross_validated or len(probes) > 1 or method in _SEEDED or fraction < 1
+            varies = self.plan is not None or len(probes) > 1 or method in _SEEDED or fraction < 1
             predictions = [
                 probes[number % len(probes)].predict(
                     inputs[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
@@ -303,7 +303,8 @@ def _rank_all(
         grid: tasks and settings of the comparison.
     """
     test = np.flatnonzero(tracks["split"] == "test")
-    rows, groups = torch.from_numpy(test), find_groups(tracks)[test]
+    group_by = None if grid.plan is None else grid.plan.group_by
+    rows, groups = torch.from_numpy(test), find_groups(tracks, group_by or "group")[test]
     for name, vectors in embeddings.items():
         for column, labels in signals.items():
             if labels.kind != "number":

@@ -86,9 +86,10 @@ def test_a_stored_comparison_is_the_same(tracks, tmp_path):
 
 
 def test_every_track_is_scored_clean_and_corrupted(tracks):
-    conditions = conditions_for(["colored_noise"], [2], RATE)
-    comparison = compare(tracks, conditions=conditions, folds=4, methods=["linear", "retrieval"])
+    options = {"folds": 4, "group_by": "artist", "methods": ["linear", "retrieval"]}
+    comparison = compare(tracks, conditions=conditions_for(["colored_noise"], [2], RATE), **options)
     assert set(comparison.results.frame["tracks"]) == {40}
+    assert set(comparison.results.frame["groups"]) == {8}
     drop = comparison.results.relative_drops().set_index("model")["value"]
     assert drop["spectrum"] > 0
 

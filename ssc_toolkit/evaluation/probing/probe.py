@@ -326,9 +326,9 @@ def choose_cross_validation(
     return None
 
 
-def find_groups(tracks: TrackTable) -> np.ndarray:
+def find_groups(tracks: TrackTable, column: str = "group") -> np.ndarray:
     """Return the group (tracks,) of each track for the bootstrap. A track of unknown group has its own group."""
-    return separate_unknown_groups(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
+    return separate_unknown_groups(tracks[column].to_numpy()) if column in tracks else np.arange(len(tracks))
 
 
 def _rows_of(tracks: TrackTable, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:
