@@ -12,6 +12,7 @@ OPTIONS = {
     "minimum_shared": "min_shared",
     "most_skipped": "max_unusable",
     "clips": "audio_clips",
+    "workers": "threads",
     "database_root": "database.root",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",

@@ -140,6 +140,7 @@ for name in ("a.m4a", "renamed.mp3"):
 """
 
 
+@pytest.mark.slow
 def test_without_pyav_the_extra_is_named(tmp_path):
     encode(tmp_path / "a.m4a", "aac", "ipod")
     (tmp_path / "renamed.mp3").write_bytes((tmp_path / "a.m4a").read_bytes())

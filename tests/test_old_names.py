@@ -12,7 +12,7 @@ from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import CHECKSUMS, write_checked_json
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, OPTIONS, SAMPLER_STATE, with_new_names
-from ssc_toolkit.options import PretrainOptions
+from ssc_toolkit.options import PrepareOptions, PretrainOptions
 from ssc_toolkit.options.parsing import CommandLine
 from ssc_toolkit.options.run_settings import check_run_settings, read_settings
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
@@ -104,6 +104,16 @@ def test_configs_of_earlier_runs_are_read(tmp_path):
     config.write_text("tracks: scores\nout: a\nminimum_shared: 3\nmost_skipped: 0.25\n")
     options = CommandLine(PretrainOptions, [f"--config={config}"]).options
     assert (options.min_shared, options.max_unusable) == (3, 0.25)
+
+
+def test_threads_of_prepare_were_called_workers(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("tracks: scores\nworkers: 3\n")
+    assert CommandLine(PrepareOptions, [f"--config={config}"]).options.threads == 3
+    with pytest.raises(InputError, match="mean --threads"):
+        CommandLine(PrepareOptions, ["--tracks=scores", "--workers=3"])
+    config.write_text("tracks: scores\nout: a\nworkers: 3\n")
+    assert CommandLine(PretrainOptions, [f"--config={config}"]).options.workers == 3
 
 
 def test_new_names_are_not_replaced():

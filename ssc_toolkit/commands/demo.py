@@ -19,11 +19,12 @@ from ssc_toolkit.encoders import Encoder, load_encoder
 from ssc_toolkit.evaluation import Task, provenance_of
 from ssc_toolkit.evaluation.baselines import BASELINES, MFCC_STATISTICS, RANDOM, make_baselines
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, compare_models
-from ssc_toolkit.evaluation.conditions import CHAIN, SEVERITIES, conditions_for
+from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.results import to_records
-from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder, write_checked_json
 from ssc_toolkit.options import DemoOptions, PretrainOptions
 from ssc_toolkit.options.demo import NOTE
+from ssc_toolkit.options.names import CHAIN, SEVERITIES
+from ssc_toolkit.options.output_folder import claim_folder
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     explorer_section,
@@ -102,13 +103,9 @@ def demo(options: DemoOptions) -> Path:
     """
     options.check()
     begin, quick, seed = time.monotonic(), options.quick, options.seed
-    folder = make_writable_folder(options.folder, "out")
     size = QUICK if quick else FULL
-    with lock_folder(folder, "out"):
-        options.check_folder()
+    with claim_folder(options.folder / NOTE, options.settings, "out", "demonstration") as folder:
         check_report_files(folder)
-        clear_leftovers(folder)
-        write_checked_json(folder / NOTE, options.settings)
         _run(folder, size, quick, seed)
     print(f"\n{(time.monotonic() - begin) / 60:.1f} minutes. Open {folder / 'report.html'}")
     return folder / "report.html"

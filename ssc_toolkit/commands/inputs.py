@@ -26,7 +26,7 @@ from ssc_toolkit.evaluation.probing.probe import check_labels, choose_cross_vali
 from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
-from ssc_toolkit.options.folds import CrossValidatedSource
+from ssc_toolkit.options.evaluation import CrossValidationOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, render_table, write_report
@@ -131,9 +131,9 @@ def baselines_by_seed(models: Mapping[str, WaveformModel], seeds: Sequence[int])
     }
 
 
-def make_tasks(labels: Sequence[str]) -> list[Task]:
+def make_tasks(columns: Sequence[str]) -> list[Task]:
     """Return a prediction task for each label column, with the name of the column."""
-    return [Task(label, label) for label in dict.fromkeys(labels)]
+    return [Task(column, column) for column in dict.fromkeys(columns)]
 
 
 def choose_windows(models: Models, window_seconds: float | None) -> dict[str, float]:
@@ -211,7 +211,9 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
     return found
 
 
-def load_probed(models: Models, options: CrossValidatedSource, seed: int) -> tuple[TrackTable, CrossValidation | None]:
+def load_probed(
+    models: Models, options: CrossValidationOptions, seed: int
+) -> tuple[TrackTable, CrossValidation | None]:
     """Load the track table of a command that fits probes, without opening audio files.
 
     Args:
@@ -233,7 +235,7 @@ def load_probed(models: Models, options: CrossValidatedSource, seed: int) -> tup
     return found.select(found["split"] == "test"), plan
 
 
-def describe_cross_validation(options: CrossValidatedSource) -> dict[str, Any]:
+def describe_cross_validation(options: CrossValidationOptions) -> dict[str, Any]:
     """Return the settings of cross-validation as an entry of the provenance. Without folds, there is no entry."""
     if options.folds is None:
         return {}
@@ -241,18 +243,18 @@ def describe_cross_validation(options: CrossValidatedSource) -> dict[str, Any]:
     return {"cross_validation": {**settings, "max_inner_folds": INNER_FOLDS}}
 
 
-def label_signals(tracks: TrackTable, labels: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
+def label_signals(tracks: TrackTable, columns: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
     """Return the labels of all tracks by label column. The columns in `numbers` contain numbers.
 
     Raises:
         InputError: if a column is missing or of another kind.
     """
-    return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in labels}
+    return {column: label_signal(tracks, column, "number" if column in numbers else None) for column in columns}
 
 
 def probed_labels(
     tracks: TrackTable,
-    labels: Sequence[str],
+    columns: Sequence[str],
     numbers: Sequence[str],
     methods: Sequence[str],
     label_fractions: Sequence[float] = (1.0,),
@@ -263,7 +265,7 @@ def probed_labels(
 
     Args:
         tracks: track table with a column `split`.
-        labels: names of the label columns.
+        columns: names of the label columns.
         numbers: names of those label columns that contain numbers.
         methods: methods of the probes.
         label_fractions: fractions of the labeled training tracks to fit probes to.
@@ -274,7 +276,7 @@ def probed_labels(
         InputError: if a column or an argument is invalid, if a split has no labeled track, or if the tracks cannot be
             cross-validated.
     """
-    signals = label_signals(tracks, labels, numbers)
+    signals = label_signals(tracks, columns, numbers)
     for column, signal in signals.items():
         if signal.kind == "number" and "prototypes" in methods:
             raise InputError(f"methods: prototypes expected classes, got numbers in {column}")

@@ -51,8 +51,7 @@ def probe(options: ProbeOptions) -> Results:
     with optional_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
-        readout: dict[str, Any] = {"frame_pooling": options.frame_pooling, "layers": options.layers or None}
-        readouts = check_readouts(models, dict.fromkeys(models, seconds), **readout, methods=options.methods)
+        readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         found, plan = load_probed(models, options, options.seed)
         signals = probed_labels(
             found, options.labels, options.numbers, options.methods, options.label_fractions, seeds, plan
@@ -71,12 +70,12 @@ def probe(options: ProbeOptions) -> Results:
             folds=options.folds,
             group_by=options.group_by,
             splits=() if plan is None else ("test",),
-            **readout,
+            **options.readout,
         )
         results = comparison.results
         if FINETUNE in options.methods:
             results = Results.joined(
-                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds, readout))]
+                [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds))]
             )
         differences = results.differences([(THIS, name) for name in models if name != THIS], options.seed)
         sections = [
@@ -111,7 +110,6 @@ def _fine_tuned(
     seconds: float,
     options: ProbeOptions,
     seeds: Sequence[int],
-    readout: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Fine-tune each trainable model on each label column, and yield the scores as rows from `make_score_row`.
 
@@ -134,9 +132,9 @@ def _fine_tuned(
                         label_fraction=fraction,
                         steps=options.finetune_steps,
                         seed=seed,
-                        **readout,
+                        **options.readout,
                     )
-                    embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False, **readout)
+                    embeddings = embed_tracks(tuned.model, tracks, seconds, progress=False, **options.readout)
                     predictions.append(tuned.probe.predict(embeddings, tracks))
                 score = measure(predictions)
                 yield make_score_row(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssc_toolkit.checks import as_integer
 from ssc_toolkit.losses.distributed import count_processes
-from ssc_toolkit.seeds import as_integer
 
 Inputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 

@@ -10,7 +10,14 @@ from ssc_toolkit.errors import InputError
 from ssc_toolkit.options.checks import check_choices, check_omit, check_severity
 from ssc_toolkit.options.run_settings import check_run_settings
 from ssc_toolkit.options.tracks import TrackSource, as_source, source_named
-from ssc_toolkit.options.training import LogOptions, OptimizerOptions, TrainerOptions
+from ssc_toolkit.options.training import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrainerOptions,
+)
 from ssc_toolkit.paths import user_path
 
 
@@ -56,6 +63,9 @@ class PretrainOptions(TrackSource):
             `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
         memory: number of embeddings of earlier batches that the loss uses as additional positives and negatives; 0 for
             none.
+        loss: weighting of the pairs of the loss.
+        projector: projector between the encoder and the loss.
+        segments: positions of the views of a track.
         optimizer: optimizer and learning-rate schedule.
         trainer: devices, precision, and computation of the steps.
         logs: loggers, and how often they log.
@@ -89,6 +99,9 @@ class PretrainOptions(TrackSource):
     title: str = "pretraining"
     unlabeled: str | TrackSource | None = None
     memory: int = 0
+    loss: LossOptions = LossOptions()  # noqa: RUF009 - frozen
+    projector: ProjectorOptions = ProjectorOptions()  # noqa: RUF009 - frozen
+    segments: SegmentOptions = SegmentOptions()  # noqa: RUF009 - frozen
     optimizer: OptimizerOptions = OptimizerOptions()  # noqa: RUF009 - frozen
     trainer: TrainerOptions = TrainerOptions()  # noqa: RUF009 - frozen
     logs: LogOptions = LogOptions()  # noqa: RUF009 - frozen
@@ -125,11 +138,13 @@ class PretrainOptions(TrackSource):
         check_choices(self)
         check_severity(self.severity)
         check_omit(self.omit)
+        if self.loss.label_weight != 1 and not columns:
+            raise InputError(f"loss.label_weight: expected labels as well, got {self.loss.label_weight} without labels")
         if self.label_budget < 1 and not columns:
             raise InputError("label_budget: expected labels as well, got None")
         if len(set(columns)) < len(columns):
             raise InputError(f"labels: expected different columns, got {', '.join(columns)}")
-        for group in (self.optimizer, self.trainer, self.logs):
+        for group in (self.loss, self.projector, self.segments, self.optimizer, self.trainer, self.logs):
             group.check()
         for argument, source in self.sources.items():
             with source_named(argument):

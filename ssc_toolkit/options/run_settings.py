@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.files import is_leftover, read_checked_json
+from ssc_toolkit.files import read_checked_json
 from ssc_toolkit.old_names import OPTIONS, with_new_names
 
 CHECKPOINT = "last.ckpt"
@@ -17,6 +17,7 @@ CHECKPOINT = "last.ckpt"
 ENCODER_FOLDER = "encoder"
 """Name of the folder of the encoder in the folder of a complete run."""
 SETTINGS = "settings.json"
+"""Name of the file with the settings in the folder of a run."""
 
 _WITHOUT_EFFECT = (
     "out",
@@ -95,27 +96,6 @@ def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str,
             _HASHES.get(name, f"{name} was {found.get(name)!r}, is {own.get(name)!r}") for name in differing
         )
         raise InputError(f"out: {folder} contains a run with other settings ({changes}); choose another folder")
-
-
-def check_note(note: Path, settings: Mapping[str, Any], argument: str, kind: str) -> None:
-    """Raise InputError unless an output folder is empty, or a file in it contains the same settings.
-
-    Args:
-        note: JSON file in the folder that contains the settings with which the folder was written.
-        settings: expected settings.
-        argument: name of the argument that gave the folder.
-        kind: name of what the folder contains, such as "demonstration".
-    """
-    folder = note.parent
-    if not note.exists():
-        if not all(path.name == ".lock" or is_leftover(path, note.name) for path in folder.iterdir()):
-            raise InputError(f"{argument}: {folder} is not empty and contains no {kind}; choose another folder")
-        return
-    found = read_checked_json(note, argument, "restore it, or choose another folder", required=False)
-    if found != json.loads(json.dumps(settings)):
-        raise InputError(
-            f"{argument}: {folder} contains a {kind} with other settings (see {note.name}); choose another folder"
-        )
 
 
 def to_plain(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,15 @@
 """Pretraining with Lightning: module, data module, callbacks and options."""
 
-from ssc_toolkit.options import LogOptions, OptimizerOptions, PretrainOptions, TrackSource, TrainerOptions
+from ssc_toolkit.options import (
+    LogOptions,
+    LossOptions,
+    OptimizerOptions,
+    PretrainOptions,
+    ProjectorOptions,
+    SegmentOptions,
+    TrackSource,
+    TrainerOptions,
+)
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.stopping import StopOnSignal
@@ -14,8 +23,11 @@ __all__ = [
     "FiniteWeights",
     "History",
     "LogOptions",
+    "LossOptions",
     "OptimizerOptions",
     "PretrainOptions",
+    "ProjectorOptions",
+    "SegmentOptions",
     "SemiSupConDataModule",
     "SemiSupConModule",
     "StopOnSignal",

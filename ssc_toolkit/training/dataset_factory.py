@@ -13,7 +13,9 @@ from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.hashing import short_hash
+from ssc_toolkit.options import SegmentOptions
 from ssc_toolkit.options.tracks import TrackSource, source_named
+from ssc_toolkit.samplers import AdjacentSegments, RandomSegments, SameSegment, ViewSampler
 from ssc_toolkit.targets import MaxTarget, SameClass, SharedLabels, Target
 
 Signals = Labels | dict[str, Labels] | None
@@ -144,6 +146,7 @@ def make_training_dataset(
     view_seconds: float,
     views: int,
     max_unusable: float,
+    view_sampler: ViewSampler,
 ) -> ContrastiveDataset | JoinedDataset:
     """Create the dataset of a training.
 
@@ -154,6 +157,7 @@ def make_training_dataset(
         view_seconds: length of a view in seconds.
         views: number of views of each track.
         max_unusable: maximum fraction of the tracks that may fail to decode.
+        view_sampler: sampler of the positions of the views in a track.
     """
     # Audio from stores stays in 16 bits until it is on the device.
     dtype = torch.int16 if all(part.store is not None for part in parts) else torch.float32
@@ -164,12 +168,22 @@ def make_training_dataset(
             view_seconds,
             views,
             own,
+            view_sampler=view_sampler,
             max_unusable=max_unusable,
             dtype=dtype,
         )
         for part, own in zip(parts, (labels, None), strict=False)
     ]
     return datasets[0] if len(datasets) == 1 else JoinedDataset(datasets)
+
+
+def make_view_sampler(options: SegmentOptions, sample_rate: int) -> ViewSampler:
+    """Return the sampler of the positions of views. `sample_rate` is that of the tracks in hertz."""
+    if options.sampler == "same":
+        return SameSegment()
+    if options.sampler == "adjacent":
+        return AdjacentSegments()
+    return RandomSegments(options.min_gap_seconds, options.max_gap_seconds, sample_rate=sample_rate)
 
 
 def _all_positive(signal: Labels, min_shared: int) -> bool:

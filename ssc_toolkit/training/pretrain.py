@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ssc_toolkit.augmentations import semisupcon_chain
 from ssc_toolkit.data import Labels, check_audio, dataset_of
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.data.validation import kept_rows
-from ssc_toolkit.encoders import ContrastiveModel, Encoder, make_encoder
+from ssc_toolkit.encoders import ContrastiveModel, Encoder, Projector, make_encoder
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embed_tracks, neighbor_agreement
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
@@ -40,6 +40,7 @@ from ssc_toolkit.training.dataset_factory import (
     load_source,
     make_target,
     make_training_dataset,
+    make_view_sampler,
     select_training_rows,
 )
 from ssc_toolkit.training.fit import fit, is_first_process
@@ -146,12 +147,12 @@ def _make_module(
         signals: labels of the first table by column.
     """
     torch.manual_seed(options.seed)
-    model = ContrastiveModel(make_encoder(options.encoder))
+    model = _make_model(options)
     _check_view(model.encoder, options.view_seconds)
     for table in tables:
         check_rate(table, model.encoder.sample_rate)
     target = make_target({column: signals[column] for column in options.label_columns}, options.min_shared)
-    loss = SemiSupConLoss(options.temperature, target, gather=True)
+    loss = SemiSupConLoss(options.temperature, target, gather=True, **asdict(options.loss))
     return SemiSupConModule(
         model,
         CrossBatchMemory(loss, options.memory) if options.memory else loss,
@@ -163,6 +164,15 @@ def _make_module(
         partial(OPTIMIZERS[options.optimizer.name], weight_decay=options.optimizer.weight_decay),
         options.trainer.chunk_size,
     )
+
+
+def _make_model(options: PretrainOptions) -> ContrastiveModel:
+    """Create the encoder and the projector."""
+    encoder, projector = make_encoder(options.encoder), options.projector
+    if projector.depth == 0:
+        return ContrastiveModel(encoder, nn.Identity())
+    norm = None if projector.norm == "none" else projector.norm
+    return ContrastiveModel(encoder, Projector(encoder.embedding_dim, **asdict(projector) | {"norm": norm}))
 
 
 def _training_data(
@@ -193,7 +203,13 @@ def _training_data(
     if options.labeled_fraction == 1:
         check_contrasts(train, columns, options.min_shared)
     dataset = make_training_dataset(
-        parts, train, sample_rate, options.view_seconds, options.views, options.max_unusable
+        parts,
+        train,
+        sample_rate,
+        options.view_seconds,
+        options.views,
+        options.max_unusable,
+        make_view_sampler(options.segments, sample_rate),
     )
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers

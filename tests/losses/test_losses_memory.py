@@ -86,7 +86,7 @@ def test_a_memory_rests_in_eval_mode_and_asks_for_ids():
     for size in (0, 2.5, "8", True):
         with pytest.raises((TypeError, ValueError), match="size"):
             CrossBatchMemory(SemiSupConLoss(), size)
-    with pytest.raises(ValueError, match="contrasts: expected 'all' or 'queue'"):
+    with pytest.raises(ValueError, match="contrasts: expected one of all, queue"):
         CrossBatchMemory(SemiSupConLoss(), 8, contrasts="bank")
     memory.train()
     memory(torch.randn(4, 2, 6), items=torch.arange(4))
