@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,14 @@ from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
 from ssc_toolkit.evaluation.probing.folds import CrossValidation, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
 from ssc_toolkit.evaluation.probing.probe import Probe, choose_cross_validation, find_groups, label_signal
-from ssc_toolkit.evaluation.results import Results, make_score_row
+from ssc_toolkit.evaluation.results import Results, list_cautions, make_score_row
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.options.names import SEVERITIES
 from ssc_toolkit.paths import user_path
+
+logger = logging.getLogger(__name__)
 
 RETRIEVAL = "retrieval"
 _SEEDED = ("mlp", WEIGHTED)
@@ -85,7 +88,8 @@ def compare_models(
     missing.
 
     With `folds`, the probes are cross-validated: each track is a test track once, and is predicted by a probe that was
-    not fitted to its group. All models have the same folds, and embeddings are computed once for all folds.
+    not fitted to its group. All models have the same folds, and embeddings are computed once for all folds. A warning
+    is logged for tasks whose tracks have fewer than ten groups.
 
     Args:
         models: models by name. A list contains one model for each seed, such as encoders with random weights.
@@ -153,7 +157,10 @@ def compare_models(
     first = {name: own[0] for name, own in clean.items()}
     if RETRIEVAL in methods:
         rows += _rank_all(first, tracks, signals, grid)
-    return Comparison(Results.of(rows), first)
+    results = Results.of(rows)
+    for caution in list_cautions(results.frame):
+        logger.warning("%s", caution)
+    return Comparison(results, first)
 
 
 def robustness(

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, caution_few_groups
 from ssc_toolkit.evaluation.metrics.scores import Score, detectable_difference, paired_difference, relative_drop
 
 CLEAN = "clean"
@@ -205,6 +205,23 @@ def make_score_row(
     """
     keys = (model, task, method, float(label_fraction), corruption if severity > 0 else CLEAN, float(severity))
     return dict(zip(KEYS, keys, strict=True)) | {"seed": seed if score.seeds == 1 else None, "score": score}
+
+
+def list_cautions(frame: pd.DataFrame) -> list[str]:
+    """Return cautions about the tasks of a table of scores whose tracks have fewer than ten groups.
+
+    Examples:
+        >>> frame = pd.DataFrame({"task": ["key", "key", "genre"], "groups": [5, 5, 40]})
+        >>> [caution.partition(":")[0] for caution in list_cautions(frame)]
+        ['key']
+    """
+    found = []
+    for groups in sorted(set(frame["groups"].tolist()) - {0}):
+        part = frame[frame["groups"] == groups]
+        caution = caution_few_groups(groups)
+        if caution is not None:
+            found.append(f"{', '.join(map(str, part['task'].unique()))}: {caution}")
+    return found
 
 
 def select_headlines(frame: pd.DataFrame) -> pd.DataFrame:

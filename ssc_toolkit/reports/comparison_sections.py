@@ -15,7 +15,7 @@ import torch
 from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.comparison import RETRIEVAL
 from ssc_toolkit.evaluation.conditions import name_condition
-from ssc_toolkit.evaluation.results import CLEAN, select_headlines, sort_in_order
+from ssc_toolkit.evaluation.results import CLEAN, list_cautions, select_headlines, sort_in_order
 from ssc_toolkit.reports import plots
 from ssc_toolkit.reports.embedding_map import make_map_data
 from ssc_toolkit.reports.page import Section
@@ -24,7 +24,6 @@ from ssc_toolkit.reports.pivot import (
     find_varying,
     format_percent,
     format_signed,
-    list_cautions,
     pivot,
     undefined_text,
 )

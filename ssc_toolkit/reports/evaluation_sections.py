@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.evaluation.results import KEYS, list_rows, sort_in_order
+from ssc_toolkit.evaluation.results import KEYS, list_cautions, list_rows, sort_in_order
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
-from ssc_toolkit.reports.pivot import format_value, list_cautions, read_interval, undefined_text
+from ssc_toolkit.reports.pivot import format_value, read_interval, undefined_text
 
 
 def probe_section(frame: pd.DataFrame) -> Section:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval, caution_few_groups
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval
 from ssc_toolkit.evaluation.results import list_rows
 
 DASH = "\N{EN DASH}"
@@ -48,23 +48,6 @@ def read_interval(row: Mapping[str, Any]) -> Interval:
 def find_varying(frame: pd.DataFrame, columns: Sequence[str] = ("method", "label_fraction")) -> list[str]:
     """Return those of the given columns of a table that have more than one value."""
     return [column for column in columns if frame[column].nunique() > 1]
-
-
-def list_cautions(frame: pd.DataFrame) -> list[str]:
-    """Return cautions about the tasks of a table of scores whose tracks have fewer than ten groups.
-
-    Examples:
-        >>> frame = pd.DataFrame({"task": ["key", "key", "genre"], "groups": [5, 5, 40]})
-        >>> [caution.partition(":")[0] for caution in list_cautions(frame)]
-        ['key']
-    """
-    found = []
-    for groups in sorted(set(frame["groups"].tolist()) - {0}):
-        part = frame[frame["groups"] == groups]
-        caution = caution_few_groups(groups)
-        if caution is not None:
-            found.append(f"{', '.join(map(str, part['task'].unique()))}: {caution}")
-    return found
 
 
 def undefined_text(count: int, metric: str) -> str:

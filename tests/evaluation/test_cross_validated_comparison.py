@@ -61,7 +61,7 @@ def test_embeddings_are_computed_once_for_all_folds(tracks):
     assert frame["seed"].isna().all()  # means over three seeds, each with its own folds
 
 
-def test_models_are_paired_on_the_same_folds(tracks):
+def test_models_are_paired_on_the_same_folds(tracks, caplog):
     comparison = compare(tracks, folds=4, group_by="artist", seeds=(0, 1))
     first, second = (comparison.results.score(model=name) for name in ("spectrum", "level"))
     for one, other in zip(first.predictions, second.predictions, strict=True):
@@ -70,6 +70,7 @@ def test_models_are_paired_on_the_same_folds(tracks):
     (difference,) = comparison.results.differences([("spectrum", "level")]).to_dict("records")
     assert difference["value"] == pytest.approx(first.headline.value - second.headline.value)
     assert 0 < difference["detectable"] < 1
+    assert "pitch: Caution: the intervals are from 8 groups" in caplog.text
 
 
 def test_a_stored_comparison_is_the_same(tracks, tmp_path):

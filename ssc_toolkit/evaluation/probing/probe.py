@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +23,8 @@ from ssc_toolkit.evaluation.probing.cross_validation import fit_folds
 from ssc_toolkit.evaluation.probing.folds import CrossValidation, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import HEADS, WEIGHTED, Head, Problem
 from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "make_problem", "probe"]
 
@@ -245,7 +247,7 @@ def probe(
 ) -> Score:
     """Fit a probe on the training set and score it on the test set, or cross-validate it.
 
-    A warning is issued if the scored tracks have fewer than ten groups, because intervals are then unreliable.
+    A warning is logged if the scored tracks have fewer than ten groups, because intervals are then unreliable.
 
     Args:
         embeddings: as for `fit_probe`.
@@ -306,7 +308,7 @@ def probe(
         score = measure(predictions, seed)
     caution = caution_few_groups(score.groups)
     if caution:
-        warnings.warn(caution, stacklevel=2)
+        logger.warning("%s: %s", _joined(column), caution)
     return score
 
 
