@@ -90,6 +90,12 @@ class Score:
 
         Raises:
             ValueError: unless the predictions are of one class per track.
+
+        Examples:
+            >>> truth, rows = np.array([0, 0, 1]), np.arange(3)
+            >>> score = measure([Predictions(np.eye(2)[[0, 1, 1]], truth, rows, rows, "class", ("a", "b"))])
+            >>> score.confusion().to_numpy().tolist()
+            [[1.0, 1.0], [0.0, 1.0]]
         """
         if not self.predictions or self.predictions[0].kind != "class":
             raise ValueError("predictions: expected one class per track, got another kind of labels")
@@ -224,6 +230,16 @@ def detectable_difference(first: Score, second: Score, seed: int = 0, power: flo
     Raises:
         ValueError: if the two scores have different tracks, folds, groups, seeds or metrics, or if the power is not in
             (0.5, 1).
+
+    Examples:
+        >>> truth, rows = np.arange(40) % 2, np.arange(40)
+        >>> def score(correct):
+        ...     outputs = np.eye(2)[np.where(rows < correct, truth, 1 - truth)]
+        ...     return measure([Predictions(outputs, truth, rows, rows, "class", ("a", "b"))])
+        >>> print(paired_difference(score(30), score(20)))
+        0.250 [0.119, 0.433]
+        >>> round(detectable_difference(score(30), score(20)), 1)
+        0.2
     """
     if not 0.5 < power < 1:
         raise ValueError(f"power: expected a number above 0.5 and below 1, got {power}")

@@ -96,6 +96,15 @@ class CrossValidation:
         folds: number of folds, or "groups" for one fold per group (leave one group out).
         group_by: name of the column with the group of each track, such as its artist. None is for the column `group`.
             Without this column, or in an empty cell of it, each track is its own group.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from ssc_toolkit.data import encode_labels
+        >>> table = TrackTable(pd.DataFrame({"genre": ["jazz", "rock"] * 3, "artist": list("aabbcc")}))
+        >>> labels = encode_labels(table, "genre")
+        >>> folds = CrossValidation(3, group_by="artist").assign(mark_cross_validated(table), labels, "genre")
+        >>> [len(set(folds.fold[folds.groups == group])) for group in range(3)], folds.count
+        ([1, 1, 1], 3)
     """
 
     folds: int | Literal["groups"] = 5
