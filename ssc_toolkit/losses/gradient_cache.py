@@ -209,7 +209,8 @@ def _check_inputs(inputs: Inputs) -> None:
     tensors = list(_tensors(inputs))
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"inputs: expected tensors of one length (items, ...), got lengths {sorted(lengths)}")
+        wanted = "tensors of one length (items, ...), with at least one item"
+        raise ValueError(f"inputs: expected {wanted}, got lengths {sorted(lengths)}")
     if any(tensor.grad_fn is not None for tensor in tensors):
         raise ValueError(
             "inputs: expected tensors without a graph, got the result of a computation with gradients; "

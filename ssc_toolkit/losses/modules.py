@@ -145,7 +145,7 @@ class SemiSupConLoss(nn.Module):
     def settings(self) -> dict[str, Any]:
         """Return the settings of this module as keyword arguments of the function `semi_supcon_loss`."""
         settings = {name: getattr(self, name) for name in LossSettings._fields}
-        return settings | {"temperature": read_temperature(self.temperature), "queue": self.queue}
+        return settings | {"temperature": read_temperature(settings["temperature"]), "queue": self.queue}
 
     def extra_repr(self) -> str:
         fixed = "" if isinstance(self.temperature, nn.Module) else f"temperature={self.temperature}, "
