@@ -140,7 +140,7 @@ def test_a_fold_has_no_effect_on_its_own_probe(method, monkeypatch):
         assert not np.array_equal(heads[fold - 1].predict(embeddings), again[fold - 1].predict(embeddings))
 
 
-def test_groups_in_one_fold_reveal_what_a_probe_cannot_know():
+def test_grouped_folds_remove_the_effect_of_albums():
     random = np.random.default_rng(0)
     album = np.arange(160) % 20
     embeddings = np.eye(20)[album] * 3 + 0.1 * random.normal(size=(160, 20))  # they show the album and nothing else
