@@ -34,8 +34,8 @@ class Metric:
     """A metric that compares the outputs of a probe with the true labels.
 
     The outputs have the shape (tracks, classes or columns). The true labels have the format of `Labels.values`. In
-    cross-validation, all tracks of a fold are predicted by the same probe. Metrics of rankings compare only tracks of the
-    same fold, because the scores of two probes have different scales. The other metrics ignore the folds.
+    cross-validation, all tracks of a fold are predicted by the same probe. Metrics of rankings compare only tracks of
+    the same fold, because the scores of two probes have different scales. The other metrics ignore the folds.
 
     Attributes:
         value: function that takes outputs, true labels and folds, and returns the value of the metric.
