@@ -14,6 +14,8 @@ OPTIONS = {
     "clips": "audio_clips",
     "workers": "threads",
     "database_root": "database.root",
+    "monitor": "validation.labels",
+    "logs.measure_every": "validation.every",
     "unlabeled_root": "unlabeled.root",
     "unlabeled_variant": "unlabeled.variant",
 }

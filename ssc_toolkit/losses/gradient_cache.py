@@ -127,7 +127,7 @@ class GradientCache:
         with torch.no_grad():
             try:
                 for chunk in self._chunks:
-                    self._states.append(_RandomState(self._gpus))
+                    self._states.append(RandomState(self._gpus))
                     outputs.append(self._embed(chunk))
             finally:
                 buffers.put_back()
@@ -143,7 +143,7 @@ class GradientCache:
         """
         if self.embeddings.grad is None:
             raise ValueError("criterion: expected a loss that depends on the embeddings, got one that does not")
-        after_loss = _RandomState(self._gpus)
+        after_loss = RandomState(self._gpus)
         gradients = self.embeddings.grad.split(self._lengths)
         last = len(self._chunks) - 1
         for number, (chunk, state, gradient) in enumerate(zip(self._chunks, self._states, gradients, strict=True)):
@@ -282,7 +282,7 @@ class _Buffers:
             self._look(module)
 
 
-class _RandomState:
+class RandomState:
     """States of the global random generators of PyTorch (CPU and the given GPUs), Python and NumPy, to be restored."""
 
     def __init__(self, devices: Iterable[torch.device]) -> None:

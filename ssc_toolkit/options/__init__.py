@@ -23,6 +23,7 @@ from ssc_toolkit.options.training import (
     SegmentOptions,
     TrainerOptions,
 )
+from ssc_toolkit.options.validation import ValidationOptions
 
 __all__ = [
     "CompareOptions",
@@ -43,4 +44,5 @@ __all__ = [
     "SweepOptions",
     "TrackSource",
     "TrainerOptions",
+    "ValidationOptions",
 ]

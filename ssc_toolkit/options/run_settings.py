@@ -14,6 +14,8 @@ from ssc_toolkit.old_names import OPTIONS, with_new_names
 
 CHECKPOINT = "last.ckpt"
 """Name of the checkpoint in the folder of a run."""
+BEST_CHECKPOINT = "best.ckpt"
+"""Name of the checkpoint with the best value of the monitored measure."""
 ENCODER_FOLDER = "encoder"
 """Name of the folder of the encoder in the folder of a complete run."""
 SETTINGS = "settings.json"
@@ -26,6 +28,7 @@ _WITHOUT_EFFECT = (
     "workers",
     "title",
     "logs.",
+    "validation.",
     "trainer.accelerator",
     "trainer.strategy",
 )
@@ -71,7 +74,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
         InputError: if the file with the settings is missing or damaged.
     """
     found = read_checked_json(folder / SETTINGS, "out", "restore it, or choose another folder", required=False)
-    return with_new_names(found, OPTIONS)
+    renamed = with_new_names(found, OPTIONS)
+    # Earlier versions stored the label column of the validation, which does not determine the weights.
+    return {name: value for name, value in renamed.items() if not name.startswith("validation.")}
 
 
 def check_run_settings(folder: Path, options: RunOptions, identity: Mapping[str, Any] | None = None) -> None:

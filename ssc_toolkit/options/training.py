@@ -178,17 +178,15 @@ class LogOptions:
         tensorboard: write event files for TensorBoard to `tensorboard/`.
         wandb: project of Weights & Biases to log to; the package must be installed.
         every: number of steps between log entries. Values are read from a GPU only at these steps.
-        measure_every: number of steps between measurements of the nearest-neighbor agreement on the validation set.
         pictures_every: number of steps between plots of the similarities and target weights of a batch; 0 for no plots.
     """
 
     tensorboard: bool = True
     wandb: str | None = None
     every: int = 10
-    measure_every: int = 25
     pictures_every: int = 500
 
     def check(self) -> None:
         """Raise InputError for a value out of range."""
-        for name, least in (("every", 1), ("measure_every", 1), ("pictures_every", 0)):
+        for name, least in (("every", 1), ("pictures_every", 0)):
             check_integer(f"logs.{name}", getattr(self, name), least)

@@ -9,17 +9,24 @@ from ssc_toolkit.options import (
     SegmentOptions,
     TrackSource,
     TrainerOptions,
+    ValidationOptions,
 )
+from ssc_toolkit.training.callbacks.best_checkpoint import BestCheckpoint
+from ssc_toolkit.training.callbacks.collapse import CollapseWarning
 from ssc_toolkit.training.callbacks.finite_weights import FiniteWeights
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.callbacks.stopping import StopOnSignal
+from ssc_toolkit.training.callbacks.validation import Validation
 from ssc_toolkit.training.checkpoints import AtomicCheckpointIO
 from ssc_toolkit.training.data import SemiSupConDataModule
 from ssc_toolkit.training.module import SemiSupConModule
 from ssc_toolkit.training.pretrain import pretrain
+from ssc_toolkit.training.validation import ValidationSet
 
 __all__ = [
     "AtomicCheckpointIO",
+    "BestCheckpoint",
+    "CollapseWarning",
     "FiniteWeights",
     "History",
     "LogOptions",
@@ -33,5 +40,8 @@ __all__ = [
     "StopOnSignal",
     "TrackSource",
     "TrainerOptions",
+    "Validation",
+    "ValidationOptions",
+    "ValidationSet",
     "pretrain",
 ]

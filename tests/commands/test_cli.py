@@ -162,7 +162,7 @@ def test_probe_and_robustness(music, encoder, tmp_path):
         ({"root": "nowhere"}, "no folder nowhere"),
         ({"labels": "genre"}, "no column 'genre'"),
         ({"labels": "nothing"}, "no row of column 'nothing'"),
-        ({"monitor": "genre"}, "no column 'genre'"),
+        ({"validation.labels": "genre"}, "no column 'genre'"),
         ({"view_seconds": 60}, "expected at least 60.00 s, got"),
         ({"view_seconds": 0.01}, "view_seconds"),
         ({"out": "my.csv/x"}, "cannot write"),

@@ -20,6 +20,7 @@ from training_runs import SMALL, history, losses, make_tones, pretrain_on
 from ssc_toolkit.data import AudioStore, ContrastiveDataset, JoinedDataset, check_audio, encode_labels, load_tracks
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.options.validation import MEASURES
 from ssc_toolkit.samplers import SampledIndex
 from ssc_toolkit.training import (
     LogOptions,
@@ -28,6 +29,7 @@ from ssc_toolkit.training import (
     ProjectorOptions,
     SegmentOptions,
     TrainerOptions,
+    ValidationOptions,
 )
 from ssc_toolkit.training.dataset_factory import make_view_sampler
 
@@ -176,10 +178,16 @@ def test_joined_datasets_are_read_in_order_and_in_parts(music):
 
 @pytest.mark.slow
 def test_numbers_and_pictures_reach_tensorboard_and_the_folder(music, tmp_path):
-    run(music, tmp_path, logs=LogOptions(every=2, measure_every=4, pictures_every=4), labels=("note", "tags"))
+    run(
+        music,
+        tmp_path,
+        logs=LogOptions(every=2, pictures_every=4),
+        labels=("note", "tags"),
+        validation=ValidationOptions(every=4),
+    )
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     logged = {"loss", "learning_rate", "alignment", "uniformity", "positives_per_anchor", "clips_per_second"}
-    assert logged | {"neighbor_agreement"} <= set(events.Tags()["scalars"])
+    assert logged | {"effective_rank", *MEASURES} <= set(events.Tags()["scalars"])
     by_step = {event.step: event.value for event in events.Scalars("loss")}
     assert by_step == pytest.approx({step: losses(tmp_path)[step - 1] for step in (2, 4, 6, 8)})
     assert [event.step for event in events.Images("matrices")] == [4, 8]
