@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -28,11 +29,13 @@ from ssc_toolkit.evaluation.baselines import open_models
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
 from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.embedding.models import hash_model
+from ssc_toolkit.evaluation.estimate import estimate_comparison
 from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.options.names import CHAIN
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     drop_section,
@@ -51,6 +54,8 @@ PITCH_SHIFT = "pitch_shift"
 def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
 
+    The estimated time, memory and disk space are printed first. With `dry_run`, nothing else is done.
+
     Args:
         options: options of the command, as on the command line.
 
@@ -62,7 +67,7 @@ def compare(options: CompareOptions) -> Path:
     """
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
-    with output_folder(options.out) as folder:
+    with nullcontext(user_path(options.out, "out")) if options.dry_run else output_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         named = open_models(options.encoders, options.names)
         untrained = baselines_by_seed(named, seeds)
@@ -76,6 +81,22 @@ def compare(options: CompareOptions) -> Path:
         omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
         tracks, signals = usable_probed_tracks(found, options.max_unusable, signals, seeds, plan)
+        estimate_comparison(
+            models,
+            tracks,
+            signals,
+            conditions,
+            rate,
+            folder,
+            window_seconds=options.window_seconds,
+            methods=options.methods,
+            seeds=seeds,
+            folds=1 if plan is None else max(plan.assign(tracks, signals[name], name).count for name in signals),
+            audio_clips=options.audio_clips,
+            **options.readout,
+        ).report()
+        if options.dry_run:
+            return folder / "report.html"
         comparison = compare_models(
             models,
             tracks,

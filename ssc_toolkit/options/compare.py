@@ -27,12 +27,14 @@ class CompareOptions(CorruptionOptions, CrossValidationOptions):
         names: names of the models in the report, one for each encoder; by default the names of their folders.
         audio_clips: number of test tracks whose audio is included in the page. Each adds 13 kB to the page.
         seed: seed of the corruptions and the split, and first seed of random encoders, probes and folds.
+        dry_run: only print the estimated time, memory and disk space, and write nothing.
     """
 
     encoders: tuple[str, ...]
     out: str
     names: tuple[str, ...] = ()
     audio_clips: int = 200
+    dry_run: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""

@@ -189,7 +189,7 @@ def test_a_query_in_the_database_is_removed_from_its_ranking(shared, cache, musi
     assert among_themselves[1] == in_a_table[1]
 
 
-@pytest.mark.parametrize(("suffix", "window_pooling"), [("parquet", "mean+std"), ("npz", "none")])
+@pytest.mark.parametrize(("suffix", "window_pooling"), [("parquet", "mean_std"), ("npz", "none")])
 def test_embed_a_folder(shared, music, tmp_path, suffix, window_pooling):
     path = tmp_path / f"e.{suffix}"
     code, _, errors = call("embed", music, *shared[::2], f"--out={path}", f"--window_pooling={window_pooling}")
