@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ssc_toolkit.encoders import Encoder, MelCNN, load_encoder
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.files import read_metadata, write_embeddings
 from ssc_toolkit.files import CHECKSUMS, write_checked_json
 from ssc_toolkit.old_names import ENCODER_ARGUMENTS, OPTIONS, SAMPLER_STATE, with_new_names
-from ssc_toolkit.options import PrepareOptions, PretrainOptions
-from ssc_toolkit.options.parsing import CommandLine
+from ssc_toolkit.options import EmbedOptions, PrepareOptions, PretrainOptions
+from ssc_toolkit.options.parsing import CommandLine, parse_mapping
 from ssc_toolkit.options.run_settings import check_run_settings, read_settings
 from ssc_toolkit.samplers import BalancedBatchSampler, SemiSupervisedBatchSampler
 
@@ -106,6 +108,24 @@ def test_configs_of_earlier_runs_are_read(tmp_path):
     options = CommandLine(PretrainOptions, [f"--config={config}"]).options
     assert (options.min_shared, options.max_unusable) == (3, 0.25)
     assert (options.validation.labels, options.validation.every) == ("key", 7)
+
+
+def test_configs_with_the_old_window_pooling_are_read(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("tracks: music\nencoder: a\nout: a.npz\nwindow_pooling: mean+std\n")
+    assert CommandLine(EmbedOptions, [f"--config={config}"]).options.window_pooling == "mean_std"
+    assert parse_mapping(
+        EmbedOptions, {"tracks": "music", "encoder": "a", "out": "a.npz", "window_pooling": "mean+std"}
+    )
+    with pytest.raises(InputError, match="window_pooling: expected one of 'mean', 'max', 'mean_std', 'none'"):
+        CommandLine(EmbedOptions, ["music", "--encoder=a", "--out=a.npz", "--window_pooling=mean+std"])
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_metadata_with_the_old_window_pooling_is_read(tmp_path, suffix):
+    file = tmp_path / f"e{suffix}"
+    write_embeddings(file, np.zeros((1, 2)), {}, {"windows": {"pooling": "mean+std"}})
+    assert read_metadata(file) == {"windows": {"pooling": "mean_std"}}
 
 
 def test_threads_of_prepare_were_called_workers(tmp_path):

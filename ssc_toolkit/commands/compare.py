@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,8 @@ from ssc_toolkit.commands.inputs import (
     baselines_by_seed,
     check_readouts,
     choose_windows,
-    load_for,
+    describe_cross_validation,
+    load_probed,
     make_tasks,
     output_folder,
     probed_labels,
@@ -28,11 +30,13 @@ from ssc_toolkit.evaluation.baselines import open_models
 from ssc_toolkit.evaluation.comparison import RETRIEVAL, Comparison, compare_models
 from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.embedding.models import hash_model
+from ssc_toolkit.evaluation.estimate import estimate_comparison
 from ssc_toolkit.evaluation.metrics.classification import find_metrics
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import to_records
 from ssc_toolkit.options.compare import CompareOptions
 from ssc_toolkit.options.names import CHAIN
+from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.comparison_sections import (
     difference_section,
     drop_section,
@@ -42,6 +46,7 @@ from ssc_toolkit.reports.comparison_sections import (
     robustness_section,
     task_section,
 )
+from ssc_toolkit.reports.confusion_sections import confusion_sections
 from ssc_toolkit.reports.leak_section import leak_section
 from ssc_toolkit.reports.page import Section
 
@@ -50,6 +55,8 @@ PITCH_SHIFT = "pitch_shift"
 
 def compare(options: CompareOptions) -> Path:
     """Compare models by probes on clean and corrupted audio, by retrieval, and on an interactive map with audio.
+
+    The estimated time, memory and disk space are printed first. With `dry_run`, nothing else is done.
 
     Args:
         options: options of the command, as on the command line.
@@ -62,7 +69,7 @@ def compare(options: CompareOptions) -> Path:
     """
     options.check()
     seeds = range(options.seed, options.seed + options.repeats)
-    with output_folder(options.out) as folder:
+    with nullcontext(user_path(options.out, "out")) if options.dry_run else output_folder(options.out) as folder:
         tasks = make_tasks(options.labels)
         named = open_models(options.encoders, options.names)
         untrained = baselines_by_seed(named, seeds)
@@ -72,12 +79,28 @@ def compare(options: CompareOptions) -> Path:
         identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
         pretraining = load_pretraining(dict(zip(named, options.encoders, strict=True)))
-        found = load_for(models, options, options.seed)
-        signals = probed_labels(found, options.labels, options.numbers, options.methods)
+        found, plan = load_probed(models, options, options.seed)
+        signals = probed_labels(found, options.labels, options.numbers, options.methods, seeds=seeds, plan=plan)
         omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
-        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
-        leaks = probe_leaks(tracks, pretraining, folder / "cache")
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals, seeds, plan)
+        estimate_comparison(
+            models,
+            tracks,
+            signals,
+            conditions,
+            rate,
+            folder,
+            window_seconds=options.window_seconds,
+            methods=options.methods,
+            seeds=seeds,
+            folds=1 if plan is None else max(plan.assign(tracks, signals[name], name).count for name in signals),
+            audio_clips=options.audio_clips,
+            **options.readout,
+        ).report()
+        if options.dry_run:
+            return folder / "report.html"
+        leaks = probe_leaks(tracks, pretraining, folder / "cache", plan)
         comparison = compare_models(
             models,
             tracks,
@@ -89,6 +112,9 @@ def compare(options: CompareOptions) -> Path:
             methods=(*options.methods, RETRIEVAL),
             seeds=seeds,
             bootstrap_seed=options.seed,
+            folds=options.folds,
+            group_by=options.group_by,
+            splits=() if plan is None else ("test",),
             **options.readout,
         )
         drops = comparison.results.relative_drops(options.seed)
@@ -103,12 +129,15 @@ def compare(options: CompareOptions) -> Path:
                 encoders=dict(zip(named, options.encoders, strict=True)),
                 omitted=omitted,
                 readouts=readouts,
+                **describe_cross_validation(options),
             ),
             "records": to_records(pd.concat([comparison.results.frame, drops])),
             "differences": to_records(differences),
+            "confusions": to_records(comparison.results.confusions()),
             "leaks": leaks.to_config(),
         }
         sections = _sections(comparison, drops, differences)
+        sections += confusion_sections(comparison.results)
         sections.append(leak_section(leaks))
         sections.append(explorer_section(comparison.embeddings, tracks, signals, options.audio_clips, options.seed))
         publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
@@ -161,6 +190,8 @@ def _sections(comparison: Comparison, drops: pd.DataFrame, differences: pd.DataF
 def _lead(models: Iterable[str], tracks: TrackTable, options: CompareOptions, omitted: Sequence[str]) -> str:
     counts = tracks["split"].value_counts()
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
+    if options.folds is not None:
+        sizes = f"{len(tracks)}, cross-validated" + (f" by {options.group_by}" if options.group_by else "")
     lead = (
         f"Models {', '.join(models)} and untrained baselines on {', '.join(options.labels)}; tracks: {options.tracks} "
         f"({sizes}). The intervals account for the choice of test tracks, not for the variation between training runs."

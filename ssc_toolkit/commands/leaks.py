@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ssc_toolkit.data.track_table import TrackTable
@@ -14,10 +15,12 @@ from ssc_toolkit.evaluation.leaks import (
     load_record,
     record_tracks,
 )
+from ssc_toolkit.evaluation.probing.folds import CrossValidation
 from ssc_toolkit.paths import user_path
 
 PRETRAINING = "pretraining music"
 PROBE_TRAINING = "training set of the probes"
+OTHER_GROUPS = "other groups of the cross-validation"
 RANKED = "ranked tracks"
 
 
@@ -46,16 +49,25 @@ def load_pretraining(encoders: Mapping[str, str]) -> dict[str, TrackRecord | Non
 
 
 def probe_leaks(
-    tracks: TrackTable, pretraining: Mapping[str, TrackRecord | None], cache: str | Path | None = None
+    tracks: TrackTable,
+    pretraining: Mapping[str, TrackRecord | None],
+    cache: str | Path | None = None,
+    plan: CrossValidation | None = None,
 ) -> Leaks:
     """Search for test tracks that are also in the training or validation set of the probes, or in pretraining music.
+
+    In cross-validation, every track is a test track, and its probe may be trained on all other groups.
 
     Args:
         tracks: table of all tracks, with a column `split`.
         pretraining: result of `load_pretraining`.
         cache: folder of the cache of embeddings, in which fingerprints are stored too. None stores nothing.
+        plan: settings of cross-validation, or None for a fixed test set.
     """
     record = record_tracks(tracks, cache)
+    if plan is not None:
+        record = replace(record, paths=plan.group_names(tracks))  # tracks of one group are never in different folds
+        return find_leaks(record, {OTHER_GROUPS: record, **pretraining}, ranked=[OTHER_GROUPS])
     is_test = (tracks["split"] == "test").to_numpy(dtype=bool)
     return find_leaks(record.select(is_test), {PROBE_TRAINING: record.select(~is_test), **pretraining})
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ssc_toolkit.data.recipes import RECIPES, describe_dataset
+from ssc_toolkit.data.store.estimate import estimate_store
 from ssc_toolkit.data.store.prepare import prepare_store
 from ssc_toolkit.data.store.reader import AudioStore
 from ssc_toolkit.data.store.verify import verify_store
 from ssc_toolkit.data.tracks import load_tracks
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.options.prepare import PrepareOptions
 from ssc_toolkit.paths import user_path
 
@@ -17,7 +20,9 @@ _SHOWN = 10
 
 
 def prepare(options: PrepareOptions) -> Path:
-    """Decode audio into a store. With `verify` or `describe`, only check the store or describe the datasets.
+    """Decode audio into a store, after printing the estimated time, memory and disk space.
+
+    With `dry_run`, only print the estimate. With `verify` or `describe`, only check the store or describe the datasets.
 
     Args:
         options: options of the command, as on the command line.
@@ -37,15 +42,21 @@ def prepare(options: PrepareOptions) -> Path:
         return user_path(options.out, "out")
     if options.dataset is not None and options.root is None:
         raise InputError(f"root: expected the folder of the dataset, got none. {describe_dataset(options.dataset)}")
+    tracks = load_tracks(options.dataset or options.tracks or "", options.root, options.variant)
+    if not options.dry_run:
+        make_writable_folder(user_path(options.out, "out"), "out")
+    settings: dict[str, Any] = {"channel": options.channel, "threads": options.threads}
+    estimate_store(tracks, options.out, options.sample_rate, **settings).report()
+    if options.dry_run:
+        return user_path(options.out, "out")
     prepare_store(
-        load_tracks(options.dataset or options.tracks or "", options.root, options.variant),
+        tracks,
         options.out,
         options.sample_rate,
-        channel=options.channel,
+        **settings,
         min_seconds=options.min_seconds,
         max_unusable=options.max_unusable,
         strict=options.strict,
-        threads=options.threads,
         shard_megabytes=options.shard_megabytes,
     )
     print(AudioStore(options.out))

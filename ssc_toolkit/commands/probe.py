@@ -9,8 +9,9 @@ from ssc_toolkit.commands.inputs import (
     THIS,
     Models,
     check_readouts,
+    describe_cross_validation,
     encoder_and_baselines,
-    load_for,
+    load_probed,
     make_tasks,
     optional_folder,
     probed_labels,
@@ -29,6 +30,8 @@ from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.options.names import FINETUNE
 from ssc_toolkit.options.probe import ProbeOptions
+from ssc_toolkit.reports.comparison_sections import difference_section
+from ssc_toolkit.reports.confusion_sections import confusion_sections
 from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_section
 from ssc_toolkit.reports.leak_section import leak_section
 
@@ -52,12 +55,12 @@ def probe(options: ProbeOptions) -> Results:
         models, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, seeds)
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         pretraining = load_pretraining({THIS: options.encoder})
-        found = load_for(models, options, options.seed)
+        found, plan = load_probed(models, options, options.seed)
         signals = probed_labels(
-            found, options.labels, options.numbers, options.methods, options.label_fractions, options.seed
+            found, options.labels, options.numbers, options.methods, options.label_fractions, seeds, plan
         )
-        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
-        leaks = probe_leaks(tracks, pretraining, options.cache)
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals, seeds, plan)
+        leaks = probe_leaks(tracks, pretraining, options.cache, plan)
         comparison = compare_models(
             models,
             tracks,
@@ -68,6 +71,9 @@ def probe(options: ProbeOptions) -> Results:
             methods=[method for method in options.methods if method != FINETUNE],
             label_fractions=options.label_fractions,
             seeds=seeds,
+            folds=options.folds,
+            group_by=options.group_by,
+            splits=() if plan is None else ("test",),
             **options.readout,
         )
         results = comparison.results
@@ -75,17 +81,31 @@ def probe(options: ProbeOptions) -> Results:
             results = Results.joined(
                 [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds))]
             )
-        sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
+        differences = results.differences([(THIS, name) for name in models if name != THIS], options.seed)
+        sections = [
+            probe_section(results.frame),
+            difference_section(differences),
+            geometry_section(comparison.embeddings, tracks),
+        ]
+        printed = len(sections)
+        sections += confusion_sections(results)
         content = {
             "provenance": provenance_of(
-                tracks, window_seconds=seconds, seeds=seeds, encoder=options.encoder, readouts=readouts
+                tracks,
+                window_seconds=seconds,
+                seeds=seeds,
+                encoder=options.encoder,
+                readouts=readouts,
+                **describe_cross_validation(options),
             ),
             "records": to_records(results.frame),
+            "differences": to_records(differences),
+            "confusions": to_records(results.confusions()),
             "leaks": leaks.to_config(),
         }
         sections.append(leak_section(leaks))
         lead = f"Encoder {options.encoder}, tracks {options.tracks}."
-        publish(folder, "Probes", lead, sections, content, printed=len(sections) - 1)
+        publish(folder, "Probes", lead, sections, content, printed=printed)
         print_leaks(leaks)
         return results
 

@@ -25,12 +25,14 @@ class EmbedOptions(EmbeddingOptions):
             window, with its start in seconds.
         cache: folder of the cache for embeddings of whole tracks. An embedding is computed again if the model or the
             audio has changed.
+        dry_run: only print the estimated time, memory and disk space, and write nothing.
     """
 
     encoder: str
     out: str
-    window_pooling: Literal["mean", "max", "mean+std", "none"] = "mean"
+    window_pooling: Literal["mean", "max", "mean_std", "none"] = "mean"
     cache: str | None = None
+    dry_run: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, before tracks and models are loaded."""

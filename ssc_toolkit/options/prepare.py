@@ -42,6 +42,7 @@ class PrepareOptions:
         threads: number of decoding threads; by default one for each CPU core.
         shard_megabytes: maximum size of the files of the store in MiB.
         verify: only check that the store in `out` agrees with its checksums and its source files.
+        dry_run: only print the estimated time, memory and disk space, and write nothing to `out`.
         describe: only print the variants and the required files of `dataset`, or of all datasets.
     """
 
@@ -58,10 +59,13 @@ class PrepareOptions:
     threads: int | None = None
     shard_megabytes: int = 256
     verify: bool = False
+    dry_run: bool = False
     describe: bool = False
 
     def check(self) -> None:
         """Raise InputError if an option is invalid, or if the folder contains a store with other settings."""
+        if self.dry_run and (self.verify or self.describe):
+            raise InputError(f"dry_run: expected no {'verify' if self.verify else 'describe'} with it")
         if self.verify:
             check_store_exists(user_path(self.out, "store") / STORE_FILE, self.out)
             return
@@ -80,8 +84,14 @@ class PrepareOptions:
         check_fraction("max_unusable", self.max_unusable)
         if self.dataset is None or self.root is not None:
             TrackSource(tracks=self.dataset or self.tracks or "", root=self.root, variant=self.variant).check()
-        if "://" not in self.out:
-            check_store_folder(user_path(self.out, "out"), self.sample_rate, self.channel)
+        check_local_folder(self.out)
+        check_store_folder(user_path(self.out, "out"), self.sample_rate, self.channel)
+
+
+def check_local_folder(folder: str | Path) -> None:
+    """Raise InputError if the folder of a store to create is a URL."""
+    if "://" in str(folder):
+        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
 
 
 def check_store_folder(folder: Path, sample_rate: int, channel: str) -> None:

@@ -56,6 +56,7 @@ class PretrainOptions(TrackSource):
         max_unusable: maximum fraction of the files that may be unreadable or shorter than a view. These files are left
             out.
         workers: number of additional processes that read audio. If 0, the training process reads the audio.
+        dry_run: only print the estimated time, memory and disk space, and write nothing to `out`.
         title: text at the start of the progress line.
         unlabeled: additional tracks that are used without labels, in any form that `tracks` accepts.
             `--unlabeled=FOLDER` is the same as `--unlabeled.tracks=FOLDER`.
@@ -94,6 +95,7 @@ class PretrainOptions(TrackSource):
     checkpoint_every: int = 25
     max_unusable: float = 0.1
     workers: int = 0
+    dry_run: bool = False
     title: str = "pretraining"
     unlabeled: str | TrackSource | None = None
     memory: int = 0
@@ -164,4 +166,9 @@ class PretrainOptions(TrackSource):
         for argument, source in self.sources.items():
             with source_named(argument):
                 source.check()
+            if self.segments.silence_threshold_db is not None and not source.is_store:
+                raise InputError(
+                    f"segments.silence_threshold_db: expected {argument} from a store, which contains the levels of "
+                    f"the tracks, got {source.tracks}; `ssc-toolkit prepare` makes a store"
+                )
         check_run_settings(user_path(self.out, "out"), self)

@@ -24,6 +24,7 @@ SETTINGS = "settings.json"
 _WITHOUT_EFFECT = (
     "out",
     "checkpoint_every",
+    "dry_run",
     "max_unusable",
     "workers",
     "title",

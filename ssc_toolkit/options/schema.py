@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_ty
 from docstring_parser import parse
 
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.old_names import OPTIONS
+from ssc_toolkit.old_names import OPTION_VALUES, OPTIONS
 
 
 class Checked(Protocol):
@@ -120,7 +120,7 @@ class Schema(Generic[Options]):
         """
         whole: dict[str, Any] = {}
         for part in parts:
-            renamed = self._with_new_names(part)
+            renamed = {name: _new_value(name, value) for name, value in self._with_new_names(part).items()}
             for key in sorted(renamed, key=lambda name: "." in name):  # a whole group precedes its options
                 name, _, option = key.partition(".")
                 if name in self.groups:
@@ -199,6 +199,12 @@ class Schema(Generic[Options]):
     def is_optional(self, name: str) -> bool:
         """Return whether the group of options `name` can be omitted or given as a single value."""
         return all(option.default is None for option in self.groups[name].values())
+
+
+def _new_value(name: str, value: Any) -> Any:
+    """Return the new form of a value that earlier versions wrote for the option `name`, or the value itself."""
+    known = OPTION_VALUES.get(name.rpartition(".")[2], {})
+    return known.get(value, value) if isinstance(value, str) else value
 
 
 def _given(field: Any, option: Option) -> Option:

@@ -111,6 +111,8 @@ def _seeds(argument: str, seeds: Any) -> list[int]:
 def _check_own(where: str, options: Mapping[Any, Any]) -> None:
     """Raise InputError if `options` contains an option that the study sets for each run. `where` begins the message."""
     for name in options:
+        if name == "dry_run":
+            raise InputError(f"{where}: dry_run is an option of pretrain, and not of a study")
         if str(name).partition(".")[0] in _OWN:
             raise InputError(f"{where}: {name} is set by the study; choose --out and seeds instead")
 

@@ -32,6 +32,12 @@ class TrackSource:
     root: str | None = None
     variant: str | None = None
 
+    @property
+    def is_store(self) -> bool:
+        """Whether the source is an audio store, in a folder or at a URL."""
+        name = local_path(self.tracks, "tracks")
+        return "://" in name or (Path(name) / STORE_FILE).is_file()
+
     def check(self) -> None:
         """Raise InputError if the source does not exist, or if `root` or `variant` does not apply to it."""
         name = local_path(self.tracks, "tracks")

@@ -1,5 +1,6 @@
 """Samplers that select the views of a track and the items of a batch."""
 
+from ssc_toolkit.samplers.audible import AudibleBlocks
 from ssc_toolkit.samplers.balanced import BalancedBatchSampler
 from ssc_toolkit.samplers.base import NumberedBatchSampler, SampledIndex
 from ssc_toolkit.samplers.label_budget import label_budget, uncovered_classes
@@ -11,6 +12,7 @@ from ssc_toolkit.samplers.views import Views, ViewSampler, WeightedViews
 
 __all__ = [
     "AdjacentSegments",
+    "AudibleBlocks",
     "BalancedBatchSampler",
     "MixedStream",
     "NumberedBatchSampler",

@@ -67,7 +67,7 @@ class SameLabelTracks(ViewSampler):
         if len(track_lengths) != self._tracks:
             raise ValueError(f"track_lengths: expected the lengths of {self._tracks} tracks, got {len(track_lengths)}")
         tracks = torch.cat([items[:, None], self._partners(items, views - 1, generator)], dim=1)
-        starts = self.segments(track_lengths[tracks.flatten()], view_length, 1, generator)
+        starts = self.segments(track_lengths[tracks.flatten()], view_length, 1, generator, tracks.flatten())
         return Views(tracks, starts.view(tracks.shape))
 
     def _partners(self, items: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

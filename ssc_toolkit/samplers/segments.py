@@ -8,14 +8,29 @@ import torch
 from torch import Tensor
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_number
+from ssc_toolkit.samplers.audible import AudibleBlocks, PermittedStarts
 from ssc_toolkit.samplers.views import Views, ViewSampler, draw_up_to
+
+_CANDIDATES = 64
 
 
 class SegmentSampler(ViewSampler):
     """Base class of view samplers that draw all views of an item from its track.
 
-    A view is a segment of the track. Its position depends only on the length of the track and on chance.
+    A view is a segment of the track. Its position depends only on the length of the track and on chance, and on the
+    audible blocks of the track if `audible` is given.
+
+    Args:
+        audible: audible blocks of all tracks of the table, by which views avoid silent stretches. None: silent
+            stretches are not avoided.
     """
+
+    audible: AudibleBlocks | None = None
+
+    def __init__(self, *, audible: AudibleBlocks | None = None) -> None:
+        if audible is not None and not isinstance(audible, AudibleBlocks):
+            raise TypeError(f"audible: expected AudibleBlocks, got {type(audible).__name__}")
+        self.audible = audible
 
     @abstractmethod
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
@@ -31,8 +46,58 @@ class SegmentSampler(ViewSampler):
             Starts in samples, (tracks, views) int64, from 0 to `room`.
         """
 
+    def place_audible(
+        self,
+        audible: AudibleBlocks,
+        rows: Tensor,
+        room: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Draw positions as by `place`, but so that the views avoid silent stretches.
+
+        By default, `place` draws up to 64 candidates for each track. The first one is chosen whose views all avoid
+        silent stretches, or else the one with the most such views.
+
+        Args:
+            audible: audible blocks of all tracks.
+            rows: (tracks,) int64, row numbers of the tracks in `audible`.
+            room: as for `place`.
+            view_length: as for `place`.
+            views: as for `place`.
+            generator: as for `place`.
+
+        Returns:
+            As `place`.
+        """
+        permitted = audible.permitted(view_length)
+        first = self.place(room, view_length, views, generator)
+        scores = self._count_permitted(audible, rows, first, view_length, permitted)
+        silent = (scores < views).nonzero()[:, 0]
+        if not len(silent):
+            return first
+        more = self.place(room[silent].repeat(_CANDIDATES), view_length, views, generator)
+        candidates = torch.cat([first[None, silent], more.unflatten(0, (_CANDIDATES, len(silent)))])
+        rated = [self._count_permitted(audible, rows[silent], starts, view_length, permitted) for starts in candidates]
+        starts = first.clone()
+        starts[silent] = choose_first_best(candidates, torch.stack(rated))
+        return starts
+
+    @staticmethod
+    def _count_permitted(
+        audible: AudibleBlocks, rows: Tensor, starts: Tensor, view_length: int, permitted: PermittedStarts
+    ) -> Tensor:
+        """Return the number of views of each track that avoid silent stretches, (tracks,) int64."""
+        return (audible.audible_samples(rows, starts, view_length) >= permitted.required[rows][:, None]).sum(1)
+
     def __call__(
-        self, track_lengths: Tensor, view_length: int, views: int, generator: torch.Generator | None = None
+        self,
+        track_lengths: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Draw the positions at which the views of each track start.
 
@@ -41,15 +106,22 @@ class SegmentSampler(ViewSampler):
             view_length: length of a view in samples.
             views: number of views per track.
             generator: random generator on the CPU. None: the global generator of PyTorch.
+            rows: (tracks,) int64, row numbers of the tracks in `audible`. Required if the sampler has `audible`.
 
         Returns:
             Starts in samples, (tracks, views) int64. They are 0 for a track that is shorter than a view.
 
         Raises:
-            ValueError: if the track lengths are not integers, or `view_length` or `views` is less than 1.
+            ValueError: if the track lengths are not integers, `view_length` or `views` is less than 1, or `rows` is
+                missing.
         """
         _check(track_lengths, view_length, views)
-        return self.place((track_lengths - view_length).clamp(min=0), view_length, views, generator)
+        room = (track_lengths - view_length).clamp(min=0)
+        if self.audible is None:
+            return self.place(room, view_length, views, generator)
+        if rows is None:
+            raise ValueError("rows: expected the row numbers of the tracks, because the sampler has audible, got None")
+        return self.place_audible(self.audible, rows, room, view_length, views, generator)
 
     def views_of(
         self,
@@ -59,7 +131,9 @@ class SegmentSampler(ViewSampler):
         views: int,
         generator: torch.Generator | None = None,
     ) -> Views:
-        starts = self(track_lengths[items], view_length, views, generator)
+        if self.audible is not None and len(self.audible) != len(track_lengths):
+            raise ValueError(f"audible: expected {len(track_lengths)} tracks, got {len(self.audible)}")
+        starts = self(track_lengths[items], view_length, views, generator, items)
         return Views(items[:, None].expand(-1, views), starts)
 
 
@@ -76,6 +150,17 @@ class SameSegment(SegmentSampler):
 
     def place(self, room: Tensor, view_length: int, views: int, generator: torch.Generator | None) -> Tensor:
         return draw_up_to(room, generator)[:, None].expand(-1, views)
+
+    def place_audible(
+        self,
+        audible: AudibleBlocks,
+        rows: Tensor,
+        room: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        return audible.permitted(view_length).draw(rows, 1, generator).expand(-1, views)
 
 
 class AdjacentSegments(SegmentSampler):
@@ -97,6 +182,18 @@ class AdjacentSegments(SegmentSampler):
         span = room.clamp(max=view_length * (views - 1))
         return draw_up_to(room - span, generator)[:, None] + _spread(span, views)
 
+    def place_audible(
+        self,
+        audible: AudibleBlocks,
+        rows: Tensor,
+        room: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        span = room.clamp(max=view_length * (views - 1))
+        return audible.permitted(view_length, views).draw(rows, 1, generator) + _spread(span, views)
+
 
 class RandomSegments(SegmentSampler):
     """Segment sampler that draws random segments of the track, in random order.
@@ -111,6 +208,8 @@ class RandomSegments(SegmentSampler):
         max_gap_seconds: maximum gap between neighbors in seconds, at least the minimum gap. None: no maximum.
         overlap: fraction of a view by which neighbors may overlap, 0 to 1. Ignored if there is a minimum gap.
         sample_rate: sample rate of the tracks in hertz. Required with `min_gap_seconds` or `max_gap_seconds`.
+        audible: audible blocks of all tracks, as for `SegmentSampler`. If the limits and the audible parts of a track
+            leave few positions, the limits are kept, and a view may be silent.
 
     Raises:
         ValueError: if a gap or the overlap is out of range, or gaps are given without a sample rate.
@@ -134,7 +233,9 @@ class RandomSegments(SegmentSampler):
         overlap: float = 1.0,
         *,
         sample_rate: int | None = None,
+        audible: AudibleBlocks | None = None,
     ) -> None:
+        super().__init__(audible=audible)
         self.overlap = check_fraction("overlap", overlap)
         self.sample_rate, self.min_gap_seconds, self.max_gap_seconds = sample_rate, None, None
         if min_gap_seconds is not None or max_gap_seconds is not None:
@@ -167,6 +268,30 @@ class RandomSegments(SegmentSampler):
         order = torch.rand(starts.shape, generator=generator).argsort(1)
         return starts.gather(1, order)
 
+    def place_audible(
+        self,
+        audible: AudibleBlocks,
+        rows: Tensor,
+        room: Tensor,
+        view_length: int,
+        views: int,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        permitted = audible.permitted(view_length)
+        least, greatest = self._gaps(view_length)
+        if views == 1 or (least == -view_length and greatest is None):
+            return permitted.draw(rows, views, generator)
+        within = super().place_audible(audible, rows, room, view_length, views, generator)
+        silent = (self._count_permitted(audible, rows, within, view_length, permitted) < views).nonzero()[:, 0]
+        # Of segments in audible parts, the first are chosen whose gaps are within the limits.
+        drawn = permitted.draw(rows[silent], _CANDIDATES * views, generator)
+        candidates = drawn.unflatten(1, (_CANDIDATES, views)).transpose(0, 1)
+        gaps = candidates.sort(2).values.diff(dim=2) - view_length
+        kept = (gaps >= least).all(2) if greatest is None else ((gaps >= least) & (gaps <= greatest)).all(2)
+        chosen = choose_first_best(candidates, kept.long())
+        within[silent] = torch.where(kept.any(0)[:, None], chosen, within[silent])
+        return within
+
     def _gaps(self, view_length: int) -> tuple[int, int | None]:
         """Return the minimum and maximum gap between segments in samples. A maximum of None means no maximum."""
         rate = self.sample_rate or 0
@@ -175,6 +300,18 @@ class RandomSegments(SegmentSampler):
             least = round(self.min_gap_seconds * rate)
         greatest = None if self.max_gap_seconds is None else round(self.max_gap_seconds * rate)
         return least, greatest
+
+
+def choose_first_best(candidates: Tensor, scores: Tensor) -> Tensor:
+    """Return the candidate with the highest score for each track, and the first one of several.
+
+    Args:
+        candidates: (candidates, tracks, views) starts.
+        scores: (candidates, tracks) int64.
+    """
+    count = len(candidates)
+    best = (scores * count - torch.arange(count)[:, None]).argmax(0)
+    return candidates[best, torch.arange(candidates.shape[1])]
 
 
 def _spread(room: Tensor, views: int) -> Tensor:

@@ -100,7 +100,7 @@ def check_space(folder: Path, module: nn.Module, *, is_monitored: bool = False) 
     """
     names = (CHECKPOINT, BEST_CHECKPOINT) if is_monitored else (CHECKPOINT,)
     checkpoints = 1 + sum(not (folder / name).exists() for name in names)
-    needed = estimate_checkpoint_bytes(module) * checkpoints + _model_bytes(module) + _BESIDE
+    needed = estimate_checkpoint_bytes(module) * checkpoints + model_bytes(module) + _BESIDE
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
@@ -114,10 +114,11 @@ def estimate_checkpoint_bytes(module: nn.Module) -> int:
     queues = [part for part in module.modules() if isinstance(part, CrossBatchMemory)]
     width = max((part.out_features for part in module.modules() if isinstance(part, nn.Linear)), default=0)
     moments = _MOMENTS * _bytes(module.parameters())
-    return _model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
+    return model_bytes(module) + moments + sum(4 * queue.size * width for queue in queues)
 
 
-def _model_bytes(module: nn.Module) -> int:
+def model_bytes(module: nn.Module) -> int:
+    """Return the size in bytes of the parameters and buffers of a module."""
     return _bytes(value for value in module.state_dict().values() if isinstance(value, torch.Tensor))
 
 

@@ -26,6 +26,7 @@ from ssc_toolkit.losses import CrossBatchMemory, SemiSupConLoss
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.run_settings import BEST_CHECKPOINT, CHECKPOINT, ENCODER_FOLDER, holds_run
 from ssc_toolkit.paths import user_path
+from ssc_toolkit.preflight import Estimate
 from ssc_toolkit.training.callbacks.collapse import EFFECTIVE_RANK
 from ssc_toolkit.training.callbacks.history import History
 from ssc_toolkit.training.checkpoints import check_best_checkpoint, check_checkpoint, check_space
@@ -40,9 +41,9 @@ from ssc_toolkit.training.dataset_factory import (
     load_source,
     make_target,
     make_training_dataset,
-    make_view_sampler,
     select_training_rows,
 )
+from ssc_toolkit.training.estimate import estimate_training
 from ssc_toolkit.training.fit import fit, is_first_process
 from ssc_toolkit.training.launching import check_devices, check_launcher
 from ssc_toolkit.training.loggers import check_loggers
@@ -69,9 +70,10 @@ OPTIMIZERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 def pretrain(options: PretrainOptions) -> Path:
-    """Pretrain an encoder on partly labeled music.
+    """Pretrain an encoder on partly labeled music, after printing the estimated time, memory and disk space.
 
-    The same call resumes an interrupted run from its checkpoint, and does nothing if the run is complete.
+    With `dry_run`, only the estimate is printed. The same call resumes an interrupted run from its checkpoint, and does
+    nothing if the run is complete.
 
     Args:
         options: all options of the training, such as tracks, labels, encoder and output folder (`out`).
@@ -90,7 +92,9 @@ def pretrain(options: PretrainOptions) -> Path:
     check_loggers(options.logs)
     check_devices(options.trainer)
     check_launcher(options.trainer)
-    folder = make_writable_folder(user_path(options.out, "out"), "out")
+    folder = user_path(options.out, "out")
+    if not options.dry_run:
+        make_writable_folder(folder, "out")
     tables = [load_source(source, argument) for argument, source in options.sources.items()]
     signals = encoded_columns(
         tables[0], options.label_columns, options.validation_column
@@ -98,6 +102,11 @@ def pretrain(options: PretrainOptions) -> Path:
     check_validation_split(tables[0], signals, options)
     with _as_input_errors():
         module = _make_module(options, tables, signals)
+    if options.dry_run:
+        with _as_input_errors():
+            found = _training_data(options, tables, signals, module.model.encoder.sample_rate, None)
+        _estimate(options, folder, module, found).report()
+        return folder / ENCODER_FOLDER
     first = is_first_process()
     with lock_folder(folder, "out") if first else nullcontext():  # the folder is not changed before it is locked
         if first:
@@ -215,13 +224,20 @@ def _training_data(
         options.view_seconds,
         options.views,
         options.max_unusable,
-        make_view_sampler(options.segments, sample_rate),
+        options.segments,
     )
     batches = SemiSupConDataModule(
         dataset, options.batch_size, options.labeled_fraction, options.label_budget, options.seed, options.workers
     )
     validation_set = make_validation_set(usable[0], kept, options, batches)
     return _TrainingData(parts, train, batches, validation_set)
+
+
+def _estimate(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> Estimate:
+    """Estimate the time, memory and disk space of a training. `folder` need not exist."""
+    checkpoint = folder / CHECKPOINT
+    done = check_checkpoint(checkpoint, module) if checkpoint.exists() else 0
+    return estimate_training(module, found.batches, options, folder, done, found.validation_set)
 
 
 def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, found: _TrainingData) -> None:
@@ -243,6 +259,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         processes = options.trainer.devices * options.trainer.num_nodes
         for remark in list_warnings(found.batches, found.signals, columns, options.min_shared, processes):
             logger.warning("%s", remark)
+        _estimate(options, folder, module, found).report()
     measures = () if found.validation_set is None else found.validation_set.measures
     history = History(
         folder / HISTORY, (EFFECTIVE_RANK, *measures), found.batches.dataset.describe_item, options.logs.every

@@ -3,6 +3,7 @@
     store.json               current state: sample rate, names of the index, table and shards, checksum
     index-<hash>.parquet     shard, offset and length of every track
     tracks-<hash>.parquet    track table, in the order of the index
+    levels-<hash>.parquet    level of each half second of every track, in the order of the index
     unusable.csv             tracks that were left out, with the reason (only if there are any)
     marks.json               changed and damaged files that `prepare --verify` found, until they are decoded again
     shards/<hash>.pcm        shard: 16-bit little-endian mono samples of several tracks, without gaps
@@ -61,6 +62,10 @@ class StoreInfo:
         table_checksum: checksum of the table file. Empty in format 1.
         index_bytes: size of the index file in bytes. 0 if it is unknown.
         table_bytes: size of the table file in bytes. 0 if it is unknown.
+        levels: name of the file with the levels of the tracks. Empty in stores of earlier versions.
+        levels_checksum: checksum of the levels file.
+        levels_bytes: size of the levels file in bytes.
+        level_block: number of samples for which the file has a level.
         shards: names (hashes) of the shards. The index refers to a shard by its position in this list.
         text_columns: names of the text columns of the table, in format 1 only.
         dataset: metadata of the published dataset that the tracks come from. Empty if there is none.
@@ -76,6 +81,10 @@ class StoreInfo:
     table_checksum: str = ""
     index_bytes: int = 0
     table_bytes: int = 0
+    levels: str = ""
+    levels_checksum: str = ""
+    levels_bytes: int = 0
+    level_block: int = 0
     shards: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -90,9 +99,9 @@ class StoreInfo:
             raise ValueError(f"dataset: expected an object, got {self.dataset!r}")
         try:
             check_integer("sample_rate", self.sample_rate, 1, MAX_RATE)
-            for name in ("generation", "index_bytes", "table_bytes"):
+            for name in ("generation", "index_bytes", "table_bytes", "levels_bytes", "level_block"):
                 check_integer(name, getattr(self, name), 0)
-            for name in ("index", "table"):
+            for name in ("index", "table", "levels"):
                 path_inside(Path(), name if getattr(self, name) == "" else getattr(self, name), name)
         except InputError as error:
             raise ValueError(str(error)) from None
@@ -132,6 +141,8 @@ def read_info(path: Path, name: str, advice: str = PREPARE_ADVICE) -> StoreInfo:
     with reading("store", file, advice):
         content = parse_checked_json(path, required=version > 1)
         known = {key: content[key] for key in (option.name for option in fields(StoreInfo)) if key in content}
+        if version == 1:  # the levels belong to a file of a later version
+            known = {key: value for key, value in known.items() if not key.startswith("level")}
         for key in ("shards", "text_columns"):
             if not isinstance(known.get(key, []), list):
                 raise ValueError(f"{key}: expected a list, got {known[key]!r}")
@@ -153,7 +164,7 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
     Raises:
         Exception: of any type, if the content of the file has changed or is invalid.
     """
-    _check_bytes(path, info.index, info.index_checksum)
+    check_bytes(path, info.index, info.index_checksum)
     if info.index.endswith(SUFFIX):
         table = read_table(path, info.index)
         columns = {key: table[key].to_numpy() for key in INDEX}
@@ -175,7 +186,7 @@ def read_index(path: Path, info: StoreInfo) -> dict[str, np.ndarray]:
 
 def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
     """Read and verify the track table of an audio store. The arguments and errors are the same as for `read_index`."""
-    _check_bytes(path, info.table, info.table_checksum)
+    check_bytes(path, info.table, info.table_checksum)
     if info.table.endswith(SUFFIX):
         tracks = from_arrow(read_table(path, info.table))
     else:
@@ -187,7 +198,7 @@ def read_tracks(path: Path, info: StoreInfo) -> pd.DataFrame:
     return tracks
 
 
-def _check_bytes(path: Path, name: str, checksum: str) -> None:
+def check_bytes(path: Path, name: str, checksum: str) -> None:
     """Raise ValueError if a file does not match its checksum.
 
     In format 1 of stores, `checksum` is empty, and the checksum is a part of the file name `name`.

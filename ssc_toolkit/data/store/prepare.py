@@ -27,6 +27,7 @@ from ssc_toolkit.data.store.layout import (
     read_info,
     shard_path,
 )
+from ssc_toolkit.data.store.levels import write_levels
 from ssc_toolkit.data.store.parquet import to_arrow, write_table
 from ssc_toolkit.data.store.shard_writer import ShardWriter, Stopped, clear_unfinished
 from ssc_toolkit.data.store.stale import Stale
@@ -36,7 +37,7 @@ from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.data.validation import exceeds_limit, report_unusable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, clear_leftovers, lock_folder, make_writable_folder
-from ssc_toolkit.options.prepare import check_store_folder, check_store_settings
+from ssc_toolkit.options.prepare import check_local_folder, check_store_folder, check_store_settings
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.progress import progress_bar
 
@@ -127,7 +128,10 @@ def prepare_store(
         complete = all(path in problems or found[path] for path in paths)
         report_unusable(problems, len(paths), max_unusable, strict, place / UNUSABLE, complete)
         usable = {path: where for path, where in found.items() if where is not None and path not in problems}
-        served = _commit(place, tracks, usable, StoreInfo(sample_rate, channel=channel, generation=generation))
+        state = StoreInfo(sample_rate, channel=channel, generation=generation)
+        served = _commit(
+            place, tracks, usable, state, partial(write_levels, threads=threads, progress=progress), earlier
+        )
         damaged = {shard for shard, description in shards.items() if description is None}
         _remove_damaged(place, stale.shards if problems else stale.shards | damaged, served)
         Stale((stale.paths - set(paths)) | (stale.paths & problems.keys()), stale.shards & served).write(place)
@@ -145,8 +149,7 @@ def _check_settings(
     check_integer("sample_rate", sample_rate)
     check_integer("shard_megabytes", shard_megabytes)
     check_number("min_seconds", min_seconds, 0)
-    if "://" in str(folder):
-        raise InputError(f"out: expected a local folder, got {folder}; create the store locally and copy it there")
+    check_local_folder(folder)
     check_fraction("max_unusable", max_unusable)
     check_channel(channel)
 
@@ -248,14 +251,23 @@ def _too_short(found: dict[str, Place | None], min_seconds: float, sample_rate: 
     }
 
 
-def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: StoreInfo) -> set[str]:
-    """Write the index, the track table and `store.json` of a store.
+def _commit(
+    folder: Path,
+    tracks: TrackTable,
+    usable: dict[str, Place],
+    info: StoreInfo,
+    levels: Callable[..., tuple[str, str, int]],
+    earlier: StoreInfo,
+) -> set[str]:
+    """Write the index, the track table, the levels and `store.json` of a store.
 
     Args:
         folder: folder of the store.
         tracks: track table.
         usable: place of the samples of each usable track, by path. Other tracks are left out.
-        info: previous state of the store.
+        info: new state of the store, without its files.
+        levels: the function `write_levels` with the arguments that are not here.
+        earlier: earlier state of the store.
 
     Returns:
         The names of the shards that the index refers to.
@@ -280,6 +292,8 @@ def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: St
     table = table.assign(**measured)
     index_name, index_checksum = write_table(folder, "index", to_arrow(index))
     table_name, table_checksum = write_table(folder, "tracks", to_arrow(table))
+    spans = [(shard, track.offset, track.length) for shard, track in places]
+    levels_name, levels_checksum, level_block = levels(folder, spans, earlier, info.sample_rate)
     replace(
         info,
         index=index_name,
@@ -288,11 +302,15 @@ def _commit(folder: Path, tracks: TrackTable, usable: dict[str, Place], info: St
         table_checksum=table_checksum,
         index_bytes=(folder / index_name).stat().st_size,
         table_bytes=(folder / table_name).stat().st_size,
+        levels=levels_name,
+        levels_checksum=levels_checksum,
+        levels_bytes=(folder / levels_name).stat().st_size,
+        level_block=level_block,
         shards=tuple(shards),
         dataset=dict(tracks.dataset),
     ).write(folder)
-    for file in (*folder.glob("index-*"), *folder.glob("tracks-*")):
-        if file.name not in (index_name, table_name):
+    for file in (path for stem in ("index", "tracks", "levels") for path in folder.glob(f"{stem}-*")):
+        if file.name not in (index_name, table_name, levels_name):
             file.unlink()
     return set(shards)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from ssc_toolkit.data.store.layout import (
     read_info,
     read_tracks,
 )
+from ssc_toolkit.data.store.levels import read_levels
 from ssc_toolkit.data.store.remote import Files, LocalFiles, MirroredFiles, accept_any
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.files import DamagedFile, reading
 from ssc_toolkit.paths import user_path
+from ssc_toolkit.samplers import AudibleBlocks
 
 
 class StoredTracks:
@@ -74,6 +76,32 @@ class StoredTracks:
         """
         frame: pd.DataFrame = self._read(self._info.table, self._info.table_bytes, self._table)
         return TrackTable(frame, self._arguments[0], self._info.dataset)
+
+    def audible_blocks(self, threshold_db: float = -40.0, rows: Sequence[int] | Tensor | None = None) -> AudibleBlocks:
+        """Return the audible parts of the tracks, by which view samplers avoid silent stretches.
+
+        Args:
+            threshold_db: level below which half a second is silent, in dB relative to the loudest half second of its
+                track, -200 to -1.
+            rows: row numbers of the tracks, (n,). None: all tracks.
+
+        Raises:
+            InputError: if an earlier version wrote the store, which has no levels then, or if the file of the levels is
+                damaged.
+        """
+        if not self._info.levels:
+            raise InputError(
+                f"store: {self._files.name} has no levels, because an earlier version wrote it; rerun the same "
+                "`ssc-toolkit prepare`, which measures them from the stored audio"
+            )
+        lengths = self._lengths
+        levels = self._read(
+            self._info.levels, self._info.levels_bytes, lambda path: read_levels(path, self._info, lengths)
+        )
+        blocks = AudibleBlocks(
+            torch.from_numpy(levels.copy()), self.lengths, self._info.level_block, threshold_db=threshold_db
+        )
+        return blocks if rows is None else blocks.select(torch.as_tensor(rows, dtype=torch.int64))
 
     def _table(self, path: Path) -> pd.DataFrame:
         tracks = read_tracks(path, self._info)

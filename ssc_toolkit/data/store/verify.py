@@ -21,6 +21,7 @@ from ssc_toolkit.data.store.layout import (
     read_tracks,
     shard_path,
 )
+from ssc_toolkit.data.store.levels import read_levels
 from ssc_toolkit.data.store.shard_writer import is_intact
 from ssc_toolkit.data.store.stale import Stale
 from ssc_toolkit.errors import InputError
@@ -75,17 +76,20 @@ def verify_store(folder: str | Path, progress: bool = True) -> Verification:
     damaged: list[str] = []
     index: Any = {name: np.zeros(0, dtype=np.int64) for name in INDEX}
     paths: list[str] = []
+    lengths: list[np.ndarray] = []
     for name, read in (
         (info.index, lambda path: read_index(path, info)),
         (info.table, lambda path: read_tracks(path, info)),
+        (info.levels, lambda path: read_levels(path, info, lengths[0])),
     ):
         try:
-            if name:
+            if name and (name != info.levels or not damaged):  # the levels are read by the index
                 with reading("store", place / name, PREPARE_ADVICE):
                     found = read(path_inside(place, name, "store"))
                 if name == info.index:
                     index = found
-                else:
+                    lengths.append(index["length"])
+                elif name == info.table:
                     paths = list(map(str, found["path"]))
         except InputError:
             damaged.append(str(place / name))

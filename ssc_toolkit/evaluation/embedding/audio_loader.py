@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import soxr
@@ -17,10 +17,11 @@ from ssc_toolkit.data import TrackTable, UnreadableAudio, read_audio
 from ssc_toolkit.data.store.reader import open_store_of
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
-from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS, count_windows, spread_windows
+from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS, count_windows, find_audible, spread_windows
 
 _MAX_WHOLE = 4 * MAX_WINDOWS  # a track with more windows is not decoded as a whole
 _MAX_SECONDS = 192.0  # mean length of the tracks in a batch that is corrupted, which limits the memory
+_MAX_SAMPLES = 2**25  # in the windows of a batch of clean tracks, which limits the memory to some 128 MiB
 
 Decoded = TypeVar("Decoded")
 
@@ -48,13 +49,30 @@ def make_reader(tracks: TrackTable, sample_rate: int) -> Reader:
     return lambda row, start, length: store.read([rows[row]], [start], length)[0].numpy()
 
 
+class LoadedBatch(NamedTuple):
+    """Windows of a batch of tracks.
+
+    Attributes:
+        tracks: number of tracks in the batch.
+        rows: row numbers of the tracks that could be decoded.
+        windows: for each model, the windows (rows, windows, samples) of these tracks. Empty without such tracks.
+        audible: for each model, which windows of the clean audio are pooled, as from `find_audible`, bool (rows,
+            windows). It is the same for clean and corrupted audio. Empty without such tracks.
+    """
+
+    tracks: int
+    rows: list[int]
+    windows: list[Tensor]
+    audible: list[Tensor]
+
+
 @dataclass
 class AudioLoader:
     """Loader that yields the windows of tracks in batches, for several models.
 
     A corruption is applied to the whole track, at its own sample rate. The result is resampled to the sample rate of
     each model, so that all models receive the same corrupted audio. The length of the corrupted audio is a whole number
-    of seconds.
+    of seconds. Silent windows are found in the clean audio, so that a corruption does not change the choice of windows.
 
     Args:
         tracks: track table with the columns `path` and `seconds`.
@@ -83,57 +101,84 @@ class AudioLoader:
         counts = [count_windows(self.tracks, *model) for model in zip(self.rates, self.sizes, strict=True)]
         self._counts = np.stack(counts, axis=1)
 
-    def batches(self, device: torch.device) -> Iterator[tuple[int, list[int], list[Tensor]]]:
+    def batches(self, device: torch.device) -> Iterator[LoadedBatch]:
         """Load the tracks in batches.
 
         Args:
             device: device on which corruptions are computed.
 
         Yields:
-            The number of tracks in the batch, a list of the row numbers of the tracks that could be decoded, and for
-            each model the windows (rows, windows, samples) of these tracks. If no track could be decoded, the lists are
-            empty.
+            The windows of each batch.
 
         Raises:
             InputError: if the fraction of tracks that failed to decode exceeds `max_unusable`.
         """
         yield from self._clean_batches() if self.corruption is None else self._corrupted_batches(device)
 
-    def _clean_batches(self) -> Iterator[tuple[int, list[int], list[Tensor]]]:
+    def _clean_batches(self) -> Iterator[LoadedBatch]:
         readers = {rate: make_reader(self.tracks, rate) for rate in self.rates}
-        for rows in self._groups(np.minimum(self._counts, MAX_WINDOWS), self.batch_size):
-            decoded = self._decode(rows, lambda row: self._read_windows(row, readers))
+        counts = np.minimum(self._counts, MAX_WINDOWS)
+        samples = int((counts * self.sizes).sum(axis=1).max(initial=1))
+        for rows in self._groups(counts, max(1, min(self.batch_size, _MAX_SAMPLES // samples))):
+            decoded = self._decode(rows, lambda row: self._read_windows(row, readers, {}))
             windows = [torch.from_numpy(np.stack(parts)) for parts in zip(*decoded.values(), strict=True)]
-            yield len(rows), list(decoded), windows
+            yield LoadedBatch(len(rows), list(decoded), windows, [find_audible(own) for own in windows])
 
-    def _corrupted_batches(self, device: torch.device) -> Iterator[tuple[int, list[int], list[Tensor]]]:
+    def _corrupted_batches(self, device: torch.device) -> Iterator[LoadedBatch]:
         corruption = self.corruption
         assert corruption is not None
         own_rate = corruption.sample_rate
-        reader, draw = make_reader(self.tracks, own_rate), corruption.draw_for(self.tracks)
+        readers = {rate: make_reader(self.tracks, rate) for rate in {own_rate, *self.rates}}
+        draw = corruption.draw_for(self.tracks)
         seconds = self._corrupted_seconds()
         batch_size = max(1, int(self.batch_size * min(1.0, _MAX_SECONDS / seconds.max(initial=1))))
         for rows in self._groups(np.column_stack([seconds, self._counts]), batch_size):
-            decoded = self._decode(rows, lambda row: reader(row, 0, int(seconds[row]) * own_rate))
+            decoded = self._decode(
+                rows, lambda row: self._read_clean(row, readers, own_rate, int(seconds[row]) * own_rate)
+            )
             if not decoded:
-                yield len(rows), [], []
+                yield LoadedBatch(len(rows), [], [], [])
                 continue
-            clean = torch.from_numpy(np.stack(list(decoded.values())))[:, None].to(device)
+            signals, audible = zip(*decoded.values(), strict=True)
+            clean = torch.from_numpy(np.stack(signals))[:, None].to(device)
             corrupted = corruption.transform.apply_draw(clean, draw[torch.tensor(list(decoded))])
             waveforms = {rate: resample_waveforms(corrupted, own_rate, rate)[:, 0] for rate in set(self.rates)}
             windows = [
                 _cut(waveforms[rate], size, count)
                 for rate, size, count in zip(self.rates, self.sizes, self._counts[rows[0]].tolist(), strict=True)
             ]
-            yield len(rows), list(decoded), windows
+            yield LoadedBatch(
+                len(rows), list(decoded), windows, [torch.cat(parts) for parts in zip(*audible, strict=True)]
+            )
 
-    def _read_windows(self, row: int, readers: Mapping[int, Reader]) -> list[np.ndarray]:
-        """Return the windows (windows, samples) of a track for each model."""
+    def _read_clean(
+        self, row: int, readers: Mapping[int, Reader], rate: int, length: int
+    ) -> tuple[np.ndarray, list[Tensor]]:
+        """Return `length` samples of a clean track at `rate` hertz, and its audible windows for each model.
+
+        The audible windows, bool (1, windows), are found in the same samples as without a corruption.
+        """
+        whole: dict[int, np.ndarray] = {}
+        windows = self._read_windows(row, readers, whole)
+        audible = [find_audible(torch.from_numpy(own)[None]) for own in windows]
+        if len(whole.get(rate, ())) < length:
+            whole[rate] = readers[rate](row, 0, length)
+        return whole[rate][:length], audible
+
+    def _read_windows(self, row: int, readers: Mapping[int, Reader], whole: dict[int, np.ndarray]) -> list[np.ndarray]:
+        """Return the clean windows (windows, samples) of a track for each model.
+
+        The samples of a track that is decoded as a whole are added to `whole` by sample rate. Their number depends on
+        the track, and on the models only if it is shorter than a window, because the resampled end of a segment
+        depends on what follows.
+        """
         counts = self._counts[row].tolist()
         lengths: dict[int, int] = {}
         for rate, size, count in zip(self.rates, self.sizes, counts, strict=True):
-            lengths[rate] = max(lengths.get(rate, 0), size * count if count <= _MAX_WHOLE else 0)
-        whole = {rate: readers[rate](row, 0, length) for rate, length in lengths.items() if length}
+            if count <= _MAX_WHOLE:
+                full = (int(self.tracks["seconds"].iloc[row]) + 1) * rate
+                lengths[rate] = max(lengths.get(rate, full), size * count)
+        whole |= {rate: readers[rate](row, 0, length) for rate, length in lengths.items()}
         found = []
         for rate, size, count in zip(self.rates, self.sizes, counts, strict=True):
             if count <= _MAX_WHOLE:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ssc_toolkit.augmentations import Augmentation
@@ -30,7 +31,6 @@ from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readou
 from ssc_toolkit.evaluation.embedding.windows import (
     count_padded,
     count_windows,
-    find_audible,
     find_window_pooling,
     spread_windows,
 )
@@ -59,7 +59,8 @@ def embed_tracks(
     A track is cut into non-overlapping windows, and a partial window at the end is dropped. At most 64 windows are
     used, which are spread evenly over the track. A track that is shorter than a window is padded with zeros at its end,
     and a warning states the number of such tracks. Windows whose peak is below -80 dB of full scale are left out of the
-    pooling, unless all windows of the track are silent. If the model is an `nn.Module`, it runs in eval mode, and its
+    pooling, unless all windows of the track are silent. The peak is that of the clean audio, so that clean and
+    corrupted embeddings of a track use the same windows. If the model is an `nn.Module`, it runs in eval mode, and its
     previous mode is restored.
 
     Args:
@@ -69,7 +70,7 @@ def embed_tracks(
             from `check_audio` and `AudioStore.tracks` have both columns.
         window_seconds: length of a window in seconds. By default, the model's attribute `window_seconds`, or 3 if the
             model has none.
-        window_pooling: pooling of the window embeddings of a track: "mean", "max" or "mean+std" (concatenated).
+        window_pooling: pooling of the window embeddings of a track: "mean", "max" or "mean_std" (concatenated).
         frame_pooling: pooling of the frames of a window: "mean", "max" or "mean_std" (concatenated). "default" is the
             pooling of `Encoder.readout`, for a new encoder that of the architecture. Only for encoders.
         layers: layers whose frames are pooled and concatenated: "last", "all" or a list of names from
@@ -269,16 +270,16 @@ def _by_row(
         eval_mode(*models.values()),
         progress_bar(total=len(tracks), desc="embedding", unit="track", disable=not progress) as bar,
     ):
-        for looked_at, rows, loaded in loader.batches(device):
-            for windows, (name, model) in zip(loaded, models.items() if rows else (), strict=True):
-                kept = find_audible(windows) if pool is not None else windows.new_ones(windows.shape[:2]).bool()
+        for count, rows, loaded, audible in loader.batches(device):
+            for windows, found, (name, model) in zip(loaded, audible, models.items() if rows else (), strict=True):
+                kept = torch.ones_like(found) if pool is None else found
                 chosen = (windows.flatten(0, 1) if kept.all() else windows[kept])[:, None].to(find_device(model))
                 if name not in fused:
                     fused[name] = fused_if_equal(model, chosen, readouts[name])
                 embedded = compute_embeddings(fused[name], chosen, readouts[name])
                 for row, part in zip(rows, embedded.split(kept.sum(1).tolist()), strict=True):
                     vectors[name][row] = (part if pool is None else pool(part[None])[0]).cpu().numpy()
-            bar.update(looked_at)
+            bar.update(count)
     for problem in loader.problems:
         logger.warning("not embedded: %s", problem)
     if any(not rows for rows in vectors.values()):

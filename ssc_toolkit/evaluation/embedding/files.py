@@ -11,6 +11,7 @@ import numpy as np
 
 from ssc_toolkit.files import append_checksum, atomic_path, reading, verify_checksum
 from ssc_toolkit.hashing import text_hash
+from ssc_toolkit.old_names import WINDOW_POOLINGS
 
 METADATA = "ssc_toolkit"
 """Name under which files contain metadata as JSON, an array in .npz files and a schema key in .parquet files."""
@@ -60,7 +61,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     if path.suffix == ".npz":
         verify_checksum(path, "embeddings", advice, required=False)
         with reading("embeddings", path, advice), np.load(path) as content:
-            return json.loads(str(content[METADATA]))
+            return _parsed(str(content[METADATA]))
     from pyarrow import parquet
 
     with reading("embeddings", path, advice):
@@ -70,7 +71,16 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             verify_checksum(path, "embeddings", advice)
         elif kept[_OLD_CHECKSUM] != text_hash(text).encode():
             raise ValueError("the checksum of its metadata differs")
-        return json.loads(text)
+        return _parsed(text)
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    """Return the metadata in a JSON text. An old name of the pooling of windows is replaced by the new name."""
+    metadata = json.loads(text)
+    windows = metadata.get("windows")
+    if isinstance(windows, dict) and "pooling" in windows:
+        windows["pooling"] = WINDOW_POOLINGS.get(windows["pooling"], windows["pooling"])
+    return metadata
 
 
 def _write_parquet(path: Path, embeddings: np.ndarray, columns: Mapping[str, np.ndarray], text: str) -> None:

@@ -32,6 +32,11 @@ FUSED_TOLERANCE = 1e-4
 """Maximum distance between embeddings of a fused and the original encoder, as a fraction of their norm."""
 DEFAULT_WINDOW_SECONDS = 3.0
 """Length of a window in seconds, if neither the user nor the model specifies one."""
+_MAX_SAMPLES = 2**22
+"""Maximum number of samples in the windows of one call of a model, such as 87 windows of 3 s at 16 kHz.
+
+The memory for the layers of a model grows with it. A hundred values per sample take 1.6 GB.
+"""
 _NOT_THE_USERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     str(Path(__file__).parents[2]),
@@ -209,6 +214,8 @@ def fused_if_equal(model: WaveformModel, windows: Tensor, readout: Readout | Non
 def compute_embeddings(model: WaveformModel, windows: Tensor, readout: Readout | None = None) -> Tensor:
     """Compute the embeddings (N, dim) of windows (N, 1, samples) in float32.
 
+    The model is called with some of the windows at a time, so that its memory does not grow with N.
+
     Args:
         model: the model.
         windows: the windows.
@@ -217,6 +224,12 @@ def compute_embeddings(model: WaveformModel, windows: Tensor, readout: Readout |
     Raises:
         InputError: if the result has another shape or is not finite, or if a model of the user raises an exception.
     """
+    at_once = max(1, _MAX_SAMPLES // max(1, windows[:1].numel()))
+    return torch.cat([_compute_once(model, part, readout) for part in windows.split(at_once)])
+
+
+def _compute_once(model: WaveformModel, windows: Tensor, readout: Readout | None) -> Tensor:
+    """Compute the embeddings of windows in one call of the model. Arguments and errors are those of the caller."""
     try:
         embeddings = apply_readout(model, windows, readout)
     except Exception as error:

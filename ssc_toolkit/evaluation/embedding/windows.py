@@ -16,7 +16,7 @@ MAX_WINDOWS = 64
 
 WINDOW_RULE = (
     f"non-overlapping, the last partial one dropped, at most {MAX_WINDOWS} spread evenly over the track, "
-    "shorter tracks padded, silent ones left out of the pooling"
+    "shorter tracks padded, windows that are silent in the clean audio left out of the pooling"
 )
 """Description of the choice of windows, which is part of the provenance and of the keys of cached embeddings."""
 
@@ -26,7 +26,7 @@ SILENT_BELOW = 1e-4
 WINDOW_POOLINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda windows: windows.mean(dim=1),
     "max": lambda windows: windows.amax(dim=1),
-    "mean+std": lambda windows: torch.cat([windows.mean(dim=1), windows.std(dim=1, correction=0)], dim=1),
+    "mean_std": lambda windows: torch.cat([windows.mean(dim=1), windows.std(dim=1, correction=0)], dim=1),
 }
 """Pooling functions by name. Each maps window embeddings (tracks, windows, dim) to track embeddings (tracks, dim)."""
 

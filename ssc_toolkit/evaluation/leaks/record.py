@@ -51,6 +51,7 @@ class TrackRecord:
         groups: (tracks,) text for each group column: the group of each track, empty if unknown.
         dataset: name of the published dataset of the tracks, or an empty text.
         paths: (tracks,) paths without symbolic links, if the tracks were read in this process. They are not saved.
+            `find_leaks` does not compare tracks with the same path.
     """
 
     names: np.ndarray

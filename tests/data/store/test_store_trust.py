@@ -51,7 +51,7 @@ def rename(folder, kind, frame):
 NAMES = ["/tmp/out-of-the-cache", "../../up", "a/b", "..", 3, None, ["x"], {"a": 1}, "x\0y", "x" * 300]
 
 
-@pytest.mark.parametrize("key", ["index", "table", "shards"])
+@pytest.mark.parametrize("key", ["index", "table", "levels", "shards"])
 @pytest.mark.parametrize("name", NAMES)
 def test_names_in_a_store_never_leave_its_folder(made, tmp_path, key, name, request):
     url = f"memory://{request.node.name}"
@@ -62,7 +62,7 @@ def test_names_in_a_store_never_leave_its_folder(made, tmp_path, key, name, requ
     upload(made, request.node.name)
     before = sorted(tmp_path.rglob("*"))
     for path in (str(made), url):
-        with pytest.raises(InputError, match=r"store: .*store\.json is damaged .*(index|table|shards)"):
+        with pytest.raises(InputError, match=r"store: .*store\.json is damaged .*(index|table|levels|shards)"):
             AudioStore(path, cache=tmp_path / "cache")
     known = set(before)
     new = [path for path in tmp_path.rglob("*") if path not in known and path.is_file()]

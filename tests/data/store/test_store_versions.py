@@ -166,7 +166,7 @@ def test_the_same_table_has_the_same_names_on_disk(music, tmp_path):
         prepare_store(load_tracks(music), tmp_path / folder, RATE, threads=1, progress=False)
         names.append(sorted(path.name for path in (tmp_path / folder).glob("*.parquet")))
     assert names[0] == names[1]
-    assert len(names[0]) == 2
+    assert len(names[0]) == 3  # index, tracks and levels
 
 
 def to_format_1(folder):

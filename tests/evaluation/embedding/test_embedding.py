@@ -43,12 +43,12 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize(
     ("window_pooling", "expected"),
-    [("mean", [0.1, 0.15, 0.15]), ("max", [0.1, 0.2, 0.2]), ("mean+std", [0.1, 0.15, 0.15])],
+    [("mean", [0.1, 0.15, 0.15]), ("max", [0.1, 0.2, 0.2]), ("mean_std", [0.1, 0.15, 0.15])],
 )
 def test_pooling(tracks, window_pooling, expected):
     found = embed_tracks(as_model(level, RATE), tracks, 1.0, window_pooling=window_pooling, progress=False)
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)
-    if window_pooling == "mean+std":
+    if window_pooling == "mean_std":
         np.testing.assert_allclose(found[:, 2], [0, 0.05, 0.05], atol=1e-4)
 
 

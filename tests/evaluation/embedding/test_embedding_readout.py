@@ -74,10 +74,10 @@ def test_frame_pooling_is_not_window_pooling(tracks):
     some = tracks.select(range(4))
     options = {"layers": ["level"], "progress": False}
     by_frames = embed_tracks(Envelope(), some, 1.0, frame_pooling="mean_std", **options)
-    by_windows = embed_tracks(Envelope(), some, 1.0, window_pooling="mean+std", **options)
+    by_windows = embed_tracks(Envelope(), some, 1.0, window_pooling="mean_std", **options)
     assert by_frames.shape == by_windows.shape == (4, 2)
     assert by_frames[1, 1] > 0.02 > 0.001 > by_windows[1, 1]  # the level varies within a window, not between windows
-    both = embed_tracks(Envelope(), some, 1.0, frame_pooling="mean_std", window_pooling="mean+std", **options)
+    both = embed_tracks(Envelope(), some, 1.0, frame_pooling="mean_std", window_pooling="mean_std", **options)
     np.testing.assert_allclose(both[:, :2], by_frames, atol=1e-6)
     assert both.shape == (4, 4)
 
@@ -137,7 +137,7 @@ def test_baselines_get_the_readout_of_the_trained_encoder(tracks):
             {"layers": ["loudness"]},
             r"layers: expected last, all or names of layers of Envelope \(level, log",
         ),
-        (Envelope(), {"window_pooling": "mean_std"}, "window_pooling: expected one of mean, max, mean"),
+        (Envelope(), {"window_pooling": "mean+std"}, "window_pooling: expected one of mean, max, mean_std"),
         (as_model(lambda x: x[:, :2], RATE), {"frame_pooling": "max"}, "frame_pooling: .* is not an Encoder"),
         (as_model(lambda x: x[:, :2], RATE), {"layers": "all"}, "layers: .* is not an Encoder"),
         (

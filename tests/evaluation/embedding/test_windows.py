@@ -11,11 +11,13 @@ import pytest
 import soundfile
 import torch
 
-from ssc_toolkit.augmentations import Gain
+from ssc_toolkit.augmentations import ColoredNoise, Gain
 from ssc_toolkit.data import AudioStore, check_audio, load_tracks
 from ssc_toolkit.encoders import MelCNN
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import Task, embed_models, embed_tracks, embed_windows, fit_probe, robustness
+from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
+from ssc_toolkit.evaluation.embedding.models import compute_embeddings
 
 RATE = 8000
 
@@ -71,7 +73,7 @@ def test_tracks_shorter_than_a_window_are_padded_and_counted(tracks, caplog):
     assert "padded" not in caplog.text
 
 
-@pytest.mark.parametrize(("window_pooling", "expected"), [("mean", [0.3]), ("max", [0.4]), ("mean+std", [0.3, 0.1])])
+@pytest.mark.parametrize(("window_pooling", "expected"), [("mean", [0.3]), ("max", [0.4]), ("mean_std", [0.3, 0.1])])
 def test_silent_windows_are_left_out_of_the_pooling(tmp_path, window_pooling, expected):
     random = np.random.default_rng(0)
     levels = np.repeat([0, 0.2, 0, 0.4, 0], RATE) + random.integers(-1, 2, 5 * RATE) / 32768  # dither
@@ -84,6 +86,72 @@ def test_silent_windows_are_left_out_of_the_pooling(tmp_path, window_pooling, ex
     assert (
         len(embed_windows(Levels(), tracks, 1.0, progress=False).rows) == 10
     )  # one row for each window, silent or not
+
+
+class Counted(Levels):
+    """Levels, and the number of windows of each call."""
+
+    def __init__(self, rate: int = RATE) -> None:
+        self.sample_rate = rate
+        self.calls: list[int] = []
+
+    def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(waveforms))
+        return super().__call__(waveforms)
+
+
+@pytest.mark.parametrize("corruption", [Gain(-20.0), ColoredNoise((10.0, 10.0), p=1.0, sample_rate=RATE)])
+@pytest.mark.parametrize("rates", [(RATE,), (RATE, RATE // 2)])
+def test_a_corruption_does_not_change_the_choice_of_windows(tmp_path, corruption, rates):
+    """One window is silent, and one so quiet that it is silent after the gain; noise makes the silent one audible."""
+    soundfile.write(tmp_path / "a.wav", np.repeat([0.2, 0, 2e-4, 0.4], RATE), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "b.wav", np.repeat([2e-4, 2e-4, 0.3, 0.3], RATE), RATE, subtype="FLOAT")
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    models = {str(rate): Counted(rate) for rate in rates}
+    fixed = FixedCorruption.draw(corruption, RATE, tracks)
+    clean = embed_models(models, tracks, 1.0, progress=False)
+    used = {name: sum(model.calls) for name, model in models.items()}
+    assert used[str(RATE)] == 3 + 4
+    corrupted = embed_models(models, tracks, 1.0, corruption=fixed, progress=False)
+    assert {name: sum(model.calls) for name, model in models.items()} == {
+        name: 2 * count for name, count in used.items()
+    }
+    if isinstance(corruption, Gain):
+        for name, found in corrupted.items():
+            np.testing.assert_allclose(found, clean[name] / 10, atol=1e-4)
+
+
+def test_windows_read_one_by_one_are_chosen_from_clean_audio(tmp_path):
+    levels = np.tile([0.2, 0.0, 2e-4, 0.4], 100)
+    soundfile.write(tmp_path / "long.wav", np.repeat(levels, 800), RATE, subtype="FLOAT")
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    chosen = levels[np.linspace(0, 399, 64).round().astype(int)]
+    model = Counted()
+    for corruption in (None, Gain(-20.0)):
+        model.calls.clear()
+        embed_tracks(model, tracks, 0.1, corruption=corruption, progress=False)
+        assert sum(model.calls) == (chosen > 0).sum()
+
+
+@pytest.mark.parametrize(("seconds", "largest"), [(1.0, 524), (64.0, 8), (700.0, 1)])
+def test_a_model_gets_a_limited_number_of_windows_at_once(seconds, largest):
+    """A window of 8 000 samples a second; at most 2²² samples at once."""
+    model = Counted()
+    windows = torch.linspace(0, 1, 9 if seconds > 1 else 600)[:, None, None].expand(-1, 1, round(seconds * RATE))
+    found = compute_embeddings(model, windows)
+    assert max(model.calls) == largest
+    assert sum(model.calls) == len(windows)
+    torch.testing.assert_close(found[:, 0], windows[:, 0, 0])
+
+
+def test_tracks_of_many_windows_are_embedded_in_small_calls(tmp_path):
+    for number in range(12):
+        soundfile.write(tmp_path / f"{number:02}.wav", np.full(64 * RATE, 0.01 * (1 + number)), RATE, subtype="FLOAT")
+    tracks = check_audio(load_tracks(tmp_path), progress=False)
+    model = Counted()
+    found = embed_tracks(model, tracks, 1.0, progress=False)
+    assert max(model.calls) <= 2**22 // RATE
+    np.testing.assert_allclose(found[:, 0], 0.01 * np.arange(1, 13), rtol=1e-4)
 
 
 def test_all_windows_of_a_silent_track_are_used(tmp_path):
