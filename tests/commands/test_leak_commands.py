@@ -100,3 +100,21 @@ def test_a_damaged_record_stops_before_audio_is_read(scene, tmp_path, monkeypatc
     code, _, errors = call("probe", f"--encoder={tmp_path / 'run' / 'encoder'}", *options)
     assert code == 2
     assert TRAINING_TRACKS in errors
+
+
+@pytest.mark.parametrize("groups", ["apart", "together"])
+def test_cross_validation_compares_tracks_of_other_groups(scene, tmp_path, groups):
+    names = [*(f"{number:02d}.wav" for number in range(12)), "copy.wav"]
+    table = pd.DataFrame({"path": [str(scene / name) for name in names], "label": [*list("xy" * 6), "x"]})
+    table["take"] = [*map(str, range(12)), "0" if groups == "together" else "12"]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    options = [f"--tracks={tmp_path / 't.csv'}", "--labels=label", "--window_seconds=0.5", "--methods=prototypes"]
+    encoder = f"--encoder={scene / 'old' / 'encoder'}"
+    code, _out, errors = call("probe", encoder, *options, "--folds=3", "--group_by=take", f"--out={tmp_path / 'out'}")
+    assert code == 0, errors
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["leaks"]["found"]
+    same = [leak for leak in found if leak["kind"] == "same file"]
+    if groups == "together":
+        assert same == []
+    else:
+        assert [(leak["source"], leak["tracks"]) for leak in same] == [("other groups of the cross-validation", 2)]
