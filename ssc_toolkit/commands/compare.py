@@ -13,7 +13,8 @@ from ssc_toolkit.commands.inputs import (
     baselines_by_seed,
     check_readouts,
     choose_windows,
-    load_for,
+    describe_cross_validation,
+    load_probed,
     make_tasks,
     output_folder,
     probed_labels,
@@ -21,6 +22,7 @@ from ssc_toolkit.commands.inputs import (
     stored_conditions,
     usable_probed_tracks,
 )
+from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, probe_leaks
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
@@ -44,6 +46,8 @@ from ssc_toolkit.reports.comparison_sections import (
     robustness_section,
     task_section,
 )
+from ssc_toolkit.reports.confusion_sections import confusion_sections
+from ssc_toolkit.reports.leak_section import leak_section
 from ssc_toolkit.reports.page import Section
 
 PITCH_SHIFT = "pitch_shift"
@@ -74,11 +78,12 @@ def compare(options: CompareOptions) -> Path:
         readouts = check_readouts(models, windows, **options.readout, methods=options.methods)
         identities = {name: hash_model(own[0]) for name, own in models.items()}
         rate = max(own[0].sample_rate for own in models.values())
-        found = load_for(models, options, options.seed)
-        signals = probed_labels(found, options.labels, options.numbers, options.methods)
+        pretraining = load_pretraining(dict(zip(named, options.encoders, strict=True)))
+        found, plan = load_probed(models, options, options.seed)
+        signals = probed_labels(found, options.labels, options.numbers, options.methods, seeds=seeds, plan=plan)
         omitted = _omitted(options, signals)
         conditions = conditions_for(options.corruptions, options.severities, rate, omitted)
-        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals, seeds, plan)
         estimate_comparison(
             models,
             tracks,
@@ -89,11 +94,13 @@ def compare(options: CompareOptions) -> Path:
             window_seconds=options.window_seconds,
             methods=options.methods,
             seeds=seeds,
+            folds=1 if plan is None else max(plan.assign(tracks, signals[name], name).count for name in signals),
             audio_clips=options.audio_clips,
             **options.readout,
         ).report()
         if options.dry_run:
             return folder / "report.html"
+        leaks = probe_leaks(tracks, pretraining, folder / "cache", plan)
         comparison = compare_models(
             models,
             tracks,
@@ -105,6 +112,9 @@ def compare(options: CompareOptions) -> Path:
             methods=(*options.methods, RETRIEVAL),
             seeds=seeds,
             bootstrap_seed=options.seed,
+            folds=options.folds,
+            group_by=options.group_by,
+            splits=() if plan is None else ("test",),
             **options.readout,
         )
         drops = comparison.results.relative_drops(options.seed)
@@ -119,13 +129,19 @@ def compare(options: CompareOptions) -> Path:
                 encoders=dict(zip(named, options.encoders, strict=True)),
                 omitted=omitted,
                 readouts=readouts,
+                **describe_cross_validation(options),
             ),
             "records": to_records(pd.concat([comparison.results.frame, drops])),
             "differences": to_records(differences),
+            "confusions": to_records(comparison.results.confusions()),
+            "leaks": leaks.to_config(),
         }
         sections = _sections(comparison, drops, differences)
+        sections += confusion_sections(comparison.results)
+        sections.append(leak_section(leaks))
         sections.append(explorer_section(comparison.embeddings, tracks, signals, options.audio_clips, options.seed))
         publish(folder, "Model comparison", _lead(named, tracks, options, omitted), sections, content, printed=1)
+    print_leaks(leaks)
     print(f"\nThe full report is {folder / 'report.html'} (robustness, differences, retrieval, and the map)")
     return folder / "report.html"
 
@@ -174,6 +190,8 @@ def _sections(comparison: Comparison, drops: pd.DataFrame, differences: pd.DataF
 def _lead(models: Iterable[str], tracks: TrackTable, options: CompareOptions, omitted: Sequence[str]) -> str:
     counts = tracks["split"].value_counts()
     sizes = ", ".join(f"{int(counts.get(split, 0))} {split}" for split in ("train", "valid", "test"))
+    if options.folds is not None:
+        sizes = f"{len(tracks)}, cross-validated" + (f" by {options.group_by}" if options.group_by else "")
     lead = (
         f"Models {', '.join(models)} and untrained baselines on {', '.join(options.labels)}; tracks: {options.tracks} "
         f"({sizes}). The intervals account for the choice of test tracks, not for the variation between training runs."

@@ -21,10 +21,13 @@ from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window
 from ssc_toolkit.evaluation.embedding.projected import open_projected_model
 from ssc_toolkit.evaluation.embedding.readout import check_frames, choose_readout
 from ssc_toolkit.evaluation.metrics.key import find_unlike_keys
+from ssc_toolkit.evaluation.probing.folds import INNER_FOLDS, CrossValidation, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
-from ssc_toolkit.evaluation.probing.probe import check_labels, choose_training_rows, label_signal
+from ssc_toolkit.evaluation.probing.probe import check_labels, choose_cross_validation, label_signal
+from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import clear_leftovers, lock_folder, make_writable_folder
+from ssc_toolkit.options.evaluation import CrossValidationOptions
 from ssc_toolkit.options.tracks import TrackSource
 from ssc_toolkit.paths import user_path
 from ssc_toolkit.reports.page import REPORTS, Section, check_report_files, render_table, write_report
@@ -73,6 +76,8 @@ def publish(
     """
     for section in sections[:printed]:
         print(f"\n{section.title}\n\n{render_table(section.header, section.rows)}")
+        for note in section.notes:
+            print(f"\n{note}")
     if folder is not None:
         write_report(folder, title, lead, sections, content)
 
@@ -213,6 +218,38 @@ def load_for(models: Models, source: TrackSource, seed: int | None = None) -> Tr
     return found
 
 
+def load_probed(
+    models: Models, options: CrossValidationOptions, seed: int
+) -> tuple[TrackTable, CrossValidation | None]:
+    """Load the track table of a command that fits probes, without opening audio files.
+
+    Args:
+        models: models that embed the tracks.
+        options: track options of the command.
+        seed: seed of the random split of a table without splits.
+
+    Returns:
+        The table, and the settings of cross-validation or None. In cross-validation, the table has only the tracks to
+        cross-validate, with the split "test".
+
+    Raises:
+        InputError: if an option or a file is invalid.
+    """
+    plan = choose_cross_validation(options.folds, options.group_by, options.splits)
+    if plan is None:
+        return load_for(models, options, seed), None
+    found = mark_cross_validated(load_for(models, options), options.splits)
+    return found.select(found["split"] == "test"), plan
+
+
+def describe_cross_validation(options: CrossValidationOptions) -> dict[str, Any]:
+    """Return the settings of cross-validation as an entry of the provenance. Without folds, there is no entry."""
+    if options.folds is None:
+        return {}
+    settings = {"folds": options.folds, "group_by": options.group_by, "splits": list(options.splits)}
+    return {"cross_validation": {**settings, "max_inner_folds": INNER_FOLDS}}
+
+
 def label_signals(tracks: TrackTable, columns: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Labels]:
     """Return the labels of all tracks by label column. The columns in `numbers` contain numbers.
 
@@ -228,7 +265,8 @@ def probed_labels(
     numbers: Sequence[str],
     methods: Sequence[str],
     label_fractions: Sequence[float] = (1.0,),
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
+    plan: CrossValidation | None = None,
 ) -> dict[str, Labels]:
     """Return the labels of all tracks by label column, after checking that probes can be fitted to them.
 
@@ -238,10 +276,12 @@ def probed_labels(
         numbers: names of those label columns that contain numbers.
         methods: methods of the probes.
         label_fractions: fractions of the labeled training tracks to fit probes to.
-        seed: seed of the selection of these fractions.
+        seeds: seeds of the selection of these fractions, and of the folds.
+        plan: settings of cross-validation, or None.
 
     Raises:
-        InputError: if a column or an argument is invalid, or if a split has no labeled track.
+        InputError: if a column or an argument is invalid, if a split has no labeled track, or if the tracks cannot be
+            cross-validated.
     """
     signals = label_signals(tracks, columns, numbers)
     for column, signal in signals.items():
@@ -251,9 +291,12 @@ def probed_labels(
         if odd:
             shown = ", ".join(map(repr, odd[:3]))
             logger.info("no weighted key score for column %r: %s is not a key", column, shown)
+        if plan is not None:
+            plan.check(tracks, signal, column, seeds, label_fractions)
+            continue
         train = check_labels(tracks, signal, column)["train"]
         for fraction in label_fractions:
-            choose_training_rows(train, signal, fraction, seed)
+            choose_training_rows(train, signal, fraction, seeds[0])
     return signals
 
 
@@ -276,15 +319,22 @@ def usable_tracks(
 
 
 def usable_probed_tracks(
-    tracks: TrackTable, max_unusable: float, signals: Mapping[str, Labels]
+    tracks: TrackTable,
+    max_unusable: float,
+    signals: Mapping[str, Labels],
+    seeds: Sequence[int] = (0,),
+    plan: CrossValidation | None = None,
 ) -> tuple[TrackTable, dict[str, Labels]]:
-    """Return the result of `usable_tracks`, and check that every split has labeled tracks in each column.
+    """Return the result of `usable_tracks`, and check that probes can be fitted to the labels of each column.
 
-    Arguments are as for `usable_tracks`.
+    Arguments are as for `usable_tracks` and `probed_labels`.
     """
     kept, own = usable_tracks(tracks, max_unusable, signals)
     for column, signal in own.items():
-        check_labels(kept, signal, column)
+        if plan is None:
+            check_labels(kept, signal, column)
+        else:
+            plan.check(kept, signal, column, seeds)
     return kept, own
 
 

@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ssc_toolkit.commands.inputs import (
+    THIS,
     Models,
     check_readouts,
+    describe_cross_validation,
     encoder_and_baselines,
-    load_for,
+    load_probed,
     make_tasks,
     optional_folder,
     probed_labels,
     publish,
     usable_probed_tracks,
 )
+from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, probe_leaks
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.evaluation.comparison import compare_models
@@ -27,7 +30,10 @@ from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import Results, make_score_row, to_records
 from ssc_toolkit.options.names import FINETUNE
 from ssc_toolkit.options.probe import ProbeOptions
+from ssc_toolkit.reports.comparison_sections import difference_section
+from ssc_toolkit.reports.confusion_sections import confusion_sections
 from ssc_toolkit.reports.evaluation_sections import geometry_section, probe_section
+from ssc_toolkit.reports.leak_section import leak_section
 
 
 def probe(options: ProbeOptions) -> Results:
@@ -50,11 +56,13 @@ def probe(options: ProbeOptions) -> Results:
             options.encoder, options.cache, options.window_seconds, seeds, options.projections
         )
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
-        found = load_for(models, options, options.seed)
+        pretraining = load_pretraining({THIS: options.encoder})
+        found, plan = load_probed(models, options, options.seed)
         signals = probed_labels(
-            found, options.labels, options.numbers, options.methods, options.label_fractions, options.seed
+            found, options.labels, options.numbers, options.methods, options.label_fractions, seeds, plan
         )
-        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
+        tracks, signals = usable_probed_tracks(found, options.max_unusable, signals, seeds, plan)
+        leaks = probe_leaks(tracks, pretraining, options.cache, plan)
         comparison = compare_models(
             models,
             tracks,
@@ -65,6 +73,9 @@ def probe(options: ProbeOptions) -> Results:
             methods=[method for method in options.methods if method != FINETUNE],
             label_fractions=options.label_fractions,
             seeds=seeds,
+            folds=options.folds,
+            group_by=options.group_by,
+            splits=() if plan is None else ("test",),
             **options.readout,
         )
         results = comparison.results
@@ -72,7 +83,14 @@ def probe(options: ProbeOptions) -> Results:
             results = Results.joined(
                 [results, Results.of(_fine_tuned(models, tracks, signals, seconds, options, seeds))]
             )
-        sections = [probe_section(results.frame), geometry_section(comparison.embeddings, tracks)]
+        differences = results.differences([(THIS, name) for name in models if name != THIS], options.seed)
+        sections = [
+            probe_section(results.frame),
+            difference_section(differences),
+            geometry_section(comparison.embeddings, tracks),
+        ]
+        printed = len(sections)
+        sections += confusion_sections(results)
         content = {
             "provenance": provenance_of(
                 tracks,
@@ -81,11 +99,18 @@ def probe(options: ProbeOptions) -> Results:
                 encoder=options.encoder,
                 projections=options.projections,
                 readouts=readouts,
+                **describe_cross_validation(options),
             ),
             "records": to_records(results.frame),
+            "differences": to_records(differences),
+            "confusions": to_records(results.confusions()),
+            "leaks": leaks.to_config(),
         }
+        sections.append(leak_section(leaks))
         model = "Projections of encoder" if options.projections else "Encoder"
-        publish(folder, "Probes", f"{model} {options.encoder}, tracks {options.tracks}.", sections, content)
+        lead = f"{model} {options.encoder}, tracks {options.tracks}."
+        publish(folder, "Probes", lead, sections, content, printed=printed)
+        print_leaks(leaks)
         return results
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ssc_toolkit.commands.inputs import (
+    THIS,
     Models,
     check_readouts,
     encoder_and_baselines,
@@ -20,6 +21,7 @@ from ssc_toolkit.commands.inputs import (
     publish,
     usable_tracks,
 )
+from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, retrieval_leaks
 from ssc_toolkit.data import Labels
 from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.errors import InputError
@@ -30,6 +32,7 @@ from ssc_toolkit.evaluation.retrieval import ranking
 from ssc_toolkit.options.retrieval import RetrievalOptions
 from ssc_toolkit.options.tracks import as_source, source_named
 from ssc_toolkit.reports.evaluation_sections import query_section
+from ssc_toolkit.reports.leak_section import leak_section
 
 
 def retrieval(options: RetrievalOptions) -> Results:
@@ -49,12 +52,15 @@ def retrieval(options: RetrievalOptions) -> Results:
         listed, seconds = encoder_and_baselines(options.encoder, options.cache, options.window_seconds, (options.seed,))
         readouts = check_readouts(listed, dict.fromkeys(listed, seconds), **options.readout)
         models = {name: own[0] for name, own in listed.items()}
+        pretraining = load_pretraining({THIS: options.encoder})
         found = load_for(listed, options)
         signals = label_signals(found, options.labels)
         queries = _of_split(*usable_tracks(found, options.max_unusable, signals), options.split)
         items = _database(options, listed)
         if options.other_groups_only and not all("group" in side.tracks for side in (queries, items) if side):
             raise InputError("other_groups_only: expected a column 'group' in the tracks, got none")
+        database = None if items is None else items.tracks
+        leaks = retrieval_leaks(queries.tracks, database, pretraining, options.other_groups_only, options.cache)
         asked = embed_models(models, queries.tracks, seconds, cache=options.cache, **options.readout)
         ranked = (
             None
@@ -81,9 +87,11 @@ def retrieval(options: RetrievalOptions) -> Results:
             database=None if items is None else provenance_of(items.tracks, window_seconds=seconds, seeds=()),
             other_groups_only=options.other_groups_only,
         )
-        content = {"provenance": provenance, "records": to_records(results.frame)}
+        content = {"provenance": provenance, "records": to_records(results.frame), "leaks": leaks.to_config()}
         lead = f"Encoder {options.encoder}, queries {options.tracks}."
-        publish(folder, "Retrieval", lead, [query_section(results.frame)], content)
+        sections = [query_section(results.frame), leak_section(leaks)]
+        publish(folder, "Retrieval", lead, sections, content, printed=1)
+        print_leaks(leaks)
         return results
 
 

@@ -16,12 +16,14 @@ from ssc_toolkit.commands.inputs import (
     stored_conditions,
     usable_probed_tracks,
 )
+from ssc_toolkit.commands.leaks import load_pretraining, print_leaks, probe_leaks
 from ssc_toolkit.evaluation.comparison import compare_models
 from ssc_toolkit.evaluation.conditions import conditions_for
 from ssc_toolkit.evaluation.provenance import provenance_of
 from ssc_toolkit.evaluation.results import Results, to_records
 from ssc_toolkit.options.robustness import RobustnessOptions
 from ssc_toolkit.reports.comparison_sections import drop_section, robustness_section
+from ssc_toolkit.reports.leak_section import leak_section
 
 
 def robustness(options: RobustnessOptions) -> Results:
@@ -44,9 +46,11 @@ def robustness(options: RobustnessOptions) -> Results:
         readouts = check_readouts(models, dict.fromkeys(models, seconds), **options.readout, methods=options.methods)
         rate = models[THIS][0].sample_rate
         conditions = conditions_for(options.corruptions, options.severities, rate, options.omit)
+        pretraining = load_pretraining({THIS: options.encoder})
         found = load_for(models, options, options.seed)
         signals = probed_labels(found, options.labels, options.numbers, options.methods)
         tracks, signals = usable_probed_tracks(found, options.max_unusable, signals)
+        leaks = probe_leaks(tracks, pretraining, options.cache)
         results = compare_models(
             models,
             tracks,
@@ -71,6 +75,10 @@ def robustness(options: RobustnessOptions) -> Results:
                 readouts=readouts,
             ),
             "records": to_records(pd.concat([results.frame, drops])),
+            "leaks": leaks.to_config(),
         }
-        publish(folder, "Robustness", f"Encoder {options.encoder}, tracks {options.tracks}.", sections, content)
+        sections.append(leak_section(leaks))
+        lead = f"Encoder {options.encoder}, tracks {options.tracks}."
+        publish(folder, "Robustness", lead, sections, content, printed=len(sections) - 1)
+        print_leaks(leaks)
         return results

@@ -8,7 +8,14 @@ from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import as_model, open_model
 from ssc_toolkit.evaluation.embedding.readout import layer_widths
 from ssc_toolkit.evaluation.metrics.bootstrap import Interval, bootstrap_mean
-from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure, paired_difference, relative_drop
+from ssc_toolkit.evaluation.metrics.scores import (
+    Predictions,
+    Score,
+    detectable_difference,
+    measure,
+    paired_difference,
+    relative_drop,
+)
 from ssc_toolkit.evaluation.probing.few_labels import few_label_curve, prototypes
 from ssc_toolkit.evaluation.probing.finetuning import FineTuned, finetune
 from ssc_toolkit.evaluation.probing.probe import Probe, fit_probe, probe
@@ -38,6 +45,7 @@ __all__ = [
     "bootstrap_mean",
     "compare_models",
     "conditions_for",
+    "detectable_difference",
     "effective_rank",
     "embed_models",
     "embed_tracks",

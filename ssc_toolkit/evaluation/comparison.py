@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -23,14 +24,17 @@ from ssc_toolkit.evaluation.embedding.models import WaveformModel
 from ssc_toolkit.evaluation.embedding.readout import choose_readout, layer_widths
 from ssc_toolkit.evaluation.metrics.scores import Score, measure
 from ssc_toolkit.evaluation.probing.cache import CachedProbes, ProbeSettings
+from ssc_toolkit.evaluation.probing.folds import CrossValidation, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
-from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, label_signal
-from ssc_toolkit.evaluation.results import Results, make_score_row
+from ssc_toolkit.evaluation.probing.probe import Probe, choose_cross_validation, find_groups, label_signal
+from ssc_toolkit.evaluation.results import Results, list_cautions, make_score_row
 from ssc_toolkit.evaluation.retrieval.ranking import retrieval
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.files import make_writable_folder
 from ssc_toolkit.options.names import SEVERITIES
 from ssc_toolkit.paths import user_path
+
+logger = logging.getLogger(__name__)
 
 RETRIEVAL = "retrieval"
 _SEEDED = ("mlp", WEIGHTED)
@@ -70,6 +74,9 @@ def compare_models(
     label_fractions: Sequence[float] = (1.0,),
     seeds: Sequence[int] = (0,),
     bootstrap_seed: int = 0,
+    folds: int | Literal["groups"] | None = None,
+    group_by: str | None = None,
+    splits: Sequence[str] = (),
     progress: bool = True,
 ) -> Comparison:
     """Evaluate several models by probes and retrieval, on clean and corrupted audio.
@@ -79,6 +86,10 @@ def compare_models(
     is computed once at the highest sample rate of the models. If `cache` is given, embeddings and predictions are
     stored. A repeated call after an interruption, or with more models or conditions, computes only those that are
     missing.
+
+    With `folds`, the probes are cross-validated: each track is a test track once, and is predicted by a probe that was
+    not fitted to its group. All models have the same folds, and embeddings are computed once for all folds. A warning
+    is logged for tasks whose tracks have fewer than ten groups.
 
     Args:
         models: models by name. A list contains one model for each seed, such as encoders with random weights.
@@ -99,31 +110,40 @@ def compare_models(
         seeds: seeds of the probes. A score is the mean over the seeds. A result that does not depend on the seed is
             computed once. The first seed is also the seed of the corruptions.
         bootstrap_seed: seed of the bootstrap.
+        folds: as for `probe`. Each of the `seeds` has its own folds.
+        group_by: as for `probe`.
+        splits: as for `probe`.
         progress: whether to print each step and show progress bars.
 
     Returns:
         The scores, and the embeddings of the clean audio.
 
     Raises:
-        InputError: in the same cases as `embed_models` and `fit_probe`.
+        InputError: in the same cases as `embed_models`, `fit_probe` and, with `folds`, `probe`.
     """
     tracks = as_track_table(tracks)
+    plan = choose_cross_validation(folds, group_by, splits)
+    if plan is not None:
+        tracks = mark_cross_validated(tracks, splits)
     folder = None if cache is None else make_writable_folder(user_path(cache), "cache")
     signals = labels or {
         task.column: label_signal(tracks, task.column, "number" if task.column in numbers else None) for task in tasks
     }
+    if plan is not None:
+        for column, signal in signals.items():
+            plan.check(tracks, signal, column, seeds, label_fractions)
     listed = {name: [own] if callable(own) else list(own) for name, own in models.items()}
     rate = max(model.sample_rate for own in listed.values() for model in own)
     conditions = fixed_conditions(conditions, rate, tracks, seeds[0])
     is_test, test = (tracks["split"] == "test").to_numpy(), split_under_test(tracks)
-    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed)
+    grid = _Grid(tasks, methods, label_fractions, seeds, bootstrap_seed, plan)
     readout: dict[str, Any] = {"frame_pooling": frame_pooling, "layers": layers}
     options: dict[str, Any] = {"window_seconds": window_seconds, "cache": folder, "progress": progress, **readout}
     _say(progress, f"{len(models)} models, clean audio")
     clean = _embed_all(listed, tracks, **options)
     widths = {name: _layer_widths(own[0], readout) if WEIGHTED in methods else None for name, own in listed.items()}
     probes = {
-        name: [CachedProbes(own, tracks, signals, folder, widths[name]) for own in clean[name]] for name in listed
+        name: [CachedProbes(own, tracks, signals, folder, widths[name], plan) for own in clean[name]] for name in listed
     }
     rows: list[dict[str, Any]] = []
     for number, condition in enumerate(conditions, start=1):
@@ -137,7 +157,10 @@ def compare_models(
     first = {name: own[0] for name, own in clean.items()}
     if RETRIEVAL in methods:
         rows += _rank_all(first, tracks, signals, grid)
-    return Comparison(Results.of(rows), first)
+    results = Results.of(rows)
+    for caution in list_cautions(results.frame):
+        logger.warning("%s", caution)
+    return Comparison(results, first)
 
 
 def robustness(
@@ -235,13 +258,14 @@ def _embed_all(
 
 @dataclass(frozen=True)
 class _Grid:
-    """Tasks and settings of probes with which each model is scored. The fields are arguments of `compare_models`."""
+    """Tasks and settings of probes with which each model is scored. Most fields are arguments of `compare_models`."""
 
     tasks: Sequence[Task]
     methods: Sequence[str]
     label_fractions: Sequence[float]
     seeds: Sequence[int]
     bootstrap_seed: int
+    plan: CrossValidation | None
 
     def scores(
         self, model: str, condition: Condition, probes: Sequence[CachedProbes], inputs: Sequence[np.ndarray]
@@ -256,7 +280,7 @@ class _Grid:
         """
         probed = [method for method in self.methods if method != RETRIEVAL]
         for task, method, fraction in itertools.product(self.tasks, probed, self.label_fractions):
-            varies = len(probes) > 1 or method in _SEEDED or fraction < 1
+            varies = self.plan is not None or len(probes) > 1 or method in _SEEDED or fraction < 1
             predictions = [
                 probes[number % len(probes)].predict(
                     inputs[number % len(probes)], task, ProbeSettings(task.column, method, fraction, seed)
@@ -287,7 +311,8 @@ def _rank_all(
         grid: tasks and settings of the comparison.
     """
     test = np.flatnonzero(tracks["split"] == "test")
-    rows, groups = torch.from_numpy(test), find_groups(tracks)[test]
+    group_by = None if grid.plan is None else grid.plan.group_by
+    rows, groups = torch.from_numpy(test), find_groups(tracks, group_by or "group")[test]
     for name, vectors in embeddings.items():
         for column, labels in signals.items():
             if labels.kind != "number":

@@ -23,6 +23,7 @@ from ssc_toolkit.evaluation.embedding.extract import embed_models
 from ssc_toolkit.evaluation.embedding.fixed_corruption import FixedCorruption
 from ssc_toolkit.evaluation.embedding.models import WaveformModel, choose_window_seconds
 from ssc_toolkit.evaluation.embedding.windows import MAX_WINDOWS, count_windows
+from ssc_toolkit.evaluation.probing.folds import INNER_FOLDS
 from ssc_toolkit.evaluation.probing.heads import WEIGHTED
 from ssc_toolkit.evaluation.probing.probe import fit_probe
 from ssc_toolkit.losses.gradient_cache import RandomState
@@ -35,6 +36,7 @@ _MAX_SECONDS = 10.0  # for the corruptions
 _TIMED_ROWS = 600  # of a probe
 _SEEDED = ("mlp", WEIGHTED)  # methods that are fitted for each seed
 _PATH_BYTES = 200  # of a row in a file of embeddings, next to the embedding
+_SPLITS = ["train"] * 7 + ["valid"] + ["test"] * 2  # of a probe that is timed for a cross-validation
 _REPORT_BYTES = 4 * 2**20
 _CLIP_BYTES = 13 * 2**10
 _REPORT_SECONDS = 3.0
@@ -108,7 +110,7 @@ def estimate_comparison(
         window_seconds: as for `compare_models`.
         methods: methods of the probes.
         seeds: seeds of the probes.
-        folds: number of times that each probe is fitted. Above 1, all tracks are corrupted, and not only the test set.
+        folds: number of folds of a cross-validation, in which all tracks are corrupted, or 1 for a test set.
         audio_clips: number of tracks whose audio is in the report.
         options: readout of the models, as for `compare_models`.
     """
@@ -119,9 +121,11 @@ def estimate_comparison(
         clean, widths = _time_clean(flat, tracks, window_seconds, windows, options)
         test = tracks.select(is_test)
         corrupted = _time_corrupted(flat, test, window_seconds, windows[is_test], conditions, sample_rate, options)
-        by_method = _time_probes(widths, tracks, signals, methods)
+        divided = tracks if folds == 1 else tracks.assign(split=np.resize(_SPLITS, len(tracks)))
+        by_method = _time_probes(widths, divided, signals, methods)
+    repeated = 1 if folds == 1 else folds * INNER_FOLDS
     fits = {
-        method: folds * sum(len(seeds) if len(own) > 1 or method in _SEEDED else 1 for own in models.values())
+        method: repeated * sum(len(seeds) if len(own) > 1 or method in _SEEDED else 1 for own in models.values())
         for method in methods
     }
     fitting = sum(seconds * fits[method] for method, seconds in by_method.items())

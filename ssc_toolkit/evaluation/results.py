@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ssc_toolkit.evaluation.metrics.bootstrap import Interval
-from ssc_toolkit.evaluation.metrics.scores import Score, paired_difference, relative_drop
+from ssc_toolkit.evaluation.metrics.bootstrap import Interval, caution_few_groups
+from ssc_toolkit.evaluation.metrics.scores import Score, detectable_difference, paired_difference, relative_drop
 
 CLEAN = "clean"
 RELATIVE_DROP = "relative_drop"
@@ -19,7 +19,7 @@ RELATIVE_DROP = "relative_drop"
 KEYS = ("model", "task", "method", "label_fraction", "corruption", "severity")
 """Names of the columns of `Results.scores` that identify a score."""
 NUMBERS = ("value", "low", "high")
-COLUMNS = (*KEYS, "metric", "seed", *NUMBERS, "tracks", "undefined_classes")
+COLUMNS = (*KEYS, "metric", "seed", *NUMBERS, "tracks", "groups", "folds", "undefined_classes")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Results:
     | `seed` | seed of the probe; missing if the value is a mean over several seeds |
     | `value`, `low`, `high` | value of the metric and its 95 % confidence interval; NaN if undefined |
     | `tracks` | number of scored tracks; number of queries for retrieval |
+    | `groups` | number of groups of these tracks, over which the intervals are computed |
+    | `folds` | number of folds of cross-validation; 0 if a single probe predicted all test tracks |
     | `undefined_classes` | number of classes or number columns that macro means omit |
 
     Attributes:
@@ -139,7 +141,8 @@ class Results:
             seed: seed of the bootstrap.
 
         Returns:
-            A table with the columns of `frame`, and a column `less` with the name of the second model.
+            A table with the columns of `frame`, a column `less` with the name of the second model, and a column
+            `detectable` with the smallest difference that the tracks could show (`detectable_difference`).
         """
         scores = self._with_predictions()
         same = [key for key in KEYS if key != "model"]
@@ -148,10 +151,30 @@ class Results:
         both = sort_in_order(wanted.merge(scores, on="model").merge(other, on=["less", *same]), ("task", "method"))
         rows = [
             {**row, "metric": row["score"].metric, **vars(paired_difference(row["score"], row["other"], seed))}
-            | _counts(row["score"])
+            | {**_counts(row["score"]), "detectable": detectable_difference(row["score"], row["other"], seed)}
             for row in list_rows(both)
         ]
-        return _frame(rows, (COLUMNS[0], "less", *COLUMNS[1:]))
+        return _frame(rows, (COLUMNS[0], "less", *COLUMNS[1:], "detectable"))
+
+    def confusions(self) -> pd.DataFrame:
+        """Count the pairs of true and predicted classes on clean audio, for labels with one class per track.
+
+        Returns:
+            A table with the columns `model` to `severity` of `frame`, and one row for each pair of classes that occurs:
+            `true`, `predicted` and `tracks`, the number of tracks as a mean over the seeds.
+        """
+        single = [
+            row
+            for row in list_rows(self._with_predictions())
+            if row["corruption"] == CLEAN and row["score"].predictions[0].kind == "class"
+        ]
+        rows = [
+            {**{key: row[key] for key in KEYS}, "true": true, "predicted": predicted, "tracks": count}
+            for row in single
+            for (true, predicted), count in row["score"].confusion().stack().items()
+            if count > 0
+        ]
+        return pd.DataFrame(rows, columns=[*KEYS, "true", "predicted", "tracks"])
 
     def _with_predictions(self) -> pd.DataFrame:
         return self.scores[[bool(score.predictions) for score in self.scores["score"]]]
@@ -182,6 +205,23 @@ def make_score_row(
     """
     keys = (model, task, method, float(label_fraction), corruption if severity > 0 else CLEAN, float(severity))
     return dict(zip(KEYS, keys, strict=True)) | {"seed": seed if score.seeds == 1 else None, "score": score}
+
+
+def list_cautions(frame: pd.DataFrame) -> list[str]:
+    """Return cautions about the tasks of a table of scores whose tracks have fewer than ten groups.
+
+    Examples:
+        >>> frame = pd.DataFrame({"task": ["key", "key", "genre"], "groups": [5, 5, 40]})
+        >>> [caution.partition(":")[0] for caution in list_cautions(frame)]
+        ['key']
+    """
+    found = []
+    for groups in sorted(set(frame["groups"].tolist()) - {0}):
+        part = frame[frame["groups"] == groups]
+        caution = caution_few_groups(groups)
+        if caution is not None:
+            found.append(f"{', '.join(map(str, part['task'].unique()))}: {caution}")
+    return found
 
 
 def select_headlines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -225,7 +265,7 @@ def _metrics(score: Score) -> Iterator[tuple[str, Interval]]:
 
 
 def _counts(score: Score) -> dict[str, int]:
-    return {"tracks": score.tracks, "undefined_classes": score.undefined_classes}
+    return {name: getattr(score, name) for name in ("tracks", "groups", "folds", "undefined_classes")}
 
 
 def _plain(value: Any) -> Any:

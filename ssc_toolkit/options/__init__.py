@@ -9,6 +9,7 @@ from ssc_toolkit.options.demo import DemoOptions
 from ssc_toolkit.options.doctor import DoctorOptions
 from ssc_toolkit.options.embed import EmbedOptions
 from ssc_toolkit.options.export import ExportOptions
+from ssc_toolkit.options.frames import FramesOptions
 from ssc_toolkit.options.prepare import PrepareOptions
 from ssc_toolkit.options.pretrain import PretrainOptions
 from ssc_toolkit.options.probe import ProbeOptions
@@ -33,6 +34,7 @@ __all__ = [
     "DoctorOptions",
     "EmbedOptions",
     "ExportOptions",
+    "FramesOptions",
     "LogOptions",
     "LossOptions",
     "OptimizerOptions",

@@ -67,6 +67,12 @@ def check_projections(source: str, frame_pooling: str, layers: Sequence[str]) ->
         )
 
 
+def check_layers(layers: Sequence[str]) -> None:
+    """Raise InputError if "all" is not alone in a list of layers, or if a layer occurs twice."""
+    if (len(layers) > 1 and "all" in layers) or len(set(layers)) < len(layers):
+        raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(layers)}")
+
+
 def check_severity(severity: float) -> None:
     """Raise InputError unless the severity of a corruption is from 0 to 2.5."""
     check_number("severity", severity, 0, MAX_SEVERITY)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from ssc_toolkit.checks import check_fraction, check_integer, check_names, check_positive
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.options.checks import check_choices, check_encoder, check_omit, check_severity
-from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, METHODS, SEVERITIES
+from ssc_toolkit.options.checks import check_choices, check_encoder, check_layers, check_omit, check_severity
+from ssc_toolkit.options.names import CHAIN, CORRUPTIONS, FINETUNE, LEAVE_ONE_OUT, METHODS, SEVERITIES
 from ssc_toolkit.options.tracks import TrackSource
 
 
@@ -43,8 +43,7 @@ class EmbeddingOptions(TrackSource):
         check_fraction("max_unusable", self.max_unusable)
         if self.window_seconds is not None:
             check_positive("window_seconds", self.window_seconds, "seconds")
-        if (len(self.layers) > 1 and "all" in self.layers) or len(set(self.layers)) < len(self.layers):
-            raise InputError(f"layers: expected last, all or a list of different names, got {', '.join(self.layers)}")
+        check_layers(self.layers)
         super().check()
 
 
@@ -112,6 +111,43 @@ class ProbingOptions(LabelOptions):
         odd = sorted(set(self.numbers) - set(self.labels))
         if odd and self.labels:
             raise InputError(f"numbers: expected names from labels ({', '.join(self.labels)}), got {', '.join(odd)}")
+        super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidationOptions(ProbingOptions):
+    """Options of the commands that can cross-validate probes: `probe` and `compare`.
+
+    Args:
+        repeats: number of seeds, starting at `seed`. A score is the mean over the seeds. In cross-validation, each seed
+            has its own folds.
+        folds: number of folds of cross-validation, or "groups" for one fold per group. Each track is then a test track
+            once. By default, the splits of the table are used.
+        group_by: name of the column with the group of each track, such as its artist, for cross-validation. All tracks
+            of a group are in the same fold. The default is the column `group`. Without it, each track is its own group.
+        splits: names of the splits whose tracks are cross-validated, such as train,valid. Required with `folds` if the
+            table has a column `split`.
+    """
+
+    repeats: int = 1
+    folds: int | Literal["groups"] | None = None
+    group_by: str | None = None
+    splits: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise InputError if an option is invalid, before tracks and models are loaded."""
+        check_integer("repeats", self.repeats, 1)
+        if self.folds is None:
+            for name, value in (("group_by", self.group_by), ("splits", ",".join(self.splits))):
+                if value:
+                    raise InputError(f"{name}: expected folds to use it with, got {value} without folds")
+        elif self.folds != LEAVE_ONE_OUT:
+            check_integer("folds", self.folds, 2)
+        if self.folds is not None and FINETUNE in self.methods:
+            raise InputError(
+                f"methods: {FINETUNE} expected a table with splits, got folds={self.folds}; cross-validation fits "
+                "probes to embeddings that are computed once, and trains no encoder for each fold"
+            )
         super().check()
 
 

@@ -11,6 +11,9 @@ METHODS = ("linear", "mlp", "knn", "prototypes", "weighted_layers")
 FINETUNE = "finetune"
 """Name of the method of `probe` that trains the whole encoder."""
 
+LEAVE_ONE_OUT = "groups"
+"""Value of `folds` that makes each group a fold of cross-validation."""
+
 DEFAULT_CORPUS = "scores"
 DATASETS = ("magnatagatune", "mtg_jamendo", "gtzan", "giantsteps", "nsynth", "vocalset", "medleydb", "emomusic", "fma")
 STORE_FILE = "store.json"

@@ -13,6 +13,8 @@ _KINDS = {
 }
 """Words for Python types in error messages, by the name of the type."""
 
+_UNION = re.compile(r"Does not validate against any of the Union subtypes .*?Errors:(.*?) Given value type: .*?: ")
+
 
 def simplify_message(message: str) -> str:
     """Return an error message of the command-line parser as one line, without names of Python types.
@@ -20,6 +22,9 @@ def simplify_message(message: str) -> str:
     Examples:
         >>> simplify_message("steps:  Expected a <class 'int'>. Got value: 1000.0")
         'steps: expected an integer written in digits, got 1000.0'
+        >>> simplify_message("folds: Does not validate against any of the Union subtypes Subtypes: [int, NoneType] "
+        ...                  "Errors: - Expected a int - Expected a NoneType Given value type: str Given value: four")
+        'folds: expected an integer written in digits, got four'
     """
     message = re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(message.split()))
     message = re.sub(r"the following arguments are required: (.*)", r"\1: expected a value, got none", message)
@@ -29,12 +34,14 @@ def simplify_message(message: str) -> str:
         r"Does not validate .*? Subtypes: \[.*?NoneType\] Errors: - (Expected a .*? Got value: .*?) - Expected .*"
     )
     message = re.sub(optional, r"\1", message)
-    # For a number or a text, such as "auto", name both.
-    union = (
-        rf"Does not validate .*? Errors: - Expected a ({'|'.join(_KINDS)}) - Expected a typing\.Literal\[(.*?)\] "
-        r"Given value type: \w+ Given value: "
-    )
-    message = re.sub(union, lambda found: f"expected {_KINDS[found[1]]} or one of {found[2]}, got ", message)
+    message = _UNION.sub(_describe_union, message)
     message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: ", r"expected one of \1, got ", message)
     kinds = "|".join(_KINDS)
     return re.sub(rf"Expected a ({kinds})\. Got value: ", lambda found: f"expected {_KINDS[found[1]]}, got ", message)
+
+
+def _describe_union(found: re.Match[str]) -> str:
+    """Return the expected types of an option of several types, such as "expected an integer or 'groups', got "."""
+    types = re.findall(r"- Expected a (typing\.Literal\[.*?\]|[\w.]+)", found[1])
+    known = [_KINDS.get(name, name.removeprefix("typing.Literal[").removesuffix("]")) for name in types]
+    return f"expected {' or '.join(name for name in known if name != 'NoneType')}, got "

@@ -5,6 +5,7 @@ The scores are in a table with one row for each model, task, method, condition (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,11 +15,18 @@ import torch
 from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.comparison import RETRIEVAL
 from ssc_toolkit.evaluation.conditions import name_condition
-from ssc_toolkit.evaluation.results import CLEAN, select_headlines, sort_in_order
+from ssc_toolkit.evaluation.results import CLEAN, list_cautions, select_headlines, sort_in_order
 from ssc_toolkit.reports import plots
 from ssc_toolkit.reports.embedding_map import make_map_data
 from ssc_toolkit.reports.page import Section
-from ssc_toolkit.reports.pivot import find_varying, format_percent, format_signed, pivot, undefined_text
+from ssc_toolkit.reports.pivot import (
+    DASH,
+    find_varying,
+    format_percent,
+    format_signed,
+    pivot,
+    undefined_text,
+)
 
 INTERVALS = "95 % intervals from resampling the groups of test tracks"
 
@@ -37,9 +45,16 @@ def overview_section(frame: pd.DataFrame) -> Section:
         f"Scores on the test set, with {INTERVALS}. The models are frozen. The settings of each probe are selected on "
         "the validation set."
     )
+    if frame["folds"].max():
+        text = (
+            f"Scores of cross-validation in {frame['folds'].max()} folds, with 95 % intervals from resampling the "
+            "groups of tracks. The models are frozen. Each track is predicted by a probe that was not fitted to its "
+            "group. The settings of each probe are selected on inner folds of its training tracks."
+        )
     dots = plots.plot_scores(_panels(clean, "task"), plots.choose_model_colors(clean["model"].unique()))
     title = f"Probes on clean audio ({', '.join(methods)})"
-    return Section(title, [text], header, rows, {"Test scores with 95 % intervals.": dots})
+    figures = {"Test scores with 95 % intervals.": dots}
+    return Section(title, [text], header, rows, figures, notes=[_describe_groups(clean), *list_cautions(clean)])
 
 
 def task_section(frame: pd.DataFrame, task: str) -> Section:
@@ -51,7 +66,7 @@ def task_section(frame: pd.DataFrame, task: str) -> Section:
     """
     clean = _probed(frame, corruption=CLEAN, task=task)
     some = clean.iloc[0]
-    text = f"{some['tracks']} test tracks."
+    text = f"{some['tracks']} test tracks in {some['groups']} groups."
     if some["undefined_classes"]:
         text += f" {undefined_text(some['undefined_classes'], some['metric'])} and omitted from the means."
     named = clean.assign(metric=[name.replace("_", " ") for name in clean["metric"]])
@@ -83,7 +98,7 @@ def robustness_section(frame: pd.DataFrame, task: str) -> Section:
         f"The table shows {metric}, with {INTERVALS}."
     )
     caption = f"{metric.capitalize()} by severity, with 95 % intervals."
-    return Section(f"Robustness: {task}", [text], header, rows, {caption: figure})
+    return Section(f"Robustness: {task}", [text], header, rows, {caption: figure}, notes=list_cautions(own))
 
 
 def drop_section(drops: pd.DataFrame) -> Section:
@@ -114,13 +129,19 @@ def difference_section(differences: pd.DataFrame) -> Section:
     """
     named = _with_conditions(differences)
     named["models"] = named["model"] + " \N{MINUS SIGN} " + named["less"]
-    header, rows = pivot(named, ["task", *find_varying(named), "models"], "condition", format_signed)
+    index = ["task", *find_varying(named), "models"]
+    header, rows = pivot(named, index, "condition", format_signed)
+    clean = named[named["condition"] == CLEAN]
+    _, detectable = pivot(clean.assign(value=clean["detectable"], low=math.nan), index, "condition")
+    smallest = {tuple(row[:-1]): row[-1] for row in detectable}
+    shown = [[*row, smallest.get(tuple(row[: len(index)]), DASH)] for row in rows]
     text = (
         f"Difference of the scores on the same test tracks, with {INTERVALS}. Both models use the same resamples. If "
         "an interval contains 0, the models may be equally good. Even if they are equally good, about one interval in "
-        "twenty does not contain 0."
+        "twenty does not contain 0. The last column is the smallest difference on clean audio that these tracks would "
+        "show with a probability of 80 %. Smaller true differences usually stay unnoticed."
     )
-    return Section("Paired differences", [text], header, rows)
+    return Section("Paired differences", [text], [*header, "smallest detectable"], shown)
 
 
 def retrieval_section(frame: pd.DataFrame) -> Section:
@@ -160,7 +181,7 @@ def explorer_section(
     """
     is_test = (tracks["split"] == "test").to_numpy()
     test = tracks.select(is_test)
-    shown = torch.from_numpy(is_test)
+    shown = torch.tensor(is_test)
     content = make_map_data(
         {model: vectors[is_test] for model, vectors in embeddings.items()},
         test,
@@ -176,6 +197,15 @@ def explorer_section(
         "list below the map shows the neighbors for every model. You can play them from the list."
     )
     return Section("Map of the test clips", [text], explorer=content)
+
+
+def _describe_groups(frame: pd.DataFrame) -> str:
+    """Return a text with the number of test tracks and of their groups for each task of a table of scores."""
+    sizes = frame.drop_duplicates("task")
+    return "; ".join(
+        f"{task}: {tracks} test tracks in {groups} groups"
+        for task, tracks, groups in zip(sizes["task"], sizes["tracks"], sizes["groups"], strict=True)
+    )
 
 
 def _probed(frame: pd.DataFrame, **where: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ssc_toolkit.data.track_table import TrackTable
-from ssc_toolkit.evaluation.results import KEYS, list_rows, sort_in_order
+from ssc_toolkit.evaluation.results import KEYS, list_cautions, list_rows, sort_in_order
 from ssc_toolkit.evaluation.retrieval.geometry import embedding_geometry
 from ssc_toolkit.reports.page import Section
 from ssc_toolkit.reports.pivot import format_value, read_interval, undefined_text
@@ -25,17 +25,20 @@ def probe_section(frame: pd.DataFrame) -> Section:
     Args:
         frame: table of scores (`Results.frame`).
     """
-    header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks"]
+    header = ["model", "label", "method", "labels used", "metric", "test score", "other metrics", "tracks", "groups"]
     rows = []
     for found in _scores(sort_in_order(frame, ("task", "method", "label_fraction"))):
         first = found[0]
         rows.append(
             [
                 *(first["model"], first["task"], first["method"], f"{100 * first['label_fraction']:g} %"),
-                *(first["metric"], format_value(read_interval(first)), _others(found), str(first["tracks"])),
+                *(first["metric"], format_value(read_interval(first)), _others(found)),
+                *(str(first["tracks"]), str(first["groups"])),
             ]
         )
-    return Section("Probes", header=header, rows=rows)
+    folds = frame["folds"].max()
+    title = f"Probes, cross-validated in {folds} folds" if folds else "Probes"
+    return Section(title, header=header, rows=rows, notes=list_cautions(frame))
 
 
 def query_section(frame: pd.DataFrame) -> Section:
@@ -47,10 +50,26 @@ def query_section(frame: pd.DataFrame) -> Section:
     rows = []
     for found in _scores(frame):
         first = found[0]
-        rows.append(
-            [first["model"], first["task"], format_value(read_interval(first)), _others(found), str(first["tracks"])]
-        )
-    return Section("Retrieval", header=["model", "label", "mAP", "other metrics", "queries"], rows=rows)
+        value, others = format_value(read_interval(first)), _others(found)
+        rows.append([first["model"], first["task"], value, others, str(first["tracks"]), str(first["groups"])])
+    header = ["model", "label", "mAP", "other metrics", "queries", "groups"]
+    return Section("Retrieval", header=header, rows=rows, notes=list_cautions(frame))
+
+
+def frame_section(frame: pd.DataFrame) -> Section:
+    """Return the report section with scores of probes on frames, with a row for each model and layer.
+
+    Args:
+        frame: table of scores (`Results.frame`). The column `method` contains the layer.
+    """
+    firsts = [found[0] for found in _scores(frame)]
+    rows = [
+        [row["model"], row["method"], row["task"], row["metric"], format_value(read_interval(row)), str(row["tracks"])]
+        for row in firsts
+    ]
+    header = ["model", "layer", "task", "metric", "test score", "tracks"]
+    text = "Mean over the test tracks, with 95 % intervals from resampling the groups of test tracks."
+    return Section("Frame probes", [text], header, rows)
 
 
 def geometry_section(embeddings: Mapping[str, np.ndarray], tracks: TrackTable) -> Section:

@@ -42,6 +42,7 @@ class Section:
         header, rows: header and rows of the table; all cells are text.
         figures: figures as SVG texts, by caption. Only the HTML page shows them.
         explorer: data of an interactive map, as `make_map_data` returns it. Only the HTML page shows the map.
+        notes: paragraphs that commands also print below the table.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Section:
     rows: Sequence[Sequence[str]] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
     explorer: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
 
 
 def check_report_files(folder: Path) -> None:
@@ -92,7 +94,7 @@ def render_markdown(title: str, lead: str, sections: Sequence[Section], provenan
     """
     parts = [f"# {_line(title)}", _line(lead)]
     for section in sections:
-        parts += [f"## {_line(section.title)}", *map(_line, section.text)]
+        parts += [f"## {_line(section.title)}", *map(_line, [*section.text, *section.notes])]
         if section.rows:
             parts.append(render_table(section.header, section.rows))
         if section.figures:

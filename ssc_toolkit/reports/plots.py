@@ -25,6 +25,8 @@ _PANELS_ABREAST = 3
 _MAX_NAME, _MAX_TITLE = 40, 26
 """Maximum number of characters of a model name and of the title of a panel; longer ones are shortened in the middle."""
 _INCHES_PER_CHARACTER = 0.08
+_MAX_TICKS = 40
+"""Maximum number of classes whose names are shown next to a matrix."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _STYLE: Any = {
     "font.size": 9,
@@ -191,6 +193,33 @@ def plot_matrices(blocks: Mapping[str, np.ndarray]) -> str:
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
             figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03)
+    return _svg(figure)
+
+
+def plot_confusions(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> str:
+    """Plot confusion matrices as SVG text, with a panel for each model. Each cell is a fraction of its row.
+
+    Args:
+        matrices: numbers of tracks (true classes, predicted classes) by model.
+        classes: names of the classes.
+    """
+    rows, columns = _layout(len(matrices))
+    names = [_shortened(str(name), _MAX_TITLE) for name in classes] if len(classes) <= _MAX_TICKS else []
+    size = max(2.0, 0.2 * len(names)) + min(1.6, _text_width(names))
+    labels = _short_labels(matrices)
+    with _figure(rows, columns, width=size * columns + 0.8, height=(size + 0.3) * rows) as (figure, axes):
+        for axis, (model, matrix) in zip(axes.flat, matrices.items(), strict=False):
+            totals = matrix.sum(axis=1, keepdims=True)
+            fractions = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+            image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_title(_shortened(labels[model], _MAX_TITLE), fontsize=9)
+            axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+            axis.set_yticks(range(len(names)), names, fontsize=7)
+            axis.tick_params(length=0)
+            axis.grid(False)
+        _hide_empty(axes, len(matrices))
+        bar = figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.6)
+        bar.set_label("fraction of the true class")
     return _svg(figure)
 
 

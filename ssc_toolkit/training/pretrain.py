@@ -66,6 +66,7 @@ from ssc_toolkit.training.run_folder import (
     claim_run_folder,
     record_start,
     save_encoder,
+    save_training_record,
     verify_run,
 )
 from ssc_toolkit.training.summary import list_warnings, summary
@@ -278,6 +279,7 @@ def _train(options: PretrainOptions, folder: Path, module: SemiSupConModule, fou
         module.learning_rate = find_learning_rate(module, found.batches, folder, options)
     ending = fit(module, found.batches, folder, options, history, done, found.validation_set)
     if first:
+        save_training_record(found.parts, folder)
         write_checked_json(folder / SUMMARY, ending)
         with module.evaluated_weights():
             save_encoder(module.model, folder, ending["step"], options)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from ssc_toolkit.data.track_table import TrackTable
 from ssc_toolkit.encoders import ContrastiveModel
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, join_records, record_tracks, save_record
 from ssc_toolkit.files import (
     CHECKSUMS,
     read_checked_json,
@@ -55,6 +57,7 @@ WRITTEN = (
     PROVENANCE,
     CHECKSUMS,
     CHECKPOINT,
+    TRAINING_TRACKS,
     BEST_CHECKPOINT,
     LEARNING_RATE,
     SUMMARY,
@@ -152,6 +155,14 @@ def _read_starts(path: Path) -> list[Any]:
         if not isinstance(before, list) or not all(isinstance(start, dict) for start in before):
             raise ValueError("expected a list of starts")
         return before
+
+
+def save_training_record(parts: Sequence[TrackTable], folder: Path) -> None:
+    """Save the names, content hashes, fingerprints and groups of the training tracks to the folder of a run.
+
+    The evaluation commands search for test tracks among them. `parts` are the track tables of the training.
+    """
+    save_record(join_records([record_tracks(part) for part in parts]), folder / TRAINING_TRACKS)
 
 
 def save_encoder(model: ContrastiveModel, folder: Path, step: int, options: PretrainOptions) -> Path:

@@ -17,7 +17,7 @@ from ssc_toolkit.evaluation.embedding.files import read_metadata
 RATE = 16000
 RECORD = {
     "model", "task", "method", "metric", "value", "low", "high", "corruption", "severity", "label_fraction", "seed",
-    "tracks", "undefined_classes",
+    "tracks", "groups", "folds", "undefined_classes",
 }  # fmt: skip
 
 
@@ -71,6 +71,30 @@ def test_fine_tuning_and_fine_tuning_from_scratch(shared, cache, tmp_path):
     assert code == 0, errors
     models = {r["model"] for r in report(tmp_path / "p")["records"]}
     assert models == {"random encoder", "this encoder"}  # statistics have nothing to train
+
+
+def test_probe_cross_validates_by_groups(shared, cache, tmp_path):
+    crossed = ["--labels=pitch", "--methods=prototypes", "--folds=4", "--repeats=2"]
+    options = [*crossed, "--splits=train,valid,test", f"--out={tmp_path / 'p'}"]
+    code, out, errors = call("probe", *shared, cache, *options)
+    assert code == 0, errors
+    assert "cross-validated in 4 folds" in out
+    assert "Caution" not in out
+    content = report(tmp_path / "p")
+    assert {(r["tracks"], r["groups"], r["folds"]) for r in content["records"]} == {(40, 10, 4)}
+    settings = content["provenance"]["cross_validation"]
+    assert settings == {"folds": 4, "group_by": None, "splits": ["train", "valid", "test"], "max_inner_folds": 5}
+    assert {d["less"] for d in content["differences"]} == {"random encoder", "MFCC statistics", "log-mel statistics"}
+    assert all("detectable" in d for d in content["differences"])
+    counts = pd.DataFrame(content["confusions"]).groupby("model")["tracks"].sum()
+    assert set(counts) == {40}
+    for name in ("report.md", "report.html"):
+        assert "Confusion matrix: pitch" in (tmp_path / "p" / name).read_text()
+    # Without the test set, five groups are left out one by one.
+    code, out, errors = call("probe", *shared, cache, *crossed[:2], "--folds=groups", "--splits=train")
+    assert code == 0, errors
+    assert "| 20     | 5      |" in out
+    assert "pitch: Caution: the intervals are from 5 groups" in out
 
 
 def test_prototypes_from_few_labels(shared, cache, tmp_path):
@@ -243,6 +267,24 @@ def test_a_model_by_import_path(music, tmp_path, monkeypatch):
             ["probe", "--labels=hertz", "--numbers=hertz", "--methods=prototypes"],
             "prototypes expected classes, got numbers",
         ),
+        (["probe", "--labels=pitch", "--folds=4"], "splits: expected the names of the splits to cross-validate"),
+        (["probe", "--labels=pitch", "--folds=4", "--splits=dev"], "splits: expected some of test, train, valid, got"),
+        (["probe", "--labels=pitch", "--folds=6", "--splits=train"], "folds: expected at most 5, the number of groups"),
+        (
+            ["probe", "--labels=pitch", "--folds=four"],
+            "folds: expected an integer written in digits or 'groups', got four;",
+        ),
+        (["probe", "--labels=pitch", "--window_seconds=x"], "window_seconds: expected a number, got x;"),
+        (["probe", "--labels=pitch", "--group_by=group"], "group_by: expected folds to use it with"),
+        (
+            ["probe", "--labels=pitch", "--folds=4", "--splits=test,train", "--group_by=nothing"],
+            "group_by: expected a group in column 'nothing' for each labeled track, got none for 30 of 30",
+        ),
+        (
+            ["probe", "--labels=group", "--folds=4", "--splits=train", "--group_by=group"],
+            "expected each class of column 'group' in at least two groups",
+        ),
+        (["probe", "--labels=pitch", "--folds=4", "--methods=finetune"], "finetune expected a table with splits"),
         (["probe", "--labels=pitch", "--repeats=0"], "repeats: expected an integer of at least 1"),
         (["probe", "--labels=pitch", "--numbers=hertz"], "numbers: expected names from labels (pitch), got hertz"),
         (["probe", "--labels=pitch", "--numbers=pitch"], "expected numbers in column 'pitch', got"),

@@ -29,21 +29,22 @@ ELSEWHERE = {"demo": "test_demo.py", "compare": "test_compare.py", "sweep": "tes
 """Commands that have tests of their own, too long to be run for every page; their options are looked at."""
 BY_HAND = {"git", "cd", "pre-commit"}
 """Programs that are not ours, and that neither the tests nor .ci/run start."""
-READS_CORPUS = {"probe", "robustness", "retrieval", "compare"}
+READS_CORPUS = {"probe", "robustness", "retrieval", "compare", "frames"}
 """Commands that read the default corpus where they are not given tracks."""
 
 
 @pytest.fixture
 def world(small_corpus, tmp_path, monkeypatch) -> Path:
     """A folder with music, a table of it that fits with and without --root=audio/, encoders, and the configs."""
-    rows = ["path,genre,split"]
+    rows = ["path,genre,artist,split"]
     (tmp_path / "my_music").symlink_to(tmp_path / "audio")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for number in range(24):
         file = write_noise(tmp_path / "audio" / f"{number}.wav", 3.1, 16000, 1, seed=number)
         (tmp_path / file.name).symlink_to(file)
         rows.append(
-            f"{file.name},{('jazz', 'rock')[number % 2]},{('train', 'train', 'valid', 'test')[number // 2 % 4]}"
+            f"{file.name},{('jazz', 'rock')[number % 2]},artist {number // 2 % 6},"
+            f"{('train', 'train', 'valid', 'test')[number // 2 % 4]}"
         )
     (tmp_path / "my.csv").write_text("\n".join(rows) + "\n")
     for name in ("demo/self-supervised", "demo/semi-supervised"):

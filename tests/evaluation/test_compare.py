@@ -325,6 +325,7 @@ def test_one_model_on_clean_audio_without_sound(small, tmp_path, capfd):
         "Task: key",
         "Paired differences",
         "Retrieval",
+        "Confusion matrix: key",
         "Map of the test clips",
     ]
 

@@ -17,6 +17,7 @@ from ssc_toolkit.data import RECIPES
 from ssc_toolkit.encoders import make_encoder
 from ssc_toolkit.encoders.saving import CONFIG, WEIGHTS
 from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.probing.folds import LEAVE_ONE_OUT
 from ssc_toolkit.evaluation.probing.heads import HEADS
 from ssc_toolkit.files import write_checked_json
 from ssc_toolkit.options import (
@@ -130,6 +131,7 @@ def test_the_options_need_no_torch():
 
 def test_names_are_those_of_the_rooms():
     assert tuple(HEADS) == names.METHODS
+    assert LEAVE_ONE_OUT == names.LEAVE_ONE_OUT
     assert tuple(RECIPES) == names.DATASETS
     assert (presets.STAGES, presets.CORRUPTIONS) == (names.STAGES, names.CORRUPTIONS)
     assert presets.MAX_SEVERITY == names.MAX_SEVERITY

@@ -34,6 +34,7 @@ REQUIRED = {
     "probe": ["--encoder=e", "--labels=key"],
     "robustness": ["--encoder=e", "--labels=key"],
     "retrieval": ["--encoder=e", "--labels=key"],
+    "frames": ["--encoder=e", "--task=beats"],
     "compare": ["--encoders=e,f", "--labels=key", "--out=o"],
     "embed": ["music", "--encoder=e", "--out=a.npz"],
     "export": ["run", "--out=e"],

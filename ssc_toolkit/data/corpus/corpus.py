@@ -20,7 +20,7 @@ from ssc_toolkit.data.corpus.build import (
     run_in_parallel,
     write_clip,
 )
-from ssc_toolkit.data.corpus.pieces import Piece, load_pieces
+from ssc_toolkit.data.corpus.pieces import Piece, count_needed_pieces, load_pieces
 from ssc_toolkit.data.corpus.synthesis import FAMILIES, RENDER_RATE, read_sound_font, render_notes
 from ssc_toolkit.data.key_names import KEYS, MODES, TONICS
 from ssc_toolkit.options.corpus import MIN_CLIPS, corpus_settings
@@ -31,7 +31,6 @@ TEMPO_BPM = (60.0, 144.0)
 NEW_TIMBRES = 0.5
 """Fraction of the test clips whose instrument (General MIDI program) occurs in the test set only."""
 
-_MIN_PIECES = 600  # small corpora then also have pieces in minor keys in every split
 _MIN_PITCH, _MAX_PITCH = 43, 91
 _CENTER_PITCH = (57.0, 77.0)
 _HELD_SECONDS, _NOTE_SECONDS = 2.0, 2.2
@@ -109,7 +108,7 @@ def build_corpus(
     with claim_corpus_folder(folder, settings) as (folder, is_whole):
         if is_whole:
             return folder
-        plan = plan_clips(load_pieces(max(2 * clips, _MIN_PIECES), workers, progress), clips, seed)
+        plan = plan_clips(load_pieces(count_needed_pieces(clips), workers, progress), clips, seed)
         by_program = defaultdict(list)
         for clip in plan:
             by_program[clip.program].append(clip)

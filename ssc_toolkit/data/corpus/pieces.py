@@ -58,6 +58,7 @@ METERS = ("2/2", "2/4", "3/4", "4/4", "6/8")
 OPENING_INTERVALS = 16
 _BATCHES, _PIECES_IN_A_BATCH = 24, 250
 _MIN_NOTES = 12
+_MIN_PIECES = 600  # small corpora then also have pieces in minor keys in every split
 _PITCH_CLASS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _STATED_MODE = {"": 0, "maj": 0, "ion": 0, "m": 1, "min": 1, "aeo": 1}
 
@@ -121,6 +122,11 @@ def list_score_files() -> list[tuple[str, Path]]:
         for path in sorted(folder.glob(pattern))
     ]
     return found + [(CHORALES, path) for path in sorted((folder / "bach").glob("bwv*.mxl"))]
+
+
+def count_needed_pieces(clips: int) -> int:
+    """Return the number of pieces that a corpus of `clips` clips is drawn from."""
+    return max(2 * clips, _MIN_PIECES)
 
 
 def load_pieces(about: int, workers: int | None = None, progress: bool = True) -> list[Piece]:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, t
 
 from ssc_toolkit.data.cells import format_cells
 
 RESAMPLES = 1000
 COVERAGE = 0.95
+MIN_GROUPS = 10
+"""Number of groups below which a caution is printed."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Interval:
 
     Attributes:
         value: value on all tracks.
-        low, high: 2.5th and 97.5th percentiles of the values on the resampled tracks.
+        low, high: 2.5th and 97.5th percentiles of the values on the resampled tracks, after `expand_resampled`.
 
     Examples:
         >>> print(Interval(0.5, 0.4, 0.61), "and", Interval(np.nan, np.nan, np.nan))
@@ -40,7 +43,8 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
     """Compute the mean of one value per track, and its bootstrap interval (Efron, 1979) over groups of tracks.
 
     Tracks of one group, such as the tracks of an artist, are not independent. The bootstrap therefore resamples whole
-    groups. For a paired comparison of two models, pass their differences on the same tracks. NaN values are ignored.
+    groups. The interval is wider for few groups (`expand_resampled`), but stays within the range of the values. For a
+    paired comparison of two models, pass their differences on the same tracks. NaN values are ignored.
 
     Args:
         values: (tracks,) value of each track.
@@ -63,7 +67,39 @@ def bootstrap_mean(values: np.ndarray, groups: np.ndarray, seed: int = 0) -> Int
     sums, counts = np.bincount(group, weights=values), np.bincount(group)
     weights = _resampling_weights(len(counts), seed)
     means = (weights @ sums) / (weights @ counts)
+    means = expand_resampled(means, len(counts)).clip(values.min(), values.max())
     return _interval(float(np.mean(values)), means)
+
+
+def expand_resampled(resampled: np.ndarray, groups: int) -> np.ndarray:
+    r"""Multiply the deviations of resampled values from their mean, so that intervals over few groups are wide enough.
+
+    The variance of a bootstrap of G groups is too small by (G - 1) / G, and its percentiles ignore that the variance is
+    estimated. The factor is that of the expanded percentile interval (Hesterberg, What Teachers Should Know About the
+    Bootstrap, The American Statistician 69(4), 2015), with quantiles of Student's t distribution and of the normal
+    distribution:
+
+    \[ \sqrt{\tfrac{G}{G - 1}} \; \frac{t_{0.975,\, G - 1}}{z_{0.975}} \]
+
+    Args:
+        resampled: (resamples,) values on resampled tracks.
+        groups: number of groups G.
+
+    Returns:
+        The values (resamples,). They are NaN for a single group, from which no variance can be estimated.
+
+    Examples:
+        >>> expand_resampled(np.array([0.4, 0.6]), 5).round(2).tolist(), expand_resampled(np.ones(1), 1).tolist()
+        ([0.34, 0.66], [nan])
+    """
+    if groups < 2:
+        return np.full_like(resampled, np.nan)
+    if np.isnan(resampled).all():
+        return resampled
+    quantile = 1 - (1 - COVERAGE) / 2
+    factor = np.sqrt(groups / (groups - 1)) * t.ppf(quantile, groups - 1) / norm.ppf(quantile)
+    center = np.nanmean(resampled)
+    return center + factor * (resampled - center)
 
 
 def separate_unknown_groups(groups: np.ndarray) -> np.ndarray:
@@ -97,7 +133,11 @@ def draw_weights(groups: np.ndarray, seed: int = 0, resamples: int = 200) -> np.
 
 
 def interval_over_runs(
-    values: np.ndarray, resampled: np.ndarray, seed: int = 0, bounds: tuple[float, float] = (-np.inf, np.inf)
+    values: np.ndarray,
+    resampled: np.ndarray,
+    seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    groups: int | None = None,
 ) -> Interval:
     """Compute the mean of a metric over S runs, and its bootstrap interval over tracks and runs.
 
@@ -111,6 +151,7 @@ def interval_over_runs(
         resampled: (resamples, S) metric of each run on resampled tracks.
         seed: seed of the resampling of runs.
         bounds: minimum and maximum of the metric. The interval is clipped to them.
+        groups: number of groups of the tracks, for `expand_resampled`. None does not widen the interval.
 
     Returns:
         The mean over the runs, with its 95 % interval.
@@ -120,13 +161,41 @@ def interval_over_runs(
         >>> interval.value, bool(interval.low < 0.4 < 0.6 < interval.high)
         (0.5, True)
     """
-    count = len(values)
-    means = resampled.mean(axis=1)
-    if count > 1:
-        drawn = np.random.default_rng([seed, 1]).integers(count, size=resampled.shape)
-        deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
-        means = means + np.sqrt(count / (count - 1)) * deviations
+    means = resample_runs(resampled, seed)
+    if groups is not None:
+        means = expand_resampled(means, groups)
     return _interval(float(np.mean(values)), means.clip(*bounds))
+
+
+def resample_runs(resampled: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Compute the mean of a metric over drawn runs for each resample, (resamples,), as for `interval_over_runs`.
+
+    Args:
+        resampled: (resamples, S) metric of each run on resampled tracks.
+        seed: seed of the resampling of runs.
+    """
+    count = resampled.shape[1]
+    means = resampled.mean(axis=1)
+    if count == 1:
+        return means
+    drawn = np.random.default_rng([seed, 1]).integers(count, size=resampled.shape)
+    deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
+    return means + np.sqrt(count / (count - 1)) * deviations
+
+
+def caution_few_groups(groups: int) -> str | None:
+    """Return a caution about intervals over fewer than ten groups, or None if there are more groups.
+
+    Examples:
+        >>> caution_few_groups(5)[:31], caution_few_groups(10)
+        ('Caution: the intervals are from', None)
+    """
+    if groups >= MIN_GROUPS:
+        return None
+    return (
+        f"Caution: the intervals are from {groups} group{'s' * (groups != 1)} of tracks. Intervals from fewer than ten "
+        "groups are unreliable (Cameron, Gelbach and Miller, 2008)."
+    )
 
 
 def _resampling_weights(groups: int, seed: int) -> np.ndarray:

@@ -13,6 +13,8 @@ from ssc_toolkit import __version__
 from ssc_toolkit.caches import read_entry, write_entry
 from ssc_toolkit.data import Labels, TrackTable
 from ssc_toolkit.evaluation.metrics.scores import Predictions
+from ssc_toolkit.evaluation.probing.cross_validation import CrossValidatedProbe, fit_folds
+from ssc_toolkit.evaluation.probing.folds import CrossValidation, Folds
 from ssc_toolkit.evaluation.probing.probe import Probe, find_groups, fit_head
 from ssc_toolkit.evaluation.tasks import Task
 from ssc_toolkit.hashing import new_digest
@@ -46,6 +48,7 @@ class CachedProbes:
         signals: labels of all tracks, by label column.
         folder: folder of the cache. None stores nothing.
         layer_widths: as for `fit_probe`.
+        plan: settings of cross-validation. None fits probes to the training set of the table.
     """
 
     def __init__(
@@ -55,16 +58,21 @@ class CachedProbes:
         signals: Mapping[str, Labels],
         folder: Path | None = None,
         layer_widths: Mapping[str, int] | None = None,
+        plan: CrossValidation | None = None,
     ) -> None:
         self._embeddings = embeddings
         self._tracks = tracks
         self._signals = signals
         self._folder = folder
         self._layer_widths = layer_widths
-        self._probes: dict[ProbeSettings, Probe] = {}
+        self._plan = plan
+        self._probes: dict[ProbeSettings, Probe | CrossValidatedProbe] = {}
+        self._folds: dict[tuple[str, int], Folds] = {}
 
     def predict(self, embeddings: np.ndarray, task: Task, settings: ProbeSettings) -> Predictions:
         """Predict the labels of the test tracks of a task, or load predictions that are stored.
+
+        In cross-validation, each track is predicted by the probe that was not fitted to its fold.
 
         Args:
             embeddings: (tracks, dim) embeddings that the probe takes as input. Only the rows of test tracks are used.
@@ -79,27 +87,41 @@ class CachedProbes:
         if self._folder is not None:
             path = self._folder / f"{self._key(embeddings, task, labels, settings)}.npz"
         stored = None if path is None else read_entry(path, _read)
+        folds = self._find_folds(settings)
         if stored is None:
-            found = self._probe(settings).predict(embeddings, self._tracks, task.subset)
+            probe = self._probe(settings)
+            if isinstance(probe, CrossValidatedProbe):
+                found = probe.predict(embeddings, task.subset)
+            else:
+                found = probe.predict(embeddings, self._tracks, task.subset)
             if path is not None:
                 write_entry(path, lambda temporary: _write(temporary, found))
             return found
         outputs, rows = stored
-        truth, groups = labels.values.numpy()[rows], find_groups(self._tracks)[rows]
-        return Predictions(outputs, truth, rows, groups, labels.kind, labels.names)
+        truth = labels.values.numpy()[rows]
+        if folds is None:
+            return Predictions(outputs, truth, rows, find_groups(self._tracks)[rows], labels.kind, labels.names)
+        places = folds.places_of(rows)
+        groups, fold = folds.groups[places], folds.fold[places]
+        return Predictions(outputs, truth, rows, groups, labels.kind, labels.names, fold)
 
-    def _probe(self, settings: ProbeSettings) -> Probe:
+    def _find_folds(self, settings: ProbeSettings) -> Folds | None:
+        """Return the folds for the label column and the seed of a probe. None if there is no cross-validation."""
+        if self._plan is None:
+            return None
+        column, seed = settings.column, settings.seed
+        if (column, seed) not in self._folds:
+            self._folds[column, seed] = self._plan.assign(self._tracks, self._signals[column], column, seed)
+        return self._folds[column, seed]
+
+    def _probe(self, settings: ProbeSettings) -> Probe | CrossValidatedProbe:
         if settings not in self._probes:
             column, method, fraction, seed = settings
-            self._probes[settings] = fit_head(
-                self._embeddings,
-                self._tracks,
-                self._signals[column],
-                column,
-                method,
-                fraction,
-                seed,
-                self._layer_widths,
+            labels, folds, widths = self._signals[column], self._find_folds(settings), self._layer_widths
+            self._probes[settings] = (
+                fit_head(self._embeddings, self._tracks, labels, column, method, fraction, seed, widths)
+                if folds is None
+                else fit_folds(self._embeddings, labels, column, folds, method, fraction, seed, widths)
             )
         return self._probes[settings]
 
@@ -109,6 +131,9 @@ class CachedProbes:
         parts = [self._fitted_to, labels.values.numpy(), labels.labeled.numpy(), embeddings[is_test]]
         if task.subset is not None:
             parts.append(task.subset)
+        folds = self._find_folds(settings)
+        if folds is not None:
+            parts += [folds.rows, folds.fold, folds.groups]
         digest = new_digest(repr((__version__, *settings[1:], labels.names, widths)).encode())
         for part in parts:
             digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())

@@ -25,7 +25,8 @@ from ssc_toolkit.evaluation.embedding.readout import apply_readout, choose_reado
 from ssc_toolkit.evaluation.embedding.windows import count_windows
 from ssc_toolkit.evaluation.probing.heads import Problem
 from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead
-from ssc_toolkit.evaluation.probing.probe import Probe, check_labels, choose_training_rows, label_signal, make_problem
+from ssc_toolkit.evaluation.probing.probe import Probe, check_labels, label_signal, make_problem
+from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
 from ssc_toolkit.progress import progress_bar
 from ssc_toolkit.seeds import make_generator
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 
-from ssc_toolkit.checks import check_embeddings, check_fractions, check_integer, check_length
+from ssc_toolkit.checks import check_embeddings, check_integer, check_length
 from ssc_toolkit.data import Labels, encode_labels
 from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.data.track_table import Tracks, TrackTable
 from ssc_toolkit.data.tracks import as_track_table
 from ssc_toolkit.errors import InputError
-from ssc_toolkit.evaluation.metrics.bootstrap import separate_unknown_groups
+from ssc_toolkit.evaluation.metrics.bootstrap import caution_few_groups, separate_unknown_groups
 from ssc_toolkit.evaluation.metrics.classification import defined_classes
 from ssc_toolkit.evaluation.metrics.scores import Predictions, Score, measure
+from ssc_toolkit.evaluation.probing.cross_validation import fit_folds
+from ssc_toolkit.evaluation.probing.folds import CrossValidation, mark_cross_validated
 from ssc_toolkit.evaluation.probing.heads import HEADS, WEIGHTED, Head, Problem
-from ssc_toolkit.samplers import label_budget
+from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Probe", "Score", "check_labels", "fit_probe", "label_signal", "make_problem", "probe"]
 
@@ -180,37 +185,6 @@ def make_problem(
     return Problem(embeddings[train], values[train], embeddings[valid], values[valid], labels.kind, labels.names)
 
 
-def choose_training_rows(rows: np.ndarray, labels: Labels, label_fraction: float, seed: int) -> np.ndarray:
-    """Select a fraction of the labeled training rows, and return them in the order of the table.
-
-    The selection starts with one row of every class, and contains all rows that a smaller fraction selects.
-
-    Args:
-        rows: row numbers of the labeled training tracks.
-        labels: labels of all tracks.
-        label_fraction: fraction of the rows, in (0, 1].
-        seed: seed of the selection.
-
-    Returns:
-        Selected row numbers.
-
-    Raises:
-        InputError: if the fraction is not in (0, 1], or if the selected rows have fewer than two classes.
-    """
-    check_fractions("label_fraction", [label_fraction])
-    if label_fraction == 1:
-        return rows
-    values = labels.values[torch.from_numpy(rows)]
-    signal = torch.zeros(len(rows), dtype=torch.int64) if labels.kind == "number" else values
-    kept = rows[np.sort(label_budget(signal, label_fraction, seed).numpy())]
-    if labels.kind == "class" and len(labels.values[torch.from_numpy(kept)].unique()) < 2:
-        raise InputError(
-            f"label_fraction: expected at least two classes, got fewer in {label_fraction:g} of {len(rows)} "
-            "labeled training tracks"
-        )
-    return kept
-
-
 def label_signal(tracks: Tracks, column: str | Sequence[str], kind: Kind | None = None) -> Labels:
     """Encode the labels in a column of a track table, or in several number columns, with `encode_labels`.
 
@@ -267,48 +241,96 @@ def probe(
     kind: Kind | None = None,
     layer_widths: Mapping[str, int] | None = None,
     repeats: int = 1,
+    folds: int | Literal["groups"] | None = None,
+    group_by: str | None = None,
+    splits: Sequence[str] = (),
 ) -> Score:
-    """Fit a probe on the training set and score it on the test set.
+    """Fit a probe on the training set and score it on the test set, or cross-validate it.
+
+    A warning is logged if the scored tracks have fewer than ten groups, because intervals are then unreliable.
 
     Args:
         embeddings: as for `fit_probe`.
-        tracks: as for `fit_probe`.
+        tracks: as for `fit_probe`. For cross-validation, the table needs no column `split`.
         column: as for `fit_probe`.
-        seed: seed of the bootstrap, and first seed of the probes.
+        seed: seed of the bootstrap, and first seed of the probes and the folds.
         method: as for `fit_probe`.
         kind: as for `fit_probe`.
         layer_widths: as for `fit_probe`.
-        repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on.
+        repeats: number of probes, which are fitted with the seeds `seed`, `seed + 1` and so on. In cross-validation,
+            each seed has its own folds.
+        folds: number of folds of cross-validation, or "groups" for one fold per group. None uses the splits of the
+            table.
+        group_by: name of the column with the group of each track, such as its artist. All tracks of a group are in the
+            same fold. None is for the column `group`. Without it, each track is its own group.
+        splits: names of the splits whose tracks are cross-validated. Required if the table has a column `split`.
 
     Returns:
-        The metrics on the test set, as means over the probes, with intervals over groups of test tracks and seeds.
+        The metrics on the test set, or on all cross-validated tracks, as means over the probes, with intervals over
+        groups of tracks and seeds.
 
     Raises:
-        InputError: as for `fit_probe`.
+        InputError: as for `fit_probe`. In cross-validation, also if a group is missing, if there are fewer groups than
+            folds, or if a class occurs in one group only.
 
     Examples:
         >>> random = np.random.default_rng(0)
         >>> import pandas as pd
         >>> tracks = pd.DataFrame({"split": ["train"] * 60 + ["valid"] * 20 + ["test"] * 20,
-        ...                        "genre": ["jazz", "rock"] * 50})
+        ...                        "genre": ["jazz", "rock"] * 50, "artist": [n // 2 % 12 for n in range(100)]})
         >>> embeddings = random.normal(size=(100, 4)) + (tracks["genre"] == "jazz").to_numpy()[:, None] * 5
         >>> probe(embeddings, tracks, "genre").headline.value
         1.0
+        >>> score = probe(embeddings, tracks.drop(columns="split"), "genre", folds=4, group_by="artist")
+        >>> score.tracks, score.groups, score.folds
+        (100, 12, 4)
     """
     check_integer("repeats", repeats, 1)
     check_layer_widths(method, layer_widths)
     tracks = as_track_table(tracks)
+    seeds = range(seed, seed + repeats)
+    plan = choose_cross_validation(folds, group_by, splits)
+    if plan is not None:
+        tracks = mark_cross_validated(tracks, splits)
     labels = label_signal(tracks, column, kind)
-    fitted = [
-        fit_head(embeddings, tracks, labels, column, method, seed=seed + n, layer_widths=layer_widths)
-        for n in range(repeats)
-    ]
-    return measure([one.predict(embeddings, tracks) for one in fitted], seed)
+    if plan is None:
+        fitted = [fit_head(embeddings, tracks, labels, column, method, 1.0, one, layer_widths) for one in seeds]
+        score = measure([one.predict(embeddings, tracks) for one in fitted], seed)
+    else:
+        name = _joined(column)
+        plan.check(tracks, labels, name, seeds)
+        predictions = [
+            fit_folds(
+                embeddings, labels, name, plan.assign(tracks, labels, name, one), method, 1.0, one, layer_widths
+            ).predict(embeddings)
+            for one in seeds
+        ]
+        score = measure(predictions, seed)
+    caution = caution_few_groups(score.groups)
+    if caution:
+        logger.warning("%s: %s", _joined(column), caution)
+    return score
 
 
-def find_groups(tracks: TrackTable) -> np.ndarray:
+def choose_cross_validation(
+    folds: int | Literal["groups"] | None, group_by: str | None, splits: Sequence[str]
+) -> CrossValidation | None:
+    """Return the settings of cross-validation, or None if `folds` is None.
+
+    Raises:
+        InputError: if there are a group column or splits, but no folds, or if the number of folds is invalid.
+    """
+    if folds is not None:
+        return CrossValidation(folds, group_by)
+    for name, value in (("group_by", group_by), ("splits", ", ".join(splits))):
+        if value:
+            raise InputError(f"{name}: expected folds to use it with, got {value} without folds")
+    return None
+
+
+def find_groups(tracks: TrackTable, column: str = "group") -> np.ndarray:
     """Return the group (tracks,) of each track for the bootstrap. A track of unknown group has its own group."""
-    return separate_unknown_groups(tracks["group"].to_numpy()) if "group" in tracks else np.arange(len(tracks))
+    return separate_unknown_groups(tracks[column].to_numpy()) if column in tracks else np.arange(len(tracks))
 
 
 def _rows_of(tracks: TrackTable, labels: Labels, split: str, usable: np.ndarray) -> np.ndarray:

@@ -229,7 +229,8 @@ def _score(
     headline = bootstrap_mean(average[defined], of_queries, seed)
     others = {name: interval.value for name, interval in intervals.items()}
     others["undefined_queries"] = float((~defined).sum())
-    return Score("mAP", headline, others, len(rows), intervals=intervals, rows=rows)
+    group_count = len(np.unique(of_queries))
+    return Score("mAP", headline, others, len(rows), intervals=intervals, groups=group_count, rows=rows)
 
 
 def _hot(labels: Labels, names: Sequence[str]) -> Tensor:

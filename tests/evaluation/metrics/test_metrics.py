@@ -80,7 +80,8 @@ def test_intervals_stay_within_the_range_of_the_metric(kind):
     if kind == "number":
         truth, outputs = truth[:, None].astype(float), [each[:, 1:] for each in outputs]
     score = measure([predictions(each, truth, kind, ("a", "b")[: each.shape[1]]) for each in outputs])
-    assert 0 < score.headline.low < score.headline.value < score.headline.high == 1
+    lowest = 0 if kind == "class" else -1  # R² has no lower bound
+    assert lowest < score.headline.low < score.headline.value < score.headline.high == 1
     assert all(interval.high <= 1 for interval in score.intervals.values())
     worse = measure([predictions(1 - each, truth, kind, ("a", "b")[: each.shape[1]]) for each in outputs])
     drop = relative_drop(score, worse)

@@ -10,7 +10,8 @@ from points import labeled_points
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation import embedding_geometry, few_label_curve, fit_probe, neighbor_agreement, probe, prototypes
 from ssc_toolkit.evaluation.probing.heads import HEADS
-from ssc_toolkit.evaluation.probing.probe import choose_training_rows, label_signal
+from ssc_toolkit.evaluation.probing.probe import label_signal
+from ssc_toolkit.evaluation.probing.training_rows import choose_training_rows
 from ssc_toolkit.evaluation.retrieval.neighbors import normalize_rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,10 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
-from ssc_toolkit.evaluation.probing.heads.base import Problem
+from ssc_toolkit.evaluation.probing.heads.base import Problem, select_head
 
 COUNTS = (1, 3, 5, 10, 20, 50)
-"""Numbers of neighbors k from which the best one on the validation set is selected."""
+"""Numbers of neighbors k from which the best one is selected."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,19 @@ class NeighborHead:
 def fit_knn(problem: Problem, seed: int = 0) -> NeighborHead:
     """Fit a head that averages the labels of the k training tracks with the highest cosine similarity.
 
-    The number k, and whether the embeddings are standardized first, are selected on the validation set. No weights are
+    The number k, and whether the embeddings are standardized first, are selected by `select_head`. No weights are
     trained, so the seed has no effect.
     """
-    best: tuple[float, NeighborHead] | None = None
-    for standardized in (False, True):
-        for count in sorted({min(count, len(problem.train_x)) for count in COUNTS}):
-            model = make_pipeline(
-                StandardScaler() if standardized else FunctionTransformer(),
-                Normalizer(),  # for unit vectors, the Euclidean distance and the cosine give the same order
-                KNeighborsRegressor(count, algorithm="brute"),
-            )
-            model.fit(problem.train_x, problem.targets())
-            head = NeighborHead(model, {"neighbors": count, "standardized": standardized})
-            quality = problem.quality(head.predict(problem.valid_x))
-            if best is None or quality > best[0]:
-                best = (quality, head)
-    assert best is not None
-    return best[1]
+    counts = sorted({min(count, len(problem.train_x)) for count in COUNTS})
+    return select_head(problem, list(itertools.product((False, True), counts)), _fit)
+
+
+def _fit(problem: Problem, candidate: tuple[bool, int]) -> NeighborHead:
+    standardized, count = candidate[0], min(candidate[1], len(problem.train_x))
+    model = make_pipeline(
+        StandardScaler() if standardized else FunctionTransformer(),
+        Normalizer(),  # for unit vectors, the Euclidean distance and the cosine give the same order
+        KNeighborsRegressor(count, algorithm="brute"),
+    )
+    model.fit(problem.train_x, problem.targets())
+    return NeighborHead(model, {"neighbors": count, "standardized": standardized})

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ssc_toolkit.data.cells import Kind
-from ssc_toolkit.evaluation.probing.heads.base import Problem
+from ssc_toolkit.evaluation.probing.heads.base import Problem, select_head
 
 INVERSE_STRENGTHS = (0.01, 0.1, 1.0)
 """Inverse regularization strengths of logistic regression, from which the best one is selected."""
@@ -30,7 +30,7 @@ class LinearHead:
     Attributes:
         model: the pipeline.
         regularization: inverse regularization strength of logistic regression, or penalty of ridge regression. It was
-            selected on the validation set.
+            selected by `select_head`.
         outputs: number of classes or columns.
     """
 
@@ -56,23 +56,20 @@ class LinearHead:
 def fit_linear(problem: Problem, seed: int = 0) -> LinearHead:
     """Fit logistic regression for classes (one-vs-rest for multi-hot labels), or ridge regression for numbers.
 
-    Embeddings are standardized by the mean and standard deviation of the training set. The regularization with the best
-    score on the validation set is selected. The problem is convex, so the seed has no effect.
+    Embeddings are standardized by the mean and standard deviation of the training set. The regularization is selected
+    by `select_head`. The problem is convex, so the seed has no effect.
     """
-    best: tuple[float, LinearHead] | None = None
-    for regularization in PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS:
-        model = make_pipeline(StandardScaler(), _regression(problem.kind, regularization))
-        with warnings.catch_warnings():
-            # Both warnings are harmless: stopping at max_iter regularizes, and a class may have no positive track.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
-            model.fit(problem.train_x, problem.train_y)
-        head = LinearHead(model, regularization, len(problem.names))
-        quality = problem.quality(head.predict(problem.valid_x))
-        if best is None or quality > best[0]:
-            best = (quality, head)
-    assert best is not None
-    return best[1]
+    return select_head(problem, PENALTIES if problem.kind == "number" else INVERSE_STRENGTHS, _fit)
+
+
+def _fit(problem: Problem, regularization: float) -> LinearHead:
+    model = make_pipeline(StandardScaler(), _regression(problem.kind, regularization))
+    with warnings.catch_warnings():
+        # Both warnings are harmless: stopping at max_iter regularizes, and a class may have no positive track.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+        model.fit(problem.train_x, problem.train_y)
+    return LinearHead(model, regularization, len(problem.names))
 
 
 def _regression(kind: Kind, regularization: float) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from ssc_toolkit.evaluation.probing.heads.base import Problem
-from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead, train_head
-from ssc_toolkit.seeds import make_generator
+from ssc_toolkit.evaluation.probing.heads.torch_head import Schedule, TorchHead, fit_torch_head
 
 HIDDEN = 512
 LEARNING_RATE = 3e-4
@@ -23,8 +21,8 @@ def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
 
     The learning rate is 3e-4, the weight decay is 1e-6 and the batch size is 64. Embeddings, and labels that are
     numbers, are standardized with the mean and standard deviation of the training set. The loss is cross-entropy for
-    classes, binary cross-entropy for multi-hot labels and mean squared error for numbers. The weights of the epoch with
-    the best score on the validation set are returned (Guinot, Quinton and Fazekas, ISMIR 2024).
+    classes, binary cross-entropy for multi-hot labels and mean squared error for numbers. The best epoch is selected
+    by `fit_torch_head` (Guinot, Quinton and Fazekas, ISMIR 2024).
 
     Args:
         problem: embeddings and labels to fit the head to.
@@ -33,13 +31,10 @@ def fit_mlp(problem: Problem, seed: int = 0) -> TorchHead:
     Returns:
         The fitted head.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layers = nn.Sequential(
-            nn.Linear(problem.train_x.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(problem.names))
-        )
-    head = TorchHead(layers, problem)
-    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    generator = make_generator(seed, "mlp head")
-    head.settings = {"epochs": train_head(head, problem, optimizer, generator, BATCH_SIZE, MAX_EPOCHS, PATIENCE)}
-    return head
+    dim, outputs = problem.train_x.shape[1], len(problem.names)
+
+    def make_layers() -> nn.Module:
+        return nn.Sequential(nn.Linear(dim, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
+
+    schedule = Schedule(LEARNING_RATE, WEIGHT_DECAY, BATCH_SIZE, MAX_EPOCHS, PATIENCE)
+    return fit_torch_head(problem, make_layers, schedule, "mlp head", seed)

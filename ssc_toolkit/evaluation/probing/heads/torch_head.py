@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ssc_toolkit.data.cells import Kind
 from ssc_toolkit.evaluation.probing.heads.base import Problem
+from ssc_toolkit.seeds import make_generator
 
 
 class TorchHead(nn.Module):
@@ -75,44 +76,81 @@ class TorchHead(nn.Module):
         return outputs.cpu().numpy()
 
 
-def train_head(
-    head: TorchHead,
-    problem: Problem,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    batch_size: int,
-    max_epochs: int,
-    patience: int,
-) -> int:
-    """Train a head on frozen embeddings, and load the weights of the epoch with the best score on the validation set.
+class Schedule(NamedTuple):
+    """Settings of the training of a `TorchHead` on frozen embeddings.
 
-    Args:
-        head: the head, which is changed.
-        problem: embeddings and labels to fit the head to.
-        optimizer: optimizer of the parameters of the head.
-        generator: generator of the order of the tracks in each epoch.
+    Attributes:
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
         batch_size: number of tracks in a batch.
         max_epochs: maximum number of epochs.
-        patience: number of epochs without an improvement after which training stops.
+        patience: number of epochs without an improvement on the validation set after which training stops.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+
+
+def fit_torch_head(
+    problem: Problem, make_layers: Callable[[], nn.Module], schedule: Schedule, name: str, seed: int
+) -> TorchHead:
+    """Train a head with Adam on frozen embeddings, and return it with the weights of the best epoch.
+
+    The best epoch has the highest score on the validation set. If the problem has inner folds, it is the median of the
+    best epochs of the folds, and the returned head is trained for this number of epochs on the whole training set.
+
+    Args:
+        problem: embeddings and labels to fit the head to.
+        make_layers: function that returns new layers with random weights.
+        schedule: settings of the training.
+        name: name of the method, which determines the random order of the tracks together with the seed.
+        seed: seed of the initial weights and of the order of the tracks in each epoch.
 
     Returns:
-        The best epoch, from 1.
+        The head. Its `settings` contain the best epoch.
     """
+    if not problem.inner:
+        return _train_head(problem, make_layers, schedule, name, seed)
+    found = [_train_head(part, make_layers, schedule, name, seed).settings["epochs"] for part in problem.inner]
+    epochs = round(float(np.median(found)))
+    return _train_head(problem, make_layers, schedule._replace(max_epochs=epochs), name, seed)
+
+
+def _train_head(
+    problem: Problem, make_layers: Callable[[], nn.Module], schedule: Schedule, name: str, seed: int
+) -> TorchHead:
+    """Train a head, and load the weights of the epoch with the best score on the validation set.
+
+    Without a validation set, the weights of the last epoch are kept. The arguments are those of `fit_torch_head`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = TorchHead(make_layers(), problem)
+    optimizer = torch.optim.Adam(
+        head.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    generator = make_generator(seed, name)
     x, y = torch.tensor(problem.train_x, dtype=torch.float32), torch.from_numpy(problem.train_y)
     best: tuple[float, int, Mapping[str, Any]] | None = None
-    for epoch in range(1, max_epochs + 1):
-        for rows in torch.randperm(len(x), generator=generator).split(batch_size):
+    for epoch in range(1, schedule.max_epochs + 1):
+        for rows in torch.randperm(len(x), generator=generator).split(schedule.batch_size):
             optimizer.zero_grad()
             head.loss(x[rows], y[rows]).backward()
             optimizer.step()
+        if not len(problem.valid_x):
+            continue
         quality = problem.quality(head.predict(problem.valid_x))
         if best is None or quality > best[0]:
             best = (quality, epoch, copy.deepcopy(head.state_dict()))
-        elif epoch - best[1] >= patience:
+        elif epoch - best[1] >= schedule.patience:
             break
-    assert best is not None
-    head.load_state_dict(best[2])
-    return best[1]
+    head.settings = {"epochs": schedule.max_epochs if best is None else best[1]}
+    if best is not None:
+        head.load_state_dict(best[2])
+    return head
 
 
 def _moments(values: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ssc_toolkit.errors import InputError
 from ssc_toolkit.evaluation.probing.heads.base import Problem
-from ssc_toolkit.evaluation.probing.heads.torch_head import TorchHead, train_head
-from ssc_toolkit.seeds import make_generator
+from ssc_toolkit.evaluation.probing.heads.torch_head import Schedule, TorchHead, fit_torch_head
 
 WEIGHTED = "weighted_layers"
 """Name of the method."""
@@ -69,7 +69,7 @@ def fit_weighted_layers(problem: Problem, seed: int = 0) -> TorchHead:
 
     The learning rate is 1e-2, the weight decay is 1e-4 and the batch size is 64. Each column of each layer is
     standardized with the mean and standard deviation of the training set, so that the scale of a layer has no effect.
-    The weights of the epoch with the best score on the validation set are returned. If `problem.layer_widths` is None,
+    The best epoch is selected by `fit_torch_head`. If `problem.layer_widths` is None,
     the embeddings are a single layer.
 
     Args:
@@ -86,13 +86,15 @@ def fit_weighted_layers(problem: Problem, seed: int = 0) -> TorchHead:
     widths: Mapping[str, int] = {"embedding": dim} if problem.layer_widths is None else problem.layer_widths
     if sum(widths.values()) != dim or min(widths.values()) < 1:
         raise InputError(f"layer_widths: expected widths that sum to the {dim} columns, got {dict(widths)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    schedule = Schedule(LEARNING_RATE, WEIGHT_DECAY, BATCH_SIZE, MAX_EPOCHS, PATIENCE)
+
+    def make_layers() -> nn.Module:
         weighted = WeightedSum(list(widths.values()))
-        head = TorchHead(nn.Sequential(weighted, nn.Linear(weighted.width, len(problem.names))), problem)
-    optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    generator = make_generator(seed, "weighted layers")
-    epochs = train_head(head, problem, optimizer, generator, BATCH_SIZE, MAX_EPOCHS, PATIENCE)
+        return nn.Sequential(weighted, nn.Linear(weighted.width, len(problem.names)))
+
+    head = fit_torch_head(problem, make_layers, schedule, "weighted layers", seed)
+    weighted = cast(nn.Sequential, head.layers)[0]
+    assert isinstance(weighted, WeightedSum)
     weights = dict(zip(widths, (round(weight, 4) for weight in weighted.weights.tolist()), strict=True))
-    head.settings = {"epochs": epochs, "layer_weights": weights}
+    head.settings = {**head.settings, "layer_weights": weights}
     return head

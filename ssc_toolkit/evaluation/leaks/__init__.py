@@ -1,0 +1,32 @@
+"""Search for music that is both in the training and in the test data: same files, near-duplicates, shared artists."""
+
+from ssc_toolkit.evaluation.leaks.fingerprints import Fingerprints, fingerprint
+from ssc_toolkit.evaluation.leaks.matching import MIN_SIMILARITY, Matches, find_matches
+from ssc_toolkit.evaluation.leaks.record import (
+    TRAINING_TRACKS,
+    TrackRecord,
+    join_records,
+    load_record,
+    record_tracks,
+    save_record,
+)
+from ssc_toolkit.evaluation.leaks.search import NEAR_DUPLICATE, SAME_FILE, Leak, Leaks, find_leaks
+
+__all__ = [
+    "MIN_SIMILARITY",
+    "NEAR_DUPLICATE",
+    "SAME_FILE",
+    "TRAINING_TRACKS",
+    "Fingerprints",
+    "Leak",
+    "Leaks",
+    "Matches",
+    "TrackRecord",
+    "find_leaks",
+    "find_matches",
+    "fingerprint",
+    "join_records",
+    "load_record",
+    "record_tracks",
+    "save_record",
+]

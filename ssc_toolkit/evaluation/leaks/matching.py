@@ -1,0 +1,170 @@
+"""Search for recordings with similar fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssc_toolkit.evaluation.leaks.fingerprints import MAX_LANDMARKS, Fingerprints
+
+MIN_SIMILARITY = 0.2
+"""Similarity of fingerprints from which two recordings are near-duplicates."""
+MIN_COMMON = 8
+"""Minimum number of common landmarks of near-duplicates."""
+
+_BLOCK = 1 << 19  # number of common landmarks of queries and items that are in memory at once
+_QUERIES = 4096  # number of queries that are looked up at once
+_MAX_TRACKS = 1000  # a landmark of more items than this, and of more than 1 % of them, is ignored
+_OFFSETS = 1 << 18  # number of possible differences of two positions, with a margin
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Best match of each query that has one.
+
+    Attributes:
+        queries: (matches,) row numbers of the queries, in ascending order.
+        items: (matches,) row number of the most similar item of each query.
+        similarities: (matches,) similarities, from `MIN_SIMILARITY` to 1.
+    """
+
+    queries: np.ndarray
+    items: np.ndarray
+    similarities: np.ndarray
+
+
+def find_matches(
+    queries: Fingerprints,
+    items: Fingerprints,
+    query_ids: np.ndarray | None = None,
+    item_ids: np.ndarray | None = None,
+) -> Matches:
+    r"""Find the items that are near-duplicates of each query, and return the most similar one.
+
+    The similarity of two fingerprints A and B is the number of common landmarks that have the same distance in time in
+    both recordings, divided by the number of landmarks of the smaller fingerprint. The common landmarks of different
+    pieces with similar notes have different distances. If a fingerprint was limited to the landmarks up to a value
+    t, only the landmarks up to t of the other fingerprint are counted. A part of a recording is thus similar to the
+    whole recording.
+
+    The memory does not depend on the product of the numbers of queries and items.
+
+    Args:
+        queries: fingerprints of the queries.
+        items: fingerprints of the items.
+        query_ids: (queries,) integer of each query. Items with the same integer are not matches of the query.
+        item_ids: (items,) integer of each item.
+
+    Returns:
+        The matches with a similarity of at least `MIN_SIMILARITY` and at least `MIN_COMMON` common landmarks.
+    """
+    index = _Index.of(items)
+    found = []
+    for start in range(0, max(1, len(queries)), _QUERIES):
+        part = queries.select(np.arange(start, min(start + _QUERIES, len(queries))))
+        for rows, places, query_places in index.lookups(part):
+            if query_ids is not None and item_ids is not None:
+                kept = query_ids[start + rows] != item_ids[index.rows[places]]
+                rows, places, query_places = rows[kept], places[kept], query_places[kept]
+            first, second, similarities = _best(part, index, rows, places, query_places)
+            found.append((start + first, second, similarities))
+    if not found:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Matches(nothing, nothing, np.zeros(0))
+    return Matches(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Landmarks of the items, sorted by value, with the row and frame of each, and the fingerprints of the items."""
+
+    landmarks: np.ndarray
+    rows: np.ndarray
+    frames: np.ndarray
+    items: Fingerprints
+
+    @classmethod
+    def of(cls, items: Fingerprints) -> _Index:
+        order = np.argsort(items.landmarks, kind="stable")
+        _, counts = np.unique(items.landmarks, return_counts=True)
+        order = order[np.repeat(counts <= max(_MAX_TRACKS, len(items) // 100), counts)]
+        return cls(items.landmarks[order], items.rows[order].astype(np.int32), items.frames[order], items)
+
+    def lookups(self, queries: Fingerprints) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield blocks of common landmarks of whole queries.
+
+        Yields:
+            The row number of the query of each common landmark, its place in this index, and its place in `queries`.
+        """
+        low = np.searchsorted(self.landmarks, queries.landmarks, side="left")
+        common = np.searchsorted(self.landmarks, queries.landmarks, side="right") - low
+        ends = np.cumsum(queries.counts)
+        totals = np.concatenate([[0], np.cumsum(common)])[ends] if len(ends) else ends
+        first_track = 0
+        while first_track < len(queries):
+            first = ends[first_track] - queries.counts[first_track]
+            before = totals[first_track - 1] if first_track else 0
+            last_track = max(first_track + 1, int(np.searchsorted(totals, before + _BLOCK, side="right")))
+            own = slice(first, ends[last_track - 1])
+            size = common[own]
+            query_places = np.repeat(np.arange(own.start, own.stop), size)
+            inner = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+            rows = np.repeat(np.arange(first_track, last_track), queries.counts[first_track:last_track])
+            yield np.repeat(rows, size), np.repeat(low[own], size) + inner, query_places
+            first_track = last_track
+
+
+def _best(
+    queries: Fingerprints, index: _Index, rows: np.ndarray, places: np.ndarray, query_places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the queries, items and similarities of the best matches, given common landmarks from `lookups`."""
+    others = index.rows[places].astype(np.int64)
+    offsets = index.frames[places].astype(np.int64) - queries.frames[query_places].astype(np.int64) + _OFFSETS // 2
+    pairs, aligned = _count_aligned(rows * len(index.items) + others, offsets)
+    pairs, aligned = pairs[aligned >= MIN_COMMON], aligned[aligned >= MIN_COMMON]
+    first, second = np.divmod(pairs, max(1, len(index.items)))
+    similarities = aligned / np.maximum(_smaller_sizes(queries, index.items, first, second), MIN_COMMON)
+    kept = similarities >= MIN_SIMILARITY
+    first, second, similarities = first[kept], second[kept], np.minimum(similarities[kept], 1.0)
+    order = np.lexsort((-similarities, first))
+    best = order[np.unique(first[order], return_index=True)[1]]
+    return first[best], second[best], similarities[best]
+
+
+def _count_aligned(pairs: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct pairs, and the highest number of common landmarks of each with the same offset.
+
+    Args:
+        pairs: (common landmarks,) number of the pair of tracks.
+        offsets: (common landmarks,) distance in time, in frames. Neighboring offsets are counted together, because the
+            true distance is between two frames.
+    """
+    keys, counts = np.unique(pairs * _OFFSETS + offsets, return_counts=True)
+    follows = np.flatnonzero(np.diff(keys) == 1)
+    together = counts.copy()
+    together[follows] += counts[follows + 1]
+    distinct, first = np.unique(keys // _OFFSETS, return_index=True)
+    return distinct, np.maximum.reduceat(together, first) if len(first) else together
+
+
+def _smaller_sizes(queries: Fingerprints, items: Fingerprints, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the number of landmarks of the smaller fingerprint of each pair, up to the limit of both."""
+    sizes = []
+    limits = [_limits(own)[rows] for own, rows in ((queries, first), (items, second))]
+    limit = np.minimum(*limits)
+    for own, rows in ((queries, first), (items, second)):
+        ends = np.cumsum(own.counts)
+        parts = zip(ends[rows] - own.counts[rows], ends[rows], limit, strict=True)
+        sizes.append([int(np.searchsorted(own.landmarks[low:high], most, "right")) for low, high, most in parts])
+    return np.minimum(*np.array(sizes, dtype=np.int64).reshape(2, -1))
+
+
+def _limits(own: Fingerprints) -> np.ndarray:
+    """Return the value up to which the landmarks of each track are complete, (tracks,) uint32."""
+    limits = np.full(len(own), np.iinfo(np.uint32).max, dtype=np.uint32)
+    ends = np.cumsum(own.counts)
+    is_limited = own.counts == MAX_LANDMARKS
+    limits[is_limited] = own.landmarks[ends[is_limited] - 1]
+    return limits

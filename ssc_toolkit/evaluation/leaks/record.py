@@ -1,0 +1,248 @@
+"""Record of the tracks of a training or of an evaluation, by which the same music is recognized in other tracks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssc_toolkit.audio import UnreadableAudio, read_audio, resample
+from ssc_toolkit.caches import read_entry, write_entry
+from ssc_toolkit.data import AudioStore, dataset_of
+from ssc_toolkit.data.cells import format_cells
+from ssc_toolkit.data.track_table import Tracks, TrackTable
+from ssc_toolkit.data.tracks import as_track_table
+from ssc_toolkit.errors import InputError
+from ssc_toolkit.evaluation.embedding.cache import hash_audio
+from ssc_toolkit.evaluation.leaks.fingerprints import FINGERPRINT_RATE, MAX_SECONDS, Fingerprints, fingerprint
+from ssc_toolkit.evaluation.provenance import track_names
+from ssc_toolkit.files import append_checksum, atomic_path, make_writable_folder, reading, verify_checksum
+from ssc_toolkit.hashing import text_hash
+from ssc_toolkit.paths import user_path
+from ssc_toolkit.progress import progress_bar
+
+RULE = "landmarks 1"
+"""Name of the way in which fingerprints are computed. Records and caches of another way are not comparable."""
+GROUP_COLUMNS = (
+    *("group", "artist", "artist_id", "artist_name", "performer", "singer", "band", "composer"),
+    *("album", "album_id", "album_name", "release"),
+)
+"""Names of columns, in any case, whose values identify artists, albums or other groups of tracks."""
+
+TRAINING_TRACKS = "training_tracks.npz"
+"""Name of the file with the record of the training tracks, in the folder of a run, next to that of the encoder."""
+
+_MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """Names, content hashes, fingerprints and groups of tracks.
+
+    Attributes:
+        names: (tracks,) text, name of each track that does not depend on the folder of the files.
+        hashes: (tracks,) text, hash of the content of each audio file; empty if the file could not be read.
+        fingerprints: acoustic fingerprint of each track. It is empty for sounds without landmarks.
+        groups: (tracks,) text for each group column: the group of each track, empty if unknown.
+        dataset: name of the published dataset of the tracks, or an empty text.
+        paths: (tracks,) paths without symbolic links, if the tracks were read in this process. They are not saved.
+            `find_leaks` does not compare tracks with the same path.
+    """
+
+    names: np.ndarray
+    hashes: np.ndarray
+    fingerprints: Fingerprints
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    dataset: str = ""
+    paths: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, rows: np.ndarray) -> TrackRecord:
+        """Return the record of some tracks, given one boolean per track, (tracks,), or row numbers."""
+        rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
+        groups = {column: values[rows] for column, values in self.groups.items()}
+        paths = None if self.paths is None else self.paths[rows]
+        return TrackRecord(
+            self.names[rows], self.hashes[rows], self.fingerprints.select(rows), groups, self.dataset, paths
+        )
+
+
+def record_tracks(tracks: Tracks, cache: str | Path | None = None, progress: bool = True) -> TrackRecord:
+    """Compute the record of tracks, for which each audio file is decoded once.
+
+    Args:
+        tracks: track table, data frame or path of a table. Columns named in `GROUP_COLUMNS` are recorded.
+        cache: folder of a cache of fingerprints. None stores nothing.
+        progress: whether to show a progress bar.
+
+    Examples:
+        >>> import tempfile, soundfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32000)
+        >>> soundfile.write(folder / "a.wav", noise, 16000)
+        >>> soundfile.write(folder / "b.flac", noise, 16000)
+        >>> found = record_tracks(folder, progress=False)
+        >>> found.names.tolist(), found.fingerprints.counts.tolist()
+        (['a.wav', 'b.flac'], [256, 256])
+    """
+    tracks = as_track_table(tracks)
+    hashes = ["" if found == _MISSING else found for found in hash_audio(tracks)]
+    lowered = {str(column).lower(): str(column) for column in tracks}
+    groups = {name: _texts(format_cells(tracks[lowered[name]])) for name in GROUP_COLUMNS if name in lowered}
+    return TrackRecord(
+        _texts(track_names(tracks)),
+        _texts(hashes),
+        _fingerprints(tracks, hashes, cache, progress),
+        groups,
+        str(dataset_of(tracks).get("name", "")),
+        _texts([os.path.realpath(path) for path in tracks["path"]]),
+    )
+
+
+def join_records(records: Sequence[TrackRecord]) -> TrackRecord:
+    """Join the records of several tables. A group is unknown in a table without its column."""
+    columns = dict.fromkeys(column for record in records for column in record.groups)
+    groups = {
+        column: np.concatenate([record.groups.get(column, np.full(len(record), "")) for record in records])
+        for column in columns
+    }
+    prints = [record.fingerprints for record in records]
+    fingerprints = Fingerprints(
+        np.concatenate([own.landmarks for own in prints]),
+        np.concatenate([own.frames for own in prints]),
+        np.concatenate([own.counts for own in prints]),
+    )
+    datasets = {record.dataset for record in records}
+    return TrackRecord(
+        np.concatenate([record.names for record in records]),
+        np.concatenate([record.hashes for record in records]),
+        fingerprints,
+        groups,
+        datasets.pop() if len(datasets) == 1 else "",
+    )
+
+
+def save_record(record: TrackRecord, path: Path) -> None:
+    """Write a record to a compressed file with a checksum, atomically. 1000 tracks take about 1.5 MB."""
+    own = record.fingerprints
+    content: dict[str, Any] = {
+        "rule": np.array(RULE),
+        "names": record.names,
+        "hashes": record.hashes,
+        "landmarks": own.landmarks,
+        "frames": own.frames,
+        "counts": own.counts,
+        "dataset": np.array(record.dataset),
+        **{f"group_{column}": values for column, values in record.groups.items()},
+    }
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **content)
+        append_checksum(temporary)
+
+
+def load_record(path: Path, argument: str = "encoder") -> TrackRecord | None:
+    """Read a file of `save_record`.
+
+    Args:
+        path: path of the file.
+        argument: name of the argument that gave the file, for error messages.
+
+    Returns:
+        The record. None if the file does not exist, or if another version of this library computed the fingerprints.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    advice = "restore it, or delete it; the music of the training is then unknown"
+    if not path.exists():
+        return None
+    verify_checksum(path, argument, advice)
+    with reading(argument, path, advice), np.load(path, allow_pickle=False) as content:
+        if str(content["rule"]) != RULE:
+            return None
+        own = Fingerprints(content["landmarks"], content["frames"], content["counts"])
+        if len(own) != len(content["names"]) or own.counts.sum() != len(own.landmarks):
+            raise ValueError("its tracks and fingerprints differ in number")
+        groups = {name.removeprefix("group_"): content[name] for name in content.files if name.startswith("group_")}
+        return TrackRecord(content["names"], content["hashes"], own, groups, str(content["dataset"]))
+
+
+def _fingerprints(tracks: TrackTable, hashes: Sequence[str], cache: str | Path | None, progress: bool) -> Fingerprints:
+    """Return the fingerprints of the tracks, from the cache if they are there."""
+    if cache is None:
+        return _compute_fingerprints(tracks, progress)
+    name = text_hash(repr((RULE, tracks.store is None, list(hashes))))
+    path = make_writable_folder(user_path(cache, "cache"), "cache") / f"{name}.npz"
+
+    def read(entry: Path) -> Fingerprints:
+        with np.load(entry, allow_pickle=False) as content:
+            own = Fingerprints(content["landmarks"], content["frames"], content["counts"])
+        if len(own) != len(tracks) or own.counts.sum() != len(own.landmarks):
+            raise ValueError(f"expected fingerprints of {len(tracks)} tracks, got {len(own)}")
+        return own
+
+    found = read_entry(path, read)
+    if found is None:
+        found = computed = _compute_fingerprints(tracks, progress)
+
+        def write(entry: Path) -> None:
+            with entry.open("wb") as file:
+                np.savez(file, landmarks=computed.landmarks, frames=computed.frames, counts=computed.counts)
+
+        if all(hashes):  # a file that is missing now may be there later
+            write_entry(path, write)
+    return found
+
+
+def _compute_fingerprints(tracks: TrackTable, progress: bool) -> Fingerprints:
+    read = _make_reader(tracks)
+
+    def compute(row: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return fingerprint(read(row))
+        except (UnreadableAudio, InputError, OSError):  # the embedding or the training reports the track
+            return fingerprint(np.zeros(0))
+
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(compute, range(len(tracks)))
+        bar = progress_bar(results, total=len(tracks), desc="fingerprints", unit="track", disable=not progress)
+        return Fingerprints.joined(list(bar))
+
+
+def _make_reader(tracks: TrackTable) -> Callable[[int], np.ndarray]:
+    """Return a function from a row number to the audio of the track, (samples,) at `FINGERPRINT_RATE`."""
+    paths = tracks["path"].tolist()
+    if tracks.store is None:
+        lengths = _lengths(tracks)
+        return lambda row: read_audio(paths[row], FINGERPRINT_RATE, 0, lengths[row])
+    store = AudioStore(tracks.store)
+    rows = store.rows_of(paths).tolist()
+    samples = store.lengths.clamp(max=round(MAX_SECONDS * store.sample_rate))[rows].tolist()
+
+    def read(row: int) -> np.ndarray:
+        own = store.read([rows[row]], [0], samples[row])[0].numpy()
+        return resample(own, store.sample_rate, FINGERPRINT_RATE)
+
+    return read
+
+
+def _lengths(tracks: TrackTable) -> list[int]:
+    """Return the number of samples to read of each track. They are padded with zeros if the track is shorter."""
+    longest = round(MAX_SECONDS * FINGERPRINT_RATE)
+    if "seconds" not in tracks:
+        return [longest] * len(tracks)
+    seconds = tracks["seconds"].fillna(MAX_SECONDS).to_numpy(dtype=float)
+    return np.clip(np.ceil(seconds * FINGERPRINT_RATE), 1, longest).astype(int).tolist()
+
+
+def _texts(values: Sequence[str | None]) -> np.ndarray:
+    """Return texts as an array that can be saved without pickle; None becomes an empty text."""
+    return np.array([value or "" for value in values], dtype=np.str_)

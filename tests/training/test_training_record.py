@@ -1,0 +1,26 @@
+"""A run records the tracks that its encoder was trained on."""
+
+from __future__ import annotations
+
+import pytest
+from training_runs import TINY, pretrain_on
+
+from ssc_toolkit.evaluation.leaks import TRAINING_TRACKS, load_record
+
+
+@pytest.mark.slow
+def test_a_run_records_its_training_tracks(music, tmp_path):
+    pretrain_on(music / "my.csv", tmp_path / "run", **TINY)
+    record = load_record(tmp_path / "run" / TRAINING_TRACKS)
+    assert record is not None
+    names = {str(name).split(".")[0] for name in record.names}
+    assert names == {f"{number:02d}" for number in range(24) if number % 4 != 3}  # the others are in "valid"
+    assert all(record.hashes)
+
+
+@pytest.mark.slow
+def test_unlabeled_tracks_are_recorded_too(music, tmp_path):
+    pretrain_on(music / "my.csv", tmp_path / "run", unlabeled=str(music), labels=("note",), **TINY)
+    record = load_record(tmp_path / "run" / TRAINING_TRACKS)
+    assert record is not None
+    assert len(record) == 18 + 24
